@@ -1,0 +1,37 @@
+# Each target makes its own virtual environment in .venv and installs what it needs: Python 3.11+ and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format clean
+
+help: ## say what there is
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/installed: pyproject.toml src/mds_client/_version.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=python3.13"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
+	@$(BIN)/python -m datastore.demo
+
+test: .venv/installed ## every test, on real servers
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/installed ## lint, types, import contracts, generated files fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/installed ## what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed ## rates and latencies beside the server's own floor
+	$(BIN)/python -m benchmarks
+
+clean: ## what make made; the embedded server's data stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
