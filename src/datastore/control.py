@@ -1,0 +1,428 @@
+"""What the control plane does to a database: migrate, check, tenants.
+
+The command line and the service call these same functions. Each opens and closes its own connection, and returns what
+it did as data; nothing is printed here.
+"""
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import errors
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection, NullPool, create_engine
+
+from datastore import config, objects
+from datastore.objects import APP, OWNER
+from datastore.schema import STORE, metadata
+
+_LOCK: Final = 0x6D64735F6D696772
+"""The advisory lock under which a database is migrated; any number that other programs will not take."""
+
+_OLDEST_SERVER: Final = 150000
+
+_ALEMBIC: Final = threading.Lock()
+"""Alembic's environment is a module-global proxy: one command at a time in one process."""
+
+
+class ControlError(Exception):
+    """A control-plane command cannot be done as asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What `migrate` did: the schema version before and after, and the objects that it made anew."""
+
+    before: str | None
+    after: str
+    objects: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as an operator sees it. `no` is the prefix of its series ids; `roles` are the logins bound to it."""
+
+    id: UUID
+    no: int
+    name: str
+    created_at: datetime
+    disabled_at: datetime | None
+    roles: list[str]
+
+
+def head() -> str:
+    """The newest schema version that this release knows."""
+    version = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert version is not None
+    return version
+
+
+def migrate(dsn: str) -> Migration:
+    """Bring a database to head: roles and schemas, migrations, then functions, views and grants.
+
+    Safe to run again and by several at once: an advisory lock lets one work at a time. The role needs CREATE on the
+    database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
+    """
+    with owner_connection(dsn) as connection:
+        before = _version(connection)
+        _alembic(command.upgrade, "head", connection=connection)
+        with _driver(connection).transaction():
+            made = _apply_objects(_driver(connection))
+        _driver(connection).commit()
+        after = _version(connection)
+    assert after is not None
+    return Migration(before, after, made)
+
+
+def migrate_sql() -> str:
+    """The SQL that `migrate` would run on an empty database, for review or for psql."""
+    output = io.StringIO()
+    _alembic(command.upgrade, "head", connection=None, sql=True, output=output)
+    return "\n".join(
+        (
+            *(f"{statement.as_string(None)};" for statement in _bootstrap_statements()),
+            f"SET ROLE {OWNER};",
+            output.getvalue(),
+            *(f"{statement};" for item in objects.objects() for statement in item.statements),
+            "RESET ROLE;",
+            "",
+        )
+    )
+
+
+def stamp_head(dsn: str) -> str:
+    """Record a database that was set up by `migrate_sql` as being at head, and return that version."""
+    with owner_connection(dsn) as connection:
+        _alembic(command.stamp, "head", connection=connection)
+        with _driver(connection).transaction():
+            _apply_objects(_driver(connection))
+        _driver(connection).commit()
+    return head()
+
+
+def check(dsn: str) -> list[str]:
+    """What differs between the declarations and the database, a line each; empty when nothing does.
+
+    Reads the catalog only: no lock that an application would notice.
+    """
+    with _connection(dsn) as connection:
+        if (version := _version(connection)) != head():
+            return [f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate"]
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, type_, _: type_ != "schema" or name == STORE,
+                "compare_type": True,
+                "compare_server_default": True,
+                "version_table_schema": STORE,
+            },
+        )
+        drift = [_describe(difference) for difference in _flat(compare_metadata(context, metadata()))]
+        return drift + _object_drift(_driver(connection))
+
+
+def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
+    """Write the migration that brings a database at head to what the declarations say now, and return its file.
+
+    It is a proposal: read it before you commit it.
+    """
+    with owner_connection(dsn) as connection:
+        made = _alembic(
+            command.revision,
+            connection=connection,
+            message=message,
+            autogenerate=True,
+            rev_id=f"{int(head()) + 1:04d}",
+            version_path=str(folder) if folder else None,
+        )
+    return Path(made.path)
+
+
+def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: bool = False) -> Tenant:  # noqa: A002
+    """Make a tenant. With `if_absent`, one of that name (and id, where given) is returned as it is.
+
+    Raises ControlError where the name or the id is taken, or the name is empty.
+    """
+    if not name.strip():
+        raise ControlError("a tenant needs a name")
+    with psycopg.connect(dsn) as connection:
+        for tenant in _tenants(connection):
+            if tenant.name != name and tenant.id != id:
+                continue
+            if if_absent and tenant.name == name and id in (None, tenant.id):
+                return tenant
+            raise ControlError(f"tenant {tenant.name!r} ({tenant.id}) is there already")
+        try:
+            connection.execute(
+                "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id, name)
+            )
+        except errors.UniqueViolation:
+            raise ControlError(f"tenant {name!r} was made by somebody else just now") from None
+        return next(tenant for tenant in _tenants(connection) if tenant.name == name)
+
+
+def list_tenants(dsn: str) -> list[Tenant]:
+    """Every tenant, in the order of their making."""
+    with psycopg.connect(dsn) as connection:
+        return _tenants(connection)
+
+
+def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
+    """Make sure that these tenants are there; what is there stays as it is."""
+    return [create_tenant(dsn, name, if_absent=True) for name in names]
+
+
+def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
+    """Bind a login role to a tenant, by name or uuid, and let it use the views.
+
+    From then on every session of that role is this tenant, whatever it sets. Raises ControlError where tenant or role
+    does not exist, where the role is bound to another tenant, or where it has rights that no binding could hold.
+    """
+    with psycopg.connect(dsn) as connection:
+        found = _find_tenant(connection, tenant)
+        rights = connection.execute(
+            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR pg_has_role(oid, %s, 'MEMBER')"
+            " FROM pg_roles WHERE rolname = %s",
+            (OWNER, role),
+        ).fetchone()
+        if rights is None:
+            raise ControlError(f"role {role!r} does not exist: CREATE ROLE … LOGIN first")
+        if rights[0]:
+            raise ControlError(
+                f"role {role!r} is a superuser, may create roles or is a member of {OWNER}: "
+                "a binding would not hold it"
+            )
+        bound = connection.execute(
+            "INSERT INTO store.tenant_roles AS r (role, tenant_no) VALUES (%s, %s)"
+            " ON CONFLICT (role) DO UPDATE SET role = r.role RETURNING tenant_no",
+            (role, found.no),
+        ).fetchone()
+        assert bound is not None
+        if bound[0] != found.no:
+            raise ControlError(f"role {role!r} is bound to another tenant")
+        connection.execute(SQL("GRANT {} TO {}").format(Identifier(APP), Identifier(role)))
+        return _find_tenant(connection, tenant)
+
+
+@contextlib.contextmanager
+def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
+    """A connection that holds the migration lock and acts as the owner of the schema, which it makes if need be.
+
+    Without a DSN it is that of the environment.
+    """
+    with _connection(dsn or config.load().dsn()) as connection:
+        driver = _driver(connection)
+        driver.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        driver.commit()
+        try:
+            _bootstrap(driver)
+            driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+            driver.commit()
+            yield connection
+        finally:
+            # Closing the connection ends lock and role; a broken one has lost both already.
+            connection.rollback()
+
+
+@contextlib.contextmanager
+def _connection(dsn: str) -> Iterator[Connection]:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+def _bootstrap_statements() -> list[SQL]:
+    """Roles and schemas: what has to be there before a migration can run as the owner."""
+    return [
+        _create_role(OWNER),
+        _create_role(APP),
+        # From PostgreSQL 16 on, whoever creates a role administers it without being able to act as it.
+        SQL(
+            "DO $$ BEGIN IF NOT pg_has_role(current_user, 'mds_owner', CASE"
+            " WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)"
+            " THEN GRANT mds_owner TO CURRENT_USER; END IF; END $$"
+        ),
+        SQL("CREATE SCHEMA IF NOT EXISTS store AUTHORIZATION mds_owner"),
+        SQL("CREATE SCHEMA IF NOT EXISTS mds AUTHORIZATION mds_owner"),
+        SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+        SQL("GRANT USAGE, CREATE ON SCHEMA public TO mds_owner"),
+        SQL("GRANT USAGE ON SCHEMA public TO mds_app"),
+        # The client stages its batches in a temporary table.
+        SQL("DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO mds_app', current_database()); END $$"),
+    ]
+
+
+def _create_role(role: LiteralString) -> SQL:
+    # Two databases of one server may be migrated at once, and the roles are common to both.
+    return SQL(
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
+        f" THEN CREATE ROLE {role} NOLOGIN; END IF;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+
+
+def _bootstrap(driver: psycopg.Connection[Any]) -> None:
+    if driver.info.server_version < _OLDEST_SERVER:
+        raise ControlError(f"PostgreSQL 15 or newer is needed, this is {driver.info.server_version // 10000}")
+    for statement in _bootstrap_statements():
+        driver.execute(statement)
+    driver.commit()
+
+
+def _apply_objects(driver: psycopg.Connection[Any]) -> list[str]:
+    """Make every object that is not there as declared, and return their names."""
+    known = _declared_objects(driver)
+    installed = _installed_objects(driver)
+    made = []
+    for item in objects.objects():
+        if known.get(item.name) == (item.digest, installed.get(item.name)):
+            continue
+        _apply(driver, item)
+        made.append(item.name)
+    installed = _installed_objects(driver)
+    for item in objects.objects():
+        driver.execute(
+            "INSERT INTO store.objects (name, declared, installed) VALUES (%s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, installed = excluded.installed",
+            (item.name, item.digest, installed.get(item.name)),
+        )
+    return made
+
+
+def _apply(driver: psycopg.Connection[Any], item: objects.DatabaseObject) -> None:
+    try:
+        with driver.transaction():
+            for statement in item.statements:
+                driver.execute(statement.encode())
+    except errors.InvalidTableDefinition:
+        # A view whose columns changed cannot be replaced. Without CASCADE: a user's view on it makes this fail, with a
+        # message that names it.
+        assert item.relation is not None
+        driver.execute(SQL("DROP VIEW {}").format(Identifier(*item.relation)))
+        for statement in item.statements:
+            driver.execute(statement.encode())
+
+
+def _declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, str | None]]:
+    rows = driver.execute("SELECT name, declared, installed FROM store.objects").fetchall()
+    return {name: (declared, installed) for name, declared, installed in rows}
+
+
+def _installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
+    """A digest of each view and function as the catalog has it: text, options, owner and grants."""
+    rows = driver.execute(
+        """
+        SELECT 'view ' || n.nspname || '.' || c.relname, md5(concat_ws('|', pg_get_viewdef(c.oid), c.reloptions::text,
+                 pg_get_userbyid(c.relowner), c.relacl::text,
+                 (SELECT string_agg(a.attname || a.attacl::text, '|' ORDER BY a.attnum) FROM pg_attribute AS a
+                  WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL)))
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'v' AND n.nspname IN ('mds', 'public')
+        UNION ALL
+        SELECT n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')',
+               md5(concat_ws('|', pg_get_functiondef(p.oid), pg_get_userbyid(p.proowner), p.proacl::text))
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('mds', 'store')
+        """
+    ).fetchall()
+    return dict(rows)
+
+
+def _object_drift(driver: psycopg.Connection[Any]) -> list[str]:
+    known = _declared_objects(driver)
+    installed = _installed_objects(driver)
+    drift = []
+    for item in objects.objects():
+        if item.name not in known or (item.checked and item.name not in installed):
+            drift.append(f"{item.name} is missing")
+        elif known[item.name][0] != item.digest:
+            drift.append(f"{item.name} is of another release")
+        elif known[item.name][1] != installed.get(item.name):
+            drift.append(f"{item.name} was changed by hand")
+    return drift
+
+
+def _flat(differences: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    for difference in differences:
+        if isinstance(difference, list):
+            yield from difference
+        else:
+            yield difference
+
+
+def _describe(difference: tuple[Any, ...]) -> str:
+    """One of Alembic's differences as a sentence, seen from the database."""
+    action, *what = difference
+    verb, _, noun = action.partition("_")
+    names = [str(getattr(part, "name", part)) for part in what if isinstance(part, str) or hasattr(part, "name")]
+    where = ".".join(name for name in names if name)
+    known = {"add": "is missing", "remove": "is not declared", "modify": "differs from its declaration"}
+    return f"{noun.replace('_', ' ')} {where} {known.get(verb, action)}"
+
+
+def _version(connection: Connection) -> str | None:
+    driver = _driver(connection)
+    there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
+    if there is None or not there[0]:
+        return None
+    row = driver.execute("SELECT version_num FROM store.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _alembic_config() -> Config:
+    configuration = Config()
+    configuration.set_main_option("script_location", "datastore:migrations")
+    configuration.set_main_option("path_separator", "os")
+    return configuration
+
+
+def _alembic(
+    run: Any, *arguments: Any, connection: Connection | None, output: io.StringIO | None = None, **options: Any
+) -> Any:
+    configuration = _alembic_config()
+    configuration.output_buffer = output
+    configuration.attributes["connection"] = connection
+    with _ALEMBIC:
+        result = run(configuration, *arguments, **options)
+    if connection is not None:
+        connection.commit()
+    return result
+
+
+def _tenants(connection: psycopg.Connection[Any]) -> list[Tenant]:
+    with connection.cursor(row_factory=class_row(Tenant)) as cursor:
+        return cursor.execute(
+            """
+            SELECT t.id, t.no, t.name, t.created_at, t.disabled_at,
+                   array(SELECT r.role::text FROM store.tenant_roles AS r WHERE r.tenant_no = t.no ORDER BY 1) AS roles
+            FROM store.tenants AS t ORDER BY t.no
+            """
+        ).fetchall()
+
+
+def _find_tenant(connection: psycopg.Connection[Any], tenant: str) -> Tenant:
+    for found in _tenants(connection):
+        if tenant in (found.name, str(found.id)):
+            return found
+    raise ControlError(f"there is no tenant {tenant!r}")

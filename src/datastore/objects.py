@@ -1,0 +1,270 @@
+"""What is applied again at every migrate: functions, the security-barrier views, and grants.
+
+Tables run once and are in the migrations; everything here is derived from the declarations and safe to run any number
+of times. Three schemas: `store` is private, `mds` holds the client's narrow writable views, `public` what people and
+tools select from.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from datastore.schema import STORE, TENANT_BITS
+from mds_client import KINDS
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind
+
+OWNER: Final = "mds_owner"
+"""Owns every object. A member may change the schema; nobody reads through it."""
+
+APP: Final = "mds_app"
+"""What an application's login is a member of: the views and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseObject:
+    """One function, view or set of grants, by name, with the statements that make it what it should be."""
+
+    name: str
+    statements: tuple[str, ...]
+    relation: tuple[str, str] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the declared text; a stored one that differs says that another release made the object."""
+        return sha256("\n".join(self.statements).encode()).hexdigest()
+
+    @property
+    def checked(self) -> bool:
+        """Whether the catalog shows it as one thing: views and functions are, grants on a schema are not."""
+        return self.relation is not None or self.name.endswith(")")
+
+
+def mine(series_id: Composable) -> Composable:
+    """The one predicate of isolation: the series id is within the current tenant's range.
+
+    The sub-selects run once per statement, and the range is on the leading column of every key. Without a tenant both
+    bounds are NULL: nothing is seen, and no write passes the views' check.
+    """
+    return SQL(
+        "{id} >= (SELECT {store}.tenant_floor()) AND {id} < (SELECT {store}.tenant_ceiling())"
+    ).format(id=series_id, store=_STORE)
+
+
+def own_series(series_id: Composable) -> Composable:
+    """The same for the series table, as an equality, so that its index by name serves look-ups."""
+    return SQL("({id} >> {bits}) = (SELECT {store}.tenant_no())").format(
+        id=series_id, bits=Literal(TENANT_BITS), store=_STORE
+    )
+
+
+_STORE = Identifier(STORE)
+
+_FUNCTIONS: Final = {
+    # A login that is bound to a tenant is that tenant whatever the setting says: session_user cannot be changed by SET
+    # ROLE nor by a SECURITY DEFINER function. After RESET the setting is an empty string.
+    "store.tenant_no()": """
+CREATE OR REPLACE FUNCTION store.tenant_no() RETURNS integer
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+AS $$
+DECLARE
+  found_no integer;
+BEGIN
+  SELECT r.tenant_no INTO found_no FROM store.tenant_roles AS r WHERE r.role = session_user;
+  IF FOUND THEN
+    RETURN (SELECT t.no FROM store.tenants AS t WHERE t.no = found_no AND t.disabled_at IS NULL);
+  END IF;
+  RETURN (
+    SELECT t.no FROM store.tenants AS t
+    WHERE t.id = NULLIF(current_setting('app.tenant_id', true), '')::uuid AND t.disabled_at IS NULL
+  );
+END
+$$""",
+    "store.current_tenant()": """
+CREATE OR REPLACE FUNCTION store.current_tenant() RETURNS uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+AS $$
+BEGIN
+  RETURN (SELECT t.id FROM store.tenants AS t WHERE t.no = store.tenant_no());
+END
+$$""",
+    "store.tenant_floor()": f"""
+CREATE OR REPLACE FUNCTION store.tenant_floor() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+AS $$
+BEGIN
+  RETURN store.tenant_no()::bigint << {TENANT_BITS};
+END
+$$""",
+    "store.tenant_ceiling()": f"""
+CREATE OR REPLACE FUNCTION store.tenant_ceiling() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+AS $$
+BEGIN
+  RETURN (store.tenant_no()::bigint + 1) << {TENANT_BITS};
+END
+$$""",
+    "store.next_series_id()": f"""
+CREATE OR REPLACE FUNCTION store.next_series_id() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  tenant_floor bigint := store.tenant_no()::bigint << {TENANT_BITS};
+BEGIN
+  IF tenant_floor IS NULL THEN
+    RAISE insufficient_privilege USING MESSAGE = 'no tenant is set, and nothing is written without one';
+  END IF;
+  RETURN tenant_floor + nextval('store.series_n');
+END
+$$""",
+    # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the
+    # views would only find nothing. NULL asks who one is.
+    "mds.use_tenant(uuid)": """
+CREATE OR REPLACE FUNCTION mds.use_tenant(wanted uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  current uuid;
+BEGIN
+  IF wanted IS NOT NULL THEN
+    PERFORM set_config('app.tenant_id', wanted::text, true);
+  END IF;
+  current := store.current_tenant();
+  IF wanted IS NULL OR wanted = current THEN
+    RETURN current;
+  END IF;
+  IF current IS NOT NULL THEN
+    RAISE insufficient_privilege USING
+      MESSAGE = format('role %I is bound to another tenant than %s', session_user, wanted);
+  END IF;
+  RAISE insufficient_privilege USING
+    MESSAGE = format('tenant %s is unknown or disabled', wanted);
+END
+$$""",
+    "mds.schema_version()": """
+CREATE OR REPLACE FUNCTION mds.schema_version() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+AS $$ SELECT version_num FROM store.alembic_version $$""",
+}
+
+
+def objects() -> list[DatabaseObject]:
+    """Every object, in an order in which each finds what it needs."""
+    return [
+        *_schemas(),
+        *(DatabaseObject(name, (text.strip(), *_for_app(name))) for name, text in _FUNCTIONS.items()),
+        _tenants_view(),
+        _series_view(),
+        *(_kind_view(kind) for kind in KINDS.values()),
+        *(_public_view(kind) for kind in KINDS.values()),
+        _latest_prices_view(),
+    ]
+
+
+def _for_app(function: str) -> tuple[str, ...]:
+    # A view's functions run with the rights of whoever selects from it; the private schema itself stays closed, so that
+    # nobody can call them by name.
+    return (
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {function} TO {APP}",
+    )
+
+
+def _schemas() -> Iterator[DatabaseObject]:
+    yield DatabaseObject("schema store", ("REVOKE ALL ON SCHEMA store FROM PUBLIC",))
+    yield DatabaseObject("schema mds", (f"GRANT USAGE ON SCHEMA mds TO {APP}",))
+    # A second wall, should somebody ever grant a right on a table by mistake: no policy lets anybody but the owner
+    # see a row. Not on series and the kinds: row security there would stop rollups and columnar storage.
+    yield DatabaseObject(
+        "row security",
+        (
+            "ALTER TABLE store.tenants ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE store.tenant_roles ENABLE ROW LEVEL SECURITY",
+        ),
+    )
+
+
+def _view(
+    schema: str, name: str, body: Composable, *, writable: tuple[str, ...] = (), extra: tuple[Composable, ...] = ()
+) -> DatabaseObject:
+    relation = Identifier(schema, name)
+    check = SQL(" WITH CASCADED CHECK OPTION") if writable else SQL("")
+    statements = [
+        SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS {}{}").format(relation, body, check),
+        *extra,
+        SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(relation, Identifier(APP)),
+        SQL("GRANT SELECT ON {} TO {}").format(relation, Identifier(APP)),
+        *(SQL("GRANT {} ON {} TO {}").format(SQL(right), relation, Identifier(APP)) for right in writable),
+    ]
+    return DatabaseObject(
+        f"view {schema}.{name}",
+        tuple(statement.as_string(None) for statement in statements),
+        (schema, name),
+    )
+
+
+def _columns(names: tuple[str, ...], table: str | None = None) -> Composable:
+    return SQL(", ").join(Identifier(table, name) if table else Identifier(name) for name in names)
+
+
+def _tenants_view() -> DatabaseObject:
+    body = SQL(
+        "SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())"
+    ).format(_STORE, _STORE)
+    return _view("public", "tenants", body)
+
+
+def _series_view() -> DatabaseObject:
+    names = ("kind", *SERIES_COLUMNS)
+    last = ("last_ts", "last_price", "last_price_ts")
+    body = SQL("SELECT {} FROM {}.series WHERE {}").format(
+        _columns(("series_id", *names, *last)), _STORE, own_series(Identifier("series_id"))
+    )
+    numbered = SQL("ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT {}.next_series_id()").format(_STORE)
+    return _view(
+        "mds",
+        "series",
+        body,
+        writable=(f"INSERT ({', '.join(names)})", f"UPDATE ({', '.join(last)})"),
+        extra=(numbered,),
+    )
+
+
+def _kind_view(kind: Kind) -> DatabaseObject:
+    body = SQL("SELECT {} FROM {} WHERE {}").format(
+        _columns(("series_id", *kind.column_names)),
+        Identifier(STORE, kind.name),
+        mine(Identifier("series_id")),
+    )
+    return _view("mds", kind.name, body, writable=("INSERT", "UPDATE"))
+
+
+def _public_view(kind: Kind) -> DatabaseObject:
+    body = SQL(
+        "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {values}"
+        " FROM {store}.series AS s JOIN {rows} AS r USING (series_id)"
+        " WHERE s.kind = {kind} AND {own} AND {mine}"
+    ).format(
+        time=Identifier("r", kind.time),
+        store=_STORE,
+        tenant=Identifier(TENANT_COLUMN),
+        names=_columns(kind.series, "s"),
+        values=_columns(tuple(name for name in kind.column_names if name != kind.time), "r"),
+        rows=Identifier(STORE, kind.name),
+        kind=Literal(kind.name),
+        own=own_series(Identifier("s", "series_id")),
+        mine=mine(Identifier("r", "series_id")),
+    )
+    return _view("public", kind.relation, body)
+
+
+def _latest_prices_view() -> DatabaseObject:
+    body = SQL(
+        "SELECT DISTINCT ON (s.vendor, s.symbol) (SELECT {store}.current_tenant()) AS {tenant}, s.vendor, s.symbol,"
+        " s.last_price AS price, s.last_price_ts AS price_timestamp"
+        " FROM {store}.series AS s WHERE {own} AND s.last_price IS NOT NULL"
+        " ORDER BY s.vendor, s.symbol, s.last_price_ts DESC, s.timeframe"
+    ).format(store=_STORE, tenant=Identifier(TENANT_COLUMN), own=own_series(Identifier("s", "series_id")))
+    return _view("public", "latest_prices", body)

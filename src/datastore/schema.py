@@ -1,0 +1,139 @@
+"""The tables of the private schema `store`, as SQLAlchemy metadata: the state that the migrations have to reach.
+
+The tables of the kinds are derived from their declarations; the few others are declared here. Migrations create what
+this module describes, `control.check` compares the two, and `control.revision` writes the migration between them.
+Views, functions and grants are in `datastore.objects`.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeEngine
+
+from mds_client import KINDS
+from mds_client.schema import SERIES_COLUMNS, Kind, SqlType
+
+STORE: Final = "store"
+"""The private schema: no application role has any right on a table in it."""
+
+TENANT_BITS: Final = 40
+"""A series id is `(tenant no << TENANT_BITS) | n`, so that one tenant's series are one range."""
+
+LARGEST_TENANT_NO: Final = 2 ** (63 - TENANT_BITS) - 2
+"""The largest tenant no: the ceiling of its range, `(no + 1) << TENANT_BITS`, still is a bigint."""
+
+
+_INSTANT = TIMESTAMP(timezone=True)
+
+_TYPES: Final[dict[SqlType, TypeEngine[Any]]] = {
+    "bigint": BigInteger(),
+    "date": Date(),
+    "double precision": Double(),
+    "text": Text(),
+    "timestamptz": _INSTANT,
+    "uuid": Uuid(),
+}
+
+
+def kind_table(kind: Kind, metadata: MetaData) -> Table:
+    """The table of a kind: its series id, its stored columns, and the key that serves upserts and window reads."""
+    return Table(
+        kind.name,
+        metadata,
+        Column("series_id", BigInteger, autoincrement=False, nullable=False),
+        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.columns),
+        PrimaryKeyConstraint("series_id", *kind.key, name=f"{kind.name}_pkey"),
+        schema=STORE,
+    )
+
+
+def metadata() -> MetaData:
+    """Every table that a database at head has."""
+    tables = MetaData()
+    Table(
+        "tenants",
+        tables,
+        Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+        Column("no", Integer, Identity(always=True, minvalue=1, maxvalue=LARGEST_TENANT_NO), nullable=False),
+        Column("name", Text, nullable=False),
+        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("disabled_at", _INSTANT),
+        PrimaryKeyConstraint("no", name="tenants_pkey"),
+        UniqueConstraint("id", name="tenants_id_key"),
+        UniqueConstraint("name", name="tenants_name_key"),
+        CheckConstraint("name <> ''", name="tenants_name_check"),
+        schema=STORE,
+    )
+    Table(
+        "tenant_roles",
+        tables,
+        Column("role", Text, nullable=False),
+        Column(
+            "tenant_no",
+            Integer,
+            ForeignKey(f"{STORE}.tenants.no", name="tenant_roles_tenant_no_fkey"),
+            nullable=False,
+        ),
+        PrimaryKeyConstraint("role", name="tenant_roles_pkey"),
+        schema=STORE,
+    )
+    # What of `datastore.objects` is installed: a digest of the declared text, and of what the catalog made of it.
+    Table(
+        "objects",
+        tables,
+        Column("name", Text, nullable=False),
+        Column("declared", Text, nullable=False),
+        Column("installed", Text),
+        PrimaryKeyConstraint("name", name="objects_pkey"),
+        schema=STORE,
+    )
+    # The numbers behind a tenant's prefix. One sequence for all tenants: what a number says about others is how many
+    # series there are in all, and no more.
+    Sequence("series_n", metadata=tables, schema=STORE, data_type=BigInteger, maxvalue=2**TENANT_BITS - 1)
+    series = Table(
+        "series",
+        tables,
+        # Without a default: only the view that applications insert through knows whose series it makes.
+        Column("series_id", BigInteger, autoincrement=False, nullable=False),
+        Column("kind", Text, nullable=False),
+        *(Column(name, Text, nullable=name != "vendor") for name in SERIES_COLUMNS),
+        # Kept in the transaction that writes the rows: the time of the newest row, and the newest price with its time
+        # (an older one where the newest row has none).
+        Column("last_ts", _INSTANT),
+        Column("last_price", Double),
+        Column("last_price_ts", _INSTANT),
+        PrimaryKeyConstraint("series_id", name="series_pkey"),
+        # Last values change with every batch and are in no index: room on the page keeps these updates cheap.
+        postgresql_with={"fillfactor": 70},
+        schema=STORE,
+    )
+    Index(
+        "series_name_key",
+        text(f"(series_id >> {TENANT_BITS})"),
+        series.c.kind,
+        *(series.c[name] for name in SERIES_COLUMNS),
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    )
+    for kind in KINDS.values():
+        kind_table(kind, tables)
+    return tables

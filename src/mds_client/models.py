@@ -1,0 +1,140 @@
+"""The row models: what a user writes and reads, and, by `@kind`, the declaration that everything else follows from.
+
+Models are frozen. They are strict about meaning (a price is finite, an identifier is not empty, an unknown field is an
+error and not dropped) and liberal about form (ISO text for times, decimal text for numbers, lower-case symbols).
+Times without a zone are UTC; every time comes back in UTC.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from mds_client.schema import Sql, Storage, kind
+
+__all__ = ["Bar", "LatestPrice", "Row"]
+
+
+@lru_cache(maxsize=4096)
+def canonical_uuid(text: str) -> str:
+    """A uuid in its canonical form, lower-case with hyphens; ValueError where it is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a uuid") from None
+
+
+def _uuid_text(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _no_boolean(value: Any) -> Any:
+    # Python counts True as 1; as a price or a volume it is a mistake of the source.
+    if value is True or value is False:
+        raise ValueError("a truth value is not a number")  # noqa: TRY004 - pydantic reports ValueError per field
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    zone = value.tzinfo
+    if zone is UTC:
+        return value
+    if zone is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is outside the years 1 to 9999 in UTC") from None
+
+
+def _no_nul(value: str) -> str:
+    # PostgreSQL's text has no NUL; without this one such row would fail a whole batch at the server.
+    if "\0" in value:
+        raise ValueError("text may not hold a NUL character")
+    return value
+
+
+UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
+    AfterValidator(_no_nul),
+    Sql("text"),
+]
+Symbol = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_upper=True),
+    AfterValidator(_no_nul),
+    Sql("text"),
+]
+Text = Annotated[str, AfterValidator(_no_nul), Sql("text")]
+Timeframe = Annotated[
+    str, StringConstraints(strip_whitespace=True, pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)$"), Sql("text")
+]
+Instant = Annotated[datetime, AfterValidator(_in_utc), Sql("timestamptz")]
+Day = Annotated[date, Sql("date")]
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=2**63 - 1), Sql("bigint")]
+
+
+class Row(BaseModel):
+    """What every record has in common.
+
+    `tenant_id` is the uuid of the row's owner. Left out, it is that of the client that writes the row; given, it must
+    be the same one (`RLSDenied` otherwise). Rows that were read always have it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant_id: UuidText | None = None
+    vendor: Name
+
+
+@kind(
+    "bars",
+    singular="bar",
+    time="ts",
+    series=("vendor", "symbol", "timeframe"),
+    price="close_price",
+    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=14)),
+)
+class Bar(Row):
+    """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
+
+    Prices are in the symbol's own currency and may be negative; `volume` is in units of the instrument. `timeframe`
+    is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month).
+    """
+
+    symbol: Symbol
+    timeframe: Timeframe
+    ts: Instant
+    open_price: Number | None = None
+    high_price: Number | None = None
+    low_price: Number | None = None
+    close_price: Number | None = None
+    volume: Count | None = None
+    id: UuidText | None = None
+
+
+class LatestPrice(BaseModel):
+    """The newest close of a symbol, over all its timeframes.
+
+    `price_timestamp` (UTC) is the beginning of the bar that the price is from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant_id: str
+    vendor: str
+    symbol: str
+    price: float
+    price_timestamp: datetime

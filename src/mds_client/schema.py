@@ -1,0 +1,243 @@
+"""What a kind of record is: one declaration from which everything that knows a kind's columns is derived.
+
+The declaration is the row model itself (`mds_client.models`) with the `@kind` decorator on it. From it follow the DDL
+and its drift check, the upsert in every write mode, COPY, NDJSON, the `mds write-…` command and the kinds page.
+No SQL text lives here (`mds_client.sql`), and no waiting.
+"""
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel
+
+SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
+
+OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
+"""What a row does to a stored row of the same key.
+
+`replace`: it overwrites every value, None included. `keep`: the stored row stays. `fill`: it overwrites, but None
+leaves the stored value.
+"""
+
+SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe")
+"""The columns of the series table that name a series; a kind uses a subset of them."""
+
+TENANT_COLUMN: Final = "tenant_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """Marks a field's annotation with the PostgreSQL type that stores it."""
+
+    type: SqlType
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A stored column: a field of the model that is not part of the series and not the tenant."""
+
+    name: str
+    type: SqlType
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How an engine with chunks keeps a kind; an engine without them ignores it.
+
+    `chunk`: the time that one chunk spans. `columnstore_after`: the age at which a chunk becomes columnar.
+    `retention_after`: the age at which it is dropped; None keeps it for ever.
+    """
+
+    chunk: timedelta
+    columnstore_after: timedelta
+    retention_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of record, as declared by `@kind`.
+
+    `name` is the plural that names it everywhere (`bars`); `singular` names one row (`mds write-bar`); `relation` is
+    the public view that people select from. `series` are the fields that name its series, `key` the fields that
+    identify a row within one (the time is among them), `price` the field whose newest value is the latest price.
+    """
+
+    name: str
+    singular: str
+    relation: str
+    model: type[BaseModel]
+    time: str
+    series: tuple[str, ...]
+    key: tuple[str, ...]
+    price: str | None
+    storage: Storage | None
+    columns: tuple[Column, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The stored columns in the table's order, `series_id` left out."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The stored columns that are not part of the key: what an upsert may overwrite."""
+        return tuple(name for name in self.column_names if name not in self.key)
+
+    def column(self, name: str) -> Column:
+        """The stored column of that name; KeyError where there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+class Catalog(Mapping[str, Kind]):
+    """The declared kinds by name, in the order of their declaration."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+
+    def add(self, kind: Kind) -> None:
+        """Take up a kind; ValueError where its name, command or relation is taken."""
+        for other in self._kinds.values():
+            for attribute in ("name", "singular", "relation"):
+                if getattr(other, attribute) == getattr(kind, attribute):
+                    raise ValueError(
+                        f"{kind.model.__name__}: {attribute} {getattr(kind, attribute)!r} "
+                        f"is that of {other.model.__name__}"
+                    )
+        self._kinds[kind.name] = kind
+
+    def remove(self, name: str) -> None:
+        """Forget a kind; KeyError where it is not declared."""
+        del self._kinds[name]
+
+    def of(self, what: "str | type[BaseModel] | Kind") -> Kind:
+        """The kind of that name or model; LookupError, naming those there are, where it is none."""
+        if isinstance(what, Kind):
+            return what
+        for candidate in self._kinds.values():
+            if what == candidate.name or what is candidate.model:
+                return candidate
+        label = what if isinstance(what, str) else what.__name__
+        raise LookupError(f"{label!r} is no kind; there are: {', '.join(self._kinds)}")
+
+    def __getitem__(self, name: str) -> Kind:
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
+KINDS: Final = Catalog()
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def kind(
+    name: str,
+    *,
+    singular: str,
+    time: str,
+    series: tuple[str, ...],
+    key: tuple[str, ...] = (),
+    price: str | None = None,
+    relation: str | None = None,
+    storage: Storage | None = None,
+) -> Callable[[type[Model]], type[Model]]:
+    """Declare the decorated row model as a kind and put it into `KINDS`.
+
+    `key` names the fields that identify a row within its series beside the time, which always leads. Raises TypeError
+    where a field has no PostgreSQL type, where a named field does not exist, or where a key field may be None.
+    """
+
+    def declare(model: type[Model]) -> type[Model]:
+        KINDS.add(
+            _declared(
+                model,
+                name=name,
+                singular=singular,
+                relation=relation or name,
+                time=time,
+                series=series,
+                key=(time, *key),
+                price=price,
+                storage=storage,
+            )
+        )
+        return model
+
+    return declare
+
+
+def _declared(
+    model: type[BaseModel],
+    *,
+    name: str,
+    singular: str,
+    relation: str,
+    time: str,
+    series: tuple[str, ...],
+    key: tuple[str, ...],
+    price: str | None,
+    storage: Storage | None,
+) -> Kind:
+    for field in (*series, *key, *((price,) if price else ())):
+        if field not in model.model_fields:
+            raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
+    if unknown := set(series) - set(SERIES_COLUMNS):
+        raise TypeError(f"{model.__name__}: a series is named by {SERIES_COLUMNS}, not by {sorted(unknown)}")
+    columns = {
+        field: Column(field, *_sql_type(model, field))
+        for field in model.model_fields
+        if field not in series and field != TENANT_COLUMN
+    }
+    for field in key:
+        if columns[field].nullable:
+            raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
+    ordered = (*key, *(field for field in columns if field not in key))
+    return Kind(
+        name=name,
+        singular=singular,
+        relation=relation,
+        model=model,
+        time=time,
+        series=series,
+        key=key,
+        price=price,
+        storage=storage,
+        columns=tuple(columns[field] for field in ordered),
+    )
+
+
+def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool]:
+    info = model.model_fields[field]
+    found = [mark.type for mark in info.metadata if isinstance(mark, Sql)]
+    nullable = False
+    options = [info.annotation]
+    while options:
+        annotation = options.pop()
+        if annotation is type(None):
+            nullable = True
+        elif get_origin(annotation) is Annotated:
+            inner, *marks = get_args(annotation)
+            found += [mark.type for mark in marks if isinstance(mark, Sql)]
+            options.append(inner)
+        elif get_origin(annotation) in (Union, types.UnionType):
+            options += get_args(annotation)
+    if len(set(found)) != 1:
+        raise TypeError(f"{model.__name__}.{field}: one Sql(…) mark is needed, there are {len(set(found))}")
+    return found[0], nullable
+
+
+def stored(value: Any, column: Column) -> Any:
+    """A model's value as the driver takes it: a uuid is text in the models and a UUID on the wire."""
+    return UUID(value) if column.type == "uuid" and value is not None else value
