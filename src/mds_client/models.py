@@ -7,7 +7,7 @@ Times without a zone are UTC; every time comes back in UTC.
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -22,6 +22,8 @@ from pydantic import (
 from mds_client.schema import Sql, Storage, kind
 
 __all__ = ["Bar", "LatestPrice", "Row"]
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=4096)
@@ -40,7 +42,7 @@ def _uuid_text(value: Any) -> Any:
 def _no_boolean(value: Any) -> Any:
     # Python counts True as 1; as a price or a volume it is a mistake of the source.
     if value is True or value is False:
-        raise ValueError("a truth value is not a number")  # noqa: TRY004 - pydantic reports ValueError per field
+        raise ValueError("a truth value is not a number")
     return value
 
 
@@ -138,3 +140,17 @@ class LatestPrice(BaseModel):
     symbol: str
     price: float
     price_timestamp: datetime
+
+
+def built(model: type[T], values: dict[str, Any]) -> T:
+    """An instance from values that need no validation, because the database has them from one.
+
+    Several times as fast as `model_construct`, which a window of many rows is made of.
+    """
+    instance = model.__new__(model)
+    assign = object.__setattr__
+    assign(instance, "__dict__", values)
+    assign(instance, "__pydantic_fields_set__", set(values))
+    assign(instance, "__pydantic_extra__", None)
+    assign(instance, "__pydantic_private__", None)
+    return instance

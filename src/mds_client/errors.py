@@ -1,0 +1,152 @@
+"""What can go wrong, as exceptions, and the one table that says which of PostgreSQL's errors is which of ours.
+
+Every psycopg error that leaves the library is one of these, with the original as `__cause__`. Whether a call may be
+tried again is a property of the class.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+__all__ = [
+    "CommitUnknown",
+    "ConfigurationError",
+    "ConstraintViolation",
+    "InvalidRow",
+    "MDSError",
+    "MDSOperationalError",
+    "RLSDenied",
+    "RetryableError",
+    "SchemaMismatch",
+    "ServerUnreachable",
+    "TimeoutExceeded",
+]
+
+
+class MDSError(Exception):
+    """Everything that this library raises on purpose."""
+
+
+class ConfigurationError(MDSError, ValueError):
+    """A setting or an argument is wrong; nothing was sent."""
+
+
+class InvalidRow(MDSError, ValueError):
+    """A row cannot be a row of its kind; nothing was sent. The message says which row, which field and why.
+
+    `index` is its place in the input, from 0.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class MDSOperationalError(MDSError):
+    """The server refused, or could not be reached. `sqlstate` is PostgreSQL's code where it gave one."""
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class RetryableError(MDSOperationalError):
+    """A passing fault: connection lost, deadlock, serialisation failure. The same call may well succeed."""
+
+    @property
+    def lost_connection(self) -> bool:
+        """Whether the connection is gone, and with it perhaps all others to that server."""
+        return self.sqlstate is None or self.sqlstate[:3] == "57P" or self.sqlstate[:2] == "08"
+
+
+class ServerUnreachable(RetryableError):
+    """No connection was to be had within `connect_timeout`, and the server does not answer.
+
+    Not tried again by the client, which has waited that long already; a later call may succeed.
+    """
+
+
+class CommitUnknown(MDSOperationalError):
+    """The connection broke while a transaction was committed: it may or may not have happened.
+
+    Raised only for what is not idempotent; upserts are, and are tried again.
+    """
+
+
+class ConstraintViolation(MDSOperationalError):
+    """A constraint of the database refused the data."""
+
+
+class RLSDenied(MDSOperationalError):
+    """The row or the relation is not the tenant's; or there is no tenant."""
+
+
+class TimeoutExceeded(MDSOperationalError):
+    """A statement, or waiting for a connection, took longer than its limit."""
+
+
+class SchemaMismatch(MDSOperationalError):
+    """The database lacks what this release needs: it is not migrated, or by another release."""
+
+
+BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
+    # a whole class, by its two characters
+    "08": RetryableError,  # connection
+    "40": RetryableError,  # rollback: serialisation failure, deadlock
+    "53": RetryableError,  # out of connections, memory, disk: until somebody gives way
+    "23": ConstraintViolation,
+    # single codes, which go before their class
+    "25006": RetryableError,  # read-only: a standby just before or after it is promoted
+    "40002": ConstraintViolation,
+    "42501": RLSDenied,  # insufficient privilege
+    "44000": RLSDenied,  # WITH CHECK OPTION: the row would not be the tenant's
+    "42P01": SchemaMismatch,  # no such table
+    "42703": SchemaMismatch,  # no such column
+    "42883": SchemaMismatch,  # no such function
+    "3F000": SchemaMismatch,  # no such schema
+    "55P03": RetryableError,  # a lock was not to be had in time
+    "55006": RetryableError,  # object in use
+    "57014": TimeoutExceeded,  # cancelled by statement_timeout, or by a person
+    "57P01": RetryableError,  # the server is shutting down
+    "57P02": RetryableError,  # … after a crash
+    "57P03": RetryableError,  # … or is not up yet
+    "57P05": RetryableError,  # the session was idle for too long
+    "25P03": RetryableError,  # … within a transaction
+    "25P04": TimeoutExceeded,  # the transaction took too long
+}
+
+
+def mapped(error: Exception) -> MDSOperationalError:
+    """Ours for one of psycopg's or of its pool's, which is its cause. The text is the server's own."""
+    ours = _mapped(error)
+    ours.__cause__ = error
+    return ours
+
+
+def _mapped(error: Exception) -> MDSOperationalError:
+    if isinstance(error, PoolTimeout | TooManyRequests):
+        return TimeoutExceeded(f"no connection was free in time: {error}")
+    if isinstance(error, PoolClosed):
+        return MDSOperationalError("the client is closed")
+    sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
+    text = str(error).strip() or type(error).__name__
+    if sqlstate is None:
+        # libpq gives no code where the conversation itself failed.
+        lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return (RetryableError if lost else MDSOperationalError)(text)
+    kind = BY_SQLSTATE.get(sqlstate) or BY_SQLSTATE.get(sqlstate[:2]) or MDSOperationalError
+    if kind is SchemaMismatch:
+        text += "\nthe database is not migrated, or by another release: run datastore migrate"
+    return kind(text, sqlstate=sqlstate)
+
+
+@contextmanager
+def mapping() -> Iterator[None]:
+    """Raise ours for whatever of psycopg's is raised within."""
+    try:
+        yield
+    except (psycopg.Error, PoolClosed, PoolTimeout, TooManyRequests) as error:
+        raise mapped(error) from error

@@ -1,0 +1,108 @@
+"""The tenant of a connection: in the DSN, or for one transaction.
+
+For those who use a psycopg connection of their own beside the client, which does all this by itself.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from mds_client import sql
+from mds_client.errors import ConfigurationError, mapping
+
+SETTING = "app.tenant_id"
+
+__all__ = ["atenant", "dsn_with_tenant", "tenant", "tenant_of_dsn"]
+
+
+def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
+    """The DSN with the tenant in its `options`, which the server takes as a setting of the session.
+
+    Other options are kept, an earlier tenant is replaced. Good for direct connections and for people with psql: a
+    pooler in transaction mode drops `options`. Returns key=value text. Raises ConfigurationError for what is no uuid.
+    """
+    parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
+    kept = [option for option in _options(parts.get("options")) if not option.startswith(f"{SETTING}=")]
+    options = " ".join(f"-c {_escaped(option)}" for option in (*kept, f"{SETTING}={_checked(tenant_id)}"))
+    return make_conninfo(**{**parts, "options": options})
+
+
+def tenant_of_dsn(dsn: str) -> str | None:
+    """The tenant in the DSN's `options`, or None. Raises ConfigurationError where it is no uuid."""
+    found = None
+    for option in _options(conninfo_to_dict(dsn).get("options")):
+        name, _, value = option.partition("=")
+        if name == SETTING and value:
+            found = _checked(value)
+    return found
+
+
+@contextmanager
+def tenant(connection: Connection[Any], tenant_id: str) -> Iterator[Connection[Any]]:
+    """A transaction on a connection of one's own, as a tenant: committed at the end, rolled back on an exception.
+
+    The tenant ends with the transaction. Within a transaction it is a savepoint, and the tenant ends with the outer
+    one. Raises RLSDenied where the tenant is unknown, disabled, or not that of a bound role.
+    """
+    with mapping(), connection.transaction():
+        connection.execute(sql.USE_TENANT, (_checked(tenant_id),))
+        yield connection
+
+
+@asynccontextmanager
+async def atenant(connection: AsyncConnection[Any], tenant_id: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """`tenant` for an asynchronous connection."""
+    with mapping():
+        async with connection.transaction():
+            await connection.execute(sql.USE_TENANT, (_checked(tenant_id),))
+            yield connection
+
+
+def _checked(tenant_id: str) -> str:
+    try:
+        return str(UUID(str(tenant_id)))
+    except ValueError:
+        raise ConfigurationError(f"tenant_id: {tenant_id!r} is not a uuid") from None
+
+
+def _options(text: object) -> list[str]:
+    """The settings in libpq's `options`: `-c name=value`, `-cname=value` and `--name=value`, backslash-escaped."""
+    words: list[str] = []
+    word, escaped, inside = "", False, False
+    for character in str(text or ""):
+        if escaped:
+            word, escaped = word + character, False
+        elif character == "\\":
+            escaped = inside = True
+        elif character.isspace():
+            if inside:
+                words.append(word)
+            word, inside = "", False
+        else:
+            word, inside = word + character, True
+    if inside:
+        words.append(word)
+    settings: list[str] = []
+    following = False
+    for word in words:
+        if following:
+            settings.append(word)
+            following = False
+        elif word == "-c":
+            following = True
+        elif word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            settings.append(f"{name.replace('-', '_')}{equals}{value}")
+        elif word.startswith("-c"):
+            settings.append(word[2:])
+        else:
+            raise ConfigurationError(f"the DSN's options hold {word!r}, which is no -c name=value")
+    return settings
+
+
+def _escaped(option: str) -> str:
+    return "".join(f"\\{character}" if character.isspace() or character == "\\" else character for character in option)

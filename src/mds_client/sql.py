@@ -1,0 +1,236 @@
+"""Every SQL statement that the client sends, each with a sentence of purpose.
+
+Texts are composed from the declarations, identifiers quoted, and always name the schema: nothing depends on the
+session's search_path. Values are parameters. What is asked when, and what the answer means, is in
+`mds_client.operations`.
+"""
+
+from functools import cache
+from hashlib import sha256
+from typing import Final
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from mds_client.schema import SERIES_COLUMNS, Column, Kind, OnConflict
+
+Statement = bytes
+
+BEGIN_AS: Final[Statement] = b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true)"
+"""The first statement of a transaction: whose it is, and how long a statement may take.
+
+Both end with the transaction, so that nothing stays on a pooled connection. Gives the tenant, or NULL.
+"""
+
+BEGIN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
+"""The same for what has to work on a database that is not migrated."""
+
+CONFIGURE: Final[Statement] = b"SET TimeZone TO 'UTC'"
+"""Once a connection: times come back in UTC. A setting that transaction-mode poolers keep track of themselves."""
+
+USE_TENANT: Final[Statement] = b"SELECT mds.use_tenant(%s)"
+"""Be a tenant until the transaction ends."""
+
+SCHEMA_VERSION: Final[Statement] = b"SELECT mds.schema_version()"
+"""The version of the newest migration that ran."""
+
+HAS_SCHEMA: Final[Statement] = b"SELECT to_regproc('mds.use_tenant') IS NOT NULL"
+"""Whether the database is migrated at all."""
+
+SERVER: Final[Statement] = b"""
+SELECT current_setting('server_version'), session_user::text, current_database()::text,
+       (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'),
+       current_setting('timescaledb.license', true)
+"""
+"""What the server is: version, role, database, and TimescaleDB's version and licence where it is there."""
+
+
+def names(columns: tuple[str, ...]) -> Composable:
+    """Column names as a list."""
+    return SQL(", ").join(map(Identifier, columns))
+
+
+def _text(statement: Composable) -> Statement:
+    return statement.as_bytes(None)
+
+
+@cache
+def find_series(kind: Kind) -> Statement:
+    """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
+    return _text(
+        SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match}").format(
+            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%s)"))
+        )
+    )
+
+
+@cache
+def create_series(kind: Kind) -> Statement:
+    """Make these series; one that somebody else makes at the same time is left to them.
+
+    Sorted, so that two writers that make the same ones wait for each other and do not deadlock.
+    """
+    arrays = SQL(", ").join(SQL("%s::text[]") for _ in kind.series)
+    return _text(
+        SQL(
+            "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {names} FROM unnest({arrays}) AS wanted({names})"
+            " ORDER BY {names} ON CONFLICT DO NOTHING"
+        ).format(names=names(kind.series), kind=Literal(kind.name), arrays=arrays)
+    )
+
+
+LOCK_SERIES: Final[Statement] = b"""
+SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+WHERE series_id = ANY(%s::bigint[]) ORDER BY series_id FOR NO KEY UPDATE
+"""
+"""The last values of the series that a batch has written, held until it commits; in order, so that writers that share
+series cannot deadlock."""
+
+SET_LAST_VALUES: Final[Statement] = b"""
+UPDATE mds.series AS s SET last_ts = n.last_ts, last_price_ts = n.last_price_ts, last_price = n.last_price
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::double precision[])
+     AS n(series_id, last_ts, last_price_ts, last_price)
+WHERE s.series_id = n.series_id
+"""
+"""The new last values of the series that a batch has moved."""
+
+
+@cache
+def find_last_price(kind: Kind) -> Statement:
+    """Look the newest price up in the rows, for series whose newest one a batch has taken away."""
+    assert kind.price is not None
+    return _text(
+        SQL(
+            "UPDATE mds.series AS s SET (last_price_ts, last_price) = ("
+            "SELECT r.{time}, r.{price} FROM mds.{rows} AS r WHERE r.series_id = s.series_id AND r.{price} IS NOT NULL"
+            " ORDER BY r.{time} DESC LIMIT 1) WHERE s.series_id = ANY(%s::bigint[])"
+        ).format(time=Identifier(kind.time), price=Identifier(kind.price), rows=Identifier(kind.name))
+    )
+
+
+def stored_columns(kind: Kind) -> tuple[Column, ...]:
+    """The columns of a narrow row, which a batch is made of."""
+    return (Column("series_id", "bigint", nullable=False), *kind.columns)
+
+
+def _upsert(kind: Kind, on_conflict: OnConflict, source: Composable) -> Composable:
+    columns = names(("series_id", *kind.column_names))
+    insert = SQL("INSERT INTO mds.{rows} AS t ({columns}) {source} ON CONFLICT ({key})").format(
+        rows=Identifier(kind.name), columns=columns, source=source, key=names(("series_id", *kind.key))
+    )
+    if on_conflict == "keep" or not kind.values:
+        return insert + SQL(" DO NOTHING")
+
+    def new(name: str) -> Composable:
+        if on_conflict == "fill":
+            return SQL("coalesce(excluded.{name}, t.{name})").format(name=Identifier(name))
+        return SQL("excluded.{}").format(Identifier(name))
+
+    assignments = [SQL("{} = {}").format(Identifier(name), new(name)) for name in kind.values]
+    # A row that is there already is not written again: a replay makes no row version, no dead tuple, no index entry.
+    return insert + SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+        SQL(", ").join(assignments),
+        SQL(", ").join(SQL("t.{}").format(Identifier(name)) for name in kind.values),
+        SQL(", ").join(new(name) for name in kind.values),
+    )
+
+
+@cache
+def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
+    """Write one narrow row; for executemany."""
+    values = SQL(", ").join(SQL("%s") for _ in stored_columns(kind))
+    return _text(_upsert(kind, on_conflict, SQL("VALUES ({})").format(values)))
+
+
+@cache
+def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
+    """Write a page of narrow rows, one array a column."""
+    arrays = SQL(", ").join(SQL("%s::{}[]").format(SQL(column.type)) for column in stored_columns(kind))
+    return _text(_upsert(kind, on_conflict, SQL("SELECT * FROM unnest({})").format(arrays)))
+
+
+@cache
+def _stage(kind: Kind) -> Composable:
+    # Made once per connection. Should a pooler give us a connection whose staging table another release made, its
+    # name says that the columns differ.
+    shape = ",".join(f"{column.name} {column.type}" for column in stored_columns(kind))
+    return Identifier("pg_temp", f"mds_stage_{kind.name}_{sha256(shape.encode()).hexdigest()[:8]}")
+
+
+@cache
+def create_stage(kind: Kind) -> Statement:
+    """The temporary table that a batch is copied into; it is empty again after every transaction."""
+    columns = SQL(", ").join(
+        SQL("{} {}").format(Identifier(column.name), SQL(column.type)) for column in stored_columns(kind)
+    )
+    return _text(
+        SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(_stage(kind), columns)
+    )
+
+
+@cache
+def copy_stage(kind: Kind) -> Statement:
+    """Copy narrow rows into the staging table."""
+    columns = names(("series_id", *kind.column_names))
+    return _text(SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_stage(kind), columns))
+
+
+@cache
+def merge_stage(kind: Kind, on_conflict: OnConflict) -> Statement:
+    """Merge the staging table, which holds each key once, sorted by key.
+
+    Reading it in that order is what makes the merge fast: neighbouring rows meet the same pages of the index.
+    """
+    columns = names(("series_id", *kind.column_names))
+    source = SQL("SELECT {} FROM {}").format(columns, _stage(kind))
+    return _text(_upsert(kind, on_conflict, source))
+
+
+def _named(kind: Kind, operator: Composable) -> Composable:
+    """The series columns of a kind compared with parameters; those that it does not use are NULL."""
+    return SQL(" AND ").join(
+        SQL("{} {}").format(Identifier(name), operator if name in kind.series else SQL("IS NULL"))
+        for name in SERIES_COLUMNS
+    )
+
+
+def model_columns(kind: Kind) -> tuple[str, ...]:
+    """What `window` selects, in order: the stored columns without the series id."""
+    return kind.column_names
+
+
+def _selected(kind: Kind) -> Composable:
+    # A uuid is text in the models.
+    return SQL(", ").join(
+        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else Identifier(column.name)
+        for column in kind.columns
+    )
+
+
+@cache
+def window(kind: Kind) -> Statement:
+    """The rows of one series from a time on until before another, oldest first."""
+    return _text(
+        SQL(
+            "SELECT {columns} FROM mds.{rows} WHERE series_id = (SELECT series_id FROM mds.series"
+            " WHERE kind = {kind} AND {match}) AND {time} >= %s AND {time} < %s ORDER BY {key}"
+        ).format(
+            columns=_selected(kind),
+            rows=Identifier(kind.name),
+            kind=Literal(kind.name),
+            match=_named(kind, SQL("= %s")),
+            time=Identifier(kind.time),
+            key=names(kind.key),
+        )
+    )
+
+
+@cache
+def latest_prices(kind: Kind) -> Statement:
+    """The newest price of each symbol of one vendor, over all its series, by symbol."""
+    return _text(
+        SQL(
+            "SELECT DISTINCT ON (symbol) symbol, last_price, last_price_ts FROM mds.series"
+            " WHERE kind = {} AND vendor = %s AND symbol = ANY(%s) AND last_price IS NOT NULL"
+            " ORDER BY symbol, last_price_ts DESC, timeframe"
+        ).format(Literal(kind.name))
+    )
