@@ -1,0 +1,213 @@
+"""The command `datastore`: the embedded server, migrations, tenants, from a shell.
+
+Each command calls one function of the control plane and prints what it returns.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+import psycopg
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from datastore import config, control
+from datastore.embedded import EmbeddedServer, EmbeddedServerError
+from mds_client import MDSError, __version__
+from mds_client.console import FAILED, guarded, json_option, show_fields, show_json, show_rows
+
+
+def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dsn`: the database, with a role that may change it."""
+    option = click.option(
+        "--dsn",
+        callback=lambda _context, _option, value: value or config.load().dsn(),
+        help="Where the database is, with a role that may change it. [DATABASE_URL]",
+    )
+    return option(command)
+
+
+def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--home`: the embedded server's folder."""
+    option = click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        callback=lambda _context, _option, value: value or config.load().home,
+        help="The server's folder. [MDS_HOME; default: .mds]",
+    )
+    return option(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="datastore")
+def datastore() -> None:
+    """Set up and run a market-data store: an embedded server, migrations, tenants."""
+
+
+@datastore.command()
+@home_option
+@click.option("--port", type=click.IntRange(1, 65535), help="The TCP port. [default: the last one, else a free one]")
+@json_option
+def up(home: Path, port: int | None, as_json: bool) -> None:
+    """Start the embedded server, or find it running, and bring its schema to head.
+
+    It listens on a unix socket and on 127.0.0.1 only. What a shell needs to use it: eval "$(datastore env)"
+    """
+    server = EmbeddedServer(home, port=port)
+    status = server.up(control.migrate)
+    show_fields(status.as_dict(), as_json)
+
+
+@datastore.command()
+@home_option
+@json_option
+def down(home: Path, as_json: bool) -> None:
+    """Stop the embedded server. Its data stays."""
+    stopped = EmbeddedServer(home).down()
+    if as_json:
+        show_json({"stopped": stopped})
+    else:
+        click.echo("stopped; the data stays" if stopped else "it was not running")
+
+
+@datastore.command()
+@home_option
+@json_option
+def status(home: Path, as_json: bool) -> None:
+    """Say whether the embedded server runs, where, and since when; exit code 1 where it does not."""
+    found = EmbeddedServer(home).status()
+    show_fields(found.as_dict(), as_json)
+    if not found.running:
+        sys.exit(FAILED)
+
+
+@datastore.command()
+@home_option
+@json_option
+def env(home: Path, as_json: bool) -> None:
+    """Print the embedded server's DSNs for a shell: eval "$(datastore env)"
+
+    MDS_DSN is for applications: a service role that sees what its tenant may see. DATABASE_URL is for the control
+    plane. Both hold passwords.
+    """
+    variables = EmbeddedServer(home).env()
+    if as_json:
+        show_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@datastore.command()
+@database_option
+@click.option("--sql", is_flag=True, help="Print what would run on an empty database, and run nothing.")
+@json_option
+def migrate(dsn: str, sql: bool, as_json: bool) -> None:
+    """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
+    if sql:
+        text = control.migrate_sql()
+        show_json({"sql": text}) if as_json else click.echo(text)
+        return
+    done = control.migrate(dsn)
+    if as_json:
+        show_json(done)
+    elif done.before == done.after and not done.objects:
+        click.echo(f"at head already ({done.after})")
+    else:
+        click.echo(f"migrated from {done.before or 'nothing'} to {done.after}, {len(done.objects)} objects made")
+
+
+@datastore.command("stamp-head")
+@database_option
+@json_option
+def stamp_head(dsn: str, as_json: bool) -> None:
+    """Record a database that was set up from `datastore migrate --sql` as being at head."""
+    version = control.stamp_head(dsn)
+    show_json({"schema_version": version}) if as_json else click.echo(f"stamped {version}")
+
+
+@datastore.command()
+@database_option
+@click.option("--tenant", "names", multiple=True, default=("default",), show_default=True, help="A tenant's name.")
+@json_option
+def seed(dsn: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Make sure that these tenants are there; what is there stays as it is."""
+    show_rows(control.seed(dsn, names), as_json)
+
+
+@datastore.command()
+@database_option
+@json_option
+def check(dsn: str, as_json: bool) -> None:
+    """Compare the database with the declarations; print each difference, and exit with 1 if there is one."""
+    drift = control.check(dsn)
+    if as_json:
+        show_json({"drift": drift})
+    else:
+        click.echo("\n".join(drift) or "the database is as declared")
+    if drift:
+        sys.exit(FAILED)
+
+
+@datastore.command()
+@database_option
+@click.option("-m", "--message", required=True, help="What changes, in a few words.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where to write it. [the package's]")
+@json_option
+def revision(dsn: str, message: str, folder: Path | None, as_json: bool) -> None:
+    """Write the migration from a database at head to what the declarations say. Read it before you commit it."""
+    path = control.revision(dsn, message, folder)
+    show_json({"path": path}) if as_json else click.echo(path)
+
+
+@datastore.group()
+def tenants() -> None:
+    """Make tenants, list them, and bind login roles to them."""
+
+
+@tenants.command("create")
+@click.argument("name")
+@click.option("--id", "id_", type=click.UUID, help="Its uuid. [default: a random one]")
+@click.option("--if-absent", is_flag=True, help="If it is there already, that is fine.")
+@database_option
+@json_option
+def create_tenant(name: str, id_: UUID | None, if_absent: bool, dsn: str, as_json: bool) -> None:
+    """Make a tenant and print it."""
+    show_fields(control.create_tenant(dsn, name, id=id_, if_absent=if_absent), as_json)
+
+
+@tenants.command("list")
+@database_option
+@json_option
+def list_tenants(dsn: str, as_json: bool) -> None:
+    """Print every tenant."""
+    show_rows(control.list_tenants(dsn), as_json, empty="no tenants")
+
+
+@tenants.command("bind-role")
+@click.argument("tenant")
+@click.argument("role")
+@database_option
+@json_option
+def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
+    """Bind a login ROLE to a TENANT, by name or uuid: every session of that role is that tenant, whatever it sets."""
+    show_fields(control.bind_role(dsn, tenant, role), as_json)
+
+
+main = guarded(
+    datastore,
+    MDSError,
+    EmbeddedServerError,
+    control.ControlError,
+    config.ConfigurationError,
+    CommandError,
+    psycopg.Error,
+    SQLAlchemyError,
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""`make demo`: real daily stock prices in, isolated, and back, on an embedded server.
+
+Every step is a command that a user could type; the demo runs it, shows it and times it. Running it again changes no
+row. The prices are those that the package bokeh-sampledata ships: daily bars of five stocks, 2000 to 2013.
+"""
+
+import gzip
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg
+
+from datastore import config
+from datastore.embedded import EmbeddedServer
+
+VENDOR = "bokeh"
+SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+
+
+def main() -> None:
+    """Run the demo; its exit code is 1 where a step failed or the isolation did not hold."""
+    home = config.load().home
+    began = time.perf_counter()
+    _step("a server of our own, its schema at head", "datastore", "up", "--home", str(home))
+    os.environ.update(EmbeddedServer(home).env())
+    tenants = [_tenant(name) for name in ("alpha", "beta")]
+
+    file = home / "stocks.ndjson.gz"
+    converted = _convert(file)
+    click.echo(f"\n{converted:,} daily bars of {', '.join(SYMBOLS)} in {file}")
+
+    before = _row_versions()
+    for tenant, keep in zip(tenants, (SYMBOLS, SYMBOLS[:2]), strict=True):
+        path = file if keep == SYMBOLS else _only(file, keep)
+        _step(
+            f"ingest for tenant {tenant['name']}",
+            *("mds", "ingest-ndjson", "bars", str(path), "--tenant-id", tenant["id"]),
+        )
+    changed = _row_versions() - before
+    click.echo(f"row versions written by this run: {changed:,}" + ("" if changed else " (all of it was there already)"))
+
+    for tenant in tenants:
+        _step(
+            f"latest prices, as tenant {tenant['name']}",
+            *("mds", "latest-prices", "--vendor", VENDOR, "--symbols", ",".join(SYMBOLS), "--tenant-id", tenant["id"]),
+        )
+    window = ("--timeframe", "1d", "--start", "2013-02-20", "--end", "2013-03-02", "--tenant-id")
+    _step(
+        "a window of bars, as tenant alpha",
+        *("mds", "bars", "--vendor", VENDOR, "--symbol", "GOOG", *window, tenants[0]["id"]),
+    )
+    hidden = _step(
+        "the same window as tenant beta, which has no GOOG",
+        *("mds", "bars", "--vendor", VENDOR, "--symbol", "GOOG", *window, tenants[1]["id"], "--json"),
+    )
+    if json.loads(hidden) != [] or not _isolated(tenants[1]["id"]):
+        click.echo("isolation did not hold", err=True)
+        sys.exit(1)
+
+    click.echo(f"\nall of it took {time.perf_counter() - began:.1f} s; the server goes on running. Try next:\n")
+    mds = _program("mds")
+    click.echo(f'  eval "$({_program("datastore")} env --home {home})"')
+    click.echo(f"  export MDS_TENANT_ID={tenants[0]['id']}")
+    click.echo(f"  {mds} ping")
+    click.echo(f"  {mds} bars --vendor {VENDOR} --symbol IBM --timeframe 1d --start 2013-01-01 --format csv")
+    click.echo(f"  {_program('datastore')} down --home {home}")
+
+
+def _program(name: str) -> str:
+    """The command beside this interpreter, as short as it can be written from here."""
+    path = Path(sys.executable).with_name(name)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _step(what: str, program: str, *arguments: str) -> str:
+    """Show a command, run it, show what it prints and how long it took, and return the print."""
+    click.secho(f"\n{what}", bold=True)
+    click.echo(f"$ {program} {' '.join(arguments)}")
+    began = time.perf_counter()
+    done = subprocess.run([_program(program), *arguments], stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    click.echo(f"{done.stdout}[{time.perf_counter() - began:.2f} s]")
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout
+
+
+def _tenant(name: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(
+        _step(f"tenant {name}", "datastore", "tenants", "create", name, "--if-absent", "--json")
+    )
+    return made
+
+
+def _bars() -> Iterator[dict[str, Any]]:
+    """The package's columns as rows of ours."""
+    stocks = importlib.import_module("bokeh_sampledata.stocks")
+    for symbol in SYMBOLS:
+        columns = getattr(stocks, symbol)
+        names = ("date", "open", "high", "low", "close", "volume")
+        for date, open_, high, low, close, volume in zip(*(columns[name] for name in names), strict=True):
+            yield {
+                "vendor": VENDOR,
+                "symbol": symbol,
+                "timeframe": "1d",
+                "ts": date,
+                "open_price": open_,
+                "high_price": high,
+                "low_price": low,
+                "close_price": close,
+                "volume": volume,
+            }
+
+
+def _convert(file: Path) -> int:
+    with gzip.open(file, "wt", encoding="utf-8") as out:
+        count = 0
+        for count, row in enumerate(_bars(), start=1):  # noqa: B007 - the number of rows is the answer
+            out.write(json.dumps(row) + "\n")
+    return count
+
+
+def _only(file: Path, symbols: tuple[str, ...]) -> Path:
+    """The part of the file with these symbols."""
+    part = file.with_name(f"stocks-{'-'.join(symbols).lower()}.ndjson.gz")
+    with gzip.open(file, "rt", encoding="utf-8") as lines, gzip.open(part, "wt", encoding="utf-8") as out:
+        out.writelines(line for line in lines if json.loads(line)["symbol"] in symbols)
+    return part
+
+
+def _row_versions() -> int:
+    """How many row versions were ever written to bars, by the server's own count."""
+    with psycopg.connect(config.load().dsn(), autocommit=True) as connection:
+        # What this backend and the ones before it did is counted a moment later unless asked for.
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT n_tup_ins + n_tup_upd FROM pg_stat_all_tables WHERE schemaname = 'store' AND relname = 'bars'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _isolated(tenant_id: str) -> bool:
+    """Ask with plain SQL, as the application role and as this tenant, whether anything of another one is to be seen."""
+    with psycopg.connect(os.environ["MDS_DSN"]) as connection:
+        connection.execute("SELECT mds.use_tenant(%s)", (tenant_id,))
+        row = connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE tenant_id <> %s), array_agg(DISTINCT symbol) FROM public.bars",
+            (tenant_id,),
+        ).fetchone()
+        try:
+            connection.execute("SELECT 1 FROM store.bars LIMIT 1")
+        except psycopg.errors.InsufficientPrivilege as error:
+            refused = str(error).strip().splitlines()[0]
+        else:
+            return False
+    assert row is not None
+    click.secho("\nthe same in SQL, as tenant beta", bold=True)
+    click.echo(f"public.bars: {row[0]:,} rows, {row[1]} of another tenant, symbols {', '.join(row[2])}")
+    click.echo(f"store.bars: {refused}")
+    return row[1] == 0 and set(row[2]) == set(SYMBOLS[:2])
+
+
+if __name__ == "__main__":
+    main()

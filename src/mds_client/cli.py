@@ -1,0 +1,327 @@
+"""The command `mds`: health, writing a row, reading, and NDJSON ingest, from a shell.
+
+Commands that concern a kind are derived from its declaration. Output is a table, or JSON with `--json`; an error is
+one line on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects.
+"""
+
+import csv
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from mds_client._version import __version__
+from mds_client.batch import BatchConfig
+from mds_client.client import MDS
+from mds_client.console import (
+    FAILED,
+    INTERRUPTED,
+    REJECTS,
+    fail,
+    guarded,
+    json_option,
+    show_fields,
+    show_json,
+    show_rows,
+)
+from mds_client.errors import ConfigurationError, InvalidRow, MDSError
+from mds_client.models import Row
+from mds_client.operations import reason
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
+from mds_client.utils import Ingest, Ingestion, Source, rejects_path
+
+NO_SERVER = (
+    "no server is named: pass --dsn or set MDS_DSN.\n"
+    'For a server of your own on this machine: datastore up && eval "$(datastore env)"'
+)
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dsn` and `--tenant-id`; the command gets an open client in their place, closed when it ends."""
+
+    @click.option("--dsn", envvar="MDS_DSN", help="Where the database is: a libpq URL. [MDS_DSN]")
+    @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a uuid. [MDS_TENANT_ID]")
+    @functools.wraps(command)
+    def connected(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
+        if not dsn:
+            raise ConfigurationError(NO_SERVER)
+        with MDS(dsn=dsn, tenant_id=tenant_id, pool_min=0, pool_max=4, app_name="mds") as client:
+            return command(client, *arguments, **options)
+
+    return connected
+
+
+class Instant(click.ParamType[datetime]):
+    """A time as the models take it: ISO text; without a zone it is UTC."""
+
+    name = "time"
+    _adapter = TypeAdapter(datetime)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            instant: datetime = self._adapter.validate_python(value)
+        except ValidationError as error:
+            self.fail(reason(error), param, ctx)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mds")
+def mds() -> None:
+    """Write and read market data, as one tenant.
+
+    Every command takes --dsn and --tenant-id, or MDS_DSN and MDS_TENANT_ID from the environment; the client's other
+    settings come from MDS_<KEY> (MDS_WRITE_MODE, MDS_STATEMENT_TIMEOUT_MS, …).
+    """
+
+
+@mds.command()
+@connection_options
+@json_option
+def ping(client: MDS, as_json: bool) -> None:
+    """Say what one is connected to: server, engine, schema version, role, tenant, and how long an answer takes.
+
+    Example: mds ping --dsn postgresql://app@localhost/mds
+    """
+    client.health()
+    began = time.perf_counter()
+    health = client.health()
+    elapsed = (time.perf_counter() - began) * 1000
+    fields = {name: getattr(health, name) for name in health.__dataclass_fields__}
+    show_fields({"ok": True, **fields, "milliseconds": round(elapsed, 2)}, as_json)
+
+
+@mds.command("schema-version")
+@connection_options
+@json_option
+def schema_version(client: MDS, as_json: bool) -> None:
+    """Print the version of the database's schema; fail where it is not migrated.
+
+    Example: mds schema-version
+    """
+    version = client.schema_version()
+    if version is None and not as_json:
+        fail("the database is not migrated: run datastore migrate")
+    show_json({"schema_version": version}) if as_json else click.echo(version)
+    if version is None:
+        sys.exit(FAILED)
+
+
+@mds.command("latest-prices")
+@click.option("--vendor", required=True, help="Who the prices are from.")
+@click.option("--symbols", required=True, help="Symbols, separated by commas.")
+@connection_options
+@json_option
+def latest_prices(client: MDS, vendor: str, symbols: str, as_json: bool) -> None:
+    """Print the newest close of each symbol, over all its timeframes.
+
+    Example: mds latest-prices --vendor ibkr --symbols AAPL,MSFT
+    """
+    wanted = [symbol for symbol in map(str.strip, symbols.split(",")) if symbol]
+    prices = client.latest_prices(wanted, vendor)
+    show_rows(prices, as_json, ("vendor", "symbol", "price", "price_timestamp"), empty="no prices")
+
+
+@mds.command()
+@click.option("--vendor", required=True, help="Who the bars are from.")
+@click.option("--symbol", required=True, help="The symbol.")
+@click.option("--timeframe", required=True, help="1m, 5m, 1h, 1d, …")
+@click.option("--start", type=Instant(), required=True, help="The first time, ISO; without a zone UTC.")
+@click.option("--end", type=Instant(), help="The time to stop before, ISO. [default: now]")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "ndjson"]), default="table", show_default=True,
+    help="How to print them.",
+)  # fmt: skip
+@connection_options
+@json_option
+def bars(
+    client: MDS,
+    vendor: str,
+    symbol: str,
+    timeframe: str,
+    start: datetime,
+    end: datetime | None,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Print the bars of one series from a time on until before another, oldest first.
+
+    Example: mds bars --vendor ibkr --symbol AAPL --timeframe 1d --start 2024-01-01 --format csv
+    """
+    found = client.bars_window(symbol, timeframe, start, end or datetime.now(UTC), vendor)
+    _show_window(KINDS["bars"], found, "json" if as_json else form)
+
+
+def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
+    names = [name for name in kind.model.model_fields if name != TENANT_COLUMN]
+    if form in ("table", "json"):
+        shown = [name for name in names if name != "id" or any(getattr(row, "id", None) for row in rows)]
+        show_rows(rows, form == "json", shown, empty=f"no {kind.name}")
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            values = row.model_dump(mode="json")
+            writer.writerow(values[name] for name in names)
+    else:
+        for row in rows:
+            click.echo(row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True))
+
+
+@mds.command("ingest-ndjson")
+@click.argument("kind", metavar="KIND")
+@click.argument("path", metavar="FILE|-")
+@click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch.")
+@click.option("--max-ms", type=click.IntRange(1), default=3_000, show_default=True, help="The longest a row waits.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where lines go that are no rows. [default: FILE.rejects.ndjson]",
+)
+@click.option("--strict", is_flag=True, help="Stop at the first line that is no row.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["replace", "keep", "fill"]),
+    default="replace",
+    show_default=True,
+    help="What a row does to a stored row of the same key.",
+)
+@connection_options
+@json_option
+def ingest_ndjson(
+    client: MDS,
+    kind: str,
+    path: str,
+    max_rows: int,
+    max_ms: int,
+    rejects: Path | None,
+    strict: bool,
+    on_conflict: OnConflict,
+    as_json: bool,
+) -> None:
+    """Write an NDJSON file, or standard input for -, of one kind; gzip is told by content.
+
+    Blank lines and lines that begin with # are skipped. A line that is no row goes to the rejects file with its number
+    and the reason, does not stop the others, and makes the exit code 3. Running the same command again changes
+    nothing, and completes a run that was stopped.
+
+    Example: mds ingest-ndjson bars ./bars.ndjson.gz --max-rows 20000
+    """
+    if kind not in KINDS:
+        raise click.BadParameter(f"{kind!r} is no kind; there are: {', '.join(KINDS)}", param_hint="KIND")
+    with Source(path) as source:
+        ingestion = Ingestion(
+            client,
+            kind,
+            source,
+            rejects or rejects_path(path),
+            batch=BatchConfig(max_rows=max_rows, max_ms=max_ms),
+            on_conflict=on_conflict,
+            strict=strict,
+        )
+        _run_ingestion(ingestion, source, as_json)
+
+
+def _run_ingestion(ingestion: Ingestion, source: Source, as_json: bool) -> None:
+    """Run to the end, with a progress bar on a terminal; say what was committed, however it ends."""
+    error = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    stopped: MDSError | KeyboardInterrupt | None = None
+    with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
+        task = progress.add_task(source.name, total=source.size)
+        try:
+            ingestion.run(lambda: progress.update(task, completed=source.position))
+        except (MDSError, KeyboardInterrupt) as stop:
+            stopped = stop
+    report = ingestion.report()
+    if as_json:
+        show_json({**_fields(report), "error": str(stopped) or "interrupted" if stopped else None})
+    else:
+        click.echo(_sentence(report), err=stopped is not None)
+    if isinstance(stopped, KeyboardInterrupt):
+        fail("interrupted; the same command again completes it", INTERRUPTED)
+    if isinstance(stopped, InvalidRow):
+        fail(str(stopped), REJECTS)
+    if stopped is not None:
+        fail(f"{stopped}\nthe same command again completes it", FAILED)
+    if report.rejected:
+        sys.exit(REJECTS)
+
+
+def _fields(report: Ingest) -> dict[str, Any]:
+    fields = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    return {**fields, "rows_per_second": round(report.rows_per_second)}
+
+
+def _sentence(report: Ingest) -> str:
+    said = (
+        f"{report.kind}: {report.written:,} rows written from {report.lines:,} lines in {report.seconds:.2f} s"
+        f" ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
+    )
+    return f"{said}, see {report.rejects}" if report.rejects else said
+
+
+def write_command(kind: Kind) -> click.Command:
+    """`mds write-<singular>`: an option for each field of the kind's model."""
+    fields = {name: info for name, info in kind.model.model_fields.items() if name != TENANT_COLUMN}
+
+    @connection_options
+    @json_option
+    def write(client: MDS, as_json: bool, **values: str | None) -> None:
+        given = {name: value for name, value in values.items() if value is not None}
+        try:
+            row = cast("Row", kind.model.model_validate(given))
+        except ValidationError as error:
+            raise InvalidRow(reason(error)) from error
+        written = client.upsert(kind.name, [row])
+        show_json({"written": written}) if as_json else click.echo(f"{written} {kind.singular} written")
+
+    summary = (kind.model.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    return click.Command(
+        f"write-{kind.singular}",
+        callback=write,
+        params=[
+            *(
+                click.Option(
+                    [f"--{name.replace('_', '-')}"],
+                    required=info.is_required(),
+                    help=_type_name(kind, name),
+                    metavar="TEXT",
+                )
+                for name, info in fields.items()
+            ),
+            *cast("list[click.Parameter]", write.__click_params__),  # type: ignore[attr-defined]
+        ],
+        help=f"Write one row of {kind.name}; writing it again changes nothing.\n\n{summary}",
+    )
+
+
+def _type_name(kind: Kind, field: str) -> str:
+    if field in kind.series:
+        return "text"
+    return {"timestamptz": "time, ISO; without a zone UTC"}.get(kind.column(field).type, kind.column(field).type)
+
+
+def command_line() -> click.Group:
+    """`mds` with the commands of every declared kind."""
+    for kind in KINDS.values():
+        mds.add_command(write_command(kind))
+    return mds
+
+
+def _run() -> None:
+    command_line()()
+
+
+main = guarded(_run, MDSError)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""How both command lines speak: tables for people, JSON for programs, one clear line and an exit code for errors.
+
+No command lives here.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+from uuid import UUID
+
+import click
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+REJECTS: Final = 3
+INTERRUPTED: Final = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """`--json`, which every command has."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON knows it: models and dataclasses become objects, times ISO text."""
+    if isinstance(value, BaseModel):
+        return {key: plain(item) for key, item in value.__dict__.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, UUID | Path):
+        return str(value)
+    return value
+
+
+def show_json(value: Any) -> None:
+    """Print data as one JSON document."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+
+
+def show_fields(value: Any, as_json: bool) -> None:
+    """Print one thing: its fields, a line each."""
+    fields = plain(value)
+    if as_json:
+        show_json(fields)
+        return
+    width = max(map(len, fields), default=0)
+    for name, item in fields.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {_cell(item)}")
+
+
+def show_rows(rows: Sequence[Any], as_json: bool, columns: Iterable[str] | None = None, empty: str = "none") -> None:
+    """Print many things of one sort: a table with a line each."""
+    plain_rows: list[dict[str, Any]] = plain(list(rows))
+    if as_json:
+        show_json(plain_rows)
+        return
+    if not plain_rows:
+        click.echo(empty, err=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = list(columns or plain_rows[0])
+    for name in names:
+        numbers = all(isinstance(row[name], int | float | None) for row in plain_rows)
+        table.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=True)
+    for row in plain_rows:
+        table.add_row(*(_cell(row[name]) for name in names))
+    # In a pipe there is no terminal to fit: never cut a value short there.
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Say what went wrong, in one line (or the lines that the message has), and end."""
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def guarded(command_line: Callable[[], Any], *errors: type[Exception]) -> Callable[[], None]:
+    """A program's entry: these errors become one clear line and an exit code, and no traceback."""
+
+    @functools.wraps(command_line)
+    def run() -> None:
+        try:
+            command_line()
+        except errors as error:
+            fail(str(error))
+        except BrokenPipeError:
+            # The reader of a pipe (`| head`) has seen enough. Nothing may be written at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+
+    return run

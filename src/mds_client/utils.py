@@ -1,0 +1,246 @@
+"""Files and rows: reading NDJSON, plain or compressed, line by line into rows, and writing what is no row aside.
+
+When rows are sent is `mds_client.batch`'s matter. Nothing is printed here.
+"""
+
+import gzip
+import io
+import json
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self, cast
+
+from pydantic import ValidationError
+
+from mds_client.batch import BatchConfig, BatchProcessor, Reject
+from mds_client.client import MDS
+from mds_client.errors import InvalidRow, MDSError
+from mds_client.models import Row
+from mds_client.operations import reason
+from mds_client.schema import KINDS, Kind, OnConflict
+
+GZIP: Final = b"\x1f\x8b"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+LONGEST_LINE: Final = 1 << 20
+"""Bytes; a longer line is no row of any kind, and is not read into memory whole."""
+
+
+class SourceError(MDSError):
+    """An input cannot be read to its end: it is missing, not permitted, or its compression is damaged."""
+
+
+class Source:
+    """An NDJSON input: a file, or standard input for `-`. Compression is told by content, not by name.
+
+    `size` is the file's size in bytes and `position` how many of them were read, for progress; `size` is None for a
+    pipe. `line` is the number of the newest line that was read, from 1.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = "standard input" if path == "-" else path
+        try:
+            raw: BinaryIO = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed by close
+            self.size = None if path == "-" else Path(path).stat().st_size
+        except OSError as error:
+            raise SourceError(f"{self.name}: {error.strerror}") from error
+        self._raw = raw
+        peeked = cast("io.BufferedReader", raw).peek(2)[:2]
+        self._stream: BinaryIO = (
+            cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 16)) if peeked == GZIP else raw
+        )
+        self.line = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file, as it lies on disk, that were read."""
+        return self._raw.tell() if self.size is not None else 0
+
+    def lines(self) -> Iterator[bytes]:
+        """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
+
+        A line longer than LONGEST_LINE comes cut short, which no row survives. Raises SourceError where the
+        compressed stream is damaged or ends early; all lines before that point have come.
+        """
+        readline = self._stream.readline
+        try:
+            while line := readline(LONGEST_LINE):
+                self.line += 1
+                whole = line
+                while len(whole) == LONGEST_LINE and not whole.endswith(b"\n"):
+                    whole = readline(LONGEST_LINE)
+                if self.line == 1:
+                    line = line.removeprefix(BYTE_ORDER_MARK)
+                line = line.strip()
+                if line and not line.startswith(b"#"):
+                    yield line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(f"{self.name}: damaged after line {self.line}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        if self._raw is not sys.stdin.buffer:
+            self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def coerce(kind: Kind, line: bytes) -> Row:
+    """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
+    try:
+        return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
+    except ValidationError as error:
+        raise InvalidRow(reason(error)) from error
+
+
+class RejectFile:
+    """Where lines go that are no rows: NDJSON with the line's number, the reason and the line itself.
+
+    Made at the first reject. One that an earlier run left under the same name is replaced, or taken away at the end
+    of a run without rejects: it would speak of lines that are no longer wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: io.TextIOWrapper | None = None
+
+    def write(self, line: int, why: str, text: str) -> None:
+        """Put one line aside."""
+        if self._file is None:
+            try:
+                self._file = self.path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise SourceError(f"{self.path}: rejects cannot be written: {error.strerror}") from error
+        self.count += 1
+        json.dump({"line": line, "reason": why, "row": text}, self._file, ensure_ascii=False)
+        self._file.write("\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        if self._file is not None:
+            self._file.close()
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """How an ingest ended: lines that held something, rows committed, lines rejected, and the time it took.
+
+    `complete` is False where it was stopped; what is committed stays, and the same ingest again completes it.
+    """
+
+    kind: str
+    source: str
+    lines: int
+    written: int
+    rejected: int
+    seconds: float
+    rejects: Path | None
+    complete: bool
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows committed a second, over the whole run."""
+        return self.written / self.seconds if self.seconds else 0.0
+
+
+class Ingestion:
+    """One NDJSON input on its way into the store.
+
+    Kept as an object so that whoever runs it can ask, at any time and after any error, how far it is.
+    """
+
+    def __init__(
+        self,
+        client: MDS,
+        kind: str,
+        source: Source,
+        rejects: Path,
+        *,
+        batch: BatchConfig | None = None,
+        on_conflict: OnConflict = "replace",
+        strict: bool = False,
+    ) -> None:
+        self.kind = KINDS.of(kind)
+        self._source = source
+        self._rejects = RejectFile(rejects)
+        self._strict = strict
+        self._lines = 0
+        self._complete = False
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._processor = BatchProcessor(client, batch, on_conflict=on_conflict, on_reject=self._reject_row)
+
+    def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
+        """Read to the end, and write. `progress` is called every thousand lines.
+
+        A line that is no row is put aside and does not stop the others; with `strict` it raises InvalidRow, with what
+        came before it committed. Raises SourceError, and the client's errors once the server cannot be reached; then
+        everything that `report().written` counts is committed, and nothing half.
+        """
+        try:
+            with self._processor:
+                for line in self._source.lines():
+                    self._lines += 1
+                    if self._lines % 1000 == 0:
+                        progress()
+                    self._take(line)
+            self._complete = True
+        finally:
+            self._ended = time.monotonic()
+            self._rejects.close()
+        return self.report()
+
+    def report(self) -> Ingest:
+        """How far it is."""
+        stats = self._processor.stats()
+        return Ingest(
+            kind=self.kind.name,
+            source=self._source.name,
+            lines=self._lines,
+            written=stats.written,
+            rejected=self._rejects.count,
+            seconds=(self._ended or time.monotonic()) - self._started,
+            rejects=self._rejects.path if self._rejects.count else None,
+            complete=self._complete,
+        )
+
+    def _take(self, line: bytes) -> None:
+        try:
+            row = coerce(self.kind, line)
+        except InvalidRow as error:
+            self._reject(self._source.line, str(error), line.decode("utf-8", "replace"))
+            return
+        self._processor.add(row, origin=self._source.line)
+
+    def _reject_row(self, reject: Reject) -> None:
+        """Put a row aside that the server refuses for what it holds."""
+        row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
+        self._reject(int(reject.origin or 0), reject.reason, row)
+
+    def _reject(self, line: int, why: str, text: str) -> None:
+        self._rejects.write(line, why, text)
+        if self._strict:
+            raise InvalidRow(f"line {line}: {why}", index=line)
+
+
+def ingest_ndjson(client: MDS, kind: str, path: str, *, rejects: Path | None = None, **options: Any) -> Ingest:
+    """Write an NDJSON file (or `-`) of one kind; see `Ingestion` for the options, the rejects and the errors."""
+    with Source(path) as source:
+        return Ingestion(client, kind, source, rejects or rejects_path(path), **options).run()
+
+
+def rejects_path(path: str) -> Path:
+    """Where the rejects of an input go if nobody says otherwise."""
+    return Path("stdin.rejects.ndjson" if path == "-" else f"{path}.rejects.ndjson")
