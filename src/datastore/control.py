@@ -34,6 +34,18 @@ _LOCK: Final = 0x6D64735F6D696772
 
 _OLDEST_SERVER: Final = 150000
 
+_BEYOND_BINDING: Final = (
+    "pg_read_all_data",
+    "pg_write_all_data",
+    "pg_read_server_files",
+    "pg_write_server_files",
+    "pg_execute_server_program",
+    "pg_read_all_stats",
+    "pg_monitor",
+    "pg_maintain",
+)
+"""PostgreSQL's own roles that see or change other tenants' data past the views, or read what others ask."""
+
 _ALEMBIC: Final = threading.Lock()
 """Alembic's environment is a module-global proxy: one command at a time in one process."""
 
@@ -195,17 +207,28 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
     with psycopg.connect(dsn) as connection:
         found = _find_tenant(connection, tenant)
         rights = connection.execute(
-            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR pg_has_role(oid, %s, 'MEMBER')"
-            " FROM pg_roles WHERE rolname = %s",
-            (OWNER, role),
+            """
+            SELECT r.rolcanlogin, (
+              SELECT m.rolname FROM pg_roles AS m
+              WHERE pg_has_role(r.oid, m.oid, 'MEMBER')
+                AND (m.rolsuper OR m.rolbypassrls OR m.rolcreaterole OR m.rolreplication OR m.rolname = ANY(%s))
+              ORDER BY m.rolname <> r.rolname, m.rolname LIMIT 1)
+            FROM pg_roles AS r WHERE r.rolname = %s
+            """,
+            ([OWNER, *_BEYOND_BINDING], role),
         ).fetchone()
         if rights is None:
             raise ControlError(f"role {role!r} does not exist: CREATE ROLE … LOGIN first")
-        if rights[0]:
+        can_login, too_strong = rights
+        if not can_login:
+            raise ControlError(f"role {role!r} cannot log in: a binding is of the login, not of a group that it is in")
+        if too_strong == role:
             raise ControlError(
-                f"role {role!r} is a superuser, may create roles or is a member of {OWNER}: "
+                f"role {role!r} is a superuser, bypasses row security, replicates or may create roles: "
                 "a binding would not hold it"
             )
+        if too_strong:
+            raise ControlError(f"role {role!r} is a member of {too_strong}: a binding would not hold it")
         bound = connection.execute(
             "INSERT INTO store.tenant_roles AS r (role, tenant_no) VALUES (%s, %s)"
             " ON CONFLICT (role) DO UPDATE SET role = r.role RETURNING tenant_no",

@@ -48,9 +48,9 @@ def mine(series_id: Composable) -> Composable:
     The sub-selects run once per statement, and the range is on the leading column of every key. Without a tenant both
     bounds are NULL: nothing is seen, and no write passes the views' check.
     """
-    return SQL(
-        "{id} >= (SELECT {store}.tenant_floor()) AND {id} < (SELECT {store}.tenant_ceiling())"
-    ).format(id=series_id, store=_STORE)
+    return SQL("{id} >= (SELECT {store}.tenant_floor()) AND {id} < (SELECT {store}.tenant_ceiling())").format(
+        id=series_id, store=_STORE
+    )
 
 
 def own_series(series_id: Composable) -> Composable:
@@ -62,12 +62,14 @@ def own_series(series_id: Composable) -> Composable:
 
 _STORE = Identifier(STORE)
 
+# Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types too,
+# and a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
 _FUNCTIONS: Final = {
     # A login that is bound to a tenant is that tenant whatever the setting says: session_user cannot be changed by SET
     # ROLE nor by a SECURITY DEFINER function. After RESET the setting is an empty string.
     "store.tenant_no()": """
 CREATE OR REPLACE FUNCTION store.tenant_no() RETURNS integer
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   found_no integer;
@@ -84,7 +86,7 @@ END
 $$""",
     "store.current_tenant()": """
 CREATE OR REPLACE FUNCTION store.current_tenant() RETURNS uuid
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (SELECT t.id FROM store.tenants AS t WHERE t.no = store.tenant_no());
@@ -92,7 +94,7 @@ END
 $$""",
     "store.tenant_floor()": f"""
 CREATE OR REPLACE FUNCTION store.tenant_floor() RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN store.tenant_no()::bigint << {TENANT_BITS};
@@ -100,7 +102,7 @@ END
 $$""",
     "store.tenant_ceiling()": f"""
 CREATE OR REPLACE FUNCTION store.tenant_ceiling() RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (store.tenant_no()::bigint + 1) << {TENANT_BITS};
@@ -108,7 +110,7 @@ END
 $$""",
     "store.next_series_id()": f"""
 CREATE OR REPLACE FUNCTION store.next_series_id() RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   tenant_floor bigint := store.tenant_no()::bigint << {TENANT_BITS};
@@ -123,7 +125,7 @@ $$""",
     # views would only find nothing. NULL asks who one is.
     "mds.use_tenant(uuid)": """
 CREATE OR REPLACE FUNCTION mds.use_tenant(wanted uuid) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   current uuid;
@@ -145,7 +147,7 @@ END
 $$""",
     "mds.schema_version()": """
 CREATE OR REPLACE FUNCTION mds.schema_version() RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT version_num FROM store.alembic_version $$""",
 }
 
@@ -210,9 +212,7 @@ def _columns(names: tuple[str, ...], table: str | None = None) -> Composable:
 
 
 def _tenants_view() -> DatabaseObject:
-    body = SQL(
-        "SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())"
-    ).format(_STORE, _STORE)
+    body = SQL("SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())").format(_STORE, _STORE)
     return _view("public", "tenants", body)
 
 
@@ -238,7 +238,10 @@ def _kind_view(kind: Kind) -> DatabaseObject:
         Identifier(STORE, kind.name),
         mine(Identifier("series_id")),
     )
-    return _view("mds", kind.name, body, writable=("INSERT", "UPDATE"))
+    # UPDATE by column, and not of the key: no row can be moved, and LOCK TABLE, which goes through to the table of all
+    # tenants, is not to be had in a mode that stops anybody.
+    update = (f"UPDATE ({_columns(kind.values).as_string(None)})",) if kind.values else ()
+    return _view("mds", kind.name, body, writable=("INSERT", *update))
 
 
 def _public_view(kind: Kind) -> DatabaseObject:

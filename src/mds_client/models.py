@@ -19,7 +19,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from mds_client.schema import Sql, Storage, kind
+from mds_client.schema import Rollup, Sql, Storage, kind
 
 __all__ = ["Bar", "LatestPrice", "Row"]
 
@@ -108,6 +108,19 @@ class Row(BaseModel):
     series=("vendor", "symbol", "timeframe"),
     price="close_price",
     storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=14)),
+    rollups=(
+        Rollup("5m", timedelta(minutes=5), source="1m"),
+        Rollup("15m", timedelta(minutes=15), source="5m"),
+        Rollup("1h", timedelta(hours=1), source="15m"),
+        Rollup("1d", timedelta(days=1), source="1h"),
+    ),
+    aggregates={
+        "open_price": "first",
+        "high_price": "max",
+        "low_price": "min",
+        "close_price": "last",
+        "volume": "sum",
+    },
 )
 class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.

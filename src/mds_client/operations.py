@@ -140,6 +140,13 @@ class Health:
         return True
 
 
+def engine_name(extension: str | None, license_: str | None) -> str:
+    """Which engine a database has, by TimescaleDB's version there and the licence it runs under."""
+    if extension is None:
+        return "postgres"
+    return "timescale" if license_ == "timescale" else "timescale-apache"
+
+
 def health() -> Operation[Health]:
     """Ask the server what it is, and who one is there. Works on a database that is not migrated."""
 
@@ -153,10 +160,9 @@ def health() -> Operation[Health]:
                 (Execute(sql.BEGIN_AS, (session.wanted, timeout)), Execute(sql.SCHEMA_VERSION)), commit=True
             )
             schema, tenant = row[0], opened[0]
-        engine = "postgres" if extension is None else "timescale" if license_ == "timescale" else "timescale-apache"
         return Health(
             server_version=version,
-            engine=engine,
+            engine=engine_name(extension, license_),
             engine_version=extension,
             database=database,
             role=role,

@@ -58,6 +58,22 @@ class Storage:
     retention_after: timedelta | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """Rows of a longer timeframe, derived from those of a shorter one.
+
+    `width`: the time that one row spans, aligned to midnight UTC. `source`: the timeframe it is derived from, that of
+    the rows themselves or of another rollup. Rows of the source that have no value do not count for that column.
+    """
+
+    timeframe: str
+    width: timedelta
+    source: str
+
+
+Aggregate = Literal["first", "max", "min", "last", "sum"]
+
+
 @dataclass(frozen=True)
 class Kind:
     """A sort of record, as declared by `@kind`.
@@ -77,6 +93,24 @@ class Kind:
     price: str | None
     storage: Storage | None
     columns: tuple[Column, ...]
+    rollups: tuple[Rollup, ...] = ()
+    aggregates: tuple[tuple[str, Aggregate], ...] = ()
+    """What a rollup makes of each column that it has."""
+
+    @property
+    def base(self) -> str:
+        """The timeframe that the rollups are derived from."""
+        derived = {rollup.timeframe for rollup in self.rollups}
+        (base,) = {rollup.source for rollup in self.rollups} - derived
+        return base
+
+    def rollup(self, timeframe: str) -> Rollup:
+        """The rollup of that timeframe; LookupError, naming those there are, where there is none."""
+        for found in self.rollups:
+            if found.timeframe == timeframe:
+                return found
+        there = ", ".join(found.timeframe for found in self.rollups)
+        raise LookupError(f"{self.name} have no rollup {timeframe!r}; there are: {there or 'none'}")
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -152,6 +186,8 @@ def kind(
     price: str | None = None,
     relation: str | None = None,
     storage: Storage | None = None,
+    rollups: tuple[Rollup, ...] = (),
+    aggregates: Mapping[str, Aggregate] = types.MappingProxyType({}),
 ) -> Callable[[type[Model]], type[Model]]:
     """Declare the decorated row model as a kind and put it into `KINDS`.
 
@@ -171,6 +207,8 @@ def kind(
                 key=(time, *key),
                 price=price,
                 storage=storage,
+                rollups=rollups,
+                aggregates=aggregates,
             )
         )
         return model
@@ -189,8 +227,10 @@ def _declared(
     key: tuple[str, ...],
     price: str | None,
     storage: Storage | None,
+    rollups: tuple[Rollup, ...],
+    aggregates: Mapping[str, Aggregate],
 ) -> Kind:
-    for field in (*series, *key, *((price,) if price else ())):
+    for field in (*series, *key, *((price,) if price else ()), *aggregates):
         if field not in model.model_fields:
             raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
     if unknown := set(series) - set(SERIES_COLUMNS):
@@ -215,6 +255,8 @@ def _declared(
         price=price,
         storage=storage,
         columns=tuple(columns[field] for field in ordered),
+        rollups=rollups,
+        aggregates=tuple(aggregates.items()),
     )
 
 

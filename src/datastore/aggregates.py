@@ -1,0 +1,105 @@
+"""Rollups: bars of longer timeframes, derived from the kinds' declarations.
+
+The same names, columns and answers on every engine. Where the engine can store them, each is a continuous aggregate
+over the one before it, with what is not materialised yet computed when it is read; elsewhere it is a view that
+computes. Intervals are aligned to midnight UTC; values that are NULL do not count.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Identifier
+
+from datastore.engine import Driver, Engine
+from datastore.schema import STORE
+from mds_client import KINDS
+from mds_client.schema import Kind, Rollup
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A rollup that was brought up to its rows, and the span (UTC) for which it was; None is unbounded."""
+
+    rollup: str
+    start: datetime | None
+    end: datetime | None
+
+
+def rollups() -> Iterator[tuple[Kind, Rollup]]:
+    """Every declared rollup, a source before what is derived from it."""
+    for kind in KINDS.values():
+        for rollup in kind.rollups:
+            yield kind, rollup
+
+
+def relation(kind: Kind, rollup: Rollup) -> str:
+    """The name of a rollup, in every schema: `bars_5m`."""
+    return f"{kind.name}_{rollup.timeframe}"
+
+
+def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable = SQL("")) -> Composable:
+    """The rows of a rollup, made of those of a relation in the private schema."""
+    time = Identifier(kind.time)
+    values = SQL(", ").join(
+        SQL("{} AS {}").format(engine.aggregate(how, Identifier(name), time), Identifier(name))
+        for name, how in kind.aggregates
+    )
+    return SQL("SELECT series_id, {} AS {}, {} FROM {}{} GROUP BY 1, 2").format(
+        engine.bucket(rollup.width, time), time, values, Identifier(STORE, source), where
+    )
+
+
+def create(engine: Engine, driver: Driver) -> list[str]:
+    """Store the rollups that are not stored yet, where the engine can, and fill them; return their names."""
+    made = []
+    for kind, rollup in rollups():
+        source = kind.name if rollup.source == kind.base else f"{kind.name}_{rollup.source}"
+        if engine.create_rollup(driver, kind, rollup, select(engine, kind, rollup, source)):
+            # What is there already is materialised now: a policy looks only at what changes from here on.
+            engine.refresh_rollup(driver, kind, rollup, (None, None))
+            made.append(relation(kind, rollup))
+    return made
+
+
+def refresh(
+    engine: Engine, driver: Driver, start: datetime | None = None, end: datetime | None = None, names: Any = None
+) -> list[Refresh]:
+    """Bring stored rollups up to the rows with `start <= time < end`, each widened to whole intervals of its own.
+
+    `names` limits it to these rollups. Returns what was refreshed: nothing where rollups are computed when read.
+    """
+    if not engine.materialized():
+        return []
+    done = []
+    for kind, rollup in rollups():
+        name = relation(kind, rollup)
+        if names is not None and name not in names:
+            continue
+        span = (_floor(start, rollup.width), _ceiling(end, rollup.width))
+        engine.refresh_rollup(driver, kind, rollup, span)
+        done.append(Refresh(name, *span))
+    return done
+
+
+def _floor(time: datetime | None, width: timedelta) -> datetime | None:
+    return None if time is None else _EPOCH + (time - _EPOCH) // width * width
+
+
+def _ceiling(time: datetime | None, width: timedelta) -> datetime | None:
+    return None if time is None else _EPOCH - (_EPOCH - time) // width * width
+
+
+def names_of(driver: psycopg.Connection[Any]) -> list[str]:
+    """The rollups that a database has, stored or computed, by the views that show them."""
+    there = {
+        name
+        for (name,) in driver.execute(
+            "SELECT c.relname::text FROM pg_class AS c WHERE c.relnamespace = 'mds'::regnamespace AND c.relkind = 'v'"
+        )
+    }
+    return [relation(kind, rollup) for kind, rollup in rollups() if relation(kind, rollup) in there]

@@ -1,0 +1,350 @@
+"""What differs between the engines, behind one small interface.
+
+Three: `postgres`, `timescale-apache` (TimescaleDB under its Apache licence: hypertables, no columnstore, no continuous
+aggregates, no policies) and `timescale` (Community). Everything else in the control plane is the same on all of them,
+and asks no engine what it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+import psycopg
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from datastore.schema import STORE
+from mds_client.operations import engine_name
+from mds_client.schema import Aggregate, Kind, Rollup
+
+Driver = psycopg.Connection[Any]
+
+OLDEST_SERVER: Final = 150000
+OLDEST_TIMESCALE: Final = (2, 19)
+
+# Minor releases of PostgreSQL whose portal checks end TimescaleDB's background jobs with an error after their work.
+_BREAKS_JOBS: Final = {15: 20, 17: 12}
+
+
+class UnsupportedServer(Exception):
+    """The server is too old for this release; the message says what is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A policy: what happens to rows or rollups of a certain age, and how old they are then."""
+
+    relation: str
+    policy: str
+    value: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A job of the server's own that keeps a policy: its number, and how its last run went."""
+
+    relation: str
+    policy: str
+    value: timedelta | None
+    job_id: int
+    last_run_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Plain PostgreSQL, and what the others build on. Methods that take a driver act as the owner of the schema."""
+
+    name: ClassVar[str] = "postgres"
+    has_columnstore: ClassVar[bool] = False
+    has_own_jobs: ClassVar[bool] = False
+
+    server_version: int
+    extension_version: str | None = None
+
+    def warnings(self) -> list[str]:
+        """Known troubles of this combination of versions."""
+        return []
+
+    def prepare_owner(self, driver: Driver, owner: str) -> None:
+        """What the owner's role needs here, done by the role that administers it."""
+
+    def session_settings(self) -> Mapping[str, str]:
+        """Settings that a client's transaction needs, beside its tenant."""
+        return {}
+
+    def store_table(self, driver: Driver, kind: Kind) -> list[str]:
+        """Keep a kind's table, which is there and may hold rows, as the engine does it best; say what was done."""
+        return []
+
+    def bucket(self, width: timedelta, time: Composable) -> Composable:
+        """The beginning of the interval that a time is in, intervals being aligned to midnight UTC."""
+        return SQL("date_bin({}, {}, TIMESTAMPTZ '2000-01-01 00:00:00+00')").format(_interval(width), time)
+
+    def aggregate(self, how: Aggregate, value: Composable, time: Composable) -> Composable:
+        """What a rollup makes of a column; NULLs do not count."""
+        if how in ("first", "last"):
+            order = SQL("DESC") if how == "last" else SQL("ASC")
+            return SQL("(array_agg({v} ORDER BY {t} {order}) FILTER (WHERE {v} IS NOT NULL))[1]").format(
+                v=value, t=time, order=order
+            )
+        return SQL("{}({})").format(SQL(how), value)
+
+    def materialized(self) -> bool:
+        """Whether rollups are stored, and not computed when they are read."""
+        return False
+
+    def create_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, select: Composable) -> bool:
+        """Store a rollup; False where it is there, or is computed when it is read."""
+        return False
+
+    def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
+        """Bring the stored rollup up to the rows within a span (either end None: unbounded)."""
+
+    def keep(self, driver: Driver, setting: Setting) -> None:
+        """Have the server keep a policy by itself, with this value and no other; None ends it."""
+
+    def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
+        """Have the server refresh a stored rollup by itself, wherever rows have changed, or only where they are not
+        older than `within`."""
+
+    def in_force(self, driver: Driver) -> list[InForce]:
+        """The policies that the server keeps by itself."""
+        return []
+
+    def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
+        """How many rows retention would remove now."""
+        row = driver.execute(
+            SQL("SELECT count(*) FROM {} WHERE {} < now() - %s::interval").format(
+                Identifier(STORE, kind.name), Identifier(kind.time)
+            ),
+            (older_than,),
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def expire(self, driver: Driver, kind: Kind, older_than: timedelta, batch: int = 50_000) -> int:
+        """Remove rows that are older, a batch a transaction, and return how many."""
+        removed = 0
+        statement = SQL(
+            "DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM {table} WHERE {time} < now() - %s::interval LIMIT %s))"
+        ).format(table=Identifier(STORE, kind.name), time=Identifier(kind.time))
+        while True:
+            count = driver.execute(statement, (older_than, batch)).rowcount
+            driver.commit()
+            removed += count
+            if count < batch:
+                return removed
+
+
+@dataclass(frozen=True, slots=True)
+class TimescaleApache(Engine):
+    """Hypertables; everything else as on plain PostgreSQL."""
+
+    name: ClassVar[str] = "timescale-apache"
+
+    def warnings(self) -> list[str]:
+        major, minor = divmod(self.server_version, 10000)
+        if _BREAKS_JOBS.get(major) == minor and self.has_own_jobs:
+            return [
+                f"PostgreSQL {major}.{minor} marks TimescaleDB's background jobs as failed after their work is done"
+                ' ("cannot drop portal"): stay one minor release below or go one above'
+            ]
+        return []
+
+    def session_settings(self) -> Mapping[str, str]:
+        # A merge into compressed chunks takes apart what it meets, and would end at 100,000 rows of it.
+        return {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
+
+    def store_table(self, driver: Driver, kind: Kind) -> list[str]:
+        if kind.storage is None:
+            return []
+        made = driver.execute(
+            "SELECT (create_hypertable(%s::regclass, by_range(%s, %s::interval), migrate_data => true,"
+            " create_default_indexes => false, if_not_exists => true)).created",
+            (f"{STORE}.{kind.name}", kind.time, kind.storage.chunk),
+        ).fetchone()
+        return [f"hypertable {STORE}.{kind.name}"] if made and made[0] else []
+
+    def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
+        if kind.storage is None:
+            return Engine.expired(self, driver, kind, older_than)
+        removed = 0
+        for (chunk,) in driver.execute(
+            "SELECT show_chunks(%s::regclass, older_than => %s::interval)::text",
+            (f"{STORE}.{kind.name}", older_than),
+        ).fetchall():
+            # The name is the catalog's own, quoted where it has to be.
+            row = driver.execute(SQL("SELECT count(*) FROM {}").format(SQL(chunk))).fetchone()
+            assert row is not None
+            removed += int(row[0])
+        return removed
+
+    def expire(self, driver: Driver, kind: Kind, older_than: timedelta, batch: int = 50_000) -> int:
+        if kind.storage is None:
+            return Engine.expire(self, driver, kind, older_than, batch)
+        removed = self.expired(driver, kind, older_than)
+        driver.execute(
+            "SELECT drop_chunks(%s::regclass, older_than => %s::interval)", (f"{STORE}.{kind.name}", older_than)
+        )
+        driver.commit()
+        return removed
+
+
+@dataclass(frozen=True, slots=True)
+class Timescale(TimescaleApache):
+    """TimescaleDB Community: columnstore, continuous aggregates, and policies that the server keeps by itself."""
+
+    name: ClassVar[str] = "timescale"
+    has_columnstore: ClassVar[bool] = True
+    has_own_jobs: ClassVar[bool] = True
+
+    def prepare_owner(self, driver: Driver, owner: str) -> None:
+        # Background jobs run as the owner of the table, which the server lets only a login role do. It has no password,
+        # so that nobody logs in by it.
+        driver.execute(
+            SQL("DO $$ BEGIN IF NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = {name})"
+                " THEN ALTER ROLE {role} LOGIN PASSWORD NULL; END IF; END $$").format(
+                name=Literal(owner), role=Identifier(owner)
+            )
+        )  # fmt: skip
+
+    def store_table(self, driver: Driver, kind: Kind) -> list[str]:
+        done = TimescaleApache.store_table(self, driver, kind)
+        enabled = driver.execute(
+            "SELECT compression_enabled FROM timescaledb_information.hypertables"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s",
+            (STORE, kind.name),
+        ).fetchone()
+        if enabled is None or enabled[0]:
+            return done
+        driver.execute(
+            SQL(
+                "ALTER TABLE {} SET (timescaledb.enable_columnstore = true,"
+                " timescaledb.segmentby = 'series_id', timescaledb.orderby = {})"
+            ).format(Identifier(STORE, kind.name), Literal(", ".join(kind.key)))
+        )
+        return [*done, f"columnstore {STORE}.{kind.name}"]
+
+    def bucket(self, width: timedelta, time: Composable) -> Composable:
+        return SQL("time_bucket({}, {})").format(_interval(width), time)
+
+    def aggregate(self, how: Aggregate, value: Composable, time: Composable) -> Composable:
+        if how in ("first", "last"):
+            return SQL("{how}({v}, {t}) FILTER (WHERE {v} IS NOT NULL)").format(how=SQL(how), v=value, t=time)
+        return SQL("{}({})").format(SQL(how), value)
+
+    def materialized(self) -> bool:
+        return True
+
+    def create_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, select: Composable) -> bool:
+        relation = Identifier(STORE, f"{kind.name}_{rollup.timeframe}")
+        there = driver.execute(
+            "SELECT to_regclass(%s) IS NOT NULL", (f"{STORE}.{kind.name}_{rollup.timeframe}",)
+        ).fetchone()
+        if there and there[0]:
+            return False
+        driver.execute(
+            SQL(
+                "CREATE MATERIALIZED VIEW {} WITH (timescaledb.continuous, timescaledb.materialized_only = false)"
+                " AS {} WITH NO DATA"
+            ).format(relation, select)
+        )
+        return True
+
+    def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
+        # Not allowed within a transaction.
+        driver.commit()
+        driver.autocommit = True
+        try:
+            driver.execute(
+                "CALL refresh_continuous_aggregate(%s, %s::timestamptz, %s::timestamptz)",
+                (f"{STORE}.{kind.name}_{rollup.timeframe}", *span),
+            )
+        finally:
+            driver.autocommit = False
+
+    def keep(self, driver: Driver, setting: Setting) -> None:
+        relation = f"{STORE}.{setting.relation}"
+        current = [found for found in self.in_force(driver) if _same(found, setting)]
+        if [found.value for found in current] == [setting.value]:
+            return
+        for found in current:
+            driver.execute("SELECT delete_job(%s)", (found.job_id,))
+        if setting.policy == "columnstore_after" and setting.value is not None:
+            driver.execute("CALL add_columnstore_policy(%s::regclass, after => %s::interval)", (relation, setting.value))
+        elif setting.policy == "retention_after" and setting.value is not None:
+            driver.execute("SELECT add_retention_policy(%s::regclass, drop_after => %s::interval)",
+                           (relation, setting.value))  # fmt: skip
+
+    def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
+        relation = f"{kind.name}_{rollup.timeframe}"
+        setting = Setting(relation, "refresh_within", within)
+        if [found.value for found in self.in_force(driver) if _same(found, setting)] == [within]:
+            return
+        driver.execute(
+            "SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", (f"{STORE}.{relation}",)
+        )
+        driver.execute(
+            "SELECT add_continuous_aggregate_policy(%s::regclass, start_offset => %s::interval,"
+            " end_offset => %s::interval, schedule_interval => %s::interval)",
+            (f"{STORE}.{relation}", within, rollup.width, min(rollup.width, timedelta(hours=1))),
+        )
+
+    def in_force(self, driver: Driver) -> list[InForce]:
+        rows = driver.execute(
+            """
+            SELECT j.hypertable_name, j.proc_name, j.job_id, s.last_run_status,
+                   coalesce(j.config ->> 'drop_after', j.config ->> 'compress_after', j.config ->> 'start_offset')::interval
+            FROM timescaledb_information.jobs AS j LEFT JOIN timescaledb_information.job_stats AS s USING (job_id)
+            WHERE j.hypertable_schema = %s ORDER BY j.job_id
+            """,
+            (STORE,),
+        ).fetchall()
+        return [
+            InForce(relation, _POLICY_OF[procedure], value, job, status)
+            for relation, procedure, job, status, value in rows
+            if procedure in _POLICY_OF
+        ]
+
+
+_POLICY_OF: Final = {
+    "policy_compression": "columnstore_after",
+    "policy_retention": "retention_after",
+    "policy_refresh_continuous_aggregate": "refresh_within",
+}
+
+
+def _same(found: InForce, setting: Setting) -> bool:
+    return (found.relation, found.policy) == (setting.relation, setting.policy)
+
+
+def _interval(width: timedelta) -> Composable:
+    return SQL("INTERVAL {}").format(Literal(f"{int(width.total_seconds())} seconds"))
+
+
+ENGINES: Final = {engine.name: engine for engine in (Engine, TimescaleApache, Timescale)}
+
+
+def detect(driver: Driver) -> Engine:
+    """The engine of a database. Raises UnsupportedServer where PostgreSQL or TimescaleDB is too old."""
+    version = driver.info.server_version
+    if version < OLDEST_SERVER:
+        raise UnsupportedServer(f"PostgreSQL 15 or newer is needed, this is {version // 10000}")
+    row = driver.execute(
+        "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),"
+        " current_setting('timescaledb.license', true)"
+    ).fetchone()
+    assert row is not None
+    extension, license_ = row
+    if extension is not None and _parsed(extension) < OLDEST_TIMESCALE:
+        raise UnsupportedServer(
+            f"TimescaleDB {'.'.join(map(str, OLDEST_TIMESCALE))} or newer is needed, this is {extension}:"
+            " ALTER EXTENSION timescaledb UPDATE"
+        )
+    return ENGINES[engine_name(extension, license_)](version, extension)
+
+
+def _parsed(version: str) -> tuple[int, int]:
+    major, minor, *_ = version.split("-")[0].split(".")
+    return int(major), int(minor)
