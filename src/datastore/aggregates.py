@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
 from datastore.engine import Driver, Engine
@@ -42,7 +41,7 @@ def relation(kind: Kind, rollup: Rollup) -> str:
     return f"{kind.name}_{rollup.timeframe}"
 
 
-def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable = SQL("")) -> Composable:
+def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable | None = None) -> Composable:
     """The rows of a rollup, made of those of a relation in the private schema."""
     time = Identifier(kind.time)
     values = SQL(", ").join(
@@ -50,7 +49,7 @@ def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Compo
         for name, how in kind.aggregates
     )
     return SQL("SELECT series_id, {} AS {}, {} FROM {}{} GROUP BY 1, 2").format(
-        engine.bucket(rollup.width, time), time, values, Identifier(STORE, source), where
+        engine.bucket(rollup.width, time), time, values, Identifier(STORE, source), where or SQL("")
     )
 
 
@@ -92,14 +91,3 @@ def _floor(time: datetime | None, width: timedelta) -> datetime | None:
 
 def _ceiling(time: datetime | None, width: timedelta) -> datetime | None:
     return None if time is None else _EPOCH - (_EPOCH - time) // width * width
-
-
-def names_of(driver: psycopg.Connection[Any]) -> list[str]:
-    """The rollups that a database has, stored or computed, by the views that show them."""
-    there = {
-        name
-        for (name,) in driver.execute(
-            "SELECT c.relname::text FROM pg_class AS c WHERE c.relnamespace = 'mds'::regnamespace AND c.relkind = 'v'"
-        )
-    }
-    return [relation(kind, rollup) for kind, rollup in rollups() if relation(kind, rollup) in there]

@@ -7,6 +7,7 @@ it did as data; nothing is printed here.
 import contextlib
 import io
 import threading
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,14 +26,14 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, NullPool, create_engine
 
-from datastore import config, objects
+from datastore import aggregates, config, objects, timescale_policies
+from datastore.engine import OLDEST_SERVER, Engine, detect
 from datastore.objects import APP, OWNER
 from datastore.schema import STORE, metadata
+from mds_client import KINDS
 
 _LOCK: Final = 0x6D64735F6D696772
 """The advisory lock under which a database is migrated; any number that other programs will not take."""
-
-_OLDEST_SERVER: Final = 150000
 
 _BEYOND_BINDING: Final = (
     "pg_read_all_data",
@@ -91,9 +92,7 @@ def migrate(dsn: str) -> Migration:
     with owner_connection(dsn) as connection:
         before = _version(connection)
         _alembic(command.upgrade, "head", connection=connection)
-        with _driver(connection).transaction():
-            made = _apply_objects(_driver(connection))
-        _driver(connection).commit()
+        made = _settle(_driver(connection))
         after = _version(connection)
     assert after is not None
     return Migration(before, after, made)
@@ -103,12 +102,13 @@ def migrate_sql() -> str:
     """The SQL that `migrate` would run on an empty database, for review or for psql."""
     output = io.StringIO()
     _alembic(command.upgrade, "head", connection=None, sql=True, output=output)
+    plain = Engine(OLDEST_SERVER)
     return "\n".join(
         (
             *(f"{statement.as_string(None)};" for statement in _bootstrap_statements()),
             f"SET ROLE {OWNER};",
             output.getvalue(),
-            *(f"{statement};" for item in objects.objects() for statement in item.statements),
+            *(f"{statement};" for item in objects.objects(plain) for statement in item.statements),
             "RESET ROLE;",
             "",
         )
@@ -119,9 +119,7 @@ def stamp_head(dsn: str) -> str:
     """Record a database that was set up by `migrate_sql` as being at head, and return that version."""
     with owner_connection(dsn) as connection:
         _alembic(command.stamp, "head", connection=connection)
-        with _driver(connection).transaction():
-            _apply_objects(_driver(connection))
-        _driver(connection).commit()
+        _settle(_driver(connection))
     return head()
 
 
@@ -306,11 +304,24 @@ def _create_role(role: LiteralString) -> SQL:
 
 
 def _bootstrap(driver: psycopg.Connection[Any]) -> None:
-    if driver.info.server_version < _OLDEST_SERVER:
-        raise ControlError(f"PostgreSQL 15 or newer is needed, this is {driver.info.server_version // 10000}")
+    engine = detect(driver)
     for statement in _bootstrap_statements():
         driver.execute(statement)
+    engine.prepare_owner(driver, OWNER)
     driver.commit()
+
+
+def _settle(driver: psycopg.Connection[Any]) -> list[str]:
+    """After the migrations: what is safe to do every time. Returns what was made or changed."""
+    engine = detect(driver)
+    made = [done for kind in KINDS.values() for done in engine.store_table(driver, kind)]
+    driver.commit()
+    made += [f"rollup {name}" for name in aggregates.create(engine, driver)]
+    driver.commit()
+    made += _apply_objects(driver)
+    timescale_policies.apply(engine, driver)
+    driver.commit()
+    return made
 
 
 def _apply_objects(driver: psycopg.Connection[Any]) -> list[str]:
@@ -318,13 +329,13 @@ def _apply_objects(driver: psycopg.Connection[Any]) -> list[str]:
     known = _declared_objects(driver)
     installed = _installed_objects(driver)
     made = []
-    for item in objects.objects():
+    for item in objects.objects(detect(driver)):
         if known.get(item.name) == (item.digest, installed.get(item.name)):
             continue
         _apply(driver, item)
         made.append(item.name)
     installed = _installed_objects(driver)
-    for item in objects.objects():
+    for item in objects.objects(detect(driver)):
         driver.execute(
             "INSERT INTO store.objects (name, declared, installed) VALUES (%s, %s, %s)"
             " ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, installed = excluded.installed",
@@ -376,7 +387,7 @@ def _object_drift(driver: psycopg.Connection[Any]) -> list[str]:
     known = _declared_objects(driver)
     installed = _installed_objects(driver)
     drift = []
-    for item in objects.objects():
+    for item in objects.objects(detect(driver)):
         if item.name not in known or (item.checked and item.name not in installed):
             drift.append(f"{item.name} is missing")
         elif known[item.name][0] != item.digest:
@@ -425,6 +436,8 @@ def _alembic(
 ) -> Any:
     configuration = _alembic_config()
     configuration.output_buffer = output
+    # Alembic's own progress lines would stand between a command's own.
+    configuration.cmd_opts = Namespace(quiet=True)
     configuration.attributes["connection"] = connection
     with _ALEMBIC:
         result = run(configuration, *arguments, **options)

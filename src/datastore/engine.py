@@ -146,10 +146,8 @@ class TimescaleApache(Engine):
     def warnings(self) -> list[str]:
         major, minor = divmod(self.server_version, 10000)
         if _BREAKS_JOBS.get(major) == minor and self.has_own_jobs:
-            return [
-                f"PostgreSQL {major}.{minor} marks TimescaleDB's background jobs as failed after their work is done"
-                ' ("cannot drop portal"): stay one minor release below or go one above'
-            ]
+            after = "marks TimescaleDB's background jobs as failed once their work is done"
+            return [f"PostgreSQL {major}.{minor} {after}: stay one minor release below or go one above"]
         return []
 
     def session_settings(self) -> Mapping[str, str]:
@@ -272,7 +270,9 @@ class Timescale(TimescaleApache):
         for found in current:
             driver.execute("SELECT delete_job(%s)", (found.job_id,))
         if setting.policy == "columnstore_after" and setting.value is not None:
-            driver.execute("CALL add_columnstore_policy(%s::regclass, after => %s::interval)", (relation, setting.value))
+            driver.execute(
+                "CALL add_columnstore_policy(%s::regclass, after => %s::interval)", (relation, setting.value)
+            )
         elif setting.policy == "retention_after" and setting.value is not None:
             driver.execute("SELECT add_retention_policy(%s::regclass, drop_after => %s::interval)",
                            (relation, setting.value))  # fmt: skip
@@ -295,7 +295,8 @@ class Timescale(TimescaleApache):
         rows = driver.execute(
             """
             SELECT j.hypertable_name, j.proc_name, j.job_id, s.last_run_status,
-                   coalesce(j.config ->> 'drop_after', j.config ->> 'compress_after', j.config ->> 'start_offset')::interval
+                   coalesce(j.config ->> 'drop_after', j.config ->> 'compress_after',
+                            j.config ->> 'start_offset')::interval
             FROM timescaledb_information.jobs AS j LEFT JOIN timescaledb_information.job_stats AS s USING (job_id)
             WHERE j.hypertable_schema = %s ORDER BY j.job_id
             """,

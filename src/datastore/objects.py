@@ -12,9 +12,11 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from datastore import aggregates
+from datastore.engine import Engine
 from datastore.schema import STORE, TENANT_BITS
 from mds_client import KINDS
-from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind, Rollup
 
 OWNER: Final = "mds_owner"
 """Owns every object. A member may change the schema; nobody reads through it."""
@@ -62,8 +64,8 @@ def own_series(series_id: Composable) -> Composable:
 
 _STORE = Identifier(STORE)
 
-# Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types too,
-# and a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
+# Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types
+# too, and a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
 _FUNCTIONS: Final = {
     # A login that is bound to a tenant is that tenant whatever the setting says: session_user cannot be changed by SET
     # ROLE nor by a SECURITY DEFINER function. After RESET the setting is an empty string.
@@ -130,6 +132,7 @@ AS $$
 DECLARE
   current uuid;
 BEGIN
+  {settings}
   IF wanted IS NOT NULL THEN
     PERFORM set_config('app.tenant_id', wanted::text, true);
   END IF;
@@ -152,17 +155,31 @@ AS $$ SELECT version_num FROM store.alembic_version $$""",
 }
 
 
-def objects() -> list[DatabaseObject]:
+def objects(engine: Engine) -> list[DatabaseObject]:
     """Every object, in an order in which each finds what it needs."""
     return [
         *_schemas(),
-        *(DatabaseObject(name, (text.strip(), *_for_app(name))) for name, text in _FUNCTIONS.items()),
+        *_functions(engine),
         _tenants_view(),
         _series_view(),
         *(_kind_view(kind) for kind in KINDS.values()),
         *(_public_view(kind) for kind in KINDS.values()),
+        *(_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
+        *(_public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         _latest_prices_view(),
+        _jobs_view(),
+        _public_jobs_view(),
     ]
+
+
+def _functions(engine: Engine) -> Iterator[DatabaseObject]:
+    settings = "\n  ".join(
+        SQL("PERFORM set_config({}, {}, true);").format(Literal(name), Literal(value)).as_string(None)
+        for name, value in engine.session_settings().items()
+    )
+    for name, text in _FUNCTIONS.items():
+        # An empty line where the engine needs no settings is as good as none.
+        yield DatabaseObject(name, (text.strip().replace("{settings}", settings), *_for_app(name)))
 
 
 def _for_app(function: str) -> tuple[str, ...]:
@@ -178,12 +195,13 @@ def _schemas() -> Iterator[DatabaseObject]:
     yield DatabaseObject("schema store", ("REVOKE ALL ON SCHEMA store FROM PUBLIC",))
     yield DatabaseObject("schema mds", (f"GRANT USAGE ON SCHEMA mds TO {APP}",))
     # A second wall, should somebody ever grant a right on a table by mistake: no policy lets anybody but the owner
-    # see a row. Not on series and the kinds: row security there would stop rollups and columnar storage.
+    # see a row. Not on series and the kinds that have chunks: there it would stop rollups and columnar storage.
+    flat = (kind.name for kind in KINDS.values() if kind.storage is None)
     yield DatabaseObject(
         "row security",
-        (
-            "ALTER TABLE store.tenants ENABLE ROW LEVEL SECURITY",
-            "ALTER TABLE store.tenant_roles ENABLE ROW LEVEL SECURITY",
+        tuple(
+            SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(Identifier(STORE, name)).as_string(None)
+            for name in ("tenants", "tenant_roles", "policies", "jobs", *flat)
         ),
     )
 
@@ -261,6 +279,85 @@ def _public_view(kind: Kind) -> DatabaseObject:
         mine=mine(Identifier("r", "series_id")),
     )
     return _view("public", kind.relation, body)
+
+
+def _rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    name = aggregates.relation(kind, rollup)
+    if engine.materialized():
+        body = SQL("SELECT {} FROM {} WHERE {}").format(
+            _rollup_columns(kind), Identifier(STORE, name), mine(Identifier("series_id"))
+        )
+    else:
+        where = SQL(" WHERE {}").format(mine(Identifier("series_id")))
+        body = SQL("SELECT {} FROM ({}) AS r").format(
+            _rollup_columns(kind), aggregates.select(engine, kind, rollup, kind.name, where)
+        )
+    return _view("mds", name, body)
+
+
+def _rollup_columns(kind: Kind) -> Composable:
+    """A rollup's columns with the types of the rows that it is made of: a sum of whole numbers is one again."""
+    return SQL(", ").join(
+        [
+            SQL("series_id"),
+            Identifier(kind.time),
+            *(
+                SQL("{0}::{1} AS {0}").format(Identifier(name), SQL(kind.column(name).type))
+                for name, _ in kind.aggregates
+            ),
+        ]
+    )
+
+
+def _public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    name = aggregates.relation(kind, rollup)
+    # Where it is computed: one series at a time, by its key, so that asking for one does not compute all.
+    rows = SQL("LATERAL (SELECT * FROM mds.{} AS m WHERE m.series_id = s.series_id)").format(Identifier(name))
+    if not engine.materialized():
+        one = SQL(" WHERE series_id = s.series_id AND {}").format(mine(Identifier("series_id")))
+        rows = SQL("LATERAL (SELECT {} FROM ({}) AS c)").format(
+            _rollup_columns(kind), aggregates.select(engine, kind, rollup, kind.name, one)
+        )
+    body = SQL(
+        "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {timeframe} AS timeframe, {values}"
+        " FROM {store}.series AS s CROSS JOIN {rows} AS r"
+        " WHERE s.kind = {kind} AND s.timeframe = {base} AND {own}"
+    ).format(
+        time=Identifier("r", kind.time),
+        store=_STORE,
+        tenant=Identifier(TENANT_COLUMN),
+        names=_columns(tuple(part for part in kind.series if part != "timeframe"), "s"),
+        timeframe=SQL("{}::text").format(Literal(rollup.timeframe)),
+        values=_columns(tuple(column for column, _ in kind.aggregates), "r"),
+        rows=rows,
+        kind=Literal(kind.name),
+        base=Literal(kind.base),
+        own=own_series(Identifier("s", "series_id")),
+    )
+    return _view("public", name, body)
+
+
+_JOB_COLUMNS: Final = (
+    *("id", "idempotency_key", "job_type", "payload", "priority", "state", "attempts"),
+    *("created_at", "due_at", "finished_at", "error"),
+)
+
+
+def _jobs_view() -> DatabaseObject:
+    body = SQL("SELECT {} FROM {}.jobs WHERE tenant_no = (SELECT {}.tenant_no())").format(
+        _columns((*_JOB_COLUMNS, "tenant_no")), _STORE, _STORE
+    )
+    numbered = SQL("ALTER VIEW mds.jobs ALTER COLUMN tenant_no SET DEFAULT {}.tenant_no()").format(_STORE)
+    return _view(
+        "mds", "jobs", body, writable=("INSERT (idempotency_key, job_type, payload, priority)",), extra=(numbered,)
+    )
+
+
+def _public_jobs_view() -> DatabaseObject:
+    body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
+        _STORE, Identifier(TENANT_COLUMN), _columns(_JOB_COLUMNS)
+    )
+    return _view("public", "jobs_outbox", body)
 
 
 def _latest_prices_view() -> DatabaseObject:

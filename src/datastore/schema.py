@@ -20,13 +20,14 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Sequence,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
 from mds_client import KINDS
@@ -134,6 +135,41 @@ def metadata() -> MetaData:
         unique=True,
         postgresql_nulls_not_distinct=True,
     )
+    # What an operator has set apart from the declarations; NULL switches a policy off. It survives a migrate.
+    Table(
+        "policies",
+        tables,
+        Column("relation", Text, nullable=False),
+        Column("policy", Text, nullable=False),
+        Column("value", INTERVAL),
+        PrimaryKeyConstraint("relation", "policy", name="policies_pkey"),
+        schema=STORE,
+    )
+    jobs = Table(
+        "jobs",
+        tables,
+        Column("id", BigInteger, Identity(always=True), nullable=False),
+        Column("tenant_no", Integer, ForeignKey(f"{STORE}.tenants.no", name="jobs_tenant_no_fkey"), nullable=False),
+        Column("idempotency_key", Text, nullable=False),
+        Column("job_type", Text, nullable=False),
+        Column("payload", JSONB, nullable=False),
+        Column("priority", SmallInteger, nullable=False),
+        Column("state", Text, nullable=False, server_default=text("'queued'")),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
+        # Not before: now for a new job, later for one that is tried again.
+        Column("due_at", _INSTANT, nullable=False, server_default=text("now()")),
+        # While a worker has it: who, and until when if nothing more is heard of it.
+        Column("worker", Text),
+        Column("leased_until", _INSTANT),
+        Column("finished_at", _INSTANT),
+        Column("error", Text),
+        PrimaryKeyConstraint("id", name="jobs_pkey"),
+        UniqueConstraint("tenant_no", "idempotency_key", name="jobs_idempotency_key"),
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_check"),
+        schema=STORE,
+    )
+    Index("jobs_due", jobs.c.priority.desc(), jobs.c.due_at, jobs.c.id, postgresql_where=text("state = 'queued'"))
     for kind in KINDS.values():
         kind_table(kind, tables)
     return tables

@@ -17,7 +17,7 @@ from mds_client.errors import (
     ServerUnreachable,
     TimeoutExceeded,
 )
-from mds_client.models import Bar, LatestPrice, Row
+from mds_client.models import Bar, DataQualityWarning, Fundamentals, LatestPrice, News, OptionSnap, Row
 from mds_client.operations import Health
 from mds_client.schema import KINDS, Kind
 
@@ -30,12 +30,16 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "ConstraintViolation",
+    "DataQualityWarning",
+    "Fundamentals",
     "Health",
     "InvalidRow",
     "Kind",
     "LatestPrice",
     "MDSError",
     "MDSOperationalError",
+    "News",
+    "OptionSnap",
     "RLSDenied",
     "RetryableError",
     "Row",

@@ -43,7 +43,7 @@ from mds_client.errors import (
     RetryableError,
     RLSDenied,
 )
-from mds_client.models import Bar, Row
+from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.schema import KINDS, Kind, OnConflict, SqlType
 
 __all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchProcessor", "BatchStats", "Reject"]
@@ -108,13 +108,15 @@ class Reject:
 
     def to_json(self) -> str:
         """One line of JSON, without its end."""
-        row = self.row.model_dump(mode="json", warnings=False) if isinstance(self.row, Row) else self.row
-        told = {"kind": self.kind, "row": row, "reason": self.reason, "sqlstate": self.sqlstate, "origin": self.origin}
+        told = {"kind": self.kind, "row": self.row, "reason": self.reason}
+        told |= {"sqlstate": self.sqlstate, "origin": self.origin}
         try:
+            if isinstance(self.row, Row):
+                told["row"] = self.row.model_dump(mode="json", warnings=False)
             return json.dumps(told, default=str, allow_nan=False)
         except (TypeError, ValueError):
             # NaN, a key that is no text, a circle: what JSON cannot say is told as text.
-            return json.dumps(told | {"row": str(row), "origin": str(self.origin)})
+            return json.dumps(told | {"row": str(self.row), "origin": str(self.origin)})
 
 
 Given: TypeAlias = Row | Mapping[str, Any]
@@ -561,6 +563,9 @@ class _Processor(ABC, Generic[C]):
 
     # Typed here for editors and type checkers; any other declared kind has its method too.
     add_bar = Adder(Bar)
+    add_fundamental = Adder(Fundamentals)
+    add_news = Adder(News)
+    add_option = Adder(OptionSnap)
 
     if not TYPE_CHECKING:
 
@@ -625,6 +630,7 @@ class BatchProcessor(_Processor[MDS]):
         with self._lock:
             while core.obstructed:
                 core.check()
+                self._wake()
                 self._changed.wait()
             if core.put(measured):
                 self._wake()
@@ -758,6 +764,7 @@ class AsyncBatchProcessor(_Processor[AMDS]):
             return
         while core.obstructed:
             core.check()
+            self._wake()
             await self._changed.wait()
         if core.put(measured):
             self._wake()

@@ -5,10 +5,12 @@ error and not dropped) and liberal about form (ISO text for times, decimal text 
 Times without a zone are UTC; every time comes back in UTC.
 """
 
+import json
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
-from uuid import UUID
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID, uuid5
 
 from pydantic import (
     AfterValidator,
@@ -17,11 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
 from mds_client.schema import Rollup, Sql, Storage, kind
 
-__all__ = ["Bar", "LatestPrice", "Row"]
+__all__ = ["Bar", "DataQualityWarning", "Fundamentals", "LatestPrice", "News", "OptionSnap", "Row"]
 
 T = TypeVar("T")
 
@@ -65,6 +68,20 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def _option_type(value: Any) -> Any:
+    return _OPTION_TYPES.get(value.strip().upper(), value) if isinstance(value, str) else value
+
+
+_OPTION_TYPES = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
+
+# Of the ids that news get from their content; any fixed uuid would do, and it must never change.
+_NEWS = UUID("6b1f3f0e-6c5d-4c55-9d5a-2f5b7d0f3c11")
+
+
+class DataQualityWarning(UserWarning):
+    """A row that is stored as it is, and looks wrong."""
+
+
 UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
 Name = Annotated[
     str,
@@ -85,6 +102,7 @@ Timeframe = Annotated[
 Instant = Annotated[datetime, AfterValidator(_in_utc), Sql("timestamptz")]
 Day = Annotated[date, Sql("date")]
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
+OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=2**63 - 1), Sql("bigint")]
 
 
@@ -137,6 +155,91 @@ class Bar(Row):
     low_price: Number | None = None
     close_price: Number | None = None
     volume: Count | None = None
+    id: UuidText | None = None
+
+    @model_validator(mode="after")
+    def _look(self) -> Self:
+        if self.high_price is not None and self.low_price is not None and self.high_price < self.low_price:
+            warnings.warn(
+                f"{self.vendor} {self.symbol} {self.timeframe} {self.ts.isoformat()}:"
+                f" high {self.high_price} is below low {self.low_price}",
+                DataQualityWarning,
+                stacklevel=2,
+            )
+        return self
+
+
+@kind("fundamentals", singular="fundamental", time="asof", series=("vendor", "symbol"))
+class Fundamentals(Row):
+    """A company's figures as of a date, in its reporting currency; `eps` is earnings per share."""
+
+    symbol: Symbol
+    asof: Instant
+    total_assets: Number | None = None
+    total_liabilities: Number | None = None
+    net_income: Number | None = None
+    eps: Number | None = None
+    id: UuidText | None = None
+
+
+@kind(
+    "news",
+    singular="news",
+    time="published_at",
+    series=("vendor",),
+    key=("id",),
+    storage=Storage(chunk=timedelta(days=30), columnstore_after=timedelta(days=60)),
+)
+class News(Row):
+    """A headline. `sentiment_score` is from -1 (bad) to 1 (good).
+
+    Without an `id` it gets one that follows from vendor, time, title, symbol and url: the same item again, also with
+    another score, is the same row.
+    """
+
+    published_at: Instant
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_no_nul), Sql("text")]
+    symbol: Symbol | None = None
+    url: Text | None = None
+    sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = None
+    id: Annotated[UuidText | None, Sql("uuid", always=True)] = None
+
+    @model_validator(mode="after")
+    def _identify(self) -> Self:
+        if self.id is None:
+            said = json.dumps([self.vendor, self.published_at.isoformat(), self.title, self.symbol, self.url])
+            # The instance is frozen for its users; this is still its making.
+            object.__setattr__(self, "id", str(uuid5(_NEWS, said)))
+        return self
+
+
+@kind(
+    "options",
+    singular="option",
+    relation="options_snap",
+    time="ts",
+    series=("vendor", "symbol"),
+    key=("expiry", "option_type", "strike"),
+    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=7)),
+)
+class OptionSnap(Row):
+    """One option contract at a moment: implied volatility and greeks, open interest, volume, the underlying's price.
+
+    `option_type` is C (call) or P (put); `strike` and `spot` are in the underlying's currency; `iv` is a fraction a
+    year (0.25 is 25 %).
+    """
+
+    symbol: Symbol
+    expiry: Day
+    option_type: OptionType
+    strike: Annotated[Number, Field(gt=0)]
+    ts: Instant
+    iv: Number | None = None
+    delta: Number | None = None
+    gamma: Number | None = None
+    oi: Count | None = None
+    volume: Count | None = None
+    spot: Number | None = None
     id: UuidText | None = None
 
 

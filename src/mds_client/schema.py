@@ -31,9 +31,13 @@ TENANT_COLUMN: Final = "tenant_id"
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """Marks a field's annotation with the PostgreSQL type that stores it."""
+    """Marks a field's annotation with the PostgreSQL type that stores it.
+
+    `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
+    """
 
     type: SqlType
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +266,7 @@ def _declared(
 
 def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool]:
     info = model.model_fields[field]
-    found = [mark.type for mark in info.metadata if isinstance(mark, Sql)]
+    found = [mark for mark in info.metadata if isinstance(mark, Sql)]
     nullable = False
     options = [info.annotation]
     while options:
@@ -271,13 +275,14 @@ def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool]:
             nullable = True
         elif get_origin(annotation) is Annotated:
             inner, *marks = get_args(annotation)
-            found += [mark.type for mark in marks if isinstance(mark, Sql)]
+            found += [mark for mark in marks if isinstance(mark, Sql)]
             options.append(inner)
         elif get_origin(annotation) in (Union, types.UnionType):
             options += get_args(annotation)
-    if len(set(found)) != 1:
-        raise TypeError(f"{model.__name__}.{field}: one Sql(…) mark is needed, there are {len(set(found))}")
-    return found[0], nullable
+    marked = {mark.type for mark in found}
+    if len(marked) != 1:
+        raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
+    return marked.pop(), nullable and not any(mark.always for mark in found)
 
 
 def stored(value: Any, column: Column) -> Any:

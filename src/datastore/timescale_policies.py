@@ -1,0 +1,167 @@
+"""Policies: what happens to rows of a certain age, and how far back rollups are refreshed.
+
+Declared with the kinds, set apart from that by an operator (`store.policies`, which a migrate leaves as it is), and
+kept by the server itself where the engine can, else by `expire`. `expiring` says what that would remove.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, get_args
+
+from datastore import aggregates
+from datastore.engine import Driver, Engine, Setting
+from mds_client import KINDS
+from mds_client.schema import Kind
+
+Policy = Literal["columnstore_after", "retention_after", "refresh_within"]
+
+POLICIES: Final[tuple[str, ...]] = get_args(Policy)
+
+
+class PolicyError(Exception):
+    """A policy cannot be set as asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """One policy of one relation.
+
+    `declared` is what the kind says, `effective` what an operator set or else that; None is off (for `refresh_within`:
+    however old). `kept_by` is `server`, `worker` or `nobody` (the engine cannot); `in_force` is what the server's own
+    job has, `last_run` how that ended.
+    """
+
+    relation: str
+    policy: str
+    declared: timedelta | None
+    effective: timedelta | None
+    is_set: bool
+    kept_by: str
+    in_force: timedelta | None
+    last_run: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What retention removes of a kind: rows older than so much."""
+
+    kind: str
+    older_than: timedelta
+    rows: int
+
+
+def declared() -> Iterator[Setting]:
+    """What the declarations say, for every relation that can have a policy."""
+    for kind in KINDS.values():
+        if kind.storage is not None:
+            yield Setting(kind.name, "columnstore_after", kind.storage.columnstore_after)
+        yield Setting(kind.name, "retention_after", kind.storage.retention_after if kind.storage else None)
+    for kind, rollup in aggregates.rollups():
+        yield Setting(aggregates.relation(kind, rollup), "refresh_within", None)
+
+
+def show(engine: Engine, driver: Driver) -> list[PolicyState]:
+    """Every policy: what is declared, what is set, and what the server keeps."""
+    stored = _stored(driver)
+    jobs = {(job.relation, job.policy): job for job in engine.in_force(driver)}
+    states = []
+    for setting in declared():
+        key = (setting.relation, setting.policy)
+        job = jobs.get(key)
+        states.append(
+            PolicyState(
+                relation=setting.relation,
+                policy=setting.policy,
+                declared=setting.value,
+                effective=stored.get(key, setting.value),
+                is_set=key in stored,
+                kept_by=_keeper(engine, setting),
+                in_force=job.value if job else None,
+                last_run=job.last_run_status if job else None,
+            )
+        )
+    return states
+
+
+def set_policy(driver: Driver, relation: str, policy: str, value: timedelta | None) -> None:
+    """Set one apart from its declaration; None switches it off. `apply` makes the server keep it.
+
+    Raises PolicyError where the relation has no such policy, or the value makes no sense.
+    """
+    known = {(setting.relation, setting.policy) for setting in declared()}
+    if (relation, policy) not in known:
+        there = ", ".join(sorted({f"{name} {what}" for name, what in known}))
+        raise PolicyError(f"{relation!r} has no policy {policy!r}; there are: {there}")
+    if value is not None and value <= timedelta(0):
+        raise PolicyError(f"{policy} is an age, and more than nothing: {value}")
+    driver.execute(
+        "INSERT INTO store.policies (relation, policy, value) VALUES (%s, %s, %s)"
+        " ON CONFLICT (relation, policy) DO UPDATE SET value = excluded.value",
+        (relation, policy, value),
+    )
+
+
+def unset_policy(driver: Driver, relation: str, policy: str) -> None:
+    """Go back to what is declared."""
+    driver.execute("DELETE FROM store.policies WHERE relation = %s AND policy = %s", (relation, policy))
+
+
+def apply(engine: Engine, driver: Driver) -> list[PolicyState]:
+    """Have the server keep what is effective, where the engine can, and return how it stands."""
+    effective = {(state.relation, state.policy): state.effective for state in show(engine, driver)}
+    for setting in declared():
+        kind = KINDS.get(setting.relation)
+        if kind is None or kind.storage is None:
+            continue
+        engine.keep(driver, Setting(setting.relation, setting.policy, effective[setting.relation, setting.policy]))
+    for kind, rollup in aggregates.rollups():
+        name = aggregates.relation(kind, rollup)
+        within = _refreshable(kind, effective[kind.name, "retention_after"], effective[name, "refresh_within"])
+        engine.keep_fresh(driver, kind, rollup, within)
+    return show(engine, driver)
+
+
+def expiring(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
+    """What retention would remove now: of one kind, or of every kind that has it."""
+    return [Expiry(found.name, age, engine.expired(driver, found, age)) for found, age in _with_retention(driver, kind)]
+
+
+def expire(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
+    """Remove what `expiring` names; of no other kind."""
+    return [Expiry(found.name, age, engine.expire(driver, found, age)) for found, age in _with_retention(driver, kind)]
+
+
+def _with_retention(driver: Driver, only: str | None) -> Iterator[tuple[Kind, timedelta]]:
+    stored = _stored(driver)
+    for setting in declared():
+        if setting.policy != "retention_after" or only not in (None, setting.relation):
+            continue
+        age = stored.get((setting.relation, setting.policy), setting.value)
+        if age is not None:
+            yield KINDS[setting.relation], age
+
+
+def _refreshable(kind: Kind, retention: timedelta | None, within: timedelta | None) -> timedelta | None:
+    """How far back a rollup may be refreshed by itself: never over rows that retention has removed, because the rollup
+    would then lose what it had made of them."""
+    if retention is None:
+        return within
+    assert kind.storage is not None
+    kept = max(retention - kind.storage.chunk, retention / 2)
+    return kept if within is None else min(kept, within)
+
+
+def _stored(driver: Driver) -> dict[tuple[str, str], timedelta | None]:
+    rows = driver.execute("SELECT relation, policy, value FROM store.policies").fetchall()
+    return {(relation, policy): value for relation, policy, value in rows}
+
+
+def _keeper(engine: Engine, setting: Setting) -> str:
+    if setting.policy == "columnstore_after" and not engine.has_columnstore:
+        return "nobody"
+    if setting.policy == "refresh_within" and not engine.materialized():
+        return "nobody"
+    kind = KINDS.get(setting.relation)
+    chunked = kind is None or kind.storage is not None
+    return "server" if engine.has_own_jobs and chunked else "worker"
