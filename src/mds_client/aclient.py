@@ -6,10 +6,11 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 
 import asyncio
 import copy
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Pipeline
@@ -25,7 +26,7 @@ from mds_client.errors import (
     mapped,
     mapping,
 )
-from mds_client.operations import CopyIn, Execute, Operation, Results, SeriesCache, Session, Step
+from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step
 from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
@@ -116,12 +117,43 @@ class AMDS(Surface, AsyncPerformer):
                 await self._pool.open()
                 self._opened.set()
 
+    async def stream(self, operation: Operation[T]) -> AsyncIterator[Any]:
+        """Perform an operation that answers in parts, and give each part as it comes.
+
+        One connection and one transaction serve it from the first part to the last. An iteration that is left early
+        gives the connection back when the iterator is closed (`contextlib.aclosing`). Nothing is tried again.
+        """
+        await self._open()
+        with mapping():
+            async with self._pool.connection() as connection:
+                performance = _Performance(connection, operation, self._session())
+                while await performance.advance():
+                    yield performance.part
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["AsyncTransaction"]:
+        """One transaction for several calls, committed at the end of the block, or not at all on an exception.
+
+        What the block gets has the client's methods. Nothing in it is tried again: a RetryableError ends the
+        transaction, and the caller may have the whole block again.
+        """
+        session = self._session()
+        await self._open()
+        with mapping():
+            async with self._pool.connection() as connection:
+                yield AsyncTransaction(connection, session)
+        session.series.update(session.learned)
+
+    def _session(self) -> Session:
+        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
+
     async def _attempt(self, operation: Operation[T]) -> T:
-        session = Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
+        session = self._session()
         try:
             with mapping():
                 async with self._pool.connection() as connection:
-                    answer = await _perform(connection, operation, session)
+                    performance = _Performance(connection, operation, session)
+                    answer = await performance.finish()
         except Exception as error:
             if isinstance(error.__cause__, PoolTimeout):
                 await self._probe()
@@ -143,38 +175,85 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     await connection.commit()
 
 
-async def _perform(connection: AsyncConnection[Any], operation: Operation[T], session: Session) -> T:
-    talk = operation.talk(session)
-    opening: Execute | None = operation.opening(session)
-    committed = False
-    try:
-        group = next(talk)
-        while True:
-            try:
-                if opening is None:
-                    results = await _send(connection, group.steps, group.commit)
-                else:
-                    rows, *results = await _send(connection, (opening, *group.steps), group.commit)
-                    operation.opened(session, rows)
-                    opening = None
-            except psycopg.Error as error:
-                if group.commit and not operation.idempotent and connection.broken:
-                    raise CommitUnknown(f"{operation.name}: {error}") from error
-                # The operation may know better what this error means.
-                group = talk.throw(mapped(error))
-                continue
-            committed = group.commit
-            group = talk.send(results)
-    except StopIteration as end:
-        answer: T = end.value
-    if not committed:
+class _Performance(Generic[T]):
+    """One operation on one connection, as far as it is."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection[Any],
+        operation: Operation[T],
+        session: Session,
+        *,
+        own_transaction: bool = True,
+    ) -> None:
+        self._connection = connection
+        self._operation = operation
+        self._session = session
+        self._own_transaction = own_transaction
+        self._talk = operation.talk(session)
+        self._next: Callable[[], Group | Emit] = partial(next, self._talk)
+        self._opening: Execute | None = operation.opening(session)
+        self._committed = False
+        self.part: Any = None
+
+    async def finish(self) -> T:
+        """Go on to the end, and give the answer."""
+        while await self.advance():
+            pass
+        return self._answer
+
+    async def advance(self) -> bool:
+        """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
         try:
-            await connection.commit()
-        except psycopg.OperationalError as error:
-            if not operation.idempotent:
-                raise CommitUnknown(f"{operation.name}: {error}") from error
-            raise
-    return answer
+            while True:
+                said = self._next()
+                if isinstance(said, Emit):
+                    self.part = said.part
+                    self._next = partial(self._talk.send, [])
+                    return True
+                try:
+                    results = await self._send(said)
+                except psycopg.Error as error:
+                    if said.commit and not self._operation.idempotent and self._connection.broken:
+                        raise CommitUnknown(f"{self._operation.name}: {error}") from error
+                    # The operation may know better what this error means.
+                    self._next = partial(self._talk.throw, mapped(error))
+                else:
+                    self._committed = said.commit
+                    self._next = partial(self._talk.send, results)
+        except StopIteration as end:
+            self._answer: T = end.value
+        if self._own_transaction and not self._committed:
+            try:
+                await self._connection.commit()
+            except psycopg.OperationalError as error:
+                if not self._operation.idempotent:
+                    raise CommitUnknown(f"{self._operation.name}: {error}") from error
+                raise
+        return False
+
+    async def _send(self, group: Group) -> Results:
+        commit = group.commit and self._own_transaction
+        if self._opening is None:
+            return await _send(self._connection, group.steps, commit)
+        opened, *results = await _send(self._connection, (self._opening, *group.steps), commit)
+        self._operation.opened(self._session, opened)
+        self._opening = None
+        return results
+
+
+class AsyncTransaction(Surface, AsyncPerformer):
+    """The client's methods within one transaction; made by `AMDS.transaction`."""
+
+    def __init__(self, connection: AsyncConnection[Any], session: Session) -> None:
+        self._connection = connection
+        self._session = session
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Perform an operation in this transaction and return its answer."""
+        with mapping():
+            performance = _Performance(self._connection, operation, self._session, own_transaction=False)
+            return await performance.finish()
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeAlias
 import psycopg
 from pydantic import ValidationError
 
-from mds_client import operations
+from mds_client import operations, upserts
 from mds_client.aclient import AMDS
 from mds_client.client import MDS
 from mds_client.errors import (
@@ -287,7 +287,7 @@ class Core:
             try:
                 row = declared.model.model_validate(row)
             except ValidationError as error:
-                raise InvalidRow(operations.reason(error)) from error
+                raise InvalidRow(upserts.reason(error)) from error
         elif not isinstance(row, declared.model):
             raise InvalidRow(f"a {declared.model.__name__} or a mapping is needed, not {type(row).__name__}")
         self._known[type(row)] = known
@@ -440,7 +440,7 @@ class Core:
             kind, rows = part[0][KIND], [entry[ROW] for entry in part]
             began = self.clock()
             try:
-                error = yield partial(operations.upsert, kind, rows, on_conflict=self.on_conflict)
+                error = yield partial(upserts.upsert, kind, rows, on_conflict=self.on_conflict)
             finally:
                 self._seconds += self.clock() - began
             if error is None:

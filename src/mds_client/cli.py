@@ -34,8 +34,8 @@ from mds_client.console import (
 )
 from mds_client.errors import ConfigurationError, InvalidRow, MDSError
 from mds_client.models import Row
-from mds_client.operations import reason
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
+from mds_client.upserts import reason
 from mds_client.utils import Ingest, Ingestion, Source, rejects_path
 
 NO_SERVER = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args, overload
 
-from mds_client import operations
+from mds_client import operations, reads, upserts
 from mds_client.operations import Operation
 
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ class Surface:
 
     health = Method(operations.health)
     schema_version = Method(operations.schema_version)
-    upsert = Method(operations.upsert)
-    upsert_bars = Method(operations.upsert_bars)
-    bars_window = Method(operations.bars_window)
-    latest_prices = Method(operations.latest_prices)
+    upsert = Method(upserts.upsert)
+    upsert_bars = Method(upserts.upsert_bars)
+    bars_window = Method(reads.bars_window)
+    latest_prices = Method(reads.latest_prices)

@@ -20,8 +20,8 @@ from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.client import MDS
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.models import Row
-from mds_client.operations import reason
 from mds_client.schema import KINDS, Kind, OnConflict
+from mds_client.upserts import reason
 
 GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
