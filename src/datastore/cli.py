@@ -13,22 +13,37 @@ from uuid import UUID
 import click
 import psycopg
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datastore import config, control
 from datastore.embedded import EmbeddedServer, EmbeddedServerError
-from mds_client import MDSError, __version__
+from mds_client import __version__
 from mds_client.console import FAILED, guarded, json_option, show_fields, show_json, show_rows
+from mds_client.errors import mapped
 
 
 def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--dsn`: the database, with a role that may change it."""
     option = click.option(
         "--dsn",
-        callback=lambda _context, _option, value: value or config.load().dsn(),
+        callback=_database,
         help="Where the database is, with a role that may change it. [DATABASE_URL]",
     )
     return option(command)
+
+
+def _database(context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if context.params.get("sql"):
+        return None
+    dsn = value or config.load().dsn()
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        # The driver's message repeats the text that it could not read, which may hold a password.
+        text = "the DSN cannot be read: neither a postgresql:// URL nor key=value text"
+        raise config.ConfigurationError(text) from error
+    return dsn
 
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +57,19 @@ def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group in which the driver's errors become the client's, which say what to do."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DBAPIError as error:
+            raise (mapped(error.orig) if isinstance(error.orig, psycopg.Error) else error) from error
+        except psycopg.Error as error:
+            raise mapped(error) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="datastore")
 def datastore() -> None:
     """Set up and run a market-data store: an embedded server, migrations, tenants."""
@@ -104,11 +131,11 @@ def env(home: Path, as_json: bool) -> None:
 
 @datastore.command()
 @database_option
-@click.option("--sql", is_flag=True, help="Print what would run on an empty database, and run nothing.")
+@click.option("--sql", is_flag=True, is_eager=True, help="Print what would run on an empty database, and run nothing.")
 @json_option
-def migrate(dsn: str, sql: bool, as_json: bool) -> None:
+def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
     """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
-    if sql:
+    if sql or dsn is None:
         text = control.migrate_sql()
         show_json({"sql": text}) if as_json else click.echo(text)
         return
@@ -198,14 +225,17 @@ def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
     show_fields(control.bind_role(dsn, tenant, role), as_json)
 
 
+def command_line() -> click.Group:
+    """`datastore`, whose database errors are the client's."""
+    return datastore
+
+
 main = guarded(
-    datastore,
-    MDSError,
+    command_line,
     EmbeddedServerError,
     control.ControlError,
     config.ConfigurationError,
     CommandError,
-    psycopg.Error,
     SQLAlchemyError,
 )
 

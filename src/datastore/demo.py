@@ -8,6 +8,7 @@ import gzip
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -37,14 +38,14 @@ def main() -> None:
     converted = _convert(file)
     click.echo(f"\n{converted:,} daily bars of {', '.join(SYMBOLS)} in {file}")
 
-    before = _row_versions()
+    before = _transaction()
     for tenant, keep in zip(tenants, (SYMBOLS, SYMBOLS[:2]), strict=True):
         path = file if keep == SYMBOLS else _only(file, keep)
         _step(
             f"ingest for tenant {tenant['name']}",
             *("mds", "ingest-ndjson", "bars", str(path), "--tenant-id", tenant["id"]),
         )
-    changed = _row_versions() - before
+    changed = _row_versions_since(before)
     click.echo(f"row versions written by this run: {changed:,}" + ("" if changed else " (all of it was there already)"))
 
     for tenant in tenants:
@@ -66,12 +67,13 @@ def main() -> None:
         sys.exit(1)
 
     click.echo(f"\nall of it took {time.perf_counter() - began:.1f} s; the server goes on running. Try next:\n")
-    mds = _program("mds")
-    click.echo(f'  eval "$({_program("datastore")} env --home {home})"')
+    mds = shlex.quote(_program("mds"))
+    control = f"{shlex.quote(_program('datastore'))} {{}} --home {shlex.quote(str(home))}"
+    click.echo(f'  eval "$({control.format("env")})"')
     click.echo(f"  export MDS_TENANT_ID={tenants[0]['id']}")
     click.echo(f"  {mds} ping")
     click.echo(f"  {mds} bars --vendor {VENDOR} --symbol IBM --timeframe 1d --start 2013-01-01 --format csv")
-    click.echo(f"  {_program('datastore')} down --home {home}")
+    click.echo(f"  {control.format('down')}")
 
 
 def _program(name: str) -> str:
@@ -83,7 +85,7 @@ def _program(name: str) -> str:
 def _step(what: str, program: str, *arguments: str) -> str:
     """Show a command, run it, show what it prints and how long it took, and return the print."""
     click.secho(f"\n{what}", bold=True)
-    click.echo(f"$ {program} {' '.join(arguments)}")
+    click.echo(f"$ {shlex.join((program, *arguments))}")
     began = time.perf_counter()
     done = subprocess.run([_program(program), *arguments], stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
     click.echo(f"{done.stdout}[{time.perf_counter() - began:.2f} s]")
@@ -135,13 +137,19 @@ def _only(file: Path, symbols: tuple[str, ...]) -> Path:
     return part
 
 
-def _row_versions() -> int:
-    """How many row versions were ever written to bars, by the server's own count."""
-    with psycopg.connect(config.load().dsn(), autocommit=True) as connection:
-        # What this backend and the ones before it did is counted a moment later unless asked for.
-        connection.execute("SELECT pg_stat_force_next_flush()")
+def _transaction() -> str:
+    """A transaction of now, for `_row_versions_since`."""
+    with psycopg.connect(config.load().dsn()) as connection:
+        row = connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _row_versions_since(transaction: str) -> int:
+    """How many of the bars were written by a later transaction, by the table itself."""
+    with psycopg.connect(config.load().dsn()) as connection:
         row = connection.execute(
-            "SELECT n_tup_ins + n_tup_upd FROM pg_stat_all_tables WHERE schemaname = 'store' AND relname = 'bars'"
+            "SELECT count(*) FROM store.bars WHERE age(xmin) < age(%s::text::xid)", (transaction,)
         ).fetchone()
     assert row is not None
     return int(row[0])

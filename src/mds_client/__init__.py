@@ -2,12 +2,14 @@
 
 from mds_client._version import __version__
 from mds_client.aclient import AMDS
+from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, BatchStats, Reject
 from mds_client.client import MDS
 from mds_client.config import Config
 from mds_client.errors import (
     CommitUnknown,
     ConfigurationError,
     ConstraintViolation,
+    IdempotencyConflict,
     InvalidRow,
     MDSError,
     MDSOperationalError,
@@ -17,7 +19,18 @@ from mds_client.errors import (
     ServerUnreachable,
     TimeoutExceeded,
 )
-from mds_client.models import Bar, DataQualityWarning, Fundamentals, LatestPrice, News, OptionSnap, Row
+from mds_client.models import (
+    Bar,
+    Coverage,
+    DataQualityWarning,
+    Fundamentals,
+    Job,
+    LatestPrice,
+    News,
+    OptionSnap,
+    Row,
+    Series,
+)
 from mds_client.operations import Health
 from mds_client.schema import KINDS, Kind
 
@@ -25,15 +38,22 @@ __all__ = [
     "AMDS",
     "KINDS",
     "MDS",
+    "AsyncBatchProcessor",
     "Bar",
+    "BatchConfig",
+    "BatchProcessor",
+    "BatchStats",
     "CommitUnknown",
     "Config",
     "ConfigurationError",
     "ConstraintViolation",
+    "Coverage",
     "DataQualityWarning",
     "Fundamentals",
     "Health",
+    "IdempotencyConflict",
     "InvalidRow",
+    "Job",
     "Kind",
     "LatestPrice",
     "MDSError",
@@ -41,9 +61,11 @@ __all__ = [
     "News",
     "OptionSnap",
     "RLSDenied",
+    "Reject",
     "RetryableError",
     "Row",
     "SchemaMismatch",
+    "Series",
     "ServerUnreachable",
     "TimeoutExceeded",
     "__version__",

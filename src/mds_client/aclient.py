@@ -26,7 +26,7 @@ from mds_client.errors import (
     mapped,
     mapping,
 )
-from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step
+from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step, Stream
 from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class AMDS(Surface, AsyncPerformer):
                 await self._pool.open()
                 self._opened.set()
 
-    async def stream(self, operation: Operation[T]) -> AsyncIterator[Any]:
+    async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
         """Perform an operation that answers in parts, and give each part as it comes.
 
         One connection and one transaction serve it from the first part to the last. An iteration that is left early
@@ -126,7 +126,7 @@ class AMDS(Surface, AsyncPerformer):
         await self._open()
         with mapping():
             async with self._pool.connection() as connection:
-                performance = _Performance(connection, operation, self._session())
+                performance = _Performance(connection, stream.operation, self._session())
                 while await performance.advance():
                     yield performance.part
 
@@ -254,6 +254,13 @@ class AsyncTransaction(Surface, AsyncPerformer):
         with mapping():
             performance = _Performance(self._connection, operation, self._session, own_transaction=False)
             return await performance.finish()
+
+    async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
+        """Perform an operation that answers in parts, and give each as it comes; one at a time in a transaction."""
+        with mapping():
+            performance = _Performance(self._connection, stream.operation, self._session, own_transaction=False)
+            while await performance.advance():
+                yield performance.part
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:

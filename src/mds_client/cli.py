@@ -4,6 +4,7 @@ Commands that concern a kind are derived from its declaration. Output is a table
 one line on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects.
 """
 
+import copy
 import csv
 import functools
 import sys
@@ -28,19 +29,20 @@ from mds_client.console import (
     fail,
     guarded,
     json_option,
+    one_line,
     show_fields,
     show_json,
     show_rows,
 )
-from mds_client.errors import ConfigurationError, InvalidRow, MDSError
+from mds_client.errors import ConfigurationError, InvalidRow, MDSError, RetryableError, TimeoutExceeded
 from mds_client.models import Row
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
 from mds_client.upserts import reason
 from mds_client.utils import Ingest, Ingestion, Source, rejects_path
 
 NO_SERVER = (
-    "no server is named: pass --dsn or set MDS_DSN.\n"
-    'For a server of your own on this machine: datastore up && eval "$(datastore env)"'
+    "no server is named: pass --dsn or set MDS_DSN "
+    '(for a server of your own on this machine: datastore up && eval "$(datastore env)")'
 )
 
 
@@ -173,11 +175,17 @@ def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
             writer.writerow(values[name] for name in names)
     else:
         for row in rows:
-            click.echo(row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True))
+            sys.stdout.write(row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) + "\n")
+
+
+def _known_kind(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    if name not in KINDS:
+        raise click.BadParameter(f"{name!r} is no kind; there are: {', '.join(KINDS)}")
+    return name
 
 
 @mds.command("ingest-ndjson")
-@click.argument("kind", metavar="KIND")
+@click.argument("kind", metavar="KIND", callback=_known_kind)
 @click.argument("path", metavar="FILE|-")
 @click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch.")
 @click.option("--max-ms", type=click.IntRange(1), default=3_000, show_default=True, help="The longest a row waits.")
@@ -215,9 +223,9 @@ def ingest_ndjson(
 
     Example: mds ingest-ndjson bars ./bars.ndjson.gz --max-rows 20000
     """
-    if kind not in KINDS:
-        raise click.BadParameter(f"{kind!r} is no kind; there are: {', '.join(KINDS)}", param_hint="KIND")
     with Source(path) as source:
+        if rejects is not None and path != "-" and rejects.exists() and rejects.samefile(path):
+            raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
         ingestion = Ingestion(
             client,
             kind,
@@ -235,7 +243,7 @@ def _run_ingestion(ingestion: Ingestion, source: Source, as_json: bool) -> None:
     error = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     stopped: MDSError | KeyboardInterrupt | None = None
-    with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
+    with Progress(*columns, console=error, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(source.name, total=source.size)
         try:
             ingestion.run(lambda: progress.update(task, completed=source.position))
@@ -249,9 +257,10 @@ def _run_ingestion(ingestion: Ingestion, source: Source, as_json: bool) -> None:
     if isinstance(stopped, KeyboardInterrupt):
         fail("interrupted; the same command again completes it", INTERRUPTED)
     if isinstance(stopped, InvalidRow):
-        fail(str(stopped), REJECTS)
+        fail(one_line(str(stopped)), REJECTS)
     if stopped is not None:
-        fail(f"{stopped}\nthe same command again completes it", FAILED)
+        passing = isinstance(stopped, RetryableError | TimeoutExceeded)
+        fail(one_line(str(stopped)) + ("; the same command again completes it" if passing else ""), FAILED)
     if report.rejected:
         sys.exit(REJECTS)
 
@@ -312,16 +321,12 @@ def _type_name(kind: Kind, field: str) -> str:
 
 def command_line() -> click.Group:
     """`mds` with the commands of every declared kind."""
-    for kind in KINDS.values():
-        mds.add_command(write_command(kind))
-    return mds
+    group = copy.copy(mds)
+    group.commands = {**mds.commands, **{(made := write_command(kind)).name or "": made for kind in KINDS.values()}}
+    return group
 
 
-def _run() -> None:
-    command_line()()
-
-
-main = guarded(_run, MDSError)
+main = guarded(command_line)
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from mds_client import rls, sql
 from mds_client.config import Config
 from mds_client.errors import CommitUnknown, RetryableError, ServerUnreachable, mapped, mapping
-from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step
+from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step, Stream
 from mds_client.surface import Surface, SyncPerformer
 
 T = TypeVar("T")
@@ -95,14 +95,14 @@ class MDS(Surface, SyncPerformer):
                 self._pool.check()
             time.sleep(wait)
 
-    def stream(self, operation: Operation[T]) -> Iterator[Any]:
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
         """Perform an operation that answers in parts, and give each part as it comes.
 
         One connection and one transaction serve it from the first part to the last. An iteration that is left early
         gives the connection back when the iterator is closed. Nothing is tried again.
         """
         with mapping(), self._pool.connection() as connection:
-            performance = _Performance(connection, operation, self._session())
+            performance = _Performance(connection, stream.operation, self._session())
             while performance.advance():
                 yield performance.part
 
@@ -221,6 +221,13 @@ class Transaction(Surface, SyncPerformer):
         with mapping():
             performance = _Performance(self._connection, operation, self._session, own_transaction=False)
             return performance.finish()
+
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
+        """Perform an operation that answers in parts, and give each as it comes; one at a time in a transaction."""
+        with mapping():
+            performance = _Performance(self._connection, stream.operation, self._session, own_transaction=False)
+            while performance.advance():
+                yield performance.part
 
 
 def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:

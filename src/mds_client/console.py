@@ -3,10 +3,12 @@
 No command lives here.
 """
 
-import functools
 import json
+import logging
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime, timedelta
@@ -18,6 +20,8 @@ import click
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+
+from mds_client.errors import MDSError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -104,18 +108,48 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     sys.exit(code)
 
 
-def guarded(command_line: Callable[[], Any], *errors: type[Exception]) -> Callable[[], None]:
-    """A program's entry: these errors become one clear line and an exit code, and no traceback."""
+_ASIDE: Final = re.compile(r"^LINE \d+:.*\n *\^ *$|^CONTEXT: .*$", re.MULTILINE)
 
-    @functools.wraps(command_line)
+
+def one_line(text: str) -> str:
+    """A server's message in one line, without the excerpt of the statement and without where in a function it arose."""
+    lines = (" ".join(line.split()) for line in _ASIDE.sub("", text).splitlines())
+    return "; ".join(line for line in lines if line)
+
+
+def guarded(command_line: Callable[[], click.Command], *errors: type[Exception]) -> Callable[[], None]:
+    """A program's entry: an MDSError, an OSError and these errors become one clear line and an exit code."""
+
     def run() -> None:
+        warnings.showwarning = _show_warning
+        for name in ("psycopg", "mds_client"):
+            # What they log is told by the error that is raised, or has been mended.
+            logging.getLogger(name).addHandler(_SILENT)
         try:
-            command_line()
-        except errors as error:
-            fail(str(error))
+            command_line()(standalone_mode=False)
+            # Not left to the interpreter's end, where a reader that is gone makes a traceback.
+            sys.stdout.flush()
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            fail("interrupted", INTERRUPTED)
+        except MDSError as error:
+            fail(one_line(str(error)))
         except BrokenPipeError:
             # The reader of a pipe (`| head`) has seen enough. Nothing may be written at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(FAILED)
+        except OSError as error:
+            fail(str(error))
+        except errors as error:
+            fail(str(error).strip())
 
     return run
+
+
+_SILENT: Final = logging.NullHandler()
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"warning: {message}", err=True)

@@ -15,6 +15,7 @@ __all__ = [
     "CommitUnknown",
     "ConfigurationError",
     "ConstraintViolation",
+    "IdempotencyConflict",
     "InvalidRow",
     "MDSError",
     "MDSOperationalError",
@@ -78,6 +79,10 @@ class CommitUnknown(MDSOperationalError):
 
 class ConstraintViolation(MDSOperationalError):
     """A constraint of the database refused the data."""
+
+
+class IdempotencyConflict(ConstraintViolation):
+    """A job with that idempotency key is there already, and is another one."""
 
 
 class RLSDenied(MDSOperationalError):

@@ -24,7 +24,18 @@ from pydantic import (
 
 from mds_client.schema import Rollup, Sql, Storage, kind
 
-__all__ = ["Bar", "DataQualityWarning", "Fundamentals", "LatestPrice", "News", "OptionSnap", "Row"]
+__all__ = [
+    "Bar",
+    "Coverage",
+    "DataQualityWarning",
+    "Fundamentals",
+    "Job",
+    "LatestPrice",
+    "News",
+    "OptionSnap",
+    "Row",
+    "Series",
+]
 
 T = TypeVar("T")
 
@@ -256,6 +267,54 @@ class LatestPrice(BaseModel):
     symbol: str
     price: float
     price_timestamp: datetime
+
+
+class Series(BaseModel):
+    """A series that there is, with its newest time (UTC) and, where its kind has prices, its newest price."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    vendor: str
+    symbol: str | None
+    timeframe: str | None
+    last_ts: datetime | None
+    last_price: float | None
+
+
+class Coverage(BaseModel):
+    """What there is of a series: its first and last time (UTC) and its number of rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    vendor: str
+    symbol: str | None
+    timeframe: str | None
+    first: datetime
+    last: datetime
+    count: int
+
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class Job(BaseModel):
+    """A job of the outbox. `priority` is from 0 to 100, the larger one first; times are in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    tenant_id: str
+    idempotency_key: str
+    job_type: str
+    payload: Any
+    priority: int
+    state: JobState
+    attempts: int
+    created_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = None
 
 
 def built(model: type[T], values: dict[str, Any]) -> T:

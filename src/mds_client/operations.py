@@ -122,6 +122,13 @@ class Operation(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Stream(Generic[T]):
+    """An operation that answers in parts of one sort, and with nothing at the end."""
+
+    operation: Operation[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What a client is connected to. True in a condition: a server that cannot be reached raises instead.
 

@@ -1,77 +1,366 @@
-"""Reading rows: windows, latest prices, what is there.
+"""Reading rows: windows, option chains, latest prices, what is there.
 
-Each is an operation (`mds_client.operations`): nothing here waits. Its statements are in `mds_client.sql`.
+Each is an operation (`mds_client.operations`): nothing here waits. Its statements are in `mds_client.sql`. A window has
+its start and not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked for.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar, cast
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError
-from mds_client.models import Bar, LatestPrice, built
-from mds_client.operations import Execute, Group, Operation, Session, Talk, Values
-from mds_client.schema import KINDS, Kind
+from mds_client.models import Bar, Coverage, Fundamentals, LatestPrice, News, OptionSnap, Row, Series, built
+from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk, Values
+from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Row)
 
 
-def bars_window(symbol: str, timeframe: str, start: datetime, end: datetime, vendor: str) -> Operation[list[Bar]]:
-    """The bars of one series with `start <= ts < end`, oldest first; all of them, without a limit.
+def bars_window(
+    symbol: str | Sequence[str], timeframe: str, start: datetime, end: datetime, vendor: str
+) -> Operation[list[Bar]]:
+    """The bars of one symbol with `start <= ts < end`, oldest first; of many symbols, one after the other by name.
 
-    A time without a zone is UTC. An unknown series has no bars. Raises ConfigurationError where start is after end.
+    All of them, without a limit (`iter_bars_window` hands them out in batches). An unknown series has no bars. Raises
+    ConfigurationError where start is after end.
+    """
+    return _window(Bar, symbol, start, end, vendor=vendor, timeframe=timeframe)
+
+
+def fundamentals_window(
+    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str
+) -> Operation[list[Fundamentals]]:
+    """The fundamentals of one symbol with `start <= asof < end`, oldest first; of many, one after the other by name."""
+    return _window(Fundamentals, symbol, start, end, vendor=vendor)
+
+
+def news_window(
+    start: datetime, end: datetime, *, symbol: str | None = None, vendor: str | None = None, text: str | None = None
+) -> Operation[list[News]]:
+    """The news with `start <= published_at < end`, oldest first.
+
+    Only those about a symbol, from a vendor, or with a text in the title (upper and lower case are the same), where
+    given.
+    """
+    kind = KINDS["news"]
+    span = _span(start, end)
+    names = (vendor.strip(),) if vendor is not None else ()
+    conditions = (*names, *((_symbol(symbol),) if symbol is not None else ()), *((text,) if text is not None else ()))
+    statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
+
+    def talk(session: Session) -> Talk[list[News]]:
+        vendors, rows = yield Group(
+            (Execute(sql.list_series(False), (kind.name,)), Execute(statement, (*span, *conditions))), commit=True
+        )
+        return _models(News, kind, session.tenant_id, _named(kind, vendors), rows)
+
+    return Operation("news_window", talk)
+
+
+def option_chain(
+    symbol: str, at: datetime, vendor: str, *, within: timedelta = timedelta(days=7)
+) -> Operation[list[OptionSnap]]:
+    """The option chain of a symbol as it was known at a time: each contract's newest snapshot, by contract.
+
+    A snapshot counts if it is from `at` or before, by no more than `within`. Contracts that had expired on the day of
+    `at` (UTC) are left out.
+    """
+    kind = KINDS["options"]
+    at = _instant(at)
+    if within <= timedelta(0):
+        raise ConfigurationError(f"within is more than nothing, not {within}")
+    name = (vendor.strip(), _symbol(symbol))
+    parameters = (*name, at - within, at, at.astimezone(UTC).date())
+
+    def talk(session: Session) -> Talk[list[OptionSnap]]:
+        (rows,) = yield Group((Execute(sql.option_chain(kind), parameters),), commit=True)
+        return _of_one(OptionSnap, kind, session.tenant_id, name, rows)
+
+    return Operation("option_chain", talk)
+
+
+def rollup(symbol: str, timeframe: str, start: datetime, end: datetime, vendor: str) -> Operation[list[Bar]]:
+    """Bars of a longer timeframe, made of the 1m bars of a symbol, with `start <= ts < end`, oldest first.
+
+    Open is the first, high the highest, low the lowest, close the last of those that have a value; volume is the sum.
+    Intervals are aligned to midnight UTC; one without a 1m bar is left out. Raises ConfigurationError for a timeframe
+    that there is no rollup of.
     """
     kind = KINDS["bars"]
-    start, end = _instant(start), _instant(end)
-    if start > end:
-        raise ConfigurationError(f"start ({start.isoformat()}) is after end ({end.isoformat()})")
-    names = (vendor.strip(), symbol.strip().upper(), timeframe.strip())
+    try:
+        declared = kind.rollup(timeframe.strip())
+    except LookupError as error:
+        raise ConfigurationError(str(error)) from error
+    name = (vendor.strip(), _symbol(symbol), kind.base)
+    span = _span(start, end)
 
     def talk(session: Session) -> Talk[list[Bar]]:
-        (rows,) = yield Group((Execute(sql.window(kind), (*names, start, end)),), commit=True)
-        return _models(Bar, kind, session.tenant_id, names, rows)
+        (rows,) = yield Group((Execute(sql.rollup_window(kind, declared), (*name, *span)),), commit=True)
+        constant = {
+            **dict.fromkeys(kind.model.model_fields),
+            **dict(zip(kind.series, name, strict=True)),
+            "tenant_id": session.tenant_id,
+            "timeframe": declared.timeframe,
+        }
+        columns = (kind.time, *(column for column, _ in kind.aggregates))
+        return [built(Bar, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
 
-    return Operation("bars_window", talk)
+    return Operation("rollup", talk)
 
 
 def latest_prices(symbols: Sequence[str], vendor: str) -> Operation[list[LatestPrice]]:
-    """The newest close of each of these symbols that has one, over all timeframes, in the order of the symbols' names.
+    """The newest close of each of these symbols that has one, over all timeframes, by symbol.
 
     Costs the same however many bars there are: the price is kept with the series.
     """
-    if isinstance(symbols, str):
-        raise ConfigurationError(f"symbols is a list of names, not one text: [{symbols!r}]")
     kind = KINDS["bars"]
     vendor = vendor.strip()
-    wanted = sorted({symbol.strip().upper() for symbol in symbols})
+    wanted = sorted(set(_symbols(symbols)))
 
     def talk(session: Session) -> Talk[list[LatestPrice]]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted)),), commit=True)
+        constant = {"tenant_id": session.tenant_id, "vendor": vendor}
         return [
-            built(
-                LatestPrice,
-                {
-                    "tenant_id": session.tenant_id,
-                    "vendor": vendor,
-                    "symbol": symbol,
-                    "price": price,
-                    "price_timestamp": time,
-                },
-            )
+            built(LatestPrice, {**constant, "symbol": symbol, "price": price, "price_timestamp": time})
             for symbol, price, time in rows
         ]
 
     return Operation("latest_prices", talk)
 
 
+def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[Series]]:
+    """The series of a kind that there are, by vendor, symbol and timeframe; only a vendor's, where given."""
+    declared = KINDS.of(kind)
+    statement = sql.list_series(vendor is not None)
+    parameters = (declared.name, *((vendor.strip(),) if vendor is not None else ()))
+
+    def talk(_: Session) -> Talk[list[Series]]:
+        (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+        names = tuple(Series.model_fields)
+        return [
+            built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
+        ]  # fmt: skip
+
+    return Operation("series", talk)
+
+
+def symbols(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
+    """The symbols that there are of a kind, each once, in order; only a vendor's, where given."""
+    found = series(kind, vendor=vendor)
+
+    def talk(session: Session) -> Talk[list[str]]:
+        answer = yield from found.talk(session)
+        return sorted({one.symbol for one in answer if one.symbol is not None})
+
+    return Operation("symbols", talk)
+
+
+def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[Coverage]]:
+    """First time, last time and number of rows of each series of a kind that has any, by name.
+
+    Reads every row of these series: it takes as long as that does.
+    """
+    declared = KINDS.of(kind)
+    parameters = (declared.name, *((vendor.strip(),) if vendor is not None else ()))
+
+    def talk(_: Session) -> Talk[list[Coverage]]:
+        (there,) = yield Group((Execute(sql.list_series(vendor is not None), parameters),))
+        ids = [series_id for series_id, *_ in there]
+        (counted,) = yield Group((Execute(sql.coverage(declared), (ids,)),), commit=True)
+        found = {series_id: rest for series_id, *rest in counted}
+        names = tuple(Coverage.model_fields)
+        return [
+            built(Coverage, dict(zip(names, (declared.name, *name[:3], *found[series_id]), strict=True)))
+            for series_id, *name in there
+            if series_id in found
+        ]
+
+    return Operation("coverage", talk)
+
+
+def iter_bars_window(
+    symbol: str | Sequence[str],
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+) -> Stream[list[Bar]]:
+    """`bars_window` in lists of at most `batch_rows` bars, for what does not fit into memory at once."""
+    return _stream(Bar, symbol, start, end, batch_rows, vendor=vendor, timeframe=timeframe)
+
+
+def iter_fundamentals_window(
+    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str, *, batch_rows: int = 10_000
+) -> Stream[list[Fundamentals]]:
+    """`fundamentals_window` in lists of at most `batch_rows` rows."""
+    return _stream(Fundamentals, symbol, start, end, batch_rows, vendor=vendor)
+
+
+def iter_rows(
+    kind: str | type[Row] | Kind,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    *,
+    vendor: str | None = None,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | None = None,
+    batch_rows: int = 10_000,
+) -> Stream[list[Row]]:
+    """Every row of a kind, in lists of at most `batch_rows`, by series and then by key.
+
+    Only those with `start <= time < end`, of a vendor, of symbols, of a timeframe, where given. The symbol is the
+    series': news, whose series is the vendor, have none.
+    """
+    declared = KINDS.of(kind)
+    wanted = None if symbols is None else set(_symbols(symbols))
+    if wanted is not None and "symbol" not in declared.series:
+        raise ConfigurationError(f"{declared.name} are not kept by symbol")
+    span = _span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
+
+    def chosen(name: tuple[str | None, ...]) -> bool:
+        named = dict(zip(SERIES_COLUMNS, name, strict=True))
+        return (
+            (vendor is None or named["vendor"] == vendor.strip())
+            and (wanted is None or named["symbol"] in wanted)
+            and (timeframe is None or named["timeframe"] == timeframe.strip())
+        )
+
+    def talk(session: Session) -> Talk[None]:
+        (there,) = yield Group((Execute(sql.list_series(False), (declared.name,)),))
+        ids = [series_id for series_id, *name in there if chosen(tuple(name[:3]))]
+        model = cast("type[Row]", declared.model)
+        yield from _emitted(session, model, declared, _named(declared, there), ids, span, batch_rows)
+
+    return Stream(Operation(f"iter_{declared.name}", talk))
+
+
+def _window(
+    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, **name: str
+) -> Operation[list[R]]:
+    kind = KINDS.of(model)
+    span = _span(start, end)
+    if not isinstance(symbol, str):
+        return _windows(model, kind, _symbols(symbol), span, name)
+    parts = _series_name(kind, _symbol(symbol), name)
+
+    def talk(session: Session) -> Talk[list[R]]:
+        (rows,) = yield Group((Execute(sql.window(kind), (*parts, *span)),), commit=True)
+        return _of_one(model, kind, session.tenant_id, parts, rows)
+
+    return Operation(f"{kind.name}_window", talk)
+
+
+def _windows(
+    model: type[R], kind: Kind, symbols: list[str], span: tuple[datetime, datetime], name: dict[str, str]
+) -> Operation[list[R]]:
+    def talk(session: Session) -> Talk[list[R]]:
+        ids = yield from _find(kind, symbols, name)
+        (rows,) = yield Group((Execute(sql.windows(kind), (list(ids), *span)),), commit=True)
+        found = _models(model, kind, session.tenant_id, ids, rows)
+        # By id is by when a series was first seen; a reader expects the names' order.
+        return sorted(found, key=lambda row: cast("Any", row).symbol)
+
+    return Operation(f"{kind.name}_window", talk)
+
+
+def _stream(
+    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, batch_rows: int, **name: str
+) -> Stream[list[R]]:
+    kind = KINDS.of(model)
+    span = _span(start, end)
+    symbols = [_symbol(symbol)] if isinstance(symbol, str) else _symbols(symbol)
+
+    def talk(session: Session) -> Talk[None]:
+        ids = yield from _find(kind, symbols, name)
+        yield from _emitted(session, model, kind, ids, list(ids), span, batch_rows)
+
+    return Stream(Operation(f"iter_{kind.name}_window", talk))
+
+
+def _emitted(
+    session: Session,
+    model: type[R],
+    kind: Kind,
+    names: dict[int, tuple[str | None, ...]],
+    ids: list[int],
+    span: tuple[datetime, datetime],
+    batch_rows: int,
+) -> Talk[None]:
+    """Rows through a cursor of the server's, a batch at a time: neither side holds more than one."""
+    if batch_rows < 1:
+        raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
+    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span)),))
+    while True:
+        (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
+        if rows:
+            yield Emit(_models(model, kind, session.tenant_id, names, rows))
+        if len(rows) < batch_rows:
+            return
+
+
+def _find(kind: Kind, symbols: list[str], name: dict[str, str]) -> Talk[dict[int, tuple[str | None, ...]]]:
+    """The series of these symbols, by id, in the order of their names."""
+    columns = {**{part: [value.strip()] for part, value in name.items()}, "symbol": symbols}
+    (found,) = yield Group((Execute(sql.find_series(kind), [columns[part] for part in kind.series]),))
+    return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+
+
+def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
+    """The names of listed series, by id, with the parts that the kind uses."""
+    used = [SERIES_COLUMNS.index(part) for part in kind.series]
+    return {series_id: tuple(name[at] for at in used) for series_id, *name in there}
+
+
+def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:
+    parts = {**name, "symbol": symbol}
+    return tuple(parts[part].strip() for part in kind.series)
+
+
 def _instant(value: datetime) -> datetime:
+    if not isinstance(value, datetime):
+        if not isinstance(value, date):
+            raise ConfigurationError(f"a datetime is needed, not {value!r}")
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - made UTC just below
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-def _models(
-    model: type[T], kind: Kind, tenant_id: str | None, names: Sequence[str | None], rows: list[Values]
-) -> list[T]:
-    """Rows as the model's instances: a constant part for the series, a stored part from the row."""
-    constant = {"tenant_id": tenant_id, **dict(zip(kind.series, names, strict=True))}
-    columns = sql.model_columns(kind)
+def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    start, end = _instant(start), _instant(end)
+    if start > end:
+        raise ConfigurationError(f"start ({start.isoformat()}) is after end ({end.isoformat()})")
+    return start, end
+
+
+def _symbol(symbol: str) -> str:
+    return symbol.strip().upper()
+
+
+def _symbols(symbols: Sequence[str]) -> list[str]:
+    if isinstance(symbols, str):
+        raise ConfigurationError(f"symbols is a list of names, not one text: [{symbols!r}]")
+    return [_symbol(symbol) for symbol in symbols]
+
+
+def _of_one(
+    model: type[R], kind: Kind, tenant_id: str | None, name: Sequence[str | None], rows: list[Values]
+) -> list[R]:
+    """Rows of one series as the model's instances: a constant part for the series, a stored part from the row."""
+    constant = {"tenant_id": tenant_id, **dict(zip(kind.series, name, strict=True))}
+    columns = kind.column_names
     return [built(model, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
+
+
+def _models(
+    model: type[R], kind: Kind, tenant_id: str | None, names: dict[int, tuple[str | None, ...]], rows: list[Values]
+) -> list[R]:
+    """Rows of many series, each with its series id in front."""
+    constants = {
+        series_id: {"tenant_id": tenant_id, **dict(zip(kind.series, name, strict=True))}
+        for series_id, name in names.items()
+    }
+    columns = kind.column_names
+    return [built(model, {**constants[series_id], **dict(zip(columns, row, strict=True))}) for series_id, *row in rows]

@@ -11,7 +11,7 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from mds_client.schema import SERIES_COLUMNS, Column, Kind, OnConflict
+from mds_client.schema import SERIES_COLUMNS, Column, Kind, OnConflict, Rollup
 
 Statement = bytes
 
@@ -193,11 +193,6 @@ def _named(kind: Kind, operator: Composable) -> Composable:
     )
 
 
-def model_columns(kind: Kind) -> tuple[str, ...]:
-    """What `window` selects, in order: the stored columns without the series id."""
-    return kind.column_names
-
-
 def _selected(kind: Kind) -> Composable:
     # A uuid is text in the models.
     return SQL(", ").join(
@@ -210,18 +205,119 @@ def _selected(kind: Kind) -> Composable:
 def window(kind: Kind) -> Statement:
     """The rows of one series from a time on until before another, oldest first."""
     return _text(
-        SQL(
-            "SELECT {columns} FROM mds.{rows} WHERE series_id = (SELECT series_id FROM mds.series"
-            " WHERE kind = {kind} AND {match}) AND {time} >= %s AND {time} < %s ORDER BY {key}"
-        ).format(
+        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} ORDER BY {key}").format(
             columns=_selected(kind),
             rows=Identifier(kind.name),
-            kind=Literal(kind.name),
-            match=_named(kind, SQL("= %s")),
-            time=Identifier(kind.time),
+            series=_one_series(kind),
+            span=_span(kind.time),
             key=names(kind.key),
         )
     )
+
+
+@cache
+def windows(kind: Kind) -> Statement:
+    """The same for many series by their ids; by id, then by key."""
+    return _text(
+        SQL(
+            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%s::bigint[]) AND {span}"
+            " ORDER BY series_id, {key}"
+        ).format(columns=_selected(kind), rows=Identifier(kind.name), span=_span(kind.time), key=names(kind.key))
+    )
+
+
+def _one_series(kind: Kind) -> Composable:
+    return SQL("(SELECT series_id FROM mds.series WHERE kind = {} AND {})").format(
+        Literal(kind.name), _named(kind, SQL("= %s"))
+    )
+
+
+def _span(time: str) -> Composable:
+    return SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
+
+
+@cache
+def rollup_window(kind: Kind, rollup: Rollup) -> Statement:
+    """The rows of a rollup of one series from a time on until before another, oldest first."""
+    return _text(
+        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} ORDER BY {time}").format(
+            columns=names((kind.time, *(name for name, _ in kind.aggregates))),
+            rows=Identifier(f"{kind.name}_{rollup.timeframe}"),
+            series=_one_series(kind),
+            span=_span(kind.time),
+            time=Identifier(kind.time),
+        )
+    )
+
+
+@cache
+def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> Statement:
+    """News of a time, by whatever else was asked for; oldest first. The text is looked for in the title."""
+    conditions = [_span(kind.time)]
+    if by_vendor:
+        conditions.append(SQL("series_id = {}").format(_one_series(kind)))
+    if by_symbol:
+        conditions.append(SQL("symbol = %s"))
+    if by_text:
+        conditions.append(SQL("strpos(lower(title), lower(%s)) > 0"))
+    return _text(
+        SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
+            columns=_selected(kind),
+            rows=Identifier(kind.name),
+            conditions=SQL(" AND ").join(conditions),
+            key=names(kind.key),
+        )
+    )
+
+
+@cache
+def option_chain(kind: Kind) -> Statement:
+    """The newest snapshot of each contract within a span of time, of those that have not expired at its end."""
+    contract = names(tuple(name for name in kind.key if name != kind.time))
+    return _text(
+        SQL(
+            "SELECT DISTINCT ON ({contract}) {columns} FROM mds.{rows} WHERE series_id = {series}"
+            " AND {time} > %s AND {time} <= %s AND expiry >= %s ORDER BY {contract}, {time} DESC"
+        ).format(
+            contract=contract,
+            columns=_selected(kind),
+            rows=Identifier(kind.name),
+            series=_one_series(kind),
+            time=Identifier(kind.time),
+        )
+    )
+
+
+@cache
+def list_series(by_vendor: bool) -> Statement:
+    """The series of a kind, by name."""
+    where = SQL(" AND vendor = %s") if by_vendor else SQL("")
+    return _text(
+        SQL("SELECT series_id, {}, last_ts, last_price FROM mds.series WHERE kind = %s{} ORDER BY {}").format(
+            names(SERIES_COLUMNS), where, names(SERIES_COLUMNS)
+        )
+    )
+
+
+@cache
+def coverage(kind: Kind) -> Statement:
+    """First time, last time and number of rows of each of these series that has any. Reads all their rows."""
+    return _text(
+        SQL(
+            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%s::bigint[])"
+            " GROUP BY series_id"
+        ).format(Identifier(kind.time), Identifier(kind.name))
+    )
+
+
+def declare_cursor(query: Statement) -> Statement:
+    """Let the server keep a query's result and hand it out bit by bit, until the transaction ends."""
+    return b"DECLARE mds_stream NO SCROLL CURSOR FOR " + query
+
+
+def fetch(rows: int) -> Statement:
+    """The next rows of that result."""
+    return b"FETCH FORWARD %d FROM mds_stream" % rows
 
 
 @cache
@@ -234,3 +330,17 @@ def latest_prices(kind: Kind) -> Statement:
             " ORDER BY symbol, last_price_ts DESC, timeframe"
         ).format(Literal(kind.name))
     )
+
+
+ENQUEUE_JOB: Final[Statement] = b"""
+INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority) VALUES (%s, %s, %s::jsonb, %s)
+ON CONFLICT DO NOTHING
+"""
+"""Put a job into the outbox, unless one with that key is there; whoever else is making it just now is waited for."""
+
+JOB: Final[Statement] = b"""
+SELECT id, idempotency_key, job_type, payload, priority, state, attempts, created_at, finished_at, error,
+       job_type = %s AND payload = %s::jsonb
+FROM mds.jobs WHERE idempotency_key = %s
+"""
+"""The job with that key, and whether it is of this type and payload."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError, InvalidRow, MDSOperationalError, RetryableError, RLSDenied
-from mds_client.models import Bar, Row
+from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.operations import (
     CopyIn,
     Execute,
@@ -62,6 +62,25 @@ def upsert_bars(rows: Iterable[Bar | Mapping[str, Any]], *, on_conflict: OnConfl
     the other errors of `mds_client.errors` where the server refuses, and then nothing is written.
     """
     return upsert("bars", rows, on_conflict=on_conflict)
+
+
+def upsert_fundamentals(
+    rows: Iterable[Fundamentals | Mapping[str, Any]], *, on_conflict: OnConflict = "replace"
+) -> Operation[int]:
+    """Write fundamentals; as `upsert_bars`, by symbol and as-of date."""
+    return upsert("fundamentals", rows, on_conflict=on_conflict)
+
+
+def upsert_news(rows: Iterable[News | Mapping[str, Any]], *, on_conflict: OnConflict = "replace") -> Operation[int]:
+    """Write news; as `upsert_bars`, by vendor, time and id. Without an id, an item gets one from its content."""
+    return upsert("news", rows, on_conflict=on_conflict)
+
+
+def upsert_options(
+    rows: Iterable[OptionSnap | Mapping[str, Any]], *, on_conflict: OnConflict = "replace"
+) -> Operation[int]:
+    """Write option snapshots; as `upsert_bars`, by symbol, time and contract."""
+    return upsert("options", rows, on_conflict=on_conflict)
 
 
 def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]]) -> list[Row]:

@@ -3,16 +3,18 @@
 When rows are sent is `mds_client.batch`'s matter. Nothing is printed here.
 """
 
+import contextlib
 import gzip
 import io
 import json
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
 from pydantic import ValidationError
 
@@ -23,6 +25,9 @@ from mds_client.models import Row
 from mds_client.schema import KINDS, Kind, OnConflict
 from mds_client.upserts import reason
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -32,6 +37,27 @@ LONGEST_LINE: Final = 1 << 20
 
 class SourceError(MDSError):
     """An input cannot be read to its end: it is missing, not permitted, or its compression is damaged."""
+
+
+class _Arriving(io.RawIOBase):
+    """A buffered input without its buffering's patience: what has arrived is given at once, also out of a slow pipe.
+
+    `head` are its first two bytes.
+    """
+
+    def __init__(self, source: io.BufferedReader) -> None:
+        self._source = source
+        self._left = self.head = source.read(2)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        some = self._left[: len(view)] or self._source.read1(len(view))
+        self._left = self._left[len(view) :]
+        view[: len(some)] = some
+        return len(some)
 
 
 class Source:
@@ -49,11 +75,17 @@ class Source:
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         self._raw = raw
-        peeked = cast("io.BufferedReader", raw).peek(2)[:2]
-        self._stream: BinaryIO = (
-            cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 16)) if peeked == GZIP else raw
-        )
         self.line = 0
+        try:
+            arriving = _Arriving(cast("io.BufferedReader", raw))
+        except OSError as error:
+            self.close()
+            raise SourceError(f"{self.name}: {error.strerror}") from error
+        self._stream = (
+            gzip.GzipFile(fileobj=cast("BinaryIO", arriving))
+            if arriving.head == GZIP
+            else io.BufferedReader(arriving, 1 << 16)
+        )
 
     @property
     def position(self) -> int:
@@ -63,23 +95,26 @@ class Source:
     def lines(self) -> Iterator[bytes]:
         """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
 
-        A line longer than LONGEST_LINE comes cut short, which no row survives. Raises SourceError where the
-        compressed stream is damaged or ends early; all lines before that point have come.
+        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses. Raises
+        SourceError where the input cannot be read on, or is compressed and damaged; all lines before have come.
         """
         readline = self._stream.readline
         try:
-            while line := readline(LONGEST_LINE):
+            while line := readline(LONGEST_LINE + 1):
                 self.line += 1
-                whole = line
-                while len(whole) == LONGEST_LINE and not whole.endswith(b"\n"):
-                    whole = readline(LONGEST_LINE)
                 if self.line == 1:
                     line = line.removeprefix(BYTE_ORDER_MARK)
-                line = line.strip()
+                if len(line) <= LONGEST_LINE or line.endswith(b"\n"):
+                    line = line.strip()
+                else:
+                    rest = line
+                    while rest and not rest.endswith(b"\n"):
+                        rest = readline(LONGEST_LINE)
                 if line and not line.startswith(b"#"):
                     yield line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(f"{self.name}: damaged after line {self.line}: {error}") from error
+        except (EOFError, OSError, zlib.error) as error:
+            damage = "damaged" if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error) else "unreadable"
+            raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
@@ -95,6 +130,8 @@ class Source:
 
 def coerce(kind: Kind, line: bytes) -> Row:
     """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
+    if len(line) > LONGEST_LINE:
+        raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
     try:
         return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
     except ValidationError as error:
@@ -105,32 +142,39 @@ class RejectFile:
     """Where lines go that are no rows: NDJSON with the line's number, the reason and the line itself.
 
     Made at the first reject. One that an earlier run left under the same name is replaced, or taken away at the end
-    of a run without rejects: it would speak of lines that are no longer wrong.
+    of a complete run without rejects: it would speak of lines that are no longer wrong. Several threads may write.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
         self._file: io.TextIOWrapper | None = None
+        self._lock = threading.Lock()
 
     def write(self, line: int, why: str, text: str) -> None:
-        """Put one line aside."""
-        if self._file is None:
+        """Put one line aside. Raises SourceError where it cannot be written."""
+        told = json.dumps({"line": line, "reason": why, "row": text}, ensure_ascii=False)
+        with self._lock:
             try:
-                self._file = self.path.open("w", encoding="utf-8")
+                if self._file is None:
+                    self._file = self.path.open("w", encoding="utf-8")
+                self._file.write(told + "\n")
+                self._file.flush()
             except OSError as error:
                 raise SourceError(f"{self.path}: rejects cannot be written: {error.strerror}") from error
-        self.count += 1
-        json.dump({"line": line, "reason": why, "row": text}, self._file, ensure_ascii=False)
-        self._file.write("\n")
-        self._file.flush()
+            self.count += 1
 
-    def close(self) -> None:
+    def close(self, *, complete: bool) -> None:
         """End the file."""
-        if self._file is not None:
-            self._file.close()
-        else:
-            self.path.unlink(missing_ok=True)
+        with self._lock:
+            if self._file is not None:
+                # Every line is flushed: what is left to fail here has been told.
+                with contextlib.suppress(OSError):
+                    self._file.close()
+            elif complete and self.path.is_file() and not self.path.is_symlink():
+                # No device and no link: rejects may be sent to /dev/null or /dev/stderr.
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +222,7 @@ class Ingestion:
         self._strict = strict
         self._lines = 0
         self._complete = False
+        self._stop: InvalidRow | None = None
         self._started = time.monotonic()
         self._ended: float | None = None
         self._processor = BatchProcessor(client, batch, on_conflict=on_conflict, on_reject=self._reject_row)
@@ -197,9 +242,12 @@ class Ingestion:
                         progress()
                     self._take(line)
             self._complete = True
+        except InvalidRow as error:
+            # The server may have refused an earlier row while this one was read.
+            raise (self._stop or error) from error
         finally:
             self._ended = time.monotonic()
-            self._rejects.close()
+            self._rejects.close(complete=self._complete)
         return self.report()
 
     def report(self) -> Ingest:
@@ -230,9 +278,15 @@ class Ingestion:
         self._reject(int(reject.origin or 0), reject.reason, row)
 
     def _reject(self, line: int, why: str, text: str) -> None:
+        told = InvalidRow(f"line {line}: {why}", index=line)
+        if self._stop is not None and self._stop.index == line:
+            # Refused again, when what is pending is written at the end of a strict run.
+            raise told
         self._rejects.write(line, why, text)
         if self._strict:
-            raise InvalidRow(f"line {line}: {why}", index=line)
+            if self._stop is None or line < (self._stop.index or 0):
+                self._stop = told
+            raise told
 
 
 def ingest_ndjson(client: MDS, kind: str, path: str, *, rejects: Path | None = None, **options: Any) -> Ingest:

@@ -1,0 +1,61 @@
+"""The job outbox: a job is put down in the same database, and if need be in the same transaction, as the data.
+
+Workers take it from there; they are the control plane's.
+"""
+
+import json
+from typing import Any, Final, Literal
+
+from mds_client import sql
+from mds_client.errors import ConfigurationError, IdempotencyConflict
+from mds_client.models import Job, built
+from mds_client.operations import Execute, Group, Operation, Session, Talk
+
+Priority = Literal["low", "normal", "high"]
+
+PRIORITIES: Final[dict[str, int]] = {"low": 25, "normal": 50, "high": 75}
+"""What the names stand for, of 0 to 100."""
+
+_COLUMNS: Final = tuple(name for name in Job.model_fields if name != "tenant_id")
+
+
+def enqueue_job(
+    idempotency_key: str, job_type: str, payload: Any = None, priority: Priority | int = "normal"
+) -> Operation[Job]:
+    """Put a job into the outbox and return it.
+
+    The same key of the same tenant is the same job for ever, whatever the race: the one that is there is returned as it
+    is by now. `payload` is anything that JSON knows (default: an empty object); `priority` is low, normal, high or a
+    number from 0 to 100, and the larger one goes first.
+
+    Raises ConfigurationError for an empty key or type, a payload that JSON does not know or an unknown priority, and
+    IdempotencyConflict where the key belongs to a job of another type or payload.
+    """
+    for name, value in (("idempotency_key", idempotency_key), ("job_type", job_type)):
+        if not value or not value.strip():
+            raise ConfigurationError(f"{name} is empty")
+    rank = PRIORITIES.get(priority) if isinstance(priority, str) else priority
+    if rank is None or isinstance(rank, bool) or not 0 <= rank <= 100:
+        raise ConfigurationError(f"priority is {', '.join(PRIORITIES)} or from 0 to 100, not {priority!r}")
+    try:
+        body = json.dumps({} if payload is None else payload, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"payload: {error}") from error
+
+    def talk(session: Session) -> Talk[Job]:
+        _, (found,) = yield Group(
+            (
+                Execute(sql.ENQUEUE_JOB, (idempotency_key, job_type, body, rank)),
+                Execute(sql.JOB, (job_type, body, idempotency_key)),
+            )
+        )
+        *values, same = found
+        job = built(Job, {"tenant_id": session.tenant_id, **dict(zip(_COLUMNS, values, strict=True))})
+        if not same:
+            raise IdempotencyConflict(
+                f"job {idempotency_key!r} is there already with another type or payload: {job.job_type} {job.payload!r}"
+            )
+        yield Group((), commit=True)
+        return job
+
+    return Operation("enqueue_job", talk)
