@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar, overload
 
 from mds_client.aclient import AMDS
-from mds_client.batching import LINGER_S, BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, _sink
+from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, reject_sink
 from mds_client.client import MDS
 from mds_client.errors import (
     InvalidRow,
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Row)
 C = TypeVar("C", MDS, AMDS)
 R_contra = TypeVar("R_contra", bound=Row, contravariant=True)
+
+LINGER_S: Final = 10.0
+"""How long a thread that has nothing to write waits for rows before it ends; the next row starts another."""
 
 
 class AddRow(Protocol[R_contra]):
@@ -91,7 +94,7 @@ class _Processor(ABC, Generic[C]):
     ) -> None:
         self.config = config or BatchConfig()
         self._client: C = client
-        self._core = Core(self.config, on_conflict, _sink(on_reject))
+        self._core = Core(self.config, on_conflict, reject_sink(on_reject))
         # How long leaving by an exception may take: as long as a statement.
         self._grace = (client.config.statement_timeout_ms or 30_000) / 1000
         self._prepare()

@@ -110,7 +110,7 @@ What: TypeAlias = str | type[Row] | Kind
 OnReject: TypeAlias = Callable[[Reject], None] | str | os.PathLike[str]
 
 
-def _sink(on_reject: OnReject | None) -> Callable[[Reject], None] | None:
+def reject_sink(on_reject: OnReject | None) -> Callable[[Reject], None] | None:
     if on_reject is None:
         return None
     if inspect.iscoroutinefunction(on_reject):
@@ -194,9 +194,6 @@ Step: TypeAlias = Callable[[], operations.Operation[int]] | Reject
 
 Writing: TypeAlias = Generator[Step, Exception | None, None]
 """One batch on its way: gives steps, is sent how each ended."""
-
-LINGER_S: Final = 10.0
-"""How long a thread that has nothing to write waits for rows before it ends; the next row starts another."""
 
 PAUSE_MS: Final = 5000
 """The longest wait between a failure and the next attempt that nobody asked for."""

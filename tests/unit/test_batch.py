@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mds_client import KINDS, MDS, Bar, ConfigurationError, InvalidRow, Kind, MDSError, Row, models
-from mds_client import batching as module
+from mds_client import batch as module
 from mds_client.batch import Adder, AsyncBatchProcessor, BatchProcessor
 from mds_client.batching import WIDTHS, BatchConfig, Core, Reject, about_content, sizing
 from mds_client.errors import (
