@@ -18,8 +18,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datastore import config, control
 from datastore.embedded import EmbeddedServer, EmbeddedServerError
+from datastore.engine import UnsupportedServer
+from datastore.timescale_policies import PolicyError
 from mds_client import __version__
-from mds_client.console import FAILED, guarded, json_option, show_fields, show_json, show_rows
+from mds_client.console import FAILED, guarded, json_option, plain, show_fields, show_json, show_rows
 from mds_client.errors import mapped
 
 
@@ -102,12 +104,18 @@ def down(home: Path, as_json: bool) -> None:
 
 
 @datastore.command()
+@click.option("--dsn", help="A database to look at, in place of the embedded server's.")
 @home_option
 @json_option
-def status(home: Path, as_json: bool) -> None:
-    """Say whether the embedded server runs, where, and since when; exit code 1 where it does not."""
-    found = EmbeddedServer(home).status()
-    show_fields(found.as_dict(), as_json)
+def status(dsn: str | None, home: Path, as_json: bool) -> None:
+    """Say whether the embedded server runs, where, since when, with which engine; exit code 1 where it does not."""
+    if dsn:
+        show_fields(control.describe(dsn), as_json)
+        return
+    server = EmbeddedServer(home)
+    found = server.status()
+    database = plain(control.describe(server.dsn("mds_admin"))) if found.running else {}
+    show_fields({**found.as_dict(), **database}, as_json)
     if not found.running:
         sys.exit(FAILED)
 
@@ -234,6 +242,8 @@ main = guarded(
     command_line,
     EmbeddedServerError,
     control.ControlError,
+    PolicyError,
+    UnsupportedServer,
     config.ConfigurationError,
     CommandError,
     SQLAlchemyError,

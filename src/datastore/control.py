@@ -10,7 +10,7 @@ import threading
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -27,9 +27,11 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, NullPool, create_engine
 
 from datastore import aggregates, config, objects, timescale_policies
+from datastore.aggregates import Refresh
 from datastore.engine import OLDEST_SERVER, Engine, detect
 from datastore.objects import APP, OWNER
 from datastore.schema import STORE, metadata
+from datastore.timescale_policies import Expiry, PolicyState
 from mds_client import KINDS
 
 _LOCK: Final = 0x6D64735F6D696772
@@ -76,6 +78,28 @@ class Tenant:
     roles: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What a database is, and whether its schema is at `head`. `engine` is as `mds_client.Health` has it."""
+
+    server_version: str
+    engine: str
+    engine_version: str | None
+    schema_version: str | None
+    head: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A rollup: its view's name, its timeframe and that of what it is made of; stored, or computed when it is read."""
+
+    name: str
+    timeframe: str
+    source: str
+    stored: bool
+
+
 def head() -> str:
     """The newest schema version that this release knows."""
     version = ScriptDirectory.from_config(_alembic_config()).get_current_head()
@@ -90,10 +114,10 @@ def migrate(dsn: str) -> Migration:
     database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
     """
     with owner_connection(dsn) as connection:
-        before = _version(connection)
+        before = _version(_driver(connection))
         _alembic(command.upgrade, "head", connection=connection)
         made = _settle(_driver(connection))
-        after = _version(connection)
+        after = _version(_driver(connection))
     assert after is not None
     return Migration(before, after, made)
 
@@ -129,7 +153,7 @@ def check(dsn: str) -> list[str]:
     Reads the catalog only: no lock that an application would notice.
     """
     with _connection(dsn) as connection:
-        if (version := _version(connection)) != head():
+        if (version := _version(_driver(connection))) != head():
             return [f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate"]
         context = MigrationContext.configure(
             connection,
@@ -237,6 +261,92 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
             raise ControlError(f"role {role!r} is bound to another tenant")
         connection.execute(SQL("GRANT {} TO {}").format(Identifier(APP), Identifier(role)))
         return _find_tenant(connection, tenant)
+
+
+def policies(dsn: str) -> list[PolicyState]:
+    """Every policy: what is declared, what is set, what the server keeps by itself."""
+    with _as_owner(dsn) as (engine, driver):
+        return timescale_policies.show(engine, driver)
+
+
+def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) -> list[PolicyState]:
+    """Set one policy apart from its declaration (None: off), and have the server keep it where it can.
+
+    Raises PolicyError where the relation has no such policy, or the value makes no sense.
+    """
+    with _as_owner(dsn) as (engine, driver):
+        timescale_policies.set_policy(driver, relation, policy, value)
+        return timescale_policies.apply(engine, driver)
+
+
+def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
+    """Go back to what is declared, and have the server keep that where it can."""
+    with _as_owner(dsn) as (engine, driver):
+        timescale_policies.unset_policy(driver, relation, policy)
+        return timescale_policies.apply(engine, driver)
+
+
+def apply_policies(dsn: str) -> list[PolicyState]:
+    """Have the server keep every policy, where it can; a migrate does this too."""
+    with _as_owner(dsn) as (engine, driver):
+        return timescale_policies.apply(engine, driver)
+
+
+def expire(dsn: str, kind: str | None = None, *, dry_run: bool = False) -> list[Expiry]:
+    """Remove the rows that retention gives up, of one kind or of all; with `dry_run` only say how many."""
+    with _as_owner(dsn) as (engine, driver):
+        work = timescale_policies.expiring if dry_run else timescale_policies.expire
+        return work(engine, driver, kind)
+
+
+def list_aggregates(dsn: str) -> list[Aggregate]:
+    """Every rollup, and how this database has it."""
+    with _as_owner(dsn) as (engine, _):
+        stored = engine.materialized()
+        return [
+            Aggregate(aggregates.relation(kind, rollup), rollup.timeframe, rollup.source, stored)
+            for kind, rollup in aggregates.rollups()
+        ]
+
+
+def refresh(
+    dsn: str, start: datetime | None = None, end: datetime | None = None, names: Sequence[str] | None = None
+) -> list[Refresh]:
+    """Bring the stored rollups up to the rows of a span; nothing where rollups are computed when they are read.
+
+    Raises ControlError for the name of a rollup that there is none of.
+    """
+    known = {aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()}
+    if unknown := set(names or ()) - known:
+        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    with _as_owner(dsn) as (engine, driver):
+        return aggregates.refresh(engine, driver, start, end, names)
+
+
+def describe(dsn: str) -> Database:
+    """What a database is: server, engine, schema version, and known troubles of that combination."""
+    with psycopg.connect(dsn) as connection:
+        engine = detect(connection)
+        return Database(
+            server_version=connection.info.parameter_status("server_version") or "",
+            engine=engine.name,
+            engine_version=engine.extension_version,
+            schema_version=_version(connection),
+            head=head(),
+            warnings=engine.warnings(),
+        )
+
+
+@contextlib.contextmanager
+def _as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
+    """A connection that acts as the owner of a schema that is at head, committed at the end."""
+    with psycopg.connect(dsn) as driver:
+        if (version := _version(driver)) != head():
+            raise ControlError(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
+        engine = detect(driver)
+        driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+        driver.commit()
+        yield engine, driver
 
 
 @contextlib.contextmanager
@@ -415,8 +525,8 @@ def _describe(difference: tuple[Any, ...]) -> str:
     return f"{noun.replace('_', ' ')} {where} {known.get(verb, action)}"
 
 
-def _version(connection: Connection) -> str | None:
-    driver = _driver(connection)
+def _version(driver: psycopg.Connection[Any]) -> str | None:
+    """The schema version of a database, or None where it was never migrated."""
     there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
     if there is None or not there[0]:
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -26,6 +26,7 @@ from mds_client.console import (
     FAILED,
     INTERRUPTED,
     REJECTS,
+    Instant,
     fail,
     guarded,
     json_option,
@@ -59,20 +60,6 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(client, *arguments, **options)
 
     return connected
-
-
-class Instant(click.ParamType[datetime]):
-    """A time as the models take it: ISO text; without a zone it is UTC."""
-
-    name = "time"
-    _adapter = TypeAdapter(datetime)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            instant: datetime = self._adapter.validate_python(value)
-        except ValidationError as error:
-            self.fail(reason(error), param, ctx)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,13 +11,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +30,20 @@ REJECTS: Final = 3
 INTERRUPTED: Final = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Instant(click.ParamType[datetime]):
+    """A time as the models take it: ISO text; without a zone it is UTC."""
+
+    name = "time"
+    _adapter = TypeAdapter(datetime)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            instant: datetime = self._adapter.validate_python(value)
+        except ValidationError as error:
+            self.fail(str(error.errors()[0]["msg"]), param, ctx)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 def json_option(command: Command) -> Command:
