@@ -6,6 +6,7 @@ Each command calls one function of the control plane and prints what it returns.
 import shlex
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,9 +20,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from datastore import config, control
 from datastore.embedded import EmbeddedServer, EmbeddedServerError
 from datastore.engine import UnsupportedServer
-from datastore.timescale_policies import PolicyError
-from mds_client import __version__
-from mds_client.console import FAILED, guarded, json_option, plain, show_fields, show_json, show_rows
+from datastore.timescale_policies import POLICIES, PolicyError
+from mds_client import KINDS, __version__
+from mds_client.console import FAILED, Instant, guarded, json_option, plain, show_fields, show_json, show_rows
 from mds_client.errors import mapped
 
 
@@ -231,6 +232,112 @@ def list_tenants(dsn: str, as_json: bool) -> None:
 def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
     """Bind a login ROLE to a TENANT, by name or uuid: every session of that role is that tenant, whatever it sets."""
     show_fields(control.bind_role(dsn, tenant, role), as_json)
+
+
+class Age(click.ParamType[timedelta | None]):
+    """An age: a count and a unit (90d, 12h, 2w, 30m), or `off`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        if value == "off":
+            return None
+        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}.get(value[-1:])
+        if unit is None or not value[:-1].isdigit():
+            self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
+        return timedelta(**{unit: int(value[:-1])})
+
+
+@datastore.group(invoke_without_command=True)
+@click.pass_context
+def policies(context: click.Context) -> None:
+    """What happens to rows of a certain age: columnstore, retention, and how far back rollups are refreshed.
+
+    Without a command: apply.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(apply_policies, dsn=config.load().dsn(), as_json=False)
+
+
+@policies.command("show")
+@database_option
+@json_option
+def show_policies(dsn: str, as_json: bool) -> None:
+    """Print every policy: declared, in effect, kept by whom, and what the server's own job has.
+
+    An age of - is off; for refresh_within it is: however old.
+    """
+    show_rows(control.policies(dsn), as_json)
+
+
+@policies.command("set")
+@click.argument("relation")
+@click.argument("policy", type=click.Choice(POLICIES))
+@click.argument("age", type=Age())
+@database_option
+@json_option
+def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_json: bool) -> None:
+    """Set a policy of a kind or rollup apart from its declaration. It survives a migrate.
+
+    Example: datastore policies set bars retention_after 400d
+    """
+    show_rows(control.set_policy(dsn, relation, policy, age), as_json)
+
+
+@policies.command("unset")
+@click.argument("relation")
+@click.argument("policy", type=click.Choice(POLICIES))
+@database_option
+@json_option
+def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
+    """Go back to what is declared."""
+    show_rows(control.unset_policy(dsn, relation, policy), as_json)
+
+
+@policies.command("apply")
+@database_option
+@json_option
+def apply_policies(dsn: str, as_json: bool) -> None:
+    """Have the server keep every policy, where it can. A migrate does this too."""
+    show_rows(control.apply_policies(dsn), as_json)
+
+
+@policies.command("expire")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind. [default: every one with retention]")
+@click.option("--dry-run", is_flag=True, help="Only say how many rows it would be.")
+@database_option
+@json_option
+def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
+    """Remove the rows that retention gives up, where the server does not do it by itself."""
+    show_rows(control.expire(dsn, kind, dry_run=dry_run), as_json, empty="no kind has retention")
+
+
+@datastore.group()
+def aggregates() -> None:
+    """Rollups: bars of longer timeframes, derived from 1m bars."""
+
+
+@aggregates.command("list")
+@database_option
+@json_option
+def list_aggregates(dsn: str, as_json: bool) -> None:
+    """Print every rollup, what it is derived from, and whether it is stored or computed when it is read."""
+    show_rows(control.list_aggregates(dsn), as_json)
+
+
+@aggregates.command("refresh")
+@click.argument("names", nargs=-1, metavar="[ROLLUP]...")
+@click.option("--start", type=Instant(), help="From this time on, ISO. [default: the first row]")
+@click.option("--end", type=Instant(), help="Until before this time, ISO. [default: the last row]")
+@database_option
+@json_option
+def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None, dsn: str, as_json: bool) -> None:
+    """Bring stored rollups up to the rows of a span, as after a backfill into the past.
+
+    Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
+    """
+    done = control.refresh(dsn, start, end, names or None)
+    show_rows(done, as_json, empty="rollups are computed when they are read here: nothing to refresh")
 
 
 def command_line() -> click.Group:
