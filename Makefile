@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench engines generate format clean
 
 help: ## say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ check: .venv/installed ## lint, types, import contracts, generated files fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/generate.py --check
+
+generate: .venv/installed ## write the files that follow from the code
+	$(BIN)/python tools/generate.py
+
+engines: .venv/installed ## the tests' servers with TimescaleDB, to try things on
+	$(BIN)/python -m tests.engines
 
 format: .venv/installed ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .

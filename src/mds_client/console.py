@@ -52,7 +52,10 @@ def json_option(command: Command) -> Command:
 
 
 def plain(value: Any) -> Any:
-    """Data as JSON knows it: models and dataclasses become objects, times ISO text."""
+    """Data as JSON knows it: models and dataclasses become objects, times ISO text.
+
+    Spans of time stay what they are: `show_json` gives seconds, a table days and hours.
+    """
     if isinstance(value, BaseModel):
         return {key: plain(item) for key, item in value.__dict__.items()}
     if is_dataclass(value) and not isinstance(value, type):
@@ -63,16 +66,20 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
     if isinstance(value, UUID | Path):
         return str(value)
     return value
 
 
+def _seconds(value: Any) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"JSON does not know {type(value).__name__}")
+
+
 def show_json(value: Any) -> None:
     """Print data as one JSON document."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
 
 
 def show_fields(value: Any, as_json: bool) -> None:
@@ -113,6 +120,8 @@ def _cell(value: Any) -> str:
         return ", ".join(map(_cell, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, timedelta):
+        return str(value).removesuffix(", 0:00:00")
     return str(value)
 
 
