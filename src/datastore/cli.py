@@ -3,6 +3,7 @@
 Each command calls one function of the control plane and prints what it returns.
 """
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -37,9 +38,10 @@ def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _database(context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if context.params.get("sql"):
-        return None
-    dsn = value or config.load().dsn()
+    return None if context.params.get("sql") else _readable(value or config.load().dsn())
+
+
+def _readable(dsn: str) -> str:
     try:
         conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
@@ -243,9 +245,10 @@ class Age(click.ParamType[timedelta | None]):
         if value == "off":
             return None
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}.get(value[-1:])
-        if unit is None or not value[:-1].isdigit():
-            self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
-        return timedelta(**{unit: int(value[:-1])})
+        if unit is not None and value[:-1].isdecimal():
+            with contextlib.suppress(OverflowError):
+                return timedelta(**{unit: int(value[:-1])})
+        self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
 
 
 @datastore.group(invoke_without_command=True)
@@ -256,7 +259,7 @@ def policies(context: click.Context) -> None:
     Without a command: apply.
     """
     if context.invoked_subcommand is None:
-        context.invoke(apply_policies, dsn=config.load().dsn(), as_json=False)
+        context.invoke(apply_policies, dsn=_readable(config.load().dsn()), as_json=False)
 
 
 @policies.command("show")

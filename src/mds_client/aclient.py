@@ -6,7 +6,8 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from types import TracebackType
@@ -20,13 +21,32 @@ from mds_client import rls, sql
 from mds_client.config import Config
 from mds_client.errors import (
     CommitUnknown,
+    MDSError,
     MDSOperationalError,
     RetryableError,
     ServerUnreachable,
     mapped,
     mapping,
 )
-from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step, Stream
+from mds_client.operations import (
+    CopyIn,
+    CopyOut,
+    Emit,
+    Execute,
+    ExecuteMany,
+    Group,
+    More,
+    Observer,
+    Operation,
+    Portion,
+    Results,
+    SeriesCache,
+    Session,
+    Step,
+    Stream,
+    Values,
+    portion,
+)
 from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
@@ -39,7 +59,15 @@ class AMDS(Surface, AsyncPerformer):
     and only then raises ServerUnreachable where no connection can be made.
     """
 
-    def __init__(self, settings: Config | Mapping[str, Any] | None = None, /, **more: Any) -> None:
+    def __init__(
+        self,
+        settings: Config | Mapping[str, Any] | None = None,
+        /,
+        *,
+        observer: Observer | None = None,
+        **more: Any,
+    ) -> None:
+        self._observer = observer or Observer()
         self.config = Config.load(settings, **more)
         self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
         self._caches: dict[str | None, SeriesCache] = {}
@@ -55,6 +83,7 @@ class AMDS(Surface, AsyncPerformer):
             name=self.config.app_name,
             open=False,
         )
+        self._observer.opened(self.config.app_name, self._pool.get_stats)
         self._opening = asyncio.Lock()
         # Shared with the clones of for_tenant, as pool and lock are.
         self._opened = asyncio.Event()
@@ -91,16 +120,25 @@ class AMDS(Surface, AsyncPerformer):
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
         await self._open()
+        began = time.monotonic()
         waits = self.config.waits()
         while True:
+            session = self._session()
             try:
-                return await self._attempt(operation)
-            except ServerUnreachable:
-                raise
-            except RetryableError as error:
-                if (wait := next(waits, None)) is None:
+                answer = await self._attempt(operation, session)
+            except MDSError as error:
+                if session.commits:
+                    # It is another part that has failed now.
+                    waits = self.config.waits()
+                again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
+                if not again or (wait := next(waits, None)) is None:
+                    self._observer.failed(operation.name, error)
                     raise
-                lost = error.lost_connection
+                self._observer.retried(operation.name, error)
+                lost = isinstance(error, RetryableError) and error.lost_connection
+            else:
+                self._observer.performed(operation.name, time.monotonic() - began, session.written)
+                return answer
             if lost:
                 # A restart of the server breaks every connection of the pool, not only the one that noticed.
                 await self._pool.check()
@@ -127,8 +165,11 @@ class AMDS(Surface, AsyncPerformer):
         with mapping():
             async with self._pool.connection() as connection:
                 performance = _Performance(connection, stream.operation, self._session())
-                while await performance.advance():
-                    yield performance.part
+                try:
+                    while await performance.advance():
+                        yield performance.part
+                finally:
+                    await performance.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["AsyncTransaction"]:
@@ -147,8 +188,7 @@ class AMDS(Surface, AsyncPerformer):
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
 
-    async def _attempt(self, operation: Operation[T]) -> T:
-        session = self._session()
+    async def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:
             with mapping():
                 async with self._pool.connection() as connection:
@@ -194,6 +234,7 @@ class _Performance(Generic[T]):
         self._next: Callable[[], Group | Emit] = partial(next, self._talk)
         self._opening: Execute | None = operation.opening(session)
         self._committed = False
+        self._copying: AsyncGenerator[Portion] | None = None
         self.part: Any = None
 
     async def finish(self) -> T:
@@ -206,7 +247,9 @@ class _Performance(Generic[T]):
         """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
         try:
             while True:
-                said = self._next()
+                said = await asyncio.to_thread(self._step) if self._operation.heavy else self._step()
+                if said is None:
+                    break
                 if isinstance(said, Emit):
                     self.part = said.part
                     self._next = partial(self._talk.send, [])
@@ -221,8 +264,10 @@ class _Performance(Generic[T]):
                 else:
                     self._committed = said.commit
                     self._next = partial(self._talk.send, results)
-        except StopIteration as end:
-            self._answer: T = end.value
+        except BaseException:
+            await self.close()
+            raise
+        await self.close()
         if self._own_transaction and not self._committed:
             try:
                 await self._connection.commit()
@@ -232,14 +277,45 @@ class _Performance(Generic[T]):
                 raise
         return False
 
+    def _step(self) -> Group | Emit | None:
+        # A thread cannot hand a StopIteration over.
+        try:
+            return self._next()
+        except StopIteration as end:
+            self._answer: T = end.value
+            return None
+
+    async def close(self) -> None:
+        """End what is being copied out, so that the connection can be used again."""
+        if self._copying is not None:
+            await self._copying.aclose()
+
     async def _send(self, group: Group) -> Results:
+        match group.steps:
+            case (CopyIn() | CopyOut() | More() as step,):
+                if self._opening is not None:
+                    await self._send(Group(()))
+                return [await self._copy(step)]
         commit = group.commit and self._own_transaction
         if self._opening is None:
-            return await _send(self._connection, group.steps, commit)
-        opened, *results = await _send(self._connection, (self._opening, *group.steps), commit)
-        self._operation.opened(self._session, opened)
-        self._opening = None
+            results = await _send(self._connection, group.steps, commit)
+        else:
+            opened, *results = await _send(self._connection, (self._opening, *group.steps), commit)
+            self._operation.opened(self._session, opened)
+            self._opening = None
+        if commit:
+            self._session.committed()
+            self._opening = self._operation.opening(self._session)
         return results
+
+    async def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
+        if isinstance(step, CopyIn):
+            return await _copy_in(self._connection, step)
+        if isinstance(step, CopyOut):
+            self._copying = _copy_out(self._connection, step)
+        assert self._copying is not None
+        taken = await anext(self._copying, None)
+        return [] if taken is None else [taken]
 
 
 class AsyncTransaction(Surface, AsyncPerformer):
@@ -259,13 +335,14 @@ class AsyncTransaction(Surface, AsyncPerformer):
         """Perform an operation that answers in parts, and give each as it comes; one at a time in a transaction."""
         with mapping():
             performance = _Performance(self._connection, stream.operation, self._session, own_transaction=False)
-            while await performance.advance():
-                yield performance.part
+            try:
+                while await performance.advance():
+                    yield performance.part
+            finally:
+                await performance.close()
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    if len(steps) == 1 and isinstance(steps[0], CopyIn):
-        return [await _copy_in(connection, steps[0])]
     async with connection.pipeline() if Pipeline.is_supported() else nullcontext():
         cursors = [await _execute(connection, step) for step in steps]
         if commit:
@@ -277,14 +354,29 @@ async def _execute(connection: AsyncConnection[Any], step: Step) -> AsyncCursor[
     cursor = connection.cursor(binary=True)
     if isinstance(step, Execute):
         return await cursor.execute(step.statement, step.parameters)
-    assert not isinstance(step, CopyIn)
+    assert isinstance(step, ExecuteMany), "a copy stands alone in its group"
     await cursor.executemany(step.statement, step.rows)
     return cursor
 
 
 async def _copy_in(connection: AsyncConnection[Any], step: CopyIn) -> list[tuple[Any, ...]]:
     async with connection.cursor().copy(step.statement) as copying:
+        if step.blocks is not None:
+            for block in step.blocks:
+                await copying.write(block)
+                await asyncio.sleep(0)
+            return []
         copying.set_types(step.types)
-        for row in step.rows:
+        for number, row in enumerate(step.rows):
             await copying.write_row(row)
+            if number % 1024 == 0:
+                # Nothing here waits while the server keeps up; others shall have their turn all the same.
+                await asyncio.sleep(0)
     return []
+
+
+async def _copy_out(connection: AsyncConnection[Any], step: CopyOut) -> AsyncGenerator[Portion]:
+    async with connection.cursor().copy(step.statement, step.parameters):
+        while taken := await connection.wait(portion(connection.pgconn)):
+            yield taken
+            await asyncio.sleep(0)

@@ -5,9 +5,10 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -17,8 +18,26 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from mds_client import rls, sql
 from mds_client.config import Config
-from mds_client.errors import CommitUnknown, RetryableError, ServerUnreachable, mapped, mapping
-from mds_client.operations import CopyIn, Emit, Execute, Group, Operation, Results, SeriesCache, Session, Step, Stream
+from mds_client.errors import CommitUnknown, MDSError, RetryableError, ServerUnreachable, mapped, mapping
+from mds_client.operations import (
+    CopyIn,
+    CopyOut,
+    Emit,
+    Execute,
+    ExecuteMany,
+    Group,
+    More,
+    Observer,
+    Operation,
+    Portion,
+    Results,
+    SeriesCache,
+    Session,
+    Step,
+    Stream,
+    Values,
+    portion,
+)
 from mds_client.surface import Surface, SyncPerformer
 
 T = TypeVar("T")
@@ -28,11 +47,20 @@ class MDS(Surface, SyncPerformer):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes
-    from `MDS_<KEY>` in the environment. Raises ConfigurationError for a wrong setting, and ServerUnreachable or
-    another MDSOperationalError, within `connect_timeout`, where no connection can be made.
+    from `MDS_<KEY>` in the environment. `observer` is told what the client does (`mds_client.metrics`). Raises
+    ConfigurationError for a wrong setting, and ServerUnreachable or another MDSOperationalError, within
+    `connect_timeout`, where no connection can be made.
     """
 
-    def __init__(self, settings: Config | Mapping[str, Any] | None = None, /, **more: Any) -> None:
+    def __init__(
+        self,
+        settings: Config | Mapping[str, Any] | None = None,
+        /,
+        *,
+        observer: Observer | None = None,
+        **more: Any,
+    ) -> None:
+        self._observer = observer or Observer()
         self.config = Config.load(settings, **more)
         self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
         self._caches: dict[str | None, SeriesCache] = {}
@@ -49,6 +77,7 @@ class MDS(Surface, SyncPerformer):
             name=self.config.app_name,
             open=True,
         )
+        self._observer.opened(self.config.app_name, self._pool.get_stats)
 
     def for_tenant(self, tenant_id: str) -> Self:
         """This client as another tenant, over the same pool, which only the first client closes."""
@@ -80,16 +109,25 @@ class MDS(Surface, SyncPerformer):
         A passing fault (RetryableError) is tried again, `max_attempts` times in all, with growing random waits; not
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
+        began = time.monotonic()
         waits = self.config.waits()
         while True:
+            session = self._session()
             try:
-                return self._attempt(operation)
-            except ServerUnreachable:
-                raise
-            except RetryableError as error:
-                if (wait := next(waits, None)) is None:
+                answer = self._attempt(operation, session)
+            except MDSError as error:
+                if session.commits:
+                    # It is another part that has failed now.
+                    waits = self.config.waits()
+                again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
+                if not again or (wait := next(waits, None)) is None:
+                    self._observer.failed(operation.name, error)
                     raise
-                lost = error.lost_connection
+                self._observer.retried(operation.name, error)
+                lost = isinstance(error, RetryableError) and error.lost_connection
+            else:
+                self._observer.performed(operation.name, time.monotonic() - began, session.written)
+                return answer
             if lost:
                 # A restart of the server breaks every connection of the pool, not only the one that noticed.
                 self._pool.check()
@@ -103,8 +141,11 @@ class MDS(Surface, SyncPerformer):
         """
         with mapping(), self._pool.connection() as connection:
             performance = _Performance(connection, stream.operation, self._session())
-            while performance.advance():
-                yield performance.part
+            try:
+                while performance.advance():
+                    yield performance.part
+            finally:
+                performance.close()
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
@@ -121,8 +162,7 @@ class MDS(Surface, SyncPerformer):
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
 
-    def _attempt(self, operation: Operation[T]) -> T:
-        session = self._session()
+    def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:
             with mapping(), self._pool.connection() as connection:
                 performance = _Performance(connection, operation, session)
@@ -161,6 +201,7 @@ class _Performance(Generic[T]):
         self._next: Callable[[], Group | Emit] = partial(next, self._talk)
         self._opening: Execute | None = operation.opening(session)
         self._committed = False
+        self._copying: Iterator[Portion] = iter(())
         self.part: Any = None
 
     def finish(self) -> T:
@@ -190,6 +231,10 @@ class _Performance(Generic[T]):
                     self._next = partial(self._talk.send, results)
         except StopIteration as end:
             self._answer: T = end.value
+        except BaseException:
+            self.close()
+            raise
+        self.close()
         if self._own_transaction and not self._committed:
             try:
                 self._connection.commit()
@@ -199,14 +244,35 @@ class _Performance(Generic[T]):
                 raise
         return False
 
+    def close(self) -> None:
+        """End what is being copied out, so that the connection can be used again."""
+        if isinstance(self._copying, Generator):
+            self._copying.close()
+
     def _send(self, group: Group) -> Results:
+        match group.steps:
+            case (CopyIn() | CopyOut() | More() as step,):
+                if self._opening is not None:
+                    self._send(Group(()))
+                return [self._copy(step)]
         commit = group.commit and self._own_transaction
         if self._opening is None:
-            return _send(self._connection, group.steps, commit)
-        opened, *results = _send(self._connection, (self._opening, *group.steps), commit)
-        self._operation.opened(self._session, opened)
-        self._opening = None
+            results = _send(self._connection, group.steps, commit)
+        else:
+            opened, *results = _send(self._connection, (self._opening, *group.steps), commit)
+            self._operation.opened(self._session, opened)
+            self._opening = None
+        if commit:
+            self._session.committed()
+            self._opening = self._operation.opening(self._session)
         return results
+
+    def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
+        if isinstance(step, CopyIn):
+            return _copy_in(self._connection, step)
+        if isinstance(step, CopyOut):
+            self._copying = _copy_out(self._connection, step)
+        return list(islice(self._copying, 1))
 
 
 class Transaction(Surface, SyncPerformer):
@@ -226,13 +292,14 @@ class Transaction(Surface, SyncPerformer):
         """Perform an operation that answers in parts, and give each as it comes; one at a time in a transaction."""
         with mapping():
             performance = _Performance(self._connection, stream.operation, self._session, own_transaction=False)
-            while performance.advance():
-                yield performance.part
+            try:
+                while performance.advance():
+                    yield performance.part
+            finally:
+                performance.close()
 
 
 def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    if len(steps) == 1 and isinstance(steps[0], CopyIn):
-        return [_copy_in(connection, steps[0])]
     with connection.pipeline() if Pipeline.is_supported() else nullcontext():
         cursors = [_execute(connection, step) for step in steps]
         if commit:
@@ -244,14 +311,24 @@ def _execute(connection: Connection[Any], step: Step) -> Cursor[Any]:
     cursor = connection.cursor(binary=True)
     if isinstance(step, Execute):
         return cursor.execute(step.statement, step.parameters)
-    assert not isinstance(step, CopyIn)
+    assert isinstance(step, ExecuteMany), "a copy stands alone in its group"
     cursor.executemany(step.statement, step.rows)
     return cursor
 
 
 def _copy_in(connection: Connection[Any], step: CopyIn) -> list[tuple[Any, ...]]:
     with connection.cursor().copy(step.statement) as copying:
+        if step.blocks is not None:
+            for block in step.blocks:
+                copying.write(block)
+            return []
         copying.set_types(step.types)
         for row in step.rows:
             copying.write_row(row)
     return []
+
+
+def _copy_out(connection: Connection[Any], step: CopyOut) -> Iterator[Portion]:
+    with connection.cursor().copy(step.statement, step.parameters):
+        while taken := connection.wait(portion(connection.pgconn)):
+            yield taken

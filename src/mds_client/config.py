@@ -83,9 +83,9 @@ class Config(BaseModel):
 
         Raises ConfigurationError, which names the key, where one is unknown, missing or wrong.
         """
-        if isinstance(settings, Config):
-            settings = settings.model_dump()
-        given = {key: value for key, value in {**(settings or {}), **more}.items() if value is not None}
+        # A Config is complete: what is None there was meant so. Elsewhere None is what was not given.
+        given = settings.model_dump() if isinstance(settings, Config) else _given(settings or {})
+        given |= _given(more)
         found: dict[str, Any] = {
             key: environment[PREFIX + key.upper()]
             for key in cls.model_fields
@@ -118,6 +118,10 @@ class Config(BaseModel):
             "connect_timeout": max(2, round(self.connect_timeout)),
             "prepare_threshold": self.prepare_threshold,
         }
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _said(problem: Any) -> str:

@@ -5,13 +5,18 @@ An operation is a generator: it yields a group of steps, is sent their results, 
 round trip.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from array import array
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from psycopg import errors, pq, waiting
+from psycopg.abc import PQGen
+from psycopg.generators import fetch_many
+
 from mds_client import sql
 from mds_client.config import Config
-from mds_client.errors import RetryableError
+from mds_client.errors import MDSError, RetryableError
 from mds_client.sql import Statement
 
 T = TypeVar("T")
@@ -37,20 +42,78 @@ class ExecuteMany:
 
 @dataclass(frozen=True, slots=True)
 class CopyIn:
-    """Copy rows in, in binary, as these types; the result is empty. Stands alone in its group."""
+    """Copy rows in, in binary, as these types; the result is empty. Stands alone in its group.
+
+    With `blocks` the rows are encoded already: they are the whole stream, its header and trailer included, cut
+    anywhere.
+    """
 
     statement: Statement
-    types: tuple[str, ...]
-    rows: Sequence[Values]
+    types: tuple[str, ...] = ()
+    rows: Sequence[Values] = ()
+    blocks: Iterable[bytes] | None = None
 
 
-Step: TypeAlias = Execute | ExecuteMany | CopyIn
+@dataclass(frozen=True, slots=True)
+class CopyOut:
+    """Copy a query's rows out, in binary. Stands alone in its group.
+
+    The result is one row with the first `Portion`, and none where the end has come. `More` gives what follows; until
+    it has given nothing, no other step can be taken.
+    """
+
+    statement: Statement
+    parameters: Sequence[Any] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """The next portion of what is being copied out; stands alone in its group."""
+
+
+Step: TypeAlias = Execute | ExecuteMany | CopyIn | CopyOut | More
+
+Portion: TypeAlias = tuple[bytearray, "array[int]"]
+"""A part of a binary copy: the bytes of whole messages, and the length of each. A message is a row; the stream's header
+stands before the first one, and the trailer is a message of its own, unless there is no row."""
+
+PORTION = 1 << 20
+"""Bytes after which a portion ends: a few milliseconds of work."""
+
+
+def portion(connection: pq.abc.PGconn) -> PQGen[Portion | None]:
+    """What has been copied out, about as much as PORTION; None at the end. For psycopg's connections to wait on.
+
+    The same as psycopg's `Copy.read`, without its toll on every row, which is more than what the server takes.
+    """
+    taken, lengths = bytearray(), array("i")
+    take, count = taken.extend, lengths.append
+    while len(taken) < PORTION and connection.transaction_status == pq.TransactionStatus.ACTIVE:
+        size, data = connection.get_copy_data(1)
+        if size > 0:
+            count(size)
+            take(data)
+        elif size == 0:
+            while not (yield waiting.WAIT_R):
+                continue
+            connection.consume_input()
+        else:
+            for result in (yield from fetch_many(connection)):
+                if result.status != pq.ExecStatus.COMMAND_OK:
+                    raise errors.error_from_result(result)
+    return (taken, lengths) if taken else None
+
+
 Results: TypeAlias = list[list[Values]]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps that travel together. With `commit` the transaction is committed in the same round trip."""
+    """Steps that travel together. With `commit` the transaction is committed in the same round trip.
+
+    A group after that one begins another transaction. An operation with several of them keeps what it needs to go on,
+    for another attempt, after the last one that was committed.
+    """
 
     steps: tuple[Step, ...]
     commit: bool = False
@@ -74,6 +137,34 @@ class StaleSeries(RetryableError):
     """A cached series id is no longer the tenant's; the cache is empty now, and the operation is tried again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an upsert has written: rows accepted, of which kind, in which write mode."""
+
+    kind: str
+    mode: str
+    rows: int
+
+
+class Observer:
+    """Is told what a client does; this one does not care. `mds_client.metrics` has one that counts."""
+
+    def performed(self, operation: str, seconds: float, written: Written | None) -> None:
+        """An operation has been answered; `written` where it was an upsert."""
+
+    def retried(self, operation: str, error: MDSError) -> None:
+        """An attempt failed for a passing fault and is repeated."""
+
+    def failed(self, operation: str, error: MDSError) -> None:
+        """An operation has raised."""
+
+    def rejected(self, kind: str, rows: int) -> None:
+        """Rows could not be written for their content, and were put aside."""
+
+    def opened(self, app_name: str, statistics: Callable[[], dict[str, int]]) -> None:
+        """A client's pool is there; `statistics` says at any time how it stands."""
+
+
 @dataclass(slots=True)
 class Session:
     """What an operation knows while it is performed, in one transaction.
@@ -85,8 +176,15 @@ class Session:
     config: Config
     series: SeriesCache
     wanted: str | None = None
+    commits: int = 0
     tenant_id: str | None = None
     learned: SeriesCache = field(default_factory=dict)
+    written: Written | None = None
+
+    def committed(self) -> None:
+        """Keep what was learned: the transaction is committed."""
+        self.commits += 1
+        self.series.update(self.learned)
 
     def forget(self) -> None:
         """Drop what is cached: the server has shown that it is wrong."""
@@ -99,13 +197,15 @@ class Operation(Generic[T]):
     """A conversation that can be had any number of times.
 
     `idempotent`: having it twice is the same as once, so that it may be repeated when a commit's outcome is unknown.
-    `needs_schema`: it works on a migrated database only, and as a tenant.
+    `needs_schema`: it works on a migrated database only, and as a tenant. `heavy`: what it does between two groups may
+    take long, and must not hold an event loop up.
     """
 
     name: str
     talk: Callable[[Session], Talk[T]]
     idempotent: bool = True
     needs_schema: bool = True
+    heavy: bool = False
 
     def opening(self, session: Session) -> Execute:
         """The statement that goes before the first group."""

@@ -26,7 +26,7 @@ def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
     pooler in transaction mode drops `options`. Returns key=value text. Raises ConfigurationError for what is no uuid.
     """
     parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
-    kept = [option for option in _options(parts.get("options")) if not option.startswith(f"{SETTING}=")]
+    kept = [option for option in _options(parts.get("options")) if not _is_tenant(option)]
     options = " ".join(f"-c {_escaped(option)}" for option in (*kept, f"{SETTING}={_checked(tenant_id)}"))
     return make_conninfo(**{**parts, "options": options})
 
@@ -35,8 +35,8 @@ def tenant_of_dsn(dsn: str) -> str | None:
     """The tenant in the DSN's `options`, or None. Raises ConfigurationError where it is no uuid."""
     found = None
     for option in _options(conninfo_to_dict(dsn).get("options")):
-        name, _, value = option.partition("=")
-        if name == SETTING and value:
+        value = option.partition("=")[2]
+        if _is_tenant(option) and value:
             found = _checked(value)
     return found
 
@@ -60,6 +60,11 @@ async def atenant(connection: AsyncConnection[Any], tenant_id: str) -> AsyncIter
         async with connection.transaction():
             await connection.execute(sql.USE_TENANT, (_checked(tenant_id),))
             yield connection
+
+
+def _is_tenant(option: str) -> bool:
+    # The server takes a setting's name in any case.
+    return option.partition("=")[0].lower() == SETTING
 
 
 def _checked(tenant_id: str) -> str:
@@ -101,6 +106,8 @@ def _options(text: object) -> list[str]:
             settings.append(word[2:])
         else:
             raise ConfigurationError(f"the DSN's options hold {word!r}, which is no -c name=value")
+    if following:
+        raise ConfigurationError("the DSN's options end with '-c', which is no -c name=value")
     return settings
 
 

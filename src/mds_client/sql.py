@@ -100,9 +100,12 @@ def find_last_price(kind: Kind) -> Statement:
     assert kind.price is not None
     return _text(
         SQL(
-            "UPDATE mds.series AS s SET (last_price_ts, last_price) = ("
-            "SELECT r.{time}, r.{price} FROM mds.{rows} AS r WHERE r.series_id = s.series_id AND r.{price} IS NOT NULL"
-            " ORDER BY r.{time} DESC LIMIT 1) WHERE s.series_id = ANY(%s::bigint[])"
+            "UPDATE mds.series AS s SET last_price_ts = n.ts, last_price = n.price FROM ("
+            "SELECT w.series_id, r.ts, r.price FROM unnest(%s::bigint[]) AS w(series_id) LEFT JOIN LATERAL ("
+            "SELECT b.{time} AS ts, b.{price} AS price FROM mds.{rows} AS b"
+            " WHERE b.series_id = w.series_id AND b.{price} IS NOT NULL ORDER BY b.{time} DESC LIMIT 1) AS r ON true"
+            ") AS n WHERE s.series_id = n.series_id"
+            " AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.ts, n.price)"
         ).format(time=Identifier(kind.time), price=Identifier(kind.price), rows=Identifier(kind.name))
     )
 

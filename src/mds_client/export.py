@@ -1,0 +1,140 @@
+"""Rows out of the store into files: NDJSON, CSV or Parquet, with filters; NDJSON and CSV also compressed.
+
+What NDJSON holds can be written into a store again, of this tenant or another, and is the same rows. A file gets its
+name when it is whole; one that was stopped leaves nothing.
+"""
+
+import csv
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from mds_client import compression
+from mds_client.client import MDS
+from mds_client.errors import MDSError
+from mds_client.models import Row
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+
+BATCH_ROWS: Final = 10_000
+
+
+class TargetError(MDSError):
+    """A file cannot be written; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What was written: rows, and how long it took."""
+
+    kind: str
+    target: str
+    rows: int
+    seconds: float
+
+
+Writer = Callable[[Kind, Iterator[list[Row]], BinaryIO], int]
+
+
+def dump_ndjson(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+    """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
+
+    `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
+    `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError where the file cannot be written.
+    """
+    return _dump(client, kind, path, _ndjson, filters)
+
+
+def dump_csv(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+    """Write rows as CSV with a header, without the tenant; None is an empty field. As `dump_ndjson` otherwise."""
+    return _dump(client, kind, path, _csv, filters)
+
+
+def dump_parquet(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+    """Write rows as a Parquet file (zstd inside), times as timestamp[us, UTC]. As `dump_ndjson` otherwise.
+
+    Raises ConfigurationError where pyarrow is not installed.
+    """
+    return _dump(client, kind, path, _parquet, filters)
+
+
+def _dump(client: MDS, kind: str, path: str, write: Writer, filters: dict[str, Any]) -> Dump:
+    declared = KINDS.of(kind)
+    began = time.monotonic()
+    start: datetime | None = filters.pop("start", None)
+    end: datetime | None = filters.pop("end", None)
+    batches = client.iter_rows(declared, start, end, batch_rows=BATCH_ROWS, **filters)
+    with _target(path) as raw, compression.writer(raw, path) as target:
+        rows = write(declared, batches, target)
+    return Dump(declared.name, "standard output" if path == "-" else path, rows, time.monotonic() - began)
+
+
+@contextmanager
+def _target(path: str) -> Iterator[BinaryIO]:
+    """A file that gets its name when it is whole, or standard output."""
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    final = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
+    except OSError as error:
+        raise TargetError(f"{path}: {error.strerror}") from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as raw:
+            yield raw
+        # mkstemp lets only the owner read; a file that somebody asked for follows the umask like any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(final)
+    except OSError as error:
+        raise TargetError(f"{path}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fields(kind: Kind) -> list[str]:
+    return [name for name in kind.model.model_fields if name != TENANT_COLUMN]
+
+
+def _ndjson(_: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
+    count = 0
+    for rows in batches:
+        lines = (row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) for row in rows)
+        target.write("".join(f"{line}\n" for line in lines).encode())
+        count += len(rows)
+    return count
+
+
+def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
+    fields = _fields(kind)
+    count = 0
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(fields)
+    for rows in batches:
+        for row in rows:
+            values = row.model_dump(mode="json")
+            writer.writerow(values[name] for name in fields)
+        target.write(text.getvalue().encode())
+        text.seek(0)
+        text.truncate()
+        count += len(rows)
+    target.write(text.getvalue().encode())
+    return count
+
+
+def _parquet(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
+    from mds_client import arrow  # needs pyarrow, which the library itself does without
+
+    return arrow.write_parquet(kind, batches, target)
