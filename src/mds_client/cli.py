@@ -7,6 +7,7 @@ one line on standard error and an exit code: 1 for a failure, 2 for wrong usage,
 import copy
 import csv
 import functools
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,11 +32,14 @@ from mds_client.console import (
     guarded,
     json_option,
     one_line,
+    plain,
     show_fields,
     show_json,
     show_rows,
 )
 from mds_client.errors import ConfigurationError, InvalidRow, MDSError, RetryableError, TimeoutExceeded
+from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
+from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
 from mds_client.upserts import reason
@@ -114,8 +118,7 @@ def latest_prices(client: MDS, vendor: str, symbols: str, as_json: bool) -> None
 
     Example: mds latest-prices --vendor ibkr --symbols AAPL,MSFT
     """
-    wanted = [symbol for symbol in map(str.strip, symbols.split(",")) if symbol]
-    prices = client.latest_prices(wanted, vendor)
+    prices = client.latest_prices(_names(symbols), vendor)
     show_rows(prices, as_json, ("vendor", "symbol", "price", "price_timestamp"), empty="no prices")
 
 
@@ -263,6 +266,78 @@ def _sentence(report: Ingest) -> str:
         f" ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
     )
     return f"{said}, see {report.rejects}" if report.rejects else said
+
+
+@mds.command("enqueue-job")
+@click.option("--idempotency-key", required=True, help="The same key is the same job for ever.")
+@click.option("--job-type", required=True, help="What is to be done.")
+@click.option("--payload", default="{}", show_default=True, help="What it is done with, JSON.")
+@click.option(
+    "--priority",
+    default="normal",
+    show_default=True,
+    help=f"{', '.join(PRIORITIES)}, or a number from 0 to 100; the larger one goes first.",
+)
+@connection_options
+@json_option
+def enqueue_job(client: MDS, idempotency_key: str, job_type: str, payload: str, priority: str, as_json: bool) -> None:
+    """Put a job into the outbox, and print it; with a key that is there already, print that job.
+
+    Example: mds enqueue-job --idempotency-key aapl-2024 --job-type backfill --payload '{"symbol": "AAPL"}'
+    """
+    try:
+        body = json.loads(payload)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
+    rank = int(priority) if priority.isdigit() else cast("Priority", priority)
+    job = client.enqueue_job(idempotency_key, job_type, body, rank)
+    fields = plain(job)
+    show_fields(fields if as_json else {**fields, "payload": json.dumps(job.payload)}, as_json)
+
+
+def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
+    """`mds dump-<format>`: rows of a kind into a file."""
+
+    @mds.command(f"dump-{name}", help=f"""Write rows of a kind into a {about}, or to standard output for -.
+
+        A file appears when it is whole. Without filters: every row of the tenant, by series and then by time.
+
+        Example: mds dump-{name} bars ./bars.{name} --vendor ibkr --symbols AAPL,MSFT --start 2024-01-01
+        """)  # fmt: skip
+    @click.argument("kind", metavar="KIND")
+    @click.argument("path", metavar="FILE|-")
+    @click.option("--vendor", help="Only from this vendor.")
+    @click.option("--symbols", help="Only these symbols, separated by commas.")
+    @click.option("--timeframe", help="Only this timeframe.")
+    @click.option("--start", type=Instant(), help="From this time on, ISO; without a zone UTC.")
+    @click.option("--end", type=Instant(), help="Until before this time, ISO.")
+    @connection_options
+    @json_option
+    def command(client: MDS, kind: str, path: str, symbols: str | None, as_json: bool, **filters: Any) -> None:
+        _known(kind)
+        if symbols is not None:
+            filters["symbols"] = _names(symbols)
+        done = dump(client, kind, path, **{key: value for key, value in filters.items() if value is not None})
+        # The rows themselves may be on standard output.
+        if as_json:
+            click.echo(json.dumps(plain(done)), err=path == "-")
+        else:
+            click.echo(f"{done.kind}: {done.rows:,} rows in {done.target} in {done.seconds:.2f} s", err=path == "-")
+
+
+_dump_command("ndjson", dump_ndjson, "file of NDJSON (.gz and .zst are compressed), which ingest-ndjson takes again")
+_dump_command("csv", dump_csv, "CSV file (.gz and .zst are compressed)")
+_dump_command("parquet", dump_parquet, "Parquet file")
+
+
+def _known(kind: str) -> None:
+    if kind not in KINDS:
+        raise click.BadParameter(f"{kind!r} is no kind; there are: {', '.join(KINDS)}", param_hint="KIND")
+
+
+def _names(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [name for name in map(str.strip, text.split(",")) if name]
 
 
 def write_command(kind: Kind) -> click.Command:

@@ -1,0 +1,523 @@
+"""Frames that are written: columns from anything that speaks the Arrow stream protocol, checked and encoded.
+
+Every value is checked by what the row model says, column by column (`Frame`), sorted, and encoded for a binary COPY
+(`NarrowFrame`). Which columns there are follows from the kind. What is sent when is in `mds_client.upserts`; nothing
+here waits. Frames that are read are in `mds_client.arrow`, and so is the word about packages that are missing: import
+that one first.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, cached_property
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from mds_client import sql
+from mds_client.errors import ConfigurationError, InvalidRow
+from mds_client.operations import CopyIn, SeriesName, Values
+from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
+from mds_client.sql import Statement
+from mds_client.upserts import Latest
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+DAY: Final = date(1970, 1, 1)
+MICROSECOND: Final = timedelta(microseconds=1)
+FIRST_TIME: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST_TIME: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+# PostgreSQL counts time and days from 2000-01-01.
+POSTGRES_EPOCH: Final = {"timestamptz": 946_684_800_000_000, "date": 10_957}
+
+SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER: Final = b"\xff\xff"
+BLOCK: Final = 8192
+"""Rows that are encoded at once: some milliseconds of work, and arrays that stay in the processor's cache."""
+
+NUMPY_TYPES: Final[dict[SqlType, str]] = {
+    "bigint": "i8",
+    "double precision": "f8",
+    "timestamptz": "i8",
+    "date": "i4",
+}
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field of a kind's model: what validates a list of its values, and whether it may be missing or NULL."""
+
+    name: str
+    type: SqlType
+    required: bool
+    nullable: bool
+    validate: Callable[[list[Any]], list[Any]] = field(repr=False)
+
+
+@cache
+def _fields(kind: Kind) -> dict[str, _Field]:
+    stored: dict[str, SqlType] = {column.name: column.type for column in kind.columns}
+    fields = {}
+    for name, info in kind.model.model_fields.items():
+        annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+        validate = TypeAdapter(list[annotation]).validate_python
+        try:
+            nullable = validate([None]) == [None]
+        except ValidationError:
+            nullable = False
+        type_ = stored.get(name, "uuid" if name == TENANT_COLUMN else "text")
+        fields[name] = _Field(name, type_, info.is_required(), nullable, validate)
+    return fields
+
+
+@dataclass(frozen=True)
+class _Values:
+    """A checked column. Text and uuids are codes into `words`, which are distinct; other values are themselves: times
+    as microseconds and dates as days since 1970. `valid` is None where every row has a value."""
+
+    type: SqlType
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+    words: list[Any] | None = None
+
+    def take(self, rows: NDArray[Any] | slice) -> "_Values":
+        return replace(self, values=self.values[rows], valid=None if self.valid is None else self.valid[rows])
+
+    def python(self) -> list[Any]:
+        """As the models have them."""
+        values: list[Any] = self.values.tolist()
+        if self.words is not None:
+            values = [self.words[code] for code in values]
+        elif self.type == "timestamptz":
+            values = [EPOCH + timedelta(microseconds=value) for value in values]
+        elif self.type == "date":
+            values = [DAY + timedelta(days=value) for value in values]
+        if self.valid is not None:
+            values = [value if there else None for value, there in zip(values, self.valid.tolist(), strict=True)]
+        return values
+
+    @cached_property
+    def constant(self) -> int | None:
+        """The bytes that each value takes on the wire; None where they differ."""
+        if self.words is None:
+            return np.dtype(NUMPY_TYPES[self.type]).itemsize
+        if self.type == "uuid":
+            return 16
+        sizes = {len(word.encode()) for word in self.words}
+        return sizes.pop() if len(sizes) == 1 else None if sizes else 0
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no value at all."""
+        return self.valid is not None and not self.valid.any()
+
+    def wire(self) -> tuple[str, NDArray[Any]]:
+        """The type on the wire, as NumPy names it, and the values to assign to it."""
+        if self.words is None:
+            return ">" + NUMPY_TYPES[self.type], self.values - POSTGRES_EPOCH.get(self.type, 0)
+        words = [UUID(word).bytes if self.type == "uuid" else word.encode() for word in self.words]
+        return f"S{self.constant}", np.array(words, f"S{self.constant}")[self.values]
+
+    def sortable(self) -> NDArray[Any]:
+        """Numbers in the order of the values."""
+        if self.words is None:
+            return self.values
+        rank = np.empty(len(self.words), np.int64)
+        rank[sorted(range(len(self.words)), key=self.words.__getitem__)] = np.arange(len(self.words))
+        return rank[self.values]
+
+
+class Frame:
+    """A batch in columns: every value is checked, and means what it means in a model.
+
+    Raises InvalidRow, which names the column, the first row in question and how many there are. `first` is the number
+    of the frame's first row in the input.
+    """
+
+    def __init__(self, kind: Kind, table: "pa.Table", first: int = 0) -> None:
+        self.kind = kind
+        self._first = first
+        self._size: int = table.num_rows
+        fields = _fields(kind)
+        given: list[str] = table.column_names
+        if unknown := [name for name in given if name not in fields]:
+            raise InvalidRow(f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(fields)}")
+        if len(set(given)) < len(given):
+            raise InvalidRow(f"a column comes twice: {', '.join(given)}")
+        if lacking := [name for name, found in fields.items() if found.required and name not in given]:
+            raise InvalidRow(f"{kind.name} need a column {', '.join(lacking)}")
+        self._columns = {name: _checked(fields[name], table.column(name), first) for name in fields if name in given}
+        for column in kind.columns:
+            if column.name not in given:
+                self._columns[column.name] = _nothing(column.type, self._size)
+            if not column.nullable and not fields[column.name].required:
+                self._derive(column)
+        self._codes, self.names = self._series()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def claimed(self) -> dict[str, int]:
+        """Each tenant that rows name, with the first such row."""
+        tenants = self._columns.get(TENANT_COLUMN)
+        if tenants is None or not tenants.words:
+            return {}
+        codes = tenants.values if tenants.valid is None else np.where(tenants.valid, tenants.values, -1)
+        found, rows = np.unique(codes, return_index=True)
+        return {
+            tenants.words[code]: self._first + row
+            for code, row in zip(found.tolist(), rows.tolist(), strict=True)
+            if code >= 0
+        }
+
+    def narrow(self, ids: Mapping[SeriesName, int]) -> "NarrowFrame":
+        """The rows as the table has them, each key once (the last one wins), sorted by key."""
+        of_name = np.array([ids[name] for name in self.names], np.int64)
+        rank = np.empty(len(of_name), np.uint16 if len(of_name) < 1 << 16 else np.uint32)
+        rank[np.argsort(of_name)] = np.arange(len(of_name))
+        keys = [rank[self._codes], *(self._columns[name].sortable() for name in self.kind.key)]
+        rows = _sorted(keys)
+        columns = {"series_id": _Values("bigint", of_name[self._codes[rows]])}
+        columns |= {name: self._columns[name].take(rows) for name in self.kind.column_names}
+        return NarrowFrame(self.kind, columns)
+
+    def _derive(self, column: Column) -> None:
+        """Fill a column that the model fills by itself where it is left out, by making models of those rows."""
+        found = self._columns[column.name]
+        if found.valid is None:
+            return
+        rows = np.flatnonzero(~found.valid)
+        others = {name: values.take(rows).python() for name, values in self._columns.items() if name != column.name}
+        validate = self.kind.model.model_validate
+        made = [
+            getattr(validate(dict(zip(others, values, strict=True))), column.name)
+            for values in zip(*others.values(), strict=True)
+        ]
+        values = found.python()
+        for row, value in zip(rows.tolist(), made, strict=True):
+            values[row] = value
+        self._columns[column.name] = _as_words(column.type, *_coded(values))
+
+    def _series(self) -> tuple[NDArray[Any], list[SeriesName]]:
+        """For each row the number of its series, and the names of the series."""
+        codes = np.zeros(self._size, np.int64)
+        names: list[SeriesName] = [()]
+        for part in self.kind.series:
+            column = self._columns[part]
+            words = column.words or []
+            codes = codes * len(words) + column.values
+            possible = len(names) * len(words)
+            if possible <= 4 * self._size:
+                found = np.flatnonzero(np.bincount(codes, minlength=possible))
+                dense = np.empty(possible, np.int64)
+                dense[found] = np.arange(len(found))
+                codes = dense[codes]
+            else:
+                found, codes = np.unique(codes, return_inverse=True)
+            names = [(*names[at // len(words)], words[at % len(words)]) for at in found.tolist()]
+        return codes, names
+
+
+def _sorted(keys: list[NDArray[Any]]) -> NDArray[Any]:
+    """The rows in the order of their keys; of several with one key, the last."""
+    rows = np.arange(len(keys[0]))
+    ordered, same = _compared(keys)
+    if not ordered:
+        # In most batches the rows of each series are in order, and only have to be brought together. NumPy sorts small
+        # numbers by counting.
+        rows = np.argsort(keys[0], kind="stable")
+        ordered, same = _compared([key[rows] for key in keys])
+    if not ordered:
+        rows = np.lexsort(keys[::-1])
+        _, same = _compared([key[rows] for key in keys])
+    return rows[np.append(~same, True)] if same.any() else rows
+
+
+def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
+    """Whether rows are sorted by their keys, and for each but the last whether the next one has the same key."""
+    same = np.ones(len(keys[0]) - 1, np.bool_)
+    for key in keys:
+        if (same & (key[:-1] > key[1:])).any():
+            return False, same
+        same &= key[:-1] == key[1:]
+    return True, same
+
+
+def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> _Values:
+    column = _plain(column)
+    if column.null_count and not field.nullable and field.required:
+        at = pc.index(column.is_null(), value=True).as_py()
+        raise InvalidRow(
+            f"row {first + at}: {field.name}: a value is needed" + _and_more(column.null_count), index=first + at
+        )
+    fast = _fast(field, column)
+    if fast is not None:
+        return fast
+    return _as_words(field.type, *_through_model(field, column, first))
+
+
+def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Without what only says how values are kept."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_run_end_encoded(column.type):
+        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        words = any(chunk.dictionary.null_count for chunk in column.chunks)
+        if words or not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+            column = column.cast(kind.value_type)
+    return column
+
+
+def _fast(field: _Field, column: "pa.ChunkedArray") -> _Values | None:
+    """A column that is numbers already; None where the model has to look at every value.
+
+    What the model asks of a number is a range: what holds for the smallest and the largest holds for all.
+    """
+    kind, types = column.type, pa.types
+    if types.is_null(kind):
+        return _nothing(field.type, len(column))
+    valid = None if not column.null_count else column.is_valid().to_numpy()
+    if column.null_count == len(column):
+        return _nothing(field.type, len(column))
+    made: NDArray[Any] | None = None
+    if field.type == "timestamptz" and types.is_timestamp(kind):
+        made = _microseconds(column)
+    elif field.type == "date" and types.is_date32(kind):
+        made = _filled(column.cast(pa.int32()))
+    elif field.type in ("bigint", "double precision") and (types.is_integer(kind) or types.is_floating(kind)):
+        made = _number(field.type, _filled(column))
+    if made is None:
+        return None
+    values = _Values(field.type, made, valid)
+    present = made if valid is None else made[valid]
+    extremes = _Values(field.type, np.array([present.min(), present.max()], made.dtype)).python()
+    try:
+        return values if field.validate(extremes) == extremes else None
+    except ValidationError:
+        return None
+
+
+def _filled(column: "pa.ChunkedArray") -> NDArray[Any]:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    return cast("NDArray[Any]", (array.fill_null(0) if array.null_count else array).to_numpy())
+
+
+def _microseconds(column: "pa.ChunkedArray") -> NDArray[Any] | None:
+    per_second = PER_SECOND[column.type.unit]
+    values = _filled(column.cast(pa.int64()))
+    # Wide of the years 1 to 9999, and narrow enough to be multiplied.
+    if not len(values) or abs(int(values.min())) > 3e11 * per_second or abs(int(values.max())) > 3e11 * per_second:
+        return None
+    # What is finer than a microsecond is cut off, as it is in text.
+    made = values * (1_000_000 // per_second) if per_second <= 1_000_000 else values // (per_second // 1_000_000)
+    return made if int(made.min()) >= FIRST_TIME and int(made.max()) <= LAST_TIME else None
+
+
+def _number(type_: SqlType, values: NDArray[Any]) -> NDArray[Any] | None:
+    if type_ == "double precision":
+        made = values.astype(np.float64, copy=False)
+        return made if np.isfinite(made).all() else None
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values).all() and (values == np.rint(values)).all() and (np.abs(values) < 2.0**63).all()
+        return values.astype(np.int64) if whole else None
+    return values.astype(np.int64) if values.dtype != np.uint64 or values.max() < 1 << 63 else None
+
+
+def _nothing(type_: SqlType, size: int) -> _Values:
+    words: list[Any] | None = None if type_ in NUMPY_TYPES else []
+    return _Values(type_, np.zeros(size, NUMPY_TYPES.get(type_, "i8")), np.zeros(size, np.bool_), words)
+
+
+def _through_model(field: _Field, column: "pa.ChunkedArray", first: int) -> tuple[NDArray[Any], list[Any]]:
+    """A column's values as the model makes them: codes (-1 for NULL), and the distinct values that they stand for."""
+    try:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).unify_dictionaries()
+        chunks = encoded.chunks
+        given = chunks[0].dictionary.to_pylist() if chunks else []
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise InvalidRow(f"{field.name}: {column.type} cannot be read: {error}") from error
+    if field.type == "uuid" and pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == 16:
+        given = [UUID(bytes=value) for value in given]
+    parts = [chunk.indices.fill_null(-1).to_numpy().astype(np.int64) for chunk in chunks]
+    codes = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    # A slice of a table brings the whole dictionary along.
+    used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(given)))
+    made, wrong = _validated(field, [given[at] for at in used.tolist()])
+    if wrong:
+        bad = np.zeros(len(given) + 1, np.bool_)
+        bad[used[list(wrong)]] = True
+        rows = np.flatnonzero(bad[codes])
+        at = int(rows[0])
+        message = wrong[int(np.searchsorted(used, codes[at]))]
+        raise InvalidRow(
+            f"row {first + at}: {field.name}: {message} (got {str(given[codes[at]])[:60]!r})" + _and_more(len(rows)),
+            index=first + at,
+        )
+    # Two spellings may be one word.
+    made_codes, words = _coded(made)
+    back = np.full(len(given) + 1, -1, np.int64)
+    back[used] = made_codes
+    return back[codes], words
+
+
+def _validated(field: _Field, values: list[Any]) -> tuple[list[Any], dict[int, str]]:
+    """The values as the model makes them; and what is wrong with which."""
+    made: list[Any] = []
+    wrong: dict[int, str] = {}
+    # In parts, because each is a while in which no other thread runs.
+    for start in range(0, len(values), BLOCK):
+        try:
+            made += field.validate(values[start : start + BLOCK])
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False):
+                at = start + cast("int", problem["loc"][0])
+                wrong.setdefault(at, problem["msg"].removeprefix("Value error, "))
+    return made, wrong
+
+
+def _coded(values: list[Any]) -> tuple[NDArray[Any], list[Any]]:
+    """Values as numbers of distinct ones; None is -1."""
+    numbers: dict[Any, int] = {}
+    codes = [-1 if value is None else numbers.setdefault(value, len(numbers)) for value in values]
+    return np.array(codes, np.int64), list(numbers)
+
+
+def _as_words(type_: SqlType, codes: NDArray[Any], words: list[Any]) -> _Values:
+    """Codes and what they stand for, as the type keeps its values."""
+    missing = codes < 0
+    valid = ~missing if missing.any() else None
+    if not words:
+        return _nothing(type_, len(codes))
+    codes = np.where(missing, 0, codes)
+    if type_ not in NUMPY_TYPES:
+        return _Values(type_, codes, valid, words)
+    if type_ == "timestamptz":
+        words = [(word - EPOCH) // MICROSECOND for word in words]
+    elif type_ == "date":
+        words = [(word - DAY).days for word in words]
+    return _Values(type_, np.array(words, NUMPY_TYPES[type_])[codes], valid)
+
+
+def _and_more(rows: int) -> str:
+    return f"; {rows} rows in all" if rows > 1 else ""
+
+
+class NarrowFrame:
+    """Rows as the table has them, in columns, sorted by key."""
+
+    def __init__(self, kind: Kind, columns: dict[str, _Values]) -> None:
+        self._kind = kind
+        self._columns = columns
+        self.latest = self._latest()
+
+    def rows(self) -> list[Values]:
+        """The same as rows of values."""
+        columns = [
+            [None if word is None else UUID(word) for word in column.python()]
+            if column.type == "uuid"
+            else column.python()
+            for column in self._columns.values()
+        ]
+        return list(zip(*columns, strict=True))
+
+    def copied(self, statement: Statement) -> CopyIn:
+        """The step that copies them."""
+        if any(column.constant is None for column in self._columns.values()):
+            # Text of many lengths: nothing is gained by columns.
+            return CopyIn(statement, tuple(column.type for column in sql.stored_columns(self._kind)), self.rows())
+        return CopyIn(statement, blocks=self._blocks())
+
+    def _blocks(self) -> Iterator[bytes]:
+        """A binary COPY, some thousand rows at a time."""
+        layout: list[tuple[str, str]] = [("count", ">i2")]
+        wires: dict[str, NDArray[Any]] = {}
+        for name, column in self._columns.items():
+            layout.append((f"length of {name}", ">i4"))
+            if not column.absent and column.constant:
+                wire, wires[name] = column.wire()
+                layout.append((name, wire))
+        form = np.dtype(layout)
+        model = np.zeros(1, form)
+        model["count"] = len(self._columns)
+        for name in self._columns:
+            model[f"length of {name}"] = form[name].itemsize if name in wires else -1
+        yield SIGNATURE
+        for start in range(0, len(self._columns["series_id"].values), BLOCK):
+            some = slice(start, start + BLOCK)
+            block = np.repeat(model, len(wires["series_id"][some]))
+            keep: NDArray[np.bool_] | None = None
+            for name, values in wires.items():
+                block[name] = values[some]
+                valid = self._columns[name].valid
+                if valid is None or valid[some].all():
+                    continue
+                # A NULL has a length of its own, and no bytes.
+                missing = ~valid[some]
+                block[f"length of {name}"][missing] = -1
+                if keep is None:
+                    keep = np.ones((len(block), form.itemsize), np.bool_)
+                offset = cast("Any", form.fields)[name][1]
+                keep[missing, offset : offset + form[name].itemsize] = False
+            yield block.tobytes() if keep is None else block.view(np.uint8).reshape(keep.shape)[keep].tobytes()
+        yield TRAILER
+
+    def _latest(self) -> dict[int, Latest]:
+        ids = self._columns["series_id"].values
+        times = self._columns[self._kind.time]
+        starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+        ends = np.append(starts[1:], len(ids)) - 1
+        first = times.take(starts).python()
+        last = times.take(ends).python()
+        price_ts: list[Any] = [None] * len(starts)
+        price, unpriced = price_ts, [True] * len(starts)
+        if self._kind.price:
+            prices = self._columns[self._kind.price]
+            if prices.valid is None:
+                price_ts, price, unpriced = last, prices.take(ends).python(), [False] * len(starts)
+            else:
+                at = np.maximum.reduceat(np.where(prices.valid, np.arange(len(ids)), -1), starts)
+                there = at >= starts
+                newest = prices.take(at).python()
+                price_ts = [ts if ok else None for ts, ok in zip(times.take(at).python(), there.tolist(), strict=True)]
+                price = [value if ok else None for value, ok in zip(newest, there.tolist(), strict=True)]
+                unpriced = (~np.logical_and.reduceat(prices.valid, starts)).tolist()
+        found = zip(first, last, price_ts, price, unpriced, strict=True)
+        return dict(zip(ids[starts].tolist(), (Latest(*values) for values in found), strict=True))
+
+
+def whole(kind: Kind, rows: Any) -> Iterator[Frame]:
+    """A frame in memory as one batch."""
+    table = pa.table(rows)
+    if table.num_rows:
+        yield Frame(kind, table)
+    else:
+        Frame(kind, table)
+
+
+def chunks(kind: Kind, rows: Any, size: int) -> Iterator[Frame]:
+    """A stream of record batches as batches of `size` rows."""
+    held: list[Any] = []
+    count = first = 0
+    with pa.RecordBatchReader.from_stream(rows) as reader:
+        for batch in reader:
+            while batch.num_rows:
+                part = batch.slice(0, size - count)
+                batch = batch.slice(part.num_rows)
+                held.append(part)
+                count += part.num_rows
+                if count == size:
+                    yield Frame(kind, pa.Table.from_batches(held), first)
+                    first += count
+                    held, count = [], 0
+        if held or not first:
+            last = Frame(kind, pa.Table.from_batches(held, reader.schema), first)
+            if count:
+                yield last
