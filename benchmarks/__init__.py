@@ -1,0 +1,1 @@
+"""Rates and latencies beside what the server itself needs: ratios within one run, because machines are noisy."""
