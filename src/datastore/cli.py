@@ -3,7 +3,6 @@
 Each command calls one function of the control plane and prints what it returns.
 """
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -245,10 +244,13 @@ class Age(click.ParamType[timedelta | None]):
         if value == "off":
             return None
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}.get(value[-1:])
-        if unit is not None and value[:-1].isdecimal():
-            with contextlib.suppress(OverflowError):
-                return timedelta(**{unit: int(value[:-1])})
-        self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
+        count = int(value[:-1]) if value[:-1].isdecimal() else None
+        try:
+            if unit is not None and count is not None:
+                return timedelta(**{unit: count})
+        except OverflowError:
+            pass
+        return self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
 
 
 @datastore.group(invoke_without_command=True)

@@ -26,7 +26,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, NullPool, create_engine
 
-from datastore import aggregates, config, objects, timescale_policies
+from datastore import aggregates, config, migrations, objects, timescale_policies
 from datastore.aggregates import Refresh
 from datastore.engine import OLDEST_SERVER, Engine, detect
 from datastore.objects import APP, OWNER
@@ -172,8 +172,13 @@ def check(dsn: str) -> list[str]:
 def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
     """Write the migration that brings a database at head to what the declarations say now, and return its file.
 
-    It is a proposal: read it before you commit it.
+    It is a proposal: read it before you commit it. Raises ControlError where there is nothing to change.
     """
+
+    def unless_empty(_context: object, _revision: object, directives: list[Any]) -> None:
+        if directives[0].upgrade_ops.is_empty():
+            directives.clear()
+
     with owner_connection(dsn) as connection:
         made = _alembic(
             command.revision,
@@ -182,7 +187,11 @@ def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
             autogenerate=True,
             rev_id=f"{int(head()) + 1:04d}",
             version_path=str(folder) if folder else None,
+            folder=folder,
+            process_revision_directives=unless_empty,
         )
+    if not made:
+        raise ControlError("the database is as declared: there is nothing to migrate")
     return Path(made.path)
 
 
@@ -474,15 +483,26 @@ def _declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, s
 
 
 def _installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
-    """A digest of each view and function as the catalog has it: text, options, owner and grants."""
+    """A digest of each object as the catalog has it: text, defaults, rules, options, owner and grants."""
     rows = driver.execute(
         """
         SELECT 'view ' || n.nspname || '.' || c.relname, md5(concat_ws('|', pg_get_viewdef(c.oid), c.reloptions::text,
                  pg_get_userbyid(c.relowner), c.relacl::text,
                  (SELECT string_agg(a.attname || a.attacl::text, '|' ORDER BY a.attnum) FROM pg_attribute AS a
-                  WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL)))
+                  WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL),
+                 (SELECT string_agg(d.adnum || pg_get_expr(d.adbin, d.adrelid), '|' ORDER BY d.adnum)
+                  FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
+                 (SELECT string_agg(pg_get_ruledef(r.oid), '|' ORDER BY r.rulename) FROM pg_rewrite AS r
+                  WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind = 'v' AND n.nspname IN ('mds', 'public')
+        UNION ALL
+        SELECT 'schema ' || nspname, md5(concat_ws('|', pg_get_userbyid(nspowner), nspacl::text))
+        FROM pg_namespace WHERE nspname IN ('mds', 'store')
+        UNION ALL
+        SELECT 'rights in store', md5(string_agg(concat_ws('|', relname, pg_get_userbyid(relowner), relacl::text,
+                 relrowsecurity, relforcerowsecurity), '|' ORDER BY relname))
+        FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         UNION ALL
         SELECT n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')',
                md5(concat_ws('|', pg_get_functiondef(p.oid), pg_get_userbyid(p.proowner), p.proacl::text))
@@ -498,7 +518,7 @@ def _object_drift(driver: psycopg.Connection[Any]) -> list[str]:
     installed = _installed_objects(driver)
     drift = []
     for item in objects.objects(detect(driver)):
-        if item.name not in known or (item.checked and item.name not in installed):
+        if item.name not in known or item.name not in installed:
             drift.append(f"{item.name} is missing")
         elif known[item.name][0] != item.digest:
             drift.append(f"{item.name} is of another release")
@@ -534,17 +554,28 @@ def _version(driver: psycopg.Connection[Any]) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _alembic_config() -> Config:
+def _alembic_config(folder: Path | None = None) -> Config:
     configuration = Config()
     configuration.set_main_option("script_location", "datastore:migrations")
     configuration.set_main_option("path_separator", "os")
+    if folder:
+        # Alembic writes only into a folder that it reads, too. A folder's name may hold what would separate two of
+        # them, or what the configuration's own substitution would take for a variable.
+        own = Path(migrations.__file__).parent / "versions"
+        configuration.set_main_option("path_separator", "newline")
+        configuration.set_main_option("version_locations", f"{own}\n{folder.absolute()}".replace("%", "%%"))
     return configuration
 
 
 def _alembic(
-    run: Any, *arguments: Any, connection: Connection | None, output: io.StringIO | None = None, **options: Any
+    run: Any,
+    *arguments: Any,
+    connection: Connection | None,
+    output: io.StringIO | None = None,
+    folder: Path | None = None,
+    **options: Any,
 ) -> Any:
-    configuration = _alembic_config()
+    configuration = _alembic_config(folder)
     configuration.output_buffer = output
     # Alembic's own progress lines would stand between a command's own.
     configuration.cmd_opts = Namespace(quiet=True)

@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from datastore import aggregates
 from datastore.engine import Engine
 from datastore.schema import STORE, TENANT_BITS
-from mds_client import KINDS
-from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind, Rollup
+from mds_client import KINDS, sql
+from mds_client.schema import DOORS, SERIES_COLUMNS, TENANT_COLUMN, Door, Kind, Rollup
 
 OWNER: Final = "mds_owner"
 """Owns every object. A member may change the schema; nobody reads through it."""
@@ -37,11 +37,6 @@ class DatabaseObject:
     def digest(self) -> str:
         """Of the declared text; a stored one that differs says that another release made the object."""
         return sha256("\n".join(self.statements).encode()).hexdigest()
-
-    @property
-    def checked(self) -> bool:
-        """Whether the catalog shows it as one thing: views and functions are, grants on a schema are not."""
-        return self.relation is not None or self.name.endswith(")")
 
 
 def mine(series_id: Composable) -> Composable:
@@ -123,6 +118,15 @@ BEGIN
   RETURN tenant_floor + nextval('store.series_n');
 END
 $$""",
+    # What a door's rule calls on a row that is not the tenant's: the view's check, but before the row is in.
+    "store.refuse(bigint)": """
+CREATE OR REPLACE FUNCTION store.refuse(series_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE with_check_option_violation USING MESSAGE = format('series %s is not the tenant''s', series_id);
+END
+$$""",
     # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the
     # views would only find nothing. NULL asks who one is.
     "mds.use_tenant(uuid)": """
@@ -163,6 +167,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         _tenants_view(),
         _series_view(),
         *(_kind_view(kind) for kind in KINDS.values()),
+        *(_door(kind, way) for kind in KINDS.values() for way in DOORS),
         *(_public_view(kind) for kind in KINDS.values()),
         *(_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         *(_public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
@@ -192,16 +197,22 @@ def _for_app(function: str) -> tuple[str, ...]:
 
 
 def _schemas() -> Iterator[DatabaseObject]:
-    yield DatabaseObject("schema store", ("REVOKE ALL ON SCHEMA store FROM PUBLIC",))
-    yield DatabaseObject("schema mds", (f"GRANT USAGE ON SCHEMA mds TO {APP}",))
+    yield DatabaseObject("schema store", (f"REVOKE ALL ON SCHEMA store FROM PUBLIC, {APP}",))
+    yield DatabaseObject(
+        "schema mds", (f"REVOKE ALL ON SCHEMA mds FROM PUBLIC, {APP}", f"GRANT USAGE ON SCHEMA mds TO {APP}")
+    )
     # A second wall, should somebody ever grant a right on a table by mistake: no policy lets anybody but the owner
     # see a row. Not on series and the kinds that have chunks: there it would stop rollups and columnar storage.
     flat = (kind.name for kind in KINDS.values() if kind.storage is None)
     yield DatabaseObject(
-        "row security",
-        tuple(
-            SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(Identifier(STORE, name)).as_string(None)
-            for name in ("tenants", "tenant_roles", "policies", "jobs", *flat)
+        "rights in store",
+        (
+            f"REVOKE ALL ON ALL TABLES IN SCHEMA store FROM PUBLIC, {APP}",
+            f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA store FROM PUBLIC, {APP}",
+            *(
+                SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(Identifier(STORE, name)).as_string(None)
+                for name in ("tenants", "tenant_roles", "policies", "jobs", *flat)
+            ),
         ),
     )
 
@@ -256,10 +267,57 @@ def _kind_view(kind: Kind) -> DatabaseObject:
         Identifier(STORE, kind.name),
         mine(Identifier("series_id")),
     )
-    # UPDATE by column, and not of the key: no row can be moved, and LOCK TABLE, which goes through to the table of all
-    # tenants, is not to be had in a mode that stops anybody.
-    update = (f"UPDATE ({_columns(kind.values).as_string(None)})",) if kind.values else ()
-    return _view("mds", kind.name, body, writable=("INSERT", *update))
+    return _view("mds", kind.name, body)
+
+
+def _door(kind: Kind, way: Door) -> DatabaseObject:
+    """The view that rows are inserted into, and never read from: one for each way to end a conflict.
+
+    An auto-updatable view would not do. Its check comes after the row is in, so that a key of another tenant answers
+    differently where that tenant has the row; and ON CONFLICT on it runs the writer's expressions on the row that is
+    there, whosever that is. Here the rule says what happens, and only once every row is known to be the tenant's. The
+    inner query makes the row a value before it is looked at (OFFSET 0 keeps it one): NEW alone stands for the writer's
+    expression, which could answer differently each time that it is asked.
+    """
+    names = ("series_id", *kind.column_names)
+    relation = Identifier("mds", sql.door(kind, way))
+    action: Composable = SQL(" DO NOTHING")
+    if way in ("replace", "fill") and kind.values:
+        new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
+        values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
+        # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
+        action = SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+            SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
+            SQL(", ").join(SQL("t.{}").format(name) for name, _ in values),
+            SQL(", ").join(value for _, value in values),
+        )
+    statements = (
+        SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS SELECT {} FROM {} WHERE false").format(
+            relation, _columns(names), Identifier(STORE, kind.name)
+        ),
+        SQL(
+            "CREATE OR REPLACE RULE write AS ON INSERT TO {door} DO INSTEAD INSERT INTO {table} AS t ({names})"
+            " SELECT {row} FROM (SELECT {new} OFFSET 0) AS r"
+            " WHERE CASE WHEN {mine} THEN true ELSE {store}.refuse(r.series_id) END {conflict}"
+        ).format(
+            door=relation,
+            table=Identifier(STORE, kind.name),
+            names=_columns(names),
+            row=_columns(names, "r"),
+            new=_columns(names, "new"),
+            mine=mine(Identifier("r", "series_id")),
+            store=_STORE,
+            conflict=SQL("")
+            if way == "append"
+            else SQL(" ON CONFLICT ({}){}").format(_columns(("series_id", *kind.key)), action),
+        ),
+        SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(relation, Identifier(APP)),
+        SQL("GRANT INSERT ON {} TO {}").format(relation, Identifier(APP)),
+    )
+    name = sql.door(kind, way)
+    return DatabaseObject(
+        f"view mds.{name}", tuple(statement.as_string(None) for statement in statements), ("mds", name)
+    )
 
 
 def _public_view(kind: Kind) -> DatabaseObject:

@@ -4,13 +4,15 @@ Commands that concern a kind are derived from its declaration. Output is a table
 one line on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects.
 """
 
+import asyncio
 import copy
 import csv
 import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +23,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mds_client._version import __version__
+from mds_client.aclient import AMDS
 from mds_client.batch import BatchConfig
 from mds_client.client import MDS
+from mds_client.config import Config
 from mds_client.console import (
     FAILED,
     INTERRUPTED,
@@ -41,9 +45,9 @@ from mds_client.errors import ConfigurationError, InvalidRow, MDSError, Retryabl
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
-from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 from mds_client.upserts import reason
-from mds_client.utils import Ingest, Ingestion, Source, rejects_path
+from mds_client.utils import AsyncIngestion, Ingest, Ingestion, Source, rejects_path
 
 NO_SERVER = (
     "no server is named: pass --dsn or set MDS_DSN "
@@ -51,16 +55,29 @@ NO_SERVER = (
 )
 
 
-def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dsn` and `--tenant-id`; the command gets an open client in their place, closed when it ends."""
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dsn` and `--tenant-id`; the command gets the client's settings in their place."""
 
     @click.option("--dsn", envvar="MDS_DSN", help="Where the database is: a libpq URL. [MDS_DSN]")
     @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a uuid. [MDS_TENANT_ID]")
     @functools.wraps(command)
-    def connected(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
+    def configured(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
         if not dsn:
             raise ConfigurationError(NO_SERVER)
-        with MDS(dsn=dsn, tenant_id=tenant_id, pool_min=0, pool_max=4, app_name="mds") as client:
+        # One command needs few connections; the environment may say otherwise.
+        modest = {"pool_min": 0, "pool_max": 4, "app_name": "mds"}
+        return command(Config.load({"dsn": dsn, "tenant_id": tenant_id}, defaults=modest), *arguments, **options)
+
+    return configured
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same; the command gets an open client, closed when it ends."""
+
+    @settings_options
+    @functools.wraps(command)
+    def connected(config: Config, *arguments: Any, **options: Any) -> Any:
+        with MDS(config) as client:
             return command(client, *arguments, **options)
 
     return connected
@@ -174,36 +191,40 @@ def _known_kind(_context: click.Context, _parameter: click.Parameter, name: str)
     return name
 
 
+def ingest_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What both ingest commands are told."""
+    for option in reversed(_INGEST_OPTIONS):
+        command = option(command)
+    return command
+
+
+_INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.argument("kind", metavar="KIND", callback=_known_kind),
+    click.argument("path", metavar="FILE|-"),
+    click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch."),
+    click.option("--max-ms", type=click.IntRange(1), default=3_000, show_default=True, help="The longest a row waits."),
+    click.option(
+        "--rejects",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Where lines go that are no rows. [default: FILE.rejects.ndjson]",
+    ),
+    click.option("--strict", is_flag=True, help="Stop at the first line that is no row."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["replace", "keep", "fill"]),
+        default="replace",
+        show_default=True,
+        help="What a row does to a stored row of the same key.",
+    ),
+)
+
+
 @mds.command("ingest-ndjson")
-@click.argument("kind", metavar="KIND", callback=_known_kind)
-@click.argument("path", metavar="FILE|-")
-@click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch.")
-@click.option("--max-ms", type=click.IntRange(1), default=3_000, show_default=True, help="The longest a row waits.")
-@click.option(
-    "--rejects",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where lines go that are no rows. [default: FILE.rejects.ndjson]",
-)
-@click.option("--strict", is_flag=True, help="Stop at the first line that is no row.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(["replace", "keep", "fill"]),
-    default="replace",
-    show_default=True,
-    help="What a row does to a stored row of the same key.",
-)
+@ingest_options
 @connection_options
 @json_option
 def ingest_ndjson(
-    client: MDS,
-    kind: str,
-    path: str,
-    max_rows: int,
-    max_ms: int,
-    rejects: Path | None,
-    strict: bool,
-    on_conflict: OnConflict,
-    as_json: bool,
+    client: MDS, kind: str, path: str, rejects: Path | None, max_rows: int, max_ms: int, as_json: bool, **options: Any
 ) -> None:
     """Write an NDJSON file, or standard input for -, of one kind; gzip is told by content.
 
@@ -213,22 +234,59 @@ def ingest_ndjson(
 
     Example: mds ingest-ndjson bars ./bars.ndjson.gz --max-rows 20000
     """
-    with Source(path) as source:
-        if rejects is not None and path != "-" and rejects.exists() and rejects.samefile(path):
-            raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
-        ingestion = Ingestion(
-            client,
-            kind,
+    batch = BatchConfig(max_rows=max_rows, max_ms=max_ms)
+    with _source(path, rejects) as (source, target):
+        ingestion = Ingestion(client, kind, source, target, batch=batch, **options)
+        _watch(source, ingestion.run, ingestion.report, as_json)
+
+
+@mds.command("ingest-ndjson-async")
+@ingest_options
+@settings_options
+@json_option
+def ingest_ndjson_async(
+    config: Config,
+    kind: str,
+    path: str,
+    rejects: Path | None,
+    max_rows: int,
+    max_ms: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """The same as ingest-ndjson, through the asynchronous client and its batch processor.
+
+    Example: mds ingest-ndjson-async bars ./bars.ndjson.gz
+    """
+    batch = BatchConfig(max_rows=max_rows, max_ms=max_ms)
+    begun: list[AsyncIngestion] = []
+
+    async def ingest(progress: Callable[[], None]) -> None:
+        async with AMDS(config) as client:
+            begun.append(AsyncIngestion(client, kind, source, target, batch=batch, **options))
+            await begun[0].run(progress)
+
+    with _source(path, rejects) as (source, target):
+        _watch(
             source,
-            rejects or rejects_path(path),
-            batch=BatchConfig(max_rows=max_rows, max_ms=max_ms),
-            on_conflict=on_conflict,
-            strict=strict,
+            lambda progress: asyncio.run(ingest(progress)),
+            lambda: begun[0].report() if begun else None,
+            as_json,
         )
-        _run_ingestion(ingestion, source, as_json)
 
 
-def _run_ingestion(ingestion: Ingestion, source: Source, as_json: bool) -> None:
+@contextmanager
+def _source(path: str, rejects: Path | None) -> Iterator[tuple[Source, Path]]:
+    """The input, closed at the end, and where its rejects go."""
+    if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
+        raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
+    with Source(path) as source:
+        yield source, rejects or rejects_path(path)
+
+
+def _watch(
+    source: Source, run: Callable[[Callable[[], None]], object], reported: Callable[[], Ingest | None], as_json: bool
+) -> None:
     """Run to the end, with a progress bar on a terminal; say what was committed, however it ends."""
     error = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -236,10 +294,13 @@ def _run_ingestion(ingestion: Ingestion, source: Source, as_json: bool) -> None:
     with Progress(*columns, console=error, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(source.name, total=source.size)
         try:
-            ingestion.run(lambda: progress.update(task, completed=source.position))
+            run(lambda: progress.update(task, completed=source.position))
         except (MDSError, KeyboardInterrupt) as stop:
             stopped = stop
-    report = ingestion.report()
+    report = reported()
+    if report is None:
+        # It stopped before anything was read.
+        raise stopped or AssertionError("an ingest without a report")
     if as_json:
         show_json({**_fields(report), "error": str(stopped) or "interrupted" if stopped else None})
     else:

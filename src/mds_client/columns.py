@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mds_client import sql
-from mds_client.errors import ConfigurationError, InvalidRow
+from mds_client.errors import InvalidRow
 from mds_client.operations import CopyIn, SeriesName, Values
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
 from mds_client.sql import Statement
@@ -87,6 +91,8 @@ class _Values:
 
     def python(self) -> list[Any]:
         """As the models have them."""
+        if self.absent:
+            return [None] * len(self.values)
         values: list[Any] = self.values.tolist()
         if self.words is not None:
             values = [self.words[code] for code in values]
@@ -126,7 +132,8 @@ class _Values:
             return self.values
         rank = np.empty(len(self.words), np.int64)
         rank[sorted(range(len(self.words)), key=self.words.__getitem__)] = np.arange(len(self.words))
-        return rank[self.values]
+        ranks: NDArray[Any] = rank[self.values]
+        return ranks
 
 
 class Frame:
@@ -302,9 +309,7 @@ def _fast(field: _Field, column: "pa.ChunkedArray") -> _Values | None:
 
 
 def _filled(column: "pa.ChunkedArray") -> NDArray[Any]:
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
+    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     return cast("NDArray[Any]", (array.fill_null(0) if array.null_count else array).to_numpy())
 
 

@@ -17,18 +17,20 @@ else:
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
+HEAD: Final = 4
+"""Bytes that tell what a stream is compressed with."""
+
 DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
 """What a reader raises where the compressed bytes are damaged or end early."""
 
 
-def reader(raw: BinaryIO) -> BinaryIO:
-    """The plain bytes of a buffered stream, whatever it is compressed with."""
-    begin = cast("io.BufferedReader", raw).peek(4)[:4]
-    if begin[:2] == GZIP:
-        return cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 16))
-    if begin == ZSTD:
-        return cast("BinaryIO", io.BufferedReader(zstd.ZstdFile(raw), 1 << 16))
-    return raw
+def decompressed(head: bytes, raw: BinaryIO) -> BinaryIO | None:
+    """The plain bytes of a stream that begins with `head`, which it still holds; None where it is not compressed."""
+    if head.startswith(GZIP):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+    if head.startswith(ZSTD):
+        return cast("BinaryIO", zstd.ZstdFile(raw))
+    return None
 
 
 def writer(raw: BinaryIO, name: str) -> BinaryIO:

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Self
 from uuid import UUID
 
@@ -77,9 +78,10 @@ class Config(BaseModel):
         settings: "Config | Mapping[str, Any] | None" = None,
         /,
         environment: Mapping[str, str] = os.environ,
+        defaults: Mapping[str, Any] = MappingProxyType({}),
         **more: Any,
     ) -> Self:
-        """Settings from a mapping and keywords, completed from the environment.
+        """Settings from a mapping and keywords, completed from the environment and then from `defaults`.
 
         Raises ConfigurationError, which names the key, where one is unknown, missing or wrong.
         """
@@ -92,7 +94,7 @@ class Config(BaseModel):
             if key not in given and environment.get(PREFIX + key.upper())
         }
         try:
-            return cls(**found, **given)
+            return cls(**{**defaults, **found, **given})
         except ValidationError as error:
             raise ConfigurationError("; ".join(_said(problem) for problem in error.errors())) from error
 

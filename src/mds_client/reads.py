@@ -46,7 +46,7 @@ def news_window(
     """
     kind = KINDS["news"]
     span = _span(start, end)
-    names = (vendor.strip(),) if vendor is not None else ()
+    names = (_name(vendor),) if vendor is not None else ()
     conditions = (*names, *((_symbol(symbol),) if symbol is not None else ()), *((text,) if text is not None else ()))
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
 
@@ -71,7 +71,7 @@ def option_chain(
     at = _instant(at)
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
-    name = (vendor.strip(), _symbol(symbol))
+    name = (_name(vendor), _symbol(symbol))
     parameters = (*name, at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[list[OptionSnap]]:
@@ -90,10 +90,10 @@ def rollup(symbol: str, timeframe: str, start: datetime, end: datetime, vendor: 
     """
     kind = KINDS["bars"]
     try:
-        declared = kind.rollup(timeframe.strip())
+        declared = kind.rollup(_name(timeframe))
     except LookupError as error:
         raise ConfigurationError(str(error)) from error
-    name = (vendor.strip(), _symbol(symbol), kind.base)
+    name = (_name(vendor), _symbol(symbol), kind.base)
     span = _span(start, end)
 
     def talk(session: Session) -> Talk[list[Bar]]:
@@ -116,7 +116,7 @@ def latest_prices(symbols: Sequence[str], vendor: str) -> Operation[list[LatestP
     Costs the same however many bars there are: the price is kept with the series.
     """
     kind = KINDS["bars"]
-    vendor = vendor.strip()
+    vendor = _name(vendor)
     wanted = sorted(set(_symbols(symbols)))
 
     def talk(session: Session) -> Talk[list[LatestPrice]]:
@@ -134,7 +134,7 @@ def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) 
     """The series of a kind that there are, by vendor, symbol and timeframe; only a vendor's, where given."""
     declared = KINDS.of(kind)
     statement = sql.list_series(vendor is not None)
-    parameters = (declared.name, *((vendor.strip(),) if vendor is not None else ()))
+    parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
     def talk(_: Session) -> Talk[list[Series]]:
         (rows,) = yield Group((Execute(statement, parameters),), commit=True)
@@ -163,7 +163,7 @@ def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None
     Reads every row of these series: it takes as long as that does.
     """
     declared = KINDS.of(kind)
-    parameters = (declared.name, *((vendor.strip(),) if vendor is not None else ()))
+    parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
     def talk(_: Session) -> Talk[list[Coverage]]:
         (there,) = yield Group((Execute(sql.list_series(vendor is not None), parameters),))
@@ -224,9 +224,9 @@ def iter_rows(
     def chosen(name: tuple[str | None, ...]) -> bool:
         named = dict(zip(SERIES_COLUMNS, name, strict=True))
         return (
-            (vendor is None or named["vendor"] == vendor.strip())
+            (vendor is None or named["vendor"] == _name(vendor))
             and (wanted is None or named["symbol"] in wanted)
-            and (timeframe is None or named["timeframe"] == timeframe.strip())
+            and (timeframe is None or named["timeframe"] == _name(timeframe))
         )
 
     def talk(session: Session) -> Talk[None]:
@@ -304,7 +304,7 @@ def _emitted(
 
 def _find(kind: Kind, symbols: list[str], name: dict[str, str]) -> Talk[dict[int, tuple[str | None, ...]]]:
     """The series of these symbols, by id, in the order of their names."""
-    columns = {**{part: [value.strip()] for part, value in name.items()}, "symbol": symbols}
+    columns = {**{part: [_name(value)] for part, value in name.items()}, "symbol": symbols}
     (found,) = yield Group((Execute(sql.find_series(kind), [columns[part] for part in kind.series]),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
 
@@ -317,7 +317,7 @@ def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, .
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:
     parts = {**name, "symbol": symbol}
-    return tuple(parts[part].strip() for part in kind.series)
+    return tuple(_name(parts[part]) for part in kind.series)
 
 
 def _instant(value: datetime) -> datetime:
@@ -335,8 +335,17 @@ def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     return start, end
 
 
+def _name(name: str) -> str:
+    """A name as it is stored. Raises ConfigurationError for text that no server can be sent."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{name!r} cannot be sent: {error.reason}") from error
+    return name.strip()
+
+
 def _symbol(symbol: str) -> str:
-    return symbol.strip().upper()
+    return _name(symbol).upper()
 
 
 def _symbols(symbols: Sequence[str]) -> list[str]:

@@ -23,6 +23,12 @@ OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
 leaves the stored value.
 """
 
+Door: TypeAlias = Literal["replace", "keep", "fill", "append"]
+"""The ways into a kind's table: one for each way to end a conflict, and one for rows that meet none, where one is an
+error."""
+
+DOORS: Final[tuple[Door, ...]] = get_args(Door)
+
 SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe")
 """The columns of the series table that name a series; a kind uses a subset of them."""
 

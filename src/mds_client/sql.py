@@ -11,7 +11,7 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from mds_client.schema import SERIES_COLUMNS, Column, Kind, OnConflict, Rollup
+from mds_client.schema import SERIES_COLUMNS, Column, Door, Kind, OnConflict, Rollup
 
 Statement = bytes
 
@@ -115,25 +115,15 @@ def stored_columns(kind: Kind) -> tuple[Column, ...]:
     return (Column("series_id", "bigint", nullable=False), *kind.columns)
 
 
-def _upsert(kind: Kind, on_conflict: OnConflict, source: Composable) -> Composable:
-    columns = names(("series_id", *kind.column_names))
-    insert = SQL("INSERT INTO mds.{rows} AS t ({columns}) {source} ON CONFLICT ({key})").format(
-        rows=Identifier(kind.name), columns=columns, source=source, key=names(("series_id", *kind.key))
-    )
-    if on_conflict == "keep" or not kind.values:
-        return insert + SQL(" DO NOTHING")
+def door(kind: Kind, way: Door) -> str:
+    """The view in `mds` that takes rows of a kind in that way; what it does is declared in the database
+    (`datastore.objects`), where no writer can change it."""
+    return f"{kind.name}_{way}"
 
-    def new(name: str) -> Composable:
-        if on_conflict == "fill":
-            return SQL("coalesce(excluded.{name}, t.{name})").format(name=Identifier(name))
-        return SQL("excluded.{}").format(Identifier(name))
 
-    assignments = [SQL("{} = {}").format(Identifier(name), new(name)) for name in kind.values]
-    # A row that is there already is not written again: a replay makes no row version, no dead tuple, no index entry.
-    return insert + SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
-        SQL(", ").join(assignments),
-        SQL(", ").join(SQL("t.{}").format(Identifier(name)) for name in kind.values),
-        SQL(", ").join(new(name) for name in kind.values),
+def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
+    return SQL("INSERT INTO {} ({}) {}").format(
+        Identifier("mds", door(kind, way)), names(("series_id", *kind.column_names)), source
     )
 
 
@@ -178,14 +168,13 @@ def copy_stage(kind: Kind) -> Statement:
 
 
 @cache
-def merge_stage(kind: Kind, on_conflict: OnConflict) -> Statement:
-    """Merge the staging table, which holds each key once, sorted by key.
+def merge_stage(kind: Kind, way: Door) -> Statement:
+    """Write the staging table, which holds each key once, sorted by key.
 
-    Reading it in that order is what makes the merge fast: neighbouring rows meet the same pages of the index.
+    Reading it in that order is what makes it fast: neighbouring rows meet the same pages of the index.
     """
     columns = names(("series_id", *kind.column_names))
-    source = SQL("SELECT {} FROM {}").format(columns, _stage(kind))
-    return _text(_upsert(kind, on_conflict, source))
+    return _text(_upsert(kind, way, SQL("SELECT {} FROM {}").format(columns, _stage(kind))))
 
 
 def _named(kind: Kind, operator: Composable) -> Composable:

@@ -1,19 +1,23 @@
 """Writing rows: from rows to narrow rows, to a merge, to the series' last values.
 
-An upsert is an operation (`mds_client.operations`): nothing here waits. Its statements are in `mds_client.sql`.
+An upsert is an operation (`mds_client.operations`): nothing here waits. Its statements are in `mds_client.sql`. Rows
+come as models (`Rows`) or in columns (`mds_client.columns`); the conversation is the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter, itemgetter
-from typing import Any, Final, cast
+from functools import cache
+from itertools import chain, islice
+from operator import ge, itemgetter
+from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
+from psycopg.sql import SQL
 from pydantic import ValidationError
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError, InvalidRow, MDSOperationalError, RetryableError, RLSDenied
-from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.models import Row
 from mds_client.operations import (
     CopyIn,
     Execute,
@@ -26,69 +30,261 @@ from mds_client.operations import (
     Step,
     Talk,
     Values,
+    Written,
 )
 from mds_client.schema import KINDS, Kind, OnConflict, stored
 
+CHUNK_ROWS: Final = 50_000
+"""Rows of a stream that one transaction writes; it bounds the memory that they take."""
+
+HEAVY_ROWS: Final = 1_000
+"""From so many rows on, preparing them takes long enough to be kept off an event loop."""
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Anything that speaks the Arrow stream protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Input: TypeAlias = Iterable[Row | Mapping[str, Any]] | ArrowStream
+
+
+class Narrow(Protocol):
+    """Rows as the table has them, each key once (the last one wins), sorted by key."""
+
+    @property
+    def latest(self) -> "Mapping[int, Latest]":
+        """Of each series, by its id, what the batch says about its last values."""
+
+    def rows(self) -> list[Values]:
+        """As tuples, in the order of `sql.stored_columns`."""
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+
+
+class Batch(Protocol):
+    """Checked rows that are written in one transaction."""
+
+    @property
+    def names(self) -> Iterable[SeriesName]:
+        """The names of their series, each once."""
+
+    def __len__(self) -> int: ...
+
+    def claimed(self) -> Mapping[str, int]:
+        """Each tenant that rows name as theirs, with the first such row's place in the input."""
+
+    def narrow(self, ids: Mapping[SeriesName, int]) -> Narrow:
+        """The rows with the ids of their series."""
+
 
 def upsert(
-    kind: str | type[Row] | Kind, rows: Iterable[Row | Mapping[str, Any]], *, on_conflict: OnConflict = "replace"
+    kind: str | type[Row] | Kind, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
 ) -> Operation[int]:
-    """Write rows of any kind, in one transaction: all of them, or none.
+    """Write rows of any kind: all of them, or none.
 
-    `rows` are models or mappings of that kind. Where a key comes twice, the last row wins. Writing the same rows again
-    changes nothing. Returns how many rows were accepted. Raises InvalidRow for a mapping that is no row of the kind,
-    and RLSDenied for a row of another tenant, before anything is sent.
+    `rows` are models or mappings of that kind, or a frame: anything that speaks the Arrow stream protocol, such as a
+    table of PyArrow, a data frame of polars or pandas, a relation of DuckDB. A frame's columns are the kind's fields;
+    what the kind lets be None may be NULL or left out. Strings and numbers of any type, times of any unit and zone and
+    ISO text mean what they mean in a model; a time without a zone is UTC, and what is finer than a microsecond is cut
+    off. NaN is refused, except from pandas, which has no other NULL.
+
+    What has a length is one transaction. What has none (an iterator, a generator, a RecordBatchReader) is written as
+    it comes, in bounded memory, in transactions of `chunk_rows` rows: after an error those before it are written.
+
+    Where a key comes twice, the last row wins. Writing the same rows again changes nothing. Returns how many rows were
+    accepted. Raises InvalidRow for what is no row of the kind, and RLSDenied for a row of another tenant, before
+    anything of that transaction is sent.
     """
     declared = KINDS.of(kind)
-    checked = _checked(declared, rows)
     if on_conflict not in ("replace", "keep", "fill"):
         raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
+    if chunk_rows < 1:
+        raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
+    source = _Source(_batches(declared, rows, chunk_rows), whole=isinstance(rows, Sized))
+    heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
+    if not heavy:
+        source.current()
 
     def talk(session: Session) -> Talk[int]:
-        return (yield from _upsert(session, declared, checked, on_conflict)) if checked else 0
+        accepted = source.written
+        try:
+            for batch in source.left():
+                mode = session.config.write_mode_for(len(batch))
+                yield from _upsert(session, declared, batch, on_conflict, mode)
+                accepted += len(batch)
+                session.written = Written(declared.name, mode, accepted)
+        except Exception as error:
+            if source.written:
+                error.add_note(f"the {source.written} rows before are written")
+            raise
+        return accepted
 
-    return Operation(f"upsert_{declared.name}", talk)
+    return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
 
 
-def upsert_bars(rows: Iterable[Bar | Mapping[str, Any]], *, on_conflict: OnConflict = "replace") -> Operation[int]:
-    """Write bars, in one transaction: all of them, or none.
+def upsert_bars(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
+    """Write bars: all of them, or none.
 
-    `rows` are `Bar`s or mappings with its fields. `on_conflict` says what happens to a stored bar of the same series
-    and time: `replace` overwrites every value, `keep` leaves it, `fill` overwrites only where the new value is not
-    None. Where a key comes twice, the last row wins. Writing the same rows again changes nothing, and makes no row
-    version. Returns how many rows were accepted.
+    `rows` are `Bar`s, mappings with its fields, or a frame with them as columns. `on_conflict` says what happens to a
+    stored bar of the same series and time: `replace` overwrites every value, `keep` leaves it, `fill` overwrites only
+    where the new value is not None. Where a key comes twice, the last row wins. Writing the same rows again changes
+    nothing, and makes no row version. What has no length, such as a generator, is written in transactions of
+    `chunk_rows` rows. Returns how many rows were accepted.
 
-    Raises InvalidRow for a mapping that is no bar, and RLSDenied for a row of another tenant, before anything is sent;
-    the other errors of `mds_client.errors` where the server refuses, and then nothing is written.
+    Raises InvalidRow for what is no bar, and RLSDenied for a row of another tenant, before anything is sent; the other
+    errors of `mds_client.errors` where the server refuses, and then nothing is written.
     """
-    return upsert("bars", rows, on_conflict=on_conflict)
+    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
 def upsert_fundamentals(
-    rows: Iterable[Fundamentals | Mapping[str, Any]], *, on_conflict: OnConflict = "replace"
+    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
 ) -> Operation[int]:
     """Write fundamentals; as `upsert_bars`, by symbol and as-of date."""
-    return upsert("fundamentals", rows, on_conflict=on_conflict)
+    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
-def upsert_news(rows: Iterable[News | Mapping[str, Any]], *, on_conflict: OnConflict = "replace") -> Operation[int]:
+def upsert_news(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
     """Write news; as `upsert_bars`, by vendor, time and id. Without an id, an item gets one from its content."""
-    return upsert("news", rows, on_conflict=on_conflict)
+    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
-def upsert_options(
-    rows: Iterable[OptionSnap | Mapping[str, Any]], *, on_conflict: OnConflict = "replace"
-) -> Operation[int]:
+def upsert_options(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
     """Write option snapshots; as `upsert_bars`, by symbol, time and contract."""
-    return upsert("options", rows, on_conflict=on_conflict)
+    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
-def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]]) -> list[Row]:
+@dataclass(slots=True)
+class _Source:
+    """What there is to write, batch by batch. A batch is kept until it is committed, for another attempt.
+
+    What is `whole` is one batch and is kept for good.
+    """
+
+    rest: Iterator[Batch]
+    whole: bool
+    written: int = 0
+    batch: Batch | None = None
+    failure: Exception | None = None
+
+    def left(self) -> Iterator[Batch]:
+        """The batches that are not written yet. To ask for the next one is to say that this one is committed."""
+        while batch := self.current():
+            yield batch
+            if self.whole:
+                return
+            self.written += len(batch)
+            self.batch = None
+
+    def current(self) -> Batch | None:
+        """The batch whose turn it is; None at the end. Raises InvalidRow where it holds what is no row."""
+        if self.failure:
+            # An iterator that has failed would now say that it is at its end.
+            raise self.failure
+        if self.batch is None:
+            try:
+                self.batch = next(self.rest, None)
+            except Exception as error:
+                self.failure = error
+                raise
+        return self.batch
+
+
+def _batches(kind: Kind, rows: Input, chunk_rows: int) -> Iterator[Batch]:
+    """Rows as checked batches, none of them empty: one of what has a length, else as many as it takes."""
+    if isinstance(rows, ArrowStream):
+        from mds_client import arrow, columns  # noqa: F401 - the packages they need are optional
+
+        if isinstance(rows, Sized):
+            yield from columns.whole(kind, rows)
+        else:
+            yield from columns.chunks(kind, rows, chunk_rows)
+    elif isinstance(rows, Sized):
+        if len(rows):
+            yield Rows(kind, rows)
+    else:
+        first, rest = 0, iter(rows)
+        while some := list(islice(rest, chunk_rows)):
+            yield Rows(kind, some, first)
+            first += len(some)
+
+
+class Rows:
+    """A batch of models or mappings. Raises InvalidRow, with its place and the reason, for one that is no row.
+
+    `first` is the number of the first row in the input.
+    """
+
+    def __init__(self, kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> None:
+        self._kind = kind
+        self._first = first
+        self._rows = _checked(kind, rows, first)
+        name_of = itemgetter(*kind.series)
+        # A model's fields are in its __dict__, which is the fastest way to them.
+        names = [name_of(vars(row)) for row in self._rows]
+        self._names: list[SeriesName] = [(name,) for name in names] if len(kind.series) == 1 else names
+        self.names = set(self._names)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def claimed(self) -> dict[str, int]:
+        """Each tenant that rows name, with the first such row."""
+        claimed: dict[str, int] = {}
+        for tenant_id in {row.tenant_id for row in self._rows} - {None}:
+            found = next(at for at, row in enumerate(self._rows) if row.tenant_id == tenant_id)
+            claimed[cast("str", tenant_id)] = self._first + found
+        return claimed
+
+    def narrow(self, ids: Mapping[SeriesName, int]) -> "NarrowRows":
+        """The rows with the ids of their series."""
+        kind = self._kind
+        values_of = itemgetter(*kind.column_names)
+        converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
+        # By series, so that no sort is a long one, in which no other thread would run.
+        by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
+        for name, row in zip(self._names, self._rows, strict=True):
+            narrow = (ids[name], *values_of(vars(row)))
+            for at, column in converted:
+                if narrow[at] is not None:
+                    narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
+            by_series[narrow[0]].append(narrow)
+        key_of = itemgetter(*range(1, 1 + len(kind.key)))
+        for series_id, rows in by_series.items():
+            keys = [key_of(row) for row in rows]
+            if any(map(ge, keys, keys[1:])):
+                by_key = dict(zip(keys, rows, strict=True))
+                by_series[series_id] = [by_key[key] for key in sorted(by_key)]
+        return NarrowRows(kind, by_series)
+
+
+class NarrowRows:
+    """Narrow rows as tuples."""
+
+    def __init__(self, kind: Kind, by_series: dict[int, list[Values]]) -> None:
+        self._kind = kind
+        self._rows = list(chain.from_iterable(by_series.values()))
+        self.latest = {series_id: _latest(kind, rows) for series_id, rows in by_series.items()}
+
+    def rows(self) -> list[Values]:
+        """As they are."""
+        return self._rows
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+        return CopyIn(statement, tuple(column.type for column in sql.stored_columns(self._kind)), self._rows)
+
+
+def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:
     """Every row as an instance of the kind's model."""
     checked: list[Row] = []
     model = cast("type[Row]", kind.model)
     validate = model.model_validate
-    for index, row in enumerate(rows):
+    for index, row in enumerate(rows, start=first):
         if isinstance(row, model):
             checked.append(row)
         elif isinstance(row, Mapping):
@@ -117,34 +313,50 @@ def reason(error: ValidationError) -> str:
     return "; ".join(said)
 
 
-def _upsert(session: Session, kind: Kind, rows: list[Row], on_conflict: OnConflict) -> Talk[int]:
-    claimed = {row.tenant_id for row in rows} - {None}
-    if len(claimed) > 1 or (session.wanted and claimed - {session.wanted}):
-        _refuse(rows, session.wanted)
+def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
+    yield from _check_tenant(session, batch.claimed())
+    if mode == "copy":
+        yield from _copy_and_merge(session, kind, batch, on_conflict)
+    else:
+        yield from _send_and_merge(session, kind, batch, on_conflict, mode)
+
+
+def _check_tenant(session: Session, claimed: Mapping[str, int]) -> Talk[None]:
+    """Refuse rows that name another tenant than the client's."""
+    if len(claimed) > 1 or (session.wanted and claimed.keys() - {session.wanted}):
+        _refuse(claimed, session.wanted)
     if claimed and not session.wanted:
         # The tenant is the server's to say, by the role's binding: ask before a row is sent.
-        yield Group(())
-        if claimed - {session.tenant_id}:
-            _refuse(rows, session.tenant_id)
-    ids = yield from _series_ids(session, kind, rows)
-    cached = len(session.learned) < len(ids)
-    narrow = _narrow(kind, rows, ids)
+        if session.tenant_id is None:
+            yield Group(())
+        if claimed.keys() - {session.tenant_id}:
+            _refuse(claimed, session.tenant_id)
 
-    mode = session.config.write_mode_for(len(narrow))
-    if mode == "copy":
-        yield Group((Execute(sql.create_stage(kind)),))
-        types = tuple(column.type for column in sql.stored_columns(kind))
-        yield Group((CopyIn(sql.copy_stage(kind), types, narrow),))
-        write: list[Step] = [Execute(sql.merge_stage(kind, on_conflict))]
-    elif mode == "values":
+
+def _refuse(claimed: Mapping[str, int], tenant_id: str | None) -> None:
+    foreign, index = min(((name, at) for name, at in claimed.items() if name != tenant_id), key=itemgetter(1))
+    owner = f"this client's tenant is {tenant_id}" if tenant_id else "rows of one call have one tenant"
+    raise RLSDenied(f"row {index} is of tenant {foreign}: {owner}")
+
+
+def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
+    """The way of a small batch: as few round trips as can be, with the series from the cache."""
+    known = {**session.series, **session.learned} if session.learned else session.series
+    names = batch.names
+    ids = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
+    cached = bool(ids)
+    if missing := set(names) - ids.keys():
+        ids |= {name: id_ for name, (id_, _) in (yield from _find_series(session, kind, missing)).items()}
+    narrow = batch.narrow(ids)
+    rows = narrow.rows()
+    if mode == "values":
         size = session.config.values_page_size
         statement = sql.upsert_arrays(kind, on_conflict)
-        pages = (narrow[start : start + size] for start in range(0, len(narrow), size))
-        write = [Execute(statement, [list(column) for column in zip(*page, strict=True)]) for page in pages]
+        pages = (rows[start : start + size] for start in range(0, len(rows), size))
+        write: list[Step] = [Execute(statement, [list(column) for column in zip(*page, strict=True)]) for page in pages]
     else:
-        write = [ExecuteMany(sql.upsert_row(kind, on_conflict), narrow)]
-
-    latest = _latest(kind, narrow)
+        write = [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
+    latest = narrow.latest
     try:
         *_, held = yield Group((*write, Execute(sql.LOCK_SERIES, (sorted(latest),))))
     except MDSOperationalError as error:
@@ -156,67 +368,76 @@ def _upsert(session: Session, kind: Kind, rows: list[Row], on_conflict: OnConfli
         session.forget()
         raise StaleSeries("a series of this batch was removed while it was cached")
     yield Group(tuple(_last_values(kind, held, latest, on_conflict)), commit=True)
-    return len(rows)
+
+
+def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
+    """The way of a large batch: through a staging table, without a merge where no row can be there yet.
+
+    What the series' last times are is asked of the server in this transaction, and their ids with it.
+    """
+    # An earlier batch of the same transaction may have left its rows there.
+    stage = (Execute(sql.create_stage(kind)), Execute(clear_stage(kind)))
+    series = yield from _find_series(session, kind, set(batch.names), stage)
+    narrow = batch.narrow({name: id_ for name, (id_, _) in series.items()})
+    latest = narrow.latest
+    yield Group((narrow.copied(sql.copy_stage(kind)),))
+
+    lock = Execute(sql.LOCK_SERIES, (sorted(latest),))
+    last = dict(series.values())
+    held: list[Values] | None = None
+    if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
+        try:
+            *_, held = yield Group(
+                (Execute(SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(RELEASE), lock)
+            )
+        except MDSOperationalError as error:
+            if error.sqlstate != _UNIQUE_VIOLATION:
+                raise
+            # Another writer was there in between.
+            yield Group((Execute(ROLLBACK_TO),))
+    if held is None:
+        *_, held = yield Group((Execute(sql.merge_stage(kind, on_conflict)), lock))
+    if len(held) != len(latest):
+        session.forget()
+        raise StaleSeries("a series of this batch was removed while it was written")
+    yield Group(tuple(_last_values(kind, held, latest, on_conflict)), commit=True)
+
+
+def _is_newer(time: datetime, last: datetime | None) -> bool:
+    return last is None or time > last
 
 
 _FOREIGN: Final = ("44000", "42501", "55000")
 """What the server answers to a row with a series id of another tenant."""
 
-
-def _refuse(rows: list[Row], tenant_id: str | None) -> None:
-    for index, row in enumerate(rows):
-        if row.tenant_id is not None and row.tenant_id != tenant_id:
-            owner = f"this client's tenant is {tenant_id}" if tenant_id else "rows of one call have one tenant"
-            raise RLSDenied(f"row {index} is of tenant {row.tenant_id}: {owner}")
+_UNIQUE_VIOLATION: Final = "23505"
 
 
-def _series_ids(session: Session, kind: Kind, rows: list[Row]) -> Talk[dict[Any, int]]:
-    """The id of every series among the rows, by its name; those that are not there are made."""
-    name_of = attrgetter(*kind.series)
-    single = len(kind.series) == 1
-    wanted = {name_of(row) for row in rows}
-    known = session.series
-
-    def key(name: Any) -> tuple[str, SeriesName]:
-        return kind.name, ((name,) if single else name)
-
-    ids = {name: known[key(name)] for name in wanted if key(name) in known}
-    missing = wanted - ids.keys()
-    for statements in (False, True):
+def _find_series(
+    session: Session, kind: Kind, names: set[SeriesName], before: tuple[Step, ...] = ()
+) -> Talk[dict[SeriesName, tuple[int, datetime | None]]]:
+    """The id and the last time of every one of these series; those that are not there are made."""
+    series: dict[SeriesName, tuple[int, datetime | None]] = {}
+    missing = names
+    for make in (False, True):
         if not missing:
             break
-        columns = list(zip(*(key(name)[1] for name in sorted(missing)), strict=True))
-        find = Execute(sql.find_series(kind), [sorted(set(column)) for column in columns])
-        make = Execute(sql.create_series(kind), [list(column) for column in columns])
-        *_, found = yield Group((make, find) if statements else (find,))
-        for series_id, _last, *name in found:
-            asked = name[0] if single else tuple(name)
-            if asked in missing:
-                ids[asked] = session.learned[key(asked)] = series_id
-        missing -= ids.keys()
+        columns = list(zip(*sorted(missing), strict=True))
+        steps = [*before] if not make else [Execute(sql.create_series(kind), [list(column) for column in columns])]
+        steps.append(Execute(sql.find_series(kind), [sorted(set(column)) for column in columns]))
+        *_, found = yield Group(tuple(steps))
+        for series_id, last_ts, *name in found:
+            if (asked := tuple(name)) in missing:
+                series[asked] = series_id, last_ts
+                session.learned[kind.name, asked] = series_id
+        missing = names - series.keys()
     if missing:
         raise RetryableError(f"{len(missing)} series were being made by somebody else who then gave up")
-    return ids
-
-
-def _narrow(kind: Kind, rows: list[Row], ids: dict[Any, int]) -> list[Values]:
-    """Rows as the table has them, each key once (the last one wins), sorted by key."""
-    name_of = attrgetter(*kind.series)
-    values_of = attrgetter(*kind.column_names)
-    converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
-    size = 1 + len(kind.key)
-    by_key: dict[Values, Values] = {}
-    for row in rows:
-        narrow = (ids[name_of(row)], *values_of(row))
-        for at, column in converted:
-            if narrow[at] is not None:
-                narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
-        by_key[narrow[:size]] = narrow
-    return [by_key[key] for key in sorted(by_key)]
+    return series
 
 
 @dataclass(slots=True)
-class _Latest:
+class Latest:
     """Of one series in a batch: its oldest and newest time, its newest price, and whether a row had none."""
 
     first_ts: datetime
@@ -226,27 +447,23 @@ class _Latest:
     has_unpriced: bool
 
 
-def _latest(kind: Kind, narrow: list[Values]) -> dict[int, _Latest]:
+def _latest(kind: Kind, rows: list[Values]) -> Latest:
+    """Of the rows of one series, sorted by time."""
     time_at = 1 + kind.column_names.index(kind.time)
-    price_at = 1 + kind.column_names.index(kind.price) if kind.price else None
-    latest: dict[int, _Latest] = {}
-    for row in narrow:
-        price = row[price_at] if price_at else None
-        seen = latest.get(row[0])
-        if seen is None:
-            time = row[time_at]
-            latest[row[0]] = _Latest(time, time, time if price is not None else None, price, price is None)
-            continue
-        # Rows come sorted by time within a series.
-        seen.last_ts = row[time_at]
-        if price is None:
-            seen.has_unpriced = True
-        else:
-            seen.price_ts, seen.price = row[time_at], price
-    return latest
+    first_ts, last_ts = rows[0][time_at], rows[-1][time_at]
+    if kind.price is None:
+        return Latest(first_ts, last_ts, None, None, has_unpriced=True)
+    price_at = 1 + kind.column_names.index(kind.price)
+    has_unpriced = any(row[price_at] is None for row in rows)
+    for row in reversed(rows):
+        if row[price_at] is not None:
+            return Latest(first_ts, last_ts, row[time_at], row[price_at], has_unpriced)
+    return Latest(first_ts, last_ts, None, None, has_unpriced)
 
 
-def _last_values(kind: Kind, held: list[Values], latest: dict[int, _Latest], on_conflict: OnConflict) -> Iterable[Step]:
+def _last_values(
+    kind: Kind, held: list[Values], latest: Mapping[int, Latest], on_conflict: OnConflict
+) -> Iterable[Step]:
     """The statements that bring the series' last values up to the batch; none where it has changed nothing."""
     moved: list[Values] = []
     unsure: list[int] = []
@@ -275,3 +492,16 @@ def _last_values(kind: Kind, held: list[Values], latest: dict[int, _Latest], on_
         yield Execute(sql.SET_LAST_VALUES, [list(column) for column in zip(*moved, strict=True)])
     if unsure:
         yield Execute(sql.find_last_price(kind), (unsure,))
+
+
+# Of `mds_client.sql`.
+
+SAVEPOINT: Final[sql.Statement] = b"SAVEPOINT mds_append"
+RELEASE: Final[sql.Statement] = b"RELEASE SAVEPOINT mds_append"
+ROLLBACK_TO: Final[sql.Statement] = b"ROLLBACK TO SAVEPOINT mds_append"
+
+
+@cache
+def clear_stage(kind: Kind) -> sql.Statement:
+    """Empty the staging table."""
+    return SQL("TRUNCATE {}").format(sql._stage(kind)).as_bytes(None)

@@ -3,22 +3,23 @@
 When rows are sent is `mds_client.batch`'s matter. Nothing is printed here.
 """
 
+import asyncio
 import contextlib
-import gzip
 import io
 import json
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, cast
 
 from pydantic import ValidationError
 
-from mds_client.batch import BatchConfig, BatchProcessor, Reject
+from mds_client import compression
+from mds_client.aclient import AMDS
+from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, Reject
 from mds_client.client import MDS
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.models import Row
@@ -28,7 +29,6 @@ from mds_client.upserts import reason
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-GZIP: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 LONGEST_LINE: Final = 1 << 20
@@ -39,15 +39,21 @@ class SourceError(MDSError):
     """An input cannot be read to its end: it is missing, not permitted, or its compression is damaged."""
 
 
+class _Buffered(Protocol):
+    """Gives up to so many bytes, and waits only where there are none."""
+
+    def read1(self, size: int, /) -> bytes: ...
+
+
 class _Arriving(io.RawIOBase):
     """A buffered input without its buffering's patience: what has arrived is given at once, also out of a slow pipe.
 
-    `head` are its first two bytes.
+    `head` are bytes that were read from it before.
     """
 
-    def __init__(self, source: io.BufferedReader) -> None:
+    def __init__(self, source: _Buffered, head: bytes = b"") -> None:
         self._source = source
-        self._left = self.head = source.read(2)
+        self._left = head
 
     def readable(self) -> bool:
         return True
@@ -77,15 +83,14 @@ class Source:
         self._raw = raw
         self.line = 0
         try:
-            arriving = _Arriving(cast("io.BufferedReader", raw))
+            head = raw.read(compression.HEAD)
         except OSError as error:
             self.close()
             raise SourceError(f"{self.name}: {error.strerror}") from error
-        self._stream = (
-            gzip.GzipFile(fileobj=cast("BinaryIO", arriving))
-            if arriving.head == GZIP
-            else io.BufferedReader(arriving, 1 << 16)
-        )
+        arriving = _Arriving(cast("_Buffered", raw), head)
+        if (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
+            arriving = _Arriving(cast("_Buffered", plain))
+        self._stream = io.BufferedReader(arriving, 1 << 16)
 
     @property
     def position(self) -> int:
@@ -112,8 +117,8 @@ class Source:
                         rest = readline(LONGEST_LINE)
                 if line and not line.startswith(b"#"):
                     yield line
-        except (EOFError, OSError, zlib.error) as error:
-            damage = "damaged" if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error) else "unreadable"
+        except (OSError, *compression.DAMAGED) as error:
+            damage = "damaged" if isinstance(error, compression.DAMAGED) else "unreadable"
             raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
 
     def close(self) -> None:
@@ -199,23 +204,15 @@ class Ingest:
         return self.written / self.seconds if self.seconds else 0.0
 
 
-class Ingestion:
-    """One NDJSON input on its way into the store.
+class _Ingestion:
+    """One NDJSON input on its way into the store; what `Ingestion` and `AsyncIngestion` have in common.
 
     Kept as an object so that whoever runs it can ask, at any time and after any error, how far it is.
     """
 
-    def __init__(
-        self,
-        client: MDS,
-        kind: str,
-        source: Source,
-        rejects: Path,
-        *,
-        batch: BatchConfig | None = None,
-        on_conflict: OnConflict = "replace",
-        strict: bool = False,
-    ) -> None:
+    _processor: BatchProcessor | AsyncBatchProcessor
+
+    def __init__(self, kind: str, source: Source, rejects: Path, *, strict: bool = False) -> None:
         self.kind = KINDS.of(kind)
         self._source = source
         self._rejects = RejectFile(rejects)
@@ -225,30 +222,6 @@ class Ingestion:
         self._stop: InvalidRow | None = None
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._processor = BatchProcessor(client, batch, on_conflict=on_conflict, on_reject=self._reject_row)
-
-    def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
-        """Read to the end, and write. `progress` is called every thousand lines.
-
-        A line that is no row is put aside and does not stop the others; with `strict` it raises InvalidRow, with what
-        came before it committed. Raises SourceError, and the client's errors once the server cannot be reached; then
-        everything that `report().written` counts is committed, and nothing half.
-        """
-        try:
-            with self._processor:
-                for line in self._source.lines():
-                    self._lines += 1
-                    if self._lines % 1000 == 0:
-                        progress()
-                    self._take(line)
-            self._complete = True
-        except InvalidRow as error:
-            # The server may have refused an earlier row while this one was read.
-            raise (self._stop or error) from error
-        finally:
-            self._ended = time.monotonic()
-            self._rejects.close(complete=self._complete)
-        return self.report()
 
     def report(self) -> Ingest:
         """How far it is."""
@@ -264,13 +237,26 @@ class Ingestion:
             complete=self._complete,
         )
 
-    def _take(self, line: bytes) -> None:
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
         try:
-            row = coerce(self.kind, line)
+            yield
+            self._complete = True
         except InvalidRow as error:
-            self._reject(self._source.line, str(error), line.decode("utf-8", "replace"))
-            return
-        self._processor.add(row, origin=self._source.line)
+            # The server may have refused an earlier row while this one was read.
+            raise (self._stop or error) from error
+        finally:
+            self._ended = time.monotonic()
+            self._rejects.close(complete=self._complete)
+
+    def _row(self, number: int, line: bytes) -> Row | None:
+        """A line as a row; None where it is none, and was put aside."""
+        self._lines += 1
+        try:
+            return coerce(self.kind, line)
+        except InvalidRow as error:
+            self._reject(number, str(error), line.decode("utf-8", "replace"))
+            return None
 
     def _reject_row(self, reject: Reject) -> None:
         """Put a row aside that the server refuses for what it holds."""
@@ -289,10 +275,139 @@ class Ingestion:
             raise told
 
 
+class Ingestion(_Ingestion):
+    """One NDJSON input on its way into the store through an `MDS`."""
+
+    def __init__(
+        self,
+        client: MDS,
+        kind: str,
+        source: Source,
+        rejects: Path,
+        *,
+        batch: BatchConfig | None = None,
+        on_conflict: OnConflict = "replace",
+        strict: bool = False,
+    ) -> None:
+        super().__init__(kind, source, rejects, strict=strict)
+        self._processor: BatchProcessor = BatchProcessor(
+            client, batch, on_conflict=on_conflict, on_reject=self._reject_row
+        )
+
+    def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
+        """Read to the end, and write. `progress` is called every thousand lines.
+
+        A line that is no row is put aside and does not stop the others; with `strict` it raises InvalidRow, with what
+        came before it committed. Raises SourceError, and the client's errors once the server cannot be reached; then
+        everything that `report().written` counts is committed, and nothing half.
+        """
+        with self._running(), self._processor:
+            for line in self._source.lines():
+                if (row := self._row(self._source.line, line)) is not None:
+                    self._processor.add(row, origin=self._source.line)
+                if self._lines % 1000 == 0:
+                    progress()
+        return self.report()
+
+
+class AsyncIngestion(_Ingestion):
+    """The same through an `AMDS`: the event loop waits neither for the input nor for the server."""
+
+    def __init__(
+        self,
+        client: AMDS,
+        kind: str,
+        source: Source,
+        rejects: Path,
+        *,
+        batch: BatchConfig | None = None,
+        on_conflict: OnConflict = "replace",
+        strict: bool = False,
+    ) -> None:
+        super().__init__(kind, source, rejects, strict=strict)
+        self._processor: AsyncBatchProcessor = AsyncBatchProcessor(
+            client, batch, on_conflict=on_conflict, on_reject=self._reject_row
+        )
+
+    async def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
+        """Read to the end, and write, as `Ingestion.run` does."""
+        with self._running():
+            async with self._processor:
+                async for numbered in _Reading(self._source):
+                    for number, line in numbered:
+                        if (row := self._row(number, line)) is not None:
+                            await self._processor.add(row, origin=number)
+                    progress()
+        return self.report()
+
+
+class _Reading:
+    """The lines of a source, with their numbers, as they come: read in a thread, because a pipe may be silent for long.
+
+    Each step gives what has come since the last one. The thread waits where too much has come, and ends with the
+    program where it is left waiting for a pipe.
+    """
+
+    MOST: Final = 2000
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._loop = asyncio.get_running_loop()
+        self._here = asyncio.Event()
+        self._changed = threading.Condition()
+        self._lines: list[tuple[int, bytes]] = []
+        self._ended = False
+        self._error: Exception | None = None
+        threading.Thread(target=self._read, name="mds-reading", daemon=True).start()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[tuple[int, bytes]]:
+        await self._here.wait()
+        with self._changed:
+            lines, self._lines = self._lines, []
+            self._here.clear()
+            self._changed.notify()
+            if self._ended:
+                self._here.set()
+        if lines:
+            return lines
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    def _read(self) -> None:
+        try:
+            for line in self._source.lines():
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._lines) < self.MOST)
+                    self._lines.append((self._source.line, line))
+                    if len(self._lines) == 1:
+                        self._tell()
+        except (SourceError, ValueError) as error:
+            # ValueError: the source was closed, because nobody wants more of it.
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._tell()
+
+    def _tell(self) -> None:
+        # The loop is closed where the program has ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._here.set)
+
+
 def ingest_ndjson(client: MDS, kind: str, path: str, *, rejects: Path | None = None, **options: Any) -> Ingest:
     """Write an NDJSON file (or `-`) of one kind; see `Ingestion` for the options, the rejects and the errors."""
     with Source(path) as source:
         return Ingestion(client, kind, source, rejects or rejects_path(path), **options).run()
+
+
+async def aingest_ndjson(client: AMDS, kind: str, path: str, *, rejects: Path | None = None, **options: Any) -> Ingest:
+    """`ingest_ndjson` through an `AMDS`."""
+    with Source(path) as source:
+        return await AsyncIngestion(client, kind, source, rejects or rejects_path(path), **options).run()
 
 
 def rejects_path(path: str) -> Path:

@@ -1,0 +1,712 @@
+"""What happens when the server, the network or another session gets in the way: with real faults on a real server."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from datastore import control
+from datastore.embedded import EmbeddedServer
+from mds_client import (
+    AMDS,
+    MDS,
+    Bar,
+    CommitUnknown,
+    MDSOperationalError,
+    RetryableError,
+    ServerUnreachable,
+    TimeoutExceeded,
+)
+from mds_client.operations import Execute, Group, Operation, Session, Talk
+from tests.conftest import SETTINGS, Client, Store
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+PATIENCE = 30.0
+BATCH = 6000
+
+
+def bars(count: int, close: float = 1.0, symbols: int = 1) -> list[Bar]:
+    return [
+        Bar(
+            vendor="v",
+            symbol=f"S{number % symbols}",
+            timeframe="1m",
+            ts=START + timedelta(minutes=number // symbols),
+            close_price=close,
+        )
+        for number in range(count)
+    ]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another session does, which sends no event."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+
+
+def statement(text: bytes, *, name: str = "statement", idempotent: bool = True, commit: bool = False) -> Operation[Any]:
+    """One statement as an operation, with its rows as the answer."""
+
+    def talk(_: Session) -> Talk[Any]:
+        (rows,) = yield Group((Execute(text),), commit=commit)
+        return rows
+
+    return Operation(name, talk, idempotent=idempotent)
+
+
+def backend(client: Client) -> int:
+    return int(client.run(statement(b"SELECT pg_backend_pid()"))[0][0])
+
+
+def waiting(store: Store) -> list[int]:
+    """The application's backends that wait for a lock."""
+    return [
+        pid
+        for (pid,) in store.rows(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'mds_service'"
+            " AND wait_event_type = 'Lock'"
+        )
+    ]
+
+
+@contextmanager
+def locked(store: Store, table: str = "store.bars") -> Iterator[psycopg.Connection[Any]]:
+    """While another session keeps everybody from writing to a table."""
+    with psycopg.connect(store.superuser_dsn) as blocker:
+        blocker.execute(f"LOCK TABLE {table} IN SHARE MODE".encode())
+        yield blocker
+        with suppress(psycopg.OperationalError):  # the test may have killed the server
+            blocker.rollback()
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """Where calls wait that the test wants to see waiting."""
+    with ThreadPoolExecutor(16) as threads:
+        yield threads
+
+
+# A server that may be killed ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server of this module's own, which survives a crash of itself."""
+    settings = {**SETTINGS, "fsync": "on", "full_page_writes": "on", "shared_buffers": "64MB"}
+    running = EmbeddedServer(tmp_path_factory.mktemp("mortal"), port=0, settings=settings)
+    running.up(control.migrate)
+    for name in ("a", "b"):
+        control.create_tenant(running.dsn("mds_admin"), name)
+    yield running
+    running.discard()
+
+
+@pytest.fixture
+def mortal_store(mortal: EmbeddedServer) -> Store:
+    first, second = control.list_tenants(mortal.dsn("mds_admin"))
+    store = Store(
+        dsn=mortal.dsn("mds_service"),
+        admin_dsn=mortal.dsn("mds_admin"),
+        superuser_dsn=mortal.superuser_dsn("mds"),
+        tenant_a=str(first.id),
+        tenant_b=str(second.id),
+    )
+    store.execute("TRUNCATE store.bars, store.series")
+    return store
+
+
+def kill(server: EmbeddedServer) -> None:
+    """As the kernel does when memory runs out: the postmaster first, so that nobody says good-bye, then the rest."""
+    pid = server.status().pid
+    assert pid is not None
+    with psycopg.connect(server.superuser_dsn("mds")) as connection:
+        children = [row[0] for row in connection.execute("SELECT pid FROM pg_stat_activity")]
+    for victim in (pid, *children):
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    until(lambda: not server.status().running)
+
+
+def restart(server: EmbeddedServer, store: Store) -> None:
+    """Start it again on the same data, and on the same port, which the clients know."""
+    port = conninfo_to_dict(store.dsn)["port"]
+    again = EmbeddedServer(server.home, port=int(str(port)), settings=SETTINGS)
+    again.start()
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_a_server_that_is_killed_during_a_batch_has_nothing_of_it_and_takes_it_afterwards(
+    connect: Callable[..., Client],
+    mortal: EmbeddedServer,
+    mortal_store: Store,
+    aside: ThreadPoolExecutor,
+    mode: str,
+) -> None:
+    store, count = mortal_store, 200 if mode == "executemany" else BATCH
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode, max_attempts=1, pool_max=1)
+    with locked(store):
+        call: Future[int] = aside.submit(client.upsert_bars, bars(count))
+        until(lambda: waiting(store))
+        kill(mortal)
+    with pytest.raises(RetryableError) as caught:
+        call.result(PATIENCE)
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    restart(mortal, store)
+    assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
+    assert client.upsert_bars(bars(count)) == count
+    assert store.rows("SELECT count(*), count(DISTINCT ts), sum(close_price) FROM store.bars") == [
+        (count, count, float(count))
+    ]
+
+
+def test_a_call_that_the_server_dies_under_is_tried_again_until_it_is_back(
+    connect: Callable[..., Client], mortal: EmbeddedServer, mortal_store: Store, aside: ThreadPoolExecutor
+) -> None:
+    store = mortal_store
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, connect_timeout=20, max_attempts=20, retry_base_ms=500)
+    with locked(store):
+        call: Future[int] = aside.submit(client.upsert_bars, bars(BATCH))
+        until(lambda: waiting(store))
+        mortal.down(mode="immediate")
+    restart(mortal, store)
+    assert call.result(PATIENCE) == BATCH
+    assert store.rows("SELECT count(*) FROM store.bars") == [(BATCH,)]
+
+
+def test_a_pool_of_several_connections_survives_a_restart_between_two_calls(
+    connect: Callable[..., Client], mortal: EmbeddedServer, mortal_store: Store, aside: ThreadPoolExecutor
+) -> None:
+    store = mortal_store
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_min=4, pool_max=4, max_attempts=2)
+    together = threading.Barrier(4)
+
+    def write(number: int) -> int:
+        together.wait(PATIENCE)
+        written: int = client.upsert_bars(bars(10, number))
+        return written
+
+    assert list(aside.map(write, range(4))) == [10] * 4
+    mortal.down()
+    restart(mortal, store)
+    # Each finds a broken connection; two attempts are enough for all of them.
+    assert list(aside.map(write, range(4))) == [10] * 4
+    assert store.rows("SELECT count(*) FROM store.bars") == [(10,)]
+
+
+def test_a_server_that_stays_away_is_an_error_within_the_connect_timeout(
+    connect: Callable[..., Client], mortal: EmbeddedServer, mortal_store: Store
+) -> None:
+    store = mortal_store
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, connect_timeout=2, max_attempts=2)
+    client.upsert_bars(bars(1))
+    mortal.down()
+    try:
+        began = time.monotonic()
+        with pytest.raises(ServerUnreachable, match="no connection to the server") as caught:
+            client.upsert_bars(bars(1))
+        assert time.monotonic() - began < 2 * 2 + 5
+        assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    finally:
+        restart(mortal, store)
+    assert client.upsert_bars(bars(2)) == 2
+
+
+# Sessions that end ----------------------------------------------------------------------------------------------------
+
+
+def test_a_terminated_connection_is_replaced_and_the_call_done(client: Client, store: Store) -> None:
+    client.upsert_bars(bars(1))
+    store.execute("SELECT pg_terminate_backend(%s, 5000)", backend(client))
+    assert client.upsert_bars(bars(2)) == 2
+    assert store.rows("SELECT count(*) FROM store.bars") == [(2,)]
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_a_connection_that_is_terminated_in_the_middle_of_a_batch_does_it_again(
+    connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor, mode: str
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+    with locked(store):
+        call: Future[int] = aside.submit(client.upsert_bars, bars(100))
+        until(lambda: waiting(store))
+        store.execute("SELECT pg_terminate_backend(%s, 5000)", waiting(store)[0])
+    assert call.result(PATIENCE) == 100
+    assert store.rows("SELECT count(*) FROM store.bars") == [(100,)]
+
+
+def test_attempts_are_bounded(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, max_attempts=3, retry_base_ms=1)
+    tried: list[int] = []
+
+    def talk(_: Session) -> Talk[None]:
+        ((row,),) = yield Group((Execute(b"SELECT pg_backend_pid()"),))
+        tried.append(row[0])
+        yield Group((Execute(b"SELECT pg_terminate_backend(pg_backend_pid())"),))
+
+    with pytest.raises(RetryableError) as caught:
+        client.run(Operation("end oneself", talk))
+    assert len(tried) == len(set(tried)) == 3
+    assert caught.value.lost_connection
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    tried: list[int] = []
+
+    def talk(_: Session) -> Talk[None]:
+        tried.append(1)
+        yield Group((Execute(b"SELECT 1 / 0"),))
+
+    with pytest.raises(MDSOperationalError, match="division by zero") as caught:
+        client.run(Operation("divide", talk))
+    assert (len(tried), caught.value.sqlstate) == (1, "22012")
+    assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
+
+
+# A network that loses answers -----------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """A TCP proxy to a server that, while `cut_after` is set, cuts the connection as soon as a message of the client
+    with that text in it has been forwarded, has been acted on, and before the answer gets back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        target = conninfo_to_dict(store.dsn)
+        self._target = (str(target["host"]), int(str(target["port"])))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.dsn = make_conninfo(store.dsn, port=str(self._listener.getsockname()[1]))
+        self.cut_after: bytes | None = None
+        self.cuts = 0
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = [self._listener]
+        self._start(self._accept)
+
+    def _start(self, function: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=function, args=arguments))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._sockets += [client, server]
+            silent = threading.Event()
+            self._start(self._up, client, server, silent)
+            self._start(self._down, client, server, silent)
+
+    def _up(self, client: socket.socket, server: socket.socket, silent: threading.Event) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if self.cut_after and self.cut_after in data:
+                    self.cut_after = None
+                    self.cuts += 1
+                    silent.set()
+                    server.sendall(data)
+                    server.shutdown(socket.SHUT_WR)  # the server works off what it has and leaves
+                    until(lambda: not self._store.rows(_CLIENTS))
+                    _hang_up(client)
+                    return
+                server.sendall(data)
+        _hang_up(server)
+
+    def _down(self, client: socket.socket, server: socket.socket, silent: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if not silent.is_set():
+                    client.sendall(data)
+        if not silent.is_set():
+            _hang_up(client)
+
+    def close(self) -> None:
+        for one in self._sockets:
+            _hang_up(one)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        for one in self._sockets:
+            one.close()
+
+
+_CLIENTS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'mds_service'"
+
+
+def _hang_up(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(store: Store) -> Iterator[Proxy]:
+    made = Proxy(store)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
+    connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
+) -> None:
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
+    client.upsert_bars(bars(1))
+    proxy.cut_after = b"COMMIT"
+    assert client.upsert_bars(bars(50, close=3.0)) == 50
+    assert proxy.cuts == 1
+    assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(50, 3.0, 3.0)]
+
+
+@pytest.mark.parametrize("in_group", [True, False])
+def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
+    connect: Callable[..., Client], store: Store, proxy: Proxy, in_group: bool
+) -> None:
+    store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
+    count = statement(b"INSERT INTO public.counted VALUES (1)", name="count", idempotent=False, commit=in_group)
+    client.run(count)
+    proxy.cut_after = b"COMMIT"
+    with pytest.raises(CommitUnknown, match=r"^count: ") as caught:
+        client.run(count)
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    assert not isinstance(caught.value, RetryableError)
+    assert store.rows("SELECT count(*) FROM public.counted") == [(2,)]
+    client.run(count)
+    assert store.rows("SELECT count(*) FROM public.counted") == [(3,)]
+
+
+def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
+    connect: Callable[..., Client], store: Store, proxy: Proxy
+) -> None:
+    store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
+    count = statement(b"INSERT INTO public.counted VALUES (1)", idempotent=False)
+    proxy.cut_after = b"INSERT INTO"
+    assert client.run(count) == []
+    assert proxy.cuts == 1
+    assert store.rows("SELECT count(*) FROM public.counted") == [(1,)]
+
+
+# Others in the way ----------------------------------------------------------------------------------------------------
+
+
+def test_a_deadlock_is_resolved_by_trying_again(
+    connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor
+) -> None:
+    # So that it is the client, connected from now on, that finds the deadlock, and soon.
+    store.execute(f"ALTER DATABASE {conninfo_to_dict(store.dsn)['dbname']} SET deadlock_timeout = '20ms'")
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, retry_base_ms=1)
+    client.upsert_bars(bars(2, symbols=2))
+    first, second = (row[0] for row in store.rows("SELECT series_id FROM store.series ORDER BY 1"))
+    attempts: list[int] = []
+    crossing: list[Future[Any]] = []
+    with psycopg.connect(store.superuser_dsn) as other:
+        other.execute("SET deadlock_timeout = '1h'")
+        other.execute("SELECT FROM store.series WHERE series_id = %s FOR UPDATE", (second,))
+
+        def cross() -> None:
+            other.execute("SELECT FROM store.series WHERE series_id = %s FOR UPDATE", (first,))
+            other.rollback()
+
+        def talk(_: Session) -> Talk[None]:
+            attempts.append(1)
+            lock = b"SELECT 1 FROM mds.series WHERE series_id = %s FOR UPDATE"
+            yield Group((Execute(lock, (first,)),))
+            if len(attempts) == 1:
+                crossing.append(aside.submit(cross))
+                until(
+                    lambda: store.rows("SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'", pid)
+                )
+            yield Group((Execute(lock, (second,)),))
+
+        pid = other.info.backend_pid
+        client.run(Operation("cross", talk))
+        crossing[0].result(PATIENCE)
+    assert len(attempts) == 2
+
+
+def test_a_statement_timeout_ends_a_call_that_waits_for_a_lock(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, statement_timeout_ms=200)
+    with locked(store):
+        began = time.monotonic()
+        with pytest.raises(TimeoutExceeded, match="statement timeout") as caught:
+            client.upsert_bars(bars(1))
+        assert 0.2 <= time.monotonic() - began < 5
+    assert (caught.value.sqlstate, type(caught.value.__cause__)) == ("57014", psycopg.errors.QueryCanceled)
+    assert client.upsert_bars(bars(1)) == 1
+
+
+def test_a_lock_timeout_is_tried_again(connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor) -> None:
+    dsn = make_conninfo(store.dsn, options="-c lock_timeout=100")
+    client = connect(dsn=dsn, tenant_id=store.tenant_a, max_attempts=100, retry_base_ms=1, retry_max_ms=1)
+    with locked(store):
+        call: Future[int] = aside.submit(client.upsert_bars, bars(3))
+        until(lambda: waiting(store))
+        until(lambda: not waiting(store))
+    assert call.result(PATIENCE) == 3
+
+
+def test_settings_are_in_force_on_the_server(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, app_name="a name", statement_timeout_ms=4321)
+    asked = statement(
+        b"SELECT current_setting('application_name'), current_setting('statement_timeout'), current_setting('TimeZone')"
+    )
+    assert client.run(asked) == [("a name", "4321ms", "UTC")]
+
+
+def test_no_statement_timeout_is_none(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, statement_timeout_ms=0)
+    assert client.run(statement(b"SHOW statement_timeout")) == [("0",)]
+
+
+def test_a_pool_without_a_free_connection_is_a_timeout(
+    connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, connect_timeout=0.3)
+    client.health()
+    with locked(store):
+        first: Future[int] = aside.submit(client.upsert_bars, bars(1))
+        until(lambda: waiting(store))
+        with pytest.raises(TimeoutExceeded, match="no connection was free in time"):
+            client.health()
+    assert first.result(PATIENCE) == 1
+
+
+def test_a_closed_client_says_so(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    client.health()
+    (client.close if isinstance(client, MDS) else client.aclose)()
+    with pytest.raises(MDSOperationalError, match="the client is closed"):
+        client.health()
+
+
+# No server ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+SECRET = "hunter2-pass"
+
+
+def test_a_closed_port_is_an_error_at_once(connect: Callable[..., Client]) -> None:
+    began = time.monotonic()
+    with pytest.raises(ServerUnreachable, match="refused") as caught:
+        connect(dsn=f"postgresql://u:{SECRET}@127.0.0.1:{closed_port()}/db").health()
+    assert time.monotonic() - began < 3
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_an_error_within_the_connect_timeout(
+    connect: Callable[..., Client], silent_port: int
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(ServerUnreachable, match="timeout") as caught:
+        connect(dsn=f"postgresql://u:{SECRET}@127.0.0.1:{silent_port}/db", connect_timeout=2).health()
+    assert 1 < time.monotonic() - began < 5
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"password": SECRET}, "password authentication failed"),
+        ({"dbname": "no_such_database"}, 'database "no_such_database" does not exist'),
+    ],
+)
+def test_a_server_that_refuses_to_let_one_in_is_an_error_without_the_password(
+    connect: Callable[..., Client], store: Store, change: dict[str, str], message: str
+) -> None:
+    dsn = make_conninfo(store.dsn, **cast("Any", change))
+    with pytest.raises(MDSOperationalError, match=message) as caught:
+        connect(dsn=dsn).health()
+    password = str(conninfo_to_dict(dsn)["password"])
+    assert password not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+
+
+def test_no_client_shows_its_password(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    password = str(conninfo_to_dict(store.dsn)["password"])
+    made = client if isinstance(client, MDS) else cast("Any", client)._client
+    assert isinstance(made, MDS | AMDS)
+    assert password not in f"{made!r} {made} {made.config!r} {made.config}"
+
+
+# A series cache that is out of date -----------------------------------------------------------------------------------
+
+
+def stored(store: Store) -> list[tuple[Any, ...]]:
+    return store.rows(
+        "SELECT t.id::text, s.symbol, count(b.ts), sum(b.close_price) FROM store.series AS s"
+        " JOIN store.tenants AS t ON t.no = s.series_id >> 40 LEFT JOIN store.bars AS b USING (series_id)"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_series_that_were_deleted_while_they_were_cached_are_made_again(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+    client.upsert_bars(bars(10, symbols=2))
+    store.execute("TRUNCATE store.bars, store.series")
+    assert client.upsert_bars(bars(10, 2.0, symbols=2)) == 10
+    assert stored(store) == [(store.tenant_a, "S0", 5, 10.0), (store.tenant_a, "S1", 5, 10.0)]
+    assert store.rows(
+        "SELECT count(*) FROM store.bars WHERE series_id NOT IN (SELECT series_id FROM store.series)"
+    ) == [(0,)]
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_series_that_were_made_anew_while_they_were_cached_are_found(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+    client.upsert_bars(bars(2, symbols=2))
+    store.execute("TRUNCATE store.bars; UPDATE store.series SET series_id = series_id + 100, last_ts = NULL")
+    assert client.upsert_bars(bars(10, 2.0, symbols=2)) == 10
+    assert stored(store) == [(store.tenant_a, "S0", 5, 10.0), (store.tenant_a, "S1", 5, 10.0)]
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_series_of_another_tenant_now_are_noticed(connect: Callable[..., Client], store: Store, mode: str) -> None:
+    # As after the database was made again from elsewhere, with the tenants' numbers the other way round.
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+    client.upsert_bars(bars(4, 1.0, symbols=2))
+    other = client.for_tenant(store.tenant_b)
+    other.upsert_bars(bars(4, 5.0, symbols=2))
+    store.execute("UPDATE store.tenants SET id = gen_random_uuid() WHERE id = %s", store.tenant_b)
+    store.execute("UPDATE store.tenants SET id = %s WHERE id = %s", store.tenant_b, store.tenant_a)
+    store.execute("UPDATE store.tenants SET id = %s WHERE id <> %s", store.tenant_a, store.tenant_b)
+    client.upsert_bars(bars(10, 2.0, symbols=2))
+    assert stored(store) == sorted(
+        [
+            (store.tenant_a, "S0", 5, 10.0),
+            (store.tenant_a, "S1", 5, 10.0),
+            (store.tenant_b, "S0", 2, 2.0),
+            (store.tenant_b, "S1", 2, 2.0),
+        ]
+    )
+
+
+# Many at once ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_that_make_the_same_new_series_at_once_make_it_once(
+    connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor
+) -> None:
+    clients = [connect(dsn=store.dsn, tenant_id=store.tenant_a, max_attempts=1) for _ in range(4)]
+    together = threading.Barrier(len(clients))
+
+    def write(client: Client) -> int:
+        client.health()
+        together.wait(PATIENCE)
+        written: int = client.upsert_bars(bars(200, symbols=200))
+        return written
+
+    assert list(aside.map(write, clients)) == [200] * 4
+    assert store.rows("SELECT count(*) FROM store.series UNION ALL SELECT count(*) FROM store.bars") == [(200,), (200,)]
+
+
+def test_a_series_whose_maker_gives_up_is_made_by_the_one_who_waited(
+    client: Client, store: Store, aside: ThreadPoolExecutor
+) -> None:
+    with psycopg.connect(store.dsn) as other:
+        other.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        other.execute("INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'v', 'S0', '1m')")
+        call: Future[int] = aside.submit(client.upsert_bars, bars(3))
+        until(lambda: waiting(store))
+        other.rollback()
+    assert call.result(PATIENCE) == 3
+    assert stored(store) == [(store.tenant_a, "S0", 3, 3.0)]
+
+
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_many_writers_of_the_same_keys_neither_deadlock_nor_leave_a_wrong_last_value(
+    connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor, mode: str
+) -> None:
+    # One attempt: a deadlock would be an error and not be hidden by trying again.
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode, pool_max=8, max_attempts=1)
+    together = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        together.wait(PATIENCE)
+        for round_ in range(5):
+            batch = bars(120, close=number * 100.0 + round_, symbols=12)
+            # Each comes in an order of its own, and ends at a time of its own.
+            batch = batch[: 120 - 12 * (number % 3)]
+            client.upsert_bars(batch[number * 7 :] + batch[: number * 7])
+
+    for done in [aside.submit(write, number) for number in range(8)]:
+        done.result(PATIENCE)
+    assert store.rows("SELECT count(*) FROM store.bars") == [(120,)]
+    wrong = store.rows(
+        "SELECT s.symbol, s.last_ts, s.last_price, b.ts, b.close_price FROM store.series AS s CROSS JOIN LATERAL"
+        " (SELECT ts, close_price FROM store.bars AS b WHERE b.series_id = s.series_id ORDER BY ts DESC LIMIT 1) AS b"
+        " WHERE (s.last_ts, s.last_price, s.last_price_ts) IS DISTINCT FROM (b.ts, b.close_price, b.ts)"
+    )
+    assert wrong == []
+
+
+def test_a_call_that_is_interrupted_writes_nothing_and_leaves_the_client_in_order(store: Store) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client, locked(store):
+
+        def interrupt() -> None:
+            until(lambda: waiting(store))
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.upsert_bars(bars(BATCH))
+        thread.join()
+        assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
+        assert client.health().tenant_id == store.tenant_a
+        with client._pool.connection() as connection:
+            assert connection.info.transaction_status == pq.TransactionStatus.IDLE
+
+
+async def _cancelled(store: Store) -> int:
+    import asyncio
+
+    async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        call = asyncio.create_task(client.upsert_bars(bars(BATCH)))
+        await asyncio.to_thread(until, lambda: waiting(store))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        return 1 if (await client.health()).tenant_id == store.tenant_a else 0
+
+
+def test_a_cancelled_task_writes_nothing_and_leaves_the_client_in_order(store: Store) -> None:
+    import asyncio
+
+    with locked(store):
+        assert asyncio.run(_cancelled(store)) == 1
+    assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]

@@ -1,0 +1,342 @@
+"""The command `datastore`, on an embedded server whose folder has an awkward name."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import click
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from datastore import control
+from datastore.cli import datastore, main
+from datastore.embedded import EmbeddedServer
+from mds_client import __version__
+from tests.clients.test_cli import Run, commands, runs, use
+from tests.conftest import SETTINGS
+
+PROGRAM = (sys.executable, "-m", "datastore.cli")
+SECRET = "s3cret-w0rd"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A running server, brought up once for all tests here."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("own") / 'it\'s a "home" of $HOME', port=0, settings=SETTINGS)
+    server.up(control.migrate)
+    yield server
+    server.discard()
+
+
+@pytest.fixture
+def run(own: EmbeddedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`datastore …`, with the server's folder and database in the environment."""
+    use(monkeypatch, MDS_HOME=str(own.home), DATABASE_URL=own.env()["DATABASE_URL"])
+    return runs(main, capsys, monkeypatch)
+
+
+@pytest.fixture
+def database(own: EmbeddedServer) -> Iterator[str]:
+    """The DSN of an empty database."""
+    name = f"empty_{uuid4().hex}"
+    with psycopg.connect(own.superuser_dsn(), autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {} OWNER mds_admin").format(Identifier(name)))
+        yield own.dsn("mds_admin", name)
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.mark.parametrize("path", list(commands(datastore)), ids=" ".join)
+def test_every_command_explains_itself_and_each_of_its_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    use(monkeypatch)
+    done = runs(main, capsys, monkeypatch)(*path, "--help")
+    assert (done.code, done.err) == (0, "")
+    command: click.Command = datastore
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    assert command.help
+    assert " ".join(command.help.split("\n\n")[0].split()) in " ".join(done.out.split())
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{option.name} says nothing"
+    if not isinstance(command, click.Group):
+        assert "as_json" in {option.name for option in command.params}
+
+
+def test_the_version_is_the_distributions(run: Run) -> None:
+    assert run("--version").out == f"datastore, version {__version__}\n"
+
+
+# The server -------------------------------------------------------------------------------------------------------
+
+
+def test_up_finds_the_server_running_and_status_says_the_same(run: Run, own: EmbeddedServer) -> None:
+    done = run("up", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.json == own.status().as_dict()
+    assert done.json["running"] is True
+    told = run("status", "--json")
+    assert told.code == 0
+    assert done.json.items() <= told.json.items()
+    assert (told.json["engine"], told.json["schema_version"]) == ("postgres", control.head())
+    shown = run("status")
+    assert re.search(r"^running +yes$", shown.out, re.MULTILINE)
+    assert re.search(rf"^port +{done.json['port']}$", shown.out, re.MULTILINE)
+
+
+def test_down_stops_it_up_starts_it_and_the_data_stays(run: Run, own: EmbeddedServer) -> None:
+    run("seed", "--tenant", "stays")
+    first = own.status().pid
+    assert run("down").out == "stopped; the data stays\n"
+    assert run("down").out == "it was not running\n"
+    assert run("down", "--json").json == {"stopped": False}
+    stopped = run("status", "--json")
+    assert (stopped.code, stopped.json["running"]) == (1, False)
+    env = run("env")
+    assert (env.code, env.out) == (1, "")
+    assert re.fullmatch(r"error: the server of .* is not running: start it with `datastore up`\n", env.err)
+    assert run("up").code == 0
+    assert own.status().pid not in (None, first)
+    listed = run("tenants", "list", "--json", "--dsn", own.env()["DATABASE_URL"]).json
+    assert "stays" in [tenant["name"] for tenant in listed]
+
+
+def test_a_shell_can_evaluate_env(run: Run, own: EmbeddedServer) -> None:
+    script = 'eval "$("$@" env)" && exec "$0" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, *PROGRAM], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == ""
+    assert own.env().items() <= json.loads(done.stdout).items()
+    assert run("env", "--json").json == own.env()
+    with psycopg.connect(own.env()["MDS_DSN"]) as connection:
+        row = connection.execute(
+            "SELECT session_user::text, rolsuper, pg_has_role('mds_app', 'USAGE') FROM pg_roles"
+            " WHERE rolname = session_user"
+        ).fetchone()
+    assert row == ("mds_service", False, True)
+
+
+def test_home_may_be_given_and_goes_before_the_variable(run: Run, own: EmbeddedServer, tmp_path: Path) -> None:
+    other = run("status", "--home", tmp_path / "other", "--json")
+    assert (other.code, other.json["home"]) == (1, str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists(), "asking made something"
+
+
+def test_a_home_that_cannot_be_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = run("up", "--home", home)
+        assert done.code in (1, 2)
+        assert done.err.count("rror: ") == 1
+        assert str(home) in done.err.replace("\n", "")
+
+
+# The database -----------------------------------------------------------------------------------------------------
+
+
+def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(run: Run, database: str) -> None:
+    done = run("migrate", "--dsn", database, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["before"], done.json["after"]) == (None, control.head())
+    assert "view public.bars" in done.json["objects"]
+    assert run("migrate", "--dsn", database).out == f"at head already ({control.head()})\n"
+    assert run("check", "--dsn", database).out == "the database is as declared\n"
+    assert run("check", "--dsn", database, "--json").json == {"drift": []}
+
+
+def test_migrate_says_from_where_to_where(run: Run, database: str) -> None:
+    assert re.fullmatch(
+        rf"migrated from nothing to {control.head()}, [0-9]+ objects made\n", run("migrate", "--dsn", database).out
+    )
+
+
+def test_the_sql_of_migrate_needs_no_database_and_makes_one_that_is_as_declared(
+    run: Run, database: str, own: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    done = run("migrate", "--sql")
+    assert (done.code, done.err) == (0, "")
+    assert run("migrate", "--sql", "--json").json == {"sql": done.out[:-1]}
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(done.out.encode())
+    assert run("stamp-head", "--dsn", database, "--json").json == {"schema_version": control.head()}
+    assert run("stamp-head", "--dsn", database).out == f"stamped {control.head()}\n"
+    assert run("check", "--dsn", database).out == "the database is as declared\n"
+    assert run("migrate", "--dsn", database).out == f"at head already ({control.head()})\n"
+
+
+def test_drift_is_printed_and_is_a_failure(run: Run, database: str) -> None:
+    run("migrate", "--dsn", database)
+    with psycopg.connect(database) as connection:
+        connection.execute("SET ROLE mds_owner")
+        connection.execute("ALTER TABLE store.bars ADD COLUMN hand_made integer")
+    done = run("check", "--dsn", database)
+    assert (done.code, done.err) == (1, "")
+    assert "hand_made is not declared" in done.out
+    told = run("check", "--dsn", database, "--json")
+    assert (told.code, len(told.json["drift"])) == (1, 1)
+
+
+def test_check_on_an_empty_database_says_what_to_run(run: Run, database: str) -> None:
+    done = run("check", "--dsn", database)
+    assert done.code == 1
+    assert done.out == f"the schema version is none, head is {control.head()}: run datastore migrate\n"
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "50% of it", "a:b"])
+def test_a_revision_is_written_where_it_is_wanted(run: Run, database: str, tmp_path: Path, name: str) -> None:
+    run("migrate", "--dsn", database)
+    with psycopg.connect(database) as connection:
+        connection.execute("SET ROLE mds_owner")
+        connection.execute("ALTER TABLE store.bars DROP COLUMN volume CASCADE")
+    (tmp_path / name).mkdir()
+    done = run("revision", "-m", "volume", "--folder", tmp_path / name, "--dsn", database, "--json")
+    assert (done.code, done.err) == (0, "")
+    path = Path(done.json["path"])
+    assert path.parent == tmp_path / name
+    assert "'volume'" in path.read_text()
+
+
+def test_without_a_difference_no_revision_is_written(run: Run, tmp_path: Path) -> None:
+    done = run("revision", "-m", "nothing", "--folder", tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error: the database is as declared: there is nothing to migrate\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tenants_are_made_listed_and_seeded(run: Run, database: str) -> None:
+    run("migrate", "--dsn", database)
+    at = ("--dsn", database)
+    assert run("tenants", "list", *at).err == "no tenants\n"
+    number = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
+    made = run("tenants", "create", "alpha", "--id", number, "--json", *at)
+    assert (made.code, made.json["id"], made.json["name"], made.json["roles"]) == (0, number, "alpha", [])
+    assert run("tenants", "create", "alpha", "--if-absent", "--json", *at).json == made.json
+    again = run("tenants", "create", "alpha", *at)
+    assert (again.code, again.out, again.err) == (1, "", f"error: tenant 'alpha' ({number}) is there already\n")
+    assert run("tenants", "create", " ", *at).err == "error: a tenant needs a name\n"
+    assert run("tenants", "create", "x", "--id", "nope", *at).code == 2
+    assert [t["name"] for t in run("seed", "--json", *at).json] == ["default"]
+    assert [t["name"] for t in run("seed", "--tenant", "beta", "--tenant", "alpha", "--json", *at).json] == [
+        "beta",
+        "alpha",
+    ]
+    listed = run("tenants", "list", "--json", *at).json
+    assert [t["name"] for t in listed] == ["alpha", "default", "beta"]
+    table = run("tenants", "list", *at).out.splitlines()
+    assert len(table) == 4
+    assert table[1].split()[:3] == [number, "1", "alpha"]
+    assert re.search(r"^name +gamma$", run("tenants", "create", "gamma", *at).out, re.MULTILINE)
+
+
+def test_a_role_is_bound_to_a_tenant(run: Run, database: str, own: EmbeddedServer) -> None:
+    run("migrate", "--dsn", database)
+    run("seed", "--tenant", "alpha", "--tenant", "beta", "--dsn", database)
+    role = f"login_{uuid4().hex}"
+    bind = ("tenants", "bind-role", "alpha", role, "--dsn", database)
+    done = run(*bind)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: role {role!r} does not exist: CREATE ROLE … LOGIN first\n"
+    with psycopg.connect(own.superuser_dsn(), autocommit=True) as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(role)))
+    assert run(*bind, "--json").json["roles"] == [role]
+    assert re.search(rf"^roles +{role}$", run(*bind).out, re.MULTILINE)
+    assert "is bound to another tenant" in run("tenants", "bind-role", "beta", role, "--dsn", database).err
+    assert run("tenants", "bind-role", "gamma", role, "--dsn", database).err == "error: there is no tenant 'gamma'\n"
+
+
+# Errors -----------------------------------------------------------------------------------------------------------
+
+
+def needing_a_database() -> Iterator[tuple[str, ...]]:
+    """Every command that takes a database, with what it cannot do without."""
+    given = {"message": ("-m", "x"), "policy": ("retention_after",), "age": ("90d",)}
+    for path in commands(datastore):
+        command: click.Command = datastore
+        for name in path:
+            command = command.commands[name] if isinstance(command, click.Group) else command
+        if path == ("policies",) or ("dsn" in {option.name for option in command.params} and path != ("status",)):
+            needed = [option.name or "" for option in command.params if option.required]
+            yield (*path, *itertools.chain(*(given.get(name, ("x",)) for name in needed)))
+
+
+NEED_A_DATABASE = list(needing_a_database())
+
+
+@pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
+def test_without_a_database_the_error_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    use(monkeypatch)
+    done = runs(main, capsys, monkeypatch)(*command)
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(r"error: no database is named: set DATABASE_URL or pass --dsn .*\n", done.err)
+
+
+@pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        (f"postgresql://me:{SECRET}@127.0.0.1:1/db", ".*connection to server .*refused.*"),
+        (f"postgresql://me:{SECRET}@[::1/db", "the DSN cannot be read: .*"),
+        (f"nonsense {SECRET}", "the DSN cannot be read: .*"),
+    ],
+    ids=["refused", "no url", "nonsense"],
+)
+def test_a_dsn_that_leads_nowhere_is_one_clear_line_without_a_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], dsn: str, said: str
+) -> None:
+    use(monkeypatch, DATABASE_URL=dsn)
+    done = runs(main, capsys, monkeypatch)(*command)
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(rf"error: {said}\n", done.err)
+    assert SECRET not in done.err
+    assert "sqlalche" not in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("seed",), ("tenants", "list"), ("tenants", "create", "x"), ("tenants", "bind-role", "x", "y")],
+    ids=" ".join,
+)
+def test_a_database_that_is_not_migrated_says_so(run: Run, database: str, command: tuple[str, ...]) -> None:
+    done = run(*command, "--dsn", database)
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(r"error: .*not migrated.*run datastore migrate\n", done.err)
+
+
+def test_a_role_without_rights_is_told_so_in_one_line(run: Run, own: EmbeddedServer) -> None:
+    done = run("migrate", "--dsn", own.env()["MDS_DSN"])
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(r"error: .*permission denied.*\n", done.err)
+
+
+@pytest.mark.parametrize("age", ["soon", "d", "", "-1d", "\u00b2d", "1.5d", "999999999999d"])
+def test_an_age_that_is_none_is_wrong_usage(run: Run, age: str) -> None:
+    done = run("policies", "set", "bars", "retention_after", "--", age)
+    assert (done.code, done.out) == (2, "")
+    assert "is no age: a count and m, h, d or w" in " ".join(done.err.split())
+
+
+def test_wrong_usage_ends_with_2(run: Run) -> None:
+    for arguments in (("up", "--port", "0"), ("revision",), ("nonsense",), ("tenants", "nonsense"), ("check", "--sql")):
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert "Error: " in done.err
+
+
+def test_the_program_is_installed() -> None:
+    program = shutil.which("datastore", path=str(Path(sys.executable).parent))
+    assert program
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"datastore, version {__version__}\n"

@@ -1,0 +1,397 @@
+"""The schema: made on an empty database, made again, compared with its declarations."""
+
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import NullPool, create_engine
+
+from datastore import control
+from datastore import schema as declared
+from datastore._postgres_binaries import choose_account, find_binaries
+from datastore.control import ControlError
+from datastore.embedded import EmbeddedServer
+from datastore.engine import UnsupportedServer, detect
+from mds_client import KINDS, MDS, Row
+from mds_client.models import Instant, Number, Symbol, UuidText
+from mds_client.schema import Kind, kind
+from tests.conftest import Client, Store
+
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def admin(server: EmbeddedServer, empty_database: str) -> str:
+    """The control plane's DSN of an empty database: it may create roles, and is no superuser."""
+    return server.dsn("mds_admin", empty_database)
+
+
+@pytest.fixture
+def superuser(server: EmbeddedServer, empty_database: str) -> str:
+    return server.superuser_dsn(empty_database)
+
+
+def rows(dsn: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(cast("Any", statement), parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+# Everything about a schema's tables that two ways to make them could do differently.
+SHAPE = (
+    (
+        "SELECT c.relname, c.relkind::text, c.reloptions, c.relpersistence::text FROM pg_class AS c"
+        " WHERE c.relnamespace = 'store'::regnamespace AND c.relname !~ '^alembic' ORDER BY 1"
+    ),
+    (
+        "SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
+        " a.attidentity::text,"
+        " a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation FROM pg_attribute AS a"
+        " JOIN pg_class AS c ON c.oid = a.attrelid LEFT JOIN pg_attrdef AS d ON (d.adrelid,"
+        " d.adnum) = (c.oid, a.attnum)"
+        " WHERE c.relnamespace = 'store'::regnamespace AND c.relname !~ '^alembic' AND a.attnum > 0 ORDER BY 1, 2"
+    ),
+    (
+        "SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'store'::regnamespace AND conname !~ '^alembic' ORDER BY 1, 2"
+    ),
+    (
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'store' AND tablename !~ '^alembic'"
+        " ORDER BY 1, 2"
+    ),
+    (
+        "SELECT sequencename, data_type::text, start_value, min_value, max_value, increment_by, cycle, cache_size"
+        " FROM pg_sequences WHERE schemaname = 'store' ORDER BY 1"
+    ),
+)
+VIEWS = (
+    (
+        "SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), c.reloptions,"
+        " pg_get_userbyid(c.relowner), c.relacl::text,"
+        " (SELECT array_agg(a.attname || a.attacl::text ORDER BY a.attnum) FROM pg_attribute AS a"
+        "  WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) FROM pg_class AS c"
+        " WHERE c.relkind = 'v' AND c.relnamespace IN ('mds'::regnamespace, 'public'::regnamespace) ORDER BY 1"
+    ),
+    (
+        "SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), p.proacl::text FROM pg_proc AS p"
+        " WHERE p.pronamespace IN ('mds'::regnamespace, 'store'::regnamespace) ORDER BY 1"
+    ),
+    (
+        "SELECT nspname, pg_get_userbyid(nspowner), nspacl::text FROM pg_namespace"
+        " WHERE nspname IN ('mds', 'store') ORDER BY 1"
+    ),
+    (
+        "SELECT relname, relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner), relacl::text FROM pg_class"
+        " WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname !~ '^alembic' ORDER BY 1"
+    ),
+)
+
+
+def shape(dsn: str, *, views: bool = True) -> list[list[tuple[Any, ...]]]:
+    return [rows(dsn, statement) for statement in (*SHAPE, *(VIEWS if views else ()))]
+
+
+def works(dsn: str) -> None:
+    """Whether a tenant can write and read."""
+    tenant = control.create_tenant(dsn, "works")
+    with MDS(dsn=dsn, tenant_id=str(tenant.id), pool_max=1) as client:
+        bar = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON, "close_price": 1.5}
+        assert client.upsert_bars([bar]) == 1
+        assert [price.price for price in client.latest_prices(["S"], "v")] == [1.5]
+
+
+def test_an_empty_database_is_brought_to_head_without_a_superuser(
+    server: EmbeddedServer, empty_database: str, admin: str
+) -> None:
+    assert rows(admin, "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user") == [(False, True)]
+    assert control.check(admin) == [f"the schema version is none, head is {control.head()}: run datastore migrate"]
+    made = control.migrate(admin)
+    assert (made.before, made.after) == (None, control.head())
+    assert "view public.bars" in made.objects
+    assert control.check(admin) == []
+    with psycopg.connect(server.dsn("mds_service", empty_database)) as connection:
+        assert connection.execute("SELECT count(*) FROM public.bars").fetchone() == (0,)
+
+
+def test_a_superuser_makes_the_same_schema_with_the_same_owner(admin: str, superuser: str, store: Store) -> None:
+    control.migrate(superuser)
+    assert control.check(superuser) == []
+    assert shape(superuser) == shape(store.superuser_dsn)
+    works(superuser)
+
+
+def test_migrating_twice_changes_nothing(store: Store) -> None:
+    versions = (
+        "SELECT oid::regclass::text, xmin::text FROM pg_class WHERE relnamespace IN"
+        " ('mds'::regnamespace, 'store'::regnamespace, 'public'::regnamespace) ORDER BY 1"
+    )
+    before = rows(store.superuser_dsn, versions)
+    again = control.migrate(store.admin_dsn)
+    assert (again.before, again.after, again.objects) == (control.head(), control.head(), [])
+    assert rows(store.superuser_dsn, versions) == before
+    assert control.check(store.admin_dsn) == []
+
+
+def test_a_check_changes_and_locks_nothing(store: Store) -> None:
+    with psycopg.connect(store.superuser_dsn) as other:
+        other.execute("LOCK TABLE store.bars, store.series IN SHARE ROW EXCLUSIVE MODE")
+        assert control.check(store.admin_dsn) == []
+
+
+def test_two_at_once_both_bring_it_to_head(admin: str) -> None:
+    together = threading.Barrier(3)
+
+    def migrate(_: int) -> control.Migration:
+        together.wait()
+        return control.migrate(admin)
+
+    with ThreadPoolExecutor(3) as threads:
+        made = list(threads.map(migrate, range(3)))
+    assert {one.after for one in made} == {control.head()}
+    assert sorted(one.before or "" for one in made) == ["", control.head(), control.head()]
+    assert control.check(admin) == []
+
+
+def test_two_databases_of_one_server_are_migrated_at_once(server: EmbeddedServer) -> None:
+    names = ("twin_1", "twin_2", "twin_3")
+    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+        for name in names:
+            connection.execute(SQL("CREATE DATABASE {} OWNER mds_admin").format(Identifier(name)))
+        try:
+            dsns = [server.dsn("mds_admin", name) for name in names]
+            with ThreadPoolExecutor(3) as threads:
+                list(threads.map(control.migrate, dsns))
+            assert [control.check(dsn) for dsn in dsns] == [[], [], []]
+        finally:
+            for name in names:
+                connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+DRIFT = (
+    ("ALTER TABLE store.bars DROP COLUMN volume CASCADE", "column .*bars.*volume is missing"),
+    ("ALTER TABLE store.bars ADD COLUMN extra int", "column .*bars.*extra is not declared"),
+    ("ALTER TABLE store.objects ALTER COLUMN declared TYPE varchar(99)", "type .*objects.*declared"),
+    ("ALTER TABLE store.tenants ALTER COLUMN disabled_at TYPE date", "type .*tenants.*disabled_at"),
+    ("ALTER TABLE store.series ALTER COLUMN vendor DROP NOT NULL", "nullable .*series.*vendor"),
+    ("ALTER TABLE store.tenants ALTER COLUMN created_at SET DEFAULT '2000-01-01'", "default .*tenants.*created_at"),
+    ("ALTER TABLE store.tenants DROP CONSTRAINT tenants_name_key", "tenants_name_key is missing"),
+    ("DROP INDEX store.series_name_key", "index .*series_name_key is missing"),
+    ("CREATE INDEX extra ON store.bars (ts)", "index .*extra is not declared"),
+    ("CREATE TABLE store.extra (x int)", "table .*extra is not declared"),
+    ("ALTER VIEW public.latest_prices SET (security_barrier = false)", "view public.latest_prices was changed by hand"),
+    (
+        (
+            "CREATE OR REPLACE VIEW public.tenants WITH (security_barrier) AS SELECT id, name,"
+            " created_at FROM store.tenants"
+        ),
+        "view public.tenants was changed by hand",
+    ),
+    ("DROP VIEW public.latest_prices", "view public.latest_prices is missing"),
+    ("GRANT DELETE ON mds.bars TO mds_app", "view mds.bars was changed by hand"),
+    ("GRANT SELECT ON mds.series TO PUBLIC", "view mds.series was changed by hand"),
+    ("GRANT UPDATE (vendor) ON mds.series TO mds_app", "view mds.series was changed by hand"),
+    ("ALTER VIEW mds.series OWNER TO postgres", "view mds.series was changed by hand"),
+    ("ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT 1", "view mds.series was changed by hand"),
+    (
+        "CREATE OR REPLACE FUNCTION store.tenant_floor() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
+        r"store.tenant_floor\(\) was changed by hand",
+    ),
+    ("GRANT EXECUTE ON FUNCTION store.tenant_no() TO PUBLIC", r"store.tenant_no\(\) was changed by hand"),
+    ("GRANT SELECT ON store.bars TO mds_app", "rights in store was changed by hand"),
+    ("GRANT USAGE ON SCHEMA store TO mds_app", "schema store was changed by hand"),
+    ("ALTER TABLE store.tenants DISABLE ROW LEVEL SECURITY", "rights in store was changed by hand"),
+    ("UPDATE store.objects SET declared = 'x' WHERE name = 'view mds.bars'", "view mds.bars is of another release"),
+)
+
+
+@pytest.mark.parametrize(("change", "line"), DRIFT, ids=[change[:70] for change, _ in DRIFT])
+def test_a_check_finds_what_was_changed_by_hand(store: Store, change: str, line: str) -> None:
+    rows(store.superuser_dsn, change)
+    found = control.check(store.admin_dsn)
+    assert [one for one in found if re.search(line, one)], found
+
+
+# What is applied again at every migrate. (What another role owns is not a migrate's to take back.)
+HEALED = [
+    change for change, line in DRIFT if line.startswith(("view", "store", "schema", "rights")) and "OWNER" not in change
+]
+
+
+@pytest.mark.parametrize("change", HEALED, ids=lambda change: change[:70])
+def test_a_migrate_puts_functions_views_and_grants_right_again(store: Store, change: str) -> None:
+    before = shape(store.superuser_dsn)
+    rows(store.superuser_dsn, change)
+    made = control.migrate(store.superuser_dsn)
+    assert len(made.objects) >= 1
+    assert control.check(store.admin_dsn) == []
+    assert shape(store.superuser_dsn) == before
+
+
+def test_the_declarations_make_the_same_tables_as_the_migrations(superuser: str, store: Store) -> None:
+    rows(superuser, "CREATE SCHEMA store")
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(superuser), poolclass=NullPool)
+    with engine.begin() as connection:
+        declared.metadata().create_all(connection)
+    engine.dispose()
+    for made, migrated in zip(shape(superuser, views=False), shape(store.superuser_dsn, views=False), strict=True):
+        assert made == migrated
+
+
+def psql(server: EmbeddedServer, dsn: str, script: str) -> str:
+    data = server.status().data_directory
+    assert data is not None
+    binaries = find_binaries(choose_account(Path(data)))
+    made = subprocess.run(
+        [binaries.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", dsn],
+        input=script,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    return made.stderr
+
+
+def test_the_sql_of_a_migration_runs_in_psql_and_makes_the_same_schema(
+    server: EmbeddedServer, admin: str, superuser: str, store: Store
+) -> None:
+    assert "ERROR" not in psql(server, admin, control.migrate_sql())
+    assert control.stamp_head(admin) == control.head()
+    assert control.check(admin) == []
+    assert shape(superuser) == shape(store.superuser_dsn)
+    assert control.migrate(admin).before == control.head()
+
+
+def test_the_sql_of_a_migration_holds_no_name_of_a_person_or_a_database(empty_database: str) -> None:
+    script = control.migrate_sql()
+    assert empty_database not in script
+    assert "mds_admin" not in script
+    assert script == control.migrate_sql()
+
+
+def test_roles_that_are_there_already_are_taken_as_they_are(admin: str, superuser: str) -> None:
+    known = rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1")
+    control.migrate(admin)
+    assert rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1") == known
+
+
+def test_a_users_own_view_survives_a_migrate(store: Store) -> None:
+    store.execute("CREATE SCHEMA desk; CREATE VIEW desk.mine AS SELECT symbol, close_price FROM public.bars")
+    store.execute("UPDATE store.objects SET declared = 'another release'")
+    control.migrate(store.admin_dsn)
+    assert rows(store.superuser_dsn, "SELECT count(*) FROM desk.mine") == [(0,)]
+    assert control.check(store.admin_dsn) == []
+
+
+def test_the_rows_survive_a_migrate(store: Store) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        bar = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON, "close_price": 1.5}
+        client.upsert_bars([bar])
+        store.execute("UPDATE store.objects SET declared = 'another release'")
+        control.migrate(store.admin_dsn)
+        assert client.upsert_bars([{**bar, "close_price": 2.5}]) == 1
+    assert store.rows("SELECT close_price FROM store.bars") == [(2.5,)]
+
+
+def test_an_older_server_is_refused_with_its_version() -> None:
+    old = SimpleNamespace(info=SimpleNamespace(server_version=140011))
+    with pytest.raises(UnsupportedServer, match="PostgreSQL 15 or newer is needed, this is 14"):
+        detect(cast("Any", old))
+
+
+def test_a_role_that_may_not_create_roles_is_refused(server: EmbeddedServer, empty_database: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        control.migrate(server.dsn("mds_service", empty_database))
+
+
+# A kind that is declared here and nowhere else ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ticks() -> Iterator[Kind]:
+    @kind("ticks", singular="tick", time="at", series=("vendor", "symbol"), key=("sequence",), price="paid")
+    class Tick(Row):
+        """One trade."""
+
+        symbol: Symbol
+        at: Instant
+        sequence: UuidText
+        paid: Number | None = None
+        size: Number | None = None
+
+    yield KINDS["ticks"]
+    KINDS.remove("ticks")
+
+
+def apply_revision(dsn: str, folder: Path) -> Path:
+    """Run the migration that the declarations ask for, as a person would after reading it."""
+    made = control.revision(dsn, "ticks", folder)
+    namespace: dict[str, Any] = {}
+    exec(compile(made.read_text(), str(made), "exec"), namespace)
+    with control.owner_connection(dsn) as connection:
+        from alembic.migration import MigrationContext
+        from alembic.operations import Operations
+
+        with Operations.context(MigrationContext.configure(connection)):
+            namespace["upgrade"]()
+        connection.commit()
+    return made
+
+
+def test_a_new_kind_is_missing_until_its_generated_migration_has_run(store: Store, ticks: Kind, tmp_path: Path) -> None:
+    assert "table ticks is missing" in control.check(store.admin_dsn)
+    made = apply_revision(store.admin_dsn, tmp_path)
+    assert made.parent == tmp_path
+    assert made.name.startswith(f"{int(control.head()) + 1:04d}_")
+    text = made.read_text()
+    assert f"down_revision: str | None = {control.head()!r}" in text
+    assert text.count("op.create_table(") == 1
+    control.migrate(store.admin_dsn)
+    assert control.check(store.admin_dsn) == []
+
+
+def test_a_new_kind_can_be_written_in_every_mode_and_read_back_by_its_tenant_only(
+    connect: Callable[..., Client], store: Store, ticks: Kind, tmp_path: Path
+) -> None:
+    apply_revision(store.admin_dsn, tmp_path)
+    control.migrate(store.admin_dsn)
+    for number, mode in enumerate(("executemany", "values", "copy")):
+        client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+        batch = [
+            {
+                "vendor": "v",
+                "symbol": "s",
+                "at": NOON + timedelta(seconds=second),
+                "sequence": f"00000000-0000-4000-8000-00000000000{second}",
+                "paid": number + second / 8,
+            }
+            for second in (2, 0, 1, 2)
+        ]
+        assert client.upsert("ticks", batch) == 4
+        assert client.upsert("ticks", batch[:1], on_conflict="keep") == 1
+        assert store.rows("SELECT at, paid, size FROM store.ticks ORDER BY at") == [
+            (NOON + timedelta(seconds=second), number + second / 8, None) for second in range(3)
+        ]
+        assert store.rows("SELECT kind, symbol, timeframe, last_price FROM store.series") == [
+            ("ticks", "S", None, number + 2 / 8)
+        ]
+    with psycopg.connect(store.dsn) as connection:
+        for tenant, count in ((store.tenant_a, 3), (store.tenant_b, 0)):
+            connection.execute("SELECT mds.use_tenant(%s)", (tenant,))
+            assert connection.execute("SELECT count(*) FROM public.ticks").fetchone() == (count,)
+
+
+def test_a_revision_without_a_change_is_refused_and_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="there is nothing to migrate"):
+        control.revision(store.admin_dsn, "nothing", tmp_path)
+    assert list(tmp_path.iterdir()) == []

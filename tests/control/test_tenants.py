@@ -1,0 +1,181 @@
+"""Tenants and the logins that are bound to them."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from datastore import control
+from datastore.control import ControlError
+from datastore.schema import LARGEST_TENANT_NO
+from tests.conftest import Store
+
+CHOSEN = UUID("0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11")
+
+
+@pytest.fixture
+def role(store: Store) -> Iterator[str]:
+    """A login of its own, gone after the test."""
+    store.execute("CREATE ROLE one_login LOGIN PASSWORD 'x'")
+    yield "one_login"
+    store.execute("DROP OWNED BY one_login; DROP ROLE one_login")
+
+
+def test_a_tenant_is_made_with_a_number_and_a_uuid_of_its_own(store: Store) -> None:
+    made = control.create_tenant(store.admin_dsn, "desk")
+    assert (made.name, made.no, made.disabled_at, made.roles) == ("desk", 3, None, [])
+    assert made.created_at.tzinfo is not None
+    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b", "desk"]
+    assert control.list_tenants(store.admin_dsn)[-1] == made
+
+
+def test_a_tenant_can_be_given_its_uuid(store: Store) -> None:
+    assert control.create_tenant(store.admin_dsn, "desk", id=CHOSEN).id == CHOSEN
+
+
+@pytest.mark.parametrize("name", ["x" * 1000, "Ünï 'quoted' \"v\"; --", "🦆", " padded "])
+def test_a_name_is_any_text(store: Store, name: str) -> None:
+    assert control.create_tenant(store.admin_dsn, name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\t"])
+def test_a_tenant_needs_a_name(store: Store, name: str) -> None:
+    with pytest.raises(ControlError, match="a tenant needs a name"):
+        control.create_tenant(store.admin_dsn, name)
+
+
+def test_a_name_or_a_uuid_that_is_taken_is_refused(store: Store) -> None:
+    with pytest.raises(ControlError, match=f"tenant 'a' \\({store.tenant_a}\\) is there already"):
+        control.create_tenant(store.admin_dsn, "a")
+    with pytest.raises(ControlError, match=r"tenant 'b' .* is there already"):
+        control.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_b))
+
+
+def test_if_absent_gives_what_is_there_and_nothing_that_differs(store: Store) -> None:
+    assert str(control.create_tenant(store.admin_dsn, "a", if_absent=True).id) == store.tenant_a
+    assert (
+        str(control.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a), if_absent=True).id) == store.tenant_a
+    )
+    with pytest.raises(ControlError, match="is there already"):
+        control.create_tenant(store.admin_dsn, "a", id=CHOSEN, if_absent=True)
+    with pytest.raises(ControlError, match="is there already"):
+        control.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_a), if_absent=True)
+    assert len(control.list_tenants(store.admin_dsn)) == 2
+
+
+def test_several_that_make_the_same_tenant_at_once_make_one_and_the_others_are_told(store: Store) -> None:
+    def make(_: int) -> bool:
+        try:
+            control.create_tenant(store.admin_dsn, "contested")
+        except ControlError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(make, range(4)))
+    assert made.count(True) == 1
+    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)].count("contested") == 1
+
+
+def test_seeding_twice_makes_each_tenant_once(store: Store) -> None:
+    first = control.seed(store.admin_dsn, ("a", "new"))
+    assert [tenant.name for tenant in first] == ["a", "new"]
+    assert control.seed(store.admin_dsn, ("a", "new")) == first
+
+
+def test_the_number_of_a_tenant_is_never_used_again(store: Store) -> None:
+    made = control.create_tenant(store.admin_dsn, "short-lived")
+    store.execute("DELETE FROM store.tenants WHERE no = %s", made.no)
+    assert control.create_tenant(store.admin_dsn, "next").no == made.no + 1
+
+
+def test_the_largest_number_has_a_range_and_none_comes_after_it(store: Store) -> None:
+    store.execute(f"ALTER TABLE store.tenants ALTER COLUMN no RESTART WITH {LARGEST_TENANT_NO}")
+    made = control.create_tenant(store.admin_dsn, "last")
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute("SELECT mds.use_tenant(%s)", (made.id,))
+        connection.execute("INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'v')")
+        assert connection.execute("SELECT series_id >> 40, vendor FROM mds.series").fetchall() == [(made.no, "v")]
+    with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
+        control.create_tenant(store.admin_dsn, "one too many")
+
+
+@pytest.mark.parametrize("by", ["name", "uuid"])
+def test_a_bound_login_is_its_tenant(store: Store, role: str, by: str) -> None:
+    bound = control.bind_role(store.admin_dsn, "b" if by == "name" else store.tenant_b, role)
+    assert (str(bound.id), bound.roles) == (store.tenant_b, [role])
+    with psycopg.connect(store.dsn, user=role, password="x") as connection:
+        assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(store.tenant_b,)]
+
+
+def test_binding_twice_is_binding_once(store: Store, role: str) -> None:
+    first = control.bind_role(store.admin_dsn, "a", role)
+    assert control.bind_role(store.admin_dsn, "a", role) == first
+
+
+def test_a_login_is_bound_to_one_tenant_only(store: Store, role: str) -> None:
+    control.bind_role(store.admin_dsn, "a", role)
+    with pytest.raises(ControlError, match="role 'one_login' is bound to another tenant"):
+        control.bind_role(store.admin_dsn, "b", role)
+    assert [tenant.roles for tenant in control.list_tenants(store.admin_dsn)] == [[role], []]
+
+
+def test_what_does_not_exist_cannot_be_bound(store: Store, role: str) -> None:
+    with pytest.raises(ControlError, match="there is no tenant 'nobody'"):
+        control.bind_role(store.admin_dsn, "nobody", role)
+    with pytest.raises(ControlError, match="role 'nobody' does not exist"):
+        control.bind_role(store.admin_dsn, "a", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("ALTER ROLE one_login SUPERUSER", "is a superuser"),
+        ("ALTER ROLE one_login BYPASSRLS", "bypasses row security"),
+        ("ALTER ROLE one_login CREATEROLE", "may create roles"),
+        ("ALTER ROLE one_login REPLICATION", "replicates"),
+        ("ALTER ROLE one_login NOLOGIN", "cannot log in"),
+        ("GRANT mds_owner TO one_login", "member of mds_owner"),
+        ("GRANT mds_admin TO one_login", "member of mds_(admin|owner)"),
+        ("GRANT postgres TO one_login", "member of postgres"),
+        ("GRANT pg_read_all_data TO one_login", "member of pg_read_all_data"),
+        ("GRANT pg_write_all_data TO one_login", "member of pg_write_all_data"),
+        ("GRANT pg_monitor TO one_login", "member of pg_monitor"),
+        ("GRANT pg_execute_server_program TO one_login", "member of pg_execute_server_program"),
+        ("CREATE ROLE between IN ROLE mds_owner; GRANT between TO one_login", "member of mds_owner"),
+    ],
+)
+def test_a_login_that_a_binding_would_not_hold_is_refused(
+    store: Store, role: str, statement: str, message: str
+) -> None:
+    store.execute(statement)
+    try:
+        with pytest.raises(ControlError, match=message):
+            control.bind_role(store.admin_dsn, "a", role)
+        assert control.list_tenants(store.admin_dsn)[0].roles == []
+    finally:
+        store.execute("DROP ROLE IF EXISTS between")
+
+
+def test_names_of_roles_are_quoted(store: Store) -> None:
+    name = 'odd "role"; --'
+    with psycopg.connect(store.superuser_dsn, autocommit=True) as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
+        try:
+            assert control.bind_role(store.admin_dsn, "a", name).roles == [name]
+        finally:
+            connection.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
+
+
+def test_an_application_cannot_do_what_the_control_plane_does(store: Store, role: str) -> None:
+    for call in (
+        lambda: control.create_tenant(store.dsn, "mine"),
+        lambda: control.list_tenants(store.dsn),
+        lambda: control.bind_role(store.dsn, "a", role),
+        lambda: control.migrate(store.dsn),
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            call()

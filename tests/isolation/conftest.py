@@ -1,0 +1,240 @@
+"""A store under siege: two tenants, and the roles through which the first one attacks the second.
+
+Attacks that only read or are refused share one database. What an attack got to see, in rows, notices and errors, is
+held against marks that only rows of the second tenant bear.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from datastore import control
+from datastore.embedded import EmbeddedServer
+from mds_client import MDS
+from mds_client.rls import dsn_with_tenant
+
+Actor: TypeAlias = Literal["service", "bound", "bound as mds_app"]
+
+ACTORS: Final[tuple[Actor, ...]] = ("service", "bound", "bound as mds_app")
+"""Who attacks: the service role as the first tenant, a login bound to it, and that login after `SET ROLE mds_app`."""
+
+PASSWORD: Final = "only-for-tests"
+BOUND: Final = "login_of_a"
+BOUND_TO_B: Final = "login_of_b"
+TS: Final = "2024-01-01 00:00:00+00:00"
+OWN_TS: Final = "2024-01-02 00:00:00+00:00"
+
+VICTIM: Final = {
+    "vendor": "VAULT-OF-B",
+    "symbol": "SECRETB",
+    "timeframe": "1m",
+    "ts": TS,
+    "open_price": 71234.5,
+    "close_price": 666.125,
+    "volume": 987654321,
+    "id": "b0b0b0b0-1111-4222-8333-444455556666",
+}
+VICTIM_NAME: Final = "the-second-tenant"
+MARKS: Final = ("VAULT-OF-B", "SECRETB", "71234.5", "666.125", "987654321", "b0b0b0b0-1111", VICTIM_NAME)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that an attack brought to light. `sqlstate` is None where nothing was refused."""
+
+    sqlstate: str | None
+    rows: list[tuple[Any, ...]]
+    text: str
+
+    def marks(self, *more: str) -> list[str]:
+        """Which marks of the other tenant's rows are in it."""
+        return [mark for mark in (*MARKS, *more) if mark in self.text]
+
+
+@dataclass(frozen=True)
+class Siege:
+    """A database with a row of each tenant, and how each actor gets in. `own` and `foreign` are series ids."""
+
+    service_dsn: str
+    bound_dsn: str
+    bound_to_b_dsn: str
+    admin_dsn: str
+    superuser_dsn: str
+    tenant_a: str
+    tenant_b: str
+    own: int
+    foreign: int
+
+    def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Ask as a superuser, whom no view hides anything from."""
+        with psycopg.connect(self.superuser_dsn) as connection:
+            return connection.execute(cast("Any", statement), parameters or None).fetchall()
+
+    def execute(self, statement: str, *parameters: object) -> None:
+        """Do something as a superuser."""
+        with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
+            connection.execute(cast("Any", statement), parameters or None)
+
+    def victim(self) -> list[str]:
+        """Everything that the second tenant has, with the row versions."""
+        found: list[str] = []
+        for table, column in (("series", "series_id >> 40"), ("bars", "series_id >> 40"), ("tenants", "no")):
+            found += (
+                row[0]
+                for row in self.rows(
+                    f"SELECT '{table} ' || t.ctid::text || t.xmin::text || t::text FROM store.{table} AS t"
+                    f" WHERE {column} = (SELECT no FROM store.tenants WHERE id = %s) ORDER BY 1",
+                    self.tenant_b,
+                )
+            )
+        return found
+
+    def open(self, actor: Actor) -> psycopg.Connection[Any]:
+        """A new connection as an actor, outside of any transaction; the service role's has the first tenant set."""
+        if actor == "service":
+            return psycopg.connect(dsn_with_tenant(self.service_dsn, self.tenant_a))
+        connection = psycopg.connect(self.bound_dsn)
+        if actor == "bound as mds_app":
+            connection.execute("SET ROLE mds_app")
+            connection.commit()
+        return connection
+
+    def attack(self, actor: Actor, *statements: str) -> Seen:
+        """Run statements in one transaction of a new connection, up to the first error, and commit what was let
+        through. `{own}` and `{foreign}` in them are the two series, `{ts}` is the time of the other's row."""
+        with self.open(actor) as connection:
+            seen = assault(connection, [self.filled(statement) for statement in statements])
+            if seen.sqlstate is None:
+                connection.commit()
+            else:
+                connection.rollback()
+            return seen
+
+    def filled(self, statement: str) -> str:
+        for name, value in (
+            ("{own}", str(self.own)),
+            ("{foreign}", str(self.foreign)),
+            ("{ts}", f"'{TS}'"),
+            ("{b}", f"'{self.tenant_b}'"),
+        ):
+            statement = statement.replace(name, value)
+        return statement
+
+
+def assault(connection: psycopg.Connection[Any], statements: Sequence[str]) -> Seen:
+    """What statements bring to light, in order, until one is refused."""
+    texts: list[str] = []
+    rows: list[tuple[Any, ...]] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        texts.append(told(diagnostic))
+
+    connection.add_notice_handler(note)
+    sqlstate = None
+    try:
+        for statement in statements:
+            if statement.lstrip().upper().startswith("COPY"):
+                _copy(connection, statement, texts)
+                continue
+            cursor = connection.execute(cast("Any", statement))
+            while True:
+                if cursor.description:
+                    rows += cursor.fetchall()
+                if not cursor.nextset():
+                    break
+    except psycopg.Error as error:
+        sqlstate = error.sqlstate or "none"
+        texts.append(str(error) + told(error.diag))
+    finally:
+        connection.remove_notice_handler(note)
+    texts += map(str, rows)
+    return Seen(sqlstate, rows, "\n".join(texts))
+
+
+def told(diagnostic: psycopg.errors.Diagnostic) -> str:
+    parts = (diagnostic.message_primary, diagnostic.message_detail, diagnostic.message_hint, diagnostic.context)
+    return " ".join(part for part in parts if part)
+
+
+def _copy(connection: psycopg.Connection[Any], statement: str, texts: list[str]) -> None:
+    with connection.cursor() as cursor, cursor.copy(cast("Any", statement)) as copying:
+        if " TO " in statement.upper():
+            texts.extend(bytes(block).decode("utf-8", "replace") for block in copying)
+        else:
+            copying.write(b"1\n")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: statements, and the SQLSTATE that must answer; None where it may succeed and find nothing."""
+
+    name: str
+    statements: tuple[str, ...]
+    refused: tuple[str, ...] = field(default=("42501",))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@pytest.fixture(scope="session")
+def logins(server: EmbeddedServer) -> None:
+    """Roles are common to all databases of a server."""
+    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+        for role in (BOUND, BOUND_TO_B):
+            connection.execute(
+                SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), PASSWORD),
+            )
+
+
+@pytest.fixture(scope="session")
+def siege(server: EmbeddedServer, logins: None) -> Iterator[Siege]:
+    """The database that all attacks share which leave the second tenant's rows alone, as they all must."""
+    yield from besieged(server, "siege")
+
+
+@pytest.fixture
+def own_siege(server: EmbeddedServer, logins: None) -> Iterator[Siege]:
+    """The same in a database of the test's own, for what has to change it."""
+    yield from besieged(server, "own_siege")
+
+
+def besieged(server: EmbeddedServer, name: str) -> Iterator[Siege]:
+    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {} TEMPLATE mds OWNER mds_admin").format(Identifier(name)))
+        yield _made(server, name)
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def _made(server: EmbeddedServer, name: str) -> Siege:
+    admin, service = server.dsn("mds_admin", name), server.dsn("mds_service", name)
+    superuser = server.superuser_dsn(name)
+    first = control.create_tenant(admin, "the-first-tenant")
+    second = control.create_tenant(admin, VICTIM_NAME)
+    control.bind_role(admin, first.name, BOUND)
+    control.bind_role(admin, second.name, BOUND_TO_B)
+    for tenant, row in (
+        (first, {"vendor": "VENDOR-OF-A", "symbol": "OWN", "timeframe": "1m", "ts": OWN_TS, "close_price": 1.5}),
+        (second, VICTIM),
+    ):
+        with MDS(dsn=service, tenant_id=str(tenant.id), pool_max=1) as client:
+            client.upsert_bars([row])
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        # So that there are statistics that could tell something.
+        connection.execute("ANALYZE")
+        ids: dict[str, int] = dict(connection.execute("SELECT vendor, series_id FROM store.series").fetchall())
+    return Siege(
+        service_dsn=service,
+        bound_dsn=make_conninfo(service, user=BOUND, password=PASSWORD),
+        bound_to_b_dsn=make_conninfo(service, user=BOUND_TO_B, password=PASSWORD),
+        admin_dsn=admin,
+        superuser_dsn=superuser,
+        tenant_a=str(first.id),
+        tenant_b=str(second.id),
+        own=ids["VENDOR-OF-A"],
+        foreign=ids["VAULT-OF-B"],
+    )

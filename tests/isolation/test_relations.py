@@ -1,0 +1,218 @@
+"""Tables, functions and catalogs, attacked by name: every one there is, so that one made later is attacked too."""
+
+import itertools
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from tests.isolation.conftest import ACTORS, Actor, Siege, assault
+
+ON_A_TABLE = (
+    "SELECT * FROM {table}",
+    "SELECT count(*) FROM {table}",
+    "SELECT 1 FROM {table} FOR UPDATE",
+    "INSERT INTO {table} DEFAULT VALUES",
+    "UPDATE {table} SET {column} = {column}",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "MERGE INTO {table} AS t USING (SELECT 1) AS s ON true WHEN MATCHED THEN DO NOTHING",
+    "COPY {table} TO STDOUT",
+    "COPY {table} FROM STDIN",
+    "LOCK TABLE {table} IN ACCESS SHARE MODE",
+    "ANALYZE {table}",
+    "CREATE INDEX ON {table} ({column})",
+    "CREATE TABLE pg_temp.child () INHERITS ({table})",
+    "CREATE TEMP TABLE alike (x int REFERENCES {table})",
+    "CREATE RULE r AS ON INSERT TO {table} DO NOTHING",
+    "CREATE POLICY p ON {table} USING (true)",
+    "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE {table} OWNER TO CURRENT_USER",
+    "GRANT ALL ON {table} TO PUBLIC",
+    "DROP TABLE {table}",
+    "SELECT table_to_xml('{table}', true, false, '')",
+    "SELECT query_to_xml('TABLE {table}', true, false, '')",
+    "SELECT ts_stat('SELECT {column}::text::tsvector FROM {table}')",
+    "SELECT pg_relation_size('{table}')",
+)
+
+
+@pytest.mark.parametrize("statement", ON_A_TABLE, ids=lambda text: text.replace("{table}", "table"))
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_table_of_the_private_schema_can_be_touched(siege: Siege, actor: Actor, statement: str) -> None:
+    tables = siege.rows(
+        "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(a.attname) FROM pg_class AS c"
+        " JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum = 1"
+        " WHERE n.nspname = 'store' AND c.relkind IN ('r', 'p', 'm', 'v', 'f') ORDER BY 1"
+    )
+    assert len(tables) >= 6
+    let_through = []
+    before = siege.victim()
+    with siege.open(actor) as connection:
+        for table, column in tables:
+            seen = assault(connection, [statement.replace("{table}", table).replace("{column}", column)])
+            connection.rollback()
+            if seen.sqlstate != "42501":
+                let_through.append((table, seen))
+    assert let_through == []
+    assert siege.victim() == before
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_function_of_the_private_schema_can_be_called_by_name(siege: Siege, actor: Actor) -> None:
+    functions = siege.rows(
+        "SELECT format('%I.%I', n.nspname, p.proname), coalesce((SELECT string_agg('NULL::' || t::regtype, ', ')"
+        " FROM unnest(p.proargtypes) AS t), '') FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = 'store'"
+    )
+    assert len(functions) >= 5
+    attempts = [
+        attempt
+        for name, arguments in functions
+        for attempt in (
+            f"SELECT {name}({arguments})",
+            f"SELECT * FROM {name}({arguments})",
+            f"CALL {name}({arguments})",
+            f"SELECT '{name}'::regproc",
+            f"CREATE OPERATOR pg_temp.=== (PROCEDURE = {name}, LEFTARG = bigint, RIGHTARG = bigint)",
+            f"ALTER FUNCTION {name} SECURITY INVOKER",
+            f"DROP FUNCTION {name}",
+            f"GRANT EXECUTE ON FUNCTION {name} TO PUBLIC",
+        )
+    ]
+    with siege.open(actor) as connection:
+        for attempt in attempts:
+            assert assault(connection, [attempt]).sqlstate == "42501", attempt
+            connection.rollback()
+
+
+@pytest.mark.parametrize("statement", ["SELECT nextval('{}')", "SELECT setval('{}', 1)", "SELECT * FROM {}"])
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_sequence_of_the_private_schema_can_be_touched(siege: Siege, actor: Actor, statement: str) -> None:
+    sequences = siege.rows("SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences")
+    assert ("store.series_n",) in sequences
+    for (sequence,) in sequences:
+        assert siege.attack(actor, statement.format(sequence)).sqlstate == "42501"
+
+
+def swept(siege: Siege, connection: psycopg.Connection[object]) -> list[str]:
+    """The relations, of all there are, that show something of the second tenant or fail in an unexpected way."""
+    relations = siege.rows(
+        "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND n.nspname !~ '^pg_(toast_)?temp_' ORDER BY 1, 2"
+    )
+    assert len(relations) > 250
+    told = []
+    for schema, relation in relations:
+        name = Identifier(schema, relation)
+        seen = assault(connection, [SQL("SELECT t.*, t::text FROM {} AS t").format(name).as_string(connection)])
+        if seen.sqlstate == "42703":  # a sequence or a table of pg_toast has no row type to cast
+            connection.rollback()
+            seen = assault(connection, [SQL("SELECT * FROM {}").format(name).as_string(connection)])
+        connection.rollback()
+        if seen.marks(siege.tenant_b, str(siege.foreign)) or seen.sqlstate not in (None, "42501"):
+            told.append(f"{schema}.{relation}: {seen.sqlstate} {seen.marks(siege.tenant_b, str(siege.foreign))}")
+    return told
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_relation_of_the_whole_database_shows_anything_of_another_tenant(siege: Siege, actor: Actor) -> None:
+    # Somebody is at work for the other tenant meanwhile, with a secret in the text of the query.
+    with psycopg.connect(siege.bound_to_b_dsn) as other, siege.open(actor) as connection:
+        other.execute("SELECT * FROM public.bars WHERE vendor = 'VAULT-OF-B' AND close_price = 666.125")
+        assert swept(siege, connection) == []
+
+
+def test_the_sweep_finds_what_a_superuser_sees(siege: Siege) -> None:
+    with psycopg.connect(siege.superuser_dsn) as connection:
+        found = {line.partition(":")[0] for line in swept(siege, connection)}
+    assert {"store.bars", "store.series", "store.tenants", "pg_catalog.pg_statistic", "pg_catalog.pg_stats"} <= found
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_the_views_show_exactly_ones_own(siege: Siege, actor: Actor) -> None:
+    seen = siege.attack(
+        actor,
+        "SELECT 'bars', tenant_id::text FROM public.bars UNION ALL SELECT 'latest', tenant_id::text"
+        " FROM public.latest_prices UNION ALL SELECT 'tenants', id::text FROM public.tenants"
+        " UNION ALL SELECT 'mds bars', (series_id >> 40)::text FROM mds.bars"
+        " UNION ALL SELECT 'mds series', (series_id >> 40)::text FROM mds.series",
+    )
+    ((number,),) = siege.rows("SELECT no FROM store.tenants WHERE id = %s", siege.tenant_a)
+    assert set(seen.rows) == {
+        *itertools.product(("bars", "latest", "tenants"), (siege.tenant_a,)),
+        *itertools.product(("mds bars", "mds series"), (str(number),)),
+    }
+
+
+POWERS = (
+    "SET ROLE mds_owner",
+    "SET ROLE mds_admin",
+    "SET ROLE postgres",
+    "SET SESSION AUTHORIZATION postgres",
+    "GRANT mds_owner TO CURRENT_USER",
+    "GRANT mds_app TO CURRENT_USER WITH ADMIN OPTION",
+    "ALTER ROLE CURRENT_USER SUPERUSER",
+    "ALTER ROLE CURRENT_USER BYPASSRLS",
+    "ALTER ROLE login_of_a RENAME TO somebody_else",
+    "CREATE ROLE another LOGIN IN ROLE mds_app",
+    "CREATE SCHEMA mine",
+    "CREATE TABLE public.bars_too (x int)",
+    "CREATE VIEW public.everything AS SELECT 1",
+    "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE VIEW mds.everything AS SELECT 1",
+    "CREATE TABLE store.mine (x int)",
+    "CREATE EXTENSION pg_trgm",
+    "CREATE DATABASE mine",
+    "ALTER VIEW public.bars SET (security_barrier = false)",
+    "ALTER VIEW public.bars RENAME TO other",
+    "ALTER VIEW mds.bars OWNER TO CURRENT_USER",
+    "CREATE OR REPLACE VIEW public.bars AS SELECT 1",
+    "CREATE TRIGGER t INSTEAD OF INSERT ON mds.bars FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE RULE r AS ON UPDATE TO mds.bars DO INSTEAD NOTHING",
+    "COMMENT ON VIEW mds.bars IS 'mine'",
+    "DROP VIEW public.bars",
+    "DROP SCHEMA mds CASCADE",
+    "ALTER SCHEMA mds OWNER TO CURRENT_USER",
+    "GRANT USAGE ON SCHEMA store TO PUBLIC",
+    "ALTER DATABASE siege SET app.tenant_id = {b}",
+    "ALTER ROLE mds_owner SET app.tenant_id = {b}",
+    "ALTER FUNCTION mds.use_tenant(uuid) SECURITY INVOKER",
+    "CREATE OR REPLACE FUNCTION mds.use_tenant(wanted uuid) RETURNS uuid LANGUAGE sql AS 'SELECT wanted'",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/never'",
+    "SELECT pg_read_file('PG_VERSION')",
+    "SELECT pg_ls_dir('.')",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT pg_reload_conf()",
+    "SELECT pg_create_physical_replication_slot('s')",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE coalesce(usename, 'postgres') = 'postgres'",
+    "VACUUM (ONLY_DATABASE_STATS)",
+    "DELETE FROM mds.bars",
+    "DELETE FROM mds.series",
+    "TRUNCATE mds.bars",
+    "UPDATE public.tenants SET name = 'x'",
+    "INSERT INTO public.tenants (name) VALUES ('x')",
+    "DELETE FROM public.bars",
+    "UPDATE public.bars SET close_price = 1",
+    "INSERT INTO public.bars (ts) VALUES (now())",
+    "UPDATE public.latest_prices SET price = 1",
+    # A lock on a view goes through to the table of all tenants.
+    "LOCK TABLE mds.bars IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE mds.bars IN SHARE MODE",
+    "LOCK TABLE mds.series IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE public.bars IN EXCLUSIVE MODE",
+    "LOCK TABLE public.tenants IN SHARE ROW EXCLUSIVE MODE",
+)
+
+NO_RIGHT = ("42501", "25001", "55000", "0A000", "58P01", "42809")
+"""Refused for want of a right; or, before rights are looked at, as impossible in a transaction, on such a view, for
+such an object, or for want of a file."""
+
+
+@pytest.mark.parametrize("statement", POWERS)
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_power_can_be_taken(siege: Siege, actor: Actor, statement: str) -> None:
+    before = siege.victim()
+    assert siege.attack(actor, statement).sqlstate in NO_RIGHT
+    assert siege.victim() == before

@@ -1,0 +1,325 @@
+"""What the client would send: operations driven by hand, and the text of every statement."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
+from mds_client.errors import ConstraintViolation, MDSOperationalError
+from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Operation, Results, Session, StaleSeries
+from mds_client.reads import bars_window, latest_prices
+from mds_client.schema import Kind
+from mds_client.upserts import upsert, upsert_bars
+
+TENANT = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
+OTHER = "ffffffff-5e5b-4b0e-9a6b-0b8f6f3c2d11"
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+BARS = KINDS["bars"]
+AAPL = ("bars", ("v", "AAPL", "1m"))
+
+
+def session(tenant: str | None = TENANT, cached: dict[Any, int] | None = None, **settings: Any) -> Session:
+    config = Config.load({"dsn": "host=h", **settings}, environment={})
+    return Session(config, dict(cached or {}), wanted=tenant, tenant_id=tenant)
+
+
+def bar(minute: int = 0, close: float | None = 1.0, **fields: Any) -> Bar:
+    return Bar(
+        **{
+            "vendor": "v",
+            "symbol": "AAPL",
+            "timeframe": "1m",
+            "ts": NOON + timedelta(minutes=minute),
+            "close_price": close,
+            **fields,
+        }
+    )
+
+
+def statement_of(step: Any) -> bytes:
+    statement: bytes = step.statement
+    return statement
+
+
+class Played:
+    """An operation with the server's part played by the test: `say` answers the last group and gives the next."""
+
+    def __init__(self, operation: Operation[Any], with_: Session) -> None:
+        self._talk = operation.talk(with_)
+        self.answer: Any = None
+        self.ended = False
+        self.group = self._go(lambda: next(self._talk))
+
+    def say(self, *results: list[tuple[Any, ...]]) -> Group:
+        answers: Results = list(results)
+        self.group = self._go(lambda: self._talk.send(answers))
+        return self.group
+
+    def fail(self, error: Exception) -> Group:
+        self.group = self._go(lambda: self._talk.throw(error))
+        return self.group
+
+    def _go(self, step: Any) -> Group:
+        try:
+            group: Group = step()
+        except StopIteration as end:
+            self.ended, self.answer = True, end.value
+            return Group(())
+        return group
+
+    @property
+    def statements(self) -> list[bytes]:
+        return [statement_of(step) for step in self.group.steps]
+
+
+HELD = (7, None, None, None)
+
+
+def test_an_empty_batch_asks_the_server_nothing() -> None:
+    played = Played(upsert_bars([]), session())
+    assert (played.ended, played.answer) == (True, 0)
+
+
+def test_a_series_that_is_not_cached_is_looked_up_and_not_made_when_it_is_there() -> None:
+    played = Played(upsert_bars([bar()]), session())
+    assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]]),))
+    played.say([(7, None, "v", "AAPL", "1m")])
+    assert played.statements == [sql.upsert_row(BARS, "replace"), sql.LOCK_SERIES]
+
+
+def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() -> None:
+    played = Played(upsert_bars([bar(), bar(symbol="B")]), session())
+    played.say([(7, None, "v", "AAPL", "1m")])
+    assert played.group == Group(
+        (
+            Execute(sql.create_series(BARS), [["v"], ["B"], ["1m"]]),
+            Execute(sql.find_series(BARS), [["v"], ["B"], ["1m"]]),
+        )
+    )
+
+
+def test_a_series_that_was_not_asked_for_is_not_learned() -> None:
+    # The look-up is for every combination of the names, and finds more than was asked for.
+    known = session()
+    played = Played(upsert_bars([bar(symbol="A"), bar(symbol="B", timeframe="1d")]), known)
+    played.say([(7, None, "v", "A", "1m"), (8, None, "v", "A", "1d"), (9, None, "v", "B", "1d")])
+    assert known.learned == {("bars", ("v", "A", "1m")): 7, ("bars", ("v", "B", "1d")): 9}
+
+
+def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
+    played = Played(upsert_bars([bar()]), session())
+    played.say([])
+    with pytest.raises(RetryableError, match="1 series were being made by somebody else"):
+        played.say([], [])
+
+
+def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_two_round_trips() -> None:
+    known = session(cached={AAPL: 7})
+    played = Played(upsert_bars([bar()]), known)
+    row = (7, NOON, None, None, None, 1.0, None, None)
+    assert played.group == Group(
+        (ExecuteMany(sql.upsert_row(BARS, "replace"), [row]), Execute(sql.LOCK_SERIES, ([7],)))
+    )
+    last = played.say([], [HELD])
+    assert last == Group((Execute(sql.SET_LAST_VALUES, [[7], [NOON], [NOON], [1.0]]),), commit=True)
+    played.say([])
+    assert (played.ended, played.answer, known.learned) == (True, 1, {})
+
+
+def test_a_batch_that_moves_no_last_value_only_commits() -> None:
+    played = Played(upsert_bars([bar(0)]), session(cached={AAPL: 7}))
+    later = NOON + timedelta(minutes=5)
+    assert played.say([], [(7, later, later, 2.0)]) == Group((), commit=True)
+
+
+@pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
+def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
+    rows = [bar(minute) for minute in range(5)]
+    narrow = [(7, NOON + timedelta(minutes=minute), None, None, None, 1.0, None, None) for minute in range(5)]
+
+    def first(mode: str) -> Played:
+        with_ = session(cached={AAPL: 7}, write_mode=mode, values_page_size=2)
+        return Played(upsert_bars(reversed(rows), on_conflict=on_conflict), with_)
+
+    many = first("executemany")
+    assert many.group.steps[:-1] == (ExecuteMany(sql.upsert_row(BARS, on_conflict), narrow),)
+
+    values = first("values")
+    assert values.statements[:-1] == [sql.upsert_arrays(BARS, on_conflict)] * 3
+    pages = [step for step in values.group.steps[:-1] if isinstance(step, Execute)]
+    assert [row for page in pages for row in zip(*page.parameters, strict=True)] == narrow
+
+    copy = first("copy")
+    assert copy.group == Group((Execute(sql.create_stage(BARS)),))
+    types = ("bigint", "timestamptz", *("double precision",) * 4, "bigint", "uuid")
+    assert copy.say([]) == Group((CopyIn(sql.copy_stage(BARS), types, narrow),))
+    assert copy.say([]) == Group((Execute(sql.merge_stage(BARS, on_conflict)), Execute(sql.LOCK_SERIES, ([7],))))
+
+
+def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
+    known = {("bars", ("v", "B", "1m")): 3, ("bars", ("v", "A", "1m")): 9}
+    batch = [bar(1, 1.0, symbol="A"), bar(0, 2.0, symbol="A"), bar(1, 3.0, symbol="B"), bar(1, 4.0, symbol="A")]
+    played = Played(upsert_bars(batch), session(cached=known))
+    step = played.group.steps[0]
+    assert isinstance(step, ExecuteMany)
+    assert [(row[0], row[1].minute, row[5]) for row in step.rows] == [(3, 1, 3.0), (9, 0, 2.0), (9, 1, 4.0)]
+    assert played.group.steps[1] == Execute(sql.LOCK_SERIES, ([3, 9],))
+    played.say([], [(3, None, None, None), (9, None, None, None)])
+    played.say([])
+    assert played.answer == 4
+
+
+@pytest.mark.parametrize("sqlstate", ["44000", "42501", "55000"])
+def test_a_cached_series_that_the_server_refuses_is_forgotten_and_the_batch_tried_again(sqlstate: str) -> None:
+    known = session(cached={AAPL: 7, ("bars", ("v", "B", "1m")): 8})
+    with pytest.raises(StaleSeries):
+        Played(upsert_bars([bar()]), known).fail(MDSOperationalError("not yours", sqlstate=sqlstate))
+    assert known.series == {}
+
+
+def test_a_series_that_was_just_looked_up_and_is_refused_is_no_passing_fault() -> None:
+    played = Played(upsert_bars([bar()]), session())
+    played.say([(7, None, "v", "AAPL", "1m")])
+    error = RLSDenied("not yours", sqlstate="44000")
+    with pytest.raises(RLSDenied) as caught:
+        played.fail(error)
+    assert caught.value is error
+
+
+def test_another_error_of_the_server_passes_through() -> None:
+    error = ConstraintViolation("no", sqlstate="23514")
+    with pytest.raises(ConstraintViolation) as caught:
+        Played(upsert_bars([bar()]), session(cached={AAPL: 7})).fail(error)
+    assert caught.value is error
+
+
+def test_a_cached_series_that_is_gone_is_forgotten_and_the_batch_tried_again() -> None:
+    known = session(cached={AAPL: 7})
+    with pytest.raises(StaleSeries, match="removed"):
+        Played(upsert_bars([bar()]), known).say([], [])
+    assert known.series == {}
+
+
+def test_a_row_of_another_tenant_is_refused_before_the_first_group() -> None:
+    with pytest.raises(RLSDenied, match=f"row 1 is of tenant {OTHER}: this client's tenant is {TENANT}"):
+        Played(upsert_bars([bar(tenant_id=TENANT), bar(tenant_id=OTHER)]), session())
+
+
+def test_without_a_set_tenant_the_server_is_asked_before_rows_that_name_one() -> None:
+    with_ = session(None)
+    played = Played(upsert_bars([bar(tenant_id=TENANT)]), with_)
+    assert played.group == Group(())
+    with_.tenant_id = OTHER
+    with pytest.raises(RLSDenied, match=f"row 0 is of tenant {TENANT}: this client's tenant is {OTHER}"):
+        played.say()
+    with_ = session(None)
+    played = Played(upsert_bars([bar(tenant_id=TENANT)]), with_)
+    with_.tenant_id = TENANT
+    played.say()
+    assert played.statements == [sql.find_series(BARS)]
+
+
+def test_rows_are_checked_when_the_operation_is_made_and_before_a_connection_is_taken() -> None:
+    with pytest.raises(InvalidRow, match="row 0: ts: "):
+        upsert_bars([{"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "never"}])
+    with pytest.raises(ConfigurationError, match="on_conflict"):
+        upsert("bars", [], on_conflict="never")  # type: ignore[arg-type]  # that is what is tried
+
+
+def test_a_window_is_one_round_trip_and_the_rows_are_models() -> None:
+    played = Played(bars_window(" aapl ", "1m", NOON.replace(tzinfo=None), NOON, " v "), session())
+    assert played.group == Group((Execute(sql.window(BARS), ("v", "AAPL", "1m", NOON, NOON)),), commit=True)
+    played.say([(NOON, 1.0, None, None, 2.0, 3, None)])
+    assert played.answer == [bar(close=2.0, open_price=1.0, volume=3, tenant_id=TENANT)]
+
+
+def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
+    played = Played(latest_prices(["b", " a", "A"], " v "), session())
+    assert played.group == Group((Execute(sql.latest_prices(BARS), ("v", ["A", "B"])),), commit=True)
+    played.say([("A", 1.5, NOON)])
+    (price,) = played.answer
+    assert price.model_dump() == {
+        "tenant_id": TENANT,
+        "vendor": "v",
+        "symbol": "A",
+        "price": 1.5,
+        "price_timestamp": NOON,
+    }
+
+
+def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None:
+    operation, with_ = upsert_bars([bar()]), session(None, statement_timeout_ms=1234)
+    with_.wanted = TENANT
+    assert operation.opening(with_) == Execute(sql.BEGIN_AS, (TENANT, "1234"))
+    operation.opened(with_, [(None, "1234")])
+    assert with_.tenant_id is None
+    assert operations.health().opening(with_) == Execute(sql.BEGIN, ("1234",))
+
+
+@pytest.mark.parametrize(
+    ("extension", "license_", "engine"),
+    [
+        (None, None, "postgres"),
+        ("2.28.3", "timescale", "timescale"),
+        ("2.19.3", "apache", "timescale-apache"),
+        ("2.19.3", None, "timescale-apache"),
+    ],
+)
+def test_health_tells_the_engine(extension: str | None, license_: str | None, engine: str) -> None:
+    played = Played(operations.health(), session())
+    assert played.statements == [sql.SERVER, sql.HAS_SCHEMA]
+    played.say([("17.1", "me", "db", extension, license_)], [(False,)])
+    assert (played.answer.engine, played.answer.engine_version) == (engine, extension)
+    assert (played.answer.schema_version, bool(played.answer)) == (None, True)
+
+
+def test_upserts_may_be_repeated_and_reads_too() -> None:
+    for operation in (upsert_bars([]), bars_window("A", "1m", NOON, NOON, "v"), latest_prices([], "v")):
+        assert operation.idempotent
+        assert operation.needs_schema
+
+
+# The text of the statements -------------------------------------------------------------------------------------------
+
+MODES = ("replace", "keep", "fill")
+
+
+def statements(kind: Kind) -> list[bytes]:
+    found = [
+        sql.find_series(kind),
+        sql.create_series(kind),
+        sql.create_stage(kind),
+        sql.copy_stage(kind),
+        sql.window(kind),
+        *(make(kind, mode) for make in (sql.upsert_row, sql.upsert_arrays, sql.merge_stage) for mode in MODES),
+    ]
+    return [*found, sql.latest_prices(kind), sql.find_last_price(kind)] if kind.price else found
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_every_statement_quotes_its_columns_and_names_its_schema(kind: Kind) -> None:
+    for statement in statements(kind):
+        text = statement.decode()
+        for name in kind.column_names:
+            if name not in ("ts", "id"):  # which are names of the series table and of sub-queries, too
+                assert not re.search(rf'(?<!["\w]){name}(?!["\w])', text), text
+        places = re.findall(r"(?:INSERT INTO|(?<!DISTINCT )FROM|^UPDATE|JOIN|COPY|NOT EXISTS) (\S+)", text)
+        assert places, text
+        for place in places:
+            assert place.startswith(('"mds".', "mds.", '"pg_temp".', "unnest(", "STDIN", "(SELECT", "LATERAL")), text
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_no_statement_holds_a_literal_but_the_kinds_name(kind: Kind) -> None:
+    for statement in statements(kind):
+        literals = statement.decode().split("'")[1::2]
+        assert set(literals) <= {kind.name}, statement
+
+
+def test_a_staging_table_is_named_after_its_columns() -> None:
+    names = {sql.create_stage(kind).split(b" (")[0] for kind in KINDS.values()}
+    assert len(names) == len(KINDS)
+    assert all(b'"pg_temp"."mds_stage_' in name for name in names)
+    assert all(sql.create_stage(kind).endswith(b"ON COMMIT DELETE ROWS") for kind in KINDS.values())
