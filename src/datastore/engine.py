@@ -7,7 +7,7 @@ and asks no engine what it is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 import psycopg
@@ -98,14 +98,17 @@ class Engine:
         return False
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
-        """Bring the stored rollup up to the rows within a span (either end None: unbounded)."""
+        """Bring the stored rollup up to the rows within a span (either end None: unbounded).
+
+        What it has kept of rows that retention has removed stays.
+        """
 
     def keep(self, driver: Driver, setting: Setting) -> None:
         """Have the server keep a policy by itself, with this value and no other; None ends it."""
 
     def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
         """Have the server refresh a stored rollup by itself, wherever rows have changed, or only where they are not
-        older than `within`."""
+        older than `within`; never where the rows are gone that it was made of."""
 
     def in_force(self, driver: Driver) -> list[InForce]:
         """The policies that the server keeps by itself."""
@@ -251,14 +254,22 @@ class Timescale(TimescaleApache):
         return True
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
+        # Only where there are chunks: elsewhere the server would make nothing of what a rollup has kept of rows that
+        # retention has removed since.
+        parts = [
+            (begin, end)
+            for chunks in self._covered(driver, kind)
+            if (begin := _later(chunks[0], span[0])) < (end := _earlier(chunks[1], span[1]))
+        ]
         # Not allowed within a transaction.
         driver.commit()
         driver.autocommit = True
         try:
-            driver.execute(
-                "CALL refresh_continuous_aggregate(%s, %s::timestamptz, %s::timestamptz)",
-                (f"{STORE}.{kind.name}_{rollup.timeframe}", *span),
-            )
+            for part in parts:
+                driver.execute(
+                    "CALL refresh_continuous_aggregate(%s, %s::timestamptz, %s::timestamptz)",
+                    (f"{STORE}.{kind.name}_{rollup.timeframe}", *part),
+                )
         finally:
             driver.autocommit = False
 
@@ -279,17 +290,67 @@ class Timescale(TimescaleApache):
 
     def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
         relation = f"{kind.name}_{rollup.timeframe}"
-        setting = Setting(relation, "refresh_within", within)
-        if [found.value for found in self.in_force(driver) if _same(found, setting)] == [within]:
+        current = [
+            found.value
+            for found in self.in_force(driver)
+            if (found.relation, found.policy) == (relation, "refresh_within")
+        ]
+        lost = self._age_of_lost_rows(driver, kind, rollup)
+        if lost is not None and (within is None or within > lost):
+            # What is gone grows older: a limit that has held stays, as long as it is not far from what it could be.
+            sticky = current and current[0] is not None and lost - timedelta(days=7) <= current[0] <= lost
+            within = current[0] if sticky else lost
+        if within is not None:
+            within = max(within, 2 * rollup.width)
+        if current == [within]:
             return
+        # The server wants a window of two intervals; the one that is still filling is left out where there is room.
+        until = rollup.width if within is None else min(rollup.width, within - 2 * rollup.width)
         driver.execute(
             "SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", (f"{STORE}.{relation}",)
         )
         driver.execute(
             "SELECT add_continuous_aggregate_policy(%s::regclass, start_offset => %s::interval,"
             " end_offset => %s::interval, schedule_interval => %s::interval)",
-            (f"{STORE}.{relation}", within, rollup.width, min(rollup.width, timedelta(hours=1))),
+            (f"{STORE}.{relation}", within, until, min(rollup.width, timedelta(hours=1))),
         )
+
+    def _covered(self, driver: Driver, kind: Kind) -> list[tuple[datetime, datetime]]:
+        """The spans of time that a kind has chunks for, oldest first; chunks without a gap are one."""
+        covered: list[tuple[datetime, datetime]] = []
+        for begin, end in driver.execute(
+            "SELECT range_start, range_end FROM timescaledb_information.chunks"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s ORDER BY range_start",
+            (STORE, kind.name),
+        ).fetchall():
+            if covered and covered[-1][1] >= begin:
+                begin = covered.pop()[0]
+            covered.append((begin, end))
+        return covered
+
+    def _age_of_lost_rows(self, driver: Driver, kind: Kind, rollup: Rollup) -> timedelta | None:
+        """The age of the newest rows that a stored rollup has and that it could not be made of again."""
+        stored = driver.execute(
+            "SELECT materialization_hypertable_schema, materialization_hypertable_name"
+            " FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s",
+            (STORE, f"{kind.name}_{rollup.timeframe}"),
+        ).fetchone()
+        assert stored is not None
+        covered = self._covered(driver, kind)
+        gaps = zip([None, *(end for _, end in covered)], [*(begin for begin, _ in covered), None], strict=True)
+        for begin, end in reversed(list(gaps)):
+            newest = driver.execute(
+                SQL(
+                    "SELECT date_trunc('minute', now() - max({0})) FROM {1}"
+                    " WHERE {0} >= coalesce(%s::timestamptz, '-infinity')"
+                    " AND {0} < coalesce(%s::timestamptz, 'infinity')"
+                ).format(Identifier(kind.time), Identifier(*stored)),
+                (begin, end),
+            ).fetchone()
+            if newest is not None and newest[0] is not None:
+                age: timedelta = newest[0]
+                return age - rollup.width
+        return None
 
     def in_force(self, driver: Driver) -> list[InForce]:
         rows = driver.execute(
@@ -314,6 +375,14 @@ _POLICY_OF: Final = {
     "policy_retention": "retention_after",
     "policy_refresh_continuous_aggregate": "refresh_within",
 }
+
+
+def _later(chunk: datetime, asked: datetime | None) -> datetime:
+    return chunk if asked is None else max(chunk, asked)
+
+
+def _earlier(chunk: datetime, asked: datetime | None) -> datetime:
+    return chunk if asked is None else min(chunk, asked)
 
 
 def _same(found: InForce, setting: Setting) -> bool:

@@ -118,13 +118,13 @@ BEGIN
   RETURN tenant_floor + nextval('store.series_n');
 END
 $$""",
-    # What a door's rule calls on a row that is not the tenant's: the view's check, but before the row is in.
-    "store.refuse(bigint)": """
-CREATE OR REPLACE FUNCTION store.refuse(series_id bigint) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    # What a door's rule comes to with a row that is not the tenant's: the view's check, but before the row is in.
+    "store.refuse()": """
+CREATE OR REPLACE FUNCTION store.refuse() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RAISE with_check_option_violation USING MESSAGE = format('series %s is not the tenant''s', series_id);
+  RAISE with_check_option_violation USING MESSAGE = 'a row has a series that is not the tenant''s';
 END
 $$""",
     # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the
@@ -270,14 +270,29 @@ def _kind_view(kind: Kind) -> DatabaseObject:
     return _view("mds", kind.name, body)
 
 
+def _own_or_refused(series_id: Composable) -> Composable:
+    """A series id that is the tenant's, or an error. `mine`, as a value.
+
+    In a rule the id stands for the writer's expression, which could answer differently each time that it is asked:
+    here it is asked once. What is outside the tenant's range is pushed to one of its ends, which are nobody's series,
+    and refused there; without a tenant everything is.
+    """
+    return SQL(
+        "coalesce(nullif(nullif(least(greatest({id}, {floor}), {ceiling}), {floor}), {ceiling}), {store}.refuse())"
+    ).format(
+        id=series_id,
+        floor=SQL("coalesce((SELECT {}.tenant_floor()), {})").format(_STORE, Literal(2**63 - 1)),
+        ceiling=SQL("coalesce((SELECT {}.tenant_ceiling()), {})").format(_STORE, Literal(2**63 - 1)),
+        store=_STORE,
+    )
+
+
 def _door(kind: Kind, way: Door) -> DatabaseObject:
     """The view that rows are inserted into, and never read from: one for each way to end a conflict.
 
     An auto-updatable view would not do. Its check comes after the row is in, so that a key of another tenant answers
     differently where that tenant has the row; and ON CONFLICT on it runs the writer's expressions on the row that is
-    there, whosever that is. Here the rule says what happens, and only once every row is known to be the tenant's. The
-    inner query makes the row a value before it is looked at (OFFSET 0 keeps it one): NEW alone stands for the writer's
-    expression, which could answer differently each time that it is asked.
+    there, whosever that is. Here the rule says what happens, and only with a series id that is the tenant's.
     """
     names = ("series_id", *kind.column_names)
     relation = Identifier("mds", sql.door(kind, way))
@@ -296,17 +311,14 @@ def _door(kind: Kind, way: Door) -> DatabaseObject:
             relation, _columns(names), Identifier(STORE, kind.name)
         ),
         SQL(
-            "CREATE OR REPLACE RULE write AS ON INSERT TO {door} DO INSTEAD INSERT INTO {table} AS t ({names})"
-            " SELECT {row} FROM (SELECT {new} OFFSET 0) AS r"
-            " WHERE CASE WHEN {mine} THEN true ELSE {store}.refuse(r.series_id) END {conflict}"
+            "CREATE OR REPLACE RULE write AS ON INSERT TO {door} DO INSTEAD"
+            " INSERT INTO {table} AS t ({names}) SELECT {own}, {values}{conflict}"
         ).format(
             door=relation,
             table=Identifier(STORE, kind.name),
             names=_columns(names),
-            row=_columns(names, "r"),
-            new=_columns(names, "new"),
-            mine=mine(Identifier("r", "series_id")),
-            store=_STORE,
+            own=_own_or_refused(Identifier("new", "series_id")),
+            values=_columns(kind.column_names, "new"),
             conflict=SQL("")
             if way == "append"
             else SQL(" ON CONFLICT ({}){}").format(_columns(("series_id", *kind.key)), action),

@@ -95,6 +95,8 @@ def set_policy(driver: Driver, relation: str, policy: str, value: timedelta | No
         raise PolicyError(f"{relation!r} has no policy {policy!r}; there are: {there}")
     if value is not None and value <= timedelta(0):
         raise PolicyError(f"{policy} is an age, and more than nothing: {value}")
+    if value is not None and value < (shortest := _shortest(relation, policy)):
+        raise PolicyError(f"{policy} of {relation} is {shortest} or more: two intervals of the rollup that needs it")
     driver.execute(
         "INSERT INTO store.policies (relation, policy, value) VALUES (%s, %s, %s)"
         " ON CONFLICT (relation, policy) DO UPDATE SET value = excluded.value",
@@ -130,6 +132,17 @@ def expiring(engine: Engine, driver: Driver, kind: str | None = None) -> list[Ex
 def expire(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
     """Remove what `expiring` names; of no other kind."""
     return [Expiry(found.name, age, engine.expire(driver, found, age)) for found, age in _with_retention(driver, kind)]
+
+
+def _shortest(relation: str, policy: str) -> timedelta:
+    """Rows are needed for as long as a rollup's last two intervals, which is what a refresh looks at, at the least."""
+    widths = [
+        rollup.width
+        for kind, rollup in aggregates.rollups()
+        if (policy == "retention_after" and relation == kind.name)
+        or (policy == "refresh_within" and relation == aggregates.relation(kind, rollup))
+    ]
+    return 2 * max(widths, default=timedelta(0))
 
 
 def _with_retention(driver: Driver, only: str | None) -> Iterator[tuple[Kind, timedelta]]:

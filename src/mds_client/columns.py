@@ -273,9 +273,12 @@ def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
     kind = column.type
     if pa.types.is_dictionary(kind):
-        words = any(chunk.dictionary.null_count for chunk in column.chunks)
-        if words or not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
-            column = column.cast(kind.value_type)
+        text = pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+        if not text or any(chunk.dictionary.null_count for chunk in column.chunks):
+            plain = pa.large_string() if pa.types.is_string_view(kind.value_type) else kind.value_type
+            column = pa.chunked_array(
+                [chunk.dictionary.cast(plain).take(chunk.indices) for chunk in column.chunks], plain
+            )
     return column
 
 

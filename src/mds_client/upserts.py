@@ -117,6 +117,7 @@ def upsert(
                 yield from _upsert(session, declared, batch, on_conflict, mode)
                 accepted += len(batch)
                 session.written = Written(declared.name, mode, accepted)
+                del batch  # before the next one is made
         except Exception as error:
             if source.written:
                 error.add_note(f"the {source.written} rows before are written")
@@ -174,11 +175,13 @@ class _Source:
     def left(self) -> Iterator[Batch]:
         """The batches that are not written yet. To ask for the next one is to say that this one is committed."""
         while batch := self.current():
+            size = len(batch)
             yield batch
             if self.whole:
                 return
-            self.written += len(batch)
+            self.written += size
             self.batch = None
+            del batch
 
     def current(self) -> Batch | None:
         """The batch whose turn it is; None at the end. Raises InvalidRow where it holds what is no row."""
@@ -225,9 +228,9 @@ class Rows:
         self._rows = _checked(kind, rows, first)
         name_of = itemgetter(*kind.series)
         # A model's fields are in its __dict__, which is the fastest way to them.
-        names = [name_of(vars(row)) for row in self._rows]
-        self._names: list[SeriesName] = [(name,) for name in names] if len(kind.series) == 1 else names
-        self.names = set(self._names)
+        numbers: dict[Any, int] = {}
+        self._series = [numbers.setdefault(name_of(vars(row)), len(numbers)) for row in self._rows]
+        self.names: list[SeriesName] = [(name,) for name in numbers] if len(kind.series) == 1 else list(numbers)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -247,8 +250,9 @@ class Rows:
         converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
         # By series, so that no sort is a long one, in which no other thread would run.
         by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
-        for name, row in zip(self._names, self._rows, strict=True):
-            narrow = (ids[name], *values_of(vars(row)))
+        of_number = [ids[name] for name in self.names]
+        for number, row in zip(self._series, self._rows, strict=True):
+            narrow = (of_number[number], *values_of(vars(row)))
             for at, column in converted:
                 if narrow[at] is not None:
                     narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
