@@ -77,6 +77,18 @@ class Query:
         return pa.schema(names + rest)
 
 
+def schema_of(kind: Kind) -> "pa.Schema":
+    """The columns of a kind's rows, in the order of its model, without the tenant."""
+    fields = []
+    for name in kind.model.model_fields:
+        if name in kind.series:
+            fields.append(pa.field(name, pa.string(), nullable=False))
+        elif name != TENANT_COLUMN:
+            column = kind.column(name)
+            fields.append(pa.field(name, ARROW_TYPES[column.type], column.nullable))
+    return pa.schema(fields)
+
+
 def frame(name: str, query: Query, as_: FrameAs = "arrow") -> Operation[Any]:
     """Read a query as one frame, in memory. Raises ConfigurationError where the frame's package is not installed."""
     check(as_)

@@ -5,6 +5,7 @@ name when it is whole; one that was stopped leaves nothing.
 """
 
 import csv
+import importlib
 import io
 import os
 import sys
@@ -135,6 +136,16 @@ def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
 
 
 def _parquet(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    from mds_client import arrow  # needs pyarrow, which the library itself does without
+    from mds_client import arrow  # needs packages that the library itself does without
 
-    return arrow.write_parquet(kind, batches, target)
+    pyarrow = importlib.import_module("pyarrow")
+    parquet = importlib.import_module("pyarrow.parquet")
+    fields = _fields(kind)
+    schema = arrow.schema_of(kind)
+    count = 0
+    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
+        for rows in batches:
+            columns = {name: [row.__dict__[name] for row in rows] for name in fields}
+            writer.write_table(pyarrow.table(columns, schema=schema))
+            count += len(rows)
+    return count

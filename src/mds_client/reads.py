@@ -6,7 +6,7 @@ its start and not its end; a time without a zone is UTC; nothing is cut off by a
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError
@@ -14,59 +14,81 @@ from mds_client.models import Bar, Coverage, Fundamentals, LatestPrice, News, Op
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk, Values
 from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
 
+if TYPE_CHECKING:
+    from mds_client.arrow import Query
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Row)
 
+As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
+"""What rows are answered as: a list of models, or a frame (`pip install 'market-data-store[arrow]'`)."""
+
+AS: Final = ("models", "arrow", "pandas", "polars")
+
 
 def bars_window(
-    symbol: str | Sequence[str], timeframe: str, start: datetime, end: datetime, vendor: str
-) -> Operation[list[Bar]]:
+    symbol: str | Sequence[str], timeframe: str, start: datetime, end: datetime, vendor: str, *, as_: As = "models"
+) -> Operation[Any]:
     """The bars of one symbol with `start <= ts < end`, oldest first; of many symbols, one after the other by name.
 
-    All of them, without a limit (`iter_bars_window` hands them out in batches). An unknown series has no bars. Raises
-    ConfigurationError where start is after end.
+    All of them, without a limit (`iter_bars_window` hands them out in batches). An unknown series has no bars. The
+    answer is a list of `Bar`, or, with `as_`, a frame of PyArrow, pandas or polars with a column for each field. Raises
+    ConfigurationError where start is after end, or the frame's package is not installed.
     """
-    return _window(Bar, symbol, start, end, vendor=vendor, timeframe=timeframe)
+    return _window(Bar, symbol, start, end, as_, vendor=vendor, timeframe=timeframe)
 
 
 def fundamentals_window(
-    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str
-) -> Operation[list[Fundamentals]]:
-    """The fundamentals of one symbol with `start <= asof < end`, oldest first; of many, one after the other by name."""
-    return _window(Fundamentals, symbol, start, end, vendor=vendor)
+    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str, *, as_: As = "models"
+) -> Operation[Any]:
+    """The fundamentals of one symbol with `start <= asof < end`, oldest first; of many, one after the other by name.
+
+    A list of `Fundamentals`, or a frame, as in `bars_window`.
+    """
+    return _window(Fundamentals, symbol, start, end, as_, vendor=vendor)
 
 
 def news_window(
-    start: datetime, end: datetime, *, symbol: str | None = None, vendor: str | None = None, text: str | None = None
-) -> Operation[list[News]]:
+    start: datetime,
+    end: datetime,
+    *,
+    symbol: str | None = None,
+    vendor: str | None = None,
+    text: str | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The news with `start <= published_at < end`, oldest first.
 
     Only those about a symbol, from a vendor, or with a text in the title (upper and lower case are the same), where
-    given.
+    given. A list of `News`, or a frame, as in `bars_window`.
     """
+    _check(as_)
     kind = KINDS["news"]
     span = _span(start, end)
     names = (_name(vendor),) if vendor is not None else ()
     conditions = (*names, *((_symbol(symbol),) if symbol is not None else ()), *((text,) if text is not None else ()))
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
 
-    def talk(session: Session) -> Talk[list[News]]:
-        vendors, rows = yield Group(
-            (Execute(sql.list_series(False), (kind.name,)), Execute(statement, (*span, *conditions))), commit=True
-        )
+    def talk(session: Session) -> Talk[Any]:
+        listed = Execute(sql.list_series(False), (kind.name,))
+        if as_ != "models":
+            (vendors,) = yield Group((listed,))
+            return (yield from _frame(session, kind, statement, (*span, *conditions), _named(kind, vendors), as_))
+        vendors, rows = yield Group((listed, Execute(statement, (*span, *conditions))), commit=True)
         return _models(News, kind, session.tenant_id, _named(kind, vendors), rows)
 
     return Operation("news_window", talk)
 
 
 def option_chain(
-    symbol: str, at: datetime, vendor: str, *, within: timedelta = timedelta(days=7)
-) -> Operation[list[OptionSnap]]:
+    symbol: str, at: datetime, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
+) -> Operation[Any]:
     """The option chain of a symbol as it was known at a time: each contract's newest snapshot, by contract.
 
     A snapshot counts if it is from `at` or before, by no more than `within`. Contracts that had expired on the day of
-    `at` (UTC) are left out.
+    `at` (UTC) are left out. A list of `OptionSnap`, or a frame, as in `bars_window`.
     """
+    _check(as_)
     kind = KINDS["options"]
     at = _instant(at)
     if within <= timedelta(0):
@@ -74,20 +96,25 @@ def option_chain(
     name = (_name(vendor), _symbol(symbol))
     parameters = (*name, at - within, at, at.astimezone(UTC).date())
 
-    def talk(session: Session) -> Talk[list[OptionSnap]]:
+    def talk(session: Session) -> Talk[Any]:
+        if as_ != "models":
+            return (yield from _frame(session, kind, sql.option_chain(kind), parameters, name, as_))
         (rows,) = yield Group((Execute(sql.option_chain(kind), parameters),), commit=True)
         return _of_one(OptionSnap, kind, session.tenant_id, name, rows)
 
     return Operation("option_chain", talk)
 
 
-def rollup(symbol: str, timeframe: str, start: datetime, end: datetime, vendor: str) -> Operation[list[Bar]]:
+def rollup(
+    symbol: str, timeframe: str, start: datetime, end: datetime, vendor: str, *, as_: As = "models"
+) -> Operation[Any]:
     """Bars of a longer timeframe, made of the 1m bars of a symbol, with `start <= ts < end`, oldest first.
 
     Open is the first, high the highest, low the lowest, close the last of those that have a value; volume is the sum.
-    Intervals are aligned to midnight UTC; one without a 1m bar is left out. Raises ConfigurationError for a timeframe
-    that there is no rollup of.
+    Intervals are aligned to midnight UTC; one without a 1m bar is left out. A list of `Bar`, or a frame, as in
+    `bars_window`. Raises ConfigurationError for a timeframe that there is no rollup of.
     """
+    _check(as_)
     kind = KINDS["bars"]
     try:
         declared = kind.rollup(_name(timeframe))
@@ -96,15 +123,15 @@ def rollup(symbol: str, timeframe: str, start: datetime, end: datetime, vendor: 
     name = (_name(vendor), _symbol(symbol), kind.base)
     span = _span(start, end)
 
-    def talk(session: Session) -> Talk[list[Bar]]:
-        (rows,) = yield Group((Execute(sql.rollup_window(kind, declared), (*name, *span)),), commit=True)
-        constant = {
-            **dict.fromkeys(kind.model.model_fields),
-            **dict(zip(kind.series, name, strict=True)),
-            "tenant_id": session.tenant_id,
-            "timeframe": declared.timeframe,
-        }
-        columns = (kind.time, *(column for column, _ in kind.aggregates))
+    columns = (kind.time, *(column for column, _ in kind.aggregates))
+
+    def talk(session: Session) -> Talk[Any]:
+        statement = sql.rollup_window(kind, declared)
+        if as_ != "models":
+            shown = (name[0], name[1], declared.timeframe)
+            return (yield from _frame(session, kind, statement, (*name, *span), shown, as_, columns))
+        (rows,) = yield Group((Execute(statement, (*name, *span)),), commit=True)
+        constant = _constant(kind, session.tenant_id, (*name[:-1], declared.timeframe))
         return [built(Bar, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
 
     return Operation("rollup", talk)
@@ -239,15 +266,18 @@ def iter_rows(
 
 
 def _window(
-    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, **name: str
-) -> Operation[list[R]]:
+    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, as_: As, **name: str
+) -> Operation[Any]:
     kind = KINDS.of(model)
     span = _span(start, end)
+    _check(as_)
     if not isinstance(symbol, str):
-        return _windows(model, kind, _symbols(symbol), span, name)
+        return _windows(model, kind, _symbols(symbol), span, as_, name)
     parts = _series_name(kind, _symbol(symbol), name)
 
-    def talk(session: Session) -> Talk[list[R]]:
+    def talk(session: Session) -> Talk[Any]:
+        if as_ != "models":
+            return (yield from _frame(session, kind, sql.window(kind), (*parts, *span), parts, as_))
         (rows,) = yield Group((Execute(sql.window(kind), (*parts, *span)),), commit=True)
         return _of_one(model, kind, session.tenant_id, parts, rows)
 
@@ -255,10 +285,12 @@ def _window(
 
 
 def _windows(
-    model: type[R], kind: Kind, symbols: list[str], span: tuple[datetime, datetime], name: dict[str, str]
-) -> Operation[list[R]]:
-    def talk(session: Session) -> Talk[list[R]]:
+    model: type[R], kind: Kind, symbols: list[str], span: tuple[datetime, datetime], as_: As, name: dict[str, str]
+) -> Operation[Any]:
+    def talk(session: Session) -> Talk[Any]:
         ids = yield from _find(kind, symbols, name)
+        if as_ != "models":
+            return (yield from _frame(session, kind, sql.windows(kind), (list(ids), *span), ids, as_))
         (rows,) = yield Group((Execute(sql.windows(kind), (list(ids), *span)),), commit=True)
         found = _models(model, kind, session.tenant_id, ids, rows)
         # By id is by when a series was first seen; a reader expects the names' order.
@@ -279,6 +311,43 @@ def _stream(
         yield from _emitted(session, model, kind, ids, list(ids), span, batch_rows)
 
     return Stream(Operation(f"iter_{kind.name}_window", talk))
+
+
+def _check(as_: As) -> None:
+    """Raise ConfigurationError where rows cannot be answered like that, before anything is asked."""
+    if as_ not in AS:
+        raise ConfigurationError(f"as_ is {', '.join(AS)}; not {as_!r}")
+    if as_ != "models":
+        from mds_client import arrow  # needs packages that the library itself does without
+
+        arrow.check(as_)
+
+
+def _frame(
+    session: Session,
+    kind: Kind,
+    select: sql.Statement,
+    parameters: Sequence[Any],
+    names: Sequence[str | None] | dict[int, tuple[str | None, ...]],
+    as_: As,
+    columns: tuple[str, ...] | None = None,
+) -> Talk[Any]:
+    """A query's rows as a frame: of one series with that name, or of many with their names by id."""
+    from mds_client import arrow
+
+    by_id = isinstance(names, dict)
+    query: Query = arrow.Query(
+        kind,
+        select,
+        parameters,
+        names if isinstance(names, dict) else tuple(names),
+        None if columns is None else tuple(kind.column(name) for name in columns),
+    )
+    table = yield from arrow.reading(session, query)
+    if by_id and "symbol" in kind.series and len(names) > 1:
+        # As the models are: by id is by when a series was first seen.
+        table = table.sort_by([("symbol", "ascending"), *((name, "ascending") for name in kind.key)])
+    return arrow.as_frame(table, cast("Any", as_))
 
 
 def _emitted(
@@ -354,11 +423,20 @@ def _symbols(symbols: Sequence[str]) -> list[str]:
     return [_symbol(symbol) for symbol in symbols]
 
 
+def _constant(kind: Kind, tenant_id: str | None, name: Sequence[str | None]) -> dict[str, Any]:
+    """What all rows of a series have in common, and every other field, in the model's order."""
+    return {
+        **dict.fromkeys(kind.model.model_fields),
+        "tenant_id": tenant_id,
+        **dict(zip(kind.series, name, strict=True)),
+    }
+
+
 def _of_one(
     model: type[R], kind: Kind, tenant_id: str | None, name: Sequence[str | None], rows: list[Values]
 ) -> list[R]:
     """Rows of one series as the model's instances: a constant part for the series, a stored part from the row."""
-    constant = {"tenant_id": tenant_id, **dict(zip(kind.series, name, strict=True))}
+    constant = _constant(kind, tenant_id, name)
     columns = kind.column_names
     return [built(model, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
 
@@ -367,9 +445,6 @@ def _models(
     model: type[R], kind: Kind, tenant_id: str | None, names: dict[int, tuple[str | None, ...]], rows: list[Values]
 ) -> list[R]:
     """Rows of many series, each with its series id in front."""
-    constants = {
-        series_id: {"tenant_id": tenant_id, **dict(zip(kind.series, name, strict=True))}
-        for series_id, name in names.items()
-    }
+    constants = {series_id: _constant(kind, tenant_id, name) for series_id, name in names.items()}
     columns = kind.column_names
     return [built(model, {**constants[series_id], **dict(zip(columns, row, strict=True))}) for series_id, *row in rows]

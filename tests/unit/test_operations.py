@@ -259,7 +259,7 @@ def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None
 
 
 @pytest.mark.parametrize(
-    ("extension", "license_", "engine"),
+    ("extension", "license_", "name"),
     [
         (None, None, "postgres"),
         ("2.28.3", "timescale", "timescale"),
@@ -267,11 +267,11 @@ def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None
         ("2.19.3", None, "timescale-apache"),
     ],
 )
-def test_health_tells_the_engine(extension: str | None, license_: str | None, engine: str) -> None:
+def test_health_tells_the_engine(extension: str | None, license_: str | None, name: str) -> None:
     played = Played(operations.health(), session())
     assert played.statements == [sql.SERVER, sql.HAS_SCHEMA]
     played.say([("17.1", "me", "db", extension, license_)], [(False,)])
-    assert (played.answer.engine, played.answer.engine_version) == (engine, extension)
+    assert (played.answer.engine, played.answer.engine_version) == (name, extension)
     assert (played.answer.schema_version, bool(played.answer)) == (None, True)
 
 

@@ -1,0 +1,98 @@
+"""What a client does, counted: on a registry of one's own, with labels that stay few."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from mds_client import Bar, RLSDenied, TimeoutExceeded
+from mds_client.errors import RetryableError
+from mds_client.metrics import ClientMetrics
+from mds_client.operations import Execute, Group, Operation, Session, Talk
+from tests.conftest import Client, Store
+
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+
+
+def bars(count: int) -> list[Bar]:
+    return [
+        Bar(vendor="v", symbol="A", timeframe="1m", ts=NOON + timedelta(minutes=minute), close_price=minute)
+        for minute in range(count)
+    ]
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def counted(connect: Callable[..., Client], store: Store, registry: CollectorRegistry) -> Client:
+    return connect(
+        dsn=store.dsn, tenant_id=store.tenant_a, observer=ClientMetrics(registry), retry_base_ms=1, app_name="counted"
+    )
+
+
+def test_rows_and_batches_are_counted_by_kind_and_mode(counted: Client, registry: CollectorRegistry) -> None:
+    counted.upsert_bars(bars(3))
+    counted.upsert_bars(bars(2))
+    labels = {"kind": "bars", "mode": "executemany"}
+    assert registry.get_sample_value("mds_rows_total", labels) == 5
+    assert registry.get_sample_value("mds_batches_total", labels) == 2
+    assert registry.get_sample_value("mds_write_seconds_count", labels) == 2
+    assert registry.get_sample_value("mds_operation_seconds_count", {"operation": "upsert_bars"}) == 2
+
+
+def test_an_error_is_counted_by_its_class(counted: Client, registry: CollectorRegistry, store: Store) -> None:
+    foreign = bars(1)[0].model_copy(update={"tenant_id": store.tenant_b})
+    with pytest.raises(RLSDenied):
+        counted.upsert_bars([foreign])
+    labels = {"operation": "upsert_bars", "error": "RLSDenied"}
+    assert registry.get_sample_value("mds_errors_total", labels) == 1
+    assert registry.get_sample_value("mds_rows_total", {"kind": "bars", "mode": "executemany"}) is None
+
+
+def test_a_repeated_attempt_is_counted(counted: Client, registry: CollectorRegistry) -> None:
+    attempts: list[int] = []
+
+    def talk(_: Session) -> Talk[int]:
+        attempts.append(1)
+        if len(attempts) < 3:
+            yield Group((Execute(b"DO $$ BEGIN RAISE serialization_failure; END $$"),))
+        yield Group((Execute(b"SELECT 1"),))
+        return len(attempts)
+
+    assert counted.run(Operation("probe", talk)) == 3
+    labels = {"operation": "probe", "error": RetryableError.__name__}
+    assert registry.get_sample_value("mds_retries_total", labels) == 2
+    assert registry.get_sample_value("mds_errors_total", labels) is None
+
+
+def test_the_pool_is_seen(counted: Client, registry: CollectorRegistry) -> None:
+    counted.upsert_bars(bars(1))
+    idle, busy = (
+        registry.get_sample_value("mds_pool_connections", {"app_name": "counted", "state": state})
+        for state in ("idle", "busy")
+    )
+    assert idle is not None
+    assert busy is not None
+    assert idle + busy >= 1
+    assert registry.get_sample_value("mds_pool_requests_waiting", {"app_name": "counted"}) == 0
+
+
+def test_no_label_grows_with_the_data(counted: Client, registry: CollectorRegistry, store: Store) -> None:
+    counted.upsert_bars(bars(1))
+    counted.latest_prices(["A"], "v")
+    labels = {value for metric in registry.collect() for sample in metric.samples for value in sample.labels.values()}
+    assert not labels & {"v", "A", store.tenant_a}
+
+
+def test_what_is_slow_is_an_error_that_is_counted(counted: Client, registry: CollectorRegistry) -> None:
+    def talk(_: Session) -> Talk[None]:
+        yield Group((Execute(b"SELECT set_config('statement_timeout', '20', true)"),))
+        yield Group((Execute(b"SELECT pg_sleep(30)"),))
+
+    with pytest.raises(TimeoutExceeded):
+        counted.run(Operation("slow", talk))
+    assert registry.get_sample_value("mds_errors_total", {"operation": "slow", "error": "TimeoutExceeded"}) == 1
