@@ -19,6 +19,7 @@ from mds_client.sql import Statement
 try:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as compute
     from numpy.typing import NDArray
 except ImportError as missing:
     raise ConfigurationError(
@@ -135,6 +136,17 @@ def as_frame(table: "pa.Table", as_: FrameAs) -> Any:
         return importlib.import_module("polars").from_arrow(table)
     pandas = importlib.import_module("pandas")
     return table.to_pandas(types_mapper={pa.int64(): pandas.Int64Dtype()}.get)
+
+
+def sorted_by(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
+    """A table in the order of these columns."""
+    # PyArrow does not sort dictionaries.
+    plain = [
+        table[name].cast(pa.string()) if pa.types.is_dictionary(table.schema.field(name).type) else table[name]
+        for name in names
+    ]
+    keys = pa.table(plain, names=list(names))
+    return table.take(compute.sort_indices(keys, [(name, "ascending") for name in names]))
 
 
 def check(as_: str) -> None:

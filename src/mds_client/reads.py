@@ -346,7 +346,7 @@ def _frame(
     table = yield from arrow.reading(session, query)
     if by_id and "symbol" in kind.series and len(names) > 1:
         # As the models are: by id is by when a series was first seen.
-        table = table.sort_by([("symbol", "ascending"), *((name, "ascending") for name in kind.key)])
+        table = arrow.sorted_by(table, ("symbol", *kind.key))
     return arrow.as_frame(table, cast("Any", as_))
 
 

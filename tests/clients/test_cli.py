@@ -127,7 +127,8 @@ def bars(store: Store, count: int) -> list[Bar]:
             for n in range(count)
         ]
         client.upsert_bars(written)
-        return client.bars_window("AAPL", "1m", NOON, NOON + timedelta(days=365), "v")
+        read: list[Bar] = client.bars_window("AAPL", "1m", NOON, NOON + timedelta(days=365), "v")
+        return read
 
 
 # Help -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,188 @@
+"""Commands of `mds` for every kind, the job outbox and files; and reads that answer as frames."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.embedded import EmbeddedServer
+from mds_client import AMDS, MDS, Bar, ConfigurationError
+from mds_client.cli import main
+from tests.clients.test_cli import Run, runs, two_tenants, use
+from tests.conftest import Client, Store
+
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(server: EmbeddedServer) -> Iterator[Store]:
+    with two_tenants(server) as made:
+        yield made
+
+
+@pytest.fixture
+def mds(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
+    return runs(main, capsys, monkeypatch)
+
+
+def bars(count: int) -> list[Bar]:
+    return [
+        Bar(vendor="v", symbol=f"S{at % 3}", timeframe="1m", ts=NOON + timedelta(minutes=at), close_price=at)
+        for at in range(count)
+    ]
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "column", "value"),
+    [
+        (
+            "write-fundamental",
+            ["--vendor", "alpha", "--symbol", "aapl", "--asof", "2024-01-01", "--eps", "1.25"],
+            "public.fundamentals, eps",
+            1.25,
+        ),
+        (
+            "write-news",
+            words("--vendor reuters --title AAPL-up --published-at 2024-01-01T10:00 --symbol A --sentiment-score 0.8"),
+            "public.news, sentiment_score",
+            0.8,
+        ),
+        (
+            "write-option",
+            words("--vendor ibkr --symbol AAPL --expiry 2024-12-20 --option-type C --strike 200")
+            + words("--ts 2024-01-01T10:00:00 --iv 0.25 --delta 0.55"),
+            "public.options_snap, delta",
+            0.55,
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_of_every_kind_is_written_from_its_options(
+    mds: Run, store: Store, command: str, options: list[str], column: str, value: float
+) -> None:
+    assert mds(command, *options, "--json").json == {"written": 1}
+    relation, name = column.split(", ")
+    store.execute("CREATE TABLE public.seen (value double precision)")
+    with_tenant = f"SELECT set_config('app.tenant_id', '{store.tenant_a}', true)"
+    store.execute(f"DO $$ BEGIN PERFORM ({with_tenant}); INSERT INTO public.seen SELECT {name} FROM {relation}; END $$")
+    assert store.rows("SELECT value FROM public.seen") == [(value,)]
+
+
+def test_a_job_is_put_down_and_printed(mds: Run, store: Store) -> None:
+    told = ["--idempotency-key", "job-123", "--job-type", "backfill", "--payload", '{"symbol": "AAPL"}']
+    first = mds("enqueue-job", *told, "--priority", "high", "--json").json
+    again = mds("enqueue-job", *told, "--json").json
+    assert (first["state"], first["payload"], first["priority"]) == ("queued", {"symbol": "AAPL"}, 75)
+    assert again["id"] == first["id"]
+    assert store.rows("SELECT count(*) FROM store.jobs") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--payload", "{nope"], 2, "not JSON"),
+        (["--priority", "urgent"], 1, "priority is low, normal, high or from 0 to 100"),
+        (["--idempotency-key", " "], 1, "idempotency_key is empty"),
+    ],
+)
+def test_a_job_that_is_none_is_an_error(mds: Run, options: list[str], code: int, says: str) -> None:
+    done = mds("enqueue-job", "--idempotency-key", "k", "--job-type", "t", *options)
+    assert done.code == code
+    assert says in done.err
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv", "parquet"])
+def test_a_dump_is_made_by_its_command(mds: Run, store: Store, form: str, tmp_path: Path) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        client.upsert_bars(bars(30))
+    path = tmp_path / f"rows.{form}"
+    report = mds(f"dump-{form}", "bars", path, "--symbols", "s0,S1", "--start", "2024-01-02T12:10", "--json").json
+    assert report["rows"] == 13
+    assert path.stat().st_size > 0
+
+
+def test_an_unknown_kind_of_dump_is_wrong_usage(mds: Run) -> None:
+    done = mds("dump-csv", "trades", "-")
+    assert done.code == 2
+    assert "there are: bars" in done.err
+
+
+def test_the_asynchronous_ingest_does_the_same(mds: Run, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "bars.ndjson"
+    lines = [bar.model_dump_json(exclude_none=True) for bar in bars(2500)]
+    path.write_text("\n".join([*lines[:7], "nope", *lines[7:]]))
+    report = mds("ingest-ndjson-async", "bars", path, "--max-rows", "100", "--json")
+    assert report.code == 3
+    assert (report.json["written"], report.json["rejected"], report.json["complete"]) == (2500, 1, True)
+    (reject,) = map(json.loads, (tmp_path / "bars.ndjson.rejects.ndjson").read_text().splitlines())
+    assert (reject["line"], reject["row"]) == (8, "nope")
+    assert store.rows("SELECT count(*) FROM store.bars") == [(2500,)]
+
+
+def test_the_asynchronous_ingest_writes_what_a_slow_pipe_has_given(store: Store) -> None:
+    command = [sys.executable, "-m", "mds_client.cli", "ingest-ndjson-async", "bars", "-", "--max-ms", "20", "--json"]
+    where = ["--dsn", store.dsn, "--tenant-id", store.tenant_a]
+    with subprocess.Popen([*command, *where], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(bars(1)[0].model_dump_json().encode() + b"\n")
+        process.stdin.flush()
+        # The pipe stays open, and nothing more comes: the row is written all the same.
+        store.execute(
+            "DO $$ BEGIN FOR attempt IN 1..2000 LOOP"
+            " IF EXISTS (SELECT FROM store.bars) THEN RETURN; END IF;"
+            " PERFORM pg_sleep(0.01); COMMIT; END LOOP; RAISE 'nothing was written'; END $$"
+        )
+        out, _ = process.communicate()
+    assert process.returncode == 0
+    assert json.loads(out)["written"] == 1
+
+
+def test_the_asynchronous_ingest_without_a_server_is_one_line(mds: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson"
+    path.write_text("")
+    done = mds("ingest-ndjson-async", "bars", path, "--dsn", "postgresql://nobody:secret@127.0.0.1:1/x")
+    assert done.code == 1
+    assert done.err.startswith("error: no connection to the server")
+    assert "secret" not in done.err
+
+
+@pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
+def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    written = bars(30)
+    client.upsert_bars(written)
+    contract = {"vendor": "v", "symbol": "A", "expiry": NOON.date(), "strike": 1, "ts": NOON}
+    client.upsert_options([{**contract, "option_type": side} for side in "CP"])
+    client.upsert_news([{"vendor": "v", "published_at": NOON, "title": "t", "symbol": "A"}])
+    client.upsert_fundamentals([{"vendor": "v", "symbol": "A", "asof": NOON, "eps": 1}])
+    end = NOON + timedelta(days=1)
+    frames: dict[str, tuple[Any, list[str]]] = {
+        "one": (client.bars_window("S0", "1m", NOON, end, "v", as_=as_), ["S0"] * 10),
+        "many": (client.bars_window(["S2", "S1"], "1m", NOON, end, "v", as_=as_), ["S1"] * 10 + ["S2"] * 10),
+        "rollup": (client.rollup("S0", "5m", NOON, end, "v", as_=as_), ["S0"] * 6),
+        "chain": (client.option_chain("A", NOON, "v", as_=as_), ["A", "A"]),
+        "news": (client.news_window(NOON, end, symbol="a", as_=as_), ["A"]),
+        "fundamentals": (client.fundamentals_window("A", NOON, end, "v", as_=as_), ["A"]),
+    }
+    for name, (frame, symbols) in frames.items():
+        assert type(frame).__module__.split(".")[0] == {"arrow": "pyarrow"}.get(as_, as_), name
+        found = frame["symbol"].to_pylist() if as_ == "arrow" else list(frame["symbol"])
+        assert found == symbols, name
+
+
+def test_a_frame_of_an_unknown_sort_is_refused_before_anything_is_asked(client: Client) -> None:
+    with pytest.raises(ConfigurationError, match="as_ is models, arrow, pandas, polars; not 'excel'"):
+        client.bars_window("S0", "1m", NOON, NOON, "v", as_="excel")
+
+
+def test_parts_of_an_answer_come_from_either_client(store: Store) -> None:
+    assert {name for name in dir(MDS) if name.startswith("iter_")} == {n for n in dir(AMDS) if n.startswith("iter_")}
