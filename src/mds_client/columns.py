@@ -21,10 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mds_client import sql
 from mds_client.errors import InvalidRow
-from mds_client.operations import CopyIn, SeriesName, Values
+from mds_client.operations import CopyIn, Latest, SeriesName, Values
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
 from mds_client.sql import Statement
-from mds_client.upserts import Latest
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY: Final = date(1970, 1, 1)

@@ -8,6 +8,7 @@ round trip.
 from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from psycopg import errors, pq, waiting
@@ -135,6 +136,17 @@ SeriesCache: TypeAlias = dict[tuple[str, SeriesName], int]
 
 class StaleSeries(RetryableError):
     """A cached series id is no longer the tenant's; the cache is empty now, and the operation is tried again."""
+
+
+@dataclass(slots=True)
+class Latest:
+    """Of one series in a batch: its oldest and newest time, its newest price, and whether a row had none."""
+
+    first_ts: datetime
+    last_ts: datetime
+    price_ts: datetime | None
+    price: float | None
+    has_unpriced: bool
 
 
 @dataclass(frozen=True, slots=True)

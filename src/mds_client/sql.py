@@ -161,6 +161,22 @@ def create_stage(kind: Kind) -> Statement:
 
 
 @cache
+def clear_stage(kind: Kind) -> Statement:
+    """Empty the staging table, which holds the batch before where one transaction writes several."""
+    return _text(SQL("TRUNCATE {}").format(_stage(kind)))
+
+
+SAVEPOINT: Final[Statement] = b"SAVEPOINT mds_append"
+"""Where to come back to if rows that should have met no conflict meet one."""
+
+RELEASE: Final[Statement] = b"RELEASE SAVEPOINT mds_append"
+"""They met none."""
+
+ROLLBACK_TO: Final[Statement] = b"ROLLBACK TO SAVEPOINT mds_append"
+"""They met one: as if they had not been written."""
+
+
+@cache
 def copy_stage(kind: Kind) -> Statement:
     """Copy narrow rows into the staging table."""
     columns = names(("series_id", *kind.column_names))

@@ -7,12 +7,10 @@ come as models (`Rows`) or in columns (`mds_client.columns`); the conversation i
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from itertools import chain, islice
 from operator import ge, itemgetter
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
-from psycopg.sql import SQL
 from pydantic import ValidationError
 
 from mds_client import sql
@@ -23,6 +21,7 @@ from mds_client.operations import (
     Execute,
     ExecuteMany,
     Group,
+    Latest,
     Operation,
     SeriesName,
     Session,
@@ -380,7 +379,7 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     What the series' last times are is asked of the server in this transaction, and their ids with it.
     """
     # An earlier batch of the same transaction may have left its rows there.
-    stage = (Execute(sql.create_stage(kind)), Execute(clear_stage(kind)))
+    stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
     series = yield from _find_series(session, kind, set(batch.names), stage)
     narrow = batch.narrow({name: id_ for name, (id_, _) in series.items()})
     latest = narrow.latest
@@ -392,13 +391,13 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
         try:
             *_, held = yield Group(
-                (Execute(SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(RELEASE), lock)
+                (Execute(sql.SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(sql.RELEASE), lock)
             )
         except MDSOperationalError as error:
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
             # Another writer was there in between.
-            yield Group((Execute(ROLLBACK_TO),))
+            yield Group((Execute(sql.ROLLBACK_TO),))
     if held is None:
         *_, held = yield Group((Execute(sql.merge_stage(kind, on_conflict)), lock))
     if len(held) != len(latest):
@@ -438,17 +437,6 @@ def _find_series(
     if missing:
         raise RetryableError(f"{len(missing)} series were being made by somebody else who then gave up")
     return series
-
-
-@dataclass(slots=True)
-class Latest:
-    """Of one series in a batch: its oldest and newest time, its newest price, and whether a row had none."""
-
-    first_ts: datetime
-    last_ts: datetime
-    price_ts: datetime | None
-    price: float | None
-    has_unpriced: bool
 
 
 def _latest(kind: Kind, rows: list[Values]) -> Latest:
@@ -496,16 +484,3 @@ def _last_values(
         yield Execute(sql.SET_LAST_VALUES, [list(column) for column in zip(*moved, strict=True)])
     if unsure:
         yield Execute(sql.find_last_price(kind), (unsure,))
-
-
-# Of `mds_client.sql`.
-
-SAVEPOINT: Final[sql.Statement] = b"SAVEPOINT mds_append"
-RELEASE: Final[sql.Statement] = b"RELEASE SAVEPOINT mds_append"
-ROLLBACK_TO: Final[sql.Statement] = b"ROLLBACK TO SAVEPOINT mds_append"
-
-
-@cache
-def clear_stage(kind: Kind) -> sql.Statement:
-    """Empty the staging table."""
-    return SQL("TRUNCATE {}").format(sql._stage(kind)).as_bytes(None)
