@@ -26,8 +26,8 @@ from tests.conftest import Client, Store, Waiting
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 HOUR = 3_600_000
 REFUSE = "ALTER TABLE store.bars ADD CONSTRAINT no_thirteen CHECK (close_price <> 13)"
-REVOKE = "REVOKE INSERT ON mds.bars FROM mds_app"
-GRANT = "GRANT INSERT ON mds.bars TO mds_app"
+REVOKE = "REVOKE INSERT ON mds.bars_replace FROM mds_app"
+GRANT = "GRANT INSERT ON mds.bars_replace TO mds_app"
 
 
 def bar(minute: int = 0, close: float | None = None, **fields: Any) -> Bar:

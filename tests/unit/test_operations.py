@@ -152,10 +152,22 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     assert [row for page in pages for row in zip(*page.parameters, strict=True)] == narrow
 
     copy = first("copy")
-    assert copy.group == Group((Execute(sql.create_stage(BARS)),))
+    find = Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]])
+    assert copy.group == Group((Execute(sql.create_stage(BARS)), Execute(sql.clear_stage(BARS)), find))
     types = ("bigint", "timestamptz", *("double precision",) * 4, "bigint", "uuid")
-    assert copy.say([]) == Group((CopyIn(sql.copy_stage(BARS), types, narrow),))
+    there = (7, NOON + timedelta(days=1), "v", "AAPL", "1m")
+    assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), types, narrow),))
     assert copy.say([]) == Group((Execute(sql.merge_stage(BARS, on_conflict)), Execute(sql.LOCK_SERIES, ([7],))))
+
+
+def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after_a_conflict() -> None:
+    played = Played(upsert_bars([bar(1), bar(2)]), session(write_mode="copy"))
+    played.say([], [], [(7, NOON, "v", "AAPL", "1m")])
+    lock = Execute(sql.LOCK_SERIES, ([7],))
+    append = Execute(sql.merge_stage(BARS, "append"))
+    assert played.say([]) == Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), lock))
+    assert played.fail(MDSOperationalError("there", sqlstate="23505")) == Group((Execute(sql.ROLLBACK_TO),))
+    assert played.say([]) == Group((Execute(sql.merge_stage(BARS, "replace")), lock))
 
 
 def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
