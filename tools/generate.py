@@ -25,7 +25,7 @@ def initdb() -> str:
     """The schema for a new database, run by psql as a superuser when a container is first started."""
     return f"""-- {NOTE}
 -- The schema at version {control.head()} for a new database. TimescaleDB is taken where the server has it; what it makes
--- of the tables (hypertables, columnstore, rollups, policies) is done by `datastore migrate`, safe to run at any time.
+-- of the tables (hypertables, columnstore, rollups, policies) is done by `datastore migrate`, safe at any time.
 \\set ON_ERROR_STOP on
 SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') AS has_timescaledb \\gset
 \\if :has_timescaledb
