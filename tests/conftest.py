@@ -1,35 +1,33 @@
-"""What every test stands on: a real server for the session, a database of its own, and both clients as one.
+"""What every test stands on: real servers, a database of its own, and both clients as one.
 
-One server is started per test process; its database is migrated once and then cloned, which takes a twentieth of a
-second, so that every test has an empty store to itself.
+A test that asks for a `store`, or for a `client` of one, runs once on every engine: plain PostgreSQL and TimescaleDB's
+two editions, as many as this machine can have (the header says which, and why not; with CI set a missing one is an
+error). `--engine` chooses. A test that asks for the `server` itself runs on plain PostgreSQL. How each test gets an
+empty store to itself in a twentieth of a second is in `tests.engines.databases`.
 """
 
 import asyncio
-import itertools
+import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.conninfo import conninfo_to_dict
 
 from datastore import control
 from datastore.embedded import EmbeddedServer
 from mds_client import AMDS, MDS
+from tests.engines import must_have
+from tests.engines.databases import ENGINES, SETTINGS, Databases, Embedded, Place, Running, can_have, shares_session
+
+__all__ = ["SETTINGS", "Client", "Store", "Waiting"]
 
 T = TypeVar("T")
-
-# A throw-away server: what makes a crash survivable only costs time here.
-SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_wal_size": "2GB",
-    "shared_buffers": "256MB",
-}
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Store:
     superuser_dsn: str
     tenant_a: str
     tenant_b: str
+    engine: str = "postgres"
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask as a superuser, whom no view hides anything from."""
@@ -51,6 +50,120 @@ class Store:
         """Do something as a superuser."""
         with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
             connection.execute(cast("Any", statement), parameters)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("engines")
+    group.addoption(
+        "--engine",
+        action="append",
+        choices=ENGINES,
+        help="run tests of the store on this engine only; repeatable (default: MDS_TEST_ENGINES, else all)",
+    )
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of this run by name, each with its version; and why others are missing."""
+
+    there: dict[str, str]
+    missing: dict[str, str]
+
+
+_ENGINES: Final = pytest.StashKey[Engines]()
+
+# Tests, or modules of nothing else, that need several sessions and do not say so themselves.
+_MANY_SESSIONS: Final = frozenset(
+    {
+        "tests.clients.test_faults",
+        "test_a_check_changes_and_locks_nothing",
+        "test_a_connection_that_is_killed_in_the_middle_loses_and_doubles_nothing",
+        "test_cancelling_a_flush_does_not_cancel_the_write",
+        "test_cancelling_again_while_it_is_written_says_exactly_what_is_left",
+        "test_producers_wait_while_twice_a_batch_is_pending",
+        "test_what_is_slow_is_an_error_that_is_counted",
+    }
+)
+# Tests of the client's own work that take a minute on each engine: one is enough.
+_ON_ONE: Final = frozenset({"test_a_million_rows_are_one_batch_each_row_once"})
+
+MANY_SESSIONS: Final = (
+    "many_sessions: needs several sessions at once, other databases, cancelling or timeouts: not for an engine whose"
+    " clients share one session"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MANY_SESSIONS)
+    config.addinivalue_line("markers", "engines(*names): only on these engines, whose difference it is about")
+    given = getattr(config, "workerinput", None)
+    engines = _find_engines(config) if given is None else Engines(*given["engines"])
+    if engines.missing and must_have():
+        raise pytest.UsageError(*(f"{name} is missing: {reason}" for name, reason in engines.missing.items()))
+    config.stash[_ENGINES] = engines
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """What the run has found holds for each of its processes: they have to collect the same tests."""
+    engines: Engines = node.config.stash[_ENGINES]
+    node.workerinput["engines"] = (engines.there, engines.missing)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    engines = config.stash[_ENGINES]
+    return [
+        *(f"engine {name}: {version}" for name, version in engines.there.items()),
+        *(f"engine {name}: MISSING, its tests are left out: {reason}" for name, reason in engines.missing.items()),
+    ]
+
+
+def _find_engines(config: pytest.Config) -> Engines:
+    wanted = config.getoption("--engine") or os.environ.get("MDS_TEST_ENGINES", "").replace(",", " ").split()
+    if unknown := set(wanted) - set(ENGINES):
+        raise pytest.UsageError(f"MDS_TEST_ENGINES: {', '.join(unknown)}; there are: {', '.join(ENGINES)}")
+    found = {name: can_have(name) for name in ENGINES if not wanted or name in wanted}
+    return Engines(
+        {name: version for name, (version, _) in found.items() if version is not None},
+        {name: reason for name, (version, reason) in found.items() if version is None},
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of the store is one test for each engine that can carry it; none is skipped."""
+    if "engine" not in metafunc.fixturenames:
+        return
+    names = list(metafunc.config.stash[_ENGINES].there)
+    for only in metafunc.definition.iter_markers("engines"):
+        names = [name for name in names if name in only.args]
+    if "server" in metafunc.fixturenames:
+        names = [name for name in names if name == "postgres"]
+    said = {metafunc.module.__name__, metafunc.function.__name__}
+    if metafunc.definition.get_closest_marker("many_sessions") or said & _MANY_SESSIONS:
+        names = [name for name in names if not shares_session(name)]
+    if said & _ON_ONE:
+        names = names[:1]
+    metafunc.parametrize("engine", names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The same where the marker is on a parameter."""
+    left_out = [item for item in items if item.get_closest_marker("many_sessions") and shares_session(_engine_of(item))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+
+
+def _engine_of(item: pytest.Item) -> str:
+    call = getattr(item, "callspec", None)
+    return str(call.params.get("engine", "")) if call else ""
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the engine that a test runs on."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -64,36 +177,55 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     running.discard()
 
 
-_numbers = itertools.count(1)
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """The engines' servers of this test process, started when they are first needed."""
+    engines = Running(lambda: cast("EmbeddedServer", request.getfixturevalue("server")))
+    yield engines
+    engines.stop()
+
+
+@pytest.fixture(scope="session")
+def databases(running: Running, engine: str) -> Databases:
+    """The databases of the engine that a test runs on."""
+    return running.databases(engine)
 
 
 @pytest.fixture
 def empty_database(server: EmbeddedServer) -> Iterator[str]:
-    """The name of a database that is not migrated, owned by the control plane's role."""
-    yield from _database(server, SQL("CREATE DATABASE {} OWNER mds_admin"))
+    """The name of a database on plain PostgreSQL that is not migrated, owned by the control plane's role."""
+    with Embedded(server).bare() as place:
+        yield str(conninfo_to_dict(place.superuser_dsn)["dbname"])
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
+def bare(databases: Databases) -> Iterator[Place]:
+    """A database with the engine's extension that is not migrated, owned by the control plane's role."""
+    with databases.bare() as place:
+        yield place
+
+
+@pytest.fixture(autouse=True)
+def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where clients take turns in one session, what is prepared does not outlive a turn: no client may count on it."""
+    if shares_session(_engine_of(request.node)):
+        monkeypatch.setenv("MDS_PREPARE_THRESHOLD", "none")
+        monkeypatch.setenv("MDS_POOL_MAX", "2")
+
+
+@pytest.fixture
+def store(databases: Databases, engine: str) -> Iterator[Store]:
     """A migrated database of the test's own, with the tenants `a` and `b`."""
-    for name in _database(server, SQL("CREATE DATABASE {} TEMPLATE mds OWNER mds_admin")):
-        admin = server.dsn("mds_admin", name)
-        first, second = (control.create_tenant(admin, tenant) for tenant in ("a", "b"))
+    with databases.migrated() as place:
+        first, second = (control.create_tenant(place.admin_dsn, tenant) for tenant in ("a", "b"))
         yield Store(
-            dsn=server.dsn("mds_service", name),
-            admin_dsn=admin,
-            superuser_dsn=server.superuser_dsn(name),
+            dsn=place.dsn,
+            admin_dsn=place.admin_dsn,
+            superuser_dsn=place.superuser_dsn,
             tenant_a=str(first.id),
             tenant_b=str(second.id),
+            engine=engine,
         )
-
-
-def _database(server: EmbeddedServer, create: SQL) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
-        connection.execute(create.format(Identifier(name)))
-        yield name
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 class Client(Protocol):
@@ -103,9 +235,10 @@ class Client(Protocol):
 
 
 class Waiting:
-    """An AMDS whose coroutines run in an event loop of their own, so that a test written once serves both clients."""
+    """An AMDS, or its transaction, whose coroutines run in an event loop of their own, so that a test written once
+    serves both clients: coroutines are awaited, and what is iterated over or entered asynchronously is so without."""
 
-    def __init__(self, client: AMDS, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
         self._loop = loop
 
@@ -118,6 +251,10 @@ class Waiting:
             answer = attribute(*arguments, **options)
             if isinstance(answer, AMDS):
                 return Waiting(answer, self._loop)
+            if isinstance(answer, AsyncGenerator):
+                return self._parts(answer)
+            if isinstance(answer, AbstractAsyncContextManager):
+                return self._entered(answer)
             return self.wait(answer) if isinstance(answer, Awaitable) else answer
 
         return call
@@ -130,6 +267,28 @@ class Waiting:
 
     def close(self) -> None:
         self.wait(self._client.aclose())
+
+    def _parts(self, answer: AsyncGenerator[Any, None]) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    part = self.wait(anext(answer))
+                except StopAsyncIteration:
+                    return
+                yield part
+        finally:
+            self.wait(answer.aclose())
+
+    @contextmanager
+    def _entered(self, answer: AbstractAsyncContextManager[Any]) -> Iterator["Waiting"]:
+        inner = self.wait(answer.__aenter__())
+        try:
+            yield Waiting(inner, self._loop)
+        except BaseException as error:
+            if not self.wait(answer.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self.wait(answer.__aexit__(None, None, None))
 
 
 @pytest.fixture
@@ -151,11 +310,11 @@ def connect(request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop) -> 
 
     def make(**settings: Any) -> Client:
         if request.param is MDS:
-            made.append(MDS(settings))
+            made.append(MDS(**settings))
         else:
 
             async def build() -> AMDS:
-                return AMDS(settings)
+                return AMDS(**settings)
 
             client = asyncio.run_coroutine_threadsafe(build(), loop).result()
             made.append(Waiting(client, loop))

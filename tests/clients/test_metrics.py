@@ -88,6 +88,7 @@ def test_no_label_grows_with_the_data(counted: Client, registry: CollectorRegist
     assert not labels & {"v", "A", store.tenant_a}
 
 
+@pytest.mark.many_sessions
 def test_what_is_slow_is_an_error_that_is_counted(counted: Client, registry: CollectorRegistry) -> None:
     def talk(_: Session) -> Talk[None]:
         yield Group((Execute(b"SELECT set_config('statement_timeout', '20', true)"),))

@@ -119,7 +119,11 @@ def test_blank_lines_comments_marks_and_line_ends_do_not_matter(ingest: Run, sto
     assert written(store) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"# nothing\n", b"\xef\xbb\xbf", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n\n", b"# nothing\n", b"\xef\xbb\xbf", gzip.compress(b"")],
+    ids=["nothing", "blank", "comment", "mark", "gzip"],
+)
 def test_an_input_without_rows_is_no_error(ingest: Run, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     feed(monkeypatch, data)
     done = ingest("-")

@@ -28,6 +28,7 @@ from typing import IO
 
 from filelock import FileLock
 from psycopg.conninfo import make_conninfo
+
 from tests.engines.base import EngineUnavailable, cache_folder, last_line, read_version, run
 
 SUITE = "trixie"
@@ -44,6 +45,8 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "100",
     "max_worker_processes": "32",
+    # This edition has no jobs to run, and its schedulers would stand in the way of whoever clones a database.
+    "timescaledb.max_background_workers": "0",
     "max_locks_per_transaction": "256",
     # Whatever a test writes is thrown away: durability would only cost time.
     "fsync": "off",
@@ -290,6 +293,12 @@ class ApacheServer:
             raise RuntimeError(f"{self.name} is not started")
         host = {"host": str(self._socket_folder)} if unix_socket else {}
         return make_conninfo(**{**self._where, **host, "dbname": dbname or "postgres"})
+
+    def available(self) -> str:
+        """Of the packages, which the prefix's name says. Raises `EngineUnavailable`."""
+        named = re.match(r"postgresql-(.+)-timescaledb-(.+)-", prepare().name)
+        assert named
+        return f"TimescaleDB {named[2]}, PostgreSQL {named[1]}"
 
     def start(self) -> None:
         if self._process:

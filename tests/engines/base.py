@@ -38,6 +38,11 @@ class EngineServer(Protocol):
     def superuser_dsn(self, dbname: str | None = None) -> str:
         """The DSN of a superuser, to the given database or to the server's own first one. Needs `start`."""
 
+    def available(self) -> str:
+        """Get the engine if it is not cached, and give its version, without starting it. Raises
+        `EngineUnavailable`.
+        """
+
     def start(self) -> None:
         """Get the engine if it is not cached, and start it. Raises `EngineUnavailable`."""
 
@@ -58,6 +63,10 @@ class GivenServer:
 
     def superuser_dsn(self, dbname: str | None = None) -> str:
         return make_conninfo(self._dsn, dbname=dbname) if dbname else self._dsn
+
+    def available(self) -> str:
+        self.start()
+        return self.version
 
     def start(self) -> None:
         """Only ask it for its version. Raises `EngineUnavailable` if it does not answer or lacks

@@ -2,12 +2,12 @@
 
 The engine is a third party's npm package, pinned by version and checksum in `package-lock.json`; it is a
 test dependency, never shipped. The server around it is ours: `community_server.mjs` (sockets, the queue of
-clients) and `community_backend.mjs` (the engine's thread). It has one session and one database: one
-connection at a time, no concurrency, no cancel, no statement timeout, no background scheduler. What it has
-instead is `snapshot` and `reset`.
+clients) and `community_backend.mjs` (the engine's thread). It has one session and one database: clients take
+turns, a transaction each; no concurrency, no cancel, no statement timeout, no background scheduler. What it
+has instead is `snapshot` and `reset`.
 
 In the cache folder: `community/<version>-<digest>/`, made under another name and moved into place when it
-is whole: `node_modules`, and `base.tar`, a freshly initialised database.
+is whole: `node_modules`, and `base.tar`, a freshly initialised database; later `version`, what it says it is.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 from psycopg.conninfo import make_conninfo
+
 from tests.engines.base import EngineUnavailable, cache_folder, read_version, run
 
 HERE = Path(__file__).parent
@@ -73,6 +74,16 @@ def _install(home: Path, installed: Path) -> None:
         work.rename(installed)
 
 
+def _write_whole(file: Path, text: str) -> None:
+    """Write a file that others may be reading or writing just now."""
+    if file.exists():
+        return
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as made:
+        made.write(text)
+    Path(made.name).chmod(0o644)
+    Path(made.name).replace(file)
+
+
 def node() -> str:
     """The path of a Node that is new enough. Raises `EngineUnavailable`."""
     found = shutil.which("node")
@@ -88,10 +99,14 @@ class CommunityServer:
     """TimescaleDB Community with one session: for DDL, policies, rollups, compression, reads and writes
     under it.
 
+    Clients take turns as behind a pooler in transaction mode: one whose transaction is open has the session, one that
+    is between two makes room when another speaks. What a client has SET it finds again (role, tenant, search path,
+    timeouts, whatever a server reports); temporary tables, prepared statements and advisory locks it does not, once
+    another had its turn: hence `prepare_threshold=None`.
+
     The client's role is really the session's: `session_user` is it, also inside SECURITY DEFINER functions, and
-    RESET and DISCARD ALL return to it. What differs from a real login: passwords are not asked;
-    `SET SESSION AUTHORIZATION` is allowed to everybody, for the engine was started by a superuser; a changed
-    `TimeZone` is not reported, so psycopg goes on to label times by the zone of the login (the instants are right).
+    RESET and DISCARD ALL return to it. What differs from a real login: passwords are not asked, and
+    `SET SESSION AUTHORIZATION` is allowed to everybody, for the engine was started by a superuser.
     """
 
     name = "timescale"
@@ -110,6 +125,14 @@ class CommunityServer:
         if not self._where:
             raise RuntimeError(f"{self.name} is not started")
         return make_conninfo(**{**self._where, **({"dbname": dbname} if dbname else {})})
+
+    def available(self) -> str:
+        """As it said when it was started for the first time. Raises `EngineUnavailable`."""
+        said = prepare() / "version"
+        if not said.exists():
+            self.start()
+            self.stop()
+        return said.read_text()
 
     def start(self) -> None:
         if self._process:
@@ -132,6 +155,7 @@ class CommunityServer:
             address = {"host": "127.0.0.1", "port": str(about["port"])}
             self._where = {**address, "user": "postgres", "dbname": about["database"]}
             self.version = read_version(self.superuser_dsn())
+            _write_whole(installed / "version", self.version)
             undo.pop_all()
 
     def stop(self) -> None:
@@ -148,23 +172,21 @@ class CommunityServer:
             self._complaints.close()
 
     def snapshot(self) -> None:
-        """Keep the database as it is, for `reset` to return to. Waits for the client that is being served
-        to leave.
-        """
+        """Keep the database as it is, for `reset` to return to. Waits for a transaction to end."""
         self._order("snapshot")
 
     def reset(self, *, to_base: bool = False) -> None:
-        """Return to the last snapshot, or to the empty database that the server started with.
+        """Return to the last snapshot, or to the empty database that the server started with (the snapshot stays).
 
         Every client is cut off, and the engine's memory is given back. The address stays the same.
         """
-        self._order("reset", **({"tar": str(self._base)} if to_base else {}))
+        self._order("reset", toBase=to_base)
 
     def memory(self) -> int:
         """Bytes that the server holds in memory."""
         return int(self._order("memory")["rss"])
 
-    def _order(self, what: str, **more: str) -> dict[str, Any]:
+    def _order(self, what: str, **more: object) -> dict[str, Any]:
         if not self._process:
             raise RuntimeError(f"{self.name} is not started")
         assert self._process.stdin

@@ -5,14 +5,16 @@
 // engine itself answers COPY, pipelines and errors; nothing here parses SQL or guesses what a statement will want.
 //
 // There is one session for all clients. `login` makes it the client's own (role, role settings, startup settings, all
-// as the values that RESET and DISCARD ALL return to), `leave` makes it nobody's again.
+// as the values that RESET and DISCARD ALL return to), `leave` makes it nobody's again. Between its transactions a
+// client can be made to leave and to come back, as a transaction-mode pooler does: what it has SET is kept as far as
+// TRACKED goes; temporary tables, prepared statements and session locks are not.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { receiveMessageOnPort, workerData } from 'node:worker_threads'
 
-import { Messages, REPORTED, error, message, quote, text } from './community_wire.mjs'
+import { LastMessage, Messages, REPORTED, error, message, quote, text } from './community_wire.mjs'
 
 const { port, bell, packageFolder, wasmModule, dataDirectory } = workerData
 const OWNER = 'postgres'
@@ -32,6 +34,16 @@ const SETTINGS = {
   synchronous_commit: 'off',
 }
 
+// The session's settings that a client finds again when it comes back.
+const TRACKED = [
+  ...REPORTED.filter((name) => !['in_hot_standby', 'integer_datetimes', 'is_superuser', 'scram_iterations',
+    'server_encoding', 'server_version', 'session_authorization'].includes(name)),
+  'app.tenant_id',
+  'lock_timeout',
+  'search_path',
+  'statement_timeout',
+]
+
 const at = (...path) => join(packageFolder, 'dist', ...path)
 const { PGlite } = await import(pathToFileURL(at('index.js')))
 const { timescaledb } = await import(pathToFileURL(at('timescaledb', 'index.js')))
@@ -48,6 +60,9 @@ const engine = database.Module
 let input = new Uint8Array(0) // what the engine has not read yet
 let output = [] // what it has written and nobody has taken yet
 let leaving = false // the client went away in the middle of its COPY … FROM STDIN
+let written = new LastMessage() // what it has written last, to the present client
+let heard = 0 // the number of the last order with the client's bytes
+let reported = new Map() // settings as the present client knows them
 const orders = [] // what this thread was told and has not done yet
 
 const flush = () => {
@@ -64,7 +79,10 @@ const waitForInput = () => {
   while (!leaving) {
     const seen = Atomics.load(bell, 0)
     const order = orders.shift() ?? receiveMessageOnPort(port)?.message
-    if (order?.bytes) return order.bytes
+    if (order?.bytes) {
+      heard = order.number
+      return order.bytes
+    }
     if (order?.leave) leaving = true
     else Atomics.wait(bell, 0, seen)
   }
@@ -82,7 +100,9 @@ const read = engine.addFunction((address, room) => {
 }, 'iii')
 
 const write = engine.addFunction((address, length) => {
-  output.push(engine.HEAPU8.slice(address, address + length))
+  const bytes = engine.HEAPU8.slice(address, address + length)
+  output.push(bytes)
+  written.take(bytes)
   return length
 }, 'iii')
 
@@ -122,6 +142,25 @@ const setDefault = (name, value, source) => {
   engine._CommitTransactionCommand()
 }
 
+const named = new Map() // names of settings, as the engine's strings
+
+// The value of a setting, without SQL, which would be part of the client's transaction.
+const setting = (name) => {
+  if (!named.has(name)) named.set(name, engine.stringToNewUTF8(name))
+  const address = engine._GetConfigOption(named.get(name), 1, 0)
+  return address ? engine.UTF8ToString(address) : undefined
+}
+
+// Tells the client which settings have changed, which the engine does not do by itself.
+const report = () => {
+  for (const name of REPORTED) {
+    const value = setting(name)
+    if (value === undefined || value === reported.get(name)) continue
+    reported.set(name, value)
+    output.push(message('S', text(name), text(value)))
+  }
+}
+
 const CURRENT_DATABASE = must('SELECT current_database()')[0][0]
 let defaults = new Map() // settings that the present client came with, and what they were before
 
@@ -140,7 +179,8 @@ const fails = (role, name, value) => {
   return failure
 }
 
-const login = ({ user, database: wanted, settings }) => {
+// Makes the session the client's own; returns the error where it is refused.
+const enter = ({ user, database: wanted, settings }) => {
   const [role] = must(`SELECT oid, rolcanlogin FROM pg_roles WHERE rolname = ${quote(user)}`)
   if (!role) return error('28000', `role "${user}" does not exist`)
   if (role[1] !== 't') return error('28000', `role "${user}" is not permitted to log in`)
@@ -159,14 +199,40 @@ const login = ({ user, database: wanted, settings }) => {
     applySetting(name, value)
   }
   if (user !== OWNER) setDefault('session_authorization', user, PGC_S_OVERRIDE)
+  return undefined
+}
 
-  const shown = must(`SELECT ${REPORTED.map((name) => `current_setting('${name}')`).join(', ')}`)[0]
-  return Buffer.concat([
+const login = (startup) => {
+  const refused = enter(startup)
+  if (refused) return { refused }
+  reported = new Map(REPORTED.map((name) => [name, setting(name) ?? '']))
+  const welcome = Buffer.concat([
     message('R', Buffer.from([0, 0, 0, 0])),
-    ...REPORTED.map((name, i) => message('S', text(name), text(shown[i]))),
+    ...[...reported].map(([name, value]) => message('S', text(name), text(value))),
     message('K', Buffer.from([0, 0, 0, 1, 0, 0, 0, 1])),
     message('Z', Buffer.from('I')),
   ])
+  return { welcome }
+}
+
+const values = () => new Map(TRACKED.map((name) => [name, setting(name)]))
+
+// Between two transactions of the client: what it needs to find again.
+const suspend = () => {
+  const kept = { values: values(), reported, role: setting('role') }
+  leave()
+  return kept
+}
+
+const resume = (startup, kept) => {
+  const refused = enter(startup)
+  if (refused) return { refused }
+  for (const [name, value] of kept.values) {
+    if (value !== undefined && value !== setting(name)) must(`SELECT set_config(${quote(name)}, ${quote(value)}, false)`)
+  }
+  if (kept.role !== 'none') must(`SELECT set_config('role', ${quote(kept.role)}, false)`)
+  reported = kept.reported
+  return {}
 }
 
 const leave = () => {
@@ -174,6 +240,7 @@ const leave = () => {
   perform(message('S')) // ends what an extended-protocol error left to be skipped
   output = []
   must('ROLLBACK')
+  written = new LastMessage()
   setDefault('session_authorization', OWNER, PGC_S_OVERRIDE)
   for (const [name, value] of defaults) setDefault(name, value, PGC_S_CLIENT)
   defaults = new Map()
@@ -194,21 +261,35 @@ const loadTimescale = () => {
 
 const handle = async (order) => {
   if (order.bytes) {
+    heard = order.number
     perform(order.bytes)
+    if (leaving) {
+      leave()
+      return port.postMessage({ answer: {} })
+    }
+    report()
     flush()
-    if (!leaving) return
-    leave()
-    port.postMessage({ left: true })
+    // Between transactions, and nothing begun: the last that it wrote is that it is ready.
+    port.postMessage({ done: heard, idle: written.type === 'Z' && written.status === 'I' })
   } else if (order.login) {
-    port.postMessage({ loggedIn: login(order.login) })
+    const answer = login(order.login)
+    written = new LastMessage()
+    port.postMessage({ answer })
+  } else if (order.resume) {
+    const answer = resume(order.resume, order.kept)
+    written = new LastMessage()
+    port.postMessage({ answer })
+  } else if (order.suspend) {
+    port.postMessage({ answer: suspend() })
   } else if (order.leave) {
     leave()
-    port.postMessage({ left: true })
+    port.postMessage({ answer: {} })
   } else if (order.snapshot) {
     must('CHECKPOINT')
     const tar = await database.dumpDataDir('none')
-    port.postMessage({ snapshot: new Uint8Array(await tar.arrayBuffer()) })
+    port.postMessage({ answer: new Uint8Array(await tar.arrayBuffer()) })
   }
+  return undefined
 }
 
 for (const [name, value] of Object.entries(SETTINGS)) setDefault(name, value, PGC_S_CLIENT)

@@ -4,7 +4,9 @@
 //   node community_server.mjs PACKAGE_FOLDER --make DATA_TAR    initialise one, write its tar, end
 //
 // This thread holds the sockets and the queue; community_backend.mjs holds the engine. One client is served at a time,
-// for the engine has one session: the others wait for it to leave, and are refused with 53300 after PATIENCE seconds.
+// for the engine has one session. It is kept for as long as nobody else wants it; then, once it is between two
+// transactions, it has to make room, and comes back when it has something to say. Whoever waits longer than PATIENCE
+// seconds for another one's transaction to end is refused with 53300.
 // Orders come as JSON lines on standard input and are answered one by one on standard output; its end ends the server,
 // so a killed test run leaves nothing behind. No password is asked: loopback only, and only for tests.
 
@@ -54,18 +56,25 @@ class Backend {
     return backend
   }
 
-  heard = () => {}
+  toldBy = () => {}
+  #answered = []
 
-  order(what) {
-    this.port.postMessage(what)
+  // Bytes and their end go to the client that is served; anything else is the answer to the oldest question.
+  heard(told) {
+    if (told.answer !== undefined) this.#answered.shift()(told.answer)
+    else this.toldBy(told)
+  }
+
+  tell(order) {
+    this.port.postMessage(order)
     Atomics.add(this.bell, 0, 1)
     Atomics.notify(this.bell, 0)
   }
 
-  snapshot() {
+  ask(order) {
     return new Promise((resolve) => {
-      this.heard = ({ snapshot }) => resolve(snapshot)
-      this.order({ snapshot: true })
+      this.#answered.push(resolve)
+      this.tell(order)
     })
   }
 
@@ -75,32 +84,37 @@ class Backend {
   }
 }
 
-let dataDirectory = making ? undefined : new Uint8Array(readFileSync(rest[0]))
-let backend = await Backend.start(dataDirectory)
+const base = making ? undefined : new Uint8Array(readFileSync(rest[0]))
+let last = base // the snapshot to return to
+let backend = await Backend.start(base)
 
 if (making) {
-  writeFileSync(rest[1], await backend.snapshot())
+  writeFileSync(rest[1], await backend.ask({ snapshot: true }))
   process.exit(0)
 }
 
 const clients = new Set() // all that are connected
-const queue = [] // clients that have introduced themselves and wait for their turn
+const queue = [] // clients that want the session
 let served // the one whose session it is
-let whenFree = [] // orders that wait until nobody is served
-let closedForOrders = false
+let busy = false // somebody is just coming or going
+let closed = false // an order has the session, or is about to
 
 class Client {
   #batches = new Batches()
   #startup = Buffer.alloc(0)
   #introduced = false
-  #loggedIn = false
+  #unsent = [] // what it has said while it was not served
+  #sent = 0
+  loggedIn = false
+  gone = false
+  idle = true // between two transactions
 
   constructor(socket) {
     this.socket = socket
     socket.setNoDelay(true)
     socket.on('data', (bytes) => (this.#introduced ? this.#talk(bytes) : this.#introduce(bytes)))
     socket.on('error', () => {})
-    socket.on('close', () => this.gone())
+    socket.on('close', () => this.#leave())
   }
 
   #introduce(bytes) {
@@ -116,80 +130,110 @@ class Client {
       else if (code === CANCEL_REQUEST) return this.socket.destroy()
       else if (code >> 16 !== PROTOCOL_3) {
         return this.socket.end(error('0A000', `unsupported frontend protocol ${code >> 16}.${code & 0xffff}`))
-      } else this.#wait(code & 0xffff, body)
+      } else this.#begin(code & 0xffff, body)
     }
     return undefined
   }
 
-  #wait(minor, body) {
+  #begin(minor, body) {
     this.#introduced = true
     if (minor > 0) this.socket.write(message('v', Buffer.alloc(8))) // version 3.0 it is, with no options left out
     this.startup = readStartup(body)
-    this.patience = setTimeout(() => {
-      const holder = served?.startup
-      const reason = `the only session is taken by role "${holder?.user}" for more than ${patience} s`
-      this.socket.end(error('53300', `${reason}: this engine serves one connection at a time`))
-    }, patience * 1000)
-    queue.push(this)
-    serveNext()
+    if (this.#startup.length > 0) this.#talk(this.#startup) // spoke before it was let in: kept until it is
+    this.#wait()
   }
 
-  serve() {
+  #wait() {
+    if (queue.includes(this)) return
+    this.patience = setTimeout(() => {
+      queue.splice(queue.indexOf(this), 1)
+      const reason = `the only session is taken by role "${served?.startup.user}" for more than ${patience} s`
+      this.socket.end(error('53300', `${reason}: this engine has one, and its transaction has not ended`))
+    }, patience * 1000)
+    queue.push(this)
+    setImmediate(serveNext)
+  }
+
+  // Its turn: the session is made its own, and what it has said meanwhile is passed on.
+  async enter() {
     clearTimeout(this.patience)
-    backend.heard = (answer) => {
-      if (answer.bytes) this.socket.write(answer.bytes)
-      if (answer.left) free()
-      if (!answer.loggedIn) return
-      const reply = Buffer.from(answer.loggedIn)
-      if (reply[0] === 'E'.charCodeAt(0)) {
-        this.socket.end(reply)
-        return
-      }
-      this.#loggedIn = true
-      this.socket.write(reply)
-      if (this.#startup.length > 0) this.#talk(Buffer.alloc(0))
+    const order = this.loggedIn ? { resume: this.startup, kept: this.kept } : { login: this.startup }
+    const { welcome, refused } = await backend.ask(order)
+    if (refused) {
+      await backend.ask({ leave: true })
+      return this.socket.end(Buffer.from(refused))
     }
-    backend.order({ login: this.startup })
+    served = this
+    backend.toldBy = (told) => this.#answer(told)
+    this.loggedIn = true
+    if (welcome) this.socket.write(Buffer.from(welcome))
+    for (const bytes of this.#unsent.splice(0)) this.#send(bytes)
+    return undefined
   }
 
   #talk(bytes) {
-    if (!this.#loggedIn) {
-      this.#startup = Buffer.concat([this.#startup, bytes]) // spoke before it was let in: kept until it is
-      return
+    const { ready, goodbye } = this.#batches.take(bytes)
+    if (ready.length > 0 && served === this) this.#send(ready)
+    else if (ready.length > 0) {
+      this.#unsent.push(ready)
+      if (this.loggedIn) this.#wait()
     }
-    const { ready, goodbye } = this.#batches.take(Buffer.concat([this.#startup, bytes]))
-    this.#startup = Buffer.alloc(0)
-    if (ready.length > 0) backend.order({ bytes: ready })
     if (goodbye) this.socket.end()
   }
 
-  gone() {
+  #send(bytes) {
+    this.idle = false
+    this.#sent += 1
+    backend.tell({ bytes, number: this.#sent })
+  }
+
+  #answer({ bytes, done, idle }) {
+    if (bytes) this.socket.write(bytes)
+    if (done !== this.#sent) return
+    this.idle = idle
+    if (idle) serveNext()
+  }
+
+  #leave() {
     clearTimeout(this.patience)
+    this.gone = true
     clients.delete(this)
     const waiting = queue.indexOf(this)
     if (waiting >= 0) queue.splice(waiting, 1)
-    if (served === this) backend.order({ leave: true })
+    if (served === this) serveNext()
   }
 }
 
-const free = () => {
+// Takes the session from whoever has it and does not need it just now. False where it is needed.
+const vacate = async () => {
+  const previous = served
+  if (!previous) return true
+  if (!previous.gone && !previous.idle) return false
   served = undefined
+  backend.toldBy = () => {}
+  if (previous.gone) await backend.ask({ leave: true })
+  else previous.kept = await backend.ask({ suspend: true })
+  return true
+}
+
+let whenFree = [] // orders that wait for somebody to come, to go, or to end a transaction
+
+const serveNext = async () => {
+  if (busy) return
+  busy = true
+  const mine = backend
+  while (!closed && (queue.length > 0 || served?.gone) && (await vacate())) await queue.shift()?.enter()
+  if (mine !== backend) return // a reset has taken everything away meanwhile
+  busy = false
   for (const go of whenFree.splice(0)) go()
-  serveNext()
 }
 
-const serveNext = () => {
-  if (served || closedForOrders || queue.length === 0) return
-  served = queue.shift()
-  served.serve()
-}
-
-// Waits for the present client to leave and keeps the next one out until `perform` is done.
+// Gives an order the session: nobody has it until it is done.
 const alone = async (perform) => {
-  closedForOrders = true
-  if (served) await new Promise((resolve) => whenFree.push(resolve))
+  closed = true
+  while (busy || !(await vacate())) await new Promise((resolve) => whenFree.push(resolve))
   const answer = await perform()
-  closedForOrders = false
+  closed = false
   serveNext()
   return answer
 }
@@ -198,19 +242,20 @@ const orders = {
   // Keeps the database as it is now: what `reset` returns to.
   snapshot: () =>
     alone(async () => {
-      dataDirectory = await backend.snapshot()
-      return { bytes: dataDirectory.length }
+      last = await backend.ask({ snapshot: true })
+      return { bytes: last.length }
     }),
   // A new engine on the snapshot. Whoever is connected is cut off: it gives back all memory, and cannot hang.
-  reset: async ({ tar }) => {
-    closedForOrders = true
+  reset: async ({ toBase }) => {
+    closed = true
     served = undefined
+    queue.length = 0
     for (const client of clients) client.socket.destroy()
-    whenFree.splice(0)
+    for (const go of whenFree.splice(0)) go()
     await backend.stop()
-    if (tar) dataDirectory = new Uint8Array(readFileSync(tar))
-    backend = await Backend.start(dataDirectory)
-    closedForOrders = false
+    backend = await Backend.start(toBase ? base : last)
+    busy = false
+    closed = false
     serveNext()
     return {}
   },

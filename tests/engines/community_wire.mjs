@@ -83,6 +83,39 @@ export class Messages {
   }
 }
 
+// Follows what a server writes to a client, and knows the last message that says something about the conversation.
+export class LastMessage {
+  #head = []
+  #left = 0
+  #transparent = new Set(['S', 'N', 'A']) // a changed setting, a notice, a notification: they may come at any time
+
+  take(bytes) {
+    let at = 0
+    while (at < bytes.length) {
+      if (this.#left > 0) {
+        const skipped = Math.min(this.#left, bytes.length - at)
+        this.#left -= skipped
+        at += skipped
+        continue
+      }
+      this.#head.push(bytes[at])
+      at += 1
+      if (this.#head.length === 5) {
+        const length = Buffer.from(this.#head).readInt32BE(1) - 4
+        if (this.#head[0] !== 'Z'.charCodeAt(0)) this.#end(String.fromCharCode(this.#head[0]), undefined, length)
+      } else if (this.#head.length === 6) this.#end('Z', String.fromCharCode(this.#head[5]), 0)
+    }
+  }
+
+  #end(type, status, left) {
+    this.#head = []
+    this.#left = left
+    if (this.#transparent.has(type)) return
+    this.type = type
+    this.status = status
+  }
+}
+
 // Collects a client's messages into batches that the engine can answer without asking for more.
 export class Batches {
   #messages = new Messages()

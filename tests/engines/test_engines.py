@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from tests.engines import (
     ApacheServer,
     CommunityServer,
@@ -320,30 +321,69 @@ class TestCommunity:
         with connect(community_process) as admin:
             assert one(admin, "SELECT count(*) FROM lost") == (0,)
 
-    def test_the_second_client_is_served_when_the_first_leaves(self, community_process: CommunityServer) -> None:
-        first = connect(community_process)
-        served = threading.Event()
+    def test_clients_between_two_transactions_take_turns(self, community: CommunityServer) -> None:
+        with connect(community) as admin:
+            admin.execute("CREATE ROLE app LOGIN; CREATE TABLE turns (n int); GRANT INSERT ON turns TO app")
+            with connect(community, user="app") as app, connect(community, user="app") as other:
+                for turn in range(3):
+                    with app.transaction():
+                        app.execute("INSERT INTO turns VALUES (%s)", [turn])
+                    assert one(admin, "SELECT count(*), session_user FROM turns") == (turn + 1, "postgres")
+                    assert one(other, "SELECT session_user, current_user") == ("app", "app")
 
-        def come() -> None:
-            with connect(community_process):
+    def test_a_client_that_comes_back_finds_what_it_has_set(self, community: CommunityServer) -> None:
+        shown: LiteralString = """SELECT current_user, current_setting('TimeZone'), current_setting('search_path'),
+            current_setting('app.tenant_id', true), current_setting('application_name')"""
+        with connect(community) as admin:
+            admin.execute("CREATE ROLE app LOGIN; CREATE ROLE work; GRANT work TO app")
+            with connect(community, user="app", application_name="first") as app:
+                app.execute("SET ROLE work; SET TimeZone = 'Asia/Tokyo'; SET search_path = ''; SET app.tenant_id = 't'")
+                there = ("work", "Asia/Tokyo", '""', "t", "first")
+                assert one(app, shown) == there
+                assert one(admin, shown)[:2] == ("postgres", "GMT")
+                assert one(app, shown) == there
+                app.execute("RESET ALL; RESET ROLE")
+                assert one(app, shown)[:2] == ("app", "GMT")
+                assert one(admin, shown)[:2] == ("postgres", "GMT")
+                assert one(app, shown)[:2] == ("app", "GMT")
+
+    def test_a_changed_setting_is_reported_to_the_client(self, community_process: CommunityServer) -> None:
+        with connect(community_process) as first, connect(community_process) as second:
+            first.execute("SET TimeZone = 'Asia/Tokyo'")
+            assert one(second, "SELECT 1") == (1,)
+            assert one(first, "SELECT timestamptz '2024-01-01 00:00Z'::text") == ("2024-01-01 09:00:00+09",)
+            assert (first.info.parameter_status("TimeZone"), second.info.parameter_status("TimeZone")) == (
+                "Asia/Tokyo",
+                "GMT",
+            )
+
+    def test_a_transaction_keeps_the_session_to_itself(self, community_process: CommunityServer) -> None:
+        with connect(community_process) as first, connect(community_process) as second:
+            first.execute("BEGIN; CREATE TEMP TABLE mine (n int)")
+            served = threading.Event()
+
+            def ask() -> None:
+                one(second, "SELECT 1")
                 served.set()
 
-        second = threading.Thread(target=come)
-        second.start()
-        assert not served.wait(0.2)
-        first.close()
-        assert served.wait(30)
-        second.join()
+            asking = threading.Thread(target=ask)
+            asking.start()
+            assert not served.wait(0.2)
+            assert one(first, "SELECT count(*) FROM mine") == (0,)
+            first.execute("COMMIT")
+            assert served.wait(30)
+            asking.join()
 
     def test_a_client_that_waits_too_long_is_told_who_has_the_session(self) -> None:
         engine = CommunityServer(patience=0.2)
         started(engine)
         try:
-            with (
-                connect(engine),
-                pytest.raises(psycopg.OperationalError, match='session is taken by role "postgres"'),
-            ):
-                connect(engine)
+            with connect(engine) as waits, connect(engine) as holds:
+                holds.execute("BEGIN")
+                for ask in (lambda: connect(engine), lambda: waits.execute("SELECT 1")):
+                    with pytest.raises(psycopg.OperationalError, match='session is taken by role "postgres"'):
+                        ask()
+                holds.execute("COMMIT")
         finally:
             engine.stop()
 

@@ -5,6 +5,7 @@ held against marks that only rows of the second tenant bear.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -14,9 +15,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from datastore import control
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS
 from mds_client.rls import dsn_with_tenant
+from tests.engines.databases import Databases, Place
 
 Actor: TypeAlias = Literal["service", "bound", "bound as mds_app"]
 
@@ -181,38 +182,53 @@ class Attack:
         return self.name
 
 
-@pytest.fixture(scope="session")
-def logins(server: EmbeddedServer) -> None:
-    """Roles are common to all databases of a server."""
-    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
-        for role in (BOUND, BOUND_TO_B):
-            connection.execute(
-                SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), PASSWORD),
-            )
+class Besieged:
+    """The databases that attacks share, one an engine: made when the first one asks, and again where it is gone."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._made: dict[str, Siege] = {}
+
+    def shared(self, databases: Databases, engine: str) -> Siege:
+        there = self._made.get(engine)
+        if there is None or (databases.single_session and not _whole(there)):
+            there = self._made[engine] = _made(self._stack.enter_context(databases.migrated()))
+        return there
+
+
+def _whole(siege: Siege) -> bool:
+    """Whether nobody has emptied the one database that an engine has."""
+    found = siege.rows("SELECT count(*) FROM store.tenants WHERE id IN (%s, %s)", siege.tenant_a, siege.tenant_b)
+    return found == [(2,)] and siege.rows("SELECT count(*) FROM store.bars") == [(2,)]
 
 
 @pytest.fixture(scope="session")
-def siege(server: EmbeddedServer, logins: None) -> Iterator[Siege]:
-    """The database that all attacks share which leave the second tenant's rows alone, as they all must."""
-    yield from besieged(server, "siege")
+def besieged() -> Iterator[Besieged]:
+    """What outlives a test."""
+    with ExitStack() as stack:
+        yield Besieged(stack)
 
 
 @pytest.fixture
-def own_siege(server: EmbeddedServer, logins: None) -> Iterator[Siege]:
+def siege(besieged: Besieged, databases: Databases, engine: str) -> Siege:
+    """The database that all attacks share which leave the second tenant's rows alone, as they all must."""
+    return besieged.shared(databases, engine)
+
+
+@pytest.fixture
+def own_siege(databases: Databases) -> Iterator[Siege]:
     """The same in a database of the test's own, for what has to change it."""
-    yield from besieged(server, "own_siege")
+    with databases.migrated() as place:
+        yield _made(place)
 
 
-def besieged(server: EmbeddedServer, name: str) -> Iterator[Siege]:
-    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {} TEMPLATE mds OWNER mds_admin").format(Identifier(name)))
-        yield _made(server, name)
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-
-
-def _made(server: EmbeddedServer, name: str) -> Siege:
-    admin, service = server.dsn("mds_admin", name), server.dsn("mds_service", name)
-    superuser = server.superuser_dsn(name)
+def _made(place: Place) -> Siege:
+    with psycopg.connect(place.superuser_dsn, autocommit=True) as connection:
+        for role in (BOUND, BOUND_TO_B):
+            # Roles are common to all databases of a server.
+            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
+                connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), PASSWORD))
+    admin, service, superuser = place.admin_dsn, place.dsn, place.superuser_dsn
     first = control.create_tenant(admin, "the-first-tenant")
     second = control.create_tenant(admin, VICTIM_NAME)
     control.bind_role(admin, first.name, BOUND)

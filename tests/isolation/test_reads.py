@@ -344,6 +344,7 @@ def test_false_friends_in_the_temporary_schema_are_not_met(siege: Siege, actor: 
         assert ("OWN",) in seen.rows
 
 
+@pytest.mark.many_sessions
 @pytest.mark.parametrize("actor", ACTORS)
 def test_a_function_of_the_owner_runs_no_code_of_its_caller(siege: Siege, actor: Actor) -> None:
     # A temporary type is found before all others by a function whose search_path does not name pg_temp.
@@ -439,7 +440,7 @@ def test_a_client_without_a_tenant_reads_nothing_and_is_refused_to_write(
 
 
 def test_one_login_sees_nothing_of_what_another_asks(siege: Siege) -> None:
-    with psycopg.connect(siege.bound_to_b_dsn) as other, siege.open("bound") as connection:
+    with psycopg.connect(siege.bound_to_b_dsn, autocommit=True) as other, siege.open("bound") as connection:
         other.execute("SELECT 'VAULT-OF-B secret' FROM pg_sleep(0)")
         assert (
             connection.execute("SELECT query FROM pg_stat_activity WHERE query ~ ('VAULT' || '-OF')").fetchall() == []

@@ -89,7 +89,9 @@ def test_no_function_of_the_private_schema_can_be_called_by_name(siege: Siege, a
 @pytest.mark.parametrize("statement", ["SELECT nextval('{}')", "SELECT setval('{}', 1)", "SELECT * FROM {}"])
 @pytest.mark.parametrize("actor", ACTORS)
 def test_no_sequence_of_the_private_schema_can_be_touched(siege: Siege, actor: Actor, statement: str) -> None:
-    sequences = siege.rows("SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences")
+    sequences = siege.rows(
+        "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences WHERE schemaname !~ '^_timescaledb_'"
+    )
     assert ("store.series_n",) in sequences
     for (sequence,) in sequences:
         assert siege.attack(actor, statement.format(sequence)).sqlstate == "42501"
@@ -106,7 +108,7 @@ def swept(siege: Siege, connection: psycopg.Connection[object]) -> list[str]:
     for schema, relation in relations:
         name = Identifier(schema, relation)
         seen = assault(connection, [SQL("SELECT t.*, t::text FROM {} AS t").format(name).as_string(connection)])
-        if seen.sqlstate == "42703":  # a sequence or a table of pg_toast has no row type to cast
+        if seen.sqlstate in ("42703", "42809"):  # a sequence or a table of pg_toast has no row type to cast
             connection.rollback()
             seen = assault(connection, [SQL("SELECT * FROM {}").format(name).as_string(connection)])
         connection.rollback()
@@ -118,7 +120,7 @@ def swept(siege: Siege, connection: psycopg.Connection[object]) -> list[str]:
 @pytest.mark.parametrize("actor", ACTORS)
 def test_no_relation_of_the_whole_database_shows_anything_of_another_tenant(siege: Siege, actor: Actor) -> None:
     # Somebody is at work for the other tenant meanwhile, with a secret in the text of the query.
-    with psycopg.connect(siege.bound_to_b_dsn) as other, siege.open(actor) as connection:
+    with psycopg.connect(siege.bound_to_b_dsn, autocommit=True) as other, siege.open(actor) as connection:
         other.execute("SELECT * FROM public.bars WHERE vendor = 'VAULT-OF-B' AND close_price = 666.125")
         assert swept(siege, connection) == []
 
@@ -149,7 +151,8 @@ POWERS = (
     "SET ROLE mds_owner",
     "SET ROLE mds_admin",
     "SET ROLE postgres",
-    "SET SESSION AUTHORIZATION postgres",
+    # Where clients share one session, a superuser's, they may; nor is there anybody else to end.
+    pytest.param("SET SESSION AUTHORIZATION postgres", marks=pytest.mark.many_sessions),
     "GRANT mds_owner TO CURRENT_USER",
     "GRANT mds_app TO CURRENT_USER WITH ADMIN OPTION",
     "ALTER ROLE CURRENT_USER SUPERUSER",
@@ -175,7 +178,7 @@ POWERS = (
     "DROP SCHEMA mds CASCADE",
     "ALTER SCHEMA mds OWNER TO CURRENT_USER",
     "GRANT USAGE ON SCHEMA store TO PUBLIC",
-    "ALTER DATABASE siege SET app.tenant_id = {b}",
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET app.tenant_id = %L', current_database(), {b}); END $$",
     "ALTER ROLE mds_owner SET app.tenant_id = {b}",
     "ALTER FUNCTION mds.use_tenant(uuid) SECURITY INVOKER",
     "CREATE OR REPLACE FUNCTION mds.use_tenant(wanted uuid) RETURNS uuid LANGUAGE sql AS 'SELECT wanted'",
@@ -186,7 +189,10 @@ POWERS = (
     "SELECT lo_import('/etc/hostname')",
     "SELECT pg_reload_conf()",
     "SELECT pg_create_physical_replication_slot('s')",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE coalesce(usename, 'postgres') = 'postgres'",
+    pytest.param(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE coalesce(usename, 'postgres') = 'postgres'",
+        marks=pytest.mark.many_sessions,
+    ),
     "VACUUM (ONLY_DATABASE_STATS)",
     "DELETE FROM mds.bars",
     "DELETE FROM mds.series",

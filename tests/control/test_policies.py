@@ -1,0 +1,353 @@
+"""Policies: what is declared, what an operator has set, what is in force, and what retention removes and leaves."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from datastore import control
+from datastore.engine import detect
+from datastore.timescale_policies import PolicyError, PolicyState
+from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
+from tests.conftest import Client, Store
+
+DAY: Final = timedelta(days=1)
+ALWAYS: Final = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+ROLLUPS: Final = [f"bars_{rollup.timeframe}" for rollup in KINDS["bars"].rollups]
+OLDEST: Final = 100
+
+
+def state(store: Store, relation: str, policy: str) -> PolicyState:
+    (found,) = [
+        found for found in control.policies(store.admin_dsn) if (found.relation, found.policy) == (relation, policy)
+    ]
+    return found
+
+
+def jobs(store: Store) -> list[tuple[Any, ...]]:
+    """The server's own jobs on our tables, with their numbers."""
+    if store.engine != "timescale":
+        return []
+    return store.rows(
+        "SELECT job_id, proc_name, hypertable_name, config FROM timescaledb_information.jobs"
+        " WHERE hypertable_schema = 'store' ORDER BY 1"
+    )
+
+
+def run_jobs(store: Store, procedure: str) -> None:
+    for job, found, *_ in jobs(store):
+        if found == procedure:
+            store.execute("CALL run_job(%s)", job)
+
+
+def write_days(client: Client) -> None:
+    """A row of every kind for each of the last hundred days."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - DAY
+    times = [noon - day * DAY for day in range(OLDEST)]
+    client.upsert_bars(
+        [
+            Bar(vendor="v", symbol=symbol, timeframe="1m", ts=ts, close_price=number, volume=number)
+            for symbol in ("AAPL", "MSFT")
+            for number, ts in enumerate(times)
+        ]
+    )
+    client.upsert_fundamentals([Fundamentals(vendor="v", symbol="AAPL", asof=ts) for ts in times])
+    client.upsert_news([News(vendor="v", published_at=ts, title="t") for ts in times])
+    client.upsert_options(
+        [
+            OptionSnap(vendor="v", symbol="AAPL", ts=ts, expiry=date(2199, 1, 1), option_type="P", strike=1)
+            for ts in times
+        ]
+    )
+
+
+def kept(client: Client) -> dict[str, list[Any]]:
+    return {kind: [row for part in client.iter_rows(kind) for row in part] for kind in KINDS}
+
+
+# What is in force ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
+    server = store.engine == "timescale"
+    columnstore, refresh = ("server", "server") if server else ("nobody", "nobody")
+    expected = [
+        ("bars", "columnstore_after", 14 * DAY, columnstore, 14 * DAY if server else None),
+        ("bars", "retention_after", None, "server" if server else "worker", None),
+        ("fundamentals", "retention_after", None, "worker", None),
+        ("news", "columnstore_after", 60 * DAY, columnstore, 60 * DAY if server else None),
+        ("news", "retention_after", None, "server" if server else "worker", None),
+        ("options", "columnstore_after", 7 * DAY, columnstore, 7 * DAY if server else None),
+        ("options", "retention_after", None, "server" if server else "worker", None),
+        *((name, "refresh_within", None, refresh, None) for name in ROLLUPS),
+    ]
+    found = control.policies(store.admin_dsn)
+    assert [(one.relation, one.policy, one.declared, one.kept_by, one.in_force) for one in found] == expected
+    assert all(one.effective == one.declared and not one.is_set for one in found)
+    if server:
+        assert sorted((name, procedure) for _, procedure, name, _ in jobs(store)) == sorted(
+            [(name, "policy_compression") for name in ("bars", "news", "options")]
+            + [(name, "policy_refresh_continuous_aggregate") for name in ROLLUPS]
+        )
+
+
+def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: Store) -> None:
+    server = store.engine == "timescale"
+    control.set_policy(store.admin_dsn, "bars", "columnstore_after", 21 * DAY)
+    control.set_policy(store.admin_dsn, "news", "columnstore_after", None)
+    control.set_policy(store.admin_dsn, "options", "retention_after", 90 * DAY)
+    control.set_policy(store.admin_dsn, "bars_1h", "refresh_within", 10 * DAY)
+    control.migrate(store.admin_dsn)
+    for relation, policy, declared, value in (
+        ("bars", "columnstore_after", 14 * DAY, 21 * DAY),
+        ("news", "columnstore_after", 60 * DAY, None),
+        ("options", "retention_after", None, 90 * DAY),
+        ("bars_1h", "refresh_within", None, 10 * DAY),
+    ):
+        found = state(store, relation, policy)
+        assert (found.declared, found.effective, found.is_set) == (declared, value, True)
+        assert found.in_force == (value if server else None)
+    assert [name for _, procedure, name, _ in jobs(store) if procedure == "policy_compression"] == (
+        ["options", "bars"] if server else []
+    )
+
+    control.unset_policy(store.admin_dsn, "bars", "columnstore_after")
+    control.unset_policy(store.admin_dsn, "options", "retention_after")
+    found = state(store, "bars", "columnstore_after")
+    assert (found.effective, found.is_set, found.in_force) == (14 * DAY, False, 14 * DAY if server else None)
+    assert state(store, "options", "retention_after").in_force is None
+    assert "policy_retention" not in {procedure for _, procedure, *_ in jobs(store)}
+
+
+def test_applying_again_leaves_every_job_as_it_is(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    write_days(client)
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    control.expire(store.admin_dsn)
+    control.set_policy(store.admin_dsn, "bars", "retention_after", None)
+    before = jobs(store), control.policies(store.admin_dsn)
+    control.apply_policies(store.admin_dsn)
+    control.migrate(store.admin_dsn)
+    assert (jobs(store), control.policies(store.admin_dsn)) == before
+
+
+@pytest.mark.parametrize(
+    ("relation", "policy", "value", "message"),
+    [
+        (
+            "trades",
+            "retention_after",
+            DAY,
+            "'trades' has no policy 'retention_after'; there are: bars columnstore_after",
+        ),
+        ("fundamentals", "columnstore_after", DAY, "'fundamentals' has no policy 'columnstore_after'"),
+        ("bars", "refresh_within", DAY, "'bars' has no policy 'refresh_within'"),
+        ("bars", "retention_after", timedelta(0), "retention_after is an age, and more than nothing"),
+        ("news", "columnstore_after", -DAY, "columnstore_after is an age, and more than nothing"),
+        ("bars", "retention_after", DAY, "retention_after of bars is 2 days, 0:00:00 or more: two intervals"),
+        ("bars_1h", "refresh_within", timedelta(hours=1), "refresh_within of bars_1h is 2:00:00 or more"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_and_changes_nothing(
+    store: Store, relation: str, policy: str, value: timedelta, message: str
+) -> None:
+    before = jobs(store)
+    with pytest.raises(PolicyError, match=message):
+        control.set_policy(store.admin_dsn, relation, policy, value)
+    assert store.rows("SELECT * FROM store.policies") == []
+    assert jobs(store) == before
+
+
+@pytest.mark.parametrize("days", [2, 3, 6, 8, 30, 400])
+def test_every_retention_that_is_taken_can_be_kept(store: Store, days: int) -> None:
+    control.set_policy(store.admin_dsn, "bars", "retention_after", days * DAY)
+    if store.engine == "timescale":
+        windows = [state(store, name, "refresh_within").in_force for name in ROLLUPS]
+        assert all(within is not None and within <= days * DAY for within in windows)
+
+
+def test_the_narrowest_window_of_every_rollup_can_be_kept(store: Store) -> None:
+    for rollup in KINDS["bars"].rollups:
+        control.set_policy(store.admin_dsn, f"bars_{rollup.timeframe}", "refresh_within", 2 * rollup.width)
+        found = state(store, f"bars_{rollup.timeframe}", "refresh_within")
+        assert found.in_force == (2 * rollup.width if store.engine == "timescale" else None)
+
+
+@pytest.mark.engines("timescale")
+def test_the_columnstore_policy_takes_the_chunks_of_its_age_and_no_others(client: Client, store: Store) -> None:
+    write_days(client)
+    control.set_policy(store.admin_dsn, "bars", "columnstore_after", 50 * DAY)
+    run_jobs(store, "policy_compression")
+    compressed = store.rows(
+        "SELECT range_end < now() - interval '50 days', is_compressed, count(*) FROM timescaledb_information.chunks"
+        " WHERE hypertable_name = 'bars' GROUP BY 1, 2 ORDER BY 1"
+    )
+    assert [(old, columnar) for old, columnar, _ in compressed] == [(False, False), (True, True)]
+
+
+# Retention ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
+    client: Client, store: Store, kind: str
+) -> None:
+    write_days(client)
+    write_days(client.for_tenant(store.tenant_b))
+    assert control.expire(store.admin_dsn, dry_run=True) == []
+    control.set_policy(store.admin_dsn, kind, "retention_after", 30 * DAY)
+    limit = datetime.now(UTC) - 30 * DAY
+    before = kept(client)
+
+    (would,) = control.expire(store.admin_dsn, dry_run=True)
+    assert (would.kind, would.older_than) == (kind, 30 * DAY)
+    assert would.rows > 0
+    assert kept(client) == before
+    assert control.expire(store.admin_dsn, "news" if kind != "news" else "bars", dry_run=True) == []
+
+    assert control.expire(store.admin_dsn) == [would]
+    after = kept(client)
+    assert {name: rows for name, rows in after.items() if name != kind} == {
+        name: rows for name, rows in before.items() if name != kind
+    }
+    time = KINDS[kind].time
+    gone = [row for row in before[kind] if row not in after[kind]]
+    assert would.rows == 2 * len(gone)  # the other tenant's too
+    assert max(getattr(row, time) for row in gone) < limit
+    storage = KINDS[kind].storage
+    if store.engine == "postgres" or storage is None:
+        assert min(getattr(row, time) for row in after[kind]) >= limit
+    else:
+        # Whole chunks: what shares one with a row that is young enough stays with it.
+        assert min(getattr(row, time) for row in after[kind]) >= limit - storage.chunk
+    assert [one.rows for one in control.expire(store.admin_dsn, dry_run=True)] == [0]
+    assert [one.rows for one in control.expire(store.admin_dsn)] == [0]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 69, 70, 71])
+@pytest.mark.engines("postgres")
+def test_rows_are_removed_in_batches_of_any_size(connect: Callable[..., Client], store: Store, batch: int) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    write_days(client)
+    with psycopg.connect(store.admin_dsn) as driver:
+        driver.execute("SET ROLE mds_owner")
+        driver.commit()
+        removed = detect(driver).expire(driver, KINDS["news"], 30 * DAY, batch=batch)
+    assert (removed, len(kept(client)["news"])) == (71 - 1, 30)
+
+
+@pytest.mark.engines("timescale")
+def test_the_servers_own_job_removes_what_a_dry_run_says(client: Client, store: Store) -> None:
+    write_days(client)
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    before = kept(client)
+    (would,) = control.expire(store.admin_dsn, dry_run=True)
+    run_jobs(store, "policy_retention")
+    after = kept(client)
+    assert len(before["bars"]) - len(after["bars"]) == would.rows > 0
+    assert {name: rows for name, rows in after.items() if name != "bars"} == {
+        name: rows for name, rows in before.items() if name != "bars"
+    }
+
+
+def test_latest_prices_outlive_the_rows_that_they_are_from(client: Client, store: Store) -> None:
+    old = Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2020, 1, 1, tzinfo=UTC), close_price=5.0)
+    client.upsert_bars([old])
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    control.expire(store.admin_dsn)
+    assert client.bars_window("OLD", "1m", *ALWAYS, "v") == []
+    assert [(price.price, price.price_timestamp) for price in client.latest_prices(["OLD"], "v")] == [(5.0, old.ts)]
+    # And it is written again as if it were new.
+    client.upsert_bars([old])
+    assert len(client.bars_window("OLD", "1m", *ALWAYS, "v")) == 1
+
+
+# Retention and rollups ----------------------------------------------------------------------------------------------
+
+
+def rollups(client: Client) -> list[list[Bar]]:
+    return [client.rollup("AAPL", rollup.timeframe, *ALWAYS, "v") for rollup in KINDS["bars"].rollups]
+
+
+@pytest.fixture
+def thinned(client: Client, store: Store) -> list[list[Bar]]:
+    """Rollups of a hundred days of bars, most of which retention has then removed."""
+    write_days(client)
+    control.refresh(store.admin_dsn)
+    made = rollups(client)
+    assert [len(rows) for rows in made] == [OLDEST] * 4
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    run_jobs(store, "policy_retention")
+    assert len(client.bars_window("AAPL", "1m", *ALWAYS, "v")) < 40
+    return made
+
+
+@pytest.mark.engines("timescale")
+def test_rollups_keep_what_retention_has_removed_through_every_policy(
+    client: Client, store: Store, thinned: list[list[Bar]]
+) -> None:
+    windows = [state(store, name, "refresh_within").in_force for name in ROLLUPS]
+    assert all(within is not None and within < 30 * DAY for within in windows)
+    run_jobs(store, "policy_refresh_continuous_aggregate")
+    assert rollups(client) == thinned
+
+
+@pytest.mark.engines("timescale")
+def test_rollups_keep_what_retention_has_removed_when_all_of_them_is_refreshed(
+    client: Client, store: Store, thinned: list[list[Bar]]
+) -> None:
+    control.refresh(store.admin_dsn)
+    assert rollups(client) == thinned
+    control.refresh(store.admin_dsn, datetime.now(UTC) - 90 * DAY, datetime.now(UTC))
+    assert rollups(client) == thinned
+
+
+@pytest.mark.parametrize("longer", [None, 90 * DAY])
+@pytest.mark.engines("timescale")
+def test_rollups_keep_what_retention_has_removed_when_it_is_switched_off_or_made_longer(
+    client: Client, store: Store, thinned: list[list[Bar]], longer: timedelta | None
+) -> None:
+    control.set_policy(store.admin_dsn, "bars", "retention_after", longer)
+    run_jobs(store, "policy_refresh_continuous_aggregate")
+    assert rollups(client) == thinned
+
+
+@pytest.mark.engines("timescale")
+def test_a_late_bar_in_the_time_that_is_kept_is_refreshed_by_the_policies(
+    client: Client, store: Store, thinned: list[list[Bar]]
+) -> None:
+    newest = thinned[0][-1]
+    late = Bar(vendor="v", symbol="AAPL", timeframe="1m", ts=newest.ts - 5 * DAY, close_price=77.0, volume=1000)
+    client.upsert_bars([late])
+    run_jobs(store, "policy_refresh_continuous_aggregate")
+    # A run divides its work by what is noted as changed when it begins, and notes the rest for the next one.
+    run_jobs(store, "policy_refresh_continuous_aggregate")
+    for rows, before in zip(rollups(client), thinned, strict=True):
+        changed = [row for row in rows if row not in before]
+        assert [(row.close_price, row.volume) for row in changed] == [(77.0, 1000)]
+        assert len(rows) == OLDEST
+
+
+@pytest.mark.engines("timescale")
+def test_a_backfill_into_removed_time_is_refreshed_and_leaves_the_rest(
+    client: Client, store: Store, thinned: list[list[Bar]]
+) -> None:
+    oldest = thinned[3][0].ts
+    again = Bar(vendor="v", symbol="AAPL", timeframe="1m", ts=oldest + DAY / 2, close_price=55.0)
+    client.upsert_bars([again])
+    control.refresh(store.admin_dsn, oldest, oldest + DAY)
+    for rows, before in zip(rollups(client), thinned, strict=True):
+        assert [row.close_price for row in rows if row not in before] == [55.0]
+        assert rows[1:] == before[1:]
+
+
+@pytest.mark.engines("postgres", "timescale-apache")
+def test_rollups_that_are_computed_end_where_the_rows_do(client: Client, store: Store) -> None:
+    write_days(client)
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    control.expire(store.admin_dsn)
+    left = client.bars_window("AAPL", "1m", *ALWAYS, "v")
+    assert 30 <= len(left) < 40
+    assert [len(rows) for rows in rollups(client)] == [len(left)] * 4

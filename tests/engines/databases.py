@@ -1,0 +1,376 @@
+"""Databases to test on, the same way on every engine: migrated ones with an empty store, and bare ones.
+
+`databases(name)` gives the source of an engine's, which starts its server when the first one is asked for. An engine
+with many databases clones a template for each; the one with a single database empties it, and goes back to a snapshot
+only where a test has changed more than rows.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, LiteralString, Protocol
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from datastore import _postgres_binaries, control
+from datastore.embedded import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
+from tests.engines import DSN_VARIABLES, CommunityServer, EngineServer, EngineUnavailable, server
+
+ENGINES: Final = ("postgres", *DSN_VARIABLES)
+
+PASSWORD: Final = "only-for-tests"
+
+# A throw-away server: what makes a crash survivable only costs time here.
+SETTINGS: Final[Mapping[str, str]] = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "2GB",
+    "shared_buffers": "256MB",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database, and how an application, the control plane and a superuser get in."""
+
+    dsn: str
+    admin_dsn: str
+    superuser_dsn: str
+
+
+class Databases(Protocol):
+    """The databases of one engine."""
+
+    @property
+    def single_session(self) -> bool:
+        """True if all clients share one session, and there is one database."""
+
+    def migrated(self) -> AbstractContextManager[Place]:
+        """A database at head, without a tenant."""
+
+    def bare(self, *, extension: bool = True) -> AbstractContextManager[Place]:
+        """A database of the control plane's role that is not migrated, with the engine's extension or without."""
+
+
+def version(name: str) -> str:
+    """The version of an engine that this machine can have, which is made ready for that and not started.
+
+    Raises `EngineUnavailable`.
+    """
+    if name != "postgres":
+        return server(name).available()
+    try:
+        return f"PostgreSQL {_postgres_binaries.find_binaries(_postgres_binaries.choose_account(None), None).version}"
+    except EmbeddedServerError as error:
+        raise EngineUnavailable(str(error)) from error
+
+
+def can_have(name: str) -> tuple[str | None, str]:
+    """The version of an engine, or None and the reason why this machine cannot have it."""
+    try:
+        return version(name), ""
+    except EngineUnavailable as reason:
+        return None, str(reason)
+
+
+def shares_session(name: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether all clients of an engine share one session here: see `CommunityServer`."""
+    return name == CommunityServer.name and not environment.get(DSN_VARIABLES[name])
+
+
+class Running:
+    """The engines of one test process, each started when it is first asked for."""
+
+    def __init__(self, embedded: Callable[[], EmbeddedServer]) -> None:
+        self._embedded = embedded
+        self._started: dict[str, Databases] = {}
+        self._stack = ExitStack()
+
+    def databases(self, name: str) -> Databases:
+        """The databases of an engine. Raises `EngineUnavailable`."""
+        if name not in self._started:
+            self._started[name] = self._start(name)
+        return self._started[name]
+
+    def stop(self) -> None:
+        """Stop whatever was started here."""
+        self._stack.close()
+
+    def _start(self, name: str) -> Databases:
+        if name == "postgres":
+            return Embedded(self._embedded())
+        engine = server(name)
+        engine.start()
+        self._stack.callback(engine.stop)
+        if isinstance(engine, CommunityServer):
+            return Single(engine)
+        native = Native(engine)
+        self._stack.callback(native.close)
+        return native
+
+
+_numbers = itertools.count(1)
+
+
+def _execute(dsn: str, *statements: Any) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _logins() -> list[Any]:
+    """The roles that `datastore up` makes: the control plane's is no superuser."""
+    # Two test processes may prepare one server that somebody else runs, at the same time.
+    make: LiteralString = (
+        "DO $$ BEGIN PERFORM pg_advisory_xact_lock(20240101);"
+        " IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN CREATE ROLE {role}; END IF;"
+        " ALTER ROLE {role} LOGIN {right} PASSWORD '{password}'; END $$"
+    )
+    return [
+        make.format(name=role, role=role, right=right, password=PASSWORD)
+        for role, right in ((ADMIN_ROLE, "CREATEROLE"), (SERVICE_ROLE, "NOCREATEROLE"))
+    ]
+
+
+def _place(superuser_dsn: str) -> Place:
+    def of(role: str) -> str:
+        return make_conninfo(superuser_dsn, user=role, password=PASSWORD)
+
+    return Place(of(SERVICE_ROLE), of(ADMIN_ROLE), superuser_dsn)
+
+
+class Cloned:
+    """Those of a server with many: a template is cloned, and a clone is used again for as long as it can be emptied."""
+
+    single_session: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._spare: list[str] = []
+        self._whole = ""
+
+    @contextmanager
+    def migrated(self) -> Iterator[Place]:
+        name = self._spare.pop() if self._spare else self._clone()
+        if self._whole and not _emptied(self._superuser_dsn(name), self._whole):
+            self._drop(name)
+            name = self._clone()
+        if not self._whole:
+            self._whole = _catalog(self._superuser_dsn(name))
+        yield self._place(name)
+        self._spare.append(name)
+
+    @contextmanager
+    def bare(self, *, extension: bool = True) -> Iterator[Place]:
+        name = self._create("template0")
+        try:
+            if extension:
+                self._extend(name)
+            yield self._place(name)
+        finally:
+            self._drop(name)
+
+    def _clone(self) -> str:
+        return self._create(self._template())
+
+    def _create(self, template: str) -> str:
+        name = f"{self._prefix}_{next(_numbers)}"
+        create = SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+        _execute(self._superuser_dsn(), create.format(Identifier(name), Identifier(template), Identifier(ADMIN_ROLE)))
+        return name
+
+    def _drop(self, name: str) -> None:
+        _execute(self._superuser_dsn(), SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+    @property
+    def _prefix(self) -> str:
+        return f"test_{os.getpid()}"
+
+    def _template(self) -> str:
+        """The database that is cloned."""
+        raise NotImplementedError
+
+    def _extend(self, name: str) -> None:
+        """Put the engine's extension into a database."""
+
+    def _superuser_dsn(self, name: str | None = None) -> str:
+        raise NotImplementedError
+
+    def _place(self, name: str) -> Place:
+        return _place(self._superuser_dsn(name))
+
+
+class Embedded(Cloned):
+    """Those of the embedded server, whose own database is the template."""
+
+    def __init__(self, running: EmbeddedServer) -> None:
+        super().__init__()
+        self._server = running
+
+    def _template(self) -> str:
+        return DATABASE
+
+    def _superuser_dsn(self, name: str | None = None) -> str:
+        return self._server.superuser_dsn(name or "postgres")
+
+    def _place(self, name: str) -> Place:
+        dsn = self._server.dsn
+        return Place(dsn(SERVICE_ROLE, name), dsn(ADMIN_ROLE, name), self._superuser_dsn(name))
+
+
+class Native(Cloned):
+    """Those of a server with TimescaleDB, which is given the roles that the embedded server makes by itself."""
+
+    def __init__(self, engine: EngineServer) -> None:
+        super().__init__()
+        self._engine = engine
+        self._made = ""
+        _execute(engine.superuser_dsn(), *_logins())
+
+    def close(self) -> None:
+        """Remove what was made, should the server outlive us."""
+        for name in (*self._spare, *([self._made] if self._made else [])):
+            self._drop(name)
+
+    def _template(self) -> str:
+        if self._made:
+            return self._made
+        self._made = self._create("template0")
+        place = self._place(self._made)
+        self._extend(self._made)
+        control.migrate(place.admin_dsn)
+        # Nobody may be connected to a template that is cloned, TimescaleDB's own scheduler included.
+        _execute(
+            self._superuser_dsn(),
+            f"GRANT {APP_ROLE} TO {SERVICE_ROLE}",
+            SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(self._made)),
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{self._made}'",
+        )
+        return self._made
+
+    def _extend(self, name: str) -> None:
+        _execute(self._superuser_dsn(name), "CREATE EXTENSION timescaledb")
+
+    def _superuser_dsn(self, name: str | None = None) -> str:
+        return self._engine.superuser_dsn(name)
+
+
+# What a test may change beside rows, each as a line: relations, constraints, columns' rights, functions, roles, jobs.
+_CATALOG: LiteralString = """
+SELECT md5(string_agg(line, '' ORDER BY line)) FROM (
+  SELECT concat_ws(' ', oid, relname, relowner, relacl, relrowsecurity, reloptions, relnatts) FROM pg_class
+  WHERE relnamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
+  UNION ALL SELECT concat_ws(' ', attrelid, attnum, attname, attacl) FROM pg_attribute WHERE attacl IS NOT NULL
+  UNION ALL SELECT concat_ws(' ', oid, conname) FROM pg_constraint
+    WHERE connamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
+  UNION ALL SELECT concat_ws(' ', oid, proname, proacl, md5(prosrc)) FROM pg_proc
+    WHERE pronamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
+  UNION ALL SELECT concat_ws(' ', oid, tgname, tgenabled) FROM pg_trigger
+    WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'store'::regnamespace)
+  UNION ALL SELECT concat_ws(' ', oid, nspname, nspacl) FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'
+  UNION ALL SELECT concat_ws(' ', setrole, setconfig) FROM pg_db_role_setting AS s
+    WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+  UNION ALL SELECT count(*)::text FROM pg_depend
+  {jobs}
+) AS lines(line)
+"""
+_JOBS: LiteralString = "UNION ALL SELECT concat_ws(' ', id, config) FROM _timescaledb_config.bgw_job"
+
+# A new engine gives its memory back; WebAssembly has 4 GB at the most.
+_TOO_MUCH: Final = 1_800_000_000
+
+
+class Single:
+    """The one database of an engine with one session: emptied for each test, or made anew from a snapshot."""
+
+    single_session: ClassVar[bool] = True
+
+    def __init__(self, engine: CommunityServer) -> None:
+        self._engine = engine
+        self._place = _place(engine.superuser_dsn())
+        self._whole = ""
+
+    @contextmanager
+    def migrated(self) -> Iterator[Place]:
+        if not self._whole:
+            self._make()
+        elif self._engine.memory() > _TOO_MUCH or not _emptied(self._place.superuser_dsn, self._whole):
+            self._engine.reset()
+        yield self._place
+
+    @contextmanager
+    def bare(self, *, extension: bool = True) -> Iterator[Place]:
+        """Goes back to an empty database, so the next migrated one costs a reset too."""
+        self._engine.reset(to_base=True)
+        self._own(extension=extension)
+        try:
+            yield self._place
+        finally:
+            self._engine.reset()
+
+    def _make(self) -> None:
+        self._own(extension=True)
+        control.migrate(self._place.admin_dsn)
+        _execute(self._place.superuser_dsn, f"GRANT {APP_ROLE} TO {SERVICE_ROLE}")
+        self._engine.snapshot()
+        self._whole = _catalog(self._place.superuser_dsn)
+
+    def _own(self, *, extension: bool) -> None:
+        database = Identifier(str(conninfo_to_dict(self._place.superuser_dsn)["dbname"]))
+        _execute(
+            self._place.superuser_dsn,
+            *_logins(),
+            SQL("ALTER DATABASE {} OWNER TO {}").format(database, Identifier(ADMIN_ROLE)),
+            *(["CREATE EXTENSION timescaledb"] if extension else []),
+        )
+
+
+def _catalog(dsn: str) -> str:
+    """A digest of what a test may change in a database beside rows."""
+    with psycopg.connect(dsn) as connection:
+        return _digest(connection)
+
+
+def _digest(connection: psycopg.Connection[Any]) -> str:
+    jobs = connection.execute("SELECT to_regclass('_timescaledb_config.bgw_job')::text").fetchone()
+    catalog = SQL(_CATALOG).format(jobs=SQL(_JOBS if jobs and jobs[0] else ""))
+    row = connection.execute(catalog).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _emptied(dsn: str, whole: str) -> bool:
+    """Have no row left; whether the database is again as it was made."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=10) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            rollups = connection.execute("SELECT to_regclass('timescaledb_information.continuous_aggregates')::text")
+            tables = _ROLLUPS + _TABLES if rollups.fetchone() != (None,) else _TABLES
+            for *name, schema, rows in connection.execute(tables).fetchall():
+                if connection.execute(SQL("SELECT FROM {} LIMIT 1").format(Identifier(schema, rows))).rowcount:
+                    connection.execute(SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(Identifier(*name)))
+            connection.execute("ALTER SEQUENCE store.series_n RESTART")
+            return _digest(connection) == whole
+    except psycopg.Error:
+        return False
+
+
+# What may hold rows, and where they are; rollups before what they are made of.
+_ROLLUPS: LiteralString = """
+SELECT view_schema::text, view_name::text, materialization_hypertable_schema::text,
+       materialization_hypertable_name::text
+FROM timescaledb_information.continuous_aggregates
+UNION ALL
+"""
+_TABLES: LiteralString = """
+(SELECT 'store', relname::text, 'store', relname::text FROM pg_class
+ WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname NOT IN ('alembic_version', 'objects')
+ ORDER BY relname)
+"""
