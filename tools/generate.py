@@ -101,7 +101,14 @@ def errors() -> str:
 
 def commands() -> str:
     """The page of both command lines."""
-    lines = [f"<!-- {NOTE} -->", "# Command lines", ""]
+    lines = [
+        f"<!-- {NOTE} -->",
+        "# Command lines",
+        "",
+        'Shell completion: `eval "$(_MDS_COMPLETE=bash_source mds)"`, and the same with `_DATASTORE_COMPLETE` for',
+        "`datastore`; `zsh_source` and `fish_source` for other shells.",
+        "",
+    ]
     for group in (mds_cli.command_line(), datastore_cli.datastore):
         lines += _command(group, group.name or "")
     return "\n".join(lines)

@@ -67,7 +67,7 @@ class AMDS(Surface, AsyncPerformer):
         observer: Observer | None = None,
         **more: Any,
     ) -> None:
-        self._observer = observer or Observer()
+        self.observer = observer or Observer()
         self.config = Config.load(settings, **more)
         self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
         self._caches: dict[str | None, SeriesCache] = {}
@@ -83,7 +83,7 @@ class AMDS(Surface, AsyncPerformer):
             name=self.config.app_name,
             open=False,
         )
-        self._observer.opened(self.config.app_name, self._pool.get_stats)
+        self.observer.opened(self.config.app_name, self._pool.get_stats)
         self._opening = asyncio.Lock()
         # Shared with the clones of for_tenant, as pool and lock are.
         self._opened = asyncio.Event()
@@ -132,12 +132,12 @@ class AMDS(Surface, AsyncPerformer):
                     waits = self.config.waits()
                 again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
                 if not again or (wait := next(waits, None)) is None:
-                    self._observer.failed(operation.name, error)
+                    self.observer.failed(operation.name, error)
                     raise
-                self._observer.retried(operation.name, error)
+                self.observer.retried(operation.name, error)
                 lost = isinstance(error, RetryableError) and error.lost_connection
             else:
-                self._observer.performed(operation.name, time.monotonic() - began, session.written)
+                self.observer.performed(operation.name, time.monotonic() - began, session.written)
                 return answer
             if lost:
                 # A restart of the server breaks every connection of the pool, not only the one that noticed.

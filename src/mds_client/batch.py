@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import monotonic
@@ -94,10 +94,17 @@ class _Processor(ABC, Generic[C]):
     ) -> None:
         self.config = config or BatchConfig()
         self._client: C = client
-        self._core = Core(self.config, on_conflict, reject_sink(on_reject))
+        sink = reject_sink(on_reject)
+        self._core = Core(self.config, on_conflict, None if sink is None else partial(self._refuse, sink))
         # How long leaving by an exception may take: as long as a statement.
         self._grace = (client.config.statement_timeout_ms or 30_000) / 1000
         self._prepare()
+
+    def _refuse(self, sink: Callable[[Reject], None], reject: Reject) -> None:
+        sink(reject)
+        # A kind that is not declared is somebody's text, and no label.
+        known = reject.kind is not None and reject.kind in KINDS
+        self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 
     @abstractmethod
     def _prepare(self) -> None:

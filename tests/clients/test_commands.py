@@ -1,6 +1,7 @@
 """Commands of `mds` for every kind, the job outbox and files; and reads that answer as frames."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -186,3 +187,13 @@ def test_a_frame_of_an_unknown_sort_is_refused_before_anything_is_asked(client: 
 
 def test_parts_of_an_answer_come_from_either_client(store: Store) -> None:
     assert {name for name in dir(MDS) if name.startswith("iter_")} == {n for n in dir(AMDS) if n.startswith("iter_")}
+
+
+@pytest.mark.parametrize(
+    ("program", "typed", "word"), [("mds", "la", "latest-prices"), ("datastore", "po", "policies")]
+)
+def test_a_shell_completes_commands(program: str, typed: str, word: str) -> None:
+    variables = {f"_{program.upper()}_COMPLETE": "bash_complete", "COMP_WORDS": f"{program} {typed}", "COMP_CWORD": "1"}
+    command = [str(Path(sys.executable).with_name(program))]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [f"plain,{word}"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mds_client import Bar, RLSDenied, TimeoutExceeded
+from mds_client import MDS, Bar, BatchConfig, BatchProcessor, Reject, RLSDenied, TimeoutExceeded
 from mds_client.errors import RetryableError
 from mds_client.metrics import ClientMetrics
 from mds_client.operations import Execute, Group, Operation, Session, Talk
@@ -97,3 +97,18 @@ def test_what_is_slow_is_an_error_that_is_counted(counted: Client, registry: Col
     with pytest.raises(TimeoutExceeded):
         counted.run(Operation("slow", talk))
     assert registry.get_sample_value("mds_errors_total", {"operation": "slow", "error": "TimeoutExceeded"}) == 1
+
+
+def test_rejected_rows_are_counted_by_kind(store: Store, registry: CollectorRegistry) -> None:
+    store.execute("ALTER TABLE store.bars ADD CONSTRAINT cheap CHECK (close_price < 5)")
+    rejects: list[Reject] = []
+    with (
+        MDS(
+            dsn=store.dsn, tenant_id=store.tenant_a, observer=ClientMetrics(registry), prepare_threshold=None
+        ) as client,
+        BatchProcessor(client, BatchConfig(max_rows=100), on_reject=rejects.append) as processor,
+    ):
+        for bar in bars(7):
+            processor.add(bar)
+    assert [reject.row.close_price for reject in rejects] == [5, 6]
+    assert registry.get_sample_value("mds_rejects_total", {"kind": "bars"}) == 2
