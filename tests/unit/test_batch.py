@@ -27,6 +27,7 @@ from mds_client.errors import (
     ServerUnreachable,
     TimeoutExceeded,
 )
+from mds_client.operations import Observer
 from mds_client.schema import SqlType, kind
 
 HOUR = 3_600_000
@@ -459,7 +460,7 @@ def idle_client(answer: Callable[[], int] = lambda: 0) -> MDS:
     def run(operation: Any) -> int:
         return answer()
 
-    return cast("MDS", SimpleNamespace(config=SimpleNamespace(statement_timeout_ms=1000), run=run))
+    return cast("MDS", SimpleNamespace(config=SimpleNamespace(statement_timeout_ms=1000), run=run, observer=Observer()))
 
 
 GOOD = {"vendor": "v", "symbol": "AAPL", "timeframe": "1m", "ts": "2024-01-02T12:00:00Z"}
