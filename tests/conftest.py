@@ -72,21 +72,6 @@ class Engines:
 
 _ENGINES: Final = pytest.StashKey[Engines]()
 
-# Tests, or modules of nothing else, that need several sessions and do not say so themselves.
-_MANY_SESSIONS: Final = frozenset(
-    {
-        "tests.clients.test_faults",
-        "test_a_check_changes_and_locks_nothing",
-        "test_a_connection_that_is_killed_in_the_middle_loses_and_doubles_nothing",
-        "test_cancelling_a_flush_does_not_cancel_the_write",
-        "test_cancelling_again_while_it_is_written_says_exactly_what_is_left",
-        "test_producers_wait_while_twice_a_batch_is_pending",
-        "test_what_is_slow_is_an_error_that_is_counted",
-    }
-)
-# Tests of the client's own work that take a minute on each engine: one is enough.
-_ON_ONE: Final = frozenset({"test_a_million_rows_are_one_batch_each_row_once"})
-
 MANY_SESSIONS: Final = (
     "many_sessions: needs several sessions at once, other databases, cancelling or timeouts: not for an engine whose"
     " clients share one session"
@@ -138,11 +123,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = [name for name in names if name in only.args]
     if "server" in metafunc.fixturenames:
         names = [name for name in names if name == "postgres"]
-    said = {metafunc.module.__name__, metafunc.function.__name__}
-    if metafunc.definition.get_closest_marker("many_sessions") or said & _MANY_SESSIONS:
+    if metafunc.definition.get_closest_marker("many_sessions"):
         names = [name for name in names if not shares_session(name)]
-    if said & _ON_ONE:
-        names = names[:1]
     metafunc.parametrize("engine", names, indirect=True, scope="session")
 
 

@@ -175,6 +175,7 @@ def test_a_price_comes_back_to_the_last_bit(client: Client, price: float) -> Non
     assert read.close_price == price
 
 
+@pytest.mark.engines("postgres")  # the client's own work, and a minute of it
 def test_a_million_rows_are_one_batch_each_row_once(store: Store) -> None:
     count, symbols = 1_000_000, 500
     start = datetime(2020, 1, 1, tzinfo=UTC)

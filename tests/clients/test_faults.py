@@ -31,6 +31,9 @@ from mds_client import (
 from mds_client.operations import Execute, Group, Operation, Session, Talk
 from tests.conftest import SETTINGS, Client, Store
 
+# Kills, cuts, locks and timeouts.
+pytestmark = pytest.mark.many_sessions
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PATIENCE = 30.0
 BATCH = 6000

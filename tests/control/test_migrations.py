@@ -141,6 +141,7 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
     assert control.check(store.admin_dsn) == []
 
 
+@pytest.mark.many_sessions
 def test_a_check_changes_and_locks_nothing(store: Store) -> None:
     with psycopg.connect(store.superuser_dsn) as other:
         other.execute("LOCK TABLE store.bars, store.series IN SHARE ROW EXCLUSIVE MODE")
