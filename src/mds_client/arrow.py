@@ -9,7 +9,10 @@ Needs NumPy and PyArrow, which the library itself does without: import it where 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+from pydantic import BaseModel
 
 from mds_client.errors import ConfigurationError
 from mds_client.operations import CopyOut, Emit, Group, More, Operation, Portion, SeriesName, Session, Stream, Talk
@@ -136,6 +139,25 @@ def as_frame(table: "pa.Table", as_: FrameAs) -> Any:
         return importlib.import_module("polars").from_arrow(table)
     pandas = importlib.import_module("pandas")
     return table.to_pandas(types_mapper={pa.int64(): pandas.Int64Dtype()}.get)
+
+
+_PYTHON_TYPES: Final[dict[type, Any]] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us", "UTC"),
+}
+
+
+def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs) -> Any:
+    """Models that are no rows of a kind, such as latest prices, as a frame; the columns are there without rows, too."""
+    fields = []
+    for name, info in model.model_fields.items():
+        options = set(get_args(info.annotation)) or {info.annotation}
+        (python,) = options - {type(None)}
+        fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
+    columns = {field.name: [row.__dict__[field.name] for row in rows] for field in fields}
+    return as_frame(pa.table(columns, schema=pa.schema(fields)), as_)
 
 
 def sorted_by(table: "pa.Table", names: Sequence[str]) -> "pa.Table":

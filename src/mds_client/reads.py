@@ -6,7 +6,9 @@ its start and not its end; a time without a zone is UTC; nothing is cut off by a
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
+
+from pydantic import BaseModel
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError
@@ -23,7 +25,10 @@ R = TypeVar("R", bound=Row)
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 """What rows are answered as: a list of models, or a frame (`pip install 'market-data-store[arrow]'`)."""
 
-AS: Final = ("models", "arrow", "pandas", "polars")
+AS: Final[tuple[As, ...]] = get_args(As)
+
+StreamAs: TypeAlias = Literal["models", "arrow"]
+"""What the parts of a stream are: lists of models, or PyArrow record batches."""
 
 
 def bars_window(
@@ -137,38 +142,46 @@ def rollup(
     return Operation("rollup", talk)
 
 
-def latest_prices(symbols: Sequence[str], vendor: str) -> Operation[list[LatestPrice]]:
+def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Operation[Any]:
     """The newest close of each of these symbols that has one, over all timeframes, by symbol.
 
-    Costs the same however many bars there are: the price is kept with the series.
+    Costs the same however many bars there are: the price is kept with the series. A list of `LatestPrice`, or a frame,
+    as in `bars_window`.
     """
+    _check(as_)
     kind = KINDS["bars"]
     vendor = _name(vendor)
     wanted = sorted(set(_symbols(symbols)))
 
-    def talk(session: Session) -> Talk[list[LatestPrice]]:
+    def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted)),), commit=True)
         constant = {"tenant_id": session.tenant_id, "vendor": vendor}
-        return [
+        found = [
             built(LatestPrice, {**constant, "symbol": symbol, "price": price, "price_timestamp": time})
             for symbol, price, time in rows
         ]
+        return _answered(LatestPrice, found, as_)
 
     return Operation("latest_prices", talk)
 
 
-def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[Series]]:
-    """The series of a kind that there are, by vendor, symbol and timeframe; only a vendor's, where given."""
+def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+    """The series of a kind that there are, by vendor, symbol and timeframe; only a vendor's, where given.
+
+    A list of `Series`, or a frame, as in `bars_window`.
+    """
+    _check(as_)
     declared = KINDS.of(kind)
     statement = sql.list_series(vendor is not None)
     parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
-    def talk(_: Session) -> Talk[list[Series]]:
+    def talk(_: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(statement, parameters),), commit=True)
         names = tuple(Series.model_fields)
-        return [
+        found = [
             built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
         ]  # fmt: skip
+        return _answered(Series, found, as_)
 
     return Operation("series", talk)
 
@@ -184,25 +197,28 @@ def symbols(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None)
     return Operation("symbols", talk)
 
 
-def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[Coverage]]:
+def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
     """First time, last time and number of rows of each series of a kind that has any, by name.
 
-    Reads every row of these series: it takes as long as that does.
+    Reads every row of these series: it takes as long as that does. A list of `Coverage`, or a frame, as in
+    `bars_window`.
     """
+    _check(as_)
     declared = KINDS.of(kind)
     parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
-    def talk(_: Session) -> Talk[list[Coverage]]:
+    def talk(_: Session) -> Talk[Any]:
         (there,) = yield Group((Execute(sql.list_series(vendor is not None), parameters),))
         ids = [series_id for series_id, *_ in there]
         (counted,) = yield Group((Execute(sql.coverage(declared), (ids,)),), commit=True)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
-        return [
+        covered = [
             built(Coverage, dict(zip(names, (declared.name, *name[:3], *found[series_id]), strict=True)))
             for series_id, *name in there
             if series_id in found
         ]
+        return _answered(Coverage, covered, as_)
 
     return Operation("coverage", talk)
 
@@ -215,16 +231,27 @@ def iter_bars_window(
     vendor: str,
     *,
     batch_rows: int = 10_000,
-) -> Stream[list[Bar]]:
-    """`bars_window` in lists of at most `batch_rows` bars, for what does not fit into memory at once."""
-    return _stream(Bar, symbol, start, end, batch_rows, vendor=vendor, timeframe=timeframe)
+    as_: StreamAs = "models",
+) -> Stream[Any]:
+    """`bars_window` bit by bit, for what does not fit into memory at once.
+
+    In lists of at most `batch_rows` bars, or, with `as_="arrow"`, in PyArrow record batches of some thousand. By
+    series, in the order in which the store first saw them, and oldest first within one.
+    """
+    return _stream(Bar, symbol, start, end, batch_rows, as_, vendor=vendor, timeframe=timeframe)
 
 
 def iter_fundamentals_window(
-    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str, *, batch_rows: int = 10_000
-) -> Stream[list[Fundamentals]]:
-    """`fundamentals_window` in lists of at most `batch_rows` rows."""
-    return _stream(Fundamentals, symbol, start, end, batch_rows, vendor=vendor)
+    symbol: str | Sequence[str],
+    start: datetime,
+    end: datetime,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+) -> Stream[Any]:
+    """`fundamentals_window` bit by bit, as `iter_bars_window` is."""
+    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, vendor=vendor)
 
 
 def iter_rows(
@@ -236,13 +263,15 @@ def iter_rows(
     symbols: Sequence[str] | None = None,
     timeframe: str | None = None,
     batch_rows: int = 10_000,
-) -> Stream[list[Row]]:
-    """Every row of a kind, in lists of at most `batch_rows`, by series and then by key.
+    as_: StreamAs = "models",
+) -> Stream[Any]:
+    """Every row of a kind, bit by bit, as `iter_bars_window` is: by series, and then by key.
 
     Only those with `start <= time < end`, of a vendor, of symbols, of a timeframe, where given. The symbol is the
     series': news, whose series is the vendor, have none.
     """
     declared = KINDS.of(kind)
+    _check_stream(as_)
     wanted = None if symbols is None else set(_symbols(symbols))
     if wanted is not None and "symbol" not in declared.series:
         raise ConfigurationError(f"{declared.name} are not kept by symbol")
@@ -260,9 +289,9 @@ def iter_rows(
         (there,) = yield Group((Execute(sql.list_series(False), (declared.name,)),))
         ids = [series_id for series_id, *name in there if chosen(tuple(name[:3]))]
         model = cast("type[Row]", declared.model)
-        yield from _emitted(session, model, declared, _named(declared, there), ids, span, batch_rows)
+        yield from _emitted(session, model, declared, _named(declared, there), ids, span, batch_rows, as_)
 
-    return Stream(Operation(f"iter_{declared.name}", talk))
+    return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
 
 
 def _window(
@@ -300,17 +329,24 @@ def _windows(
 
 
 def _stream(
-    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, batch_rows: int, **name: str
-) -> Stream[list[R]]:
+    model: type[R],
+    symbol: str | Sequence[str],
+    start: datetime,
+    end: datetime,
+    batch_rows: int,
+    as_: StreamAs,
+    **name: str,
+) -> Stream[Any]:
     kind = KINDS.of(model)
+    _check_stream(as_)
     span = _span(start, end)
     symbols = [_symbol(symbol)] if isinstance(symbol, str) else _symbols(symbol)
 
     def talk(session: Session) -> Talk[None]:
         ids = yield from _find(kind, symbols, name)
-        yield from _emitted(session, model, kind, ids, list(ids), span, batch_rows)
+        yield from _emitted(session, model, kind, ids, list(ids), span, batch_rows, as_)
 
-    return Stream(Operation(f"iter_{kind.name}_window", talk))
+    return Stream(Operation(f"iter_{kind.name}_window", talk, heavy=as_ != "models"))
 
 
 def _check(as_: As) -> None:
@@ -321,6 +357,21 @@ def _check(as_: As) -> None:
         from mds_client import arrow  # needs packages that the library itself does without
 
         arrow.check(as_)
+
+
+def _check_stream(as_: StreamAs) -> None:
+    if as_ not in get_args(StreamAs):
+        raise ConfigurationError(f"as_ of a stream is {', '.join(get_args(StreamAs))}; not {as_!r}")
+    _check(as_)
+
+
+def _answered(model: type[BaseModel], found: list[Any], as_: As) -> Any:
+    """Models as they are, or as a frame."""
+    if as_ == "models":
+        return found
+    from mds_client import arrow
+
+    return arrow.of_models(model, found, as_)
 
 
 def _frame(
@@ -358,8 +409,14 @@ def _emitted(
     ids: list[int],
     span: tuple[datetime, datetime],
     batch_rows: int,
+    as_: StreamAs,
 ) -> Talk[None]:
-    """Rows through a cursor of the server's, a batch at a time: neither side holds more than one."""
+    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's."""
+    if as_ == "arrow":
+        from mds_client import arrow
+
+        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), (ids, *span), names))
+        return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
     yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span)),))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 
 from datastore.embedded import EmbeddedServer
@@ -178,6 +179,46 @@ def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as
         assert type(frame).__module__.split(".")[0] == {"arrow": "pyarrow"}.get(as_, as_), name
         found = frame["symbol"].to_pylist() if as_ == "arrow" else list(frame["symbol"])
         assert found == symbols, name
+
+
+@pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
+def test_what_there_is_is_answered_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    for frame in (client.latest_prices(["S0"], "v", as_=as_), client.series(as_=as_), client.coverage(as_=as_)):
+        assert len(frame) == 0
+        assert "vendor" in (frame.column_names if as_ == "arrow" else list(frame.columns))
+    client.upsert_bars(bars(30))
+    prices, series, covered = (
+        client.latest_prices(["S0", "S1"], "v", as_=as_),
+        client.series(as_=as_),
+        client.coverage(as_=as_),
+    )
+    column = (
+        (lambda frame, name: frame[name].to_pylist()) if as_ == "arrow" else (lambda frame, name: list(frame[name]))
+    )
+    assert column(prices, "price") == [27.0, 28.0]
+    assert column(series, "symbol") == ["S0", "S1", "S2"]
+    assert column(covered, "count") == [10, 10, 10]
+
+
+def test_a_stream_comes_in_record_batches(connect: Callable[..., Client], store: Store) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    written = bars(3000)
+    client.upsert_bars(written)
+    end = NOON + timedelta(days=30)
+    for parts in (
+        client.iter_bars_window(["S0", "S1", "S2"], "1m", NOON, end, "v", as_="arrow"),
+        client.iter_rows("bars", as_="arrow"),
+    ):
+        table = pyarrow.Table.from_batches(list(parts))
+        assert table.num_rows == 3000
+        found = set(zip(table["symbol"].to_pylist(), table["close_price"].to_pylist(), strict=True))
+        assert found == {(bar.symbol, bar.close_price) for bar in written}
+
+
+def test_a_stream_in_pandas_is_refused(client: Client) -> None:
+    with pytest.raises(ConfigurationError, match="as_ of a stream is models, arrow; not 'pandas'"):
+        client.iter_rows("bars", as_="pandas")
 
 
 def test_a_frame_of_an_unknown_sort_is_refused_before_anything_is_asked(client: Client) -> None:
