@@ -5,8 +5,6 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
 import asyncio
-import copy
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -17,13 +15,12 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Pipeline
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from mds_client import rls, sql
+from mds_client import sql
 from mds_client.config import Config
 from mds_client.errors import (
     CommitUnknown,
     MDSError,
     MDSOperationalError,
-    RetryableError,
     ServerUnreachable,
     mapped,
     mapping,
@@ -40,19 +37,19 @@ from mds_client.operations import (
     Operation,
     Portion,
     Results,
-    SeriesCache,
     Session,
     Step,
     Stream,
     Values,
     portion,
 )
+from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
 
 
-class AMDS(Surface, AsyncPerformer):
+class AMDS(Pooled, AsyncPerformer):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
@@ -67,34 +64,14 @@ class AMDS(Surface, AsyncPerformer):
         observer: Observer | None = None,
         **more: Any,
     ) -> None:
-        self.observer = observer or Observer()
-        self.config = Config.load(settings, **more)
-        self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
-        self._caches: dict[str | None, SeriesCache] = {}
-        self._owns_pool = True
+        super().__init__(settings, observer=observer, **more)
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            self.config.dsn,
-            kwargs=self.config.connection(),
-            min_size=self.config.pool_min,
-            max_size=self.config.pool_max,
-            timeout=self.config.connect_timeout,
-            reconnect_timeout=self.config.connect_timeout,
-            configure=_configure,
-            name=self.config.app_name,
-            open=False,
+            self.config.dsn, configure=_configure, open=False, **self._pool_options()
         )
         self.observer.opened(self.config.app_name, self._pool.get_stats)
         self._opening = asyncio.Lock()
         # Shared with the clones of for_tenant, as pool and lock are.
         self._opened = asyncio.Event()
-
-    def for_tenant(self, tenant_id: str) -> Self:
-        """This client as another tenant, over the same pool, which only the first client closes."""
-        clone = copy.copy(self)
-        clone.config = Config.load(self.config, tenant_id=tenant_id)
-        clone.tenant_id = clone.config.tenant_id
-        clone._owns_pool = False
-        return clone
 
     async def aclose(self) -> None:
         """Close the pool; calls under way end with an error. Closing twice is harmless."""
@@ -110,9 +87,6 @@ class AMDS(Surface, AsyncPerformer):
     ) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
-
     async def run(self, operation: Operation[T]) -> T:
         """Perform an operation in one transaction and return its answer.
 
@@ -120,27 +94,18 @@ class AMDS(Surface, AsyncPerformer):
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
         await self._open()
-        began = time.monotonic()
-        waits = self.config.waits()
+        attempts = Attempts(self, operation)
         while True:
             session = self._session()
             try:
                 answer = await self._attempt(operation, session)
             except MDSError as error:
-                if session.commits:
-                    # It is another part that has failed now.
-                    waits = self.config.waits()
-                again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
-                if not again or (wait := next(waits, None)) is None:
-                    self.observer.failed(operation.name, error)
-                    raise
-                self.observer.retried(operation.name, error)
-                lost = isinstance(error, RetryableError) and error.lost_connection
+                wait = attempts.failed(error, session)
+                lost = lost_connection(error)
             else:
-                self.observer.performed(operation.name, time.monotonic() - began, session.written)
+                attempts.answered(session)
                 return answer
             if lost:
-                # A restart of the server breaks every connection of the pool, not only the one that noticed.
                 await self._pool.check()
             await asyncio.sleep(wait)
 
@@ -184,9 +149,6 @@ class AMDS(Surface, AsyncPerformer):
             async with self._pool.connection() as connection:
                 yield AsyncTransaction(connection, session)
         session.series.update(session.learned)
-
-    def _session(self) -> Session:
-        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
 
     async def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:

@@ -3,7 +3,6 @@
 What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
-import copy
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -16,9 +15,9 @@ import psycopg
 from psycopg import Connection, Cursor, Pipeline
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from mds_client import rls, sql
+from mds_client import sql
 from mds_client.config import Config
-from mds_client.errors import CommitUnknown, MDSError, RetryableError, ServerUnreachable, mapped, mapping
+from mds_client.errors import CommitUnknown, MDSError, ServerUnreachable, mapped, mapping
 from mds_client.operations import (
     CopyIn,
     CopyOut,
@@ -31,19 +30,19 @@ from mds_client.operations import (
     Operation,
     Portion,
     Results,
-    SeriesCache,
     Session,
     Step,
     Stream,
     Values,
     portion,
 )
+from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.surface import Surface, SyncPerformer
 
 T = TypeVar("T")
 
 
-class MDS(Surface, SyncPerformer):
+class MDS(Pooled, SyncPerformer):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes
@@ -60,32 +59,12 @@ class MDS(Surface, SyncPerformer):
         observer: Observer | None = None,
         **more: Any,
     ) -> None:
-        self.observer = observer or Observer()
-        self.config = Config.load(settings, **more)
-        self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
-        self._caches: dict[str | None, SeriesCache] = {}
-        self._owns_pool = True
+        super().__init__(settings, observer=observer, **more)
         self._probe()
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            self.config.dsn,
-            kwargs=self.config.connection(),
-            min_size=self.config.pool_min,
-            max_size=self.config.pool_max,
-            timeout=self.config.connect_timeout,
-            reconnect_timeout=self.config.connect_timeout,
-            configure=_configure,
-            name=self.config.app_name,
-            open=True,
+            self.config.dsn, configure=_configure, open=True, **self._pool_options()
         )
         self.observer.opened(self.config.app_name, self._pool.get_stats)
-
-    def for_tenant(self, tenant_id: str) -> Self:
-        """This client as another tenant, over the same pool, which only the first client closes."""
-        clone = copy.copy(self)
-        clone.config = Config.load(self.config, tenant_id=tenant_id)
-        clone.tenant_id = clone.config.tenant_id
-        clone._owns_pool = False
-        return clone
 
     def close(self) -> None:
         """Close the pool; calls under way end with an error. Closing twice is harmless."""
@@ -100,36 +79,24 @@ class MDS(Surface, SyncPerformer):
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
-
     def run(self, operation: Operation[T]) -> T:
         """Perform an operation in one transaction and return its answer.
 
         A passing fault (RetryableError) is tried again, `max_attempts` times in all, with growing random waits; not
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
-        began = time.monotonic()
-        waits = self.config.waits()
+        attempts = Attempts(self, operation)
         while True:
             session = self._session()
             try:
                 answer = self._attempt(operation, session)
             except MDSError as error:
-                if session.commits:
-                    # It is another part that has failed now.
-                    waits = self.config.waits()
-                again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
-                if not again or (wait := next(waits, None)) is None:
-                    self.observer.failed(operation.name, error)
-                    raise
-                self.observer.retried(operation.name, error)
-                lost = isinstance(error, RetryableError) and error.lost_connection
+                wait = attempts.failed(error, session)
+                lost = lost_connection(error)
             else:
-                self.observer.performed(operation.name, time.monotonic() - began, session.written)
+                attempts.answered(session)
                 return answer
             if lost:
-                # A restart of the server breaks every connection of the pool, not only the one that noticed.
                 self._pool.check()
             time.sleep(wait)
 
@@ -158,9 +125,6 @@ class MDS(Surface, SyncPerformer):
         with mapping(), self._pool.connection() as connection:
             yield Transaction(connection, session)
         session.series.update(session.learned)
-
-    def _session(self) -> Session:
-        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
 
     def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:

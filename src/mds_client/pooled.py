@@ -1,0 +1,89 @@
+"""What both clients are before anything waits: settings, tenant, caches, and which failure is tried again.
+
+`MDS` and `AMDS` add a pool, and the waiting.
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from mds_client import rls
+from mds_client.config import Config
+from mds_client.errors import MDSError, RetryableError, ServerUnreachable
+from mds_client.operations import Observer, Operation, SeriesCache, Session
+from mds_client.surface import Surface
+
+
+class Pooled(Surface):
+    """A client over a pool, as far as it is the same for both."""
+
+    def __init__(
+        self,
+        settings: Config | Mapping[str, Any] | None = None,
+        /,
+        *,
+        observer: Observer | None = None,
+        **more: Any,
+    ) -> None:
+        self.observer = observer or Observer()
+        self.config = Config.load(settings, **more)
+        self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
+        self._caches: dict[str | None, SeriesCache] = {}
+        self._owns_pool = True
+
+    def for_tenant(self, tenant_id: str) -> Self:
+        """This client as another tenant, over the same pool, which only the first client closes."""
+        clone = copy.copy(self)
+        clone.config = Config.load(self.config, tenant_id=tenant_id)
+        clone.tenant_id = clone.config.tenant_id
+        clone._owns_pool = False
+        return clone
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
+
+    def _session(self) -> Session:
+        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
+
+    def _pool_options(self) -> dict[str, Any]:
+        return {
+            "kwargs": self.config.connection(),
+            "min_size": self.config.pool_min,
+            "max_size": self.config.pool_max,
+            "timeout": self.config.connect_timeout,
+            "reconnect_timeout": self.config.connect_timeout,
+            "name": self.config.app_name,
+        }
+
+
+class Attempts:
+    """The attempts at one operation: which failure is repeated and after how long, and what the observer is told."""
+
+    def __init__(self, client: Pooled, operation: Operation[Any]) -> None:
+        self._config = client.config
+        self._observer = client.observer
+        self._operation = operation.name
+        self._began = time.monotonic()
+        self._waits = client.config.waits()
+
+    def failed(self, error: MDSError, session: Session) -> float:
+        """Seconds to wait before the next attempt; raises the error where there is to be none."""
+        if session.commits:
+            # It is another part that has failed now.
+            self._waits = self._config.waits()
+        again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
+        if not again or (wait := next(self._waits, None)) is None:
+            self._observer.failed(self._operation, error)
+            raise error
+        self._observer.retried(self._operation, error)
+        return wait
+
+    def answered(self, session: Session) -> None:
+        """It has ended well."""
+        self._observer.performed(self._operation, time.monotonic() - self._began, session.written)
+
+
+def lost_connection(error: MDSError) -> bool:
+    """Whether a failure is of the connection, and others of the pool may be broken as well: a restart breaks all."""
+    return isinstance(error, RetryableError) and error.lost_connection
