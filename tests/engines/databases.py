@@ -7,6 +7,7 @@ only where a test has changed more than rows.
 
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def _place(superuser_dsn: str) -> Place:
     return Place(of(SERVICE_ROLE), of(ADMIN_ROLE), superuser_dsn)
 
 
-class Cloned:
+class Cloned(ABC):
     """Those of a server with many: a template is cloned, and a clone is used again for as long as it can be emptied."""
 
     single_session: ClassVar[bool] = False
@@ -190,15 +191,16 @@ class Cloned:
     def _prefix(self) -> str:
         return f"test_{os.getpid()}"
 
+    @abstractmethod
     def _template(self) -> str:
         """The database that is cloned."""
-        raise NotImplementedError
 
     def _extend(self, name: str) -> None:
         """Put the engine's extension into a database."""
 
+    @abstractmethod
     def _superuser_dsn(self, name: str | None = None) -> str:
-        raise NotImplementedError
+        """A superuser's DSN, to that database or to the server's own first one."""
 
     def _place(self, name: str) -> Place:
         return _place(self._superuser_dsn(name))
