@@ -195,7 +195,7 @@ class Cloned(ABC):
     def _template(self) -> str:
         """The database that is cloned."""
 
-    def _extend(self, name: str) -> None:
+    def _extend(self, name: str) -> None:  # noqa: B027 - plain PostgreSQL has none
         """Put the engine's extension into a database."""
 
     @abstractmethod
@@ -254,7 +254,7 @@ class Native(Cloned):
         )
         return self._made
 
-    def _extend(self, name: str) -> None:
+    def _extend(self, name: str) -> None:  # noqa: B027 - plain PostgreSQL has none
         _execute(self._superuser_dsn(name), "CREATE EXTENSION timescaledb")
 
     def _superuser_dsn(self, name: str | None = None) -> str:
