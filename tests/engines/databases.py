@@ -254,7 +254,7 @@ class Native(Cloned):
         )
         return self._made
 
-    def _extend(self, name: str) -> None:  # noqa: B027 - plain PostgreSQL has none
+    def _extend(self, name: str) -> None:
         _execute(self._superuser_dsn(name), "CREATE EXTENSION timescaledb")
 
     def _superuser_dsn(self, name: str | None = None) -> str:
