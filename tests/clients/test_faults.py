@@ -677,6 +677,15 @@ def test_many_writers_of_the_same_keys_neither_deadlock_nor_leave_a_wrong_last_v
     assert wrong == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where whoever runs the tests in the background has had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_call_that_is_interrupted_writes_nothing_and_leaves_the_client_in_order(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client, locked(store):
 

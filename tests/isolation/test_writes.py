@@ -296,7 +296,7 @@ def test_sql_in_names_is_a_name(
     siege: Siege, connect: Callable[..., Client], mode: str, on_conflict: str, symbol: str
 ) -> None:
     client = connect(dsn=siege.bound_dsn, write_mode=mode)
-    row = {**VICTIM, "symbol": symbol, "vendor": f"V{symbol}", "close_price": 2.5}
+    row = {"vendor": f"V{symbol}", "symbol": symbol, "timeframe": "1m", "ts": TS, "close_price": 2.5}
     before = siege.victim()
     assert client.upsert_bars([row], on_conflict=on_conflict) == 1
     (read,) = client.bars_window(symbol, "1m", *_whole(), f"V{symbol}")
@@ -304,6 +304,12 @@ def test_sql_in_names_is_a_name(
     (latest,) = client.latest_prices([symbol], f"V{symbol}")
     assert latest.symbol == symbol.upper()
     assert siege.victim() == before
+    # Others share this database, and count what there is.
+    named = siege.rows("SELECT series_id FROM store.series WHERE vendor = %s", f"V{symbol}")
+    for (series_id,) in named:
+        siege.execute("DELETE FROM store.bars WHERE series_id = %s", series_id)
+        siege.execute("DELETE FROM store.series WHERE series_id = %s", series_id)
+    assert len(named) == 1
 
 
 @pytest.mark.parametrize(
