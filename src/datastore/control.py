@@ -30,7 +30,7 @@ from datastore import aggregates, config, migrations, objects, timescale_policie
 from datastore.aggregates import Refresh
 from datastore.engine import OLDEST_SERVER, Engine, detect
 from datastore.objects import APP, OWNER
-from datastore.schema import STORE, metadata
+from datastore.schema import COMPARISON, metadata
 from datastore.timescale_policies import Expiry, PolicyState
 from mds_client import KINDS
 
@@ -155,16 +155,7 @@ def check(dsn: str) -> list[str]:
     with _connection(dsn) as connection:
         if (version := _version(_driver(connection))) != head():
             return [f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate"]
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "include_schemas": True,
-                "include_name": lambda name, type_, _: type_ != "schema" or name == STORE,
-                "compare_type": True,
-                "compare_server_default": True,
-                "version_table_schema": STORE,
-            },
-        )
+        context = MigrationContext.configure(connection, opts=COMPARISON)
         drift = [_describe(difference) for difference in _flat(compare_metadata(context, metadata()))]
         return drift + _object_drift(_driver(connection))
 

@@ -173,3 +173,18 @@ def metadata() -> MetaData:
     for kind in KINDS.values():
         kind_table(kind, tables)
     return tables
+
+
+def ours(name: str | None, type_: str, _parents: object) -> bool:
+    """Whether Alembic is to look at something: at the private schema only; what else is there is somebody else's."""
+    return type_ != "schema" or name == STORE
+
+
+COMPARISON: Final[dict[str, Any]] = {
+    "version_table_schema": STORE,
+    "include_schemas": True,
+    "include_name": ours,
+    "compare_type": True,
+    "compare_server_default": True,
+}
+"""How Alembic compares a database with `metadata`, for the drift check and for a new migration alike."""

@@ -7,12 +7,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from datastore import control
-from datastore.schema import STORE, metadata
-
-
-def _ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Compare the private schema only: what else lives in the database is not this project's."""
-    return type_ != "schema" or name == STORE
+from datastore.schema import COMPARISON, metadata
 
 
 def _run(connection: Connection | None) -> None:
@@ -20,13 +15,9 @@ def _run(connection: Connection | None) -> None:
         connection=connection,
         dialect_name=None if connection else "postgresql",
         target_metadata=metadata(),
-        version_table_schema=STORE,
-        include_schemas=True,
-        include_name=_ours,
-        compare_type=True,
-        compare_server_default=True,
         transaction_per_migration=True,
         literal_binds=connection is None,
+        **COMPARISON,
     )
     with context.begin_transaction():
         context.run_migrations()
