@@ -1,0 +1,65 @@
+"""What several commands take: where the database is, the embedded server's folder, an age."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from datastore import config
+
+
+def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dsn`: the database, with a role that may change it."""
+    option = click.option(
+        "--dsn",
+        callback=_database,
+        help="Where the database is, with a role that may change it. [DATABASE_URL]",
+    )
+    return option(command)
+
+
+def _database(context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    return None if context.params.get("sql") else readable(value or config.load().dsn())
+
+
+def readable(dsn: str) -> str:
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        # The driver's message repeats the text that it could not read, which may hold a password.
+        text = "the DSN cannot be read: neither a postgresql:// URL nor key=value text"
+        raise config.ConfigurationError(text) from error
+    return dsn
+
+
+def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--home`: the embedded server's folder."""
+    option = click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        callback=lambda _context, _option, value: value or config.load().home,
+        help="The server's folder. [MDS_HOME; default: .mds]",
+    )
+    return option(command)
+
+
+class Age(click.ParamType[timedelta | None]):
+    """An age: a count and a unit (90d, 12h, 2w, 30m), or `off`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        if value == "off":
+            return None
+        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}.get(value[-1:])
+        count = int(value[:-1]) if value[:-1].isdecimal() else None
+        try:
+            if unit is not None and count is not None:
+                return timedelta(**{unit: count})
+        except OverflowError:
+            pass
+        return self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)

@@ -1,0 +1,107 @@
+"""`policies` and `aggregates`: what happens to rows of a certain age, and what is derived from them."""
+
+from datetime import datetime, timedelta
+
+import click
+
+from datastore import config, control
+from datastore.commands.options import Age, database_option, readable
+from datastore.timescale_policies import POLICIES
+from mds_client import KINDS
+from mds_client.console import Instant, json_option, show_rows
+
+
+@click.group(invoke_without_command=True)
+@click.option("--dsn", help="For apply: where the database is. [DATABASE_URL]")
+@json_option
+@click.pass_context
+def policies(context: click.Context, dsn: str | None, as_json: bool) -> None:
+    """What happens to rows of a certain age: columnstore, retention, and how far back rollups are refreshed.
+
+    Without a command: apply.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(apply_policies, dsn=readable(dsn or config.load().dsn()), as_json=as_json)
+    elif dsn or as_json:
+        raise click.UsageError(f"options go behind the command: datastore policies {context.invoked_subcommand} ...")
+
+
+@policies.command("show")
+@database_option
+@json_option
+def show_policies(dsn: str, as_json: bool) -> None:
+    """Print every policy: declared, in effect, kept by whom, and what the server's own job has.
+
+    An age of - is off; for refresh_within it is: however old.
+    """
+    show_rows(control.policies(dsn), as_json)
+
+
+@policies.command("set")
+@click.argument("relation")
+@click.argument("policy", type=click.Choice(POLICIES))
+@click.argument("age", type=Age())
+@database_option
+@json_option
+def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_json: bool) -> None:
+    """Set a policy of a kind or rollup apart from its declaration. It survives a migrate.
+
+    Example: datastore policies set bars retention_after 400d
+    """
+    show_rows(control.set_policy(dsn, relation, policy, age), as_json)
+
+
+@policies.command("unset")
+@click.argument("relation")
+@click.argument("policy", type=click.Choice(POLICIES))
+@database_option
+@json_option
+def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
+    """Go back to what is declared."""
+    show_rows(control.unset_policy(dsn, relation, policy), as_json)
+
+
+@policies.command("apply")
+@database_option
+@json_option
+def apply_policies(dsn: str, as_json: bool) -> None:
+    """Have the server keep every policy, where it can. A migrate does this too."""
+    show_rows(control.apply_policies(dsn), as_json)
+
+
+@policies.command("expire")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind. [default: every one with retention]")
+@click.option("--dry-run", is_flag=True, help="Only say how many rows it would be.")
+@database_option
+@json_option
+def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
+    """Remove the rows that retention gives up, where the server does not do it by itself."""
+    show_rows(control.expire(dsn, kind, dry_run=dry_run), as_json, empty="no kind has retention")
+
+
+@click.group()
+def aggregates() -> None:
+    """Rollups: bars of longer timeframes, derived from 1m bars."""
+
+
+@aggregates.command("list")
+@database_option
+@json_option
+def list_aggregates(dsn: str, as_json: bool) -> None:
+    """Print every rollup, what it is derived from, and whether it is stored or computed when it is read."""
+    show_rows(control.list_aggregates(dsn), as_json)
+
+
+@aggregates.command("refresh")
+@click.argument("names", nargs=-1, metavar="[ROLLUP]...")
+@click.option("--start", type=Instant(), help="From this time on, ISO. [default: the first row]")
+@click.option("--end", type=Instant(), help="Until before this time, ISO. [default: the last row]")
+@database_option
+@json_option
+def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None, dsn: str, as_json: bool) -> None:
+    """Bring stored rollups up to the rows of a span, as after a backfill into the past.
+
+    Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
+    """
+    done = control.refresh(dsn, start, end, names or None)
+    show_rows(done, as_json, empty="rollups are computed when they are read here: nothing to refresh")

@@ -1,0 +1,72 @@
+"""`migrate`, `stamp-head`, `seed`, `check`, `revision`: the database's schema."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from datastore import control
+from datastore.commands.options import database_option
+from mds_client.console import FAILED, json_option, show_json, show_rows
+
+
+@click.command()
+@database_option
+@click.option("--sql", is_flag=True, is_eager=True, help="Print what would run on an empty database, and run nothing.")
+@json_option
+def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
+    """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
+    if sql or dsn is None:
+        text = control.migrate_sql()
+        show_json({"sql": text}) if as_json else click.echo(text)
+        return
+    done = control.migrate(dsn)
+    if as_json:
+        show_json(done)
+    elif done.before == done.after and not done.objects:
+        click.echo(f"at head already ({done.after})")
+    else:
+        click.echo(f"migrated from {done.before or 'nothing'} to {done.after}, {len(done.objects)} objects made")
+
+
+@click.command("stamp-head")
+@database_option
+@json_option
+def stamp_head(dsn: str, as_json: bool) -> None:
+    """Record a database that was set up from `datastore migrate --sql` as being at head."""
+    version = control.stamp_head(dsn)
+    show_json({"schema_version": version}) if as_json else click.echo(f"stamped {version}")
+
+
+@click.command()
+@database_option
+@click.option("--tenant", "names", multiple=True, default=("default",), show_default=True, help="A tenant's name.")
+@json_option
+def seed(dsn: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Make sure that these tenants are there; what is there stays as it is."""
+    show_rows(control.seed(dsn, names), as_json)
+
+
+@click.command()
+@database_option
+@json_option
+def check(dsn: str, as_json: bool) -> None:
+    """Compare the database with the declarations; print each difference, and exit with 1 if there is one."""
+    drift = control.check(dsn)
+    if as_json:
+        show_json({"drift": drift})
+    else:
+        click.echo("\n".join(drift) or "the database is as declared")
+    if drift:
+        sys.exit(FAILED)
+
+
+@click.command()
+@database_option
+@click.option("-m", "--message", required=True, help="What changes, in a few words.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where to write it. [the package's]")
+@json_option
+def revision(dsn: str, message: str, folder: Path | None, as_json: bool) -> None:
+    """Write the migration from a database at head to what the declarations say. Read it before you commit it."""
+    path = control.revision(dsn, message, folder)
+    show_json({"path": path}) if as_json else click.echo(path)

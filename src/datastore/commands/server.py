@@ -1,0 +1,72 @@
+"""`up`, `down`, `status`, `env`: the embedded server."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from datastore import control
+from datastore.commands.options import home_option
+from datastore.embedded import EmbeddedServer
+from mds_client.console import FAILED, json_option, plain, show_fields, show_json
+
+
+@click.command()
+@home_option
+@click.option("--port", type=click.IntRange(1, 65535), help="The TCP port. [default: the last one, else a free one]")
+@json_option
+def up(home: Path, port: int | None, as_json: bool) -> None:
+    """Start the embedded server, or find it running, and bring its schema to head.
+
+    It listens on a unix socket and on 127.0.0.1 only. What a shell needs to use it: eval "$(datastore env)"
+    """
+    server = EmbeddedServer(home, port=port)
+    status = server.up(control.migrate)
+    show_fields(status.as_dict(), as_json)
+
+
+@click.command()
+@home_option
+@json_option
+def down(home: Path, as_json: bool) -> None:
+    """Stop the embedded server. Its data stays."""
+    stopped = EmbeddedServer(home).down()
+    if as_json:
+        show_json({"stopped": stopped})
+    else:
+        click.echo("stopped; the data stays" if stopped else "it was not running")
+
+
+@click.command()
+@click.option("--dsn", help="A database to look at, in place of the embedded server's.")
+@home_option
+@json_option
+def status(dsn: str | None, home: Path, as_json: bool) -> None:
+    """Say whether the embedded server runs, where, since when, with which engine; exit code 1 where it does not."""
+    if dsn:
+        show_fields(control.describe(dsn), as_json)
+        return
+    server = EmbeddedServer(home)
+    found = server.status()
+    database = plain(control.describe(server.dsn("mds_admin"))) if found.running else {}
+    show_fields({**found.as_dict(), **database}, as_json)
+    if not found.running:
+        sys.exit(FAILED)
+
+
+@click.command()
+@home_option
+@json_option
+def env(home: Path, as_json: bool) -> None:
+    """Print the embedded server's DSNs for a shell: eval "$(datastore env)"
+
+    MDS_DSN is for applications: a service role that sees what its tenant may see. DATABASE_URL is for the control
+    plane. Both hold passwords.
+    """
+    variables = EmbeddedServer(home).env()
+    if as_json:
+        show_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
