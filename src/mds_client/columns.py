@@ -6,6 +6,7 @@ here waits. Frames that are read are in `mds_client.arrow`, and so is the word a
 that one first.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mds_client import sql
 from mds_client.errors import InvalidRow
+from mds_client.models import DataQualityWarning, out_of_order
 from mds_client.operations import CopyIn, Latest, SeriesName, Values
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
 from mds_client.sql import Statement
@@ -142,7 +144,7 @@ class Frame:
     of the frame's first row in the input.
     """
 
-    def __init__(self, kind: Kind, table: "pa.Table", first: int = 0) -> None:
+    def __init__(self, kind: Kind, table: "pa.Table", first: int = 0, *, look: bool = True) -> None:
         self.kind = kind
         self._first = first
         self._size: int = table.num_rows
@@ -161,6 +163,8 @@ class Frame:
             if not column.nullable and not fields[column.name].required:
                 self._derive(column)
         self._codes, self.names = self._series()
+        if look:
+            self._look()
 
     def __len__(self) -> int:
         return self._size
@@ -205,6 +209,20 @@ class Frame:
         for row, value in zip(rows.tolist(), made, strict=True):
             values[row] = value
         self._columns[column.name] = _as_words(column.type, *_coded(values))
+
+    def _look(self) -> None:
+        """Warn of rows that look wrong: one line, for the first of them."""
+        for pair in self.kind.ordered:
+            lesser, greater = (self._columns[name] for name in pair)
+            wrong = lesser.values > greater.values
+            for column in (lesser, greater):
+                wrong = wrong if column.valid is None else wrong & column.valid
+            if (found := int(np.count_nonzero(wrong))) == 0:
+                continue
+            first = np.flatnonzero(wrong)[:1]
+            values = {name: column.take(first).python()[0] for name, column in self._columns.items()}
+            said = f"row {self._first + int(first[0])}: {out_of_order(self.kind, values, pair)}{_and_more(found)}"
+            warnings.warn(said, DataQualityWarning, stacklevel=2)
 
     def _series(self) -> tuple[NDArray[Any], list[SeriesName]]:
         """For each row the number of its series, and the names of the series."""

@@ -7,6 +7,7 @@ Times without a zone are UTC; every time comes back in UTC.
 
 import json
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from mds_client.schema import Rollup, Sql, Storage, kind
+from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
 
 __all__ = [
     "Bar",
@@ -85,12 +86,22 @@ def _option_type(value: Any) -> Any:
 
 _OPTION_TYPES = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
 
+# Of a bar's prices, what the day's range begins and ends with.
+_RANGE = ("low_price", "high_price")
+
 # Of the ids that news get from their content; any fixed uuid would do, and it must never change.
 _NEWS = UUID("6b1f3f0e-6c5d-4c55-9d5a-2f5b7d0f3c11")
 
 
 class DataQualityWarning(UserWarning):
     """A row that is stored as it is, and looks wrong."""
+
+
+def out_of_order(kind: Kind, values: Mapping[str, Any], pair: tuple[str, str]) -> str:
+    """What a `DataQualityWarning` says of a row whose first value of a pair is above its second."""
+    name = " ".join(str(values[part]) for part in kind.series)
+    lesser, greater = pair
+    return f"{name} {values[kind.time].isoformat()}: {greater} {values[greater]} is below {lesser} {values[lesser]}"
 
 
 UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
@@ -150,6 +161,7 @@ class Row(BaseModel):
         "close_price": "last",
         "volume": "sum",
     },
+    ordered=(_RANGE,),
 )
 class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
@@ -171,12 +183,7 @@ class Bar(Row):
     @model_validator(mode="after")
     def _look(self) -> Self:
         if self.high_price is not None and self.low_price is not None and self.high_price < self.low_price:
-            warnings.warn(
-                f"{self.vendor} {self.symbol} {self.timeframe} {self.ts.isoformat()}:"
-                f" high {self.high_price} is below low {self.low_price}",
-                DataQualityWarning,
-                stacklevel=2,
-            )
+            warnings.warn(out_of_order(KINDS.of(Bar), self.__dict__, _RANGE), DataQualityWarning, stacklevel=2)
         return self
 
 

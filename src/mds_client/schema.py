@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
@@ -91,6 +92,7 @@ class Kind:
     `name` is the plural that names it everywhere (`bars`); `singular` names one row (`mds write-bar`); `relation` is
     the public view that people select from. `series` are the fields that name its series, `key` the fields that
     identify a row within one (the time is among them), `price` the field whose newest value is the latest price.
+    `ordered` are pairs of fields: a row whose first is above its second is stored, and looks wrong.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Kind:
     rollups: tuple[Rollup, ...] = ()
     aggregates: tuple[tuple[str, Aggregate], ...] = ()
     """What a rollup makes of each column that it has."""
+    ordered: tuple[tuple[str, str], ...] = ()
 
     @property
     def base(self) -> str:
@@ -198,6 +201,7 @@ def kind(
     storage: Storage | None = None,
     rollups: tuple[Rollup, ...] = (),
     aggregates: Mapping[str, Aggregate] = types.MappingProxyType({}),
+    ordered: tuple[tuple[str, str], ...] = (),
 ) -> Callable[[type[Model]], type[Model]]:
     """Declare the decorated row model as a kind and put it into `KINDS`.
 
@@ -219,6 +223,7 @@ def kind(
                 storage=storage,
                 rollups=rollups,
                 aggregates=aggregates,
+                ordered=ordered,
             )
         )
         return model
@@ -239,8 +244,9 @@ def _declared(
     storage: Storage | None,
     rollups: tuple[Rollup, ...],
     aggregates: Mapping[str, Aggregate],
+    ordered: tuple[tuple[str, str], ...],
 ) -> Kind:
-    for field in (*series, *key, *((price,) if price else ()), *aggregates):
+    for field in (*series, *key, *((price,) if price else ()), *aggregates, *chain.from_iterable(ordered)):
         if field not in model.model_fields:
             raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
     if unknown := set(series) - set(SERIES_COLUMNS):
@@ -253,7 +259,7 @@ def _declared(
     for field in key:
         if columns[field].nullable:
             raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
-    ordered = (*key, *(field for field in columns if field not in key))
+    in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
         singular=singular,
@@ -264,9 +270,10 @@ def _declared(
         key=key,
         price=price,
         storage=storage,
-        columns=tuple(columns[field] for field in ordered),
+        columns=tuple(columns[field] for field in in_order),
         rollups=rollups,
         aggregates=tuple(aggregates.items()),
+        ordered=ordered,
     )
 
 

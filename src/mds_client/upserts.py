@@ -107,7 +107,15 @@ def upsert(
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
         source.current()
+    return _writing(declared, source, on_conflict, heavy=heavy)
 
+
+def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:
+    """Write rows that are checked already: all of them, or none."""
+    return _writing(kind, _Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
+
+
+def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
     def talk(session: Session) -> Talk[int]:
         accepted = source.written
         try:
@@ -207,12 +215,41 @@ def _batches(kind: Kind, rows: Input, chunk_rows: int) -> Iterator[Batch]:
             yield from columns.chunks(kind, rows, chunk_rows)
     elif isinstance(rows, Sized):
         if len(rows):
-            yield Rows(kind, rows)
+            yield batch_of(kind, rows)
     else:
         first, rest = 0, iter(rows)
         while some := list(islice(rest, chunk_rows)):
-            yield Rows(kind, some, first)
+            yield batch_of(kind, some, first)
             first += len(some)
+
+
+def batch_of(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> Batch:
+    """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is no row.
+
+    `first` is the number of the first row in the input.
+    """
+    listed = rows if isinstance(rows, list) else list(rows)
+    return _frame_of(kind, listed, first) or Rows(kind, listed, first)
+
+
+def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Batch | None:
+    """Many rows in columns, where they are plain and the packages for it are there."""
+    # Text that is different in every row gains nothing by columns.
+    if len(rows) < HEAVY_ROWS or any(kind.column(name).type == "text" for name in kind.values):
+        return None
+    try:
+        from mds_client import arrow, columns, tables  # noqa: F401 - the packages they need are optional
+    except ConfigurationError:
+        return None
+    table = tables.of_rows(kind, rows)
+    if table is None:
+        return None
+    try:
+        # A model that looks wrong has said so when it was made.
+        return columns.Frame(kind, table, first, look=isinstance(rows[0], Mapping))
+    except InvalidRow:
+        # Read row by row, it is told in the model's words which row it is.
+        return None
 
 
 class Rows:

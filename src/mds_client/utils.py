@@ -11,28 +11,44 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, cast
 
-from pydantic import ValidationError
-
 from mds_client import compression
 from mds_client.aclient import AMDS
 from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, Reject
+from mds_client.batching import about_content
+from mds_client.blocks import LONGEST_LINE, Block, Checked, checked, coerce
 from mds_client.client import MDS
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.models import Row
-from mds_client.schema import KINDS, Kind, OnConflict
-from mds_client.upserts import reason
+from mds_client.operations import Operation
+from mds_client.schema import KINDS, OnConflict
+from mds_client.upserts import upsert_batch
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+__all__ = [
+    "LONGEST_LINE",
+    "AsyncIngestion",
+    "Ingest",
+    "Ingestion",
+    "RejectFile",
+    "Source",
+    "SourceError",
+    "aingest_ndjson",
+    "coerce",
+    "ingest_ndjson",
+    "rejects_path",
+]
+
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
-LONGEST_LINE: Final = 1 << 20
-"""Bytes; a longer line is no row of any kind, and is not read into memory whole."""
+BLOCK_BYTES: Final = 8 << 20
+"""Of a file's lines that are checked and written at once."""
 
 
 class SourceError(MDSError):
@@ -69,15 +85,19 @@ class _Arriving(io.RawIOBase):
 class Source:
     """An NDJSON input: a file, or standard input for `-`. Compression is told by content, not by name.
 
-    `size` is the file's size in bytes and `position` how many of them were read, for progress; `size` is None for a
-    pipe. `line` is the number of the newest line that was read, from 1.
+    With `stream` it is that, and `path` only names it; whoever opened it closes it. `size` is the file's size in bytes
+    and `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the
+    newest line that was read, from 1.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stream: BinaryIO | None = None) -> None:
         self.name = "standard input" if path == "-" else path
+        if stream is None and path == "-":
+            stream = sys.stdin.buffer
+        self._is_ours = stream is None
         try:
-            raw: BinaryIO = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115 - closed by close
-            self.size = None if path == "-" else Path(path).stat().st_size
+            raw: BinaryIO = Path(path).open("rb") if stream is None else stream  # noqa: SIM115 - closed by close
+            self.size = Path(path).stat().st_size if self._is_ours else None
         except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         self._raw = raw
@@ -121,9 +141,58 @@ class Source:
             damage = "damaged" if isinstance(error, compression.DAMAGED) else "unreadable"
             raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
 
+    def blocks(self, rows: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
+        """All lines, in blocks of at most so many, and of about so many bytes. Errors as those of `lines`.
+
+        For what does not keep its reader waiting: a block is given when it is full.
+        """
+        held, failure, complete = b"", None, False
+        while failure is None and not complete:
+            parts, have = [held], len(held)
+            try:
+                if have > LONGEST_LINE:
+                    # The rest of a line that is too long already is not kept.
+                    parts = [held[: LONGEST_LINE + 1], self._end_of_line()]
+                while have < size and (part := self._stream.read1(size - have)):
+                    parts.append(part)
+                    have += len(part)
+                complete = have < size
+            except (OSError, *compression.DAMAGED) as error:
+                failure = error
+            data = b"".join(parts)
+            if self.line == 0:
+                data = data.removeprefix(BYTE_ORDER_MARK)
+            whole = len(data) if complete else data.rfind(b"\n") + 1
+            yield from self._cut(data[:whole], rows)
+            held = data[whole:]
+        if failure is not None:
+            damage = "damaged" if isinstance(failure, compression.DAMAGED) else "unreadable"
+            raise SourceError(f"{self.name}: {damage} after line {self.line}: {failure}") from failure
+
+    def _cut(self, data: bytes, rows: int) -> Iterator[Block]:
+        """Whole lines, the last of them perhaps without an end, in blocks of at most so many."""
+        start, left = 0, data.count(b"\n") + (not data.endswith(b"\n"))
+        while start < len(data):
+            first, end = self.line + 1, len(data)
+            if left > rows:
+                end = start
+                for _ in range(rows):
+                    end = data.index(b"\n", end) + 1
+            self.line += min(left, rows)
+            left -= rows
+            yield Block(first, data[start:end])
+            start = end
+
+    def _end_of_line(self) -> bytes:
+        """Read on to the end of a line, and keep nothing of it but that."""
+        while rest := self._stream.readline(LONGEST_LINE):
+            if rest.endswith(b"\n"):
+                return b"\n"
+        return b""
+
     def close(self) -> None:
-        """Close the file; standard input stays open."""
-        if self._raw is not sys.stdin.buffer:
+        """Close the file; standard input, and what was given, stay open."""
+        if self._is_ours:
             self._raw.close()
 
     def __enter__(self) -> Self:
@@ -131,16 +200,6 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def coerce(kind: Kind, line: bytes) -> Row:
-    """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
-    if len(line) > LONGEST_LINE:
-        raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
-    try:
-        return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
-    except ValidationError as error:
-        raise InvalidRow(reason(error)) from error
 
 
 class RejectFile:
@@ -212,9 +271,22 @@ class _Ingestion:
 
     _processor: BatchProcessor | AsyncBatchProcessor
 
-    def __init__(self, kind: str, source: Source, rejects: Path, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        source: Source,
+        rejects: Path,
+        *,
+        batch: BatchConfig | None,
+        on_conflict: OnConflict,
+        strict: bool,
+    ) -> None:
         self.kind = KINDS.of(kind)
         self._source = source
+        self._on_conflict = on_conflict
+        self._rows = batch.max_rows if batch else sys.maxsize
+        self._bytes = min(batch.max_bytes, BLOCK_BYTES) if batch else BLOCK_BYTES
+        self._written = 0
         self._rejects = RejectFile(rejects)
         self._strict = strict
         self._lines = 0
@@ -230,7 +302,7 @@ class _Ingestion:
             kind=self.kind.name,
             source=self._source.name,
             lines=self._lines,
-            written=stats.written,
+            written=self._written + stats.written,
             rejected=self._rejects.count,
             seconds=(self._ended or time.monotonic()) - self._started,
             rejects=self._rejects.path if self._rejects.count else None,
@@ -248,6 +320,30 @@ class _Ingestion:
         finally:
             self._ended = time.monotonic()
             self._rejects.close(complete=self._complete)
+
+    def _checked(self) -> Iterator[Checked]:
+        """A file's lines, block by block, checked."""
+        for block in self._source.blocks(self._rows, self._bytes):
+            yield checked(self.kind, block, strict=self._strict)
+
+    def _writing(self, found: Checked) -> Operation[int] | None:
+        """What writes a block's rows."""
+        self._lines += found.lines
+        return upsert_batch(self.kind, found.batch, on_conflict=self._on_conflict) if found.batch else None
+
+    def _told(self, found: Checked) -> None:
+        """Put a block's rejects aside, once its rows are written."""
+        for number, why, line in found.rejects:
+            self._reject(number, why, line.decode("utf-8", "replace"))
+
+    def _one_by_one(self, found: Checked) -> Iterator[tuple[Row, int]]:
+        """A block's rows with the numbers of their lines, for the processor, which finds those that are refused."""
+        told = {number for number, _, _ in found.rejects}
+        for number, line in found.block.lines():
+            if number in told and self._strict:
+                return
+            if number not in told:
+                yield coerce(self.kind, line), number
 
     def _row(self, number: int, line: bytes) -> Row | None:
         """A line as a row; None where it is none, and was put aside."""
@@ -289,25 +385,50 @@ class Ingestion(_Ingestion):
         on_conflict: OnConflict = "replace",
         strict: bool = False,
     ) -> None:
-        super().__init__(kind, source, rejects, strict=strict)
+        super().__init__(kind, source, rejects, batch=batch, on_conflict=on_conflict, strict=strict)
+        self._client = client
         self._processor: BatchProcessor = BatchProcessor(
             client, batch, on_conflict=on_conflict, on_reject=self._reject_row
         )
 
     def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
-        """Read to the end, and write. `progress` is called every thousand lines.
+        """Read to the end, and write. `progress` is called now and then.
+
+        A file is read and written in blocks, the next one being checked while one is written; a pipe line by line,
+        whose rows wait no longer than the batch's `max_ms`.
 
         A line that is no row is put aside and does not stop the others; with `strict` it raises InvalidRow, with what
         came before it committed. Raises SourceError, and the client's errors once the server cannot be reached; then
         everything that `report().written` counts is committed, and nothing half.
         """
         with self._running(), self._processor:
-            for line in self._source.lines():
-                if (row := self._row(self._source.line, line)) is not None:
-                    self._processor.add(row, origin=self._source.line)
-                if self._lines % 1000 == 0:
-                    progress()
+            if self._source.size is None:
+                for line in self._source.lines():
+                    if (row := self._row(self._source.line, line)) is not None:
+                        self._processor.add(row, origin=self._source.line)
+                    if self._lines % 1000 == 0:
+                        progress()
+            else:
+                blocks = self._checked()
+                with ThreadPoolExecutor(1, "mds-checking") as ahead:
+                    following = ahead.submit(next, blocks, None)
+                    while (found := following.result()) is not None:
+                        following = ahead.submit(next, blocks, None)
+                        self._write(found)
+                        progress()
         return self.report()
+
+    def _write(self, found: Checked) -> None:
+        try:
+            if (writing := self._writing(found)) is not None:
+                self._written += self._client.run(writing)
+        except MDSError as error:
+            if not about_content(error):
+                raise
+            for row, number in self._one_by_one(found):
+                self._processor.add(row, origin=number)
+            self._processor.flush()
+        self._told(found)
 
 
 class AsyncIngestion(_Ingestion):
@@ -324,7 +445,8 @@ class AsyncIngestion(_Ingestion):
         on_conflict: OnConflict = "replace",
         strict: bool = False,
     ) -> None:
-        super().__init__(kind, source, rejects, strict=strict)
+        super().__init__(kind, source, rejects, batch=batch, on_conflict=on_conflict, strict=strict)
+        self._client = client
         self._processor: AsyncBatchProcessor = AsyncBatchProcessor(
             client, batch, on_conflict=on_conflict, on_reject=self._reject_row
         )
@@ -333,12 +455,33 @@ class AsyncIngestion(_Ingestion):
         """Read to the end, and write, as `Ingestion.run` does."""
         with self._running():
             async with self._processor:
-                async for numbered in _Reading(self._source):
-                    for number, line in numbered:
-                        if (row := self._row(number, line)) is not None:
-                            await self._processor.add(row, origin=number)
-                    progress()
+                if self._source.size is None:
+                    async for numbered in _Reading(self._source):
+                        for number, line in numbered:
+                            if (row := self._row(number, line)) is not None:
+                                await self._processor.add(row, origin=number)
+                        progress()
+                else:
+                    blocks, loop = self._checked(), asyncio.get_running_loop()
+                    with ThreadPoolExecutor(1, "mds-checking") as ahead:
+                        following = loop.run_in_executor(ahead, next, blocks, None)
+                        while (found := await following) is not None:
+                            following = loop.run_in_executor(ahead, next, blocks, None)
+                            await self._write(found)
+                            progress()
         return self.report()
+
+    async def _write(self, found: Checked) -> None:
+        try:
+            if (writing := self._writing(found)) is not None:
+                self._written += await self._client.run(writing)
+        except MDSError as error:
+            if not about_content(error):
+                raise
+            for row, number in self._one_by_one(found):
+                await self._processor.add(row, origin=number)
+            await self._processor.flush()
+        self._told(found)
 
 
 class _Reading:

@@ -385,7 +385,7 @@ def test_a_row_that_looks_wrong_is_stored_with_one_line_of_warning(mds: Run) -> 
         check=True,
     )
     assert done.stdout == "1 bar written\n"
-    assert re.fullmatch(r"warning: .*high 1.0 is below low 2.0\n", done.stderr)
+    assert re.fullmatch(r"warning: .*high_price 1.0 is below low_price 2.0\n", done.stderr)
 
 
 def test_a_reader_that_leaves_early_is_no_error_to_look_at(mds: Run, store: Store) -> None:

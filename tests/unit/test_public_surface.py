@@ -31,7 +31,7 @@ import importlib, pkgutil
 import mds_client
 for module in pkgutil.iter_modules(mds_client.__path__):
     # These are for those who have installed an extra, and are imported by name or when a frame is given.
-    if module.name not in ("arrow", "columns", "metrics"):
+    if module.name not in ("arrow", "columns", "metrics", "tables"):
         importlib.import_module(f"mds_client.{{module.name}}")
 print(*(name for name in {HEAVY!r} if name in sys.modules))
 """
@@ -125,9 +125,9 @@ DEFAULTS: dict[str, Any] = {
     "pool_min": 1,
     "pool_max": 10,
     "write_mode": "auto",
-    "values_min_rows": 500,
+    "values_min_rows": 5,
     "values_page_size": 1000,
-    "copy_min_rows": 5000,
+    "copy_min_rows": 500,
 }
 
 

@@ -1,0 +1,93 @@
+"""Rows that come one by one, put into columns: lists of models or dictionaries, and blocks of NDJSON.
+
+In columns they are checked and encoded many times faster, and leave no objects behind for Python's collector to walk
+over again and again. What is not plain (a subclass, a type that has to be looked at value by value, a broken line) is
+answered with None: it is read row by row then, which knows every case and names the row that is wrong. Checking is
+`mds_client.columns`' matter; nothing here waits for anything but other threads.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import json
+
+from mds_client.schema import TENANT_COLUMN, Kind, SqlType
+
+# What Arrow may make of the types of a column's values, None apart. Not by its own guess: that makes a number of True,
+# and a date of a time.
+_BY_TYPES: Final[dict[frozenset[type], Any]] = {
+    frozenset(): pa.null(),
+    frozenset((str,)): pa.string(),
+    frozenset((int,)): pa.int64(),
+    frozenset((float,)): pa.float64(),
+    frozenset((int, float)): pa.float64(),
+    frozenset((datetime,)): pa.timestamp("us", "UTC"),
+    frozenset((date,)): pa.date32(),
+}
+
+BLOCK: Final = 4096
+"""Rows that are converted at once: some milliseconds in which no other thread runs."""
+
+_YIELD_S: Final = 0.00005
+
+# JSON has no other type for these than text, which the model reads.
+_TEXTUAL: Final[tuple[SqlType, ...]] = ("text", "uuid", "timestamptz", "date")
+
+
+def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
+    """Models of a kind, or dictionaries, as a table; None where they are not all of one of these, or not plain."""
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    types = set[type]().union(*(set(map(type, block)) for block in blocks))
+    if types == {kind.model}:
+        names = set(kind.model.model_fields)
+    elif types == {dict}:
+        names = set[str]().union(*(set().union(*block) for block in blocks))
+    else:
+        return None
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    try:
+        for block in blocks:
+            given: Sequence[Mapping[str, Any]] = block if types == {dict} else [row.__dict__ for row in block]
+            for name, arrays in parts.items():
+                try:
+                    values = [row[name] for row in given]
+                except KeyError:
+                    values = [row.get(name) for row in given]
+                arrays.append(pa.array(values, _BY_TYPES[frozenset(map(type, values)) - {type(None)}]))
+            # Arrow lets go of the interpreter for moments so short that a thread that waits for it never gets it.
+            time.sleep(_YIELD_S)
+        return pa.table({name: _joined(arrays) for name, arrays in parts.items()})
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _joined(arrays: list[Any]) -> Any:
+    """The blocks of a column as one column; whole numbers are numbers where other blocks have fractions."""
+    types = {array.type for array in arrays} - {pa.null()}
+    if types == {pa.int64(), pa.float64()}:
+        types = {pa.float64()}
+    (one,) = types or {pa.null()}
+    return pa.chunked_array([array.cast(one) for array in arrays], one)
+
+
+def of_ndjson(kind: Kind, block: bytes) -> "pa.Table | None":
+    """Lines of NDJSON, each a row and none of them blank, as a table; None where they are not plain."""
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
+    # Arrow takes several objects of one line for as many rows; where each line is one object, they are as many.
+    if not plain.startswith(b"{") or not plain.rstrip(b"\n").endswith(b"}") or plain.count(b"}\n{") != lines - 1:
+        return None
+    parse = json.ParseOptions(explicit_schema=_text_fields(kind))
+    try:
+        table = json.read_json(pa.BufferReader(block), json.ReadOptions(block_size=max(len(block), 1)), parse)
+    except (pa.ArrowException, ValueError):
+        return None
+    return table if table.num_rows == lines else None
+
+
+def _text_fields(kind: Kind) -> "pa.Schema":
+    textual = {TENANT_COLUMN, *kind.series, *(column.name for column in kind.columns if column.type in _TEXTUAL)}
+    return pa.schema([(name, pa.string()) for name in kind.model.model_fields if name in textual])
