@@ -57,6 +57,21 @@ class ControlError(Exception):
     """A control-plane command cannot be done as asked; the message says why."""
 
 
+class UnknownTenant(ControlError):
+    """There is no tenant of that name or id."""
+
+    def __init__(self, tenant: str | UUID | None) -> None:
+        super().__init__(f"there is no tenant {str(tenant)!r}")
+
+
+class Taken(ControlError):
+    """The name or the id that something new is to have belongs to something else."""
+
+
+class NotMigrated(ControlError):
+    """The database is not at head."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """What `migrate` did: the schema version before and after, and the objects that it made anew."""
@@ -114,10 +129,10 @@ def migrate(dsn: str) -> Migration:
     database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
     """
     with owner_connection(dsn) as connection:
-        before = _version(_driver(connection))
+        before = schema_version(_driver(connection))
         _alembic(command.upgrade, "head", connection=connection)
         made = _settle(_driver(connection))
-        after = _version(_driver(connection))
+        after = schema_version(_driver(connection))
     assert after is not None
     return Migration(before, after, made)
 
@@ -153,7 +168,7 @@ def check(dsn: str) -> list[str]:
     Reads the catalog only: no lock that an application would notice.
     """
     with _connection(dsn) as connection:
-        if (version := _version(_driver(connection))) != head():
+        if (version := schema_version(_driver(connection))) != head():
             return [f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate"]
         context = MigrationContext.configure(connection, opts=COMPARISON)
         drift = [_describe(difference) for difference in _flat(compare_metadata(context, metadata()))]
@@ -199,13 +214,13 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
                 continue
             if if_absent and tenant.name == name and id in (None, tenant.id):
                 return tenant
-            raise ControlError(f"tenant {tenant.name!r} ({tenant.id}) is there already")
+            raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
         try:
             connection.execute(
                 "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id, name)
             )
         except errors.UniqueViolation:
-            raise ControlError(f"tenant {name!r} was made by somebody else just now") from None
+            raise Taken(f"tenant {name!r} was made by somebody else just now") from None
         return next(tenant for tenant in _tenants(connection) if tenant.name == name)
 
 
@@ -213,6 +228,14 @@ def list_tenants(dsn: str) -> list[Tenant]:
     """Every tenant, in the order of their making."""
     with psycopg.connect(dsn) as connection:
         return _tenants(connection)
+
+
+def get_tenant(dsn: str, tenant: UUID) -> Tenant:
+    """The tenant of that id, whatever others are named; raises UnknownTenant."""
+    for found in list_tenants(dsn):
+        if found.id == tenant:
+            return found
+    raise UnknownTenant(tenant)
 
 
 def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
@@ -265,7 +288,7 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
 
 def policies(dsn: str) -> list[PolicyState]:
     """Every policy: what is declared, what is set, what the server keeps by itself."""
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         return timescale_policies.show(engine, driver)
 
 
@@ -274,34 +297,34 @@ def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) ->
 
     Raises PolicyError where the relation has no such policy, or the value makes no sense.
     """
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         timescale_policies.set_policy(driver, relation, policy, value)
         return timescale_policies.apply(engine, driver)
 
 
 def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
     """Go back to what is declared, and have the server keep that where it can."""
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         timescale_policies.unset_policy(driver, relation, policy)
         return timescale_policies.apply(engine, driver)
 
 
 def apply_policies(dsn: str) -> list[PolicyState]:
     """Have the server keep every policy, where it can; a migrate does this too."""
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         return timescale_policies.apply(engine, driver)
 
 
 def expire(dsn: str, kind: str | None = None, *, dry_run: bool = False) -> list[Expiry]:
     """Remove the rows that retention gives up, of one kind or of all; with `dry_run` only say how many."""
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         work = timescale_policies.expiring if dry_run else timescale_policies.expire
         return work(engine, driver, kind)
 
 
 def list_aggregates(dsn: str) -> list[Aggregate]:
     """Every rollup, and how this database has it."""
-    with _as_owner(dsn) as (engine, _):
+    with as_owner(dsn) as (engine, _):
         stored = engine.materialized()
         return [
             Aggregate(aggregates.relation(kind, rollup), rollup.timeframe, rollup.source, stored)
@@ -319,7 +342,7 @@ def refresh(
     known = {aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()}
     if unknown := set(names or ()) - known:
         raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
-    with _as_owner(dsn) as (engine, driver):
+    with as_owner(dsn) as (engine, driver):
         return aggregates.refresh(engine, driver, start, end, names)
 
 
@@ -331,18 +354,18 @@ def describe(dsn: str) -> Database:
             server_version=connection.info.parameter_status("server_version") or "",
             engine=engine.name,
             engine_version=engine.extension_version,
-            schema_version=_version(connection),
+            schema_version=schema_version(connection),
             head=head(),
             warnings=engine.warnings(),
         )
 
 
 @contextlib.contextmanager
-def _as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
+def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
     """A connection that acts as the owner of a schema that is at head, committed at the end."""
     with psycopg.connect(dsn) as driver:
-        if (version := _version(driver)) != head():
-            raise ControlError(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
+        if (version := schema_version(driver)) != head():
+            raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
         engine = detect(driver)
         driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
         driver.commit()
@@ -474,7 +497,10 @@ def _declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, s
 
 
 def _installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
-    """A digest of each object as the catalog has it: text, defaults, rules, options, owner and grants."""
+    """A digest of each object as the catalog has it: text, defaults, rules, options, owner and grants.
+
+    Where nothing was ever granted or revoked these are the owner's default ones, which a restore does not spell out.
+    """
     rows = driver.execute(
         """
         SELECT 'view ' || n.nspname || '.' || c.relname, md5(concat_ws('|', pg_get_viewdef(c.oid), c.reloptions::text,
@@ -488,12 +514,19 @@ def _installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind = 'v' AND n.nspname IN ('mds', 'public')
         UNION ALL
-        SELECT 'schema ' || nspname, md5(concat_ws('|', pg_get_userbyid(nspowner), nspacl::text))
+        SELECT 'schema ' || nspname, md5(concat_ws('|', pg_get_userbyid(nspowner),
+                 coalesce(nspacl, acldefault('n', nspowner))::text))
         FROM pg_namespace WHERE nspname IN ('mds', 'store')
         UNION ALL
-        SELECT 'rights in store', md5(string_agg(concat_ws('|', relname, pg_get_userbyid(relowner), relacl::text,
+        SELECT 'rights in store', md5(string_agg(concat_ws('|', relname, pg_get_userbyid(relowner),
+                 coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, relowner))::text,
                  relrowsecurity, relforcerowsecurity), '|' ORDER BY relname))
         FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL
+        SELECT 'trigger store.' || c.relname || '.' || t.tgname,
+               md5(concat_ws('|', pg_get_triggerdef(t.oid), t.tgenabled))
+        FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = 'store'::regnamespace AND NOT t.tgisinternal
         UNION ALL
         SELECT n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')',
                md5(concat_ws('|', pg_get_functiondef(p.oid), pg_get_userbyid(p.proowner), p.proacl::text))
@@ -536,7 +569,7 @@ def _describe(difference: tuple[Any, ...]) -> str:
     return f"{noun.replace('_', ' ')} {where} {known.get(verb, action)}"
 
 
-def _version(driver: psycopg.Connection[Any]) -> str | None:
+def schema_version(driver: psycopg.Connection[Any]) -> str | None:
     """The schema version of a database, or None where it was never migrated."""
     there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
     if there is None or not there[0]:
@@ -593,4 +626,4 @@ def _find_tenant(connection: psycopg.Connection[Any], tenant: str) -> Tenant:
     for found in _tenants(connection):
         if tenant in (found.name, str(found.id)):
             return found
-    raise ControlError(f"there is no tenant {tenant!r}")
+    raise UnknownTenant(tenant)

@@ -24,6 +24,12 @@ OWNER: Final = "mds_owner"
 APP: Final = "mds_app"
 """What an application's login is a member of: the views and nothing else."""
 
+_PRIVATE: Final = ("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts")
+"""The control plane's own tables, which row security shuts, too."""
+
+JOBS_CHANNEL: Final = "mds_jobs"
+"""Where workers listen. Anybody may listen with them, so what is sent is that there is something, and no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseObject:
@@ -118,6 +124,33 @@ BEGIN
   RETURN tenant_floor + nextval('store.series_n');
 END
 $$""",
+    # Whose a new job is. A check of the view would come too late: with a key that is there nothing is inserted, nothing
+    # is checked, and who has no tenant would learn which keys the store's own jobs have.
+    "store.job_tenant()": """
+CREATE OR REPLACE FUNCTION store.job_tenant() RETURNS integer
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tenant integer := store.tenant_no();
+BEGIN
+  IF tenant IS NULL THEN
+    RAISE insufficient_privilege USING MESSAGE = 'no tenant is set, and nothing is written without one';
+  END IF;
+  RETURN tenant;
+END
+$$""",
+    # With the rights of whoever inserts: it reads nothing but what was inserted just now.
+    "store.announce_jobs()": f"""
+CREATE OR REPLACE FUNCTION store.announce_jobs() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM made) THEN
+    PERFORM pg_notify('{JOBS_CHANNEL}', '');
+  END IF;
+  RETURN NULL;
+END
+$$""",
     # What a door's rule comes to with a row that is not the tenant's: the view's check, but before the row is in.
     "store.refuse()": """
 CREATE OR REPLACE FUNCTION store.refuse() RETURNS bigint
@@ -164,6 +197,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
     return [
         *_schemas(),
         *_functions(engine),
+        _jobs_trigger(),
         _tenants_view(),
         _series_view(),
         *(_kind_view(kind) for kind in KINDS.values()),
@@ -211,7 +245,7 @@ def _schemas() -> Iterator[DatabaseObject]:
             f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA store FROM PUBLIC, {APP}",
             *(
                 SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(Identifier(STORE, name)).as_string(None)
-                for name in ("tenants", "tenant_roles", "policies", "jobs", *flat)
+                for name in (*_PRIVATE, *flat)
             ),
         ),
     )
@@ -301,10 +335,11 @@ def _door(kind: Kind, way: Door) -> DatabaseObject:
         new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
         values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
         # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
-        action = SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+        # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
+        # if somebody had changed it.)
+        action = SQL(" DO UPDATE SET {} WHERE {}").format(
             SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
-            SQL(", ").join(SQL("t.{}").format(name) for name, _ in values),
-            SQL(", ").join(value for _, value in values),
+            SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),
         )
     statements = (
         SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS SELECT {} FROM {} WHERE false").format(
@@ -411,13 +446,28 @@ _JOB_COLUMNS: Final = (
     *("id", "idempotency_key", "job_type", "payload", "priority", "state", "attempts"),
     *("created_at", "due_at", "finished_at", "error"),
 )
+_JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result", "cancel_requested")
+"""What else a tenant sees of its jobs: how far they are, and what came of them. Which worker has one is not its own."""
+
+
+def _jobs_trigger() -> DatabaseObject:
+    # Workers that wait start at once. They announce themselves what they put back into the queue.
+    return DatabaseObject(
+        "trigger store.jobs.announce",
+        (
+            (
+                "CREATE OR REPLACE TRIGGER announce AFTER INSERT ON store.jobs REFERENCING NEW TABLE AS made"
+                " FOR EACH STATEMENT EXECUTE FUNCTION store.announce_jobs()"
+            ),
+        ),
+    )
 
 
 def _jobs_view() -> DatabaseObject:
     body = SQL("SELECT {} FROM {}.jobs WHERE tenant_no = (SELECT {}.tenant_no())").format(
-        _columns((*_JOB_COLUMNS, "tenant_no")), _STORE, _STORE
+        _columns((*_JOB_COLUMNS, "tenant_no", *_JOB_PROGRESS)), _STORE, _STORE
     )
-    numbered = SQL("ALTER VIEW mds.jobs ALTER COLUMN tenant_no SET DEFAULT {}.tenant_no()").format(_STORE)
+    numbered = SQL("ALTER VIEW mds.jobs ALTER COLUMN tenant_no SET DEFAULT {}.job_tenant()").format(_STORE)
     return _view(
         "mds", "jobs", body, writable=("INSERT (idempotency_key, job_type, payload, priority)",), extra=(numbered,)
     )
@@ -425,7 +475,7 @@ def _jobs_view() -> DatabaseObject:
 
 def _public_jobs_view() -> DatabaseObject:
     body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
-        _STORE, Identifier(TENANT_COLUMN), _columns(_JOB_COLUMNS)
+        _STORE, Identifier(TENANT_COLUMN), _columns((*_JOB_COLUMNS, *_JOB_PROGRESS))
     )
     return _view("public", "jobs_outbox", body)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -42,6 +43,8 @@ TENANT_BITS: Final = 40
 LARGEST_TENANT_NO: Final = 2 ** (63 - TENANT_BITS) - 2
 """The largest tenant no: the ceiling of its range, `(no + 1) << TENANT_BITS`, still is a bigint."""
 
+MAX_ATTEMPTS: Final = 10
+"""How often a job may be begun, where nobody says: over half an hour, as `datastore.worker` waits in between."""
 
 _INSTANT = TIMESTAMP(timezone=True)
 
@@ -149,30 +152,122 @@ def metadata() -> MetaData:
         "jobs",
         tables,
         Column("id", BigInteger, Identity(always=True), nullable=False),
-        Column("tenant_no", Integer, ForeignKey(f"{STORE}.tenants.no", name="jobs_tenant_no_fkey"), nullable=False),
+        # NULL: a job of the store itself, which no tenant sees.
+        Column("tenant_no", Integer, ForeignKey(f"{STORE}.tenants.no", name="jobs_tenant_no_fkey")),
         Column("idempotency_key", Text, nullable=False),
         Column("job_type", Text, nullable=False),
         Column("payload", JSONB, nullable=False),
         Column("priority", SmallInteger, nullable=False),
         Column("state", Text, nullable=False, server_default=text("'queued'")),
+        # How often it was begun, and how often it may be before it is given up.
         Column("attempts", Integer, nullable=False, server_default=text("0")),
         Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
         # Not before: now for a new job, later for one that is tried again.
         Column("due_at", _INSTANT, nullable=False, server_default=text("now()")),
-        # While a worker has it: who, and until when if nothing more is heard of it.
+        # Who has it, or had it last; and until when if nothing more is heard of the one who has it.
         Column("worker", Text),
         Column("leased_until", _INSTANT),
         Column("finished_at", _INSTANT),
         Column("error", Text),
+        Column("max_attempts", Integer, nullable=False, server_default=text(str(MAX_ATTEMPTS))),
+        Column("started_at", _INSTANT),
+        # Progress, in units of the job's own.
+        Column("done", BigInteger),
+        Column("total", BigInteger),
+        Column("result", JSONB(none_as_null=True)),
+        Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+        Column("backfill_id", BigInteger, ForeignKey(f"{STORE}.backfills.id", name="jobs_backfill_id_fkey")),
         PrimaryKeyConstraint("id", name="jobs_pkey"),
-        UniqueConstraint("tenant_no", "idempotency_key", name="jobs_idempotency_key"),
+        UniqueConstraint(
+            "tenant_no", "idempotency_key", name="jobs_idempotency_key", postgresql_nulls_not_distinct=True
+        ),
         CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_check"),
         schema=STORE,
     )
-    Index("jobs_due", jobs.c.priority.desc(), jobs.c.due_at, jobs.c.id, postgresql_where=text("state = 'queued'"))
+    # Claiming: a queue for each tenant and priority, the store's own being tenant 0, each in the order of due times.
+    # What is not due yet is at a queue's end and is never read.
+    Index(
+        "jobs_queued",
+        text("coalesce(tenant_no, 0)"),
+        jobs.c.priority,
+        jobs.c.due_at,
+        jobs.c.id,
+        postgresql_where=text("state = 'queued'"),
+    )
+    # Leases that have run out, and how many jobs of a tenant are running.
+    Index("jobs_running", jobs.c.leased_until, jobs.c.tenant_no, postgresql_where=text("state = 'running'"))
+    # Lists, newest first, and counts by type.
+    Index("jobs_state", jobs.c.state, jobs.c.job_type, jobs.c.id)
+    Index("jobs_tenant", jobs.c.tenant_no, jobs.c.id)
+    Index("jobs_backfill", jobs.c.backfill_id, jobs.c.id, postgresql_where=text("backfill_id IS NOT NULL"))
+    # Clean-up, of the store's own jobs only: a tenant's key is used up for ever.
+    Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("tenant_no IS NULL"))
+    _backfill_tables(tables)
     for kind in KINDS.values():
         kind_table(kind, tables)
     return tables
+
+
+def _backfill_tables(tables: MetaData) -> None:
+    Table(
+        "backfills",
+        tables,
+        Column("id", BigInteger, Identity(always=True), nullable=False),
+        _tenant_no("backfills"),
+        Column("idempotency_key", Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("vendor", Text, nullable=False),
+        Column("timeframe", Text, nullable=False),
+        Column("range_start", _INSTANT, nullable=False),
+        Column("range_end", _INSTANT, nullable=False),
+        # Where the rows come from; and what else was asked for. Never a secret: these are named, and kept elsewhere.
+        Column("source", JSONB, nullable=False),
+        Column("params", JSONB, nullable=False),
+        # As planned: how many series, and how many rows they lacked. How far it is follows from its jobs.
+        Column("series", Integer, nullable=False),
+        Column("missing", BigInteger, nullable=False),
+        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
+        # What was still missing when its last job had ended, and when that was asked.
+        Column("report", JSONB(none_as_null=True)),
+        Column("reported_at", _INSTANT),
+        PrimaryKeyConstraint("id", name="backfills_pkey"),
+        UniqueConstraint("tenant_no", "idempotency_key", name="backfills_idempotency_key"),
+        schema=STORE,
+    )
+    # Which trading calendar series have: those of this vendor and symbol, or of any where that is NULL.
+    Table(
+        "calendars",
+        tables,
+        _tenant_no("calendars"),
+        Column("vendor", Text),
+        Column("symbol", Text),
+        Column("calendar", Text, nullable=False),
+        UniqueConstraint("tenant_no", "vendor", "symbol", name="calendars_of_key", postgresql_nulls_not_distinct=True),
+        schema=STORE,
+    )
+    # What the last gap check of all series of a vendor and timeframe found; metrics read it.
+    Table(
+        "gap_counts",
+        tables,
+        _tenant_no("gap_counts"),
+        Column("vendor", Text, nullable=False),
+        Column("timeframe", Text, nullable=False),
+        Column("range_start", _INSTANT, nullable=False),
+        Column("range_end", _INSTANT, nullable=False),
+        Column("series", Integer, nullable=False),
+        Column("expected", BigInteger, nullable=False),
+        Column("missing", BigInteger, nullable=False),
+        Column("gaps", BigInteger, nullable=False),
+        Column("checked_at", _INSTANT, nullable=False, server_default=text("now()")),
+        PrimaryKeyConstraint("tenant_no", "vendor", "timeframe", name="gap_counts_pkey"),
+        schema=STORE,
+    )
+
+
+def _tenant_no(table: str) -> Column[int]:
+    """The owner of a line that goes with its tenant."""
+    tenant = ForeignKey(f"{STORE}.tenants.no", name=f"{table}_tenant_no_fkey", ondelete="CASCADE")
+    return Column("tenant_no", Integer, tenant, nullable=False)
 
 
 def ours(name: str | None, type_: str, _parents: object) -> bool:

@@ -307,7 +307,10 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 class Job(BaseModel):
-    """A job of the outbox. `priority` is from 0 to 100, the larger one first; times are in UTC."""
+    """A job of the outbox. `priority` is from 0 to 100, the larger one first; times are in UTC.
+
+    `done` and `total` are how far it is, in units of its own; `result` is what its function returned.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -322,6 +325,9 @@ class Job(BaseModel):
     created_at: datetime
     finished_at: datetime | None = None
     error: str | None = None
+    done: int | None = None
+    total: int | None = None
+    result: Any = None
 
 
 def built(model: type[T], values: dict[str, Any]) -> T:

@@ -347,8 +347,8 @@ ON CONFLICT DO NOTHING
 """Put a job into the outbox, unless one with that key is there; whoever else is making it just now is waited for."""
 
 JOB: Final[Statement] = b"""
-SELECT id, idempotency_key, job_type, payload, priority, state, attempts, created_at, finished_at, error,
-       job_type = %s AND payload = %s::jsonb
+SELECT id, idempotency_key, job_type, payload, priority, state, attempts, created_at, finished_at, error, done,
+       total, result, job_type = %s AND payload = %s::jsonb
 FROM mds.jobs WHERE idempotency_key = %s
 """
 """The job with that key, and whether it is of this type and payload."""

@@ -84,7 +84,12 @@ class Siege:
     def victim(self) -> list[str]:
         """Everything that the second tenant has, with the row versions."""
         found: list[str] = []
-        for table, column in (("series", "series_id >> 40"), ("bars", "series_id >> 40"), ("tenants", "no")):
+        for table, column in (
+            ("series", "series_id >> 40"),
+            ("bars", "series_id >> 40"),
+            ("tenants", "no"),
+            ("jobs", "tenant_no"),
+        ):
             found += (
                 row[0]
                 for row in self.rows(
@@ -239,6 +244,7 @@ def _made(place: Place) -> Siege:
     ):
         with MDS(dsn=service, tenant_id=str(tenant.id), pool_max=1) as client:
             client.upsert_bars([row])
+            client.enqueue_job("daily", "report", {"symbol": row["symbol"]})
     with psycopg.connect(superuser, autocommit=True) as connection:
         # So that there are statistics that could tell something.
         connection.execute("ANALYZE")

@@ -1,0 +1,351 @@
+"""Jobs as an operator handles them, and as an application may see them."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from pydantic import BaseModel
+
+from datastore import jobs
+from datastore.cli import main
+from datastore.jobs import Conflict, JobContext, JobError, UnknownJob, job_type
+from mds_client import MDS
+from tests.clients.test_cli import Run, runs, use
+from tests.conftest import Store
+from tests.control.job_types import put
+
+
+class Order(BaseModel):
+    symbol: str
+    since: datetime
+
+
+def tenant_of(store: Store) -> UUID:
+    return UUID(store.tenant_a)
+
+
+def test_a_job_is_put_down_with_what_it_is_given(store: Store) -> None:
+    order = Order(symbol="S", since=datetime(2024, 1, 1, tzinfo=UTC))
+    due = datetime(2030, 1, 1, tzinfo=UTC)
+    job = put(store.admin_dsn, "t", order, tenant=store.tenant_a, key="k", priority=7, due_at=due)
+    found = jobs.get_job(store.admin_dsn, job.id)
+    assert found == job
+    assert (found.tenant, found.idempotency_key, found.job_type) == (tenant_of(store), "k", "t")
+    assert found.payload == {"symbol": "S", "since": "2024-01-01T00:00:00Z"}
+    assert (found.priority, found.state, found.attempts, found.max_attempts) == (7, "queued", 0, 10)
+    assert (found.due_at, found.cancel_requested, found.worker, found.done, found.result) == (
+        due,
+        False,
+        None,
+        None,
+        None,
+    )
+
+
+def test_the_same_key_of_a_tenant_is_the_same_job_and_another_tenants_is_another(store: Store) -> None:
+    made = [
+        put(store.admin_dsn, "t", {"n": 1}, tenant=tenant, key="k") for tenant in (store.tenant_a, store.tenant_b, None)
+    ]
+    again = [
+        put(store.admin_dsn, "t", {"n": 1}, tenant=str(job.tenant) if job.tenant else None, key="k") for job in made
+    ]
+    assert [job.id for job in again] == [job.id for job in made]
+    assert len({job.id for job in made}) == 3
+    for kind, payload in (("t", {"n": 2}), ("other", {"n": 1})):
+        with pytest.raises(Conflict, match="'k' is there already with another type or payload: t"):
+            put(store.admin_dsn, kind, payload, tenant=None, key="k")
+
+
+def test_an_applications_key_and_the_control_planes_are_one(store: Store) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        job = client.enqueue_job("k", "t", {"n": 1})
+    assert put(store.admin_dsn, "t", {"n": 1}, tenant=store.tenant_a, key="k").id == job.id
+
+
+@pytest.mark.many_sessions
+def test_a_key_that_many_put_down_at_once_is_one_job(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: put(store.admin_dsn, "t", {}, tenant=None, key="k").id, range(16)))
+    assert len(set(made)) == 1
+
+
+def test_a_job_is_put_down_in_the_callers_transaction(store: Store) -> None:
+    with psycopg.connect(store.admin_dsn) as connection:
+        jobs.enqueue(connection, "t", {}, tenant=None, idempotency_key="k")
+        connection.rollback()
+    assert jobs.list_jobs(store.admin_dsn) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"tenant": str(uuid4())}, "there is no tenant"),
+        ({"key": " "}, "the idempotency key is empty"),
+        ({"kind": ""}, "the job type is empty"),
+        ({"priority": 101}, "from 0 to 100, not 101"),
+        ({"priority": -1}, "from 0 to 100, not -1"),
+    ],
+)
+def test_a_job_that_is_none_is_an_error(store: Store, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(JobError, match=says):
+        put(store.admin_dsn, **{"kind": "t", "payload": {}, "tenant": None, "key": "k", **change})
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(store: Store) -> None:
+    made = [
+        put(store.admin_dsn, kind, {}, tenant=tenant, key=f"{kind}{number}").id
+        for number in range(3)
+        for kind, tenant in (("x", store.tenant_a), ("y", store.tenant_b), ("x", None))
+    ]
+    store.execute("UPDATE store.jobs SET state = 'failed' WHERE id = %s", made[4])
+
+    def listed(**filters: Any) -> list[int]:
+        return [job.id for job in jobs.list_jobs(store.admin_dsn, **filters)]
+
+    newest = made[::-1]
+    assert listed() == newest
+    assert listed(limit=4) == newest[:4]
+    assert listed(limit=4, after=newest[3]) == newest[4:8]
+    assert listed(tenant=tenant_of(store)) == newest[2::3]
+    assert listed(job_type="y") == newest[1::3]
+    assert listed(state="failed") == [made[4]]
+    assert listed(state="failed", job_type="x") == []
+    assert listed(tenant=uuid4()) == []
+
+
+def test_another_tenants_job_is_unknown(store: Store) -> None:
+    job = put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key="k")
+    other = UUID(store.tenant_b)
+    for do in (jobs.get_job, jobs.cancel_job, jobs.retry_job):
+        with pytest.raises(UnknownJob, match=f"there is no job {job.id}"):
+            do(store.admin_dsn, job.id, tenant=other)
+        with pytest.raises(UnknownJob):
+            do(store.admin_dsn, job.id + 1)
+    assert jobs.get_job(store.admin_dsn, job.id, tenant=tenant_of(store)) == job
+
+
+@pytest.mark.parametrize(
+    ("state", "retry", "cancel"),
+    [
+        ("queued", "queued", "cancelled"),
+        ("running", None, "running"),
+        ("succeeded", None, None),
+        ("failed", "queued", None),
+        ("cancelled", "queued", "cancelled"),
+    ],
+)
+def test_what_may_be_done_with_a_job_depends_on_its_state(
+    store: Store, state: str, retry: str | None, cancel: str | None
+) -> None:
+    job = put(store.admin_dsn, "t", {}, tenant=None, key="k")
+    do: Callable[..., Any]
+    for do, after in ((jobs.retry_job, retry), (jobs.cancel_job, cancel)):
+        store.execute("UPDATE store.jobs SET state = %s, cancel_requested = false", state)
+        if after is None:
+            with pytest.raises(JobError, match=f"job {job.id}.* {state}"):
+                do(store.admin_dsn, job.id)
+            assert jobs.get_job(store.admin_dsn, job.id).state == state
+        else:
+            assert do(store.admin_dsn, job.id).state == after
+
+
+def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
+    for number, state in enumerate(("queued", "queued", "running", "failed", "succeeded", "cancelled")):
+        job = put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key=f"{number}")
+        store.execute("UPDATE store.jobs SET state = %s WHERE id = %s", state, job.id)
+    late = put(store.admin_dsn, "u", {}, tenant=None, key="late")
+    store.execute("UPDATE store.jobs SET due_at = now() - interval '1 hour' WHERE id = %s", late.id)
+    put(store.admin_dsn, "u", {}, tenant=None, key="later", due_at=datetime.now(UTC) + timedelta(days=1))
+    with psycopg.connect(store.admin_dsn) as connection:
+        found = jobs.backlog(connection)
+    counts = [(count.job_type, count.state, count.jobs) for count in found.counts]
+    assert counts == [("t", "failed", 1), ("t", "queued", 2), ("t", "running", 1), ("u", "queued", 2)]
+    assert found.oldest_due is not None
+    assert timedelta(hours=1) <= found.oldest_due < timedelta(hours=2)
+    store.execute("DELETE FROM store.jobs")
+    with psycopg.connect(store.admin_dsn) as connection:
+        assert jobs.backlog(connection) == jobs.Backlog([], None)
+
+
+# What an application may -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def application(store: Store) -> Iterator[psycopg.Connection[Any]]:
+    """A session of the service role as tenant a."""
+    with psycopg.connect(store.dsn, autocommit=True) as connection:
+        connection.execute("SELECT set_config('app.tenant_id', %s, false)", (store.tenant_a,))
+        yield connection
+
+
+def test_an_application_sees_its_own_jobs_with_progress_and_result_and_no_other(
+    store: Store, application: psycopg.Connection[Any]
+) -> None:
+    for tenant in (store.tenant_a, store.tenant_b, None):
+        put(store.admin_dsn, "t", {}, tenant=tenant, key="k")
+    store.execute("UPDATE store.jobs SET done = 1, total = 2, result = '{\"x\": 3}', worker = 'machine'")
+    seen = application.execute(
+        "SELECT tenant_id, done, total, result, cancel_requested FROM public.jobs_outbox"
+    ).fetchall()
+    assert seen == [(tenant_of(store), 1, 2, {"x": 3}, False)]
+    columns = {column.name for column in application.execute("SELECT * FROM public.jobs_outbox").description or []}
+    assert columns & {"worker", "leased_until", "backfill_id"} == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE mds.jobs SET state = 'succeeded'",
+        "UPDATE mds.jobs SET cancel_requested = true",
+        "UPDATE public.jobs_outbox SET result = '1'",
+        "DELETE FROM mds.jobs",
+        "INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority, tenant_no) VALUES ('x', 't', '{}', 1, 1)",
+        "INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority, result) VALUES ('x', 't', '{}', 1, '1')",
+        "INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority, error) VALUES ('x', 't', '{}', 1, 'e')",
+        "SELECT store.job_tenant()",
+        "SELECT store.announce_jobs()",
+        "CREATE TRIGGER t AFTER INSERT ON store.jobs EXECUTE FUNCTION store.announce_jobs()",
+    ],
+)
+def test_what_becomes_of_a_job_is_not_an_applications(
+    store: Store, application: psycopg.Connection[Any], statement: Any
+) -> None:
+    put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key="k")
+    before = store.rows("SELECT j::text, xmin FROM store.jobs AS j")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        application.execute(statement)
+    assert store.rows("SELECT j::text, xmin FROM store.jobs AS j") == before
+
+
+@pytest.mark.parametrize("key", ["there", "not there"])
+def test_without_a_tenant_nobody_learns_which_keys_the_store_has(store: Store, key: str) -> None:
+    put(store.admin_dsn, "t", {}, tenant=None, key="there")
+    statement = "INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority) VALUES (%s, 't', '{}', 1)"
+    with psycopg.connect(store.dsn, autocommit=True) as connection:
+        for end in ("", " ON CONFLICT DO NOTHING"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no tenant is set"):
+                connection.execute((statement + end).encode(), (key,))
+        assert connection.execute("SELECT count(*) FROM mds.jobs").fetchone() == (0,)
+
+
+@pytest.mark.many_sessions
+def test_what_is_announced_says_nothing_of_a_tenant(store: Store) -> None:
+    with psycopg.connect(store.dsn, autocommit=True) as listener:
+        listener.execute("LISTEN mds_jobs")
+        with MDS(dsn=store.dsn, tenant_id=store.tenant_b) as client:
+            client.enqueue_job("secret-key", "secret-type", {"secret": 1})
+            client.enqueue_job("secret-key", "secret-type", {"secret": 1})
+        told = list(listener.notifies(timeout=10, stop_after=1)) + list(listener.notifies(timeout=0.2))
+    # The second time nothing was put down.
+    assert [(one.channel, one.payload) for one in told] == [("mds_jobs", "")]
+
+
+# Job types -------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_one_functions(store: Store) -> None:
+    def first(context: JobContext, payload: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def second(context: JobContext, payload: dict[str, Any]) -> None:
+        """Does nothing else."""
+
+    name = f"test-{uuid4()}"
+    assert job_type(name)(first) is first
+    job_type(name)(first)
+    with pytest.raises(JobError, match=rf"'{name}' is .*first already, and cannot be .*second too"):
+        job_type(name)(second)
+
+
+async def waits(context: JobContext, payload: dict[str, Any]) -> None:
+    """Runs in no thread."""
+
+
+def takes_one(context: JobContext) -> None:
+    """Takes no payload."""
+
+
+def takes_anything(context, payload):  # type: ignore[no-untyped-def]
+    """Does not say which payload."""
+
+
+@pytest.mark.parametrize("function", [waits, takes_one, takes_anything])
+def test_a_function_that_cannot_run_jobs_is_refused(function: Any) -> None:
+    with pytest.raises(JobError, match="cannot run jobs"):
+        job_type("test-refused")(function)
+    assert "test-refused" not in jobs.load()
+
+
+def test_a_module_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(JobError, match="job types of nowhere cannot be loaded: ModuleNotFoundError"):
+        jobs.load("nowhere")
+
+
+def test_a_function_can_be_called_outside_of_a_worker(store: Store) -> None:
+    job = put(store.admin_dsn, "t", {}, tenant=None, key="k")
+    context = JobContext(job, store.admin_dsn)
+    context.progress(1, 2)
+    context.check()
+    assert store.admin_dsn not in repr(context)
+
+
+# The command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`datastore …` on the test's database."""
+    use(monkeypatch, DATABASE_URL=store.admin_dsn)
+    return runs(main, capsys, monkeypatch)
+
+
+def test_jobs_are_put_down_listed_cancelled_and_tried_again_by_command(run: Run, store: Store) -> None:
+    told = ("--tenant", store.tenant_a, "--idempotency-key", "k", "--payload", '{"n": 1}', "--priority", 9)
+    made = run("jobs", "enqueue", "t", *told, "--due", "2030-01-01", "--json").json
+    assert (made["tenant"], made["payload"], made["priority"]) == (store.tenant_a, {"n": 1}, 9)
+    assert made["due_at"] == "2030-01-01T00:00:00+00:00"
+    assert run("jobs", "enqueue", "t", *told, "--json").json == made
+    assert run("jobs", "show", made["id"], "--json").json == made
+    assert 'payload           {"n": 1}\n' in run("jobs", "show", made["id"]).out
+    assert run("jobs", "cancel", made["id"], "--json").json["state"] == "cancelled"
+    assert [job["id"] for job in run("jobs", "list", "--state", "cancelled", "--json").json] == [made["id"]]
+    assert run("jobs", "list", "--tenant", store.tenant_b, "--json").json == []
+    assert run("jobs", "retry", made["id"], "--json").json["state"] == "queued"
+    assert "queued" in run("jobs", "list", "--type", "t").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("show", "1"), 1, "error: there is no job 1\n"),
+        (("enqueue", "t", "--idempotency-key", "k", "--payload", "{"), 2, "not JSON"),
+        (("enqueue", "t", "--idempotency-key", "k", "--priority", "101"), 2, "101 is not in the range"),
+        (("types", "--import", "nowhere"), 1, "error: job types of nowhere cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(run: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
+    done = run("jobs", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--lease", "0.5"), ("--grace", "-1"), ("--poll", "x"), ("--grace", "nan")]
+)
+def test_a_worker_takes_only_seconds_that_make_sense(run: Run, option: str, value: str) -> None:
+    done = run("worker", option, value)
+    assert done.code == 2
+    assert "is no number of seconds from" in done.err
+
+
+def test_the_types_that_there_are_are_listed_with_their_payloads(run: Run) -> None:
+    found = {
+        kind["job_type"]: kind for kind in run("jobs", "types", "--import", "tests.control.job_types", "--json").json
+    }
+    assert found["maintain-outbox"]["function"] == "datastore.maintenance:clean_up"
+    assert sorted(found["test-note"]["payload"]["properties"]) == ["file", "text", "until"]
+    assert "file, text, until" in run("jobs", "types").out
