@@ -1,0 +1,381 @@
+"""`gaps`, `backfill`, `calendars`: what is missing, how it is filled, and what says when a market is open."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from datastore import backfill as backfills
+from datastore import calendars as trading
+from datastore import gaps as missing
+from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
+from datastore.commands.options import database_option
+from datastore.gaps import Day
+from mds_client.console import FAILED, Instant, json_option, plain, show_fields, show_json, show_rows
+from mds_client.schema import OnConflict
+from mds_client.upserts import reason
+
+FOLLOW_SECONDS: Final = 1.0
+"""Between two looks at a backfill that is followed."""
+
+# A day's mark, its colour, and how much of it has to be there; what holds first counts.
+_MARKS: Final = (
+    ("#", "green", "complete", lambda share: share == 1),
+    ("+", "yellow", "90 % or more", lambda share: share >= 0.9),
+    ("-", "dark_orange", "some", lambda share: share > 0),
+    ("0", "red", "nothing", lambda _: True),
+)
+_CLOSED: Final = "."
+
+_GAP_COLUMNS: Final = ("symbol", "start", "end", "missing")
+_LIST_COLUMNS: Final = ("id", "tenant", "vendor", "timeframe", "start", "end", "state", "missing", "done", "created_at")
+
+
+def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which series over which time: what a gap check and a backfill have in common."""
+    for option in (
+        click.option("--calendar", help="The trading calendar, in place of those that are set: XNYS, 24/7, FX …"),
+        click.option("--symbol", "symbols", multiple=True, help="Only this one. Repeatable. [default: all there are]"),
+        click.option("--end", type=Instant(), help="Until before this time, ISO. [default: now]"),
+        click.option("--start", type=Instant(), required=True, help="From this time on, ISO."),
+        click.option("--timeframe", default="1m", show_default=True, help="The bars' timeframe."),
+        click.option("--vendor", required=True, help="The bars' vendor."),
+        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+    ):
+        command = option(command)
+    return command
+
+
+# Gaps -----------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@series_options
+@click.option("--at-least", type=click.IntRange(1), default=1, show_default=True,
+              help="List only gaps of so many bars; all are counted.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="List at most so many.")
+@click.option("--picture", "drawn", is_flag=True, help="Draw the days, a month a line, and list no gaps.")
+@database_option
+@json_option
+def gaps(
+    tenant: str,
+    vendor: str,
+    timeframe: str,
+    start: datetime,
+    end: datetime | None,
+    symbols: tuple[str, ...],
+    calendar: str | None,
+    at_least: int,
+    limit: int,
+    drawn: bool,
+    dsn: str,
+    as_json: bool,
+) -> None:
+    """Find the bars that should be there by the trading calendar, and are not.
+
+    Example: datastore gaps --tenant default --vendor acme --start 2024-01-01 --end 2025-01-01 --calendar XNYS --picture
+    """
+    now = datetime.now(UTC)
+    found = missing.check(
+        dsn,
+        tenant=tenant,
+        vendor=vendor,
+        timeframe=timeframe,
+        start=start,
+        end=end or now,
+        symbols=symbols or None,
+        calendar=calendar,
+        at_least=at_least,
+        now=now,
+    )
+    if as_json:
+        show_json(found)
+        return
+    if drawn:
+        draw(found.days)
+    elif found.gaps:
+        show_rows(found.gaps[:limit], as_json=False, columns=_GAP_COLUMNS)
+        if len(found.gaps) > limit:
+            click.echo(f"and {len(found.gaps) - limit:,} more gaps", err=True)
+    share = found.missing / found.expected if found.expected else 0.0
+    click.echo(f"{found.series:,} series: {found.missing:,} of {found.expected:,} bars are missing ({share:.2%})")
+
+
+def draw(days: Iterable[Day]) -> None:
+    """Print a picture of how complete each day is: a month a line, a day a mark, in colours where there are any."""
+    # In a pipe there is no terminal to fit.
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console.print(Text("        " + "".join("⋅" if day % 5 else str(day)[-1] for day in range(1, 32))))
+    by_month: dict[str, dict[int, Day]] = {}
+    for day in days:
+        by_month.setdefault(f"{day.day:%Y-%m}", {})[day.day.day] = day
+    for month, its in by_month.items():
+        line = Text(f"{month} ")
+        for number in range(1, 32):
+            line.append(*_mark(its.get(number)))
+        console.print(line)
+    legend = Text("        ")
+    for mark, colour, meaning, _ in _MARKS:
+        legend.append(mark, colour).append(f" {meaning}  ")
+    console.print(legend.append(f"{_CLOSED} closed or not due"))
+
+
+def _mark(day: Day | None) -> tuple[str, str]:
+    if day is None or not day.expected:
+        return _CLOSED, "dim"
+    share = 1 - day.missing / day.expected
+    return next((mark, colour) for mark, colour, _, holds in _MARKS if holds(share))
+
+
+# Backfills ------------------------------------------------------------------------------------------------------------
+
+
+def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a backfill is."""
+    for option in (
+        click.option("--chunk-series", type=click.IntRange(1, 1000), default=50, show_default=True,
+                     help="Series of one job at the most."),
+        click.option("--chunk-days", type=click.IntRange(1, 3660), default=7, show_default=True,
+                     help="Days of one job."),
+        click.option("--on-conflict", type=click.Choice(["keep", "fill", "replace"]), default="keep",
+                     show_default=True, help="What a row does to a stored one."),
+        click.option("--source", required=True, metavar="JSON|@FILE",
+                     help='Where rows come from: {"type": "files", "path": "bars/{symbol}.csv"}, or a file of it.'),
+    ):  # fmt: skip
+        command = option(command)
+    return series_options(command)
+
+
+@click.group()
+def backfill() -> None:
+    """Fill gaps from files or over HTTP: plan, start, watch, cancel, resume. Workers do the work."""
+
+
+@backfill.command("plan")
+@spec_options
+@database_option
+@json_option
+def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
+    """Say what a backfill would do: its chunks, and what they lack. Nothing is stored."""
+    planned = backfills.plan(dsn, _spec(**asked))
+    if as_json:
+        show_json(planned)
+        return
+    rows = [
+        {"start": chunk.start, "end": chunk.end, "calendar": chunk.calendar, "series": len(chunk.spans),
+         "missing": chunk.missing}
+        for chunk in planned.chunks
+    ]  # fmt: skip
+    show_rows(rows, as_json=False, empty="nothing is missing")
+    click.echo(
+        f"{planned.missing:,} bars of {planned.series:,} series in {planned.gaps:,} gaps: {len(planned.chunks):,} jobs"
+    )
+
+
+@backfill.command("start")
+@spec_options
+@click.option("--key", help="An idempotency key: the same one again is the same backfill. [default: a random one]")
+@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@database_option
+@json_option
+def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **asked: Any) -> None:
+    """Put a backfill down with its jobs, for workers to do.
+
+    Example: datastore backfill start --tenant default --vendor acme --start 2024-01-01 --calendar XNYS --source @f.json
+    """
+    made = backfills.start(dsn, _spec(**asked), idempotency_key=key or str(uuid4()))
+    _show(_followed(dsn, made.id, None) if follow else made, as_json)
+
+
+def tenant_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--tenant`: only that one's backfills."""
+    return click.option("--tenant", type=click.UUID, help="Only a backfill of this tenant.")(command)
+
+
+@backfill.command("status")
+@click.argument("id_", metavar="ID", type=int)
+@tenant_option
+@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@database_option
+@json_option
+def backfill_status(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
+    """Say how far a backfill is, and at its end what is still missing; exit code 1 where jobs of it have failed."""
+    _show(
+        _followed(dsn, id_, tenant) if follow else backfills.get_backfill(dsn, id_, tenant=tenant),
+        as_json,
+    )
+
+
+@backfill.command("list")
+@tenant_option
+@click.option("--after", type=int, help="Only older ones than this id: the last one of the page before.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
+@database_option
+@json_option
+def list_backfills(tenant: UUID | None, after: int | None, limit: int, dsn: str, as_json: bool) -> None:
+    """Print backfills, the newest first."""
+    found = backfills.list_backfills(dsn, tenant=tenant, after=after, limit=limit)
+    show_rows(found, as_json, None if as_json else _LIST_COLUMNS, empty="no backfills")
+
+
+@backfill.command("cancel")
+@click.argument("id_", metavar="ID", type=int)
+@tenant_option
+@database_option
+@json_option
+def cancel_backfill(id_: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:
+    """Cancel what of a backfill has not ended. What is written stays."""
+    show_fields(_fields(backfills.cancel_backfill(dsn, id_, tenant=tenant), as_json), as_json)
+
+
+@backfill.command("resume")
+@click.argument("id_", metavar="ID", type=int)
+@tenant_option
+@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@database_option
+@json_option
+def resume_backfill(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
+    """Queue the jobs of a backfill again that have failed or were cancelled."""
+    found = backfills.resume_backfill(dsn, id_, tenant=tenant)
+    if follow:
+        _show(_followed(dsn, id_, tenant), as_json)
+    else:
+        show_fields(_fields(found, as_json), as_json)
+
+
+def _spec(
+    *,
+    tenant: str,
+    vendor: str,
+    timeframe: str,
+    start: datetime,
+    end: datetime | None,
+    symbols: tuple[str, ...],
+    calendar: str | None,
+    source: str,
+    on_conflict: OnConflict,
+    chunk_days: int,
+    chunk_series: int,
+) -> BackfillSpec:
+    try:
+        text = Path(source[1:]).read_text(encoding="utf-8") if source.startswith("@") else source
+        return BackfillSpec(
+            tenant=tenant,
+            vendor=vendor,
+            timeframe=timeframe,
+            start=start,
+            end=end or datetime.now(UTC),
+            symbols=symbols or None,
+            calendar=calendar,
+            source=json.loads(text),
+            on_conflict=on_conflict,
+            chunk_days=chunk_days,
+            chunk_series=chunk_series,
+        )
+    except ValidationError as error:
+        raise BackfillError(reason(error)) from error
+    except ValueError as error:
+        raise BackfillError(f"--source is no JSON: {error}") from error
+
+
+def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
+    """A backfill at its end, and until then how far it is: a bar on a terminal, and nothing in a pipe."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[eta]}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(f"backfill {id_}", total=None, eta="")
+        while not (found := backfills.get_backfill(dsn, id_, tenant=tenant)).finished:
+            eta = f"until about {found.eta:%H:%M:%S} UTC" if found.eta else found.state
+            progress.update(task, completed=found.done, total=found.missing or None, eta=eta)
+            time.sleep(FOLLOW_SECONDS)
+    return found
+
+
+def _show(found: BackfillRecord, as_json: bool) -> None:
+    show_fields(_fields(found, as_json), as_json)
+    if found.state == "failed":
+        sys.exit(FAILED)
+
+
+def _fields(found: BackfillRecord, as_json: bool) -> dict[str, Any]:
+    """A record as it is printed; for people, what has parts in one line."""
+    fields: dict[str, Any] = plain(found)
+    if as_json:
+        return fields
+    fields["jobs"] = ", ".join(f"{count} {state}" for state, count in found.jobs.items() if count)
+    for name in ("source", "params"):
+        fields[name] = json.dumps(fields[name], ensure_ascii=False)
+    if found.report is not None:
+        fields["report"] = f"{found.report.missing:,} bars are still missing, in {found.report.gaps:,} gaps"
+    return fields
+
+
+# Calendars ------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def calendars() -> None:
+    """Which trading calendar series have: of a tenant, a vendor, a symbol; what says more goes before."""
+
+
+def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--symbol", help="Only of this symbol."),
+        click.option("--vendor", help="Only of this vendor."),
+        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+    ):
+        command = option(command)
+    return command
+
+
+@calendars.command("set")
+@click.argument("calendar")
+@_of_what
+@database_option
+@json_option
+def set_calendar(calendar: str, tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
+    """Say which CALENDAR series have: an exchange's MIC, or 24/7, or FX.
+
+    Example: datastore calendars set XNYS --tenant default --vendor acme
+    """
+    show_fields(trading.assign(dsn, tenant, calendar, vendor=vendor, symbol=symbol), as_json)
+
+
+@calendars.command("unset")
+@_of_what
+@database_option
+@json_option
+def unset_calendar(tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
+    """Take back what was said of exactly this tenant, vendor and symbol."""
+    taken = trading.unassign(dsn, tenant, vendor=vendor, symbol=symbol)
+    if as_json:
+        show_json({"unset": taken})
+    else:
+        click.echo("unset" if taken else "nothing was set there")
+
+
+@calendars.command("list")
+@click.option("--tenant", help="Only of this tenant, by name or uuid.")
+@database_option
+@json_option
+def list_calendars(tenant: str | None, dsn: str, as_json: bool) -> None:
+    """Print what was set; - is any."""
+    show_rows(trading.assignments(dsn, tenant), as_json, empty="no calendars are set")
+
+
+@calendars.command("names")
+@json_option
+def calendar_names(as_json: bool) -> None:
+    """Print the calendars that there are, aliases too."""
+    found = trading.names()
+    show_json(found) if as_json else click.echo("\n".join(found))

@@ -1,0 +1,424 @@
+"""Backfills: from an empty database to a filled gap, through faults, cancelling and another attempt, to a report."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from pydantic import ValidationError
+
+from datastore import backfill, calendars, gaps, jobs
+from datastore.backfill import BackfillConflict, BackfillError, BackfillRecord, BackfillSpec, ChunkJob, UnknownBackfill
+from datastore.calendars import CalendarError
+from datastore.control import UnknownTenant
+from datastore.gaps import GapError
+from datastore.jobs import JobContext, JobFailed
+from datastore.sources import SourceError
+from mds_client import KINDS, MDS, Bar
+from tests.conftest import Store
+from tests.control.http_source import Service, at, minutes, serving
+from tests.control.job_types import until, work, working
+
+WEEKS = ("2024-03-04", "2024-03-16")
+"""Two weeks of New York, between which its clocks change."""
+
+SESSIONS = [
+    *(minutes(f"2024-03-{day:02}T14:30", f"2024-03-{day:02}T21:00") for day in (4, 5, 6, 7, 8)),
+    *(minutes(f"2024-03-{day:02}T13:30", f"2024-03-{day:02}T20:00") for day in (11, 12, 13, 14, 15)),
+]
+STAMPS = [ts for session in SESSIONS for ts in session]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of sources, with a file for each of two symbols."""
+    monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
+    for symbol in ("S", "T"):
+        lines = (f"{ts.isoformat()},{number % 7 + 1},{number}" for number, ts in enumerate(STAMPS))
+        (tmp_path / f"{symbol}.csv").write_text("ts,close_price,volume\n" + "\n".join(lines))
+    return tmp_path
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    with serving(stamps=STAMPS) as running:
+        monkeypatch.setenv("DATASTORE_SOURCE_URLS", running.root)
+        yield running
+
+
+def spec(**more: Any) -> BackfillSpec:
+    asked = {"tenant": "a", "vendor": "v", "timeframe": "1m", "start": WEEKS[0], "end": WEEKS[1], "symbols": ["S", "T"],
+             "calendar": "XNYS", "source": {"type": "files", "path": "{symbol}.csv"}, **more}  # fmt: skip
+    return BackfillSpec.model_validate(asked)
+
+
+def finish(store: Store, id_: int) -> BackfillRecord:
+    """Have a worker do it; where clients share one session, do what a worker does with each job."""
+    if store.engine != "timescale":
+        work(store.admin_dsn)
+        return backfill.get_backfill(store.admin_dsn, id_)
+    for job in jobs.list_jobs(store.admin_dsn, state="queued"):
+        result = run(store, job.id)
+        store.execute(
+            "UPDATE store.jobs SET state = 'succeeded', started_at = created_at, finished_at = now(), result = %s"
+            " WHERE id = %s",
+            Jsonb(result),
+            job.id,
+        )
+    return backfill.get_backfill(store.admin_dsn, id_)
+
+
+def run(store: Store, job_id: int) -> dict[str, Any]:
+    """The function of a job, called."""
+    job = jobs.get_job(store.admin_dsn, job_id)
+    payload = ChunkJob.model_validate(job.payload)
+    return backfill.run(JobContext(job, store.admin_dsn), payload)
+
+
+def bars(store: Store, symbol: str = "S") -> list[Bar]:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        found: list[Bar] = client.bars_window(symbol, "1m", at(WEEKS[0]), at(WEEKS[1]), "v")
+        return found
+
+
+def start(store: Store, key: str = "k", **more: Any) -> BackfillRecord:
+    return backfill.start(store.admin_dsn, spec(**more), idempotency_key=key)
+
+
+# A plan ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_cuts_what_is_missing_into_chunks_and_stores_nothing(store: Store, folder: Path) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        stamps = [*STAMPS[10:700], *STAMPS[1950:]]
+        client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=ts, close_price=1) for ts in stamps])
+    planned = backfill.plan(store.admin_dsn, spec(chunk_days=7))
+    assert (planned.tenant, planned.series, planned.gaps) == (UUID(store.tenant_a), 2, 3)
+    assert planned.missing == 10 + 1250 + 3900 == sum(chunk.missing for chunk in planned.chunks)
+    # Cut on Saturdays, at midnight; each series from its first to its last missing bar.
+    assert [[(one.symbol, one.start, one.end, one.missing) for one in chunk.spans] for chunk in planned.chunks] == [
+        [("S", STAMPS[0], at("2024-03-08T21:00"), 1260), ("T", STAMPS[0], at("2024-03-08T21:00"), 1950)],
+        [("T", at("2024-03-11T13:30"), at("2024-03-15T20:00"), 1950)],
+    ]
+    assert store.rows("SELECT FROM store.jobs UNION ALL SELECT FROM store.backfills") == []
+
+
+def test_a_plan_keeps_calendars_and_so_many_series_apart(store: Store, folder: Path) -> None:
+    calendars.assign(store.admin_dsn, "a", "XNYS")
+    calendars.assign(store.admin_dsn, "a", "24/7", symbol="BTCUSD")
+    symbols = ["A", "B", "C", "BTCUSD"]
+    planned = backfill.plan(store.admin_dsn, spec(symbols=symbols, calendar=None, chunk_days=14, chunk_series=2))
+    chunks = [(chunk.calendar, [one.symbol for one in chunk.spans], chunk.missing) for chunk in planned.chunks]
+    assert sum(missing for *_, missing in chunks) == planned.missing == 3 * 3900 + 12 * 1440
+    assert {calendar: [some for its, some, _ in chunks if its == calendar] for calendar in ("24/7", "XNYS")} == {
+        "24/7": [["BTCUSD"]] * 2,
+        "XNYS": [["A", "B"], ["C"]] * 2,
+    }
+
+
+# From an empty database to a filled gap -------------------------------------------------------------------------------
+
+
+def test_a_gap_is_filled_from_files_and_the_rollups_are_right(store: Store, folder: Path) -> None:
+    made = start(store)
+    assert (made.state, made.missing, made.done, made.report) == ("queued", 7800, 0, None)
+    assert made.jobs["queued"] == 2
+    done = finish(store, made.id)
+    assert (done.state, done.done, done.rows, done.rejected, done.errors) == ("succeeded", 7800, 7800, 0, [])
+    assert done.report is not None
+    assert (done.report.missing, done.report.gaps, done.report.first) == (0, 0, [])
+    assert [(bar.ts, bar.close_price, bar.volume) for bar in bars(store)] == [
+        (ts, number % 7 + 1, number) for number, ts in enumerate(STAMPS)
+    ]
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        for rollup in KINDS["bars"].rollups:
+            rolled = client.rollup("T", rollup.timeframe, at(WEEKS[0]), at(WEEKS[1]), "v")
+            assert sum(bar.volume for bar in rolled) == sum(range(3900))
+            assert rolled[-1].close_price == 3899 % 7 + 1
+    assert gaps.find(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=at(WEEKS[0]), end=at(WEEKS[1]),
+                     calendar="XNYS") == []  # fmt: skip
+
+
+@pytest.mark.engines("timescale")
+def test_stored_rollups_hold_a_backfill_into_a_time_that_they_have_been_refreshed_for(
+    store: Store, folder: Path
+) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=at("2024-04-01T14:00"), volume=1)])
+    store.execute("CALL refresh_continuous_aggregate('store.bars_5m', NULL, NULL)")
+    finish(store, start(store).id)
+    # What is stored, and not what is computed beside it when it is read.
+    (stored,) = store.rows(
+        "SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)"
+        " FROM timescaledb_information.continuous_aggregates WHERE view_name = 'bars_1d'"
+    )
+    assert store.rows(f"SELECT sum(volume) FROM {stored[0]} WHERE ts < '2024-03-20'") == [(2 * sum(range(3900)),)]
+
+
+def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Path) -> None:
+    text = (folder / "S.csv").read_text().splitlines()
+    (folder / "S.csv").write_text("\n".join([*text[:100], "soon,1,1", *text[110:]]))
+    done = finish(store, start(store).id)
+    assert (done.state, done.rows, done.rejected) == ("succeeded", 7790, 1 * done.jobs["succeeded"])
+    assert done.report is not None
+    assert (done.report.missing, done.report.gaps) == (10, 1)
+    (gap,) = done.report.first
+    assert (gap["symbol"], datetime.fromisoformat(gap["start"]), gap["missing"]) == ("S", STAMPS[99], 10)
+    first = jobs.list_jobs(store.admin_dsn, job_type="backfill")[-1]
+    assert (first.result["rows"], first.result["missing"]) == (3890, 10)
+    assert first.result["rejects"][0]["where"] == "S.csv, line 101"
+
+
+def test_where_nothing_is_missing_there_is_nothing_to_do(store: Store, folder: Path) -> None:
+    finish(store, start(store).id)
+    done = backfill.get_backfill(store.admin_dsn, start(store, "again").id)
+    assert (done.state, done.missing, sum(done.jobs.values())) == ("succeeded", 0, 0)
+    assert done.report is not None
+    assert done.report.missing == 0
+
+
+def test_a_job_that_runs_again_changes_nothing(store: Store, folder: Path) -> None:
+    start(store)
+    ids = [job.id for job in jobs.list_jobs(store.admin_dsn)]
+    first = [run(store, id_) for id_ in ids]
+    before = store.rows("SELECT series_id, ts, xmin::text FROM store.bars ORDER BY 1, 2")
+    assert [run(store, id_) for id_ in ids] == first
+    assert store.rows("SELECT series_id, ts, xmin::text FROM store.bars ORDER BY 1, 2") == before
+
+
+@pytest.mark.parametrize(("on_conflict", "kept"), [("keep", 99.0), ("replace", 2.0)])
+def test_a_stored_bar_between_those_that_are_missing_is_treated_as_asked(
+    store: Store, folder: Path, on_conflict: str, kept: float
+) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=STAMPS[1], close_price=99)])
+    finish(store, start(store, on_conflict=on_conflict).id)
+    assert [bar.close_price for bar in bars(store)[:3]] == [1.0, kept, 3.0]
+
+
+def test_a_timeframe_without_rollups_is_filled_too(store: Store, folder: Path) -> None:
+    (folder / "D.ndjson").write_text(
+        "\n".join(json.dumps({"ts": f"2024-03-{day:02}", "close_price": day}) for day in range(1, 31))
+    )
+    source = {"type": "files", "path": "{symbol}.ndjson"}
+    done = finish(store, start(store, timeframe="1d", symbols=["d"], source=source).id)
+    assert done.report is not None
+    assert (done.missing, done.rows, done.report.missing) == (10, 10, 0)
+
+
+# Through faults -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.many_sessions
+def test_a_source_that_fails_fails_the_backfill_and_what_is_resumed_completes_it(
+    store: Store, service: Service
+) -> None:
+    source = service.spec(attempts=1)
+    made = start(store, symbols=["S"], source=source, attempts=1)
+    service.faults = [(500, {})]
+    work(store.admin_dsn)
+    failed = backfill.get_backfill(store.admin_dsn, made.id)
+    assert (failed.state, failed.jobs["failed"], failed.jobs["succeeded"], failed.done) == ("failed", 1, 1, 1950)
+    assert "answered 500" in failed.errors[0]
+    assert failed.report is not None
+    assert failed.report.missing == 1950
+
+    resumed = backfill.resume_backfill(store.admin_dsn, made.id)
+    assert (resumed.jobs["queued"], resumed.jobs["succeeded"], resumed.report) == (1, 1, None)
+    asked = len(service.asked)
+    work(store.admin_dsn)
+    done = backfill.get_backfill(store.admin_dsn, made.id)
+    assert (done.state, done.rows) == ("succeeded", 3900)
+    assert done.report is not None
+    assert done.report.missing == 0
+    assert len(service.asked) == asked + 1
+
+
+@pytest.mark.many_sessions
+def test_a_source_that_is_away_for_a_moment_is_tried_again_by_the_worker(store: Store, service: Service) -> None:
+    made = start(store, symbols=["S"], source=service.spec(attempts=1), chunk_days=3660)
+    service.faults = [(500, {})]
+    assert work(store.admin_dsn) == {"queued": 1}
+    store.execute("UPDATE store.jobs SET due_at = now()")
+    work(store.admin_dsn)
+    assert backfill.get_backfill(store.admin_dsn, made.id).state == "succeeded"
+
+
+@pytest.mark.many_sessions
+def test_progress_and_eta_are_told_and_what_is_cancelled_stops_and_can_be_resumed(
+    store: Store, service: Service
+) -> None:
+    go_on = threading.Event()
+    waits = {"count": 0}
+
+    def hold() -> None:
+        waits["count"] += 1
+        if waits["count"] > 1:
+            go_on.wait(60)
+
+    service.before = hold
+    made = start(store, symbols=["S"], source=service.spec())
+    try:
+        with working(store.admin_dsn, concurrency=1):
+            until(lambda: waits["count"] == 2)
+            half = backfill.get_backfill(store.admin_dsn, made.id)
+            assert (half.state, half.done, half.missing, half.rows) == ("running", 1950, 3900, 1950)
+            assert half.eta is not None
+            assert half.started_at is not None
+            assert half.eta > half.started_at
+            assert half.finished_at is None
+            backfill.cancel_backfill(store.admin_dsn, made.id)
+            go_on.set()
+            until(lambda: backfill.get_backfill(store.admin_dsn, made.id).finished)
+    finally:
+        go_on.set()
+    cancelled = backfill.get_backfill(store.admin_dsn, made.id)
+    assert (cancelled.state, cancelled.jobs["cancelled"], cancelled.jobs["succeeded"]) == ("cancelled", 1, 1)
+    assert cancelled.report is not None
+    assert cancelled.report.missing == 3900 - len(bars(store))
+    backfill.resume_backfill(store.admin_dsn, made.id)
+    work(store.admin_dsn)
+    done = backfill.get_backfill(store.admin_dsn, made.id)
+    assert (done.state, done.done, len(bars(store))) == ("succeeded", 3900, 3900)
+
+
+def test_what_is_cancelled_before_it_begins_writes_nothing(store: Store, folder: Path) -> None:
+    made = start(store)
+    cancelled = backfill.cancel_backfill(store.admin_dsn, made.id)
+    assert (cancelled.state, cancelled.jobs["cancelled"]) == ("cancelled", 2)
+    assert backfill.cancel_backfill(store.admin_dsn, made.id).state == "cancelled"
+    done = finish(store, made.id)
+    assert done.report is not None
+    assert (done.state, done.rows, done.report.missing) == ("cancelled", 0, 7800)
+
+
+def test_a_source_that_is_no_longer_allowed_fails_the_job_for_good(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(store)
+    monkeypatch.delenv("DATASTORE_SOURCE_ROOT")
+    with pytest.raises(JobFailed, match="no DATASTORE_SOURCE_ROOT is set"):
+        run(store, jobs.list_jobs(store.admin_dsn)[0].id)
+
+
+# Starting, and whose it is --------------------------------------------------------------------------------------------
+
+
+def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refused(store: Store, folder: Path) -> None:
+    made = start(store)
+    assert start(store).id == made.id
+    assert start(store, tenant=store.tenant_a).id == made.id
+    assert len(jobs.list_jobs(store.admin_dsn)) == 2
+    with pytest.raises(BackfillConflict, match="'k' is there already"):
+        start(store, chunk_days=30)
+    assert start(store, "other").id != made.id
+    assert start(store, tenant="b").id != made.id
+    with pytest.raises(BackfillError, match="key is empty"):
+        start(store, " ")
+
+
+@pytest.mark.many_sessions
+def test_two_that_start_the_same_at_once_start_one(store: Store, folder: Path) -> None:
+    made: list[BackfillRecord] = []
+    both = threading.Barrier(2)
+
+    def begin() -> None:
+        both.wait()
+        made.append(start(store))
+
+    threads = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one.id for one in made}) == 1
+    assert len(made) == 2
+    assert len(jobs.list_jobs(store.admin_dsn)) == 2
+
+
+def test_backfills_are_listed_newest_first_by_page_and_by_tenant(store: Store, folder: Path) -> None:
+    first, second, third = start(store, "1"), start(store, "2", tenant="b"), start(store, "3")
+
+    def listed(**options: Any) -> list[int]:
+        return [one.id for one in backfill.list_backfills(store.admin_dsn, **options)]
+
+    assert listed() == [third.id, second.id, first.id]
+    assert listed(tenant=UUID(store.tenant_a)) == [third.id, first.id]
+    assert listed(limit=1) + listed(after=third.id) == [third.id, second.id, first.id]
+    assert backfill.list_backfills(store.admin_dsn, limit=1)[0] == backfill.get_backfill(store.admin_dsn, third.id)
+
+
+def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None:
+    made, other = start(store), UUID(store.tenant_b)
+    for ask in (backfill.get_backfill, backfill.cancel_backfill, backfill.resume_backfill):
+        with pytest.raises(UnknownBackfill, match=f"no backfill {made.id}"):
+            ask(store.admin_dsn, made.id, tenant=other)
+        with pytest.raises(UnknownBackfill, match="no backfill 999"):
+            ask(store.admin_dsn, 999)
+    assert backfill.get_backfill(store.admin_dsn, made.id, tenant=UUID(store.tenant_a)).state == "queued"
+
+
+def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder: Path) -> None:
+    start(store)
+    payload = jobs.list_jobs(store.admin_dsn)[0].payload
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_b, pool_max=1) as client:
+        job = client.enqueue_job("mine", "backfill", payload)
+    with pytest.raises(JobFailed, match="the tenant has no backfill"):
+        run(store, job.id)
+    assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
+
+
+def test_applications_reach_none_of_it(store: Store) -> None:
+    for table in ("backfills", "calendars", "gap_counts"):
+        with psycopg.connect(store.dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f"SELECT FROM store.{table}".encode())
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"tenant": "nobody"}, UnknownTenant, "no tenant 'nobody'"),
+        ({"symbols": None}, GapError, "no 1m bars of v"),
+        ({"calendar": "XNIS"}, CalendarError, "no calendar 'XNIS'"),
+        ({"calendar": None}, CalendarError, "no calendar is set"),
+        ({"start": "1800-01-01"}, CalendarError, "is known from 1900"),
+        ({"source": {"type": "ftp"}}, SourceError, "'ftp' is none"),
+        ({"source": {"type": "files", "path": "../*.csv"}}, SourceError, "no pattern below the folder"),
+        ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "no DATASTORE_SOURCE_URLS"),
+    ],
+)
+def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
+    store: Store, folder: Path, more: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        start(store, **more)
+    assert store.rows("SELECT FROM store.jobs UNION ALL SELECT FROM store.backfills") == []
+
+
+def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "MOST_JOBS", 5)
+    with pytest.raises(BackfillError, match="that would be 10 jobs, and 5 are the most: take larger chunks"):
+        start(store, chunk_days=1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"end": WEEKS[0]}, "is not after start"),
+        ({"timeframe": "1x"}, "timeframe"),
+        ({"chunk_days": 0}, "chunk_days"),
+        ({"symbols": []}, "symbols"),
+        ({"colour": "red"}, "colour"),
+        ({"source": "files"}, "source"),
+    ],
+)
+def test_a_spec_that_makes_no_sense_says_where(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        spec(**more)
+    assert spec(end=at(WEEKS[1]) + timedelta(days=1)).end > spec().end

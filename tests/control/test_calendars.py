@@ -1,0 +1,174 @@
+"""Trading calendars: real sessions of real exchanges, our own two, and which one a series has."""
+
+import itertools
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from datastore import calendars
+from datastore.calendars import CalendarError, Session
+from datastore.control import ControlError
+from tests.conftest import Store
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def sessions(name: str, start: str, end: str) -> dict[date, tuple[tuple[datetime, datetime], ...]]:
+    return {session.day: session.spans for session in calendars.sessions(name, at(start), at(end))}
+
+
+def test_new_york_is_closed_on_its_holidays_and_weekends() -> None:
+    found = sessions("XNYS", "2024-01-01", "2024-01-23")
+    assert sorted(found) == [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9, 10, 11, 12, 16, 17, 18, 19, 22)]
+    # New Year, Martin Luther King's day; and in the past: Good Friday, and the days after the attacks of 2001.
+    assert date(2024, 3, 29) not in sessions("XNYS", "2024-03-25", "2024-04-02")
+    assert sorted(sessions("XNYS", "2001-09-08", "2001-09-18")) == [date(2001, 9, 10), date(2001, 9, 17)]
+
+
+def test_new_york_opens_by_its_own_clocks_in_summer_and_in_winter() -> None:
+    found = sessions("XNYS", "2024-03-08", "2024-03-12")
+    assert found[date(2024, 3, 8)] == ((at("2024-03-08T14:30"), at("2024-03-08T21:00")),)
+    assert found[date(2024, 3, 11)] == ((at("2024-03-11T13:30"), at("2024-03-11T20:00")),)
+
+
+def test_half_days_close_early() -> None:
+    found = sessions("XNYS", "2024-11-25", "2024-12-26")
+    assert found[date(2024, 11, 29)] == ((at("2024-11-29T14:30"), at("2024-11-29T18:00")),)
+    assert found[date(2024, 12, 24)] == ((at("2024-12-24T14:30"), at("2024-12-24T18:00")),)
+    assert date(2024, 11, 28) not in found
+    assert date(2024, 12, 25) not in found
+
+
+def test_tokyo_has_lunch_and_since_november_2024_half_an_hour_more() -> None:
+    found = sessions("XTKS", "2024-11-01", "2024-11-06")
+    assert found[date(2024, 11, 1)] == (
+        (at("2024-11-01T00:00"), at("2024-11-01T02:30")),
+        (at("2024-11-01T03:30"), at("2024-11-01T06:00")),
+    )
+    assert date(2024, 11, 4) not in found
+    assert found[date(2024, 11, 5)][1] == (at("2024-11-05T03:30"), at("2024-11-05T06:30"))
+
+
+def test_a_session_east_of_greenwich_is_found_by_its_moments_and_keeps_its_own_date() -> None:
+    (sydney,) = calendars.sessions("XASX", at("2024-01-14T22:00"), at("2024-01-15T01:00"))
+    assert sydney == Session(date(2024, 1, 15), ((at("2024-01-14T23:00"), at("2024-01-15T05:00")),))
+
+
+def test_a_range_over_new_year_needs_two_years_and_finds_each_session_once() -> None:
+    found = calendars.sessions("XLON", at("2023-12-20"), at("2024-01-10"))
+    days = [session.day for session in found]
+    assert days == sorted(set(days))
+    assert date(2023, 12, 29) in days
+    assert date(2024, 1, 2) in days
+
+
+def test_crypto_never_closes() -> None:
+    found = calendars.sessions("24/7", at("2024-02-28T12:00"), at("2024-03-01T12:00"))
+    assert [session.day for session in found] == [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
+    assert all(session.end - session.start == timedelta(days=1) and session.start.hour == 0 for session in found)
+
+
+def test_the_week_of_foreign_exchange_is_from_sunday_to_friday_at_five_in_new_york() -> None:
+    winter = calendars.sessions("FX", at("2024-01-06"), at("2024-01-13"))
+    assert [session.day.isoweekday() for session in winter] == [1, 2, 3, 4, 5]
+    assert (winter[0].start, winter[-1].end) == (at("2024-01-07T22:00"), at("2024-01-12T22:00"))
+    assert all(before.end == after.start for before, after in itertools.pairwise(winter))
+
+
+def test_the_week_of_foreign_exchange_follows_new_yorks_clocks() -> None:
+    # The clocks change on 2024-03-10 and 2024-11-03, both Sundays, before the week begins.
+    spring = calendars.sessions("FX", at("2024-03-07T23:00"), at("2024-03-11T23:00"))
+    assert [(session.start, session.end) for session in spring] == [
+        (at("2024-03-07T22:00"), at("2024-03-08T22:00")),
+        (at("2024-03-10T21:00"), at("2024-03-11T21:00")),
+        (at("2024-03-11T21:00"), at("2024-03-12T21:00")),
+    ]
+    autumn = calendars.sessions("FX", at("2024-11-01T12:00"), at("2024-11-04T12:00"))
+    assert [(session.start, session.end) for session in autumn] == [
+        (at("2024-10-31T21:00"), at("2024-11-01T21:00")),
+        (at("2024-11-03T22:00"), at("2024-11-04T22:00")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("NYSE", "XNYS"), ("xnys", "XNYS"), (" XNYS ", "XNYS"), ("fx", "FX"), ("us_futures", "us_futures")],
+)
+def test_an_alias_and_any_case_mean_the_calendar_itself(given: str, meant: str) -> None:
+    assert calendars.resolve(given) == meant
+
+
+def test_every_name_that_is_listed_is_a_calendar_or_says_which_package_cannot_make_it() -> None:
+    cannot = {}
+    for name in calendars.names():
+        try:
+            assert calendars.sessions(name, at("2024-05-06"), at("2024-05-10")), name
+        except CalendarError as error:
+            cannot[name] = str(error)
+    assert [
+        why for why in cannot.values() if "by the exchange-calendars and pandas that are installed: " not in why
+    ] == []
+    assert len(cannot) < 10, cannot
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "message"),
+    [
+        ("XNIS", "2024-01-01", "2024-02-01", "no calendar 'XNIS'; near it: .*XNYS"),
+        ("", "2024-01-01", "2024-02-01", "no calendar ''; an exchange's is its MIC"),
+        ("XTKS", "1990-01-01", "1990-02-01", "XTKS is known from 1997-01-01 to"),
+        ("XNYS", "2090-01-01", "2090-02-01", "XNYS is known from 1900-01-01 to"),
+        ("XNYS", "2024-02-01", "2024-01-01", "the range is empty"),
+        ("24/7", "2024-02-01", "2024-02-01", "the range is empty"),
+        ("24/7", "0001-01-01", "0001-01-02", "leaves the years 1 to 9999"),
+    ],
+)
+def test_what_no_calendar_can_answer_is_an_error_that_says_why(name: str, start: str, end: str, message: str) -> None:
+    with pytest.raises(CalendarError, match=message):
+        calendars.sessions(name, at(start), at(end))
+
+
+# Which calendar a series has ------------------------------------------------------------------------------------------
+
+
+def resolved(store: Store, vendor: str, *symbols: str, tenant: str = "a") -> dict[str, str | None]:
+    with psycopg.connect(store.admin_dsn) as connection:
+        found = calendars.find_tenant(connection, tenant)
+        return calendars.of_series(connection, found.no, vendor, symbols)
+
+
+def test_what_says_more_goes_before_what_says_less(store: Store) -> None:
+    assert resolved(store, "v", "AAPL") == {"AAPL": None}
+    calendars.assign(store.admin_dsn, "a", "24/7")
+    calendars.assign(store.admin_dsn, "a", "NYSE", vendor="v")
+    calendars.assign(store.admin_dsn, "a", "FX", symbol="eurusd")
+    calendars.assign(store.admin_dsn, "a", "XTKS", vendor="v", symbol="7203")
+    assert resolved(store, "v", "AAPL", "EURUSD", "7203") == {"AAPL": "XNYS", "EURUSD": "FX", "7203": "XTKS"}
+    assert resolved(store, "w", "AAPL", "EURUSD", "7203") == {"AAPL": "24/7", "EURUSD": "FX", "7203": "24/7"}
+    assert resolved(store, "v", "AAPL", tenant="b") == {"AAPL": None}
+
+
+def test_a_calendar_is_set_again_listed_and_taken_back(store: Store) -> None:
+    assert calendars.assignments(store.admin_dsn) == []
+    calendars.assign(store.admin_dsn, store.tenant_a, "XNYS", vendor="v")
+    made = calendars.assign(store.admin_dsn, UUID(store.tenant_a), "XLON", vendor=" v ")
+    other = calendars.assign(store.admin_dsn, "b", "FX")
+    assert calendars.assignments(store.admin_dsn) == [made, other]
+    assert calendars.assignments(store.admin_dsn, "a") == [made]
+    assert (made.vendor, made.symbol, made.calendar) == ("v", None, "XLON")
+    assert not calendars.unassign(store.admin_dsn, "a", vendor="v", symbol="AAPL")
+    assert not calendars.unassign(store.admin_dsn, "a")
+    assert calendars.unassign(store.admin_dsn, "a", vendor="v")
+    assert calendars.assignments(store.admin_dsn) == [other]
+
+
+def test_neither_an_unknown_calendar_nor_an_unknown_tenant_is_set(store: Store) -> None:
+    with pytest.raises(CalendarError, match="no calendar 'XNIS'"):
+        calendars.assign(store.admin_dsn, "a", "XNIS")
+    with pytest.raises(ControlError, match="no tenant 'nobody'"):
+        calendars.assign(store.admin_dsn, "nobody", "XNYS")
+    assert calendars.assignments(store.admin_dsn) == []

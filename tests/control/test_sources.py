@@ -1,0 +1,359 @@
+"""Sources: what they give, from every format and way of paging, what they are allowed, and what they say is wrong."""
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from datastore import sources
+from datastore.config import Settings
+from datastore.sources import Malformed, SourceError, SourceUnavailable, Span
+from mds_client import Bar
+from tests.control.http_source import Service, at, minutes, serving
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+START, END = "2024-03-08T14:30", "2024-03-08T14:40"
+STAMPS = minutes(START, END)
+
+
+def span(symbol: str = "S", start: str = START, end: str = END) -> Span:
+    return Span("v", symbol, "1m", at(start), at(end))
+
+
+def fetched(spec: dict[str, Any], settings: Settings, *spans: Span) -> tuple[list[Bar], list[Malformed]]:
+    """All that a source gives, frames as rows."""
+    bars: list[Bar] = []
+    malformed: list[Malformed] = []
+    for batch in sources.make(spec, settings).fetch(spans or [span()]):
+        rows: Sequence[Any] = batch if isinstance(batch, Sequence) else pa.table(batch).to_pylist()
+        for row in rows:
+            if isinstance(row, Malformed):
+                malformed.append(row)
+            else:
+                bars.append(row if isinstance(row, Bar) else Bar.model_validate(row))
+    return bars, malformed
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+def records(symbol: str = "S") -> list[dict[str, Any]]:
+    return [
+        {"vendor": "v", "symbol": symbol, "timeframe": "1m", "ts": ts.isoformat(), "close_price": 1.5, "volume": number}
+        for number, ts in enumerate([*STAMPS, at("2024-03-08T15:00")])
+    ]
+
+
+def ndjson(*symbols: str) -> bytes:
+    return "".join(json.dumps(record) + "\n" for symbol in symbols for record in records(symbol)).encode()
+
+
+def csv(*symbols: str) -> bytes:
+    names = list(records()[0])
+    lines = [",".join(names), *(",".join(str(r[n]) for n in names) for symbol in symbols for r in records(symbol))]
+    return "\n".join(lines).encode()
+
+
+def write_parquet(path: Path, *symbols: str, ts: pa.DataType | None = None) -> None:
+    rows = [record for symbol in symbols for record in records(symbol)]
+    table = pa.Table.from_pylist(rows)
+    if ts is not None:
+        stamps = pa.array([at(row["ts"].removesuffix("+00:00")) for row in rows], pa.timestamp("us", "UTC"))
+        table = table.set_column(table.schema.get_field_index("ts"), "ts", stamps.cast(ts))
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "b.ndjson",
+        "b.jsonl",
+        "b.ndjson.gz",
+        "b.ndjson.zst",
+        "b.csv",
+        "b.csv.gz",
+        "b.parquet",
+        "text.parquet",
+        "ns.parquet",
+    ],
+)
+def test_every_format_gives_the_bars_that_were_asked_for_and_no_others(root: Path, name: str) -> None:
+    path = root / name
+    if name.endswith(".parquet"):
+        types = {"b.parquet": pa.timestamp("us", "UTC"), "ns.parquet": pa.timestamp("ns"), "text.parquet": None}
+        write_parquet(path, "S", "T", "U", ts=types[name])
+    else:
+        text = csv("S", "T", "U") if "csv" in name else ndjson("S", "T", "U")
+        pack: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd.compress}
+        path.write_bytes(pack[path.suffix](text) if path.suffix in pack else text)
+    spec = {"type": "files", "path": f"*.{name.split('.', 1)[1]}"}
+    bars, malformed = fetched(spec, Settings(source_root=root), span("S"), span("T", end="2024-03-08T14:32"))
+    assert malformed == []
+    assert [(bar.symbol, bar.ts) for bar in bars] == [("S", ts) for ts in STAMPS] + [("T", ts) for ts in STAMPS[:2]]
+    assert [bar.volume for bar in bars] == [*range(10), 0, 1]
+
+
+def test_columns_and_times_of_other_names_and_units_are_mapped(root: Path) -> None:
+    (root / "S").mkdir()
+    (root / "S" / "day.csv").write_text("when,last,note\n1709908200000,2.5,x\n1709908260000,,y\n")
+    spec = {"type": "files", "path": "{symbol}/*.csv", "columns": {"ts": "when", "close_price": "last"},
+            "time_unit": "ms"}  # fmt: skip
+    bars, malformed = fetched(spec, Settings(source_root=root), span("S"), span("T"))
+    assert malformed == []
+    assert [(bar.vendor, bar.symbol, bar.timeframe, bar.ts, bar.close_price) for bar in bars] == [
+        ("v", "S", "1m", at("2024-03-08T14:30"), 2.5),
+        ("v", "S", "1m", at("2024-03-08T14:31"), None),
+    ]
+
+
+def test_records_that_are_no_bars_come_with_where_they_stand_and_the_others_go_on(root: Path) -> None:
+    good = json.dumps(records()[0])
+    lines = [good, "{broken", '{"vendor": "v"}', "[1]", good.replace("1.5", '"dear"'), json.dumps(records()[1])]
+    (root / "b.ndjson").write_text("\n".join(lines))
+    bars, malformed = fetched({"type": "files", "path": "b.ndjson"}, Settings(source_root=root))
+    assert [bar.ts for bar in bars] == STAMPS[:2]
+    assert [one.where for one in malformed] == [f"b.ndjson, line {number}" for number in (2, 3, 4, 5)]
+    assert "no JSON" in malformed[0].why
+    assert "symbol" in malformed[1].why
+    assert "close_price" in malformed[3].why
+
+
+def test_a_file_that_is_gone_or_damaged_is_unavailable_and_says_which(root: Path) -> None:
+    settings = Settings(source_root=root)
+    with pytest.raises(SourceUnavailable, match=r"no file matches 'x/\*.csv'"):
+        fetched({"type": "files", "path": "x/*.csv"}, settings)
+    (root / "b.ndjson.gz").write_bytes(gzip.compress(ndjson("S"))[:-20])
+    with pytest.raises(SourceUnavailable, match=r"b.ndjson.gz: .*damaged"):
+        fetched({"type": "files", "path": "b.ndjson.gz"}, settings)
+    (root / "b.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(SourceUnavailable, match=r"b.parquet: "):
+        fetched({"type": "files", "path": "b.parquet"}, settings)
+    with pytest.raises(SourceUnavailable, match="DATASTORE_SOURCE_ROOT is not there"):
+        fetched({"type": "files", "path": "b.csv"}, Settings(source_root=root / "gone"))
+
+
+def test_no_file_outside_of_the_operators_folder_is_read(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_bytes(csv("S"))
+    (root / "link.csv").symlink_to(tmp_path / "secret.csv")
+    settings = Settings(source_root=root)
+    for path in ("../secret.csv", str(tmp_path / "secret.csv"), "a/../../secret.csv", "{vendor}/../../*.csv"):
+        with pytest.raises(SourceError, match="no pattern below the folder"):
+            sources.make({"type": "files", "path": path}, settings)
+    with pytest.raises(SourceUnavailable, match=r"link.csv leads out of DATASTORE_SOURCE_ROOT"):
+        fetched({"type": "files", "path": "*.csv"}, settings)
+    with pytest.raises(ValueError, match="no pattern below the folder"):
+        fetched({"type": "files", "path": "{symbol}/secret.csv"}, settings, span(".."))
+
+
+# HTTP -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving(stamps=STAMPS) as running:
+        yield running
+
+
+def allowed(service: Service) -> Settings:
+    return Settings(source_urls=(service.root,))
+
+
+def test_a_service_is_asked_for_each_span_and_its_records_become_bars(service: Service) -> None:
+    bars, malformed = fetched(service.spec(), allowed(service), span("S", end="2024-03-08T14:32"), span("BRK/B ?"))
+    assert malformed == []
+    assert [(bar.symbol, bar.ts, bar.close_price) for bar in bars[:3]] == [
+        ("S", STAMPS[0], 1.5),
+        ("S", STAMPS[1], 1.5),
+        ("BRK/B ?", STAMPS[0], 1.5),
+    ]
+    assert len(bars) == 12
+    assert [path for path, *_ in service.asked] == ["/v1/bars/S", "/v1/bars/BRK%2FB%20%3F"]
+    assert service.asked[0][1] == {"from": "2024-03-08T14:30:00Z", "to": "2024-03-08T14:32:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("paging", "requests"),
+    [({"by": "link", "at": "next"}, 4), ({"by": "cursor", "at": "mark", "param": "offset"}, 4),
+     ({"by": "page", "param": "page"}, 5)],
+)  # fmt: skip
+def test_every_way_of_paging_gives_every_bar_once(service: Service, paging: dict[str, str], requests: int) -> None:
+    service.page = 3
+    bars, _ = fetched(service.spec(paging=paging), allowed(service))
+    assert [bar.ts for bar in bars] == STAMPS
+    assert len(service.asked) == requests
+
+
+def test_records_may_be_lists_with_a_count_for_a_time(service: Service) -> None:
+    service.answer = lambda _symbol, _query: [[1709908200, 1, 3, 0.5, 2, 7], [1709908260]]
+    columns = {"ts": 0, "open_price": 1, "high_price": 2, "low_price": 3, "close_price": 4, "volume": -1}
+    bars, malformed = fetched(service.spec(rows="", columns=columns, time_unit="s"), allowed(service))
+    assert (bars[0].ts, bars[0].high_price, bars[0].volume) == (STAMPS[0], 3.0, 7)
+    assert len(bars) + len(malformed) == 2
+
+
+def test_what_passes_is_tried_again_and_a_server_that_asks_to_wait_is_waited_for(service: Service) -> None:
+    service.faults = [(500, {}), (429, {"Retry-After": "1"}), (503, {})]
+    began = time.monotonic()
+    bars, _ = fetched(service.spec(), allowed(service))
+    assert [bar.ts for bar in bars] == STAMPS
+    assert len(service.asked) == 4
+    assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests", "message"),
+    [
+        ((500, {}), 3, "answered 500"),
+        ((404, {}), 1, "answered 404"),
+        ((429, {"Retry-After": "86400"}), 1, "answered 429"),
+        ((302, {"Location": "http://127.0.0.1:1/secret"}), 1, "a redirect to .* is not followed"),
+    ],
+)
+def test_what_does_not_pass_makes_it_unavailable(
+    service: Service, fault: tuple[int, dict[str, str]], requests: int, message: str
+) -> None:
+    service.faults = [fault] * 5
+    with pytest.raises(SourceUnavailable, match=message):
+        fetched(service.spec(attempts=3), allowed(service))
+    assert len(service.asked) == requests
+
+
+def test_a_service_that_is_gone_is_unavailable() -> None:
+    with serving() as service:
+        spec, settings = service.spec(attempts=2), allowed(service)
+    with pytest.raises(SourceUnavailable, match="ConnectError"):
+        fetched(spec, settings)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(b"<html>", "answered no JSON"), ({"data": {"bars": {"t": 1}}}, "no list of rows under 'data.bars'")],
+)
+def test_an_answer_that_is_none_makes_it_unavailable(service: Service, answer: Any, message: str) -> None:
+    service.answer = lambda _symbol, _query: answer
+    with pytest.raises(SourceUnavailable, match=message):
+        fetched(service.spec(), allowed(service))
+
+
+def test_rows_that_are_no_bars_come_with_where_they_stand(service: Service) -> None:
+    good = {"t": STAMPS[0].isoformat(), "c": 1}
+    service.answer = lambda _symbol, _query: {"data": {"bars": [good, {"t": "soon"}, 7, {**good, "c": "NaN"}]}}
+    bars, malformed = fetched(service.spec(), allowed(service))
+    assert [bar.ts for bar in bars] == [STAMPS[0]]
+    assert [one.where for one in malformed] == [f"S, page 1, row {number}" for number in (2, 3, 4)]
+
+
+def test_no_more_requests_are_made_in_a_second_than_allowed(service: Service) -> None:
+    service.page = 2
+    spec = service.spec(paging={"by": "link", "at": "next"}, requests_per_second=20)
+    began = time.monotonic()
+    fetched(spec, allowed(service))
+    assert len(service.asked) == 5
+    assert time.monotonic() - began >= 4 / 20
+
+
+def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_ACME", "Bearer hidden")
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden too")
+    spec = service.spec(secret_headers={"Authorization": "DATASTORE_SECRET_ACME"},
+                        secret_params={"apikey": "DATASTORE_SECRET_KEY"})  # fmt: skip
+    fetched(spec, allowed(service))
+    (_, query, headers) = service.asked[0]
+    assert (headers["authorization"], query["apikey"]) == ("Bearer hidden", "hidden too")
+    source = sources.make(spec, allowed(service))
+    service.faults = [(404, {})]
+    with pytest.raises(SourceUnavailable) as failed:
+        list(source.fetch([span()]))
+    assert "hidden" not in f"{source!r} {failed.value}"
+
+
+def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) -> None:
+    settings = allowed(service)
+    for url in (
+        f"{service.url}/v2/bars",
+        f"{service.url}/v1x",
+        f"{service.root}../v2",
+        f"{service.root}%2e%2e/v2",
+        f"{service.url}@127.0.0.1:1/v1/",
+        "http://127.0.0.1:1/v1/",
+        "file:///etc/passwd",
+        "https://{symbol}/v1/",
+    ):
+        with pytest.raises(SourceError, match=r"DATASTORE_SOURCE_URLS does not allow|leads upwards|is none of http"):
+            sources.make(service.spec(url=url), settings)
+    service.answer = lambda _symbol, _query: {"data": {"bars": []}, "next": "http://127.0.0.1:1/v1/secret"}
+    with pytest.raises(SourceUnavailable, match=r"DATASTORE_SOURCE_URLS does not allow http://127.0.0.1:1/v1/secret"):
+        fetched(service.spec(paging={"by": "link", "at": "next"}), settings)
+    with pytest.raises(SourceUnavailable, match=r"leads upwards|DATASTORE_SOURCE_URLS does not allow"):
+        fetched(service.spec(), settings, span(".."))
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "type: None is none; there are: files, http"),
+        ({"type": "file"}, "did you mean files"),
+        ({"type": "files"}, "source 'files': path: Field required"),
+        ({"type": "files", "path": "b.csv", "colums": {}}, "colums: Extra inputs"),
+        ({"type": "files", "path": "b.txt"}, "path: ends in no format that is read"),
+        ({"type": "files", "path": "{symbols}.csv"}, "path: .*asks for 'symbols'"),
+        ({"type": "files", "path": "{symbol.__class__}.csv"}, "path: .*asks for"),
+        ({"type": "files", "path": "b.csv", "columns": {"price": "p"}}, "columns: price: no field of a bar"),
+        ({"type": "http", "url": "http://x/{no}"}, "'no'"),
+        ({"type": "http", "url": "http://x/", "paging": {"by": "magic"}}, "paging: .*magic"),
+        ({"type": "http", "url": "http://x/", "requests_per_second": 0}, "requests_per_second: .*greater than 0"),
+        ({"type": "http", "url": "http://x/", "headers": {"X-Api-Key": "1"}}, "name the variable.*secret_headers"),
+        ({"type": "http", "url": "http://x/", "params": {"apikey": "1"}}, "name the variable.*secret_params"),
+        ({"type": "http", "url": "http://x/?token=1"}, "name the variable.*secret_params"),
+        (
+            {"type": "http", "url": "http://x/", "secret_headers": {"A": "DATABASE_URL"}},
+            "'DATABASE_URL' is no secret of",
+        ),
+        ({"type": "http", "url": "http://x/", "secret_headers": {"A": "DATASTORE_SECRET_NO"}}, "is not set"),
+    ],
+)
+def test_settings_that_make_no_source_are_an_error_that_says_what_and_where(
+    root: Path, spec: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        sources.make(spec, Settings(source_root=root, source_urls=("http://x",)))
+
+
+def test_by_default_nothing_may_be_read() -> None:
+    with pytest.raises(SourceError, match="files are not read: no DATASTORE_SOURCE_ROOT is set"):
+        sources.make({"type": "files", "path": "b.csv"}, Settings())
+    with pytest.raises(SourceError, match="nothing is asked over HTTP: no DATASTORE_SOURCE_URLS are set"):
+        sources.make({"type": "http", "url": "http://x/"}, Settings())
+
+
+def test_a_template_knows_every_way_to_write_a_time() -> None:
+    text = "{start} {start_date} {start_s} {start_ms} {start_us} {start_ns} {end}"
+    assert sources.expand(text, span()) == (
+        "2024-03-08T14:30:00Z 2024-03-08 1709908200 1709908200000 1709908200000000 1709908200000000000"
+        " 2024-03-08T14:40:00Z"
+    )
+    assert at(END) - at(START) == timedelta(minutes=10)
