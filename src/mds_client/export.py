@@ -16,15 +16,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
-from mds_client.client import MDS
 from mds_client.errors import MDSError
 from mds_client.models import Row
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 
 BATCH_ROWS: Final = 10_000
+
+
+class Readable(Protocol):
+    """What rows are read from: an `MDS`, or what answers like it."""
+
+    @property
+    def iter_rows(self) -> Callable[..., Iterator[list[Any]]]:
+        """The rows of a kind, a batch at a time; see `mds_client.reads.iter_rows`."""
 
 
 class TargetError(MDSError):
@@ -44,7 +51,7 @@ class Dump:
 Writer = Callable[[Kind, Iterator[list[Row]], BinaryIO], int]
 
 
-def dump_ndjson(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
 
     `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
@@ -53,12 +60,12 @@ def dump_ndjson(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
     return _dump(client, kind, path, _ndjson, filters)
 
 
-def dump_csv(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as CSV with a header, without the tenant; None is an empty field. As `dump_ndjson` otherwise."""
     return _dump(client, kind, path, _csv, filters)
 
 
-def dump_parquet(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
+def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as a Parquet file (zstd inside), times as timestamp[us, UTC]. As `dump_ndjson` otherwise.
 
     Raises ConfigurationError where pyarrow is not installed.
@@ -66,7 +73,7 @@ def dump_parquet(client: MDS, kind: str, path: str, **filters: Any) -> Dump:
     return _dump(client, kind, path, _parquet, filters)
 
 
-def _dump(client: MDS, kind: str, path: str, write: Writer, filters: dict[str, Any]) -> Dump:
+def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[str, Any]) -> Dump:
     declared = KINDS.of(kind)
     began = time.monotonic()
     start: datetime | None = filters.pop("start", None)

@@ -1,0 +1,178 @@
+"""What the control plane reads: which series there are, how fresh they are, and rows of a window for a tenant.
+
+Across tenants only from the series table, which keeps what it is asked for here; rows only as a tenant, through the
+client. Nothing is written.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from datastore.control import ControlError, UnknownTenant
+from datastore.schema import TENANT_BITS
+from mds_client import KINDS, MDS
+from mds_client.models import Row
+
+_BATCH_ROWS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """A series as an operator sees it. `last_ts` (UTC) is the time of its newest row, None where it never had one;
+    `last_price` the newest price, of `last_price_ts`."""
+
+    id: int
+    tenant: UUID
+    kind: str
+    vendor: str
+    symbol: str | None
+    timeframe: str | None
+    last_ts: datetime | None
+    last_price: float | None
+    last_price_ts: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the data of a vendor is, for one kind and timeframe: the number of its series, the time of the newest row
+    of any (UTC), that of the series which is furthest behind, and the age of the newest. None: no row yet."""
+
+    kind: str
+    vendor: str
+    timeframe: str | None
+    series: int
+    newest: datetime | None
+    furthest_behind: datetime | None
+    age: timedelta | None
+
+
+def list_series(
+    dsn: str,
+    *,
+    tenant: UUID | None = None,
+    kind: str | None = None,
+    vendor: str | None = None,
+    after: int | None = None,
+    limit: int = 100,
+) -> list[SeriesRecord]:
+    """Series by id, which is by tenant and then by when each was first seen; `after` is the last id of the page before.
+
+    Raises UnknownTenant, and ControlError for an unknown kind or a limit below 1.
+    """
+    _check_limit(limit)
+    if kind is not None:
+        _known(kind)
+    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        floor, ceiling = _range(connection, tenant)
+        return cursor.execute(
+            """
+            SELECT s.series_id AS id, t.id AS tenant, s.kind, s.vendor, s.symbol, s.timeframe,
+                   s.last_ts, s.last_price, s.last_price_ts
+            FROM store.series AS s JOIN store.tenants AS t ON t.no = s.series_id >> %(bits)s
+            WHERE s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND s.series_id > %(after)s
+              AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
+              AND (%(vendor)s::text IS NULL OR s.vendor = %(vendor)s)
+            ORDER BY s.series_id LIMIT %(limit)s
+            """,
+            {
+                "floor": floor,
+                "ceiling": ceiling,
+                "after": -1 if after is None else after,
+                "kind": kind,
+                "vendor": vendor,
+                "limit": limit,
+                "bits": TENANT_BITS,
+            },
+        ).fetchall()
+
+
+def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None) -> list[Freshness]:
+    """How old the data is, per kind, vendor and timeframe; reads the series table and no row of a kind.
+
+    Raises UnknownTenant.
+    """
+    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=class_row(Freshness)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        floor, ceiling = _range(connection, tenant)
+        return cursor.execute(
+            """
+            SELECT kind, vendor, timeframe, count(*) AS series, max(last_ts) AS newest,
+                   min(last_ts) AS furthest_behind, now() - max(last_ts) AS age
+            FROM store.series
+            WHERE series_id >= %s AND series_id < %s AND (%s::text IS NULL OR vendor = %s)
+            GROUP BY kind, vendor, timeframe ORDER BY kind, vendor, timeframe
+            """,
+            (floor, ceiling, vendor, vendor),
+        ).fetchall()
+
+
+def window(
+    client: MDS,
+    kind: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    vendor: str | None = None,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Row]:
+    """Rows of a kind with `start <= time < end` (no zone: UTC) of the client's tenant, by series and then by time.
+
+    A cursor of the server's: neither side holds more than some thousand rows at once. At most `limit` rows, where
+    given. Raises ControlError for an unknown kind or a limit below 1, and the client's errors: RLSDenied where the
+    tenant is unknown or disabled.
+    """
+    if limit is not None:
+        _check_limit(limit)
+    left = limit
+    batches = cast(
+        "Generator[list[Row]]",
+        client.iter_rows(
+            _known(kind),
+            start,
+            end,
+            vendor=vendor,
+            symbols=symbols,
+            timeframe=timeframe,
+            batch_rows=min(limit or _BATCH_ROWS, _BATCH_ROWS),
+        ),
+    )
+    with closing(batches):
+        for batch in batches:
+            yield from batch if left is None else batch[:left]
+            if left is not None and (left := left - len(batch)) <= 0:
+                return
+
+
+def series_range(no: int) -> tuple[int, int]:
+    """The series ids of a tenant: from the first on, and below the second."""
+    return no << TENANT_BITS, (no + 1) << TENANT_BITS
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ControlError(f"{kind!r} is no kind; there are: {', '.join(KINDS)}")
+    return kind
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ControlError(f"limit is from 1 on, not {limit}")
+
+
+def _range(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:
+    """The range of a tenant's series ids, or that of everybody's. Raises UnknownTenant."""
+    if tenant is None:
+        return 0, 2**63 - 1
+    row = connection.execute("SELECT no FROM store.tenants WHERE id = %s", (tenant,)).fetchone()
+    if row is None:
+        raise UnknownTenant(tenant)
+    return series_range(row[0])
