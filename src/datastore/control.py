@@ -623,7 +623,8 @@ def _tenants(connection: psycopg.Connection[Any]) -> list[Tenant]:
 
 
 def _find_tenant(connection: psycopg.Connection[Any], tenant: str) -> Tenant:
-    for found in _tenants(connection):
+    # By id first: a tenant may be named like another's.
+    for found in sorted(_tenants(connection), key=lambda each: str(each.id) != tenant):
         if tenant in (found.name, str(found.id)):
             return found
     raise UnknownTenant(tenant)

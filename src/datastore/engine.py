@@ -5,7 +5,7 @@ aggregates, no policies) and `timescale` (Community). Everything else in the con
 and asks no engine what it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -48,6 +48,39 @@ class InForce:
     value: timedelta | None
     job_id: int
     last_run_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much room a relation takes, as the catalog says: nothing is read for it but the sizes of files.
+
+    In bytes, TOAST counted with the table. `rows` is the server's estimate, None where there is none yet. `chunks` and
+    `columnar_chunks` are numbers, `largest_chunk` bytes; `before` and `after` are the bytes of the columnar chunks when
+    they became so, and now. None: nothing of that sort.
+    """
+
+    relation: str
+    table: int
+    indexes: int
+    rows: int | None
+    chunks: int | None = None
+    columnar_chunks: int | None = None
+    largest_chunk: int | None = None
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How often the server's own job for a policy has run and failed, when it last ended well, and how long its last
+    run took."""
+
+    relation: str
+    policy: str
+    runs: int
+    failures: int
+    last_success: datetime | None
+    last_duration: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +147,20 @@ class Engine:
         """The policies that the server keeps by itself."""
         return []
 
+    def policy_runs(self, driver: Driver) -> list[Runs]:
+        """How the jobs go by which the server keeps policies."""
+        return []
+
+    def size(self, driver: Driver, schema: str, name: str) -> Size:
+        """How much room a table takes."""
+        row = driver.execute(
+            "SELECT pg_table_size(c.oid), pg_indexes_size(c.oid), nullif(c.reltuples, -1)::bigint FROM pg_class AS c"
+            " WHERE c.oid = to_regclass(%s)",
+            (f"{schema}.{name}",),
+        ).fetchone()
+        assert row is not None
+        return Size(name, *row)
+
     def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
         """How many rows retention would remove now."""
         row = driver.execute(
@@ -138,6 +185,31 @@ class Engine:
             removed += count
             if count < batch:
                 return removed
+
+    def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str] | None:
+        """The table that a stored rollup's rows are in, by schema and name; None where it is computed when read."""
+        return None
+
+    def remove_series(
+        self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
+    ) -> Iterator[int]:
+        """Remove the rows of the series ids from the first of `span` on and below the second: a batch a transaction,
+        whose number of rows is given once it is committed."""
+        first, end = span
+        statement = SQL(
+            "WITH found AS MATERIALIZED (SELECT ctid, series_id FROM {table} WHERE series_id >= %s AND series_id < %s"
+            " ORDER BY series_id LIMIT %s), removed AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM found)) RETURNING series_id) SELECT count(*), max(series_id) FROM removed"
+        ).format(table=Identifier(*table))
+        while True:
+            row = driver.execute(statement, (first, end, batch)).fetchone()
+            driver.commit()
+            assert row is not None
+            yield row[0]
+            if row[0] < batch:
+                return
+            # What is removed is still in the index: not looked at again.
+            first = row[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +239,39 @@ class TimescaleApache(Engine):
         ).fetchone()
         return [f"hypertable {STORE}.{kind.name}"] if made and made[0] else []
 
+    def size(self, driver: Driver, schema: str, name: str) -> Size:
+        table = f"{schema}.{name}"
+        whole = Engine.size(self, driver, schema, name)
+        is_hypertable = driver.execute(
+            "SELECT EXISTS (SELECT FROM timescaledb_information.hypertables"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s)",
+            (schema, name),
+        )
+        if not one(is_hypertable):
+            return whole
+        chunks = driver.execute(
+            "SELECT coalesce(sum(table_bytes + toast_bytes), 0)::bigint, coalesce(sum(index_bytes), 0)::bigint,"
+            " count(*), max(total_bytes) FROM chunks_detailed_size(%s::regclass)",
+            (table,),
+        ).fetchone()
+        assert chunks is not None
+        columnar = driver.execute(
+            "SELECT number_compressed_chunks, before_compression_total_bytes, after_compression_total_bytes"
+            " FROM hypertable_compression_stats(%s::regclass)",
+            (table,),
+        ).fetchone() or (None, None, None)
+        return Size(
+            relation=name,
+            table=whole.table + chunks[0],
+            indexes=whole.indexes + chunks[1],
+            rows=one(driver.execute("SELECT approximate_row_count(%s::regclass)", (table,))),
+            chunks=chunks[2],
+            largest_chunk=chunks[3],
+            columnar_chunks=columnar[0],
+            before=columnar[1],
+            after=columnar[2],
+        )
+
     def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
         if kind.storage is None:
             return Engine.expired(self, driver, kind, older_than)
@@ -190,6 +295,34 @@ class TimescaleApache(Engine):
         )
         driver.commit()
         return removed
+
+    def remove_series(
+        self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
+    ) -> Iterator[int]:
+        # A chunk at a time, and whole series of it. They are named one by one: of columnar rows that takes apart, or
+        # drops whole, those of these series alone, where a range would be refused (XX000) by some releases.
+        within = SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
+        find = SQL(
+            "SELECT array_agg(DISTINCT series_id) FROM (SELECT series_id FROM {} WHERE {}"
+            " AND series_id >= %s AND series_id < %s ORDER BY series_id LIMIT %s) AS found"
+        ).format(Identifier(*table), within)
+        remove = SQL("DELETE FROM {} WHERE {} AND series_id = ANY(%s)").format(Identifier(*table), within)
+        chunks = driver.execute(
+            "SELECT range_start, range_end FROM timescaledb_information.chunks"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s ORDER BY range_start",
+            table,
+        ).fetchall()
+        if not chunks:
+            yield from Engine.remove_series(self, driver, table, time, span, batch)
+        for chunk in chunks:
+            first, end = span
+            while ids := one(driver.execute(find, (*chunk, first, end, batch))):
+                for name, value in self.session_settings().items():
+                    driver.execute("SELECT set_config(%s, %s, true)", (name, value))
+                count = driver.execute(remove, (*chunk, ids)).rowcount
+                driver.commit()
+                yield count
+                first = max(ids) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,14 +461,18 @@ class Timescale(TimescaleApache):
             covered.append((begin, end))
         return covered
 
-    def _age_of_lost_rows(self, driver: Driver, kind: Kind, rollup: Rollup) -> timedelta | None:
-        """The age of the newest rows that a stored rollup has and that it could not be made of again."""
+    def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str]:
         stored = driver.execute(
             "SELECT materialization_hypertable_schema, materialization_hypertable_name"
             " FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s",
             (STORE, f"{kind.name}_{rollup.timeframe}"),
         ).fetchone()
         assert stored is not None
+        return str(stored[0]), str(stored[1])
+
+    def _age_of_lost_rows(self, driver: Driver, kind: Kind, rollup: Rollup) -> timedelta | None:
+        """The age of the newest rows that a stored rollup has and that it could not be made of again."""
+        stored = self.stored_rollup(driver, kind, rollup)
         covered = self._covered(driver, kind)
         gaps = zip([None, *(end for _, end in covered)], [*(begin for begin, _ in covered), None], strict=True)
         for begin, end in reversed(list(gaps)):
@@ -369,12 +506,35 @@ class Timescale(TimescaleApache):
             if procedure in _POLICY_OF
         ]
 
+    def policy_runs(self, driver: Driver) -> list[Runs]:
+        rows = driver.execute(
+            """
+            SELECT j.hypertable_name, j.proc_name, coalesce(s.total_runs, 0), coalesce(s.total_failures, 0),
+                   nullif(s.last_successful_finish, '-infinity'), s.last_run_duration
+            FROM timescaledb_information.jobs AS j LEFT JOIN timescaledb_information.job_stats AS s USING (job_id)
+            WHERE j.hypertable_schema = %s ORDER BY j.job_id
+            """,
+            (STORE,),
+        ).fetchall()
+        return [
+            Runs(relation, _POLICY_OF[procedure], *rest)
+            for relation, procedure, *rest in rows
+            if procedure in _POLICY_OF
+        ]
+
 
 _POLICY_OF: Final = {
     "policy_compression": "columnstore_after",
     "policy_retention": "retention_after",
     "policy_refresh_continuous_aggregate": "refresh_within",
 }
+
+
+def one(cursor: psycopg.Cursor[Any]) -> Any:
+    """The one value that a query answers."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _later(chunk: datetime, asked: datetime | None) -> datetime:

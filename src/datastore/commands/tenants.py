@@ -1,17 +1,20 @@
-"""`tenants`: make them, list them, bind roles to them."""
+"""`tenants`, `series`, `freshness`: make tenants and end them, bind roles to them, and see what they have."""
 
+from typing import get_args
 from uuid import UUID
 
 import click
 
-from datastore import control
+from datastore import control, reads
+from datastore import tenants as lifecycle
 from datastore.commands.options import database_option
+from mds_client import KINDS
 from mds_client.console import json_option, show_fields, show_rows
 
 
 @click.group()
 def tenants() -> None:
-    """Make tenants, list them, and bind login roles to them."""
+    """Make tenants, list them, bind login roles to them, export and end them."""
 
 
 @tenants.command("create")
@@ -41,3 +44,97 @@ def list_tenants(dsn: str, as_json: bool) -> None:
 def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
     """Bind a login ROLE to a TENANT, by name or uuid: every session of that role is that tenant, whatever it sets."""
     show_fields(control.bind_role(dsn, tenant, role), as_json)
+
+
+@tenants.command("disable")
+@click.argument("tenant")
+@database_option
+@json_option
+def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
+    """From now on nobody reads or writes as this TENANT, by name or uuid. Its data stays."""
+    show_fields(lifecycle.disable_tenant(dsn, _id(dsn, tenant)), as_json)
+
+
+@tenants.command("enable")
+@click.argument("tenant")
+@database_option
+@json_option
+def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
+    """Take back a disable of this TENANT, by name or uuid."""
+    show_fields(lifecycle.enable_tenant(dsn, _id(dsn, tenant)), as_json)
+
+
+@tenants.command("export")
+@click.argument("tenant")
+@click.option("--key", required=True, help="Names this export: the same key again is the same job.")
+@click.option("--format", "format_", type=click.Choice(get_args(lifecycle.Format)), default="ndjson", show_default=True,
+              help="How the files are written.")  # fmt: skip
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind. [default: all]")
+@database_option
+@json_option
+def export_tenant(
+    tenant: str, key: str, format_: lifecycle.Format, kinds: tuple[str, ...], dsn: str, as_json: bool
+) -> None:
+    """Have a worker write the rows of a TENANT, by name or uuid, into files, one a kind, and print the job.
+
+    They come to lie in the worker's DATASTORE_EXPORTS. NDJSON can be read in again: mds ingest-ndjson.
+
+    Example: datastore tenants export acme --key 2024-06-leaving --format parquet
+    """
+    job = lifecycle.export_tenant(dsn, _id(dsn, tenant), idempotency_key=key, format=format_, kinds=list(kinds) or None)
+    show_fields(job, as_json)
+
+
+@tenants.command("delete")
+@click.argument("tenant", type=click.UUID)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed; counts every row of the tenant.")
+@click.option("--yes-delete", "name", metavar="NAME", help="The tenant's name once more, so that none goes by mistake.")
+@database_option
+@json_option
+def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, dsn: str, as_json: bool) -> None:
+    """Disable a TENANT (a uuid) and have a worker remove it with all that is its own; print the job.
+
+    Its logins lose their right to the views. What is removed is gone: export it first.
+
+    Example: datastore tenants delete 6b1c4d0e-0000-4000-8000-000000000000 --yes-delete acme
+    """
+    if dry_run:
+        show_fields(lifecycle.plan_deletion(dsn, tenant), as_json)
+        return
+    if name is None:
+        raise click.UsageError("name the tenant once more: --yes-delete NAME; or --dry-run")
+    show_fields(lifecycle.delete_tenant(dsn, tenant, name=name), as_json)
+
+
+def _id(dsn: str, tenant: str) -> UUID:
+    """The uuid of a tenant that is named by its name or uuid."""
+    for found in control.list_tenants(dsn):
+        if tenant in (found.name, str(found.id)):
+            return found.id
+    raise control.UnknownTenant(tenant)
+
+
+@click.command("series")
+@click.option("--tenant", type=click.UUID, help="Only this tenant's (a uuid).")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind's.")
+@click.option("--vendor", help="Only this vendor's.")
+@click.option("--after", type=int, help="From behind this id on: the last one of the page before.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@database_option
+@json_option
+def list_series(
+    tenant: UUID | None, kind: str | None, vendor: str | None, after: int | None, limit: int, dsn: str, as_json: bool
+) -> None:
+    """Print which series there are, and the time and price of the newest row of each."""
+    found = reads.list_series(dsn, tenant=tenant, kind=kind, vendor=vendor, after=after, limit=limit)
+    show_rows(found, as_json, empty="no series")
+
+
+@click.command()
+@click.option("--tenant", type=click.UUID, help="Only this tenant's data (a uuid).")
+@click.option("--vendor", help="Only this vendor's.")
+@database_option
+@json_option
+def freshness(tenant: UUID | None, vendor: str | None, dsn: str, as_json: bool) -> None:
+    """Print how old the data is, per kind, vendor and timeframe."""
+    show_rows(reads.freshness(dsn, tenant=tenant, vendor=vendor), as_json, empty="no series")

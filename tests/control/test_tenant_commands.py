@@ -1,0 +1,162 @@
+"""`datastore tenants`, `datastore series` and `datastore freshness`: what is printed, for people and for programs."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from datastore import control, jobs, reads
+from datastore.cli import main
+from datastore.control import ControlError, UnknownTenant
+from mds_client import MDS, Bar, News
+from mds_client.errors import RLSDenied
+from tests.clients.test_cli import Run, runs, use
+from tests.conftest import Store
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture
+def run(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    use(monkeypatch, DATABASE_URL=store.admin_dsn)
+    return runs(main, capsys, monkeypatch)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Bars of two symbols and two vendors, and news."""
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        for vendor, age in (("v", 1), ("w", 5)):
+            client.upsert_bars([
+                Bar(vendor=vendor, symbol=symbol, timeframe="1m", ts=NOW - timedelta(hours=age * n), close_price=n)
+                for n, symbol in ((1, "X"), (2, "Y"))
+            ])  # fmt: skip
+        client.upsert_news([News(vendor="v", published_at=NOW - timedelta(hours=3), title="t")])
+    return store
+
+
+# The functions --------------------------------------------------------------------------------------------------
+
+
+def test_series_come_by_page_in_the_order_of_their_making(filled: Store) -> None:
+    def page(**options: object) -> list[reads.SeriesRecord]:
+        return reads.list_series(filled.admin_dsn, **options)  # type: ignore[arg-type]
+
+    everything = page()
+    assert [(one.kind, one.vendor, one.symbol) for one in everything] == [
+        ("bars", "v", "X"), ("bars", "v", "Y"), ("bars", "w", "X"), ("bars", "w", "Y"), ("news", "v", None)
+    ]  # fmt: skip
+    assert everything[0].tenant == UUID(filled.tenant_a)
+    assert (everything[0].last_ts, everything[0].last_price) == (NOW - timedelta(hours=1), 1.0)
+    assert page(limit=2) + page(limit=9, after=everything[1].id) == everything
+    assert page(kind="bars", vendor="w") == everything[2:4]
+    assert page(tenant=UUID(filled.tenant_b)) == []
+    with pytest.raises(UnknownTenant):
+        page(tenant=uuid4())
+    with pytest.raises(ControlError, match="'trades' is no kind"):
+        page(kind="trades")
+    with pytest.raises(ControlError, match="limit is from 1 on"):
+        page(limit=0)
+
+
+def test_freshness_is_per_kind_vendor_and_timeframe(filled: Store) -> None:
+    found = {(one.kind, one.vendor, one.timeframe): one for one in reads.freshness(filled.admin_dsn)}
+    assert list(found) == [("bars", "v", "1m"), ("bars", "w", "1m"), ("news", "v", None)]
+    newest = found["bars", "w", "1m"]
+    assert (newest.series, newest.newest) == (2, NOW - timedelta(hours=5))
+    assert newest.furthest_behind == NOW - timedelta(hours=10)
+    assert newest.age is not None
+    assert timedelta(hours=5) <= newest.age < timedelta(hours=6)
+    assert len(reads.freshness(filled.admin_dsn, vendor="v")) == 2
+    assert reads.freshness(filled.admin_dsn, tenant=UUID(filled.tenant_b)) == []
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 3])
+def test_a_window_is_a_tenants_own_and_no_longer_than_asked(filled: Store, limit: int | None) -> None:
+    with MDS(dsn=filled.dsn, tenant_id=filled.tenant_a, pool_max=1) as client:
+        rows = list(reads.window(client, "bars", vendor="v", limit=limit))
+        assert [getattr(row, "symbol") for row in rows] == ["X", "Y"][:limit]  # noqa: B009 - of any kind
+        # The one connection is free again.
+        assert client.symbols("bars") == ["X", "Y"]
+        with client.for_tenant(filled.tenant_b) as other:
+            assert list(reads.window(other, "bars", limit=limit)) == []
+
+
+def test_a_window_of_a_disabled_tenant_is_refused(filled: Store) -> None:
+    filled.execute("UPDATE store.tenants SET disabled_at = now()")
+    with (
+        MDS(dsn=filled.dsn, tenant_id=filled.tenant_a) as client,
+        pytest.raises(RLSDenied, match="unknown or disabled"),
+    ):
+        list(reads.window(client, "bars"))
+
+
+# The commands ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["a", "uuid"])
+def test_disable_and_enable_by_name_or_uuid(run: Run, store: Store, named: str) -> None:
+    name = "a" if named == "a" else store.tenant_a
+    assert json.loads(run("tenants", "disable", name, "--json").out)["disabled_at"]
+    assert control.list_tenants(store.admin_dsn)[0].disabled_at is not None
+    assert json.loads(run("tenants", "enable", name, "--json").out)["disabled_at"] is None
+    done = run("tenants", "disable", "nobody")
+    assert (done.code, done.err) == (1, "error: there is no tenant 'nobody'\n")
+
+
+def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -> None:
+    done = run("tenants", "delete", filled.tenant_a, "--dry-run", "--json")
+    plan = json.loads(done.out)
+    assert (plan["name"], plan["rows"]["bars"], plan["rows"]["news"], plan["series"]) == ("a", 4, 1, 5)
+    assert "rows" in run("tenants", "delete", filled.tenant_a, "--dry-run").out
+    assert jobs.list_jobs(filled.admin_dsn) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 2, "name the tenant once more"),
+        (("--yes-delete", "b"), 1, "has another name than 'b': nothing is deleted"),
+    ],
+)
+def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, ...], code: int, message: str) -> None:
+    done = run("tenants", "delete", store.tenant_a, *options)
+    assert done.code == code
+    assert message in done.err
+    assert jobs.list_jobs(store.admin_dsn) == []
+    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+
+
+def test_a_deletion_that_is_meant_is_a_job_of_the_store(run: Run, store: Store) -> None:
+    job = json.loads(run("tenants", "delete", store.tenant_a, "--yes-delete", "a", "--json").out)
+    assert (job["job_type"], job["state"], job["tenant"]) == ("delete-tenant", "queued", None)
+    assert "a" not in run("tenants", "delete", "a", "--yes-delete", "a").out
+
+
+def test_an_export_is_a_job_of_the_tenant(run: Run, store: Store) -> None:
+    arguments = ("tenants", "export", "a", "--key", "k", "--format", "parquet", "--kind", "bars", "--json")
+    job = json.loads(run(*arguments).out)
+    assert (job["job_type"], job["tenant"]) == ("export-tenant", store.tenant_a)
+    assert job["payload"] == {"format": "parquet", "kinds": ["bars"]}
+    assert json.loads(run(*arguments).out)["id"] == job["id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("series",), lambda out: out.count("bars") == 4 and "news" in out),
+        (("series", "--kind", "news"), lambda out: "bars" not in out and "news" in out),
+        (("freshness",), lambda out: out.count("1m") == 2),
+        (("freshness", "--vendor", "w"), lambda out: out.count("bars") == 1),
+    ],
+)
+def test_what_there_is_and_how_old_it_is(
+    run: Run, filled: Store, arguments: tuple[str, ...], shown: Callable[[str], bool]
+) -> None:
+    done = run(*arguments)
+    assert (done.code, done.err) == (0, "")
+    assert shown(done.out)
+    rows = json.loads(run(*arguments, "--json").out)
+    assert len(rows) == len(done.out.splitlines()) - 1

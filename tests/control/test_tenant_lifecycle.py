@@ -1,0 +1,375 @@
+"""What happens to a tenant after it is made: disabled, enabled, exported, deleted with all that is its own."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from datastore import control, jobs, tenants
+from datastore.control import ControlError
+from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord
+from datastore.schema import STORE, metadata
+from mds_client import MDS, Bar, Fundamentals, News, OptionSnap
+from mds_client.errors import RLSDenied
+from tests.conftest import Store
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+MINUTES = 30
+
+
+@pytest.fixture
+def role(store: Store) -> Iterator[str]:
+    """A login of its own, gone after the test."""
+    store.execute("CREATE ROLE one_login LOGIN PASSWORD 'x'")
+    yield "one_login"
+    store.execute("DROP OWNED BY one_login; DROP ROLE one_login")
+
+
+def fill(store: Store, tenant: str) -> None:
+    """Rows of every kind, stored rollups and a job, over more than one chunk; columnar where the engine can."""
+    with MDS(dsn=store.dsn, tenant_id=tenant, app_name="filler") as client:
+        times = [START + timedelta(days=day, minutes=n) for day in (0, 20) for n in range(MINUTES)]
+        client.upsert_bars(
+            [Bar(vendor="v", symbol=s, timeframe="1m", ts=ts, close_price=1.5, volume=3) for s in "XYZ" for ts in times]
+        )
+        client.upsert_fundamentals([Fundamentals(vendor="v", symbol="X", asof=START, total_assets=7.0)])
+        client.upsert_news([News(vendor="v", symbol="X", published_at=START, title="Häußer", id=str(uuid4()))])
+        client.upsert_options([
+            OptionSnap(vendor="v", symbol="X", expiry=START.date(), option_type="C", strike=1.0, ts=START, iv=2.0)
+        ])  # fmt: skip
+        client.enqueue_job("once", "a.type", {"n": 1})
+    control.refresh(store.admin_dsn)
+
+
+def context(store: Store, job: JobRecord, report: Callable[..., None] | None = None) -> JobContext:
+    return JobContext(job, store.admin_dsn, report) if report else JobContext(job, store.admin_dsn)
+
+
+def order(store: Store, tenant: str = "a") -> tuple[JobRecord, tenants.DeletionOrder]:
+    """A deletion that is put down, and its payload."""
+    found = next(one for one in control.list_tenants(store.admin_dsn) if one.name == tenant)
+    job = tenants.delete_tenant(store.admin_dsn, found.id, name=tenant)
+    return job, tenants.DeletionOrder.model_validate(job.payload)
+
+
+def left_of(store: Store, no: int) -> dict[str, int]:
+    """Every table that has rows of a tenant, and how many; stored rollups included."""
+    counts = {}
+    places = [(STORE, table.name, "tenant_no" if "tenant_no" in table.c else "series_id >> 40")
+              for table in metadata().sorted_tables
+              if {"tenant_no", "series_id"} & set(table.c.keys())]  # fmt: skip
+    if store.engine == "timescale":
+        found = store.rows("SELECT materialization_hypertable_schema, materialization_hypertable_name"
+                           " FROM timescaledb_information.continuous_aggregates")  # fmt: skip
+        places += [(schema, name, "series_id >> 40") for schema, name in found]
+    for schema, name, owner in [*places, (STORE, "tenants", "no")]:
+        ((count,),) = store.rows(f'SELECT count(*) FROM "{schema}"."{name}" WHERE {owner} = %s', no)
+        if count:
+            counts[name] = count
+    return counts
+
+
+# Disabled, enabled ----------------------------------------------------------------------------------------------
+
+
+def test_a_disabled_tenant_neither_reads_nor_writes_until_it_is_enabled(store: Store) -> None:
+    fill(store, store.tenant_a)
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        assert tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a)).disabled_at is not None
+        with pytest.raises(RLSDenied, match="unknown or disabled"):
+            client.symbols()
+        with pytest.raises(RLSDenied, match="unknown or disabled"):
+            client.upsert_bars([Bar(vendor="v", symbol="X", timeframe="1m", ts=START)])
+        assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a)).disabled_at is None
+        assert client.symbols() == ["X", "Y", "Z"]
+
+
+def test_disabling_again_keeps_the_time_of_the_first(store: Store) -> None:
+    first = tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    assert tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a)) == first
+
+
+def test_a_tenant_that_is_not_there_is_named(store: Store) -> None:
+    unknown = uuid4()
+    for call in (tenants.disable_tenant, tenants.enable_tenant, tenants.plan_deletion):
+        with pytest.raises(ControlError, match=f"there is no tenant '{unknown}'"):
+            call(store.admin_dsn, unknown)
+
+
+# Deleted --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(store: Store, role: str) -> None:
+    for tenant in (store.tenant_a, store.tenant_b):
+        fill(store, tenant)
+    control.bind_role(store.admin_dsn, "a", role)
+    plan = tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a))
+    assert plan.rows == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1}
+    assert (plan.name, plan.series, plan.records["jobs"], plan.roles) == ("a", 6, 1, [role])
+    expected = {"bars_5m": 36, "bars_15m": 12, "bars_1h": 6, "bars_1d": 6} if store.engine == "timescale" else {}
+    assert plan.rollups == expected
+    assert tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a)) == plan
+    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+
+
+def test_a_deleted_tenant_leaves_nothing_and_another_loses_nothing(store: Store) -> None:
+    for tenant in (store.tenant_a, store.tenant_b):
+        fill(store, tenant)
+    if store.engine == "timescale":
+        store.execute("SELECT compress_chunk(c) FROM show_chunks('store.bars') AS c")
+    kept = left_of(store, 2)
+    assert set(left_of(store, 1)) == set(kept) >= {"bars", "fundamentals", "news", "options", "series", "jobs"}
+    job, payload = order(store)
+    told: list[tuple[int | None, int | None]] = []
+    result = tenants.run_deletion(context(store, job, lambda done, total: told.append((done, total))), payload)
+    assert left_of(store, 1) == {}
+    assert left_of(store, 2) == kept
+    assert result["rows"] == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1}
+    assert json.dumps(result)
+    steps = [step for step in told if step != (None, None)]
+    assert steps == sorted(steps)
+    assert steps[0][0] == 0
+    assert steps[-1][0] == steps[-1][1]
+    control.refresh(store.admin_dsn)
+    assert left_of(store, 1) == {}
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_b) as client:
+        assert len(client.rollup("X", "1d", START, START + timedelta(days=30), "v")) == 2
+
+
+def test_columnar_rows_of_others_stay_columnar(store: Store) -> None:
+    for tenant in (store.tenant_a, store.tenant_b):
+        fill(store, tenant)
+    if store.engine == "timescale":
+        store.execute("SELECT compress_chunk(c) FROM show_chunks('store.bars') AS c")
+    job, payload = order(store)
+    tenants.run_deletion(context(store, job), payload)
+    if store.engine == "timescale":
+        chunks = store.rows("SELECT chunk_schema, chunk_name FROM timescaledb_information.chunks"
+                            " WHERE hypertable_name = 'bars'")  # fmt: skip
+        assert [store.rows(f'SELECT count(*) FROM ONLY "{schema}"."{name}"') for schema, name in chunks] == [[(0,)]] * 2
+    assert left_of(store, 2)["bars"] == 6 * MINUTES
+
+
+@pytest.mark.parametrize("name", ["b", "A", "", "a "])
+def test_a_deletion_has_to_name_the_tenant_twice(store: Store, name: str) -> None:
+    with pytest.raises(ControlError, match="has another name than"):
+        tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name=name)
+    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+    assert jobs.list_jobs(store.admin_dsn) == []
+
+
+def test_a_tenant_cannot_have_another_deleted_by_a_job_of_its_own(store: Store) -> None:
+    payload = {"tenant": store.tenant_b, "name": "b"}
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        client.enqueue_job("sly", tenants.DELETE, payload)
+    (job,) = jobs.list_jobs(store.admin_dsn)
+    with pytest.raises(JobFailed, match="are the store's own: a tenant has none"):
+        jobs.accepted(jobs.load()[tenants.DELETE], job)
+    assert control.list_tenants(store.admin_dsn)[1].disabled_at is None
+    tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_b))
+    assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_b)).disabled_at is None
+
+
+def test_a_tenant_that_is_being_deleted_is_disabled_and_cannot_be_enabled(store: Store) -> None:
+    job, _ = order(store)
+    assert control.list_tenants(store.admin_dsn)[0].disabled_at is not None
+    with pytest.raises(ControlError, match="is being deleted"):
+        tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    jobs.cancel_job(store.admin_dsn, job.id)
+    assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a)).disabled_at is None
+
+
+def test_asking_again_is_the_same_job_and_begins_a_cancelled_one_anew(store: Store) -> None:
+    job, _ = order(store)
+    assert order(store)[0].id == job.id
+    jobs.cancel_job(store.admin_dsn, job.id)
+    assert (order(store)[0].id, order(store)[0].state) == (job.id, "queued")
+
+
+def test_a_deletion_can_be_cancelled_between_two_steps_and_run_again(store: Store) -> None:
+    fill(store, store.tenant_a)
+    job, payload = order(store)
+
+    def report(done: int | None, _: int | None) -> None:
+        if done:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        tenants.run_deletion(context(store, job, report), payload)
+    left = left_of(store, 1)
+    assert left["tenants"] == 1
+    assert left.get("bars", 0) < 6 * MINUTES
+    tenants.run_deletion(context(store, job), payload)
+    assert left_of(store, 1) == {}
+    assert tenants.run_deletion(context(store, job), payload) == {"tenant": store.tenant_a, "removed": "before"}
+
+
+_CHILD = """
+import sys, time
+from datastore import jobs, tenants
+dsn, id = sys.argv[1], int(sys.argv[2])
+job = jobs.get_job(dsn, id)
+def report(done, total):
+    if done:
+        print(done, flush=True)
+        time.sleep(60)
+tenants.run_deletion(jobs.JobContext(job, dsn, report), tenants.DeletionOrder.model_validate(job.payload))
+"""
+
+
+@pytest.mark.many_sessions
+def test_a_deletion_that_was_killed_is_finished_by_the_next_run(store: Store) -> None:
+    fill(store, store.tenant_a)
+    job, payload = order(store)
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, store.admin_dsn, str(job.id)], stdout=subprocess.PIPE)
+    assert child.stdout
+    with child.stdout:
+        assert int(child.stdout.readline()) > 0
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert left_of(store, 1)["series"] == 6
+    tenants.run_deletion(context(store, job), payload)
+    assert left_of(store, 1) == {}
+
+
+@pytest.mark.many_sessions
+def test_a_deletion_waits_for_who_was_writing_when_the_tenant_was_disabled(store: Store) -> None:
+    fill(store, store.tenant_a)
+    asked: list[int] = []
+    with psycopg.connect(store.dsn) as writer:
+        writer.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        writer.execute("INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'late', 'L', '1m')")
+        job, payload = order(store)
+
+        def report(done: int | None, _: int | None) -> None:
+            asked.append(1)
+            if len(asked) == 3:
+                assert done is None
+                writer.commit()
+
+        tenants.run_deletion(context(store, job, report), payload)
+    assert len(asked) > 3
+    assert left_of(store, 1) == {}
+
+
+def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role: str) -> None:
+    fill(store, store.tenant_b)
+    control.bind_role(store.admin_dsn, "a", role)
+    job, payload = order(store)
+    tenants.run_deletion(context(store, job), payload)
+    assert left_of(store, 1) == {}
+    with psycopg.connect(store.dsn, user=role, password="x") as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_b,))
+        connection.rollback()
+        connection.execute("SELECT set_config('app.tenant_id', %s, false)", (store.tenant_b,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT count(*) FROM public.bars")
+
+
+def test_a_login_that_could_choose_a_tenant_in_another_way_stops_the_last_step(store: Store, role: str) -> None:
+    control.bind_role(store.admin_dsn, "a", role)
+    store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")
+    try:
+        job, payload = order(store)
+        with pytest.raises(ControlError, match="role 'one_login' is a member of mds_app in another way"):
+            tenants.run_deletion(context(store, job), payload)
+        assert left_of(store, 1) == {"tenants": 1, "tenant_roles": 1}
+        store.execute(f"REVOKE team FROM {role}")
+        tenants.run_deletion(context(store, job), payload)
+        assert left_of(store, 1) == {}
+    finally:
+        store.execute("DROP ROLE team")
+
+
+def test_the_binding_of_a_login_that_is_gone_does_not_stop_a_deletion(store: Store) -> None:
+    store.execute("INSERT INTO store.tenant_roles (role, tenant_no) VALUES ('long_gone', 1)")
+    job, payload = order(store)
+    tenants.run_deletion(context(store, job), payload)
+    assert left_of(store, 1) == {}
+
+
+def test_a_tenant_of_the_same_id_and_name_that_comes_later_is_deleted_by_a_job_of_its_own(store: Store) -> None:
+    job, payload = order(store)
+    tenants.run_deletion(context(store, job), payload)
+    control.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a))
+    assert order(store)[0].id != job.id
+
+
+# Exported -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path / "exports"))
+    return tmp_path / "exports"
+
+
+def export(store: Store, **options: Any) -> dict[str, Any]:
+    job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key=str(uuid4()), **options)
+    result: dict[str, Any] = tenants.run_export(context(store, job), tenants.ExportOrder.model_validate(job.payload))
+    return result
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_what_is_exported_is_what_another_tenant_can_take_in(store: Store, exports: Path, disabled: bool) -> None:
+    fill(store, store.tenant_a)
+    if disabled:
+        tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    files = export(store)["files"]
+    assert {file["kind"]: file["rows"] for file in files} == {
+        "bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1
+    }  # fmt: skip
+    tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    ends = START - timedelta(days=1), START + timedelta(days=30)
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as source, source.for_tenant(store.tenant_b) as target:
+        for file in files:
+            lines = [json.loads(line) for line in Path(file["path"]).read_text().splitlines()]
+            target.upsert(file["kind"], lines)
+        mine, theirs = (
+            [row.model_dump(exclude={"tenant_id"}) for row in client.bars_window(["X", "Y", "Z"], "1m", *ends, "v")]
+            for client in (source, target)
+        )
+        assert mine == theirs
+        assert len(mine) == 6 * MINUTES
+        assert [news.title for news in target.news_window(*ends)] == ["Häußer"]
+
+
+def test_an_export_as_parquet_has_the_same_rows(store: Store, exports: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    fill(store, store.tenant_a)
+    (file,) = export(store, format="parquet", kinds=["bars"])["files"]
+    table = parquet.read_table(file["path"])
+    assert table.num_rows == file["rows"] == 6 * MINUTES
+    assert set(table.column("close_price").to_pylist()) == {1.5}
+
+
+def test_an_export_that_runs_again_writes_the_same_files_and_leaves_no_other(store: Store, exports: Path) -> None:
+    fill(store, store.tenant_a)
+    job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="x", kinds=["bars"])
+    folder = exports / store.tenant_a / str(job.id)
+    folder.mkdir(parents=True)
+    (folder / ".bars.ndjson.of-a-killed-run").write_text("half")
+    for _ in range(2):
+        tenants.run_export(context(store, job), tenants.ExportOrder.model_validate(job.payload))
+        assert [file.name for file in folder.iterdir()] == ["bars.ndjson"]
+
+
+def test_an_export_needs_a_folder_a_kind_and_a_format_that_there_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
+    with pytest.raises(JobFailed, match="set DATASTORE_EXPORTS"):
+        export(store)
+    with pytest.raises(ControlError, match="no kind trades"):
+        export(store, kinds=["trades"])
+    with pytest.raises(ControlError, match="no format 'xlsx'"):
+        export(store, format="xlsx")
