@@ -11,7 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datastore import config, control
-from datastore.commands import policies, schema, server, tenants
+from datastore.commands import backfills, jobs, load, policies, schema, server, service, tenants
 from datastore.embedded import EmbeddedServerError
 from datastore.engine import UnsupportedServer
 from datastore.timescale_policies import PolicyError
@@ -30,8 +30,18 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     schema.check,
     schema.revision,
     tenants.tenants,
+    tenants.list_series,
+    tenants.freshness,
+    load.load,
     policies.policies,
     policies.aggregates,
+    backfills.gaps,
+    backfills.backfill,
+    backfills.calendars,
+    jobs.worker,
+    jobs.jobs,
+    service.serve,
+    service.token,
 )
 """Every command of the first level."""
 

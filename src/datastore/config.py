@@ -8,7 +8,18 @@ from typing import Final
 
 VARIABLES: Final = {
     "DATABASE_URL": "the DSN that the control plane migrates and administers with",
+    "DATABASE_URL_FILE": "a file that holds it, where DATABASE_URL is not set",
     "MDS_HOME": "the embedded server's folder (default: .mds in the current folder)",
+    "DATASTORE_EXPORTS": "the folder that a worker writes exports of tenants to",
+    "DATASTORE_SOURCE_ROOT": "the folder that backfills may read files in (default: none, and no file is read)",
+    "DATASTORE_SOURCE_URLS": "what backfills may ask: beginnings of URLs, comma-separated (default: none)",
+    "DATASTORE_SECRET_...": "secrets that a backfill's source may send in headers, each by its own name",
+    "DATASTORE_TOKENS": "who may use the service, one a line: name, scopes, sha256:<hex>, then expires=, tenant=",
+    "DATASTORE_TOKENS_FILE": "a file with more such lines; it is read again when it changes",
+    "DATASTORE_MAX_BODY_BYTES": "the largest request body (default: 1048576)",
+    "DATASTORE_MAX_UPLOAD_BYTES": "the largest upload of rows (default: 1073741824)",
+    "DATASTORE_FAILED_LOGINS": "failed authentications of an address a minute before it has to wait (default: 10)",
+    "DATASTORE_TRUSTED_PROXIES": "addresses whose X-Forwarded-For is believed, comma-separated (default: nobody's)",
 }
 
 
@@ -18,10 +29,29 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`database_url`: a DSN whose role may create roles and schemas, or None. `home`: the embedded server's folder."""
+    """`database_url`: a DSN whose role may create roles and schemas, or None. `home`: the embedded server's folder.
+
+    `exports` is the folder that a worker writes exports of tenants to, or None.
+
+    `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
+    because whoever may ask for a backfill says what it reads.
+
+    Of the service: `tokens` and `tokens_file` say who may use it (`datastore.service.tokens`); `max_body_bytes` and
+    `max_upload_bytes` limit a request's body and an upload of rows; `failed_logins` is how often a minute an address
+    may fail to authenticate; `trusted_proxies` are the addresses that may say for whom they ask.
+    """
 
     database_url: str | None = field(default=None, repr=False)
     home: Path = Path(".mds")
+    exports: Path | None = None
+    source_root: Path | None = None
+    source_urls: tuple[str, ...] = ()
+    tokens: str = field(default="", repr=False)
+    tokens_file: Path | None = None
+    max_body_bytes: int = 1 << 20
+    max_upload_bytes: int = 1 << 30
+    failed_logins: int = 10
+    trusted_proxies: str = ""
 
     def dsn(self) -> str:
         """The control plane's DSN; ConfigurationError where there is none."""
@@ -35,7 +65,49 @@ class Settings:
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings as the environment has them."""
+    default = Settings()
     return Settings(
-        database_url=environment.get("DATABASE_URL") or None,
+        database_url=environment.get("DATABASE_URL") or _file(environment, "DATABASE_URL_FILE"),
         home=Path(environment.get("MDS_HOME") or ".mds"),
+        exports=Path(folder) if (folder := environment.get("DATASTORE_EXPORTS")) else None,
+        source_root=Path(folder) if (folder := environment.get("DATASTORE_SOURCE_ROOT")) else None,
+        source_urls=tuple(filter(None, map(str.strip, environment.get("DATASTORE_SOURCE_URLS", "").split(",")))),
+        tokens=environment.get("DATASTORE_TOKENS", ""),
+        tokens_file=Path(file) if (file := environment.get("DATASTORE_TOKENS_FILE")) else None,
+        max_body_bytes=_number(environment, "DATASTORE_MAX_BODY_BYTES", default.max_body_bytes),
+        max_upload_bytes=_number(environment, "DATASTORE_MAX_UPLOAD_BYTES", default.max_upload_bytes),
+        failed_logins=_number(environment, "DATASTORE_FAILED_LOGINS", default.failed_logins),
+        trusted_proxies=environment.get("DATASTORE_TRUSTED_PROXIES", ""),
     )
+
+
+SECRET_PREFIX: Final = "DATASTORE_SECRET_"  # noqa: S105 - the beginning of names
+
+
+def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A secret that a source names. Only what is meant for that can be named: not every variable is a source's.
+
+    Raises ConfigurationError where it is not set, or is none.
+    """
+    if not name.startswith(SECRET_PREFIX):
+        raise ConfigurationError(f"{name!r} is no secret of sources: their names begin with {SECRET_PREFIX}")
+    if not (value := environment.get(name)):
+        raise ConfigurationError(f"the secret {name} is not set")
+    return value
+
+
+def _file(environment: Mapping[str, str], name: str) -> str | None:
+    """What the file says that is named there, or None where none is."""
+    if not (path := environment.get(name)):
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name}: {path} cannot be read: {error}") from error
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigurationError(f"{name} is a whole number from 1 on, not {text!r}")
+    return int(text)

@@ -1,0 +1,60 @@
+"""`serve`, `token create`: the admin HTTP API, and who may use it."""
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+import click
+
+from datastore import config
+from datastore.commands.options import Age, database_option
+from datastore.config import ConfigurationError
+from datastore.service import tokens
+from datastore.service.tokens import Scope
+from mds_client.console import json_option, show_fields
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: a free one.")
+@database_option
+@json_option
+def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
+    """Serve the admin API until SIGTERM or SIGINT, then finish what is under way.
+
+    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS: for
+    other hosts put a proxy in front.
+    """
+    try:
+        from datastore.service import server
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{error.name} is missing: pip install 'market-data-store[service]'") from error
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
+
+
+@click.group()
+def token() -> None:
+    """Who may use the admin API."""
+
+
+@token.command("create")
+@click.option("--name", required=True, help="Who or what has it; it is in the log.")
+@click.option(
+    "--scope",
+    type=click.Choice(list(Scope.__members__)),
+    required=True,
+    help="What it is for; each holds those before it.",
+)
+@click.option("--expires", type=Age(), help="After so long it is no longer taken, as 90d. [default: never]")
+@click.option("--tenant", type=click.UUID, help="The only tenant that it sees. [default: the whole store]")
+@json_option
+def create_token(name: str, scope: str, expires: timedelta | None, tenant: UUID | None, as_json: bool) -> None:
+    """Make a token, and print it with the line that lets it in.
+
+    The token is shown this once and kept nowhere: the line holds its hash, and goes into DATASTORE_TOKENS or the file
+    that DATASTORE_TOKENS_FILE names, which a running service reads again when it changes.
+    """
+    made = tokens.create(name, Scope[scope], expires_in=expires, tenant=tenant)
+    show_fields({"token": made.token, "line": made.line}, as_json)

@@ -1,0 +1,74 @@
+"""The service put together: `create_app(settings)`, and `app`, made from the environment when first used.
+
+    uvicorn datastore.service.app:app
+
+or `datastore serve`, which says why where it cannot start.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import Depends, FastAPI
+from starlette.middleware import Middleware
+
+from datastore import config
+from datastore.config import Settings
+from datastore.service import openapi, problems
+from datastore.service.middleware import BodyLimit, Requests
+from datastore.service.routes import ROUTERS
+from datastore.service.security import Authentication, Failures
+from datastore.service.state import Service
+from datastore.service.tokens import Tokens
+from mds_client import __version__
+
+UPLOADS: Final = re.compile(r"/tenants/[^/]+/rows/[^/]+")
+"""Paths whose body is an upload of rows."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application. Opens no connection until one is needed.
+
+    Raises ConfigurationError where no database is named, or where there is no token: it is never open to everybody.
+    """
+    tokens = Tokens(settings)
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="market-data-store",
+        version=__version__,
+        summary="Administers a multi-tenant store of market data.",
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        # Pages for browsers fetch scripts from elsewhere, and nothing here may be run by a browser.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(openapi.only_described)],
+        middleware=[
+            Middleware(Requests, metrics=service.metrics),
+            Middleware(Authentication, tokens=tokens, failures=Failures(settings.failed_logins)),
+            Middleware(BodyLimit, body=settings.max_body_bytes, upload=settings.max_upload_bytes, uploads=UPLOADS),
+        ],
+    )
+    app.state.service = service
+    app.state.routes = [*app.routes, *(route for router in ROUTERS for route in router.routes)]
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    openapi.install(app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = create_app(config.load())
+    globals()["app"] = made
+    return made

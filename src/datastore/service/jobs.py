@@ -1,0 +1,28 @@
+"""How long work is answered: 202, and where to follow its job."""
+
+from typing import Any, Final
+
+from fastapi import Response
+
+from datastore.jobs import JobRecord
+from datastore.service.models import model_of
+from datastore.service.openapi import problem
+
+Job: Final = model_of(JobRecord)
+
+
+def accepts() -> dict[str, Any]:
+    """What a route's decorator is told for an endpoint that puts a job down."""
+    location = {"description": "the job", "schema": {"type": "string"}}
+    return {
+        "status_code": 202,
+        "response_model": Job,
+        "response_description": "It is a job now: follow it until it has succeeded, failed or was cancelled",
+        "responses": {202: {"headers": {"Location": location}}, 409: problem(409)},
+    }
+
+
+def accepted(response: Response, job: JobRecord) -> JobRecord:
+    """The job as the answer's body, with where it is."""
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job

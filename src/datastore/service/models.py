@@ -1,0 +1,141 @@
+"""What answers look like: the control plane's dataclasses as models, pages of them, and types that requests share."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
+
+from fastapi import Header, Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, create_model
+from starlette.convertors import Convertor, register_url_convertor
+
+from datastore import idempotency
+from mds_client import KINDS
+
+T = TypeVar("T")
+
+Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
+"""A span of time, in JSON a number of seconds, as the command line has it."""
+
+
+@cache
+def model_of(declared: type) -> Any:
+    """The model of a frozen dataclass: same name, same fields, what its docstring says; spans of time in seconds."""
+    hints = get_type_hints(declared)
+    definitions: dict[str, Any] = {
+        field.name: (_with_seconds(hints[field.name]), ...) for field in fields(declared)
+    }  # fmt: skip
+    return create_model(
+        declared.__name__, __config__=ConfigDict(from_attributes=True), __doc__=declared.__doc__, **definitions
+    )
+
+
+def _with_seconds(hint: Any) -> Any:
+    if hint is timedelta:
+        return Seconds
+    return Seconds | None if hint == timedelta | None else hint
+
+
+class Page(BaseModel, Generic[T]):
+    """Some of many things. `next` is what to pass as `after` for those that follow; null at the end."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    items: list[T]
+    next: str | None = None
+
+
+def list_of(declared: type) -> Any:
+    """The model of a list of these dataclasses."""
+    made: Any = model_of(declared)
+    return list[made]
+
+
+def page_of(declared: type) -> Any:
+    """The model of a page of these dataclasses."""
+    made: Any = model_of(declared)
+    return Page[made]
+
+
+def page(found: Sequence[T], limit: int, cursor: Callable[[T], object]) -> dict[str, Any]:
+    """A page of at most `limit` things, from one more than that, by which it is known whether something follows."""
+    items = list(found[:limit])
+    return {"items": items, "next": str(cursor(items[-1])) if len(found) > limit else None}
+
+
+_EARLIEST: Final = datetime(1700, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2262, 1, 1, tzinfo=UTC)
+
+
+def _text(value: Any) -> Any:
+    # A number would be taken for seconds since 1970, and a year for one: 2024 is half an hour after midnight then.
+    if not isinstance(value, str | datetime) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
+        raise ValueError("a time is ISO text, as 2024-01-31T14:30:00Z")
+    return value
+
+
+def _storable(value: datetime) -> datetime:
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    # Wide enough for any market; intervals around it can be computed, and every engine can store it.
+    if not _EARLIEST <= value <= _LATEST:
+        raise ValueError(f"a time is from {_EARLIEST.year} until {_LATEST.year}")
+    return value.astimezone(UTC)
+
+
+def _sendable(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("text may not hold a NUL character")
+    return value
+
+
+def _declared(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"a kind is one of: {', '.join(KINDS)}")
+    return value
+
+
+Kind = Annotated[str, AfterValidator(_declared), Field(json_schema_extra={"enum": list(KINDS)})]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_text),
+    AfterValidator(_storable),
+    Field(description="a time; without a zone it is UTC"),
+]
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_sendable)]
+
+LARGEST_ID: Final = 2**63 - 1
+
+
+class _Id(Convertor[int]):
+    """A number in a path: `{id:id}`. What is none is not under that path, and not more digits are read than it has."""
+
+    regex = "[0-9]{1,19}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("id", _Id())
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="how many at the most")]
+After = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="`next` of the page before")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=idempotency.PATTERN,
+        description="the same key is the same job, however often asked for; another request with it is a conflict",
+        examples=["refresh-2024-01"],
+    ),
+]
+
+
+class Body(BaseModel):
+    """What every request's body is: an object with no field that is not known."""
+
+    model_config = ConfigDict(extra="forbid")

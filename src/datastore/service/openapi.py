@@ -1,0 +1,117 @@
+"""The service's description of itself: what FastAPI derives from the endpoints, completed by every answer that is a
+problem, so that no answer is undocumented and nobody has to list them."""
+
+from typing import Any, Final, cast
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+
+from datastore.service.middleware import REQUEST_ID
+from datastore.service.problems import BY_STATUS, MEDIA_TYPE, SORTS, FieldError, Problem, Refusal
+
+DESCRIPTION: Final = """\
+Every request but `/health`, `/ready` and `/openapi.json` needs a token (`Authorization: Bearer …`) whose scope is that
+of the operation or above: `read`, `operate`, `admin`. A token may be for one tenant; to it others are not there, and
+what is about the whole store is forbidden.
+
+Errors are problem details (RFC 9457). Long work is answered with 202 and a job to follow; with an `Idempotency-Key` it
+can be asked for again without being done again. Lists come in pages: pass `next` as `after` until it is null. Times are
+UTC, spans of time are in seconds. Every answer has an `X-Request-ID`.
+"""
+
+METHODS: Final = ("get", "put", "post", "delete", "patch")
+
+_HEADERS: Final[dict[int, tuple[str, str]]] = {
+    401: ("WWW-Authenticate", "how to authenticate"),
+    429: ("Retry-After", "seconds until the next attempt"),
+    503: ("Retry-After", "seconds until it may be tried again"),
+}
+
+
+def problem(status: int, *, example: str | None = None) -> dict[str, Any]:
+    """The documentation of an answer that is a problem."""
+    name = BY_STATUS[status]
+    shown: dict[str, Any] = {
+        "type": f"urn:mds:problem:{name}",
+        "title": SORTS[name].title,
+        "status": status,
+        "detail": example or SORTS[name].title.lower(),
+        "instance": "urn:mds:request:0f8fad5bd9cb469fa165",
+    }
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": shown}
+    documented: dict[str, Any] = {"description": SORTS[name].title, "content": {MEDIA_TYPE: content}}
+    if status in _HEADERS:
+        header, meaning = _HEADERS[status]
+        documented["headers"] = {header: {"description": meaning, "schema": {"type": "string"}}}
+    return documented
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of an app."""
+    found = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+    )
+    schemas = found["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    described = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(described.pop("$defs"))
+    schemas["Problem"] = described
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            if method in METHODS:
+                _complete(path, operation)
+    return found
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Add to an operation what any of its kind may answer."""
+    statuses = [422, 500]
+    if "security" in operation:
+        statuses += [401, 403, 429, 503]
+    if "requestBody" in operation:
+        statuses += [400, 413, 415]
+    if "{" in path or any(each["name"] == "tenant" for each in operation.get("parameters", [])):
+        statuses.append(404)
+    responses: dict[str, Any] = operation["responses"]
+    # FastAPI's own is of another form.
+    if MEDIA_TYPE not in cast("dict[str, Any]", responses.get("422", {"content": {MEDIA_TYPE: {}}}))["content"]:
+        del responses["422"]
+    for status in sorted(statuses):
+        responses.setdefault(str(status), problem(status))
+    header = {REQUEST_ID: {"description": "the request's id, as in the log", "schema": {"type": "string"}}}
+    for response in responses.values():
+        response["headers"] = {**header, **response.get("headers", {})}
+
+
+async def only_described(request: Request) -> None:
+    """Refuse parameters that an operation has not: a filter that is misspelt would let everything through."""
+    if not request.query_params:
+        return
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
+    errors = [
+        FieldError(
+            where="query", message=f"there is no such parameter; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+        for name in request.query_params
+        if name not in known
+    ]
+    if errors:
+        raise Refusal("invalid", errors[0].message, errors=errors)
+
+
+def install(app: FastAPI) -> None:
+    """Have an app describe itself like that, made once."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]

@@ -1,0 +1,245 @@
+"""How the service says what went wrong: RFC 9457 problem details, and the table of which error is which of them.
+
+An answer never holds what a server or a library said about its inside: no statement, no address, no traceback. Those
+are in the log, under the request's id, which is the problem's `instance`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from datastore import config
+from datastore.backfill import BackfillConflict, BackfillError, UnknownBackfill
+from datastore.calendars import CalendarError
+from datastore.control import ControlError, NotMigrated, Taken, UnknownTenant
+from datastore.engine import UnsupportedServer
+from datastore.gaps import GapError
+from datastore.jobs import UnknownJob
+from datastore.service.bars import UnknownSeries
+from datastore.sources import SourceError
+from datastore.timescale_policies import PolicyError
+from mds_client.errors import (
+    ConfigurationError,
+    ConstraintViolation,
+    InvalidRow,
+    MDSError,
+    MDSOperationalError,
+    RetryableError,
+    RLSDenied,
+    SchemaMismatch,
+    TimeoutExceeded,
+    mapped,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+RETRY_AFTER_S: Final = 5
+"""What an answer says that is about a passing fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A sort of problem: the answer's status and its title."""
+
+    status: int
+    title: str
+
+
+SORTS: Final[dict[str, Sort]] = {
+    "malformed": Sort(400, "The request cannot be read"),
+    "unauthenticated": Sort(401, "A valid token is needed"),
+    "forbidden": Sort(403, "The token is not for this"),
+    "not-found": Sort(404, "There is no such thing"),
+    "method-not-allowed": Sort(405, "The method is not one of this resource"),
+    "conflict": Sort(409, "It cannot be done in the present state"),
+    "too-large": Sort(413, "The body is too large"),
+    "unsupported-media-type": Sort(415, "The body is of another type than what is taken here"),
+    "invalid": Sort(422, "A value is not what it should be"),
+    "too-many-failures": Sort(429, "Too many failed authentications"),
+    "internal": Sort(500, "Something went wrong in the service"),
+    "unavailable": Sort(503, "The database is not ready for this"),
+}
+"""Every sort of problem that there is; its type is `urn:mds:problem:` and the name."""
+
+BY_STATUS: Final = {sort.status: name for name, sort in SORTS.items()}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one value, and where that is: `body.items.0.name`, `query.limit`."""
+
+    where: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457): what every answer holds that is an error."""
+
+    type: str = Field(description="the sort of problem, for programs", examples=["urn:mds:problem:not-found"])
+    title: str = Field(description="the same for people; it does not change", examples=[SORTS["not-found"].title])
+    status: int = Field(description="the answer's status", examples=[404])
+    detail: str = Field(description="what is wrong this time", examples=["there is no job 17"])
+    instance: str = Field(description="this request, by its id", examples=["urn:mds:request:0f8fad5bd9cb469fa165"])
+    errors: list[FieldError] | None = Field(None, description="for values: each one that is wrong")
+
+
+class Refusal(HTTPException):
+    """A request that the service refuses: a sort of problem, and what is wrong this time."""
+
+    def __init__(
+        self,
+        sort: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[FieldError] | None = None,
+    ) -> None:
+        super().__init__(SORTS[sort].status, detail, headers)
+        self.sort = sort
+        self.errors = errors
+
+
+def response(request_id: str, refusal: Refusal) -> Response:
+    """The answer that tells a refusal."""
+    sort = SORTS[refusal.sort]
+    problem = Problem(
+        type=f"urn:mds:problem:{refusal.sort}",
+        title=sort.title,
+        status=sort.status,
+        detail=refusal.detail,
+        instance=f"urn:mds:request:{request_id}",
+        errors=refusal.errors,
+    )
+    # Bytes that are no text came in with the request; they leave as question marks.
+    body = problem.model_dump_json(exclude_none=True)
+    return Response(body, sort.status, refusal.headers, MEDIA_TYPE)
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What an error is to whoever asked; None where it is a fault of the service's own."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        sort = BY_STATUS.get(error.status_code)
+        return None if sort is None else Refusal(sort, _said(error), headers=error.headers)
+    if isinstance(error, DBAPIError):
+        return refusal_of(error.orig) if isinstance(error.orig, Exception) else None
+    if isinstance(error, psycopg.Error):
+        return _of_database(mapped(error))
+    if isinstance(error, MDSOperationalError):
+        return _of_database(error)
+    for kind, name in _BY_CLASS:
+        if isinstance(error, kind):
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if name == "unavailable" else None
+            return Refusal(name, str(error), headers=headers)
+    return None
+
+
+_BY_CLASS: Final[list[tuple[type[Exception], str]]] = [
+    (UnknownTenant, "not-found"),
+    (UnknownSeries, "not-found"),
+    (UnknownJob, "not-found"),
+    (UnknownBackfill, "not-found"),
+    (BackfillConflict, "conflict"),
+    (BackfillError, "invalid"),
+    (GapError, "invalid"),
+    (CalendarError, "invalid"),
+    (SourceError, "invalid"),
+    (config.ConfigurationError, "conflict"),
+    (Taken, "conflict"),
+    (NotMigrated, "unavailable"),
+    (UnsupportedServer, "unavailable"),
+    (PolicyError, "invalid"),
+    (InvalidRow, "invalid"),
+    (ConfigurationError, "invalid"),
+    (ControlError, "conflict"),
+]
+"""By class, the first that fits."""
+
+
+def _of_database(error: MDSOperationalError) -> Refusal | None:
+    """A database's error in words of our own: the server's name relations and values that are nobody's business."""
+    again = {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, RetryableError):
+        return Refusal("unavailable", "the database cannot be reached, or is busy: try again", headers=again)
+    if isinstance(error, TimeoutExceeded):
+        return Refusal("unavailable", "the database took too long, and was stopped", headers=again)
+    if isinstance(error, SchemaMismatch):
+        return Refusal("unavailable", "the database is not migrated, or by another release", headers=again)
+    if isinstance(error, RLSDenied):
+        return Refusal("conflict", "the database refuses this: the tenant is disabled, or a right is missing")
+    if isinstance(error, ConstraintViolation):
+        return Refusal("conflict", "what is there already does not allow it")
+    if (error.sqlstate or "")[:2] == "22" or isinstance(error.__cause__, psycopg.DataError):
+        return Refusal("invalid", "a value is none that the database can hold")
+    return None
+
+
+def _invalid(error: RequestValidationError) -> Refusal:
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return Refusal("malformed", "the body is not JSON")
+    errors = [
+        FieldError(where=".".join(_text(part) for part in problem["loc"]), message=_text(problem["msg"]))
+        for problem in problems
+    ]
+    return Refusal("invalid", "; ".join(f"{each.where}: {each.message}" for each in errors), errors=errors)
+
+
+def _of_another_type(request: Request, error: RequestValidationError) -> bool:
+    """Whether a body was not read because it does not say that it is JSON."""
+    sort = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = sort == "application/json" or (sort.startswith("application/") and sort.endswith("+json"))
+    return not is_json and isinstance(error.body, bytes) and bool(error.body)
+
+
+def _text(value: Any) -> str:
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def _said(error: HTTPException) -> str:
+    if error.status_code == SORTS["not-found"].status:
+        return "there is nothing under this path"
+    if error.status_code == SORTS["method-not-allowed"].status:
+        return "the resource is there, and has no such method"
+    return _text(error.detail)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of the resource that is asked for, which is one route for each of them."""
+    found = {
+        method
+        for route in request.app.state.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods
+    }
+    return sorted(found)
+
+
+def install(app: FastAPI) -> None:
+    """Have an app tell every error that is known as a problem."""
+
+    def told(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if isinstance(error, RequestValidationError) and _of_another_type(request, error):
+            refusal = Refusal("unsupported-media-type", "the body is JSON, and says so: Content-Type: application/json")
+        if refusal is None:
+            raise error
+        if refusal.sort == "method-not-allowed":
+            refusal.headers = {"Allow": ", ".join(_methods(request))}
+        return response(request.state.request_id, refusal)
+
+    others = (RequestValidationError, HTTPException, MDSError, psycopg.Error, DBAPIError)
+    for kind in (*others, *(kind for kind, _ in _BY_CLASS)):
+        app.add_exception_handler(kind, told)

@@ -1,0 +1,172 @@
+"""`/backfills` and a tenant's `/gaps`: what is missing, and having it filled."""
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AfterValidator, Field, model_validator
+
+from datastore import backfill, gaps, idempotency
+from datastore.backfill import BackfillRecord, BackfillSpec, Plan
+from datastore.gaps import Check
+from datastore.service.models import LARGEST_ID, After, IdempotencyKey, Instant, Limit, Name, model_of, page, page_of
+from datastore.service.openapi import problem
+from datastore.service.security import (
+    TENANT_EXAMPLE,
+    Operator,
+    Reader,
+    ReadTenant,
+    StoreOperator,
+    known_tenant,
+    tenant_of,
+)
+from datastore.service.state import Here
+from datastore.service.tokens import Token
+from mds_client.models import Timeframe, canonical_uuid
+
+router = APIRouter(tags=["backfills"])
+
+LISTED = 100
+"""Chunks of a plan that are listed."""
+
+
+class BackfillBody(BackfillSpec):
+    """What to fill from where; the tenant by its uuid."""
+
+    tenant: Annotated[
+        str, AfterValidator(canonical_uuid), Field(json_schema_extra={"format": "uuid"}, examples=[TENANT_EXAMPLE])
+    ]
+    start: Instant = Field(examples=["2024-01-01T00:00:00Z"])
+    end: Instant = Field(examples=["2024-02-01T00:00:00Z"])
+    source: dict[str, Any] = Field(examples=[{"type": "files", "path": "{vendor}/{symbol}/{start_date}.csv"}])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: Any) -> Any:
+        # As they are described: elsewhere text and truth values are taken for numbers, too.
+        for name, field in cls.model_fields.items():
+            if field.annotation is int and isinstance(value, dict) and type(value.get(name, 0)) is not int:
+                raise ValueError(f"{name} is a whole number")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Plan):
+    """What a backfill would do: how many series lack how many bars in how many gaps, how many jobs that is, and the
+    first chunks of it, one for each job."""
+
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Check):
+    """What a gap check found: a page of the gaps by symbol and time, how complete each day is, and by which calendars
+    that is. `next` is what to pass as `after` for the gaps that follow; null at the end."""
+
+    next: str | None
+
+
+BackfillId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="the backfill")]
+
+
+@router.get("/tenants/{tenant}/gaps", response_model=model_of(Found))
+def find_gaps(
+    here: Here,
+    tenant: ReadTenant,
+    vendor: Annotated[Name, Query(examples=["acme"])],
+    start: Annotated[Instant, Query(examples=["2024-01-02"])],
+    end: Annotated[Instant | None, Query(description="now, where it is left out", examples=["2024-01-03"])] = None,
+    timeframe: Annotated[Timeframe, Query()] = "1m",
+    symbol: Annotated[list[Name] | None, Query(max_length=1000, description="only these")] = None,
+    calendar: Annotated[Name | None, Query(description="in place of those that are set", examples=["XNYS"])] = None,
+    at_least: Annotated[int, Query(ge=1, le=2**31, description="list only gaps of so many bars")] = 1,
+    after: After = None,
+    limit: Limit = 100,
+) -> Any:
+    """Find the bars that should be there by the trading calendar, and are not."""
+    now = datetime.now(UTC)
+    found = gaps.check(
+        here.dsn,
+        tenant=tenant.id,
+        vendor=vendor,
+        timeframe=timeframe,
+        start=start,
+        end=end or now,
+        symbols=symbol,
+        calendar=calendar,
+        at_least=at_least,
+        now=now,
+    )
+    first = after or 0
+    more = len(found.gaps) > first + limit
+    return _with(found, gaps=found.gaps[first : first + limit], next=str(first + limit) if more else None)
+
+
+@router.post("/backfills/plan", response_model=model_of(Planned), responses={404: problem(404), 409: problem(409)})
+def plan(here: Here, token: StoreOperator, body: BackfillBody) -> Any:
+    """What a backfill would do now: what is missing, cut into jobs. Nothing is stored.
+
+    For tokens of the whole store only, as starting one: a source may hold what is another tenant's.
+    """
+    _check(here, token, body)
+    found = backfill.plan(here.dsn, body)
+    return _with(found, chunks=found.chunks[:LISTED], jobs=len(found.chunks))
+
+
+@router.post(
+    "/backfills",
+    status_code=202,
+    response_model=model_of(BackfillRecord),
+    response_description="Its jobs are put down: follow it until it is no longer queued or running",
+    responses={
+        202: {"headers": {"Location": {"description": "the backfill", "schema": {"type": "string"}}}},
+        404: problem(404),
+        409: problem(409),
+    },
+)
+def start(here: Here, token: StoreOperator, body: BackfillBody, response: Response, key: IdempotencyKey = None) -> Any:
+    """Find what is missing, and have workers fill it."""
+    _check(here, token, body)
+    made = backfill.start(here.dsn, body, idempotency_key=idempotency.key(key))
+    response.headers["Location"] = f"/backfills/{made.id}"
+    return made
+
+
+@router.get("/backfills", response_model=page_of(BackfillRecord))
+def list_backfills(
+    here: Here, token: Reader, tenant: UUID | None = None, after: After = None, limit: Limit = 100
+) -> Any:
+    """Backfills, newest first."""
+    if tenant is not None:
+        known_tenant(here.dsn, token, tenant)
+    found = backfill.list_backfills(here.dsn, tenant=tenant_of(token, tenant), after=after, limit=limit + 1)
+    return page(found, limit, lambda each: each.id)
+
+
+@router.get("/backfills/{id:id}", response_model=model_of(BackfillRecord))
+def get_backfill(here: Here, token: Reader, id: BackfillId) -> Any:  # noqa: A002
+    """One backfill: how far it is, when it will be through, and at its end what is still missing."""
+    return backfill.get_backfill(here.dsn, id, tenant=token.tenant)
+
+
+@router.post("/backfills/{id:id}/cancel", response_model=model_of(BackfillRecord))
+def cancel(here: Here, token: Operator, id: BackfillId) -> Any:  # noqa: A002
+    """Cancel what has not ended of it; what is written stays."""
+    return backfill.cancel_backfill(here.dsn, id, tenant=token.tenant)
+
+
+@router.post("/backfills/{id:id}/resume", response_model=model_of(BackfillRecord))
+def resume(here: Here, token: Operator, id: BackfillId) -> Any:  # noqa: A002
+    """Queue again what has failed of it or was cancelled; what has succeeded is not done again."""
+    return backfill.resume_backfill(here.dsn, id, tenant=token.tenant)
+
+
+def _check(here: Here, token: Token, body: BackfillBody) -> None:
+    known_tenant(here.dsn, token, UUID(body.tenant))
+
+
+def _with(found: Any, **more: Any) -> dict[str, Any]:
+    """A dataclass's fields, some of them others."""
+    return {field.name: getattr(found, field.name) for field in fields(found)} | more

@@ -1,0 +1,55 @@
+"""`/health`, `/ready`, `/metrics`: whether the process lives, whether it can serve, and how it all goes."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from datastore.service.models import model_of
+from datastore.service.openapi import problem
+from datastore.service.problems import RETRY_AFTER_S, Refusal
+from datastore.service.security import StoreReader
+from datastore.service.state import Here, Readiness
+from mds_client import __version__
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """A process that answers."""
+
+    status: str
+    version: str
+
+
+@router.get("/health")
+async def health() -> Health:
+    """Whether the process lives. Asks nobody else: a database that is away is no reason to restart the service."""
+    return Health(status="ok", version=__version__)
+
+
+@router.get("/ready", response_model=model_of(Readiness), responses={503: problem(503)})
+def ready(here: Here) -> Any:
+    """Whether it can serve: the database is reached, and its schema at head. As it was within the last second."""
+    found = here.readiness()
+    if found.reason is not None:
+        raise Refusal("unavailable", found.reason, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return found
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Metrics of the service and the store",
+            "content": {
+                sort: {"schema": {"type": "string"}} for sort in ("text/plain", "application/openmetrics-text")
+            },
+        }
+    },
+)
+def metrics(here: Here, _: StoreReader, request: Request) -> Response:
+    """Metrics as Prometheus scrapes them. Reads no rows, and the database once in some seconds at the most."""
+    text, sort = here.metrics.exposition(request.headers.get("accept"))
+    return Response(text, media_type=sort)

@@ -1,0 +1,78 @@
+"""`/policies`: what happens to rows of a certain age."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field
+
+from datastore import control, service_jobs, timescale_policies
+from datastore.jobs import JobRecord
+from datastore.service.jobs import accepted, accepts
+from datastore.service.models import Body, IdempotencyKey, Kind, list_of
+from datastore.service.problems import Refusal
+from datastore.service.security import StoreAdmin, StoreReader
+from datastore.service.state import Here
+from datastore.timescale_policies import Expiry, Policy, PolicyState
+
+router = APIRouter(prefix="/policies", tags=["policies"])
+
+RELATIONS = sorted({setting.relation for setting in timescale_policies.declared()})
+
+Relation = Annotated[str, Path(description="a kind or a rollup", json_schema_extra={"enum": RELATIONS})]
+
+
+class PolicyValue(Body):
+    """An age in seconds; null switches the policy off."""
+
+    seconds: Annotated[float, Field(strict=True, ge=1, le=1e10)] | None = Field(examples=[34_560_000])
+
+
+class ExpireBody(Body):
+    """Of which kind; null is every one that has retention."""
+
+    kind: Kind | None = None
+
+
+@router.get("", response_model=list_of(PolicyState))
+def show(here: Here, _: StoreReader) -> Any:
+    """Every policy: declared, in effect, kept by whom, and what the server's own job has."""
+    return control.policies(here.dsn)
+
+
+@router.put("/{relation}/{policy}", response_model=list_of(PolicyState))
+def set_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy, body: PolicyValue) -> Any:
+    """Set a policy apart from its declaration, and have the server keep it where it can. It survives a migrate."""
+    _check(relation, policy)
+    value = None if body.seconds is None else timedelta(seconds=body.seconds)
+    return control.set_policy(here.dsn, relation, policy, value)
+
+
+@router.delete("/{relation}/{policy}", response_model=list_of(PolicyState))
+def unset_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy) -> Any:
+    """Go back to what is declared."""
+    _check(relation, policy)
+    return control.unset_policy(here.dsn, relation, policy)
+
+
+@router.post("/apply", response_model=list_of(PolicyState))
+def apply(here: Here, _: StoreAdmin) -> Any:
+    """Have the server keep every policy, where it can. A migrate does this too."""
+    return control.apply_policies(here.dsn)
+
+
+@router.get("/expiring", response_model=list_of(Expiry))
+def expiring(here: Here, _: StoreReader, kind: Kind | None = None) -> Any:
+    """What retention would remove now. Counts these rows: it takes as long as reading them does."""
+    return control.expire(here.dsn, kind, dry_run=True)
+
+
+@router.post("/expire", **accepts())
+def expire(here: Here, _: StoreAdmin, response: Response, body: ExpireBody, key: IdempotencyKey = None) -> JobRecord:
+    """Remove the rows that retention gives up, as a job."""
+    return accepted(response, service_jobs.start_expire(here.dsn, body.kind, key))
+
+
+def _check(relation: str, policy: str) -> None:
+    if not any((each.relation, each.policy) == (relation, policy) for each in timescale_policies.declared()):
+        raise Refusal("not-found", "there is no such policy of that relation")

@@ -1,0 +1,42 @@
+"""`/schema/version`, `/schema/check`, `/migrate`: the database's schema."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from datastore import control
+from datastore.control import Database, Migration
+from datastore.service.models import model_of
+from datastore.service.openapi import problem
+from datastore.service.security import StoreAdmin, StoreReader
+from datastore.service.state import Here
+
+router = APIRouter(tags=["schema"])
+
+
+class Drift(BaseModel):
+    """What differs between the declarations and the database, a sentence each."""
+
+    drift: list[str]
+
+
+@router.get("/schema/version", response_model=model_of(Database))
+def schema_version(here: Here, _: StoreReader) -> Any:
+    """What the database is: server, engine, schema version, the version that this release needs, known troubles."""
+    return control.describe(here.dsn)
+
+
+@router.get("/schema/check", response_model=Drift)
+def check(here: Here, _: StoreReader) -> Drift:
+    """Compare the database with the declarations."""
+    return Drift(drift=control.check(here.dsn))
+
+
+@router.post("/migrate", response_model=model_of(Migration), responses={409: problem(409)})
+def migrate(here: Here, _: StoreAdmin) -> Any:
+    """Bring the database to head, also an empty one; answers when that is done.
+
+    Again is harmless, also at the same time: one works, the others wait. No job, because the jobs are in what it makes.
+    """
+    return control.migrate(here.dsn)

@@ -1,0 +1,122 @@
+"""`/tenants`: make them, list them, bind roles, disable, export, delete."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from datastore import control, idempotency, tenants
+from datastore.control import Tenant
+from datastore.jobs import JobRecord
+from datastore.service.jobs import accepted, accepts
+from datastore.service.models import After, Body, IdempotencyKey, Kind, Limit, Name, model_of, page, page_of
+from datastore.service.openapi import problem
+from datastore.service.security import (
+    TENANT_EXAMPLE,
+    OperateTenant,
+    ReadTenant,
+    StoreAdmin,
+    StoreReader,
+    TenantId,
+    known_tenant,
+)
+from datastore.service.state import Here
+from datastore.tenants import Deletion, Format
+
+router = APIRouter(prefix="/tenants", tags=["tenants"])
+
+
+class TenantBody(Body):
+    """A tenant to be: its name and, where it is to be a certain one, its id."""
+
+    name: Annotated[Name, Field(pattern=r"\S", examples=["desk-1"])]
+    id: UUID | None = Field(None, examples=[TENANT_EXAMPLE])
+
+
+class RoleBody(Body):
+    """A login role of the database."""
+
+    role: Annotated[Name, Field(examples=["desk_1_login"])]
+
+
+class ExportBody(Body):
+    """What is written as what; null is every kind."""
+
+    format: Format = "ndjson"
+    kinds: list[Kind] | None = Field(None, min_length=1, examples=[["bars"]])
+
+
+@router.get("", response_model=page_of(Tenant))
+def list_tenants(here: Here, _: StoreReader, after: After = None, limit: Limit = 100) -> Any:
+    """Every tenant, in the order of their making."""
+    found = [tenant for tenant in control.list_tenants(here.dsn) if after is None or tenant.no > after]
+    return page(found, limit, lambda tenant: tenant.no)
+
+
+@router.post("", status_code=201, response_model=model_of(Tenant), responses={409: problem(409)})
+def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Response, key: IdempotencyKey = None) -> Any:
+    """Make a tenant. With the same `Idempotency-Key` and name, the one that was made is answered again."""
+    id_ = body.id or idempotency.new_id(key, "create-tenant")
+    made = control.create_tenant(here.dsn, body.name, id=id_, if_absent=key is not None)
+    response.headers["Location"] = f"/tenants/{made.id}"
+    return made
+
+
+@router.get("/{tenant}", response_model=model_of(Tenant))
+def get_tenant(tenant: ReadTenant) -> Any:
+    """One tenant."""
+    return tenant
+
+
+@router.post("/{tenant}/disable", response_model=model_of(Tenant))
+def disable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+    """From now on nobody reads or writes as this tenant; its data stays. Again is harmless."""
+    known_tenant(here.dsn, token, tenant)
+    return tenants.disable_tenant(here.dsn, tenant)
+
+
+@router.post("/{tenant}/enable", response_model=model_of(Tenant), responses={409: problem(409)})
+def enable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+    """Take back a disabling; not once the tenant is being deleted."""
+    known_tenant(here.dsn, token, tenant)
+    return tenants.enable_tenant(here.dsn, tenant)
+
+
+@router.post("/{tenant}/roles", response_model=model_of(Tenant), responses={409: problem(409)})
+def bind_role(here: Here, token: StoreAdmin, tenant: TenantId, body: RoleBody) -> Any:
+    """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
+    known_tenant(here.dsn, token, tenant)
+    return control.bind_role(here.dsn, str(tenant), body.role)
+
+
+@router.post("/{tenant}/export", **accepts())
+def export(
+    here: Here, tenant: OperateTenant, body: ExportBody, response: Response, key: IdempotencyKey = None
+) -> JobRecord:
+    """Have a worker write the tenant's rows into files of its folder for exports, all of the same moment; as a job."""
+    job_key = idempotency.job_key(key, tenants.EXPORT)
+    return accepted(
+        response,
+        tenants.export_tenant(here.dsn, tenant.id, idempotency_key=job_key, format=body.format, kinds=body.kinds),
+    )
+
+
+@router.get("/{tenant}/deletion", response_model=model_of(Deletion))
+def plan_deletion(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+    """What a deletion would remove now: the dry run. Counts every row of the tenant."""
+    known_tenant(here.dsn, token, tenant)
+    return tenants.plan_deletion(here.dsn, tenant)
+
+
+@router.delete("/{tenant}", **accepts())
+def delete(
+    here: Here,
+    token: StoreAdmin,
+    tenant: TenantId,
+    name: Annotated[Name, Query(description="the tenant's name, so that none is deleted by mistake")],
+    response: Response,
+) -> JobRecord:
+    """Disable a tenant now, and remove it with all its data in bounded steps, as a job. Again is the same job."""
+    known_tenant(here.dsn, token, tenant)
+    return accepted(response, tenants.delete_tenant(here.dsn, tenant, name=name))

@@ -1,0 +1,171 @@
+"""Who asks, and whether they may: the token of a request, its scope and tenant, and who has failed too often.
+
+The tokens themselves are in `datastore.service.tokens`. Authentication stands before everything else, so that no
+stranger has a body read or learns which paths there are.
+"""
+
+import ipaddress
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import Depends, Path, Security
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from datastore import control
+from datastore.control import Tenant, UnknownTenant
+from datastore.service.problems import Refusal
+from datastore.service.state import Here
+from datastore.service.tokens import Scope, Token, Tokens
+
+logger = logging.getLogger("datastore.service")
+
+PUBLIC: Final = frozenset({"/health", "/ready", "/openapi.json"})
+"""What everybody may ask: whether it lives, whether it is ready, and what it understands."""
+
+bearer = HTTPBearer(
+    scheme_name="token", description="A token that the service's configuration knows.", auto_error=False
+)
+
+
+class Failures:
+    """How often each address has failed to authenticate: a bucket that fills by so many a minute, and is full at first.
+
+    Holds `most` addresses; the one that has failed least recently is forgotten for a new one. IPv6 is counted by /64,
+    which is what one customer has.
+    """
+
+    def __init__(self, per_minute: int, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._most = most
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, address: str) -> int:
+        """Seconds until this address may try again; 0 for now."""
+        left = self._now(_network(address))
+        return 0 if left >= 1 else math.ceil((1 - left) * 60 / self._per_minute)
+
+    def failed(self, address: str) -> None:
+        """Count one more failure."""
+        network = _network(address)
+        self._left[network] = (self._now(network) - 1, self._clock())
+        self._left.move_to_end(network)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+
+    def _now(self, network: str) -> float:
+        left, at = self._left.get(network, (float(self._per_minute), self._clock()))
+        return min(float(self._per_minute), left + (self._clock() - at) * self._per_minute / 60)
+
+
+def _network(address: str) -> str:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+
+
+class Authentication:
+    """Lets a request pass that bears a known token, or asks for what is public.
+
+    An address that has failed too often waits, and its token is not looked at meanwhile: otherwise the limit would tell
+    a guesser nothing but when the guess was right.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._failures = failures
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+            scope["state"]["token"] = self._token(scope)
+        await self._app(scope, receive, send)
+
+    def _token(self, scope: AsgiScope) -> Token:
+        address = str((scope.get("client") or ["local"])[0])
+        if wait := self._failures.wait(address):
+            raise Refusal("too-many-failures", f"try again in {wait} s", headers={"Retry-After": str(wait)})
+        given = Headers(scope=scope).get("authorization")
+        if given is None:
+            # Nothing was tried: a client may ask like that to be told what it needs.
+            raise _unauthenticated("the request has no token: Authorization: Bearer ...", "")
+        scheme, _, text = given.partition(" ")
+        token = self._tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+        if token is None:
+            self._failures.failed(address)
+            logger.warning("request %s from %s: unknown token", scope["state"]["request_id"], address)
+            raise _unauthenticated("the token is unknown", ', error="invalid_token"')
+        if token.expires is not None and token.expires <= datetime.now(UTC):
+            self._failures.failed(address)
+            logger.warning("request %s: token %s has expired", scope["state"]["request_id"], token.name)
+            raise _unauthenticated("the token has expired", ', error="invalid_token"')
+        return token
+
+
+def _unauthenticated(detail: str, more: str) -> Refusal:
+    return Refusal("unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="datastore"{more}'})
+
+
+def _needs(scope: Scope, *, store_wide: bool) -> Any:
+    async def allowed(request: Request, _: Annotated[object, Security(bearer, scopes=[scope.name])]) -> Token:
+        token: Token = request.state.token
+        if token.scope < scope:
+            raise Refusal("forbidden", f"this needs the scope {scope.name}; the token has {token.scope.name}")
+        if store_wide and token.tenant is not None:
+            raise Refusal("forbidden", "this is about the whole store; the token is for one tenant")
+        return token
+
+    return Depends(allowed)
+
+
+Reader = Annotated[Token, _needs(Scope.read, store_wide=False)]
+Operator = Annotated[Token, _needs(Scope.operate, store_wide=False)]
+StoreReader = Annotated[Token, _needs(Scope.read, store_wide=True)]
+StoreOperator = Annotated[Token, _needs(Scope.operate, store_wide=True)]
+StoreAdmin = Annotated[Token, _needs(Scope.admin, store_wide=True)]
+
+
+def tenant_of(token: Token, wanted: UUID | None) -> UUID | None:
+    """The tenant that a token may ask about: its own, or the one that it asks for. None is everybody.
+
+    Another tenant than its own is as if it were not there.
+    """
+    if token.tenant is None:
+        return wanted
+    if wanted not in (None, token.tenant):
+        raise UnknownTenant(wanted)
+    return token.tenant
+
+
+def known_tenant(dsn: str, token: Token, wanted: UUID) -> Tenant:
+    """The tenant of that id, if the token may see it. Raises UnknownTenant."""
+    tenant_of(token, wanted)
+    return control.get_tenant(dsn, wanted)
+
+
+TENANT_EXAMPLE: Final = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
+
+TenantId = Annotated[UUID, Path(description="the tenant", examples=[TENANT_EXAMPLE])]
+
+
+def _tenant(scope: Scope) -> Any:
+    def found(here: Here, tenant: TenantId, token: Annotated[Token, _needs(scope, store_wide=False)]) -> Tenant:
+        return known_tenant(here.dsn, token, tenant)
+
+    return Depends(found)
+
+
+ReadTenant = Annotated[Tenant, _tenant(Scope.read)]
+OperateTenant = Annotated[Tenant, _tenant(Scope.operate)]

@@ -1,0 +1,58 @@
+"""The process that serves the API: uvicorn, its log, and a graceful end."""
+
+import json
+import logging
+import signal
+import socket
+import sys
+from dataclasses import replace
+from types import FrameType
+from typing import Final
+
+import click
+import uvicorn
+
+from datastore.config import Settings
+from datastore.service.app import create_app
+
+_GRACE_S: Final = 30
+"""How long requests under way may take when the server is to end."""
+
+
+def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
+
+    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and OSError where the address
+    cannot be had.
+    """
+    app = create_app(replace(settings, database_url=dsn))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(512)
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        # The socket takes connections from here on; they wait for the few milliseconds until they are served.
+        click.echo(json.dumps({"url": url}) if as_json else f"serving on {url}")
+        configuration = uvicorn.Config(
+            app,
+            # The app writes a line for each request itself, which has its id.
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=30,
+        )
+        # Before uvicorn has begun, and again when it has ended: a signal is how this ends, and no failure.
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGINT, _end)
+        # What uvicorn logs at its start and end is said above, or is no news.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        uvicorn.Server(configuration).run(sockets=[listening])
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

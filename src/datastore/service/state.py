@@ -1,0 +1,153 @@
+"""What the endpoints of one app share: its settings, the database's DSN, and the client that rows pass through."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import anyio
+import psycopg
+from fastapi import Depends
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from starlette.requests import Request
+
+from datastore import control
+from datastore.config import ConfigurationError, Settings
+from datastore.control import Database
+from datastore.metrics import ServiceMetrics
+from mds_client import MDS
+from mds_client.errors import MDSError
+from mds_client.operations import Observer, Written
+
+_CONNECT_TIMEOUT_S: Final = 5
+_LOCK_TIMEOUT_MS: Final = 30_000
+_READY_FOR_S: Final = 1.0
+_UPLOADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests can be served; `reason` says why not. `pool`: the client's connections, by state, once it has
+    any."""
+
+    reason: str | None
+    engine: str | None
+    engine_version: str | None
+    server_version: str | None
+    schema_version: str | None
+    head: str
+    pool: dict[str, int]
+
+
+class Service:
+    """One app's state. Connections are opened when they are needed: a service starts before its database does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.dsn = patient(settings.dsn())
+        # An upload has a thread for as long as its client takes: they must not take all that there are.
+        self.uploads = anyio.CapacityLimiter(_UPLOADS)
+        self._lock = threading.Lock()
+        self.metrics = ServiceMetrics(self.dsn)
+        self._pool = _Pool(self.metrics.client)
+        self._client: MDS | None = None
+        self._looked_at = -_READY_FOR_S
+        self._readiness: Readiness | None = None
+
+    def client(self, tenant: UUID) -> MDS:
+        """The client as a tenant: what it reads and writes goes through the views, as everybody's does."""
+        with self._lock:
+            if self._client is None:
+                self._client = MDS(dsn=self.dsn, app_name="datastore-service", pool_min=0, observer=self._pool)
+            return self._client.for_tenant(str(tenant))
+
+    def readiness(self) -> Readiness:
+        """Whether requests can be served. Looks at the database once a second at the most: anybody may ask."""
+        with self._lock:
+            now = time.monotonic()
+            if self._readiness is None or now - self._looked_at >= _READY_FOR_S:
+                self._readiness = self._look()
+                self._looked_at = now
+            return self._readiness
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+        self.metrics.close()
+
+    def _look(self) -> Readiness:
+        pool = self._pool.statistics()
+        try:
+            found = control.describe(self.dsn)
+        except psycopg.Error:
+            # What the driver says names addresses and roles, and everybody may ask.
+            return Readiness("the database cannot be reached", None, None, None, None, control.head(), pool)
+        return Readiness(
+            reason=_behind(found),
+            engine=found.engine,
+            engine_version=found.engine_version,
+            server_version=found.server_version,
+            schema_version=found.schema_version,
+            head=found.head,
+            pool=pool,
+        )
+
+
+def _behind(found: Database) -> str | None:
+    if found.schema_version == found.head:
+        return None
+    return f"the schema version is {found.schema_version or 'none'}, head is {found.head}"
+
+
+class _Pool(Observer):
+    """Knows how the client's pool stands, and passes on what it is told."""
+
+    def __init__(self, metrics: Observer) -> None:
+        self.statistics: Callable[[], dict[str, int]] = dict
+        self._metrics = metrics
+
+    def opened(self, app_name: str, statistics: Callable[[], dict[str, int]]) -> None:
+        self.statistics = statistics
+        self._metrics.opened(app_name, statistics)
+
+    def performed(self, operation: str, seconds: float, written: Written | None) -> None:
+        self._metrics.performed(operation, seconds, written)
+
+    def retried(self, operation: str, error: MDSError) -> None:
+        self._metrics.retried(operation, error)
+
+    def failed(self, operation: str, error: MDSError) -> None:
+        self._metrics.failed(operation, error)
+
+    def rejected(self, kind: str, rows: int) -> None:
+        self._metrics.rejected(kind, rows)
+
+
+def patient(dsn: str) -> str:
+    """A DSN that waits neither for ever for a server that is silent nor for a lock that somebody keeps.
+
+    What the DSN says itself goes before. Raises ConfigurationError where it cannot be read.
+    """
+    try:
+        given: dict[str, Any] = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        # The driver's message repeats the text that it could not read, which may hold a password.
+        raise ConfigurationError("the DSN cannot be read: neither a postgresql:// URL nor key=value text") from error
+    given.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
+    given.setdefault("application_name", "datastore-service")
+    given["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {given.get('options') or ''}".rstrip()
+    return make_conninfo(**given)
+
+
+def service(request: Request) -> Service:
+    """The state of the app that a request is for."""
+    found: Service = request.app.state.service
+    return found
+
+
+Here = Annotated[Service, Depends(service)]

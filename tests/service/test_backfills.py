@@ -1,0 +1,121 @@
+"""Gaps and backfills over HTTP; that they are filled is in tests/service/test_example.py."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Store
+from tests.service.conftest import Api, problem
+from tests.service.test_endpoints import lines, minutes, upload
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder that backfills may read."""
+    monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def spec(store: Store, **more: Any) -> dict[str, Any]:
+    return {
+        "tenant": store.tenant_a,
+        "vendor": "acme",
+        "timeframe": "1m",
+        "calendar": "24/7",
+        "start": "2024-01-02T14:30:00Z",
+        "end": "2024-01-02T15:30:00Z",
+        "source": {"type": "files", "path": "{symbol}.ndjson"},
+        **more,
+    }
+
+
+WINDOW = {"vendor": "acme", "start": "2024-01-02T14:30:00Z", "end": "2024-01-02T15:30:00Z", "calendar": "24/7"}
+
+
+def test_gaps_come_in_pages_with_what_they_add_up_to(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(60)[::2]))
+    path = f"/tenants/{api.store.tenant_a}/gaps"
+    first = admin.get(path, params=WINDOW | {"limit": "20"}).json()
+    assert (first["expected"], first["missing"], len(first["gaps"]), first["next"]) == (60, 30, 20, "20")
+    second = admin.get(path, params=WINDOW | {"limit": "20", "after": first["next"]}).json()
+    assert (len(second["gaps"]), second["next"]) == (10, None)
+    starts = [gap["start"] for gap in (*first["gaps"], *second["gaps"])]
+    assert starts == sorted(set(starts))
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"vendor": "nobody"}, 422),
+        ({"calendar": "MARS"}, 422),
+        ({"end": "2024-01-01T00:00:00Z"}, 422),
+        ({"symbol": "NONE"}, 422),
+        ({"timeframe": "soon"}, 422),
+        ({"at_least": "0"}, 422),
+    ],
+)
+def test_a_check_that_makes_no_sense_is_refused(
+    api: Api, admin: httpx.Client, change: dict[str, str], status: int
+) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(2)))
+    problem(admin.get(f"/tenants/{api.store.tenant_a}/gaps", params=WINDOW | change), status)
+
+
+def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, admin: httpx.Client, source: Path) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(50)))
+    body = spec(api.store)
+    plan = admin.post("/backfills/plan", json=body).json()
+    assert (plan["series"], plan["missing"], plan["jobs"], len(plan["chunks"])) == (1, 10, 1, 1)
+    assert admin.get("/backfills").json()["items"] == []
+    started = admin.post("/backfills", json=body, headers={"Idempotency-Key": "one"})
+    made = started.json()
+    assert (started.status_code, started.headers["Location"]) == (202, f"/backfills/{made['id']}")
+    assert (made["state"], made["missing"], made["jobs"]["queued"]) == ("queued", 10, 1)
+    again = admin.post("/backfills", json=body, headers={"Idempotency-Key": "one"})
+    assert (again.status_code, again.json()["id"]) == (202, made["id"])
+    problem(admin.post("/backfills", json=body | {"chunk_days": 1}, headers={"Idempotency-Key": "one"}), 409)
+    assert admin.get(started.headers["Location"]).json()["id"] == made["id"]
+    assert [each["id"] for each in admin.get("/backfills").json()["items"]] == [made["id"]]
+    assert admin.post(f"/backfills/{made['id']}/cancel").json()["state"] == "cancelled"
+    assert admin.post(f"/backfills/{made['id']}/resume").json()["state"] == "queued"
+    for method, action in (("GET", ""), ("POST", "/cancel"), ("POST", "/resume")):
+        problem(admin.request(method, f"/backfills/{made['id'] + 1}{action}"), 404)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end": "2024-01-01T00:00:00Z"},
+        {"tenant": "a"},
+        {"source": {"type": "nothing"}},
+        {"source": {"type": "files", "path": "../../etc/passwd.csv"}},
+        {"source": {"type": "http", "url": "http://127.0.0.1/"}},
+        {"source": {}},
+        {"calendar": "MARS"},
+        {"symbols": []},
+        {"chunk_days": 0},
+        {"chunk_days": "7"},
+        {"chunk_days": True},
+        {"start": 1704067200},
+        {"more": 1},
+    ],
+)
+def test_a_backfill_that_cannot_be_is_refused(
+    api: Api, admin: httpx.Client, source: Path, change: dict[str, Any]
+) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(2)))
+    for path in ("/backfills/plan", "/backfills"):
+        problem(admin.post(path, json=spec(api.store) | change), 422)
+
+
+def test_files_are_not_read_where_no_folder_is_named(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(2)))
+    assert "DATASTORE_SOURCE_ROOT" in problem(admin.post("/backfills/plan", json=spec(api.store)), 422)["detail"]
+
+
+def test_a_backfill_of_an_unknown_tenant_is_not_found(api: Api, admin: httpx.Client, source: Path) -> None:
+    body = spec(api.store, tenant="7d444840-9dc0-11d1-b245-5ffdce74fad2")
+    for path in ("/backfills/plan", "/backfills"):
+        problem(admin.post(path, json=body), 404)

@@ -1,0 +1,330 @@
+"""Each endpoint does what the command of the same name does."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from datastore import control
+from mds_client import MDS
+from tests.service.conftest import BAR, Api, problem
+
+START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def minutes(count: int, first: int = 0, **more: Any) -> list[dict[str, Any]]:
+    """Bars of as many minutes, from that one on."""
+    return [
+        {**BAR, "ts": (START + timedelta(minutes=at)).isoformat(), "close_price": 100.0 + at, "volume": 1, **more}
+        for at in range(first, first + count)
+    ]
+
+
+def upload(
+    client: httpx.Client, tenant: str, body: str | bytes, kind: str = "bars", **parameters: str
+) -> httpx.Response:
+    return client.post(
+        f"/tenants/{tenant}/rows/{kind}",
+        content=body,
+        headers={"Content-Type": "application/x-ndjson"},
+        params=parameters,
+    )
+
+
+WINDOW = {"vendor": "acme", "symbol": "AAPL", "timeframe": "1m", "start": "2024-01-02", "end": "2024-01-03"}
+
+
+def test_health_and_readiness_need_no_token(api: Api) -> None:
+    with api.client(None) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        ready = client.get("/ready").json()
+    assert (ready["reason"], ready["engine"]) == (None, api.store.engine)
+    assert ready["schema_version"] == ready["head"] == control.head()
+
+
+def test_the_schemas_version_is_told_and_migrating_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
+    assert admin.get("/schema/version").json()["schema_version"] == control.head()
+    assert admin.get("/schema/check").json() == {"drift": []}
+    assert admin.post("/migrate").json() == {"before": control.head(), "after": control.head(), "objects": []}
+
+
+def test_a_policy_is_set_and_unset_in_seconds(api: Api, admin: httpx.Client) -> None:
+    def retention(answer: httpx.Response) -> tuple[Any, bool]:
+        assert answer.status_code == 200, answer.text
+        (found,) = (each for each in answer.json() if (each["relation"], each["policy"]) == ("bars", "retention_after"))
+        return found["effective"], found["is_set"]
+
+    assert retention(admin.get("/policies")) == (None, False)
+    path = "/policies/bars/retention_after"
+    assert retention(admin.put(path, json={"seconds": 400 * 86400})) == (400 * 86400, True)
+    assert retention(admin.post("/policies/apply")) == (400 * 86400, True)
+    assert retention(admin.put(path, json={"seconds": None})) == (None, True)
+    assert retention(admin.delete(path)) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/policies/bars/retention_after", {"seconds": 60}, 422),
+        ("/policies/bars/retention_after", {"seconds": -1}, 422),
+        ("/policies/bars/retention_after", {"seconds": "long"}, 422),
+        ("/policies/bars/retention_after", {}, 422),
+        ("/policies/nothing/retention_after", {"seconds": 864000}, 404),
+        ("/policies/bars/refresh_within", {"seconds": 864000}, 404),
+        ("/policies/bars/nothing", {"seconds": 864000}, 422),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(admin: httpx.Client, path: str, body: Any, status: int) -> None:
+    problem(admin.put(path, json=body), status)
+
+
+def test_rollups_are_listed(api: Api, admin: httpx.Client) -> None:
+    found = admin.get("/aggregates").json()
+    assert [each["name"] for each in found] == ["bars_5m", "bars_15m", "bars_1h", "bars_1d"]
+    assert {each["stored"] for each in found} == {api.store.engine == "timescale"}
+
+
+def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: httpx.Client) -> None:
+    body = {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z", "rollups": ["bars_1h"]}
+    answer = admin.post("/aggregates/refresh", json=body, headers={"Idempotency-Key": "january"})
+    job = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/jobs/{job['id']}")
+    assert (job["state"], job["job_type"]) == ("queued", "refresh-aggregates")
+    assert admin.get(answer.headers["Location"]).json() == job
+    again = admin.post("/aggregates/refresh", json=body, headers={"Idempotency-Key": "january"})
+    assert (again.status_code, again.json()) == (202, job)
+    other = admin.post("/aggregates/refresh", json={}, headers={"Idempotency-Key": "january"})
+    assert "there already" in problem(other, 409)["detail"]
+    assert admin.post("/aggregates/refresh", json=body).json()["id"] != job["id"]
+
+
+def test_retention_is_a_job_and_says_before_what_it_would_remove(admin: httpx.Client) -> None:
+    assert admin.get("/policies/expiring").json() == []
+    assert admin.post("/policies/expire", json={"kind": "bars"}).json()["job_type"] == "expire-rows"
+    problem(admin.post("/policies/expire", json={"kind": "nothing"}), 422)
+
+
+def test_tenants_are_made_listed_a_page_at_a_time_and_found(api: Api, admin: httpx.Client) -> None:
+    made = admin.post("/tenants", json={"name": "desk"})
+    assert (made.status_code, made.headers["Location"]) == (201, f"/tenants/{made.json()['id']}")
+    assert admin.get(made.headers["Location"]).json() == made.json()
+    names = []
+    after = None
+    while True:
+        page = admin.get("/tenants", params={"limit": 2} | ({} if after is None else {"after": after})).json()
+        assert len(page["items"]) <= 2
+        names += [tenant["name"] for tenant in page["items"]]
+        if (after := page["next"]) is None:
+            break
+    assert names == ["a", "b", "desk"]
+
+
+def test_a_tenant_that_is_asked_for_twice_with_one_key_is_made_once(admin: httpx.Client) -> None:
+    first, second = (
+        admin.post("/tenants", json={"name": "desk"}, headers={"Idempotency-Key": "one"}) for _ in range(2)
+    )
+    assert first.json() == second.json()
+    problem(admin.post("/tenants", json={"name": "other"}, headers={"Idempotency-Key": "one"}), 409)
+    problem(admin.post("/tenants", json={"name": "desk"}), 409)
+
+
+def test_a_disabled_tenant_takes_no_rows_until_it_is_enabled(api: Api, admin: httpx.Client) -> None:
+    tenant = api.store.tenant_a
+    assert admin.post(f"/tenants/{tenant}/disable").json()["disabled_at"] is not None
+    problem(upload(admin, tenant, lines(BAR)), 409)
+    assert admin.post(f"/tenants/{tenant}/enable").json()["disabled_at"] is None
+    assert upload(admin, tenant, lines(BAR)).json()["written"] == 1
+
+
+def test_a_role_is_bound(api: Api, admin: httpx.Client) -> None:
+    role = f"login_{uuid4().hex}"
+    problem(admin.post(f"/tenants/{api.store.tenant_a}/roles", json={"role": role}), 409)
+    api.store.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        bound = admin.post(f"/tenants/{api.store.tenant_a}/roles", json={"role": role})
+        assert bound.json()["roles"] == [role]
+    finally:
+        api.store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_deletion_says_before_what_it_would_remove_and_is_one_job(api: Api, admin: httpx.Client) -> None:
+    tenant = api.store.tenant_a
+    upload(admin, tenant, lines(*minutes(3)))
+    plan = admin.get(f"/tenants/{tenant}/deletion").json()
+    assert (plan["rows"]["bars"], plan["series"]) == (3, 1)
+    problem(admin.delete(f"/tenants/{tenant}"), 422)
+    problem(admin.delete(f"/tenants/{tenant}", params={"name": "b"}), 409)
+    jobs = [admin.delete(f"/tenants/{tenant}", params={"name": "a"}) for _ in range(2)]
+    assert [job.status_code for job in jobs] == [202, 202]
+    assert jobs[0].json() == jobs[1].json()
+
+
+def test_an_export_is_a_job_of_the_tenant(api: Api, admin: httpx.Client) -> None:
+    made = admin.post(f"/tenants/{api.store.tenant_a}/export", json={"kinds": ["bars"]})
+    assert (made.status_code, made.json()["tenant"]) == (202, api.store.tenant_a)
+    problem(admin.post(f"/tenants/{api.store.tenant_a}/export", json={"kinds": ["nothing"]}), 422)
+
+
+def test_rows_are_uploaded_and_the_same_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
+    body = lines(*minutes(10))
+    done = upload(admin, api.store.tenant_a, body).json()
+    assert done == {"kind": "bars", "lines": 10, "written": 10, "rejected": 0, "rejects": []}
+    before = api.store.rows("SELECT ctid::text, xmin::text FROM store.bars ORDER BY 1")
+    assert upload(admin, api.store.tenant_a, body).json() == done
+    assert api.store.rows("SELECT ctid::text, xmin::text FROM store.bars ORDER BY 1") == before
+    with MDS(dsn=api.store.dsn, tenant_id=api.store.tenant_a) as client:
+        assert [bar.close_price for bar in client.bars_window("AAPL", "1m", START, START + timedelta(1), "acme")] == [
+            100.0 + at for at in range(10)
+        ]
+
+
+def test_lines_that_are_no_rows_are_told_by_number_and_do_not_stop_the_others(api: Api, admin: httpx.Client) -> None:
+    body = lines(BAR) + "\n{not json}\n" + lines({**BAR, "symbol": ""}, {**BAR, "close_price": 1})
+    done = upload(admin, api.store.tenant_a, body).json()
+    assert (done["lines"], done["written"], done["rejected"]) == (4, 2, 2)
+    assert [reject["line"] for reject in done["rejects"]] == [3, 4]
+    assert "symbol" in done["rejects"][1]["reason"]
+
+
+def test_an_upload_without_a_single_row_is_a_problem_that_names_the_lines(api: Api, admin: httpx.Client) -> None:
+    found = problem(upload(admin, api.store.tenant_a, "nonsense\n" * 150), 422)
+    assert found["errors"][0]["where"] == "body.line 1"
+    assert len(found["errors"]) == 100
+
+
+def test_on_conflict_says_what_happens_to_a_row_that_is_there(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(BAR))
+    upload(admin, api.store.tenant_a, lines({**BAR, "close_price": 1.0}), on_conflict="keep")
+    assert admin.get(f"/tenants/{api.store.tenant_a}/bars", params=WINDOW).json()["items"][0]["close_price"] == 187.25
+
+
+def test_an_upload_takes_bounded_memory_and_comes_in_chunks(api: Api, admin: httpx.Client) -> None:
+    def chunks() -> Any:
+        for at in range(0, 20_000, 500):
+            yield lines(*minutes(500, at)).encode()
+
+    answer = admin.post(
+        f"/tenants/{api.store.tenant_a}/rows/bars",
+        content=chunks(),
+        headers={"Content-Type": "application/x-ndjson"},
+    )
+    assert answer.json()["written"] == 20_000
+
+
+def test_bars_come_in_pages_that_join_without_a_seam(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(25)))
+    path = f"/tenants/{api.store.tenant_a}/bars"
+    found: list[float] = []
+    start = WINDOW["start"]
+    sizes = []
+    while start is not None:
+        page = admin.get(path, params={**WINDOW, "start": start, "limit": "10"}).json()
+        found += [bar["close_price"] for bar in page["items"]]
+        sizes.append(len(page["items"]))
+        start = page["next"]
+    assert found == [100.0 + at for at in range(25)]
+    assert sizes == [10, 10, 5]
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m"])
+def test_bars_are_streamed_where_that_is_asked_for(api: Api, admin: httpx.Client, timeframe: str) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(600)))
+    answer = admin.get(
+        f"/tenants/{api.store.tenant_a}/bars",
+        params={**WINDOW, "timeframe": timeframe, "rollup": str(timeframe != "1m")},
+        headers={"Accept": "application/x-ndjson"},
+    )
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    bars = [json.loads(line) for line in answer.text.splitlines()]
+    assert len(bars) == {"1m": 570, "5m": 114}[timeframe]
+    assert {bar["timeframe"] for bar in bars} == {timeframe}
+
+
+def test_a_rollup_is_what_its_minutes_make(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(10)))
+    path = f"/tenants/{api.store.tenant_a}/bars"
+    page = admin.get(path, params={**WINDOW, "timeframe": "5m", "rollup": "true", "limit": "1"}).json()
+    assert [(bar["close_price"], bar["volume"]) for bar in page["items"]] == [(104.0, 5)]
+    rest = admin.get(path, params={**WINDOW, "timeframe": "5m", "rollup": "true", "start": page["next"]}).json()
+    assert ([bar["close_price"] for bar in rest["items"]], rest["next"]) == ([109.0], None)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"symbol": "NONE"}, 404),
+        ({"vendor": "nobody"}, 404),
+        ({"timeframe": "1h"}, 404),
+        ({"timeframe": "soon"}, 422),
+        ({"timeframe": "7m", "rollup": "true"}, 422),
+        ({"start": "2024-01-04"}, 422),
+        ({"start": "0001-01-01"}, 422),
+        ({"end": "yesterday"}, 422),
+        ({"start": "2024"}, 422),
+        ({"start": "20240102"}, 422),
+        ({"limit": "0"}, 422),
+        ({"symbol": "\0"}, 422),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+def test_a_window_that_cannot_be_is_a_problem(
+    api: Api, admin: httpx.Client, change: dict[str, str], status: int, accept: str
+) -> None:
+    upload(admin, api.store.tenant_a, lines(BAR))
+    path = f"/tenants/{api.store.tenant_a}/bars"
+    problem(admin.get(path, params=WINDOW | change, headers={"Accept": accept}), status)
+
+
+def test_series_and_freshness_say_what_is_there(api: Api, admin: httpx.Client) -> None:
+    for tenant in (api.store.tenant_a, api.store.tenant_b):
+        upload(admin, tenant, lines(*minutes(2), *minutes(1, symbol="MSFT")))
+    page = admin.get("/series", params={"limit": 3}).json()
+    rest = admin.get("/series", params={"limit": 3, "after": page["next"]}).json()
+    found = [(each["tenant"], each["symbol"]) for each in (*page["items"], *rest["items"])]
+    both = (api.store.tenant_a, api.store.tenant_b)
+    assert found == [(tenant, symbol) for tenant in both for symbol in ("AAPL", "MSFT")]
+    assert rest["next"] is None
+    one = page["items"][0]
+    assert admin.get(f"/series/{one['id']}").json() == one
+    problem(admin.get(f"/series/{one['id'] + 1000}"), 404)
+    (fresh,) = admin.get("/freshness", params={"tenant": api.store.tenant_a}).json()
+    assert (fresh["series"], fresh["newest"]) == (2, "2024-01-02T14:31:00Z")
+    assert fresh["age"] > 86400
+
+
+def test_jobs_are_listed_newest_first_a_page_at_a_time(admin: httpx.Client) -> None:
+    made = [admin.post("/aggregates/refresh", json={}).json()["id"] for _ in range(5)]
+    first = admin.get("/jobs", params={"limit": 3}).json()
+    second = admin.get("/jobs", params={"limit": 3, "after": first["next"]}).json()
+    assert [job["id"] for job in (*first["items"], *second["items"])] == made[::-1]
+    assert second["next"] is None
+    assert admin.get("/jobs", params={"state": "failed"}).json()["items"] == []
+    problem(admin.get("/jobs", params={"state": "tired"}), 422)
+
+
+def test_a_job_is_cancelled_and_queued_again(admin: httpx.Client) -> None:
+    job = admin.post("/aggregates/refresh", json={}).json()["id"]
+    assert admin.post(f"/jobs/{job}/cancel").json()["state"] == "cancelled"
+    assert admin.post(f"/jobs/{job}/retry").json()["state"] == "queued"
+    for method, path in (("GET", ""), ("POST", "/retry"), ("POST", "/cancel")):
+        problem(admin.request(method, f"/jobs/{job + 100}{path}"), 404)
+
+
+def test_what_is_about_an_unknown_tenant_is_not_found(admin: httpx.Client) -> None:
+    nobody = str(uuid4())
+    problem(admin.get(f"/tenants/{nobody}"), 404)
+    problem(upload(admin, nobody, lines(BAR)), 404)
+    problem(admin.get(f"/tenants/{nobody}/bars", params=WINDOW), 404)
+    problem(admin.get("/series", params={"tenant": nobody}), 404)
+    problem(admin.get("/jobs", params={"tenant": nobody}), 404)
+    problem(admin.get("/freshness", params={"tenant": nobody}), 404)
+    problem(admin.delete(f"/tenants/{nobody}", params={"name": "a"}), 404)
+    for action in ("disable", "enable"):
+        problem(admin.post(f"/tenants/{nobody}/{action}"), 404)

@@ -1,0 +1,47 @@
+"""The script in examples/, as it is, against a service and a worker, from a database that is empty."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from datastore.service import tokens
+from datastore.service.tokens import Scope
+from tests.engines.databases import Place
+from tests.service.processes import DEADLINE_S, served, started
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "fill_a_gap.sh"
+
+
+@pytest.mark.many_sessions
+def test_from_an_empty_database_to_a_filled_gap_with_curl_alone(bare: Place, tmp_path: Path) -> None:
+    made = tokens.create("example", Scope.admin)
+    source = {"DATASTORE_SOURCE_ROOT": str(tmp_path)}
+
+    def run(url: str) -> str:
+        done = subprocess.run(
+            ("bash", str(SCRIPT), url),
+            env={"PATH": os.environ["PATH"], "TOKEN": made.token, **source},
+            capture_output=True,
+            text=True,
+            timeout=2 * DEADLINE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == ""
+        assert made.token not in done.stdout
+        return done.stdout
+
+    with (
+        served(bare.admin_dsn, made.line, **source) as (url, service),
+        started("worker", "--poll", "0.2", DATABASE_URL=bare.admin_dsn, **source) as worker,
+    ):
+        said = run(url)
+        assert "bars missing: 11\n" in said
+        assert "bars missing: 0\n" in said
+        assert "backfill ended: succeeded\n" in said
+        assert "100 160 99 159.5 600; 160 220 159 219.5 600;" in said
+        assert worker.end() == 0
+        assert service.end() == 0
+    assert made.token not in service.text + worker.text

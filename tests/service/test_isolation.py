@@ -1,0 +1,230 @@
+"""A tenant's token against another tenant: nothing is seen, changed, or told apart from what is not there."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.service.conftest import Api, problem
+from tests.service.test_endpoints import lines, upload
+
+VAULT = {
+    "vendor": "VAULT-OF-B",
+    "symbol": "SECRETB",
+    "timeframe": "1m",
+    "ts": "2024-01-02T14:30:00Z",
+    "close_price": 71234.5,
+    "volume": 987654321,
+}
+OWN = {**VAULT, "vendor": "acme", "symbol": "OWN", "close_price": 1.0, "volume": 1}
+MARKS = ("VAULT-OF-B", "SECRETB", "71234.5", "987654321")
+WINDOW = {"vendor": "VAULT-OF-B", "symbol": "SECRETB", "timeframe": "1m", "start": "2024-01-01", "end": "2024-02-01"}
+SPEC = {
+    "vendor": "VAULT-OF-B",
+    "timeframe": "1m",
+    "start": "2024-01-02T14:00:00Z",
+    "end": "2024-01-02T15:00:00Z",
+    "calendar": "24/7",
+    "source": {"type": "files", "path": "{symbol}.csv"},
+}
+
+
+class Siege:
+    """Tenant A's own admin token against tenant B's rows, series and jobs."""
+
+    def __init__(self, api: Api, admin: httpx.Client, attacker: httpx.Client) -> None:
+        self.api, self.admin, self.attacker = api, admin, attacker
+        self.a, self.b = api.store.tenant_a, api.store.tenant_b
+        assert upload(admin, self.a, lines(OWN)).json()["written"] == 1
+        assert upload(admin, self.b, lines(VAULT)).json()["written"] == 1
+        self.series = admin.get("/series", params={"tenant": self.b}).json()["items"][0]["id"]
+        self.job = admin.post(f"/tenants/{self.b}/export", json={}).json()["id"]
+        started = admin.post("/backfills", json={**SPEC, "tenant": self.b})
+        assert started.status_code == 202, started.text
+        self.backfill = started.json()["id"]
+        self.before = self.state()
+
+    def id_of(self, path: str) -> str:
+        """The other tenant's thing that a path is for."""
+        return str({"series": self.series, "jobs": self.job, "backfills": self.backfill}.get(path.split("/")[1], ""))
+
+    def state(self) -> list[str]:
+        """Everything of B's, with its row versions."""
+        found: list[str] = []
+        for table, where in (
+            ("series", "series_id >> 40 = 2"),
+            ("bars", "series_id >> 40 = 2"),
+            ("jobs", "tenant_no = 2"),
+            ("backfills", "tenant_no = 2"),
+            ("tenants", "no = 2"),
+        ):
+            rows = self.api.store.rows(f"SELECT ctid::text, xmin::text, t::text FROM store.{table} AS t WHERE {where}")
+            found += [str(row) for row in rows]
+        return found
+
+
+@pytest.fixture
+def siege(
+    api: Api,
+    admin: httpx.Client,
+    tenant_keys: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Siege]:
+    monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
+    with api.client(tenant_keys["a"]) as attacker:
+        siege = Siege(api, admin, attacker)
+        yield siege
+        assert siege.state() == siege.before
+
+
+def attacks(siege: Siege) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every way to name the other tenant, or what is its own: method, path as it is described, what is sent."""
+    ndjson = {"headers": {"Content-Type": "application/x-ndjson"}}
+    gaps = {"vendor": "VAULT-OF-B", "start": "2024-01-02", "calendar": "24/7"}
+    return [
+        ("GET", "/tenants/{tenant}", {}),
+        ("GET", "/tenants/{tenant}/bars", {"params": WINDOW}),
+        ("GET", "/tenants/{tenant}/bars", {"params": WINDOW, "headers": {"Accept": "application/x-ndjson"}}),
+        ("GET", "/tenants/{tenant}/bars", {"params": WINDOW | {"timeframe": "1h", "rollup": "true"}}),
+        ("GET", "/tenants/{tenant}/gaps", {"params": gaps}),
+        ("POST", "/tenants/{tenant}/rows/{kind}", {"content": lines(VAULT), **ndjson}),
+        ("POST", "/tenants/{tenant}/rows/{kind}", {"content": "nonsense", **ndjson}),
+        ("POST", "/tenants/{tenant}/export", {"json": {}}),
+        ("GET", "/series/{id}", {}),
+        ("GET", "/series", {"params": {"tenant": siege.b}}),
+        ("GET", "/freshness", {"params": {"tenant": siege.b}}),
+        ("GET", "/jobs", {"params": {"tenant": siege.b}}),
+        ("GET", "/backfills", {"params": {"tenant": siege.b}}),
+        ("GET", "/jobs/{id}", {}),
+        ("POST", "/jobs/{id}/retry", {}),
+        ("POST", "/jobs/{id}/cancel", {}),
+        ("GET", "/backfills/{id}", {}),
+        ("POST", "/backfills/{id}/cancel", {}),
+        ("POST", "/backfills/{id}/resume", {}),
+    ]
+
+
+STORE_WIDE: list[tuple[str, str, Any]] = [
+    ("GET", "/tenants", None),
+    ("POST", "/tenants", {"name": "mine"}),
+    ("POST", "/tenants/{tenant}/disable", None),
+    ("POST", "/tenants/{tenant}/enable", None),
+    ("POST", "/tenants/{tenant}/roles", {"role": "postgres"}),
+    ("GET", "/tenants/{tenant}/deletion", None),
+    ("DELETE", "/tenants/{tenant}", None),
+    ("POST", "/migrate", None),
+    ("GET", "/schema/version", None),
+    ("GET", "/schema/check", None),
+    ("GET", "/policies", None),
+    ("PUT", "/policies/{relation}/{policy}", {"seconds": 864000}),
+    ("DELETE", "/policies/{relation}/{policy}", None),
+    ("POST", "/policies/apply", None),
+    ("POST", "/policies/expire", {}),
+    ("GET", "/policies/expiring", None),
+    ("GET", "/aggregates", None),
+    ("POST", "/aggregates/refresh", {}),
+    ("GET", "/metrics", None),
+    ("POST", "/backfills/plan", SPEC),
+    ("POST", "/backfills", SPEC),
+]
+"""What a token for one tenant may not do at all, not even about its own."""
+
+_IDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
+
+
+def said(found: dict[str, Any]) -> str:
+    """What a problem says, without which thing it is about."""
+    return _IDS.sub("ID", f"{found['type']} {found['title']} {found['detail']}")
+
+
+def test_what_is_anothers_is_as_if_it_were_not_there(siege: Siege) -> None:
+    """The same answer as for what nobody has."""
+    nobody = str(uuid4())
+    for method, path, given in attacks(siege):
+        theirs = path.replace("{tenant}", siege.b).replace("{kind}", "bars").replace("{id}", siege.id_of(path))
+        answer = siege.attacker.request(method, theirs, **given)
+        found = problem(answer, 404)
+        assert not [mark for mark in MARKS if mark in answer.text]
+        nothing = path.replace("{tenant}", nobody).replace("{kind}", "bars").replace("{id}", str(10**12))
+        absent = json.loads(json.dumps(given).replace(siege.b, nobody))
+        assert said(problem(siege.attacker.request(method, nothing, **absent), 404)) == said(found)
+
+
+@pytest.mark.parametrize("whose", ["a", "b"])
+def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str) -> None:
+    tenant = {"a": siege.a, "b": siege.b}[whose]
+    filled = {"{tenant}": tenant, "{relation}": "bars", "{policy}": "retention_after"}
+    for method, path, body in STORE_WIDE:
+        for name, value in filled.items():
+            path = path.replace(name, value)
+        if body is SPEC:
+            body = {**SPEC, "tenant": tenant}
+        given: dict[str, Any] = {"params": {"name": whose}} if method == "DELETE" and "tenants" in path else {}
+        problem(siege.attacker.request(method, path, json=body, **given), 403)
+
+
+def test_every_endpoint_is_attacked(siege: Siege) -> None:
+    described = siege.admin.get("/openapi.json").json()["paths"]
+    every = {(method.upper(), path) for path, operations in described.items() for method in operations}
+    attacked = {(method, path) for method, path, _ in (*attacks(siege), *STORE_WIDE)}
+    assert every - attacked == {("GET", "/health"), ("GET", "/ready")}
+
+
+def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
+    for path in ("/series", "/freshness", "/jobs", "/backfills"):
+        answer = siege.attacker.get(path)
+        assert answer.status_code == 200
+        assert not [mark for mark in (*MARKS, siege.b) if mark in answer.text]
+    assert [series["symbol"] for series in siege.attacker.get("/series").json()["items"]] == ["OWN"]
+    assert [each["series"] for each in siege.attacker.get("/freshness").json()] == [1]
+    assert siege.attacker.get("/jobs").json()["items"] == []
+    # Behind one's own there is no more, wherever a page is said to begin.
+    for after in (0, siege.series - 1):
+        page = siege.attacker.get("/series", params={"after": after, "limit": 1000}).json()
+        assert {series["tenant"] for series in page["items"]} <= {siege.a}
+    assert siege.attacker.get("/jobs", params={"after": siege.job + 1}).json()["items"] == []
+
+
+def test_rows_that_say_they_are_anothers_are_rejected(siege: Siege) -> None:
+    body = lines({**OWN, "tenant_id": siege.b, "close_price": 666.0}, {**OWN, "tenant_id": siege.a})
+    done = upload(siege.attacker, siege.a, body).json()
+    assert (done["written"], done["rejected"], done["rejects"][0]["line"]) == (1, 1, 1)
+
+
+def test_the_same_series_of_two_tenants_are_two(siege: Siege) -> None:
+    upload(siege.attacker, siege.a, lines({**VAULT, "close_price": 1.0}))
+    mine = siege.attacker.get(f"/tenants/{siege.a}/bars", params=WINDOW).json()["items"]
+    assert [(bar["close_price"], bar["tenant_id"]) for bar in mine] == [(1.0, siege.a)]
+    theirs = siege.admin.get(f"/tenants/{siege.b}/bars", params=WINDOW).json()["items"]
+    assert [bar["close_price"] for bar in theirs] == [71234.5]
+
+
+def test_a_tenant_that_is_named_like_another_is_not_taken_for_it(siege: Siege) -> None:
+    # The older one bears the younger one's id as its name.
+    store, role = siege.api.store, f"login_{uuid4().hex}"
+    store.execute("UPDATE store.tenants SET name = %s WHERE id = %s", siege.b, siege.a)
+    assert siege.admin.get(f"/tenants/{siege.b}").json()["name"] == "b"
+    assert siege.admin.get(f"/tenants/{siege.b}/deletion").json()["name"] == "b"
+    store.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        assert siege.admin.post(f"/tenants/{siege.b}/roles", json={"role": role}).json()["id"] == siege.b
+        assert siege.admin.post("/backfills", json={**SPEC, "tenant": siege.b}).json()["tenant"] == siege.b
+    finally:
+        store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    siege.before = siege.state()
+
+
+def test_one_pool_for_all_tenants_keeps_nobodys_tenant(siege: Siege) -> None:
+    """Requests of both tenants by turns over the same connections: each sees its own and nothing else."""
+    for _ in range(20):
+        for tenant, symbol, client in ((siege.a, "OWN", siege.attacker), (siege.b, "SECRETB", siege.admin)):
+            vendor = "acme" if tenant == siege.a else "VAULT-OF-B"
+            page = client.get(f"/tenants/{tenant}/bars", params=WINDOW | {"symbol": symbol, "vendor": vendor}).json()
+            assert [bar["tenant_id"] for bar in page["items"]] == [tenant]
+        problem(siege.attacker.get(f"/tenants/{siege.a}/bars", params=WINDOW), 404)
