@@ -2,7 +2,8 @@
 
 A test that asks for a `store`, or for a `client` of one, runs once on every engine: plain PostgreSQL and TimescaleDB's
 two editions, as many as this machine can have (the header says which, and why not; with CI set a missing one is an
-error). `--engine` chooses. A test that asks for the `server` itself runs on plain PostgreSQL. How each test gets an
+error). `--engine` chooses. A test that asks for the `server` itself runs on plain PostgreSQL. The clients'
+tests run once more through PgBouncer. How each test gets an
 empty store to itself in a twentieth of a second is in `tests.engines.databases`.
 """
 
@@ -22,8 +23,18 @@ from psycopg.conninfo import conninfo_to_dict
 from datastore import control
 from datastore.embedded import EmbeddedServer
 from mds_client import AMDS, MDS
-from tests.engines import must_have
-from tests.engines.databases import ENGINES, SETTINGS, Databases, Embedded, Place, Running, can_have, shares_session
+from tests.engines import must_have, promtool
+from tests.engines.databases import (
+    ENGINES,
+    POOLER,
+    SETTINGS,
+    Databases,
+    Embedded,
+    Place,
+    Running,
+    can_have,
+    shares_session,
+)
 
 __all__ = ["SETTINGS", "Client", "Store", "Waiting"]
 
@@ -64,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of this run by name, each with its version; and why others are missing."""
+    """The engines of this run by name, each with its version; and why others are missing, or tools are (`promtool`)."""
 
     there: dict[str, str]
     missing: dict[str, str]
@@ -81,6 +92,8 @@ MANY_SESSIONS: Final = (
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MANY_SESSIONS)
     config.addinivalue_line("markers", "engines(*names): only on these engines, whose difference it is about")
+    config.addinivalue_line("markers", "directly(reason): not through a pooler, and why")
+    config.addinivalue_line("markers", "promtool: needs Prometheus' promtool")
     given = getattr(config, "workerinput", None)
     engines = _find_engines(config) if given is None else Engines(*given["engines"])
     if engines.missing and must_have():
@@ -98,9 +111,16 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     engines = config.stash[_ENGINES]
     return [
-        *(f"engine {name}: {version}" for name, version in engines.there.items()),
-        *(f"engine {name}: MISSING, its tests are left out: {reason}" for name, reason in engines.missing.items()),
+        *(f"{_sort(name)} {name}: {version}" for name, version in engines.there.items()),
+        *(
+            f"{_sort(name)} {name}: MISSING, its tests are left out: {reason}"
+            for name, reason in engines.missing.items()
+        ),
     ]
+
+
+def _sort(name: str) -> str:
+    return "engine" if name in ENGINES else "tool"
 
 
 def _find_engines(config: pytest.Config) -> Engines:
@@ -108,29 +128,42 @@ def _find_engines(config: pytest.Config) -> Engines:
     if unknown := set(wanted) - set(ENGINES):
         raise pytest.UsageError(f"MDS_TEST_ENGINES: {', '.join(unknown)}; there are: {', '.join(ENGINES)}")
     found = {name: can_have(name) for name in ENGINES if not wanted or name in wanted}
+    found["promtool"] = promtool.can_have()
     return Engines(
         {name: version for name, (version, _) in found.items() if version is not None},
         {name: reason for name, (version, reason) in found.items() if version is None},
     )
 
 
+CLIENTS: Final = Path(__file__).parent / "clients"
+"""The suite that passes through the pooler, too."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of the store is one test for each engine that can carry it; none is skipped."""
     if "engine" not in metafunc.fixturenames:
         return
-    names = list(metafunc.config.stash[_ENGINES].there)
+    names = [name for name in ENGINES if name in metafunc.config.stash[_ENGINES].there]
     for only in metafunc.definition.iter_markers("engines"):
         names = [name for name in names if name in only.args]
     if "server" in metafunc.fixturenames:
         names = [name for name in names if name == "postgres"]
+    if CLIENTS not in metafunc.definition.path.parents or metafunc.definition.get_closest_marker("directly"):
+        names = [name for name in names if name != POOLER]
     if metafunc.definition.get_closest_marker("many_sessions"):
         names = [name for name in names if not shares_session(name)]
     metafunc.parametrize("engine", names, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The same where the marker is on a parameter."""
-    left_out = [item for item in items if item.get_closest_marker("many_sessions") and shares_session(_engine_of(item))]
+    """The same where the marker is on a parameter, and of the tests that need a tool that is missing."""
+    tools = config.stash[_ENGINES].there
+    left_out = [
+        item
+        for item in items
+        if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
+        or (item.get_closest_marker("promtool") and "promtool" not in tools)
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = set(left_out)
@@ -206,7 +239,7 @@ def store(databases: Databases, engine: str) -> Iterator[Store]:
             superuser_dsn=place.superuser_dsn,
             tenant_a=str(first.id),
             tenant_b=str(second.id),
-            engine=engine,
+            engine="postgres" if engine == POOLER else engine,
         )
 
 

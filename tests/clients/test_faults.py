@@ -348,6 +348,9 @@ class Proxy:
             one.close()
 
 
+# What the proxy waits for is that the server's process has worked everything off and left.
+cut_from_its_server = pytest.mark.directly("a pooler keeps the server's process when a client is cut off")
+
 _CLIENTS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'mds_service'"
 
 
@@ -363,6 +366,7 @@ def proxy(store: Store) -> Iterator[Proxy]:
     made.close()
 
 
+@cut_from_its_server
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
     connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
@@ -375,6 +379,7 @@ def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
     assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(50, 3.0, 3.0)]
 
 
+@cut_from_its_server
 @pytest.mark.parametrize("in_group", [True, False])
 def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
     connect: Callable[..., Client], store: Store, proxy: Proxy, in_group: bool
@@ -393,6 +398,7 @@ def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
     assert store.rows("SELECT count(*) FROM public.counted") == [(3,)]
 
 
+@cut_from_its_server
 def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
     connect: Callable[..., Client], store: Store, proxy: Proxy
 ) -> None:
@@ -454,6 +460,7 @@ def test_a_statement_timeout_ends_a_call_that_waits_for_a_lock(connect: Callable
     assert client.upsert_bars(bars(1)) == 1
 
 
+@pytest.mark.directly("a pooler in transaction mode drops the DSN's options")
 def test_a_lock_timeout_is_tried_again(connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor) -> None:
     dsn = make_conninfo(store.dsn, options="-c lock_timeout=100")
     client = connect(dsn=dsn, tenant_id=store.tenant_a, max_attempts=100, retry_base_ms=1, retry_max_ms=1)
@@ -536,6 +543,7 @@ def test_a_server_that_never_answers_is_an_error_within_the_connect_timeout(
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.directly("the pooler refuses by itself, in words of its own")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

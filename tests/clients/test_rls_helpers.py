@@ -13,17 +13,22 @@ from tests.conftest import Client, Store
 WHO = "SELECT id::text FROM public.tenants"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
+in_the_options = pytest.mark.directly("a pooler in transaction mode drops the DSN's options")
 
+
+@in_the_options
 def test_a_dsn_with_a_tenant_is_that_tenant(store: Store) -> None:
     with psycopg.connect(dsn_with_tenant(store.dsn, store.tenant_b)) as connection:
         assert connection.execute(WHO).fetchall() == [(store.tenant_b,)]
 
 
+@in_the_options
 def test_the_last_tenant_put_into_a_dsn_is_the_one(store: Store) -> None:
     with psycopg.connect(dsn_with_tenant(dsn_with_tenant(store.dsn, store.tenant_b), store.tenant_a)) as connection:
         assert connection.execute(WHO).fetchall() == [(store.tenant_a,)]
 
 
+@in_the_options
 @pytest.mark.parametrize("options", ["-c work_mem=4321kB", "-cwork_mem=4321kB", "--work-mem=4321kB"])
 def test_other_options_stay_in_force(store: Store, options: str) -> None:
     dsn = make_conninfo(store.dsn, options=options)
@@ -32,6 +37,7 @@ def test_other_options_stay_in_force(store: Store, options: str) -> None:
         assert connection.execute(WHO).fetchall() == [(store.tenant_a,)]
 
 
+@in_the_options
 def test_options_with_spaces_and_backslashes_reach_the_server_as_they_were(store: Store) -> None:
     name = r"one two\three  '$x"
     dsn = make_conninfo(store.dsn, options="-c app.note=" + name.replace("\\", "\\\\").replace(" ", "\\ "))

@@ -11,7 +11,7 @@ import pytest
 
 from datastore import control
 from mds_client import KINDS, Bar, ConfigurationError
-from mds_client.rls import dsn_with_tenant
+from mds_client.sql import USE_TENANT
 from tests.conftest import Client, Store
 
 BARS: Final = KINDS["bars"]
@@ -106,8 +106,9 @@ def told(bars: list[Bar]) -> list[tuple[Any, ...]]:
 
 def asked(store: Store, tenant: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """What an application that is a tenant gets for its own SQL."""
-    with psycopg.connect(dsn_with_tenant(store.dsn, tenant)) as connection:
-        connection.execute("SET TimeZone TO 'UTC'")
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute(USE_TENANT, (tenant,))
+        connection.execute("SET LOCAL TimeZone TO 'UTC'")
         return connection.execute(statement.encode(), parameters or None).fetchall()
 
 
@@ -185,8 +186,9 @@ def test_days_begin_at_midnight_utc_whatever_the_sessions_time_zone(client: Clie
     bars = minutes(datetime(2024, 3, 9, 23, 55, tzinfo=UTC), 10)
     client.upsert_bars(bars)
     control.refresh(store.admin_dsn)
-    with psycopg.connect(dsn_with_tenant(store.dsn, store.tenant_a)) as connection:
-        connection.execute("SELECT set_config('TimeZone', %s, false)", (zone,))
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute(USE_TENANT, (store.tenant_a,))
+        connection.execute("SELECT set_config('TimeZone', %s, true)", (zone,))
         found = connection.execute("SELECT ts, volume FROM public.bars_1d ORDER BY ts").fetchall()
     assert found == [(row[0], row[-1]) for row in model(bars, timedelta(days=1))]
 

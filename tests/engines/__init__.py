@@ -3,8 +3,8 @@
 `server(name)` gives one that is not started yet: `timescale-apache` (see `apache`) or `timescale` (see
 `community`), or the user's own if `MDS_TEST_APACHE_DSN` or `MDS_TEST_TIMESCALE_DSN` names it. `start`
 raises `EngineUnavailable` where this machine cannot have it; `must_have` says whether that is a failure or
-a skip. Plain PostgreSQL is not here: it is `datastore.embedded`. `python -m tests.engines` starts both and
-waits.
+a skip. Plain PostgreSQL is `datastore.embedded`, or what `MDS_TEST_POSTGRES_DSN` names (`given_postgres`).
+`python -m tests.engines` starts both and waits.
 """
 
 import os
@@ -21,6 +21,7 @@ __all__ = [
     "EngineServer",
     "EngineUnavailable",
     "GivenServer",
+    "given_postgres",
     "must_have",
     "server",
 ]
@@ -36,6 +37,13 @@ def server(name: str, environment: Mapping[str, str] = os.environ) -> EngineServ
     if dsn := environment.get(variable):
         return GivenServer(name, variable, dsn)
     return ApacheServer() if name == "timescale-apache" else CommunityServer()
+
+
+def given_postgres(environment: Mapping[str, str] = os.environ) -> GivenServer | None:
+    """The user's own plain PostgreSQL, by a superuser's DSN, or None where the environment names none."""
+    variable = "MDS_TEST_POSTGRES_DSN"
+    dsn = environment.get(variable)
+    return GivenServer("postgres", variable, dsn, timescale=False) if dsn else None
 
 
 def must_have(environment: Mapping[str, str] = os.environ) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.engines import DSN_VARIABLES, EngineUnavailable, apache, community, must_have, server
+from tests.engines import DSN_VARIABLES, EngineUnavailable, apache, community, must_have, promtool, server
 
 PREPARE: dict[str, Callable[[], Path]] = {
     "timescale-apache": lambda: apache.prepare(refresh=True),
     "timescale": community.prepare,
+    "promtool": promtool.prepare,
 }
 
 

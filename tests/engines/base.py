@@ -5,6 +5,8 @@ How each engine is got and started lives in `apache` and `community`; plain Post
 """
 
 import os
+import pwd
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,8 +57,9 @@ class GivenServer:
 
     single_session = False
 
-    def __init__(self, name: str, variable: str, dsn: str) -> None:
+    def __init__(self, name: str, variable: str, dsn: str, *, timescale: bool = True) -> None:
         self.name = name
+        self._timescale = timescale
         self.version = ""
         self._variable = variable
         self._dsn = dsn
@@ -69,11 +72,11 @@ class GivenServer:
         return self.version
 
     def start(self) -> None:
-        """Only ask it for its version. Raises `EngineUnavailable` if it does not answer or lacks
-        TimescaleDB.
+        """Only ask it for its version. Raises `EngineUnavailable` if it does not answer, or lacks TimescaleDB and is
+        to have it.
         """
         try:
-            self.version = read_version(self._dsn)
+            self.version = read_version(self._dsn, timescale=self._timescale)
         except psycopg.Error as error:
             raise EngineUnavailable(f"{self._variable}: {first_line(str(error))}") from error
 
@@ -81,16 +84,20 @@ class GivenServer:
         """It is not ours to stop."""
 
 
-def read_version(dsn: str) -> str:
-    """The version of TimescaleDB that the server offers, and its own."""
+def read_version(dsn: str, *, timescale: bool = True) -> str:
+    """The version of TimescaleDB that the server offers, where it is to, and its own."""
     with psycopg.connect(dsn, autocommit=True, connect_timeout=30) as connection:
         found = connection.execute(
             "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
         ).fetchone()
         server = connection.execute("SHOW server_version").fetchone()
-    if found is None or server is None:
+    assert server is not None
+    own = f"PostgreSQL {str(server[0]).split()[0]}"
+    if not timescale:
+        return own
+    if found is None:
         raise EngineUnavailable(f"no TimescaleDB on {conninfo_to_dict(dsn).get('host', 'the server')}")
-    return f"TimescaleDB {found[0]}, PostgreSQL {str(server[0]).split()[0]}"
+    return f"TimescaleDB {found[0]}, {own}"
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -138,3 +145,22 @@ def first_line(text: str) -> str:
 def last_line(text: str) -> str:
     """The last line of a tool's complaints, which is where most say what it came to."""
     return text.strip().rpartition("\n")[2]
+
+
+def server_account() -> pwd.struct_passwd | None:
+    """The account that servers run as: this user's, but they refuse to be root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise EngineUnavailable("the servers do not run as root, and there is neither a postgres nor a nobody")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

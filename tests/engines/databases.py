@@ -10,7 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, LiteralString, Protocol
 
 import psycopg
@@ -19,9 +19,21 @@ from psycopg.sql import SQL, Identifier
 
 from datastore import _postgres_binaries, control
 from datastore.embedded import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
-from tests.engines import DSN_VARIABLES, CommunityServer, EngineServer, EngineUnavailable, server
+from tests.engines import (
+    DSN_VARIABLES,
+    CommunityServer,
+    EngineServer,
+    EngineUnavailable,
+    given_postgres,
+    pgbouncer,
+    server,
+)
+from tests.engines.pgbouncer import PgBouncer
 
-ENGINES: Final = ("postgres", *DSN_VARIABLES)
+POOLER: Final = "pgbouncer"
+"""Not an engine of its own: plain PostgreSQL, with a transaction-mode pooler between it and applications."""
+
+ENGINES: Final = ("postgres", *DSN_VARIABLES, POOLER)
 
 PASSWORD: Final = "only-for-tests"
 
@@ -63,8 +75,12 @@ def version(name: str) -> str:
 
     Raises `EngineUnavailable`.
     """
+    if name == POOLER:
+        return pgbouncer.available()
     if name != "postgres":
         return server(name).available()
+    if given := given_postgres():
+        return given.available()
     try:
         return f"PostgreSQL {_postgres_binaries.find_binaries(_postgres_binaries.choose_account(None), None).version}"
     except EmbeddedServerError as error:
@@ -103,14 +119,20 @@ class Running:
         self._stack.close()
 
     def _start(self, name: str) -> Databases:
-        if name == "postgres":
+        given = given_postgres() if name == "postgres" else None
+        if name == "postgres" and given is None:
             return Embedded(self._embedded())
-        engine = server(name)
+        if name == POOLER:
+            embedded = self._embedded()
+            pooler = PgBouncer(embedded.superuser_dsn())
+            self._stack.callback(pooler.stop)
+            return Pooled(embedded, pooler)
+        engine = given or server(name)
         engine.start()
         self._stack.callback(engine.stop)
         if isinstance(engine, CommunityServer):
             return Single(engine)
-        native = Native(engine)
+        native = Native(engine, extension=given is None)
         self._stack.callback(native.close)
         return native
 
@@ -224,11 +246,27 @@ class Embedded(Cloned):
         return Place(dsn(SERVICE_ROLE, name), dsn(ADMIN_ROLE, name), self._superuser_dsn(name))
 
 
-class Native(Cloned):
-    """Those of a server with TimescaleDB, which is given the roles that the embedded server makes by itself."""
+class Pooled(Embedded):
+    """Those of the embedded server, which applications reach through a pooler and the control plane does directly."""
 
-    def __init__(self, engine: EngineServer) -> None:
+    def __init__(self, running: EmbeddedServer, pooler: PgBouncer) -> None:
+        super().__init__(running)
+        self._pooler = pooler
+
+    @contextmanager
+    def migrated(self) -> Iterator[Place]:
+        with super().migrated() as place:
+            # The test before has had the same database, and its connections were ended when it was emptied.
+            self._pooler.has_noticed(place.dsn)
+            yield replace(place, dsn=self._pooler.dsn(place.dsn))
+
+
+class Native(Cloned):
+    """Those of a server that is not the embedded one, which is given the roles that that one makes by itself."""
+
+    def __init__(self, engine: EngineServer, *, extension: bool = True) -> None:
         super().__init__()
+        self._extension = extension
         self._engine = engine
         self._made = ""
         _execute(engine.superuser_dsn(), *_logins())
@@ -255,7 +293,8 @@ class Native(Cloned):
         return self._made
 
     def _extend(self, name: str) -> None:
-        _execute(self._superuser_dsn(name), "CREATE EXTENSION timescaledb")
+        if self._extension:
+            _execute(self._superuser_dsn(name), "CREATE EXTENSION timescaledb")
 
     def _superuser_dsn(self, name: str | None = None) -> str:
         return self._engine.superuser_dsn(name)

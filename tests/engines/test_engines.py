@@ -1,5 +1,6 @@
 """The test servers themselves: what every other suite relies on when it runs on them."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +11,20 @@ import pytest
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from datastore.embedded import EmbeddedServer
 from tests.engines import (
     ApacheServer,
     CommunityServer,
     EngineServer,
     EngineUnavailable,
     GivenServer,
+    given_postgres,
     must_have,
     server,
 )
-from tests.engines.apache import COMPLETE, Swap, _choose, _works
+from tests.engines.apache import RECIPE
 from tests.engines.base import cache_folder
+from tests.engines.debian import COMPLETE, Swap, choose, works
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -426,6 +430,12 @@ class TestWithoutAServer:
             "dbname": "other",
         }
 
+    def test_plain_postgresql_may_be_the_users_own_too(self, server: EmbeddedServer) -> None:
+        assert given_postgres({}) is None
+        given = given_postgres({"MDS_TEST_POSTGRES_DSN": server.superuser_dsn("postgres")})
+        assert given is not None
+        assert re.fullmatch(r"PostgreSQL \d+\.\d+", given.available())
+
     def test_a_server_of_the_users_own_that_does_not_answer_is_unavailable(self, tmp_path: Path) -> None:
         given = server("timescale-apache", {"MDS_TEST_APACHE_DSN": f"host={tmp_path}"})
         with pytest.raises(EngineUnavailable, match=r"^MDS_TEST_APACHE_DSN: .*No such file"):
@@ -442,9 +452,9 @@ class TestWithoutAServer:
         assert folder.is_dir()
 
     def test_a_prefix_that_was_not_finished_or_does_not_run_is_not_used(self, tmp_path: Path) -> None:
-        assert not _works(tmp_path)
+        assert not works(RECIPE, tmp_path)
         (tmp_path / COMPLETE).touch()
-        assert not _works(tmp_path)
+        assert not works(RECIPE, tmp_path)
 
     @pytest.mark.parametrize(
         ("line", "swapped"),
@@ -477,4 +487,8 @@ class TestWithoutAServer:
             f"Inst {name} (1.2-3 Debian:13/stable [amd64])\nConf {name} (1.2-3)\n"
             for name in ("libc6", "zlib1g", "perl", "libperl5.40", "libllvm19", "adduser", "postgresql-17")
         )
-        assert _choose(simulated) == {"libc6": "1.2-3", "zlib1g": "1.2-3", "postgresql-17": "1.2-3"}
+        assert choose(RECIPE, simulated) == {
+            "libc6": "1.2-3",
+            "zlib1g": "1.2-3",
+            "postgresql-17": "1.2-3",
+        }

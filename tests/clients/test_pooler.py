@@ -1,0 +1,109 @@
+"""What is particular about a transaction-mode pooler; everything else in this folder passes through it as well."""
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from datastore import control
+from mds_client import MDS, ServerUnreachable
+from mds_client.operations import Execute, Group, Operation
+from tests.conftest import Client, Store
+
+pytestmark = pytest.mark.engines("pgbouncer")
+
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+
+
+def bars(count: int, price: float) -> list[dict[str, Any]]:
+    return [
+        {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON + timedelta(minutes=n), "close_price": price}
+        for n in range(count)
+    ]
+
+
+def connections(store: Store) -> int:
+    """How many connections to the store's database the server has, this one apart."""
+    ((count,),) = store.rows(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return int(count)
+
+
+def test_more_clients_than_the_server_has_connections_for_are_served_each_as_its_own_tenant(store: Store) -> None:
+    """Two tenants write series of the same name on the same few connections: a tenant that stayed on one shows."""
+    tenants = (store.tenant_a, store.tenant_b)
+
+    def work(number: int) -> tuple[str, set[float]]:
+        tenant = tenants[number % 2]
+        with MDS(dsn=store.dsn, tenant_id=tenant, pool_max=1, write_mode=("copy", "values")[number // 2 % 2]) as client:
+            for _ in range(3):
+                client.upsert_bars(bars(20, float(number % 2)))
+            found = client.bars_window("S", "1m", NOON, NOON + timedelta(days=1), "v")
+            return tenant, {cast("float", bar.close_price) for bar in found}
+
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(work, range(40)))
+    assert answers == [(tenants[number % 2], {float(number % 2)}) for number in range(40)]
+    assert 0 < connections(store) <= 20
+    assert store.rows("SELECT count(*), count(DISTINCT series_id >> 40) FROM store.series") == [(2, 2)]
+
+
+def test_statements_are_prepared_and_more_of_them_than_the_driver_keeps(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, prepare_threshold=0, pool_min=1, pool_max=1)
+    for _ in range(2):
+        for number in range(150):
+            assert client.run(_ask(f"SELECT {number} + %s::int", 1)) == number + 1
+    assert connections(store) >= 1
+    with psycopg.connect(store.dsn, autocommit=True, prepare_threshold=None) as connection:
+        prepared = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert prepared is not None
+    assert prepared[0] > 100
+
+
+def _ask(statement: str, *parameters: object) -> Operation[Any]:
+    def talk(_session: object) -> Any:
+        (rows,) = yield Group((Execute(statement.encode(), parameters),), commit=True)
+        return rows[0][0]
+
+    return Operation("ask", talk)
+
+
+def test_a_bound_login_is_its_tenant_through_the_pooler_too(connect: Callable[..., Client], store: Store) -> None:
+    password = secrets.token_urlsafe(12)
+    role = f"desk_{secrets.token_hex(4)}"
+    store.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+    try:
+        control.bind_role(store.admin_dsn, "b", role)
+        client = connect(dsn=make_conninfo(store.dsn, user=role, password=password))
+        assert client.upsert_bars(bars(1, 7.0)) == 1
+        assert client.health().tenant_id == store.tenant_b
+        assert store.rows(
+            "SELECT t.name FROM store.series AS s JOIN store.tenants AS t ON t.no = s.series_id >> 40"
+        ) == [("b",)]
+        client.close()
+    finally:
+        store.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", role)
+        store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_wrong_password_is_refused_without_being_told(connect: Callable[..., Client], store: Store) -> None:
+    wrong = secrets.token_urlsafe(12)
+    with pytest.raises(ServerUnreachable, match="authentication failed") as caught:
+        connect(dsn=make_conninfo(store.dsn, password=wrong)).health()
+    assert wrong not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+
+
+def test_a_superuser_does_not_pass(store: Store) -> None:
+    direct = conninfo_to_dict(store.superuser_dsn)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(
+            make_conninfo(store.dsn, user=cast("str", direct["user"]), password=cast("str", direct["password"]))
+        )
