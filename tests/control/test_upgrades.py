@@ -1,0 +1,170 @@
+"""A database of every release, brought to head: the same as a fresh one, with all that was in it.
+
+`tests/control/releases` has what each release made, with rows in every table: see `tools/freeze_release.py`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from datastore import control
+from datastore.engine import detect
+from mds_client import KINDS, MDS
+from tests.control.catalog import rows, shape
+from tests.engines.databases import PASSWORD, Databases, Place
+
+RELEASES: Final = sorted((Path(__file__).parent / "releases").glob("*.sql"))
+ALPHA: Final = "aaaaaaaa-0000-4000-8000-000000000001"
+BETA: Final = "bbbbbbbb-0000-4000-8000-000000000002"
+CLOSED: Final = "cccccccc-0000-4000-8000-000000000003"
+DESK: Final = "desk_of_beta"
+ALWAYS: Final = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+
+FROZEN: Final = {
+    "0001": "6d79c54a2cb0a8945dbb9a4fada03829136187e3391b7afe3cb452b8542c95a8",
+    "0002": "959fcb2c21d43d64e00b8183b5d9cb9a27f7c0c658c280dde12e7d650d8dcd44",
+    "0003": "e749d0ba7e4b511c1f3d338cbce0e037276e1d2769ac0dd2bd1d5523c8407427",
+    "0004": "698646320bcb2cc11d12ec73ab37ed4f6ef761a8d21b46db010aebd1e3595d3e",
+}
+"""What each migration file is, once it is released."""
+
+
+def scripts() -> ScriptDirectory:
+    configuration = Config()
+    configuration.set_main_option("script_location", "datastore:migrations")
+    configuration.set_main_option("path_separator", "os")
+    return ScriptDirectory.from_config(configuration)
+
+
+def test_a_released_migration_stays_as_it_is() -> None:
+    """Databases that it has made are out there: what is to be otherwise is another migration's to do."""
+    found = {
+        script.revision: hashlib.sha256(Path(script.path).read_bytes()).hexdigest()
+        for script in scripts().walk_revisions()
+    }
+    assert found == FROZEN
+
+
+def test_the_newest_migration_is_written_down_for_the_releases_after_it() -> None:
+    """Else nobody could test later that a database of today comes along: python tools/freeze_release.py."""
+    assert RELEASES[-1].stem == control.head()
+    assert {path.stem for path in RELEASES} <= set(FROZEN)
+
+
+@contextmanager
+def restored(databases: Databases, release: Path) -> Iterator[Place]:
+    """A release's database, with the hypertables that it would have made on this engine and, where there are columnar
+    chunks, with its old rows in them."""
+    with databases.bare() as place:
+        with psycopg.connect(place.superuser_dsn, autocommit=True) as connection:
+            for role in ("mds_owner", "mds_app", DESK):
+                if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
+                    connection.execute(SQL("CREATE ROLE {}").format(Identifier(role)))
+            connection.execute("GRANT mds_owner TO mds_admin; GRANT mds_app TO mds_service")
+            connection.execute(f"ALTER ROLE {DESK} LOGIN PASSWORD '{PASSWORD}'; GRANT mds_app TO {DESK}".encode())
+            connection.execute(release.read_bytes())
+            connection.execute("RESET ALL")
+        with psycopg.connect(place.superuser_dsn) as driver:
+            engine = detect(driver)
+            engine.prepare_owner(driver, "mds_owner")
+            driver.execute("SET ROLE mds_owner")
+            there = {name for (name,) in rows(place.superuser_dsn, TABLES)}
+            for kind in KINDS.values():
+                if kind.name in there:
+                    engine.store_table(driver, kind)
+            driver.commit()
+            if engine.has_columnstore:
+                driver.execute("SELECT compress_chunk(c) FROM show_chunks('store.bars') AS c")
+        yield place
+
+
+TABLES: Final = (
+    "SELECT relname::text FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind = 'r'"
+    " AND relname NOT IN ('alembic_version', 'objects') ORDER BY 1"
+)
+
+
+def contents(dsn: str, columns: dict[str, list[str]]) -> dict[str, list[Any]]:
+    """Every row of these tables, as far as these columns go."""
+    found = {}
+    with psycopg.connect(dsn) as connection:
+        for table, names in columns.items():
+            selected = SQL(", ").join(map(Identifier, names))
+            statement = SQL("SELECT {} FROM {} ORDER BY {}").format(
+                selected,
+                Identifier("store", table),
+                SQL(", ").join(SQL("{}::text").format(Identifier(n)) for n in names),
+            )
+            found[table] = connection.execute(statement).fetchall()
+    return found
+
+
+def columns(dsn: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {table: [] for (table,) in rows(dsn, TABLES)}
+    for table, name in rows(
+        dsn,
+        "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'store'"
+        " ORDER BY table_name, ordinal_position",
+    ):
+        if table in found:
+            found[table].append(name)
+    return found
+
+
+@pytest.fixture
+def fresh(databases: Databases) -> list[Any]:
+    """What a database is that was made at head at once."""
+    with databases.bare() as place:
+        control.migrate(place.admin_dsn)
+        return shape(place.superuser_dsn)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
+def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
+    databases: Databases, fresh: list[Any], release: Path
+) -> None:
+    with restored(databases, release) as place:
+        before = columns(place.superuser_dsn)
+        had = contents(place.superuser_dsn, before)
+        assert all(had.values()), "a table without a row proves nothing: python tools/freeze_release.py"
+        migrated = control.migrate(place.admin_dsn)
+        assert (migrated.before, migrated.after) == (release.stem, control.head())
+        assert control.check(place.admin_dsn) == []
+        assert shape(place.superuser_dsn) == fresh
+        assert contents(place.superuser_dsn, before) == had
+        again = control.migrate(place.admin_dsn)
+        assert (again.before, again.after, again.objects) == (control.head(), control.head(), [])
+        works(place)
+
+
+def works(place: Place) -> None:
+    """Tenants find their old rows, each its own; what is written goes on after them."""
+    for tenant, number in ((ALPHA, 1), (BETA, 2)):
+        with MDS(dsn=place.dsn, tenant_id=tenant, pool_max=1) as client:
+            bars = client.bars_window("AAPL", "1m", *ALWAYS, "v")
+            assert [bar.close_price for bar in bars] == [number + n for n in range(4)]
+            assert client.upsert_bars(bars) == 4
+            new = bars[-1].model_copy(
+                update={"ts": bars[-1].ts + timedelta(days=1), "symbol": "NEW", "close_price": 7.5}
+            )
+            client.upsert_bars([new])
+            assert [price.price for price in client.latest_prices(["NEW"], "v")] == [7.5]
+    assert rows(place.superuser_dsn, "SELECT count(*) FROM store.series WHERE symbol = 'NEW'") == [(2,)]
+    with psycopg.connect(make_conninfo(place.dsn, user=DESK, password=PASSWORD)) as connection:
+        connection.execute("SELECT set_config('app.tenant_id', %s, true)", (ALPHA,))
+        assert connection.execute("SELECT DISTINCT tenant_id::text FROM public.bars").fetchall() == [(BETA,)]
+    with psycopg.connect(place.dsn) as connection:
+        connection.execute("SELECT set_config('app.tenant_id', %s, true)", (CLOSED,))
+        assert connection.execute("SELECT count(*) FROM public.bars").fetchone() == (0,)
+    made = control.create_tenant(place.admin_dsn, "made after the upgrade")
+    assert made.no == max(tenant.no for tenant in control.list_tenants(place.admin_dsn)) > 3
