@@ -1,175 +1,159 @@
-"""`make bench`: how fast, as a share of what the server itself needs.
+"""`make bench`: ours, what the server itself needs and what one would otherwise do, in one run.
 
-Starts a server of its own. Every case is run in turn, several times, and the medians are compared. Prints a Markdown
-table; `--json FILE` writes the figures as well.
+Starts servers of its own. All cases take turns, round by round, and the medians are compared; every case also says
+whether its answer was right. Prints a page of Markdown; ends with 1 where an answer is wrong, or where a ratio is
+further than a tenth from its target (`benchmarks.targets`).
 """
 
-import json
-import statistics
+import importlib.util
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import psycopg
 
-from benchmarks.data import bars
-from datastore import control
-from datastore.embedded import EmbeddedServer
-from mds_client import MDS, Bar
+import benchmarks.cases  # noqa: F401 - fills the list of cases
+from benchmarks import competitors, growth, report
+from benchmarks.case import CASES, Case, Figure, WrongAnswer
+from benchmarks.data import Data, Size
+from benchmarks.servers import ENGINES, SETTINGS, EngineUnavailable, databases, missing, running
+from benchmarks.targets import judged, unknown
+from benchmarks.world import World
+from tests.engines import must_have
 
-# What production has, except for what only waits for the disk: these machines' disks are shared and say nothing.
-SETTINGS = {"synchronous_commit": "off", "max_wal_size": "4GB", "shared_buffers": "512MB", "autovacuum": "off"}
-
-TYPES = ("bigint", "timestamptz", *("double precision",) * 4, "bigint")
-
-
-@dataclass(frozen=True)
-class Result:
-    """A case: rows a second, or milliseconds a call, and its share of the floor."""
-
-    case: str
-    median: float
-    unit: str
-    of_merge_floor: float | None
+__all__ = ["SETTINGS", "main", "running"]
 
 
-class Bench:
-    """A database to measure in, and the figures so far."""
-
-    def __init__(self, server: EmbeddedServer, rows: int, rounds: int) -> None:
-        self.owner = psycopg.connect(server.dsn("mds_admin"), autocommit=True)
-        self.tenant = control.create_tenant(server.dsn("mds_admin"), "bench")
-        self.dsn = server.dsn("mds_service")
-        self.rounds = rounds
-        self.rows: list[Bar] = list(bars(1000, max(1, rows // 1000)))
-        self.figures: dict[str, list[float]] = {}
-        with self.client() as mds:
-            # The series are there before anything is measured, as they are on any day but the first.
-            mds.upsert_bars(self.rows[:1000])
-        names = self.owner.execute("SELECT symbol, series_id FROM store.series").fetchall()
-        ids: dict[str, int] = dict(names)
-        self.narrow = sorted(
-            (ids[row.symbol], row.ts, row.open_price, row.high_price, row.low_price, row.close_price, row.volume)
-            for row in self.rows
-        )
-
-    def client(self, **settings: Any) -> MDS:
-        return MDS(dsn=self.dsn, tenant_id=str(self.tenant.id), pool_min=1, pool_max=2, **settings)
-
-    def empty(self) -> None:
-        """The bars table as it was at the beginning; series stay."""
-        self.owner.execute("TRUNCATE store.bars")
-        self.owner.execute("UPDATE store.series SET last_ts = NULL, last_price = NULL, last_price_ts = NULL")
-        self.owner.execute("VACUUM (ANALYZE) store.series")
-
-    def timed(self, name: str, work: Callable[[], object], rows: int) -> None:
-        began = time.perf_counter()
-        work()
-        self.figures.setdefault(name, []).append(rows / (time.perf_counter() - began))
-
-    def copy_narrow(self, table: str) -> None:
-        columns = "series_id, ts, open_price, high_price, low_price, close_price, volume"
-        statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
-        with self.owner.cursor().copy(statement.encode()) as copying:
-            copying.set_types(TYPES)
-            for row in self.narrow:
-                copying.write_row(row)
-
-    def floors(self) -> None:
-        """What the server needs: a raw COPY into the bare table, and the bare merge from a table that is loaded."""
-        self.empty()
-        self.timed("floor: raw COPY into the bare table", lambda: self.copy_narrow("store.bars"), len(self.narrow))
-        self.empty()
-        self.owner.execute("DROP TABLE IF EXISTS stage; CREATE TEMP TABLE stage (LIKE store.bars)")
-        self.copy_narrow("stage")
-        values = ("open_price", "high_price", "low_price", "close_price", "volume", "id")
-        merge = (
-            "INSERT INTO store.bars AS t SELECT * FROM stage ON CONFLICT (series_id, ts) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in values)
-            + f" WHERE ({', '.join(f't.{name}' for name in values)}) IS DISTINCT FROM"
-            + f" ({', '.join(f'excluded.{name}' for name in values)})"
-        )
-        self.timed("floor: bare merge by the owner", lambda: self.owner.execute(merge.encode()), len(self.narrow))
-
-    def writes(self) -> None:
-        """Ours: the same bars, end to end, fresh and replayed; and what a user would otherwise do."""
-        for mode, share in (("copy", 1), ("values", 10), ("executemany", 20)):
-            rows = self.rows[: len(self.rows) // share]
-            with self.client(write_mode=mode) as mds:
-                mds.latest_prices([rows[0].symbol], "bench")
-                self.empty()
-                self.timed(f"models, {mode}, fresh", lambda m=mds, r=rows: m.upsert_bars(r), len(rows))  # type: ignore[misc]
-                self.timed(f"models, {mode}, replayed", lambda m=mds, r=rows: m.upsert_bars(r), len(rows))  # type: ignore[misc]
-
-    def latencies(self) -> None:
-        """What a live feed feels: one call at a time."""
-        with self.client() as mds:
-            live = self.rows[-500:]
-            self.called("one row", lambda n: mds.upsert_bars([live[0].model_copy(update={"volume": n})]), 200)
-            self.called(
-                "500 rows, one of each series",
-                lambda n: mds.upsert_bars([row.model_copy(update={"volume": n}) for row in live]),
-                40,
-            )
-            first, last = self.rows[0].ts, self.rows[-1].ts
-            self.called("window of one series", lambda _: mds.bars_window("S00000", "1m", first, last, "bench"), 100)
-            symbols = [f"S{number:05d}" for number in range(500)]
-            self.called("latest prices of 500 symbols", lambda _: mds.latest_prices(symbols, "bench"), 100)
-
-    def called(self, name: str, call: Callable[[int], object], times: int) -> None:
-        taken = []
-        for number in range(times):
-            began = time.perf_counter()
-            call(number)
-            taken.append((time.perf_counter() - began) * 1000)
-        self.figures.setdefault(f"{name}, p50", []).append(statistics.median(taken))
-
-    def results(self) -> Iterator[Result]:
-        floor = statistics.median(self.figures["floor: bare merge by the owner"])
-        for name, found in self.figures.items():
-            median = statistics.median(found)
-            rate = not name.endswith("p50")
-            yield Result(name, median, "rows/s" if rate else "ms", median / floor if rate else None)
+def say(text: str) -> None:
+    """Tell whoever waits how far it is."""
+    click.echo(text, err=True)
 
 
-@contextmanager
-def running() -> Iterator[EmbeddedServer]:
-    """A server for the run, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="mds-bench-") as folder:
-        server = EmbeddedServer(Path(folder) / "home", settings=SETTINGS)
-        server.up(control.migrate)
-        try:
-            yield server
-        finally:
-            server.discard()
+def absent(package: str | None) -> str | None:
+    """Why a case that needs this package cannot be measured."""
+    if package is None:
+        return None
+    there = competitors.has_arcticdb() if package == "arcticdb" else importlib.util.find_spec(package) is not None
+    return None if there else f"{package} is not installed: make bench installs it where it can be had"
+
+
+class Suite:
+    """The cases of a run on the engines of a run, and their figures so far."""
+
+    def __init__(self, size: Size, only: Sequence[str]) -> None:
+        self.size = size
+        self.figures: dict[str, Figure] = {}
+        self.missing: dict[str, str] = {}
+        self.engines: dict[str, str] = {}
+        chosen = [case for case in CASES if not only or any(text in (case.group, case.name) for text in only)]
+        self._cases = sorted(chosen, key=lambda case: report.ORDER.index(case.group))
+        self._data = Data(size)
+
+    def cases(self, engine: str) -> Iterator[Case]:
+        """Those that an engine can have; why not, of the others, is in `missing` afterwards."""
+        for case in self._cases:
+            if engine not in case.engines:
+                continue
+            if why := absent(case.package):
+                self.missing[case.name] = why
+            else:
+                yield case
+
+    @contextmanager
+    def worlds(self, engines: Sequence[str], *, short: bool) -> Iterator[list[World]]:
+        """A world for each engine that has cases, and that this machine can have."""
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mds-bench-files-")))
+            found = []
+            for engine in engines:
+                if not any(engine in case.engines for case in self._cases):
+                    continue
+                if why := missing(engine, short=short):
+                    self._without(engine, why)
+                    continue
+                try:
+                    started = stack.enter_context(databases(engine))
+                except EngineUnavailable as error:
+                    self._without(engine, str(error))
+                    continue
+                world = World(engine, started, self._data, folder)
+                stack.callback(world.close)
+                self.engines[engine] = world.version
+                found.append(world)
+            yield found
+
+    def _without(self, engine: str, why: str) -> None:
+        for case in self._cases:
+            if engine in case.engines:
+                self.missing[case.on(engine)] = why
+
+    def round(self, world: World) -> None:
+        """Every case of an engine once."""
+        for case in self.cases(world.engine):
+            try:
+                for work in case.run(world):
+                    figure = Figure(case, world.engine, work.unit, [])
+                    figure = self.figures.setdefault(figure.name, figure)
+                    figure.rounds.append(work.measure())
+                    say(f"  {figure.name}: {figure.per_round()[-1]:,.2f} {figure.unit}")
+            except WrongAnswer as wrong:
+                raise WrongAnswer(f"{case.name} on {world.engine}: {wrong}") from wrong
 
 
 @click.command()
-@click.option("--rows", type=click.IntRange(20_000), default=200_000, show_default=True, help="Bars in a batch.")
+@click.option("--rows", type=click.IntRange(5_000), default=1_950_000, show_default=True, help="Bars in a batch.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often each case is run.")
+@click.option("--full", is_flag=True, help="Also with 1, 10 and 50 million bars in the table; takes 10 GB of disk.")
+@click.option("--only", multiple=True, help="Only this group or case; repeatable.")
+@click.option("--engine", "engines", multiple=True, type=click.Choice(ENGINES), help="Only this engine; repeatable.")
+@click.option("--short", is_flag=True, help="A round with few rows: are all answers right? No target is judged.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures to a file, too.")
-def main(rows: int, rounds: int, target: Path | None) -> None:
-    """Measure, and print a table."""
-    with running() as server:
-        bench = Bench(server, rows, rounds)
+@click.option(
+    "--docs", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Write page, picture and JSON there."
+)
+def main(
+    rows: int,
+    rounds: int,
+    full: bool,
+    only: tuple[str, ...],
+    engines: tuple[str, ...],
+    short: bool,
+    target: Path | None,
+    docs: Path | None,
+) -> None:
+    """Measure, judge, and print a page."""
+    declared = {case.on(engine) for case in CASES for engine in case.engines} | growth.names()
+    if strange := unknown(declared):
+        raise click.ClickException(f"targets name what no case is called: {', '.join(sorted(strange))}")
+    began = datetime.now(UTC)
+    size = Size.short() if short else Size.of(rows)
+    rounds = 1 if short else rounds
+    suite = Suite(size, only)
+    with suite.worlds(engines or ENGINES, short=short) as worlds:
         for number in range(rounds):
-            click.echo(f"round {number + 1} of {rounds}", err=True)
-            bench.floors()
-            bench.writes()
-            bench.latencies()
-        results = list(bench.results())
-    click.echo("| case | median | of the merge floor |\n| --- | ---: | ---: |")
-    for result in results:
-        share = "" if result.of_merge_floor is None else f"{result.of_merge_floor:.2f}"
-        shown = f"{result.median:,.0f}" if result.unit == "rows/s" else f"{result.median:.2f}"
-        click.echo(f"| {result.case} | {shown} {result.unit} | {share} |")
+            say(f"round {number + 1} of {rounds}")
+            for world in worlds:
+                suite.round(world)
+        if (full or short) and not only:
+            sizes = (20_000, 40_000) if short else growth.FULL
+            for world in worlds[:1]:
+                for figure in growth.grow(world, sizes, rounds, say):
+                    suite.figures[figure.name] = figure
+    if suite.missing and short and must_have():
+        raise click.ClickException("; ".join(f"{name} is missing: {why}" for name, why in suite.missing.items()))
+    verdicts = [] if short else judged(suite.figures, suite.missing)
+    run = report.Run(began, rounds, size, short, suite.engines, suite.figures, suite.missing, verdicts)
+    click.echo(report.page(run))
     if target is not None:
-        target.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n", encoding="utf-8")
+        target.write_text(report.as_json(run), encoding="utf-8")
+    if docs is not None:
+        report.write(run, docs)
+    if missed := [verdict.target.about for verdict in verdicts if verdict.state == "missed"]:
+        say(f"missed: {'; '.join(missed)}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.__main__ import running
+from benchmarks.servers import running
 from datastore import control
 from mds_client import MDS
 
