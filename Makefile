@@ -37,8 +37,17 @@ format: .venv/installed ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed ## rates and latencies beside the server's own floor
-	$(BIN)/python -m benchmarks
+# ArcticDB needs an older pandas than the tests, and there is none of it for every machine.
+.venv/benchmarks: .venv/installed benchmarks/arcticdb.txt
+	@echo "installing what is compared with ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@test -x .venv/arcticdb/bin/python || $(PYTHON) -m venv .venv/arcticdb
+	@.venv/arcticdb/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	  --requirement benchmarks/arcticdb.txt || echo "ArcticDB cannot be had here: it is left out"
+	@touch $@
+
+bench: .venv/benchmarks ## ours beside the server and others, into docs/; BENCH=--short: only whether answers are right
+	$(BIN)/python -m benchmarks $(or $(BENCH),--docs docs)
 
 clean: ## what make made; the embedded server's data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

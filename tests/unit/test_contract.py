@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.findall(
-    r"`((?:clients|control|unit|isolation|engines)/test_\w+\.py)::(test_\w+)`", (ROOT / "docs/contract.md").read_text()
+    r"`((?:clients|control|unit|isolation|engines|service)/test_\w+\.py)::(test_\w+)`",
+    (ROOT / "docs/contract.md").read_text(),
 )
 
 

@@ -1,0 +1,118 @@
+"""Every code block of README.md and docs/, run as a reader would run it.
+
+Each page has a database of its own. A test brings its page to its block: it runs the blocks before it that this process
+has not run. So it stands for itself, in whatever order and process tests are run.
+"""
+
+import ast
+import configparser
+import csv
+import json
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datastore import control
+from tests.docs.pages import KEPT, REASONS, ROOT, RUN, Block, blocks, own_test, pages, tokens
+from tests.docs.session import BlockFailed, Session
+from tests.engines.databases import Running
+
+TENANT = "research"
+
+
+def _ids(block: Block) -> str:
+    return block.id
+
+
+BLOCKS = [block for page in pages() for block in blocks(page)]
+EXECUTED = [block for block in BLOCKS if block.is_run]
+
+
+class Reader:
+    """Works through pages, one at a time."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._open: Session | None = None
+        self._stack = ExitStack()
+
+    def at(self, page: str) -> Session:
+        """The page, as far as it was worked through; from its beginning where another one was in between."""
+        if self._open is None or self._open.page != page:
+            self.close()
+            place = self._stack.enter_context(self._running.databases("postgres").migrated())
+            tenant = control.create_tenant(place.admin_dsn, TENANT)
+            environment = {"MDS_DSN": place.dsn, "DATABASE_URL": place.admin_dsn, "MDS_TENANT_ID": str(tenant.id)}
+            self._open = Session(page, environment)
+            self._stack.callback(self._open.close)
+        return self._open
+
+    def close(self) -> None:
+        """End the page that is open."""
+        self._open = None
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def reader(running: Running) -> Iterator[Reader]:
+    reader = Reader(running)
+    yield reader
+    reader.close()
+
+
+@pytest.mark.parametrize("block", EXECUTED, ids=_ids)
+def test_a_block_does_what_the_page_says(block: Block, reader: Reader) -> None:
+    try:
+        reader.at(block.page).run(block)
+    except BlockFailed as failure:
+        raise pytest.fail.Exception(str(failure), pytrace=False) from None
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=_ids)
+def test_a_block_parses(block: Block) -> None:
+    assert block.language in RUN | KEPT
+    match block.language:
+        case "python":
+            ast.parse(block.text)
+        case "bash" | "sh":
+            subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=60)
+        case "json":
+            json.loads(block.text)
+        case "ndjson":
+            for line in block.text.splitlines():
+                json.loads(line)
+        case "yaml":
+            list(yaml.safe_load_all(block.text))
+        case "toml":
+            tomllib.loads(block.text)
+        case "ini":
+            configparser.ConfigParser(interpolation=None).read_string(block.text)
+        case "csv":
+            rows = list(csv.reader(block.text.splitlines(), strict=True))
+            assert len({len(row) for row in rows}) == 1
+    assert block.text.strip()
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_block_that_is_left_out_has_a_reason(page: str) -> None:
+    reasons = {block.left_out for block in blocks(page)} - {None}
+    assert reasons <= REASONS
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if own_test(page)])
+def test_a_page_with_a_test_of_its_own_is_what_that_test_reads(page: str) -> None:
+    test = ROOT / str(own_test(page))
+    assert Path(page).name in test.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", pages())
+def test_no_code_is_where_it_is_not_found(page: str) -> None:
+    assert not [token.map for token in tokens(page) if token.type == "code_block"], "indented code: use a fence"
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    fences = sum(line.lstrip(" >").startswith("```") for line in lines)
+    assert fences == 2 * len(blocks(page)), "a fence within an indented part"
