@@ -23,7 +23,7 @@ from datastore.objects import APP
 from datastore.reads import series_range
 from datastore.schema import STORE, metadata
 from mds_client import KINDS, export
-from mds_client.models import Row, built
+from mds_client.models import Row, built_of_series
 from mds_client.schema import Kind
 
 DELETE: Final = "delete-tenant"
@@ -228,10 +228,7 @@ class _Everything:
         with self._driver.cursor(name=f"export_{kind.name}") as cursor:
             cursor.execute(statement, span)
             while rows := cursor.fetchmany(batch_rows):
-                yield [
-                    built(model, {**constants[series_id], **dict(zip(kind.column_names, row, strict=True))})
-                    for series_id, *row in rows
-                ]
+                yield built_of_series(model, constants, kind.column_names, rows)
                 self._done += len(rows)
                 self._context.progress(self._done, self._total)
 

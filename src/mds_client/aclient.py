@@ -41,6 +41,7 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
+    first_failure,
     portion,
 )
 from mds_client.pooled import Attempts, Pooled, lost_connection
@@ -305,10 +306,21 @@ class AsyncTransaction(Surface, AsyncPerformer):
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    async with connection.pipeline() if Pipeline.is_supported() else nullcontext():
-        cursors = [await _execute(connection, step) for step in steps]
-        if commit:
-            await connection.commit()
+    failure: psycopg.Error | None = None
+    cursors: list[AsyncCursor[Any]] = []
+    try:
+        async with connection.pipeline() if Pipeline.is_supported() else nullcontext():
+            try:
+                cursors += [await _execute(connection, step) for step in steps]
+                if commit:
+                    # Not connection.commit(): that waits, and the pipeline's end then waits once more.
+                    await connection.execute(sql.COMMIT, prepare=False)
+            except psycopg.Error as error:
+                failure = error
+    except psycopg.Error as error:
+        failure = failure or first_failure(error)
+    if failure:
+        raise failure
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

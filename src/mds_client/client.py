@@ -34,6 +34,7 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
+    first_failure,
     portion,
 )
 from mds_client.pooled import Attempts, Pooled, lost_connection
@@ -264,10 +265,21 @@ class Transaction(Surface, SyncPerformer):
 
 
 def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    with connection.pipeline() if Pipeline.is_supported() else nullcontext():
-        cursors = [_execute(connection, step) for step in steps]
-        if commit:
-            connection.commit()
+    failure: psycopg.Error | None = None
+    cursors: list[Cursor[Any]] = []
+    try:
+        with connection.pipeline() if Pipeline.is_supported() else nullcontext():
+            try:
+                cursors += [_execute(connection, step) for step in steps]
+                if commit:
+                    # Not connection.commit(): that waits, and the pipeline's end then waits once more.
+                    connection.execute(sql.COMMIT, prepare=False)
+            except psycopg.Error as error:
+                failure = error
+    except psycopg.Error as error:
+        failure = failure or first_failure(error)
+    if failure:
+        raise failure
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import psycopg
 from psycopg import errors, pq, waiting
 from psycopg.abc import PQGen
 from psycopg.generators import fetch_many
@@ -103,6 +104,13 @@ def portion(connection: pq.abc.PGconn) -> PQGen[Portion | None]:
                 if result.status != pq.ExecStatus.COMMAND_OK:
                     raise errors.error_from_result(result)
     return (taken, lengths) if taken else None
+
+
+def first_failure(error: psycopg.Error) -> psycopg.Error:
+    """What has gone wrong in a pipeline: psycopg may raise what the steps behind it were answered in its place."""
+    while isinstance(error, errors.PipelineAborted) and isinstance(error.__context__, psycopg.Error):
+        error = error.__context__
+    return error
 
 
 Results: TypeAlias = list[list[Values]]

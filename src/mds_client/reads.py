@@ -12,7 +12,19 @@ from pydantic import BaseModel
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError
-from mds_client.models import Bar, Coverage, Fundamentals, LatestPrice, News, OptionSnap, Row, Series, built
+from mds_client.models import (
+    Bar,
+    Coverage,
+    Fundamentals,
+    LatestPrice,
+    News,
+    OptionSnap,
+    Row,
+    Series,
+    built,
+    built_of_series,
+    built_rows,
+)
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk, Values
 from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
 
@@ -137,7 +149,7 @@ def rollup(
             return (yield from _frame(session, kind, statement, (*name, *span), shown, as_, columns))
         (rows,) = yield Group((Execute(statement, (*name, *span)),), commit=True)
         constant = _constant(kind, session.tenant_id, (*name[:-1], declared.timeframe))
-        return [built(Bar, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
+        return built_rows(Bar, constant, columns, rows)
 
     return Operation("rollup", talk)
 
@@ -155,11 +167,8 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted)),), commit=True)
-        constant = {"tenant_id": session.tenant_id, "vendor": vendor}
-        found = [
-            built(LatestPrice, {**constant, "symbol": symbol, "price": price, "price_timestamp": time})
-            for symbol, price, time in rows
-        ]
+        common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
+        found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return _answered(LatestPrice, found, as_)
 
     return Operation("latest_prices", talk)
@@ -493,9 +502,7 @@ def _of_one(
     model: type[R], kind: Kind, tenant_id: str | None, name: Sequence[str | None], rows: list[Values]
 ) -> list[R]:
     """Rows of one series as the model's instances: a constant part for the series, a stored part from the row."""
-    constant = _constant(kind, tenant_id, name)
-    columns = kind.column_names
-    return [built(model, {**constant, **dict(zip(columns, row, strict=True))}) for row in rows]
+    return built_rows(model, _constant(kind, tenant_id, name), kind.column_names, rows)
 
 
 def _models(
@@ -503,5 +510,4 @@ def _models(
 ) -> list[R]:
     """Rows of many series, each with its series id in front."""
     constants = {series_id: _constant(kind, tenant_id, name) for series_id, name in names.items()}
-    columns = kind.column_names
-    return [built(model, {**constants[series_id], **dict(zip(columns, row, strict=True))}) for series_id, *row in rows]
+    return built_of_series(model, constants, kind.column_names, rows)

@@ -24,6 +24,9 @@ Both end with the transaction, so that nothing stays on a pooled connection. Giv
 BEGIN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
 """The same for what has to work on a database that is not migrated."""
 
+COMMIT: Final[Statement] = b"COMMIT"
+"""The end of a transaction, in the same round trip as what it commits."""
+
 CONFIGURE: Final[Statement] = b"SET TimeZone TO 'UTC'"
 """Once a connection: times come back in UTC. A setting that transaction-mode poolers keep track of themselves."""
 

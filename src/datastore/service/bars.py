@@ -8,7 +8,7 @@ from typing import Final
 
 from datastore.control import ControlError
 from mds_client import KINDS, MDS, Bar, sql
-from mds_client.models import built
+from mds_client.models import built_rows
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
 
 _BATCH: Final = 5_000
@@ -80,7 +80,7 @@ def _rollup(name: tuple[str, str, str], asked: Asked, rows: int) -> Stream[list[
         while True:
             (found,) = yield Group((Execute(sql.fetch(rows)),))
             if found:
-                yield Emit([built(Bar, {**constant, **dict(zip(columns, row, strict=True))}) for row in found])
+                yield Emit(built_rows(Bar, constant, columns, found))
             if len(found) < rows:
                 return
 
