@@ -21,7 +21,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from datastore import control
-from datastore.embedded import EmbeddedServer
+from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from mds_client import AMDS, MDS
 from tests.engines import must_have, promtool
 from tests.engines.databases import (
@@ -33,6 +33,7 @@ from tests.engines.databases import (
     Place,
     Running,
     can_have,
+    connect_quickly,
     shares_session,
 )
 
@@ -187,6 +188,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     home: Path = tmp_path_factory.mktemp("server")
     running = EmbeddedServer(home, settings=SETTINGS)
     running.up(control.migrate)
+    connect_quickly(running.superuser_dsn(), running.dsn(ADMIN_ROLE), running.dsn(SERVICE_ROLE))
     yield running
     running.down(mode="immediate")
     running.discard()

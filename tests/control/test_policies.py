@@ -43,9 +43,9 @@ def run_jobs(store: Store, procedure: str) -> None:
 
 
 def write_days(client: Client) -> None:
-    """A row of every kind for each of the last hundred days."""
-    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - DAY
-    times = [noon - day * DAY for day in range(OLDEST)]
+    """A row of every kind for each of the last hundred days: half a day old, and so many days."""
+    newest = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - DAY / 2
+    times = [newest - day * DAY for day in range(OLDEST)]
     client.upsert_bars(
         [
             Bar(vendor="v", symbol=symbol, timeframe="1m", ts=ts, close_price=number, volume=number)

@@ -74,11 +74,11 @@ def restored(databases: Databases, release: Path) -> Iterator[Place]:
             connection.execute(f"ALTER ROLE {DESK} LOGIN PASSWORD '{PASSWORD}'; GRANT mds_app TO {DESK}".encode())
             connection.execute(release.read_bytes())
             connection.execute("RESET ALL")
+        there = {name for (name,) in rows(place.superuser_dsn, TABLES)}
         with psycopg.connect(place.superuser_dsn) as driver:
             engine = detect(driver)
             engine.prepare_owner(driver, "mds_owner")
             driver.execute("SET ROLE mds_owner")
-            there = {name for (name,) in rows(place.superuser_dsn, TABLES)}
             for kind in KINDS.values():
                 if kind.name in there:
                     engine.store_table(driver, kind)

@@ -2,8 +2,9 @@
 
 `server(name)` gives one that is not started yet: `timescale-apache` (see `apache`) or `timescale` (see
 `community`), or the user's own if `MDS_TEST_APACHE_DSN` or `MDS_TEST_TIMESCALE_DSN` names it. `start`
-raises `EngineUnavailable` where this machine cannot have it; `must_have` says whether that is a failure or
-a skip. Plain PostgreSQL is `datastore.embedded`, or what `MDS_TEST_POSTGRES_DSN` names (`given_postgres`).
+raises `EngineUnavailable` where this machine cannot have it; `must_have` says whether that is a
+failure, or its tests are left out. Plain PostgreSQL is `datastore.embedded`, or what
+`MDS_TEST_POSTGRES_DSN` names (`given_postgres`).
 `python -m tests.engines` starts both and waits.
 """
 
@@ -47,5 +48,5 @@ def given_postgres(environment: Mapping[str, str] = os.environ) -> GivenServer |
 
 
 def must_have(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a missing engine is a failure: in CI it is, on a user's machine its tests are skipped."""
+    """Whether a missing engine is a failure: in CI it is, on a user's machine its tests are left out."""
     return environment.get("CI", "").lower() not in ("", "0", "false")

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from typing import IO
 
 DEADLINE_S = 60
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of plain HTTP: to read the system's certificates, which nothing here has, takes longer than a test."""
 
 
 class Process:

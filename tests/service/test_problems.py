@@ -19,6 +19,7 @@ from mds_client.errors import MDSOperationalError
 from tests.conftest import Store
 from tests.engines.databases import Place
 from tests.service.conftest import BAR, Api, Keys, problem, serving
+from tests.service.processes import NO_TLS
 from tests.service.test_endpoints import lines, upload
 
 pytestmark = pytest.mark.many_sessions
@@ -168,7 +169,7 @@ def test_a_fault_of_the_service_is_told_without_its_inside(
 def test_a_database_that_is_away_is_unavailable_and_not_a_fault(keys: Keys, store: Store) -> None:
     settings = Settings(database_url="host=127.0.0.1 port=1 dbname=x connect_timeout=2", tokens=keys.lines)
     headers = {"Authorization": f"Bearer {keys.admin.token}"}
-    with serving(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, verify=NO_TLS, headers=headers, timeout=60) as client:
         assert client.get("/health").status_code == 200
         assert "cannot be reached" in problem(client.get("/ready"), 503)["detail"]
         for method, path, body in (
@@ -189,7 +190,7 @@ def test_a_database_that_is_away_is_unavailable_and_not_a_fault(keys: Keys, stor
 def test_an_empty_database_is_unavailable_until_it_is_migrated(bare: Place, keys: Keys, store: Store) -> None:
     settings = Settings(database_url=bare.admin_dsn, tokens=keys.lines)
     headers = {"Authorization": f"Bearer {keys.admin.token}"}
-    with serving(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, verify=NO_TLS, headers=headers, timeout=60) as client:
         assert "the schema version is none" in problem(client.get("/ready"), 503)["detail"]
         for path in ("/tenants", "/jobs", "/policies", "/series"):
             problem(client.get(path), 503)

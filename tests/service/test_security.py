@@ -18,6 +18,7 @@ from datastore.service.security import PUBLIC, Failures
 from datastore.service.tokens import Bad, MadeToken, Scope, Token, Tokens, parse
 from tests.conftest import Store
 from tests.service.conftest import Api, Keys, problem, serving
+from tests.service.processes import NO_TLS
 
 pytestmark = pytest.mark.many_sessions
 
@@ -75,12 +76,12 @@ def test_every_endpoint_but_the_public_ones_wants_a_token(api: Api) -> None:
 )
 def test_a_wrong_token_is_refused(api: Api, header: str) -> None:
     given = header.replace("{0}", api.keys.admin.token).encode("latin-1")
-    with httpx.Client(base_url=api.url) as client:
+    with httpx.Client(base_url=api.url, verify=NO_TLS) as client:
         problem(client.get("/jobs", headers=[(b"Authorization", given)]), 401)
 
 
 def test_a_token_is_taken_whatever_the_case_of_its_scheme(api: Api) -> None:
-    with httpx.Client(base_url=api.url) as client:
+    with httpx.Client(base_url=api.url, verify=NO_TLS) as client:
         assert client.get("/jobs", headers={"Authorization": f"bEARER {api.keys.read.token}"}).status_code == 200
 
 
@@ -137,7 +138,7 @@ def test_tokens_in_a_file_are_changed_without_a_restart(store: Store, tmp_path: 
     file.write_text(f"# who\n\n{old.line}\n")
 
     def status(url: str, token: MadeToken) -> int:
-        with httpx.Client(base_url=url) as client:
+        with httpx.Client(base_url=url, verify=NO_TLS) as client:
             return client.get("/jobs", headers={"Authorization": f"Bearer {token.token}"}).status_code
 
     with serving(Settings(database_url=store.admin_dsn, tokens_file=file)) as url:
@@ -267,7 +268,7 @@ def test_no_secret_is_in_logs_errors_metrics_or_the_description(
     assert password not in repr(settings)
     assert keys.admin.line not in repr(settings)
     shown = []
-    with serving(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(settings) as url, httpx.Client(base_url=url, verify=NO_TLS, timeout=60) as client:
         for token in (keys.admin.token, keys.admin.token + "x"):
             headers = {"Authorization": f"Bearer {token}"}
             for path in ("/ready", "/tenants", "/jobs", f"/jobs?token={token}", "/openapi.json", "/metrics"):
