@@ -3,9 +3,9 @@ FROM python:3.13.9-slim-trixie AS build
 WORKDIR /build
 # Without pip: it stays here, with whatever else a build needs.
 RUN python -m venv --without-pip /opt/datastore
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN pip --python /opt/datastore/bin/python install --no-cache-dir '.[service,backfill]'
+RUN pip --python /opt/datastore/bin/python install --no-cache-dir --constraint constraints.txt '.[service,backfill]'
 
 FROM python:3.13.9-slim-trixie
 RUN groupadd --gid 10001 datastore \

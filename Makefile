@@ -2,16 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench engines generate format clean
+.PHONY: help demo test check bench engines docs generate constraints format clean
 
 help: ## say what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/installed: pyproject.toml src/mds_client/_version.py
+.venv/installed: pyproject.toml constraints.txt src/mds_client/_version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=python3.13"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
@@ -33,6 +33,10 @@ generate: .venv/installed ## write the files that follow from the code
 engines: .venv/installed ## the tests' servers with TimescaleDB, to try things on
 	$(BIN)/python -m tests.engines
 
+constraints: .venv/installed ## the newest of everything, pinned in constraints.txt: run the tests after it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/python tools/requirements.py --constraints
+
 format: .venv/installed ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -40,7 +44,8 @@ format: .venv/installed ## what ruff can mend by itself
 # ArcticDB needs an older pandas than the tests, and there is none of it for every machine.
 .venv/benchmarks: .venv/installed benchmarks/arcticdb.txt
 	@echo "installing what is compared with ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[dev,bench]'
 	@test -x .venv/arcticdb/bin/python || $(PYTHON) -m venv .venv/arcticdb
 	@.venv/arcticdb/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
 	  --requirement benchmarks/arcticdb.txt || echo "ArcticDB cannot be had here: it is left out"
@@ -48,6 +53,9 @@ format: .venv/installed ## what ruff can mend by itself
 
 bench: .venv/benchmarks ## ours beside the server and others, into docs/; BENCH=--short: only whether answers are right
 	$(BIN)/python -m benchmarks $(or $(BENCH),--docs docs)
+
+docs: .venv/installed ## the documentation's site, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict --quiet
 
 clean: ## what make made; the embedded server's data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
