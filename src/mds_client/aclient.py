@@ -41,6 +41,7 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
+    can_be_whole,
     first_failure,
     portion,
 )
@@ -263,7 +264,11 @@ class _Performance(Generic[T]):
         if self._opening is None:
             results = await _send(self._connection, group.steps, commit)
         else:
-            opened, *results = await _send(self._connection, (self._opening, *group.steps), commit)
+            steps = (self._opening, *group.steps)
+            if commit and can_be_whole(steps):
+                opened, *results = await _send_whole(self._connection, steps)
+            else:
+                opened, *results = await _send(self._connection, steps, commit)
             self._operation.opened(self._session, opened)
             self._opening = None
         if commit:
@@ -322,6 +327,15 @@ async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commi
     if failure:
         raise failure
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+async def _send_whole(connection: AsyncConnection[Any], steps: tuple[Step, ...]) -> Results:
+    await connection.set_autocommit(True)
+    try:
+        return await _send(connection, steps, commit=False)
+    finally:
+        if not connection.closed:
+            await connection.set_autocommit(False)
 
 
 async def _execute(connection: AsyncConnection[Any], step: Step) -> AsyncCursor[Any]:

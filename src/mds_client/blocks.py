@@ -65,16 +65,19 @@ def checked(kind: Kind, block: Block, *, strict: bool = False) -> Checked:
         return Checked(block, len(batch), batch)
     found = Checked(block)
     rows: list[Row] = []
+    first = block.first
     for number, line in block.lines():
         found.lines += 1
         try:
             rows.append(coerce(kind, line))
+            if len(rows) == 1:
+                first = number
         except InvalidRow as error:
             found.rejects.append((number, str(error), line))
             if strict:
                 break
     if rows:
-        found.batch = batch_of(kind, rows)
+        found.batch = batch_of(kind, rows, first)
     return found
 
 

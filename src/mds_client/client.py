@@ -34,6 +34,7 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
+    can_be_whole,
     first_failure,
     portion,
 )
@@ -224,7 +225,11 @@ class _Performance(Generic[T]):
         if self._opening is None:
             results = _send(self._connection, group.steps, commit)
         else:
-            opened, *results = _send(self._connection, (self._opening, *group.steps), commit)
+            steps = (self._opening, *group.steps)
+            if commit and can_be_whole(steps):
+                opened, *results = _send_whole(self._connection, steps)
+            else:
+                opened, *results = _send(self._connection, steps, commit)
             self._operation.opened(self._session, opened)
             self._opening = None
         if commit:
@@ -281,6 +286,15 @@ def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) ->
     if failure:
         raise failure
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _send_whole(connection: Connection[Any], steps: tuple[Step, ...]) -> Results:
+    connection.autocommit = True
+    try:
+        return _send(connection, steps, commit=False)
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
 
 
 def _execute(connection: Connection[Any], step: Step) -> Cursor[Any]:

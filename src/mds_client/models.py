@@ -7,10 +7,11 @@ Times without a zone are UTC; every time comes back in UTC.
 
 import json
 import warnings
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID, uuid5
@@ -345,24 +346,26 @@ def built(model: type[T], values: dict[str, Any]) -> T:
     return instance
 
 
-def built_rows(model: type[T], common: dict[str, Any], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[T]:
+def built_rows(model: type[T], common: dict[str, Any], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[T]:
     """The same for many: each has what is `common`, which are all fields, and of its own the values of `names`.
 
     Many times as fast as `model_construct`, which a window of many rows is made of. The set of fields is shared: no
     instance of a frozen model changes it, and a copy has one of its own.
     """
-    new, fields = model.__new__, set(common)
-    made = []
-    for row in rows:
-        values = common.copy()
-        values.update(zip(names, row, strict=True))
-        instance = new(model)
-        _VALUES(instance, values)
-        _SET(instance, fields)
-        _EXTRA(instance, None)
-        _PRIVATE(instance, None)
-        made.append(instance)
+    # Step by step over all rows: a loop over rows takes half as long again.
+    values = [common.copy() for _ in rows]
+    _all(map(dict.update, values, map(zip, repeat(names), rows)))
+    made = list(map(model.__new__, repeat(model, len(values))))
+    _all(map(_VALUES, made, values))
+    _all(map(_SET, made, repeat(set(common))))
+    _all(map(_EXTRA, made, repeat(None)))
+    _all(map(_PRIVATE, made, repeat(None)))
     return made
+
+
+def _all(steps: Iterable[object]) -> None:
+    """Have every step done."""
+    deque(steps, maxlen=0)
 
 
 def built_of_series(
@@ -371,5 +374,5 @@ def built_of_series(
     """The same for rows of several series, each with its series id in front; `common` is by that id."""
     made: list[T] = []
     for series_id, group in groupby(rows, itemgetter(0)):
-        made += built_rows(model, common[series_id], names, map(itemgetter(slice(1, None)), group))
+        made += built_rows(model, common[series_id], names, [row[1:] for row in group])
     return made

@@ -106,6 +106,12 @@ def portion(connection: pq.abc.PGconn) -> PQGen[Portion | None]:
     return (taken, lengths) if taken else None
 
 
+def can_be_whole(steps: Sequence[Step]) -> bool:
+    """Whether a transaction of these steps needs no BEGIN and no COMMIT: what a pipeline sends up to its end is one
+    transaction, where the connection begins none by itself. `ExecuteMany` ends its own pipeline in between."""
+    return psycopg.Pipeline.is_supported() and all(isinstance(step, Execute) for step in steps)
+
+
 def first_failure(error: psycopg.Error) -> psycopg.Error:
     """What has gone wrong in a pipeline: psycopg may raise what the steps behind it were answered in its place."""
     while isinstance(error, errors.PipelineAborted) and isinstance(error.__context__, psycopg.Error):

@@ -283,6 +283,10 @@ def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Cli
 # A network that loses answers -----------------------------------------------------------------------------------------
 
 
+SYNC = b"S\0\0\0\4"
+"""How the protocol says that a pipeline ends."""
+
+
 class Proxy:
     """A TCP proxy to a server that, while `cut_after` is set, cuts the connection as soon as a message of the client
     with that text in it has been forwarded, has been acted on, and before the answer gets back."""
@@ -388,7 +392,8 @@ def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
     count = statement(b"INSERT INTO public.counted VALUES (1)", name="count", idempotent=False, commit=in_group)
     client.run(count)
-    proxy.cut_after = b"COMMIT"
+    # What is one group altogether is committed where its pipeline ends.
+    proxy.cut_after = SYNC if in_group else b"COMMIT"
     with pytest.raises(CommitUnknown, match=r"^count: ") as caught:
         client.run(count)
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
@@ -446,7 +451,8 @@ def test_a_deadlock_is_resolved_by_trying_again(
         pid = other.info.backend_pid
         client.run(Operation("cross", talk))
         crossing[0].result(PATIENCE)
-    assert len(attempts) == 2
+    # The next attempt may be there before the other one has woken up, and meet it again.
+    assert len(attempts) > 1
 
 
 def test_a_statement_timeout_ends_a_call_that_waits_for_a_lock(connect: Callable[..., Client], store: Store) -> None:
