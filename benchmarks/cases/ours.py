@@ -154,7 +154,7 @@ def ndjson(world: World) -> Iterator[Work]:
     return fresh(
         world,
         world.data.day,
-        lambda mds: ingest_ndjson(mds, "bars", path, rejects=world.folder / "rejects", batch=BATCH),
+        lambda mds: ingest_ndjson(mds, "bars", path, rejects=world.folder / "rejects"),
     )
 
 

@@ -315,7 +315,10 @@ def _window(
 
     def talk(session: Session) -> Talk[Any]:
         if as_ != "models":
-            return (yield from _frame(session, kind, sql.window(kind), (*parts, *span), parts, as_))
+            # By one column, order is seen at a glance, and nearly always there.
+            ordered = len(kind.key) > 1
+            select = sql.window(kind, ordered=ordered)
+            return (yield from _frame(session, kind, select, (*parts, *span), parts, as_, ordered=ordered))
         (rows,) = yield Group((Execute(sql.window(kind), (*parts, *span)),), commit=True)
         return _of_one(model, kind, session.tenant_id, parts, rows)
 
@@ -391,8 +394,13 @@ def _frame(
     names: Sequence[str | None] | dict[int, tuple[str | None, ...]],
     as_: As,
     columns: tuple[str, ...] | None = None,
+    *,
+    ordered: bool = True,
 ) -> Talk[Any]:
-    """A query's rows as a frame: of one series with that name, or of many with their names by id."""
+    """A query's rows as a frame: of one series with that name, or of many with their names by id.
+
+    `ordered`: they come in the order of their key, by series.
+    """
     from mds_client import arrow
 
     by_id = isinstance(names, dict)
@@ -407,6 +415,8 @@ def _frame(
     if by_id and "symbol" in kind.series and len(names) > 1:
         # As the models are: by id is by when a series was first seen.
         table = arrow.sorted_by(table, ("symbol", *kind.key))
+    elif not ordered:
+        table = arrow.sorted_by(table, kind.key)
     return arrow.as_frame(table, cast("Any", as_))
 
 

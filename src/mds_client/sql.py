@@ -1,7 +1,8 @@
 """Every SQL statement that the client sends, each with a sentence of purpose.
 
 Texts are composed from the declarations, identifiers quoted, and always name the schema: nothing depends on the
-session's search_path. Values are parameters. What is asked when, and what the answer means, is in
+session's search_path. Values are parameters; arrays are sent in binary (`%b`), because psycopg would look at every
+element for what its text has to escape. What is asked when, and what the answer means, is in
 `mds_client.operations`.
 """
 
@@ -61,7 +62,7 @@ def find_series(kind: Kind) -> Statement:
     """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
     return _text(
         SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match}").format(
-            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%s)"))
+            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%b)"))
         )
     )
 
@@ -72,7 +73,7 @@ def create_series(kind: Kind) -> Statement:
 
     Sorted, so that two writers that make the same ones wait for each other and do not deadlock.
     """
-    arrays = SQL(", ").join(SQL("%s::text[]") for _ in kind.series)
+    arrays = SQL(", ").join(SQL("%b::text[]") for _ in kind.series)
     return _text(
         SQL(
             "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {names} FROM unnest({arrays}) AS wanted({names})"
@@ -83,14 +84,14 @@ def create_series(kind: Kind) -> Statement:
 
 LOCK_SERIES: Final[Statement] = b"""
 SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
-WHERE series_id = ANY(%s::bigint[]) ORDER BY series_id FOR NO KEY UPDATE
+WHERE series_id = ANY(%b::bigint[]) ORDER BY series_id FOR NO KEY UPDATE
 """
 """The last values of the series that a batch has written, held until it commits; in order, so that writers that share
 series cannot deadlock."""
 
 SET_LAST_VALUES: Final[Statement] = b"""
 UPDATE mds.series AS s SET last_ts = n.last_ts, last_price_ts = n.last_price_ts, last_price = n.last_price
-FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::double precision[])
+FROM unnest(%b::bigint[], %b::timestamptz[], %b::timestamptz[], %b::double precision[])
      AS n(series_id, last_ts, last_price_ts, last_price)
 WHERE s.series_id = n.series_id
 """
@@ -104,7 +105,7 @@ def find_last_price(kind: Kind) -> Statement:
     return _text(
         SQL(
             "UPDATE mds.series AS s SET last_price_ts = n.ts, last_price = n.price FROM ("
-            "SELECT w.series_id, r.ts, r.price FROM unnest(%s::bigint[]) AS w(series_id) LEFT JOIN LATERAL ("
+            "SELECT w.series_id, r.ts, r.price FROM unnest(%b::bigint[]) AS w(series_id) LEFT JOIN LATERAL ("
             "SELECT b.{time} AS ts, b.{price} AS price FROM mds.{rows} AS b"
             " WHERE b.series_id = w.series_id AND b.{price} IS NOT NULL ORDER BY b.{time} DESC LIMIT 1) AS r ON true"
             ") AS n WHERE s.series_id = n.series_id"
@@ -140,7 +141,7 @@ def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
 @cache
 def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
     """Write a page of narrow rows, one array a column."""
-    arrays = SQL(", ").join(SQL("%s::{}[]").format(SQL(column.type)) for column in stored_columns(kind))
+    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(column.type)) for column in stored_columns(kind))
     return _text(_upsert(kind, on_conflict, SQL("SELECT * FROM unnest({})").format(arrays)))
 
 
@@ -213,15 +214,19 @@ def _selected(kind: Kind) -> Composable:
 
 
 @cache
-def window(kind: Kind) -> Statement:
-    """The rows of one series from a time on until before another, oldest first."""
+def window(kind: Kind, *, ordered: bool = True) -> Statement:
+    """The rows of one series from a time on until before another, oldest first.
+
+    Not `ordered`: as they come. They come in order, by the key's index, but through the view the server does not know
+    that they do, and would sort them all once more.
+    """
     return _text(
-        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} ORDER BY {key}").format(
+        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span}{order}").format(
             columns=_selected(kind),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=_span(kind.time),
-            key=names(kind.key),
+            order=SQL(" ORDER BY {}").format(names(kind.key)) if ordered else SQL(""),
         )
     )
 
@@ -231,7 +236,7 @@ def windows(kind: Kind) -> Statement:
     """The same for many series by their ids; by id, then by key."""
     return _text(
         SQL(
-            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%s::bigint[]) AND {span}"
+            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span}"
             " ORDER BY series_id, {key}"
         ).format(columns=_selected(kind), rows=Identifier(kind.name), span=_span(kind.time), key=names(kind.key))
     )
@@ -315,7 +320,7 @@ def coverage(kind: Kind) -> Statement:
     """First time, last time and number of rows of each of these series that has any. Reads all their rows."""
     return _text(
         SQL(
-            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%s::bigint[])"
+            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%b::bigint[])"
             " GROUP BY series_id"
         ).format(Identifier(kind.time), Identifier(kind.name))
     )
@@ -337,7 +342,7 @@ def latest_prices(kind: Kind) -> Statement:
     return _text(
         SQL(
             "SELECT DISTINCT ON (symbol) symbol, last_price, last_price_ts FROM mds.series"
-            " WHERE kind = {} AND vendor = %s AND symbol = ANY(%s) AND last_price IS NOT NULL"
+            " WHERE kind = {} AND vendor = %s AND symbol = ANY(%b) AND last_price IS NOT NULL"
             " ORDER BY symbol, last_price_ts DESC, timeframe"
         ).format(Literal(kind.name))
     )

@@ -304,7 +304,7 @@ def statements(kind: Kind) -> list[bytes]:
         sql.create_series(kind),
         sql.create_stage(kind),
         sql.copy_stage(kind),
-        sql.window(kind),
+        *(sql.window(kind, ordered=ordered) for ordered in (True, False)),
         *(make(kind, mode) for make in (sql.upsert_row, sql.upsert_arrays, sql.merge_stage) for mode in MODES),
     ]
     return [*found, sql.latest_prices(kind), sql.find_last_price(kind)] if kind.price else found
