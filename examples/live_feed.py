@@ -12,8 +12,8 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import click
 
@@ -22,8 +22,7 @@ from mds_client import AMDS, AsyncBatchProcessor, Bar, BatchConfig
 VENDOR = "simulated"
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """A trade: `ts` in UTC, `size` in units of the instrument."""
 
     symbol: str
@@ -47,12 +46,8 @@ def grown(bar: Bar | None, tick: Tick) -> Bar:
     if bar is None or bar.ts != minute:
         prices = dict.fromkeys(("open_price", "high_price", "low_price", "close_price"), tick.price)
         return Bar(vendor=VENDOR, symbol=tick.symbol, timeframe="1m", ts=minute, volume=tick.size, **prices)
-    changed = {
-        "high_price": max(bar.high_price or tick.price, tick.price),
-        "low_price": min(bar.low_price or tick.price, tick.price),
-        "close_price": tick.price,
-        "volume": (bar.volume or 0) + tick.size,
-    }
+    high, low = max(bar.high_price, tick.price), min(bar.low_price, tick.price)
+    changed = {"high_price": high, "low_price": low, "close_price": tick.price, "volume": bar.volume + tick.size}
     return bar.model_copy(update=changed)
 
 
@@ -60,29 +55,26 @@ async def follow(symbol: str, per_second: float, batches: AsyncBatchProcessor) -
     """Write a symbol's bars for as long as there are ticks."""
     bar = None
     async for tick in ticks(symbol, per_second):
-        bar = grown(bar, tick)
-        await batches.add_bar(bar)
+        await batches.add_bar(bar := grown(bar, tick))
 
 
 async def run(symbols: list[str], seconds: float, per_second: float) -> None:
     """Follow all symbols until the time is up or a signal comes, and say what was written."""
-    ended = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AMDS() as amds:
         async with AsyncBatchProcessor(amds, BatchConfig(max_rows=500, max_ms=500)) as batches:
             feeds = [asyncio.create_task(follow(symbol, per_second, batches)) for symbol in symbols]
-            stopped = asyncio.create_task(ended.wait())
-            await asyncio.wait([*feeds, stopped], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            for task in (*feeds, stopped):
+            stopped = asyncio.create_task(stop.wait())
+            ended, going = await asyncio.wait([*feeds, stopped], timeout=seconds, return_when="FIRST_COMPLETED")
+            for task in going:
                 task.cancel()
-            outcomes = await asyncio.gather(*feeds, stopped, return_exceptions=True)
+            for task in ended:
+                task.result()  # raises why a feed has failed
         print(f"{batches.stats().written} rows written in {batches.stats().batches} batches")
         for price in await amds.latest_prices(symbols, vendor=VENDOR):
             print(f"{price.symbol} {price.price:.2f}")
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
 
 
 @click.command()

@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
+from textwrap import dedent
 from types import ModuleType
 from typing import Any, Final
 
@@ -123,4 +124,10 @@ def _signature(found: Any) -> str:
 
 
 def _doc(found: Any) -> str:
-    return inspect.cleandoc(found.__doc__ or "")
+    # What is indented in a docstring is fenced on a page.
+    text = inspect.cleandoc(found.__doc__ or "") + "\n"
+    return re.sub(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", _fenced, text, flags=re.MULTILINE).rstrip("\n")
+
+
+def _fenced(found: re.Match[str]) -> str:
+    return f"```text\n{dedent(found[0]).rstrip()}\n```\n"
