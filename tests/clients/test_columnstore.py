@@ -1,6 +1,6 @@
 """Rows in the columnstore: every call answers, and every write ends, as if they were rows.
 
-On plain PostgreSQL the same statements run on tables, and have the same answers.
+On an engine without a columnstore the same statements run on tables, and have the same answers.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,6 @@ from datastore import control
 from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
 from tests.conftest import Client, Store
-
-# One engine that has none is enough to compare with.
-pytestmark = pytest.mark.engines("postgres", "timescale")
 
 MODES: Final = ("executemany", "values", "copy", "auto")
 CONFLICTS: Final = ("replace", "keep", "fill")
