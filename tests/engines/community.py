@@ -112,7 +112,7 @@ class CommunityServer:
     name = "timescale"
     single_session = True
 
-    def __init__(self, *, patience: float = 20) -> None:
+    def __init__(self, *, patience: float = 60) -> None:
         """`patience` is how many seconds a client waits for its turn before it is refused with 53300."""
         self.version = ""
         self._patience = patience

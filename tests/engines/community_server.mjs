@@ -105,6 +105,8 @@ class Client {
   #introduced = false
   #unsent = [] // what it has said while it was not served
   #sent = 0
+  #answered = 0
+  #last = '' // how what it has sent last begins
   loggedIn = false
   gone = false
   idle = true // between two transactions
@@ -148,7 +150,8 @@ class Client {
     this.patience = setTimeout(() => {
       queue.splice(queue.indexOf(this), 1)
       const reason = `the only session is taken by role "${served?.startup.user}" for more than ${patience} s`
-      this.socket.end(error('53300', `${reason}: this engine has one, and its transaction has not ended`))
+      const state = served ? `: ${served.state}` : ''
+      this.socket.end(error('53300', `${reason}: this engine has one, and its transaction has not ended${state}`))
     }, patience * 1000)
     queue.push(this)
     setImmediate(serveNext)
@@ -181,7 +184,13 @@ class Client {
     if (goodbye) this.socket.end()
   }
 
+  // For whoever waits in vain: is it the client that says no more, or the engine that does not answer?
+  get state() {
+    return `${this.#answered} of its ${this.#sent} messages are answered, the last one is ${this.#last}`
+  }
+
   #send(bytes) {
+    this.#last = bytes.toString('latin1', 0, 60).replace(/[^ -~]+/g, ' ')
     this.idle = false
     this.#sent += 1
     backend.tell({ bytes, number: this.#sent })
@@ -189,6 +198,7 @@ class Client {
 
   #answer({ bytes, done, idle }) {
     if (bytes) this.socket.write(bytes)
+    if (done) this.#answered = done
     if (done !== this.#sent) return
     this.idle = idle
     if (idle) serveNext()
