@@ -39,11 +39,21 @@ class Database:
         self.superuser_dsn = place.superuser_dsn
         self.dsn = place.dsn
         self.single_session = single_session
+        self._pause_policies()
         self.tenant: UUID = control.create_tenant(place.admin_dsn, "bench").id
         # What is in it: a case that finds another's leavings fills it anew.
         self.state = ""
         with self.client() as mds:
             mds.upsert_bars(data.table.slice(0, data.size.series))
+
+    def _pause_policies(self) -> None:
+        """The server's own jobs leave alone what is measured: the data is old, and they would compress it meanwhile."""
+        with self.superuser() as superuser:
+            if superuser.execute("SELECT to_regclass('timescaledb_information.jobs')").fetchone() != (None,):
+                superuser.execute(
+                    "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
+                    " WHERE hypertable_schema = 'store'"
+                )
 
     def client(self, **settings: Any) -> MDS:
         """A client of the tenant, with a connection or two."""
