@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 from uuid import UUID
@@ -85,9 +86,9 @@ class Rollup:
 Aggregate = Literal["first", "max", "min", "last", "sum"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """A sort of record, as declared by `@kind`.
+    """A sort of record, as declared by `@kind`: there is one of each, so statements are looked up by which it is.
 
     `name` is the plural that names it everywhere (`bars`); `singular` names one row (`mds write-bar`); `relation` is
     the public view that people select from. `series` are the fields that name its series, `key` the fields that
@@ -125,12 +126,12 @@ class Kind:
         there = ", ".join(found.timeframe for found in self.rollups)
         raise LookupError(f"{self.name} have no rollup {timeframe!r}; there are: {there or 'none'}")
 
-    @property
+    @cached_property
     def column_names(self) -> tuple[str, ...]:
         """The stored columns in the table's order, `series_id` left out."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @cached_property
     def values(self) -> tuple[str, ...]:
         """The stored columns that are not part of the key: what an upsert may overwrite."""
         return tuple(name for name in self.column_names if name not in self.key)

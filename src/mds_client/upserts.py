@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 from pydantic import ValidationError
 
 from mds_client import sql
+from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, InvalidRow, MDSOperationalError, RetryableError, RLSDenied
 from mds_client.models import Row
 from mds_client.operations import (
@@ -308,7 +309,9 @@ class NarrowRows:
     def __init__(self, kind: Kind, by_series: dict[int, list[Values]]) -> None:
         self._kind = kind
         self._rows = list(chain.from_iterable(by_series.values()))
-        self.latest = {series_id: _latest(kind, rows) for series_id, rows in by_series.items()}
+        time_at = 1 + kind.column_names.index(kind.time)
+        price_at = None if kind.price is None else 1 + kind.column_names.index(kind.price)
+        self.latest = {series_id: _latest(rows, time_at, price_at) for series_id, rows in by_series.items()}
 
     def rows(self) -> list[Values]:
         """As they are."""
@@ -392,13 +395,14 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     if mode == "values":
         size = session.config.values_page_size
         statement = sql.upsert_arrays(kind, on_conflict)
+        types = [column.type for column in sql.stored_columns(kind)]
         pages = (rows[start : start + size] for start in range(0, len(rows), size))
-        write: list[Step] = [Execute(statement, [list(column) for column in zip(*page, strict=True)]) for page in pages]
+        write: list[Step] = [Execute(statement, list(map(array, types, zip(*page, strict=True)))) for page in pages]
     else:
         write = [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
     latest = narrow.latest
     try:
-        *_, held = yield Group((*write, Execute(sql.LOCK_SERIES, (sorted(latest),))))
+        *_, held = yield Group((*write, _lock(latest)))
     except MDSOperationalError as error:
         if cached and error.sqlstate in _FOREIGN:
             session.forget()
@@ -422,7 +426,7 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     latest = narrow.latest
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
-    lock = Execute(sql.LOCK_SERIES, (sorted(latest),))
+    lock = _lock(latest)
     last = dict(series.values())
     held: list[Values] | None = None
     if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
@@ -446,6 +450,9 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
 def _is_newer(time: datetime, last: datetime | None) -> bool:
     return last is None or time > last
 
+
+_LAST_VALUES: Final = ("bigint", "timestamptz", "timestamptz", "double precision")
+"""The types of what `sql.SET_LAST_VALUES` takes."""
 
 _FOREIGN: Final = ("44000", "42501", "55000")
 """What the server answers to a row with a series id of another tenant."""
@@ -476,18 +483,20 @@ def _find_series(
     return series
 
 
-def _latest(kind: Kind, rows: list[Values]) -> Latest:
+def _latest(rows: list[Values], time_at: int, price_at: int | None) -> Latest:
     """Of the rows of one series, sorted by time."""
-    time_at = 1 + kind.column_names.index(kind.time)
     first_ts, last_ts = rows[0][time_at], rows[-1][time_at]
-    if kind.price is None:
+    if price_at is None:
         return Latest(first_ts, last_ts, None, None, has_unpriced=True)
-    price_at = 1 + kind.column_names.index(kind.price)
     has_unpriced = any(row[price_at] is None for row in rows)
     for row in reversed(rows):
         if row[price_at] is not None:
             return Latest(first_ts, last_ts, row[time_at], row[price_at], has_unpriced)
     return Latest(first_ts, last_ts, None, None, has_unpriced)
+
+
+def _lock(series: Iterable[int]) -> Execute:
+    return Execute(sql.LOCK_SERIES, (array("bigint", sorted(series)),))
 
 
 def _last_values(
@@ -518,6 +527,6 @@ def _last_values(
             moved.append((series_id, ts, price_ts, price))
     if moved:
         moved.sort(key=itemgetter(0))
-        yield Execute(sql.SET_LAST_VALUES, [list(column) for column in zip(*moved, strict=True)])
+        yield Execute(sql.SET_LAST_VALUES, list(map(array, _LAST_VALUES, zip(*moved, strict=True))))
     if unsure:
         yield Execute(sql.find_last_price(kind), (unsure,))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
+from mds_client.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
 from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Operation, Results, Session, StaleSeries
 from mds_client.reads import bars_window, latest_prices
@@ -23,6 +24,10 @@ AAPL = ("bars", ("v", "AAPL", "1m"))
 def session(tenant: str | None = TENANT, cached: dict[Any, int] | None = None, **settings: Any) -> Session:
     config = Config.load({"dsn": "host=h", **settings}, environment={})
     return Session(config, dict(cached or {}), wanted=tenant, tenant_id=tenant)
+
+
+def ids(*series: int) -> Packed | list[int]:
+    return array("bigint", series)
 
 
 def bar(minute: int = 0, close: float | None = 1.0, **fields: Any) -> Bar:
@@ -120,10 +125,12 @@ def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_two_round_trips()
     played = Played(upsert_bars([bar()]), known)
     row = (7, NOON, None, None, None, 1.0, None, None)
     assert played.group == Group(
-        (ExecuteMany(sql.upsert_row(BARS, "replace"), [row]), Execute(sql.LOCK_SERIES, ([7],)))
+        (ExecuteMany(sql.upsert_row(BARS, "replace"), [row]), Execute(sql.LOCK_SERIES, (ids(7),)))
     )
     last = played.say([], [HELD])
-    assert last == Group((Execute(sql.SET_LAST_VALUES, [[7], [NOON], [NOON], [1.0]]),), commit=True)
+    noon = array("timestamptz", [NOON])
+    moved = [ids(7), noon, noon, array("double precision", [1.0])]
+    assert last == Group((Execute(sql.SET_LAST_VALUES, moved),), commit=True)
     played.say([])
     assert (played.ended, played.answer, known.learned) == (True, 1, {})
 
@@ -148,22 +155,22 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
 
     values = first("values")
     assert values.statements[:-1] == [sql.upsert_arrays(BARS, on_conflict)] * 3
-    pages = [step for step in values.group.steps[:-1] if isinstance(step, Execute)]
-    assert [row for page in pages for row in zip(*page.parameters, strict=True)] == narrow
+    pages = [step.parameters for step in values.group.steps[:-1] if isinstance(step, Execute)]
+    types = [column.type for column in sql.stored_columns(BARS)]
+    assert pages == [list(map(array, types, zip(*page, strict=True))) for page in (narrow[:2], narrow[2:4], narrow[4:])]
 
     copy = first("copy")
     find = Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]])
     assert copy.group == Group((Execute(sql.create_stage(BARS)), Execute(sql.clear_stage(BARS)), find))
-    types = ("bigint", "timestamptz", *("double precision",) * 4, "bigint", "uuid")
     there = (7, NOON + timedelta(days=1), "v", "AAPL", "1m")
-    assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), types, narrow),))
-    assert copy.say([]) == Group((Execute(sql.merge_stage(BARS, on_conflict)), Execute(sql.LOCK_SERIES, ([7],))))
+    assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), tuple(types), narrow),))
+    assert copy.say([]) == Group((Execute(sql.merge_stage(BARS, on_conflict)), Execute(sql.LOCK_SERIES, (ids(7),))))
 
 
 def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after_a_conflict() -> None:
     played = Played(upsert_bars([bar(1), bar(2)]), session(write_mode="copy"))
     played.say([], [], [(7, NOON, "v", "AAPL", "1m")])
-    lock = Execute(sql.LOCK_SERIES, ([7],))
+    lock = Execute(sql.LOCK_SERIES, (ids(7),))
     append = Execute(sql.merge_stage(BARS, "append"))
     assert played.say([]) == Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), lock))
     assert played.fail(MDSOperationalError("there", sqlstate="23505")) == Group((Execute(sql.ROLLBACK_TO),))
@@ -177,7 +184,7 @@ def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
     step = played.group.steps[0]
     assert isinstance(step, ExecuteMany)
     assert [(row[0], row[1].minute, row[5]) for row in step.rows] == [(3, 1, 3.0), (9, 0, 2.0), (9, 1, 4.0)]
-    assert played.group.steps[1] == Execute(sql.LOCK_SERIES, ([3, 9],))
+    assert played.group.steps[1] == Execute(sql.LOCK_SERIES, (ids(3, 9),))
     played.say([], [(3, None, None, None), (9, None, None, None)])
     played.say([])
     assert played.answer == 4

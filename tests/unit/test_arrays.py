@@ -1,0 +1,69 @@
+"""Arrays as parameters: what is packed here is what psycopg would send."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.types.numeric import Int8
+
+from mds_client.arrays import Packed, array
+
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=45))])
+TIMES = st.datetimes(timezones=ZONES).filter(lambda time: 1 < time.year < 9999)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+def sent(value: Any) -> bytes:
+    """A parameter as it goes to the server."""
+    found = Transformer().get_dumper(value, PyFormat.BINARY).dump(value)
+    assert found is not None
+    return bytes(found)
+
+
+def as_psycopg_sends(type_: str, values: list[Any]) -> bytes:
+    """The same list by psycopg's own means, which takes the smallest type that integers fit in: told the type, here."""
+    if type_ == "bigint":
+        return sent([Int8(value) for value in values])
+    return sent(values)
+
+
+@given(st.lists(st.floats(), min_size=1))
+def test_floats_are_sent_as_psycopg_sends_them(values: list[float]) -> None:
+    assert sent(array("double precision", values)) == as_psycopg_sends("double precision", values)
+
+
+@given(st.lists(INTEGERS, min_size=1))
+def test_integers_are_sent_as_psycopg_sends_them(values: list[int]) -> None:
+    assert sent(array("bigint", values)) == as_psycopg_sends("bigint", values)
+
+
+@given(st.lists(TIMES, min_size=1))
+def test_times_are_sent_as_psycopg_sends_them_whatever_their_zone(values: list[datetime]) -> None:
+    assert sent(array("timestamptz", values)) == as_psycopg_sends("timestamptz", values)
+
+
+@pytest.mark.parametrize("type_", ["bigint", "timestamptz", "double precision", "uuid", "text", "date"])
+def test_a_column_without_any_value_is_packed_whatever_its_type(type_: str) -> None:
+    packed = array(type_, (None, None))
+    assert isinstance(packed, Packed)
+    oid = psycopg.adapters.types[type_].oid
+    one, length, null = (1).to_bytes(4), (2).to_bytes(4), b"\xff" * 4
+    assert packed.data == one + one + oid.to_bytes(4) + length + one + null + null
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("double precision", [1.5, None]),
+        ("text", ["a", "b"]),
+        ("uuid", [UUID(int=1)]),
+        ("bigint", []),
+    ],
+)
+def test_what_cannot_be_packed_at_once_is_left_to_psycopg(type_: str, values: list[Any]) -> None:
+    assert array(type_, values) == values
