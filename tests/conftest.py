@@ -222,12 +222,16 @@ def bare(databases: Databases) -> Iterator[Place]:
         yield place
 
 
+BEHIND_A_POOLER: Final = {"MDS_PREPARE_THRESHOLD": "none", "MDS_POOL_MAX": "2"}
+"""The settings of clients that take turns in one session."""
+
+
 @pytest.fixture(autouse=True)
 def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where clients take turns in one session, what is prepared does not outlive a turn: no client may count on it."""
     if shares_session(_engine_of(request.node)):
-        monkeypatch.setenv("MDS_PREPARE_THRESHOLD", "none")
-        monkeypatch.setenv("MDS_POOL_MAX", "2")
+        for name, value in BEHIND_A_POOLER.items():
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from datastore import control
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, __version__
 from mds_client.cli import command_line, main
-from tests.conftest import Store
+from tests.conftest import BEHIND_A_POOLER, Store
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 MDS_PROGRAM = (sys.executable, "-m", "mds_client.cli")
@@ -63,9 +63,9 @@ def runs(main: Callable[[], None], capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
-    """Have these variables in the environment, and no others of ours."""
-    for name in os.environ:
-        if name.startswith("MDS_") or name == "DATABASE_URL":
+    """Have these variables in the environment, and no others of ours but what the engine needs."""
+    for name, value in os.environ.items():
+        if (name.startswith("MDS_") or name == "DATABASE_URL") and BEHIND_A_POOLER.get(name) != value:
             monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
