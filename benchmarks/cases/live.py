@@ -1,12 +1,19 @@
 """What a live feed feels: small calls, one at a time, on a table with some days in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from operator import attrgetter
+
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from benchmarks.case import Calls, Work, case, expect
+from benchmarks.cases.floors import merge, names
 from benchmarks.data import DAY, VENDOR, symbol, trading_minute
-from benchmarks.world import World
-from mds_client import Bar
+from benchmarks.world import COLUMNS, Database, World
+from datastore.objects import OWNER
+from mds_client import KINDS, Bar
+from mds_client.sql import stored_columns
 
 GROUP = "live"
 SERIES = 500
@@ -34,28 +41,63 @@ def feed(world: World, series: int, calls: int) -> list[list[Bar]]:
     ]
 
 
-def called(world: World, series: int) -> Iterator[Work]:
+def called(database: Database, rows: list[list[Bar]], write: Callable[[int], object]) -> Iterator[Work]:
+    """Calls that each write the rows of their number; the last ones are written beforehand."""
+    write(len(rows) - 1)
+    yield Calls(write, len(rows) - 1)
+    begin = rows[0][0].ts
+    with database.superuser() as superuser:
+        ((there,),) = superuser.execute("SELECT count(*) FROM store.bars WHERE ts >= %s", (begin,)).fetchall()
+        expect("the rows of the feed", there, len(rows) * len(rows[0]))
+        superuser.execute("DELETE FROM store.bars WHERE ts >= %s", (begin,))
+    database.state = ""
+
+
+def ours(world: World, series: int) -> Iterator[Work]:
     """Calls with one row for each of so many series."""
     database = world.writes
     database.filled(world.size.history)
     rows = feed(world, series, world.size.calls + 1)
-    with database.client() as mds, database.superuser() as superuser:
-        mds.upsert_bars(rows.pop())
-        yield Calls(lambda number: mds.upsert_bars(rows[number]), world.size.calls)
-        begin = rows[0][0].ts
-        ((there,),) = superuser.execute("SELECT count(*) FROM store.bars WHERE ts >= %s", (begin,)).fetchall()
-        expect("the rows of the feed", there, (len(rows) + 1) * len(rows[0]))
-        superuser.execute("DELETE FROM store.bars WHERE ts >= %s", (begin,))
-        database.state = ""
+    with database.client() as mds:
+        yield from called(database, rows, lambda number: mds.upsert_bars(rows[number]))
+
+
+def bare(world: World, series: int) -> Iterator[Work]:
+    """The same rows by the owner: one prepared statement over arrays."""
+    database = world.writes
+    database.filled(world.size.history)
+    rows = feed(world, series, world.size.calls + 1)
+    values = attrgetter(*KINDS["bars"].column_names)
+    pages = [
+        [list(column) for column in zip(*((database.ids[row.symbol], *values(row)) for row in page), strict=True)]
+        for page in rows
+    ]
+    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(column.type)) for column in stored_columns(KINDS["bars"]))
+    statement = merge(SQL("unnest({}) AS page({})").format(arrays, names(COLUMNS)))
+    with psycopg.connect(database.superuser_dsn, autocommit=True, prepare_threshold=0) as owner:
+        owner.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+        yield from called(database, rows, lambda number: owner.execute(statement, pages[number]))
 
 
 @case(GROUP, "live, one row")
 def one_row(world: World) -> Iterator[Work]:
     """One bar in one call."""
-    return called(world, 1)
+    return ours(world, 1)
+
+
+@case(GROUP, "live, one row, bare SQL")
+def one_bare_row(world: World) -> Iterator[Work]:
+    """What psycopg needs to upsert one by the owner, who knows the series' id, without its last price."""
+    return bare(world, 1)
 
 
 @case(GROUP, "live, 500 rows")
 def many_rows(world: World) -> Iterator[Work]:
     """Every second one bar for each of 500 series, in one call."""
-    return called(world, SERIES)
+    return ours(world, SERIES)
+
+
+@case(GROUP, "live, 500 rows, bare SQL")
+def many_bare_rows(world: World) -> Iterator[Work]:
+    """What psycopg needs to upsert these by the owner, who knows the series' ids, without their last prices."""
+    return bare(world, SERIES)

@@ -481,6 +481,101 @@ CREATE OR REPLACE VIEW "mds"."options_append" WITH (security_barrier) AS SELECT 
 CREATE OR REPLACE RULE write AS ON INSERT TO "mds"."options_append" DO INSTEAD INSERT INTO "store"."options" AS t ("series_id", "ts", "expiry", "option_type", "strike", "iv", "delta", "gamma", "oi", "volume", "spot", "id") SELECT coalesce(nullif(nullif(least(greatest("new"."series_id", coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), "store".refuse()), "new"."ts", "new"."expiry", "new"."option_type", "new"."strike", "new"."iv", "new"."delta", "new"."gamma", "new"."oi", "new"."volume", "new"."spot", "new"."id";
 REVOKE ALL ON "mds"."options_append" FROM PUBLIC, "mds_app";
 GRANT INSERT ON "mds"."options_append" TO "mds_app";
+CREATE OR REPLACE FUNCTION mds.bars_last_values(ids bigint[], first_ts timestamp with time zone[], last_ts timestamp with time zone[], price_ts timestamp with time zone[], price double precision[], unpriced boolean[], on_conflict text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  unsure bigint[];
+BEGIN
+  -- Whose newest price the rows have to say: one that was there first may have stayed, or the one with the newest price
+  -- may have lost it.
+  SELECT count(*), array_agg(s.series_id) FILTER (WHERE CASE
+           WHEN n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+           THEN on_conflict = 'keep' AND n.price_ts <= s.last_ts
+           ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
+         END)
+    INTO held, unsure
+    FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+           WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s JOIN unnest($1, $2, $3, $4, $5, $6) AS n("series_id", "first_ts", "last_ts", "price_ts", "price", "unpriced") USING (series_id);
+  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  UPDATE mds.series AS s
+     SET last_ts = greatest(s.last_ts, n.last_ts),
+         last_price_ts = CASE WHEN coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+                        AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false) THEN n.price_ts ELSE s.last_price_ts END,
+         last_price = CASE WHEN coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+                        AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false) THEN n.price ELSE s.last_price END
+    FROM unnest($1, $2, $3, $4, $5, $6) AS n("series_id", "first_ts", "last_ts", "price_ts", "price", "unpriced")
+   WHERE s.series_id = n.series_id
+     AND (n.last_ts > coalesce(s.last_ts, '-infinity')
+          OR (coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+                        AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false) AND (n.price_ts, n.price) IS DISTINCT FROM (s.last_price_ts, s.last_price)));
+  IF unsure IS NOT NULL THEN
+    UPDATE mds.series AS s SET last_price_ts = n.price_ts, last_price = n.price
+      FROM (SELECT w.series_id, r.price_ts, r.price
+              FROM unnest(unsure) AS w(series_id)
+              LEFT JOIN LATERAL (
+                SELECT b."ts" AS price_ts, b."close_price" AS price FROM mds."bars" AS b
+                 WHERE b.series_id = w.series_id AND b."close_price" IS NOT NULL ORDER BY b."ts" DESC LIMIT 1
+              ) AS r ON true) AS n
+     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price);
+  END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  unsure bigint[];
+BEGIN
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+           WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
+  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
+   WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
+END
+$$;
+REVOKE ALL ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.news_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  unsure bigint[];
+BEGIN
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+           WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
+  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
+   WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
+END
+$$;
+REVOKE ALL ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.options_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  unsure bigint[];
+BEGIN
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+           WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
+  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
+   WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
+END
+$$;
+REVOKE ALL ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
 CREATE OR REPLACE VIEW "public"."bars" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", "s"."timeframe", "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", "r"."volume", "r"."id" FROM "store".series AS s JOIN "store"."bars" AS r USING (series_id) WHERE s.kind = 'bars' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no()) AND "r"."series_id" >= (SELECT "store".tenant_floor()) AND "r"."series_id" < (SELECT "store".tenant_ceiling());
 REVOKE ALL ON "public"."bars" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars" TO "mds_app";

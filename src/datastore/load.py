@@ -30,7 +30,7 @@ from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.batching import about_content
 from mds_client.errors import InvalidRow, MDSError, MDSOperationalError
 from mds_client.models import Row
-from mds_client.operations import Execute, Group, Operation, Session, StaleSeries, Talk, Written
+from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import ArrowStream, Batch
 from mds_client.utils import RejectFile, rejects_path
@@ -294,11 +294,11 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
             yield Group((Execute(sql.ROLLBACK_TO),))
             yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
             return Straight(True, *span)
-        (held,) = yield Group((Execute(sql.LOCK_SERIES, (sorted(latest),)),))
-        if len(held) != len(latest):
-            session.forget()
-            raise StaleSeries("a series of this batch was removed while it was written")
-        yield Group(tuple(upserts._last_values(kind, held, latest, on_conflict)), commit=True)
+        try:
+            yield Group((upserts.last_values(kind, latest, on_conflict),), commit=True)
+        except MDSOperationalError as error:
+            upserts.refuse_stale(session, error)
+            raise
         return Straight(False, *span)
 
     return Operation(f"load_{kind.name}", talk, heavy=True)

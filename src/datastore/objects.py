@@ -202,6 +202,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         _series_view(),
         *(_kind_view(kind) for kind in KINDS.values()),
         *(_door(kind, way) for kind in KINDS.values() for way in DOORS),
+        *(_last_values(kind) for kind in KINDS.values()),
         *(_public_view(kind) for kind in KINDS.values()),
         *(_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         *(_public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
@@ -365,6 +366,87 @@ def _door(kind: Kind, way: Door) -> DatabaseObject:
     return DatabaseObject(
         f"view mds.{name}", tuple(statement.as_string(None) for statement in statements), ("mds", name)
     )
+
+
+_PRICED = """
+  -- Whose newest price the rows have to say: one that was there first may have stayed, or the one with the newest price
+  -- may have lost it.
+  SELECT count(*), array_agg(s.series_id) FILTER (WHERE CASE
+           WHEN n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+           THEN on_conflict = 'keep' AND n.price_ts <= s.last_ts
+           ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
+         END)
+    INTO held, unsure
+    FROM ({held}) AS s JOIN {batch} USING (series_id);
+  {check}
+  UPDATE mds.series AS s
+     SET last_ts = greatest(s.last_ts, n.last_ts),
+         last_price_ts = CASE WHEN {moves} THEN n.price_ts ELSE s.last_price_ts END,
+         last_price = CASE WHEN {moves} THEN n.price ELSE s.last_price END
+    FROM {batch}
+   WHERE s.series_id = n.series_id
+     AND (n.last_ts > coalesce(s.last_ts, '-infinity')
+          OR ({moves} AND (n.price_ts, n.price) IS DISTINCT FROM (s.last_price_ts, s.last_price)));
+  IF unsure IS NOT NULL THEN
+    UPDATE mds.series AS s SET last_price_ts = n.price_ts, last_price = n.price
+      FROM (SELECT w.series_id, r.price_ts, r.price
+              FROM unnest(unsure) AS w(series_id)
+              LEFT JOIN LATERAL (
+                SELECT b.{time} AS price_ts, b.{price} AS price FROM mds.{rows} AS b
+                 WHERE b.series_id = w.series_id AND b.{price} IS NOT NULL ORDER BY b.{time} DESC LIMIT 1
+              ) AS r ON true) AS n
+     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price);
+  END IF;
+"""
+_UNPRICED = """
+  SELECT count(*) INTO held FROM ({held}) AS s;
+  {check}
+  UPDATE mds.series AS s SET last_ts = n.last_ts FROM {batch}
+   WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
+"""
+_HELD = """SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+           WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE"""
+_MOVES = """coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
+                        AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false)"""
+
+
+def _last_values(kind: Kind) -> DatabaseObject:
+    """What a writer calls behind its rows: brings the series' last values up to them.
+
+    It holds the series until the transaction ends, in order, so that writers that share some cannot deadlock, and reads
+    and writes with its caller's rights. Every series is named once.
+    """
+    more = ("first_ts", "last_ts", "price_ts", "price", "unpriced")
+    names = ("ids", "last_ts") if kind.price is None else ("ids", *more)
+    # As the server spells them: it is by its name that a function is found again.
+    spelled = {"timestamptz": "timestamp with time zone"}
+    types = [f"{spelled.get(type_, type_)}[]" for type_ in sql.last_values_types(kind)]
+    arrays = SQL(", ").join(SQL(f"${at}") for at in range(1, len(names) + 1))
+    body = SQL(_UNPRICED if kind.price is None else _PRICED).format(
+        held=SQL(_HELD),
+        check=SQL(
+            "IF held < cardinality(ids) THEN"
+            " RAISE SQLSTATE {} USING MESSAGE = 'a series is not there any more'; END IF;"
+        ).format(Literal(sql.STALE_SERIES)),
+        batch=SQL("unnest({}) AS n({})").format(arrays, _columns(("series_id", *names[1:]))),
+        moves=SQL(_MOVES),
+        time=Identifier(kind.time),
+        price=Identifier(kind.price or ""),
+        rows=Identifier(kind.name),
+    )
+    function = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"
+    arguments = ", ".join(f"{name} {type_}" for name, type_ in zip(names, types, strict=True))
+    text = f"""
+CREATE OR REPLACE FUNCTION mds.{kind.name}_last_values({arguments}, on_conflict text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  unsure bigint[];
+BEGIN{body.as_string(None)}END
+$$"""
+    return DatabaseObject(function, (text.strip(), *_for_app(function)))
 
 
 def _public_view(kind: Kind) -> DatabaseObject:

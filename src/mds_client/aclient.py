@@ -6,7 +6,7 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -333,6 +333,14 @@ async def _send_whole(connection: AsyncConnection[Any], steps: tuple[Step, ...])
     await connection.set_autocommit(True)
     try:
         return await _send(connection, steps, commit=False)
+    except psycopg.Error:
+        if not connection.closed and connection.prepare_threshold is not None:
+            # psycopg believes that the server has prepared what it has skipped; after a ROLLBACK it believes nothing.
+            # If this fails too, the connection is lost, and the failure before it is the one that matters.
+            with suppress(psycopg.OperationalError):
+                async with connection.transaction(force_rollback=True):
+                    pass
+        raise
     finally:
         if not connection.closed:
             await connection.set_autocommit(False)

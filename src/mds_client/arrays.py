@@ -1,16 +1,13 @@
 """Arrays as parameters, in binary: a page of rows is one for each column.
 
 psycopg makes them element by element, in Python, which is most of what a call with some hundred rows takes. Numbers and
-times, of which rows mostly consist, are packed here a column at once; what has another type, or a NULL among values, is
-left to psycopg.
+times, of which rows mostly consist, are packed here a column at once; other types are left to psycopg.
 """
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
-from operator import floordiv, sub
 from typing import Any, Final
 
 import psycopg
@@ -21,8 +18,8 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """What the server's times are counted from."""
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-# Of a type, how struct packs it; all have eight bytes.
-_PACKED: Final = {"bigint": "q", "timestamptz": "q", "double precision": "d"}
+# Of a type, how struct packs a value behind its length.
+_PACKED: Final = {"bigint": "iq", "timestamptz": "iq", "double precision": "id", "boolean": "i?"}
 
 _HEADER: Final = struct.Struct("!iiIii")
 """Dimensions, whether there are NULLs, the elements' type; the length and the first index of the only dimension."""
@@ -52,16 +49,18 @@ psycopg.adapters.register_dumper(Packed, _PackedDumper)
 def array(type_: str, values: Sequence[Any]) -> Packed | list[Any]:
     """A column's values, of a type as columns are declared, as a parameter for `%b::type[]`."""
     code, count = _PACKED.get(type_), len(values)
-    if not count or (code is None and any(value is not None for value in values)):
-        return list(values)
-    oid = psycopg.adapters.types[type_].oid
     nulls = values.count(None)
-    if nulls == count:
-        return Packed(_HEADER.pack(1, 1, oid, count, 1) + _NULL * count)
-    if nulls:
+    if not count or (code is None and nulls < count):
         return list(values)
+    header = _HEADER.pack(1, nulls > 0, psycopg.adapters.types[type_].oid, count, 1)
+    if nulls == count or code is None:
+        return Packed(header + _NULL * count)
     if type_ == "timestamptz":
-        values = list(map(floordiv, map(sub, values, repeat(_EPOCH)), repeat(_MICROSECOND)))
-    flat = [8] * (2 * count)
+        values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+    size = struct.calcsize("!" + code) - 4
+    if nulls:
+        pack = struct.Struct("!" + code).pack
+        return Packed(header + b"".join([_NULL if value is None else pack(size, value) for value in values]))
+    flat = [size] * (2 * count)
     flat[1::2] = values
-    return Packed(_HEADER.pack(1, 0, oid, count, 1) + struct.pack("!" + f"i{code}" * count, *flat))
+    return Packed(header + struct.pack("!" + code * count, *flat))

@@ -5,7 +5,7 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -292,6 +292,13 @@ def _send_whole(connection: Connection[Any], steps: tuple[Step, ...]) -> Results
     connection.autocommit = True
     try:
         return _send(connection, steps, commit=False)
+    except psycopg.Error:
+        if not connection.closed and connection.prepare_threshold is not None:
+            # psycopg believes that the server has prepared what it has skipped; after a ROLLBACK it believes nothing.
+            # If this fails too, the connection is lost, and the failure before it is the one that matters.
+            with suppress(psycopg.OperationalError), connection.transaction(force_rollback=True):
+                pass
+        raise
     finally:
         if not connection.closed:
             connection.autocommit = False

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors, pq, waiting
@@ -152,8 +152,7 @@ class StaleSeries(RetryableError):
     """A cached series id is no longer the tenant's; the cache is empty now, and the operation is tried again."""
 
 
-@dataclass(slots=True)
-class Latest:
+class Latest(NamedTuple):
     """Of one series in a batch: its oldest and newest time, its newest price, and whether a row had none."""
 
     first_ts: datetime

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast,
 from pydantic import BaseModel
 
 from mds_client import sql
-from mds_client.arrays import array
 from mds_client.errors import ConfigurationError
 from mds_client.models import (
     Bar,
@@ -331,10 +330,9 @@ def _windows(
 ) -> Operation[Any]:
     def talk(session: Session) -> Talk[Any]:
         ids = yield from _find(kind, symbols, name)
-        asked = (array("bigint", list(ids)), *span)
         if as_ != "models":
-            return (yield from _frame(session, kind, sql.windows(kind), asked, ids, as_))
-        (rows,) = yield Group((Execute(sql.windows(kind), asked),), commit=True)
+            return (yield from _frame(session, kind, sql.windows(kind), (list(ids), *span), ids, as_))
+        (rows,) = yield Group((Execute(sql.windows(kind), (list(ids), *span)),), commit=True)
         found = _models(model, kind, session.tenant_id, ids, rows)
         # By id is by when a series was first seen; a reader expects the names' order.
         return sorted(found, key=lambda row: cast("Any", row).symbol)
@@ -433,15 +431,14 @@ def _emitted(
     as_: StreamAs,
 ) -> Talk[None]:
     """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's."""
-    asked = (array("bigint", ids), *span)
     if as_ == "arrow":
         from mds_client import arrow
 
-        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), asked, names))
+        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), (ids, *span), names))
         return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), asked),))
+    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span)),))
     while True:
         (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
         if rows:

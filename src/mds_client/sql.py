@@ -82,36 +82,27 @@ def create_series(kind: Kind) -> Statement:
     )
 
 
-LOCK_SERIES: Final[Statement] = b"""
-SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
-WHERE series_id = ANY(%b::bigint[]) ORDER BY series_id FOR NO KEY UPDATE
-"""
-"""The last values of the series that a batch has written, held until it commits; in order, so that writers that share
-series cannot deadlock."""
+def last_values_types(kind: Kind) -> tuple[str, ...]:
+    """The types of what `last_values` takes an array of: ids, and what `mds_client.operations.Latest` has.
 
-SET_LAST_VALUES: Final[Statement] = b"""
-UPDATE mds.series AS s SET last_ts = n.last_ts, last_price_ts = n.last_price_ts, last_price = n.last_price
-FROM unnest(%b::bigint[], %b::timestamptz[], %b::timestamptz[], %b::double precision[])
-     AS n(series_id, last_ts, last_price_ts, last_price)
-WHERE s.series_id = n.series_id
-"""
-"""The new last values of the series that a batch has moved."""
+    A kind without a price has no more than the newest time of each series.
+    """
+    times = ("bigint", "timestamptz")
+    return times if kind.price is None else (*times, *("timestamptz",) * 2, "double precision", "boolean")
 
 
 @cache
-def find_last_price(kind: Kind) -> Statement:
-    """Look the newest price up in the rows, for series whose newest one a batch has taken away."""
-    assert kind.price is not None
-    return _text(
-        SQL(
-            "UPDATE mds.series AS s SET last_price_ts = n.ts, last_price = n.price FROM ("
-            "SELECT w.series_id, r.ts, r.price FROM unnest(%b::bigint[]) AS w(series_id) LEFT JOIN LATERAL ("
-            "SELECT b.{time} AS ts, b.{price} AS price FROM mds.{rows} AS b"
-            " WHERE b.series_id = w.series_id AND b.{price} IS NOT NULL ORDER BY b.{time} DESC LIMIT 1) AS r ON true"
-            ") AS n WHERE s.series_id = n.series_id"
-            " AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.ts, n.price)"
-        ).format(time=Identifier(kind.time), price=Identifier(kind.price), rows=Identifier(kind.name))
-    )
+def last_values(kind: Kind) -> Statement:
+    """Bring the series' last values up to a batch that was written: one array a column, and how conflicts ended.
+
+    What that means is a function in the database (`datastore.objects`). It holds the series until the transaction ends.
+    """
+    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(type_)) for type_ in last_values_types(kind))
+    return _text(SQL("SELECT {}({}, %s)").format(Identifier("mds", f"{kind.name}_last_values"), arrays))
+
+
+STALE_SERIES: Final = "MDS01"
+"""The SQLSTATE by which that function says that a series is not there any more."""
 
 
 def stored_columns(kind: Kind) -> tuple[Column, ...]:

@@ -398,20 +398,18 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
         types = [column.type for column in sql.stored_columns(kind)]
         pages = (rows[start : start + size] for start in range(0, len(rows), size))
         write: list[Step] = [Execute(statement, list(map(array, types, zip(*page, strict=True)))) for page in pages]
+    elif len(rows) < session.config.values_min_rows:
+        write = [Execute(sql.upsert_row(kind, on_conflict), row) for row in rows]
     else:
         write = [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
-    latest = narrow.latest
     try:
-        *_, held = yield Group((*write, _lock(latest)))
+        yield Group((*write, last_values(kind, narrow.latest, on_conflict)), commit=True)
     except MDSOperationalError as error:
         if cached and error.sqlstate in _FOREIGN:
             session.forget()
             raise StaleSeries("a cached series is another tenant's now") from error
+        refuse_stale(session, error)
         raise
-    if len(held) != len(latest):
-        session.forget()
-        raise StaleSeries("a series of this batch was removed while it was cached")
-    yield Group(tuple(_last_values(kind, held, latest, on_conflict)), commit=True)
 
 
 def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
@@ -426,33 +424,44 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     latest = narrow.latest
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
-    lock = _lock(latest)
+    kept = last_values(kind, latest, on_conflict)
     last = dict(series.values())
-    held: list[Values] | None = None
-    if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
-        try:
-            *_, held = yield Group(
-                (Execute(sql.SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(sql.RELEASE), lock)
-            )
-        except MDSOperationalError as error:
-            if error.sqlstate != _UNIQUE_VIOLATION:
-                raise
-            # Another writer was there in between.
-            yield Group((Execute(sql.ROLLBACK_TO),))
-    if held is None:
-        *_, held = yield Group((Execute(sql.merge_stage(kind, on_conflict)), lock))
-    if len(held) != len(latest):
+    try:
+        if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
+            try:
+                append = Execute(sql.merge_stage(kind, "append"))
+                yield Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), kept), commit=True)
+                return
+            except MDSOperationalError as error:
+                if error.sqlstate != _UNIQUE_VIOLATION:
+                    raise
+                # Another writer was there in between.
+                yield Group((Execute(sql.ROLLBACK_TO),))
+        yield Group((Execute(sql.merge_stage(kind, on_conflict)), kept), commit=True)
+    except MDSOperationalError as error:
+        refuse_stale(session, error)
+        raise
+
+
+def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict) -> Execute:
+    """The step that brings the series' last values up to a batch that was written."""
+    series = [list(latest), *zip(*latest.values(), strict=True)]
+    if kind.price is None:
+        series = [series[0], [new.last_ts for new in latest.values()]]
+    arrays = map(array, sql.last_values_types(kind), series)
+    return Execute(sql.last_values(kind), [*arrays, on_conflict])
+
+
+def refuse_stale(session: Session, error: MDSOperationalError) -> None:
+    """Raise StaleSeries where that is what an error of that step says."""
+    if error.sqlstate == sql.STALE_SERIES:
         session.forget()
-        raise StaleSeries("a series of this batch was removed while it was written")
-    yield Group(tuple(_last_values(kind, held, latest, on_conflict)), commit=True)
+        raise StaleSeries("a series of this batch was removed while it was written") from error
 
 
 def _is_newer(time: datetime, last: datetime | None) -> bool:
     return last is None or time > last
 
-
-_LAST_VALUES: Final = ("bigint", "timestamptz", "timestamptz", "double precision")
-"""The types of what `sql.SET_LAST_VALUES` takes."""
 
 _FOREIGN: Final = ("44000", "42501", "55000")
 """What the server answers to a row with a series id of another tenant."""
@@ -493,40 +502,3 @@ def _latest(rows: list[Values], time_at: int, price_at: int | None) -> Latest:
         if row[price_at] is not None:
             return Latest(first_ts, last_ts, row[time_at], row[price_at], has_unpriced)
     return Latest(first_ts, last_ts, None, None, has_unpriced)
-
-
-def _lock(series: Iterable[int]) -> Execute:
-    return Execute(sql.LOCK_SERIES, (array("bigint", sorted(series)),))
-
-
-def _last_values(
-    kind: Kind, held: list[Values], latest: Mapping[int, Latest], on_conflict: OnConflict
-) -> Iterable[Step]:
-    """The statements that bring the series' last values up to the batch; none where it has changed nothing."""
-    moved: list[Values] = []
-    unsure: list[int] = []
-    for series_id, last_ts, last_price_ts, last_price in held:
-        new = latest[series_id]
-        ts = new.last_ts if last_ts is None or new.last_ts > last_ts else last_ts
-        price_ts, price = last_price_ts, last_price
-        if new.price_ts is not None and (last_price_ts is None or new.price_ts >= last_price_ts):
-            if on_conflict == "keep" and last_ts is not None and new.price_ts <= last_ts:
-                # A stored row may have been there first, and then it has stayed.
-                unsure.append(series_id)
-            else:
-                price_ts, price = new.price_ts, new.price
-        elif (
-            on_conflict == "replace"
-            and new.has_unpriced
-            and last_price_ts is not None
-            and new.first_ts <= last_price_ts <= new.last_ts
-        ):
-            # The row with the newest price may have lost it.
-            unsure.append(series_id)
-        if (ts, price_ts, price) != (last_ts, last_price_ts, last_price):
-            moved.append((series_id, ts, price_ts, price))
-    if moved:
-        moved.sort(key=itemgetter(0))
-        yield Execute(sql.SET_LAST_VALUES, list(map(array, _LAST_VALUES, zip(*moved, strict=True))))
-    if unsure:
-        yield Execute(sql.find_last_price(kind), (unsure,))

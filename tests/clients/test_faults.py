@@ -280,6 +280,22 @@ def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Cli
     assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
 
 
+@pytest.mark.parametrize("rows", [1, 20])
+def test_a_call_that_was_refused_leaves_the_connection_and_what_is_prepared_on_it_in_order(
+    connect: Callable[..., Client], store: Store, rows: int
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, prepare_threshold=2)
+    store.execute("ALTER TABLE store.bars ADD CONSTRAINT no_thirteen CHECK (close_price <> 13)")
+    # Whichever call it is that has its statements prepared, its pipeline may end before they are.
+    for good in range(6):
+        for _ in range(good):
+            assert client.upsert_bars(bars(rows, close=float(good))) == rows
+        with pytest.raises(MDSOperationalError, match="no_thirteen"):
+            client.upsert_bars(bars(rows, close=13.0))
+        assert client.upsert_bars(bars(rows, close=good + 0.5)) == rows
+    assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(rows, 5.5, 5.5)]
+
+
 # A network that loses answers -----------------------------------------------------------------------------------------
 
 
@@ -377,7 +393,7 @@ def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
     client.upsert_bars(bars(1))
-    proxy.cut_after = b"COMMIT"
+    proxy.cut_after = SYNC if mode == "values" else b"COMMIT"
     assert client.upsert_bars(bars(50, close=3.0)) == 50
     assert proxy.cuts == 1
     assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(50, 3.0, 3.0)]

@@ -9,10 +9,10 @@ import pytest
 from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
 from mds_client.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
-from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Operation, Results, Session, StaleSeries
+from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Latest, Operation, Results, Session, StaleSeries
 from mds_client.reads import bars_window, latest_prices
-from mds_client.schema import Kind
-from mds_client.upserts import upsert, upsert_bars
+from mds_client.schema import Kind, OnConflict
+from mds_client.upserts import last_values, upsert, upsert_bars
 
 TENANT = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
 OTHER = "ffffffff-5e5b-4b0e-9a6b-0b8f6f3c2d11"
@@ -28,6 +28,10 @@ def session(tenant: str | None = TENANT, cached: dict[Any, int] | None = None, *
 
 def ids(*series: int) -> Packed | list[int]:
     return array("bigint", series)
+
+
+def kept(series: int, latest: Latest, on_conflict: OnConflict = "replace") -> Execute:
+    return last_values(BARS, {series: latest}, on_conflict)
 
 
 def bar(minute: int = 0, close: float | None = 1.0, **fields: Any) -> Bar:
@@ -79,9 +83,6 @@ class Played:
         return [statement_of(step) for step in self.group.steps]
 
 
-HELD = (7, None, None, None)
-
-
 def test_an_empty_batch_asks_the_server_nothing() -> None:
     played = Played(upsert_bars([]), session())
     assert (played.ended, played.answer) == (True, 0)
@@ -91,7 +92,7 @@ def test_a_series_that_is_not_cached_is_looked_up_and_not_made_when_it_is_there(
     played = Played(upsert_bars([bar()]), session())
     assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]]),))
     played.say([(7, None, "v", "AAPL", "1m")])
-    assert played.statements == [sql.upsert_row(BARS, "replace"), sql.LOCK_SERIES]
+    assert played.statements == [sql.upsert_row(BARS, "replace"), sql.last_values(BARS)]
 
 
 def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() -> None:
@@ -120,25 +121,44 @@ def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
         played.say([], [])
 
 
-def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_two_round_trips() -> None:
+def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() -> None:
     known = session(cached={AAPL: 7})
-    played = Played(upsert_bars([bar()]), known)
-    row = (7, NOON, None, None, None, 1.0, None, None)
+    played = Played(upsert_bars([bar(0), bar(1)]), known)
+    upsert, first, last = sql.upsert_row(BARS, "replace"), NOON, NOON + timedelta(minutes=1)
     assert played.group == Group(
-        (ExecuteMany(sql.upsert_row(BARS, "replace"), [row]), Execute(sql.LOCK_SERIES, (ids(7),)))
+        (
+            Execute(upsert, (7, first, None, None, None, 1.0, None, None)),
+            Execute(upsert, (7, last, None, None, None, 1.0, None, None)),
+            kept(7, Latest(first, last, last, 1.0, has_unpriced=False)),
+        ),
+        commit=True,
     )
-    last = played.say([], [HELD])
-    noon = array("timestamptz", [NOON])
-    moved = [ids(7), noon, noon, array("double precision", [1.0])]
-    assert last == Group((Execute(sql.SET_LAST_VALUES, moved),), commit=True)
-    played.say([])
-    assert (played.ended, played.answer, known.learned) == (True, 1, {})
+    played.say([], [], [(None,)])
+    assert (played.ended, played.answer, known.learned) == (True, 2, {})
 
 
-def test_a_batch_that_moves_no_last_value_only_commits() -> None:
-    played = Played(upsert_bars([bar(0)]), session(cached={AAPL: 7}))
-    later = NOON + timedelta(minutes=5)
-    assert played.say([], [(7, later, later, 2.0)]) == Group((), commit=True)
+def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_one_has_no_price() -> None:
+    rows = [bar(2, None), bar(1, 2.5), bar(0, None, symbol="B"), bar(0, 1.5)]
+    played = Played(upsert_bars(rows), session(cached={AAPL: 7, ("bars", ("v", "B", "1m")): 9}))
+    one, two = (NOON + timedelta(minutes=minute) for minute in (1, 2))
+    assert played.group.steps[-1] == Execute(
+        sql.last_values(BARS),
+        [
+            ids(7, 9),
+            array("timestamptz", [NOON, NOON]),
+            array("timestamptz", [two, NOON]),
+            array("timestamptz", [one, None]),
+            array("double precision", [2.5, None]),
+            array("boolean", [True, True]),
+            "replace",
+        ],
+    )
+
+
+def test_of_a_kind_without_a_price_only_the_newest_times_are_kept() -> None:
+    kind = KINDS["options"]
+    step = last_values(kind, {7: Latest(NOON, NOON, None, None, has_unpriced=True)}, "keep")
+    assert step == Execute(sql.last_values(kind), [ids(7), array("timestamptz", [NOON]), "keep"])
 
 
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
@@ -164,29 +184,30 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     assert copy.group == Group((Execute(sql.create_stage(BARS)), Execute(sql.clear_stage(BARS)), find))
     there = (7, NOON + timedelta(days=1), "v", "AAPL", "1m")
     assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), tuple(types), narrow),))
-    assert copy.say([]) == Group((Execute(sql.merge_stage(BARS, on_conflict)), Execute(sql.LOCK_SERIES, (ids(7),))))
+    latest = Latest(NOON, NOON + timedelta(minutes=4), NOON + timedelta(minutes=4), 1.0, has_unpriced=False)
+    merge = Execute(sql.merge_stage(BARS, on_conflict))
+    assert copy.say([]) == Group((merge, kept(7, latest, on_conflict)), commit=True)
 
 
 def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after_a_conflict() -> None:
     played = Played(upsert_bars([bar(1), bar(2)]), session(write_mode="copy"))
     played.say([], [], [(7, NOON, "v", "AAPL", "1m")])
-    lock = Execute(sql.LOCK_SERIES, (ids(7),))
+    first, last = (NOON + timedelta(minutes=minute) for minute in (1, 2))
+    keep = kept(7, Latest(first, last, last, 1.0, has_unpriced=False))
     append = Execute(sql.merge_stage(BARS, "append"))
-    assert played.say([]) == Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), lock))
+    assert played.say([]) == Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), keep), commit=True)
     assert played.fail(MDSOperationalError("there", sqlstate="23505")) == Group((Execute(sql.ROLLBACK_TO),))
-    assert played.say([]) == Group((Execute(sql.merge_stage(BARS, "replace")), lock))
+    assert played.say([]) == Group((Execute(sql.merge_stage(BARS, "replace")), keep), commit=True)
 
 
 def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
     known = {("bars", ("v", "B", "1m")): 3, ("bars", ("v", "A", "1m")): 9}
     batch = [bar(1, 1.0, symbol="A"), bar(0, 2.0, symbol="A"), bar(1, 3.0, symbol="B"), bar(1, 4.0, symbol="A")]
     played = Played(upsert_bars(batch), session(cached=known))
-    step = played.group.steps[0]
-    assert isinstance(step, ExecuteMany)
-    assert [(row[0], row[1].minute, row[5]) for row in step.rows] == [(3, 1, 3.0), (9, 0, 2.0), (9, 1, 4.0)]
-    assert played.group.steps[1] == Execute(sql.LOCK_SERIES, (ids(3, 9),))
-    played.say([], [(3, None, None, None), (9, None, None, None)])
-    played.say([])
+    *rows, keep = (step.parameters for step in played.group.steps if isinstance(step, Execute))
+    assert [(row[0], row[1].minute, row[5]) for row in rows] == [(3, 1, 3.0), (9, 0, 2.0), (9, 1, 4.0)]
+    assert keep[0] == ids(3, 9)
+    played.say(*([] for _ in rows), [])
     assert played.answer == 4
 
 
@@ -217,7 +238,7 @@ def test_another_error_of_the_server_passes_through() -> None:
 def test_a_cached_series_that_is_gone_is_forgotten_and_the_batch_tried_again() -> None:
     known = session(cached={AAPL: 7})
     with pytest.raises(StaleSeries, match="removed"):
-        Played(upsert_bars([bar()]), known).say([], [])
+        Played(upsert_bars([bar()]), known).fail(MDSOperationalError("gone", sqlstate=sql.STALE_SERIES))
     assert known.series == {}
 
 
@@ -314,7 +335,7 @@ def statements(kind: Kind) -> list[bytes]:
         *(sql.window(kind, ordered=ordered) for ordered in (True, False)),
         *(make(kind, mode) for make in (sql.upsert_row, sql.upsert_arrays, sql.merge_stage) for mode in MODES),
     ]
-    return [*found, sql.latest_prices(kind), sql.find_last_price(kind)] if kind.price else found
+    return [*found, sql.latest_prices(kind)] if kind.price else found
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
