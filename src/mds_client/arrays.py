@@ -55,12 +55,20 @@ def array(type_: str, values: Sequence[Any]) -> Packed | list[Any]:
     header = _HEADER.pack(1, nulls > 0, psycopg.adapters.types[type_].oid, count, 1)
     if nulls == count or code is None:
         return Packed(header + _NULL * count)
+    try:
+        return Packed(header + _elements(type_, code, values, nulls))
+    except (struct.error, TypeError):
+        # What cannot be told to the server is refused in the driver's words.
+        return list(values)
+
+
+def _elements(type_: str, code: str, values: Sequence[Any], nulls: int) -> bytes:
     if type_ == "timestamptz":
         values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
     size = struct.calcsize("!" + code) - 4
     if nulls:
         pack = struct.Struct("!" + code).pack
-        return Packed(header + b"".join([_NULL if value is None else pack(size, value) for value in values]))
-    flat = [size] * (2 * count)
+        return b"".join([_NULL if value is None else pack(size, value) for value in values])
+    flat = [size] * (2 * len(values))
     flat[1::2] = values
-    return Packed(header + struct.pack("!" + code * count, *flat))
+    return struct.pack("!" + code * len(values), *flat)

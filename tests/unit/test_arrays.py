@@ -75,7 +75,9 @@ def test_a_column_without_any_value_is_packed_whatever_its_type(type_: str) -> N
         ("text", ["a", None]),
         ("uuid", [UUID(int=1)]),
         ("bigint", []),
+        ("bigint", [1, 2**64]),
+        ("timestamptz", [datetime(2024, 1, 1)]),  # noqa: DTZ001 - a time without a zone is not packed
     ],
 )
-def test_other_types_and_empty_columns_are_left_to_psycopg(type_: str, values: list[Any]) -> None:
+def test_other_types_and_what_cannot_be_packed_are_left_to_psycopg(type_: str, values: list[Any]) -> None:
     assert array(type_, values) == values

@@ -118,7 +118,7 @@ def test_prepared_statements_can_be_switched_off(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "mode"),
-    [(1, "executemany"), (4, "executemany"), (5, "values"), (499, "values"), (500, "copy"), (10**6, "copy")],
+    [(1, "executemany"), (2, "values"), (999, "values"), (1000, "copy"), (10**6, "copy")],
 )
 def test_auto_goes_by_the_size_of_the_batch(rows: int, mode: str) -> None:
     assert load().write_mode_for(rows) == mode

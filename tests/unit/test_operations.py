@@ -122,7 +122,7 @@ def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
 
 
 def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() -> None:
-    known = session(cached={AAPL: 7})
+    known = session(cached={AAPL: 7}, values_min_rows=3)
     played = Played(upsert_bars([bar(0), bar(1)]), known)
     upsert, first, last = sql.upsert_row(BARS, "replace"), NOON, NOON + timedelta(minutes=1)
     assert played.group == Group(
@@ -203,7 +203,7 @@ def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after
 def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
     known = {("bars", ("v", "B", "1m")): 3, ("bars", ("v", "A", "1m")): 9}
     batch = [bar(1, 1.0, symbol="A"), bar(0, 2.0, symbol="A"), bar(1, 3.0, symbol="B"), bar(1, 4.0, symbol="A")]
-    played = Played(upsert_bars(batch), session(cached=known))
+    played = Played(upsert_bars(batch), session(cached=known, values_min_rows=9))
     *rows, keep = (step.parameters for step in played.group.steps if isinstance(step, Execute))
     assert [(row[0], row[1].minute, row[5]) for row in rows] == [(3, 1, 3.0), (9, 0, 2.0), (9, 1, 4.0)]
     assert keep[0] == ids(3, 9)

@@ -125,9 +125,9 @@ DEFAULTS: dict[str, Any] = {
     "pool_min": 1,
     "pool_max": 10,
     "write_mode": "auto",
-    "values_min_rows": 5,
+    "values_min_rows": 2,
     "values_page_size": 1000,
-    "copy_min_rows": 500,
+    "copy_min_rows": 1000,
 }
 
 
