@@ -6,6 +6,7 @@ its start and not its end; a time without a zone is UTC; nothing is cut off by a
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel
@@ -313,14 +314,16 @@ def _window(
         return _windows(model, kind, _symbols(symbol), span, as_, name)
     parts = _series_name(kind, _symbol(symbol), name)
 
+    # By one column, order is seen at a glance, and nearly always there.
+    ordered = len(kind.key) > 1
+    select = sql.window(kind, ordered=ordered)
+    time_of = itemgetter(kind.column_names.index(kind.time))
+
     def talk(session: Session) -> Talk[Any]:
         if as_ != "models":
-            # By one column, order is seen at a glance, and nearly always there.
-            ordered = len(kind.key) > 1
-            select = sql.window(kind, ordered=ordered)
             return (yield from _frame(session, kind, select, (*parts, *span), parts, as_, ordered=ordered))
-        (rows,) = yield Group((Execute(sql.window(kind), (*parts, *span)),), commit=True)
-        return _of_one(model, kind, session.tenant_id, parts, rows)
+        (rows,) = yield Group((Execute(select, (*parts, *span)),), commit=True)
+        return _of_one(model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of))
 
     return Operation(f"{kind.name}_window", talk)
 

@@ -268,11 +268,16 @@ def test_rows_are_checked_when_the_operation_is_made_and_before_a_connection_is_
         upsert("bars", [], on_conflict="never")  # type: ignore[arg-type]  # that is what is tried
 
 
-def test_a_window_is_one_round_trip_and_the_rows_are_models() -> None:
+def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -> None:
     played = Played(bars_window(" aapl ", "1m", NOON.replace(tzinfo=None), NOON, " v "), session())
-    assert played.group == Group((Execute(sql.window(BARS), ("v", "AAPL", "1m", NOON, NOON)),), commit=True)
-    played.say([(NOON, 1.0, None, None, 2.0, 3, None)])
-    assert played.answer == [bar(close=2.0, open_price=1.0, volume=3, tenant_id=TENANT)]
+    ask = sql.window(BARS, ordered=False)
+    assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON)),), commit=True)
+    later = NOON + timedelta(minutes=1)
+    played.say([(later, None, None, None, None, None, None), (NOON, 1.0, None, None, 2.0, 3, None)])
+    assert played.answer == [
+        bar(close=2.0, open_price=1.0, volume=3, tenant_id=TENANT),
+        bar(1, None, tenant_id=TENANT),
+    ]
 
 
 def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
