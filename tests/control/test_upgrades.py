@@ -35,6 +35,7 @@ FROZEN: Final = {
     "0002": "959fcb2c21d43d64e00b8183b5d9cb9a27f7c0c658c280dde12e7d650d8dcd44",
     "0003": "e749d0ba7e4b511c1f3d338cbce0e037276e1d2769ac0dd2bd1d5523c8407427",
     "0004": "698646320bcb2cc11d12ec73ab37ed4f6ef761a8d21b46db010aebd1e3595d3e",
+    "0005": "15a94f0fb68b073b7838459069c8ff211317e1277f013bfbf5951d0d8d7be0e5",
 }
 """What each migration file is, once it is released."""
 
