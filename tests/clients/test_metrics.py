@@ -37,11 +37,13 @@ def counted(connect: Callable[..., Client], store: Store, registry: CollectorReg
 def test_rows_and_batches_are_counted_by_kind_and_mode(counted: Client, registry: CollectorRegistry) -> None:
     counted.upsert_bars(bars(3))
     counted.upsert_bars(bars(2))
-    labels = {"kind": "bars", "mode": "executemany"}
+    counted.upsert_bars(bars(1))
+    labels = {"kind": "bars", "mode": "values"}
     assert registry.get_sample_value("mds_rows_total", labels) == 5
     assert registry.get_sample_value("mds_batches_total", labels) == 2
     assert registry.get_sample_value("mds_write_seconds_count", labels) == 2
-    assert registry.get_sample_value("mds_operation_seconds_count", {"operation": "upsert_bars"}) == 2
+    assert registry.get_sample_value("mds_rows_total", {"kind": "bars", "mode": "executemany"}) == 1
+    assert registry.get_sample_value("mds_operation_seconds_count", {"operation": "upsert_bars"}) == 3
 
 
 def test_an_error_is_counted_by_its_class(counted: Client, registry: CollectorRegistry, store: Store) -> None:
