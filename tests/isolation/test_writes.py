@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from psycopg import pq
 
-from mds_client import KINDS, RLSDenied
+from mds_client import KINDS, RLSDenied, sql
 from mds_client.operations import Execute, Group, Operation, Session, Talk
 from mds_client.schema import Kind
 from tests.conftest import Client
@@ -175,6 +175,23 @@ EXAMPLES = {
     "timestamptz": f"'{TS}'",
     "uuid": "'b0b0b0b0-1111-4222-8333-444455556666'",
 }
+
+
+@pytest.mark.parametrize("series", ["{foreign}", "{foreign} + 1", "{own}, {foreign}"])
+@pytest.mark.parametrize("actor", ACTORS)
+def test_last_values_of_another_tenants_series_cannot_be_written_nor_found_out(
+    siege: Siege, actor: Actor, series: str
+) -> None:
+    before = siege.victim()
+    for kind in KINDS.values():
+        _, *types = sql.last_values_types(kind)
+        one = {**EXAMPLES, "boolean": "true"}
+        arrays = (f"ARRAY[{', '.join([one[type_]] * (series.count(',') + 1))}]::{type_}[]" for type_ in types)
+        call = f"SELECT mds.{kind.name}_last_values(ARRAY[{series}], {', '.join(arrays)}, 'replace')"
+        seen = siege.attack(actor, call)
+        # A series of somebody else, and one of nobody.
+        assert (seen.sqlstate, seen.marks()) == (sql.STALE_SERIES, []), kind.name
+    assert siege.victim() == before
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
