@@ -270,7 +270,7 @@ class Pooled(Embedded):
     def migrated(self) -> Iterator[Place]:
         with super().migrated() as place:
             # The test before has had the same database, and its connections were ended when it was emptied.
-            self._pooler.has_noticed(place.dsn)
+            self._pooler.forget(place.dsn)
             yield replace(place, dsn=self._pooler.dsn(place.dsn))
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
 
-from datastore._postgres_binaries import until
 from tests.engines import debian
 from tests.engines.base import EngineUnavailable, free_port, last_line, server_account
 from tests.engines.kept import Kept, own
@@ -67,15 +67,14 @@ class PgBouncer:
         """The DSN of the same database and login through the pooler."""
         return make_conninfo(direct, host="127.0.0.1", port=self._port)
 
-    def has_noticed(self, dsn: str) -> None:
-        """Wait until it knows that its connections to a database, which somebody has ended, are no more."""
+    def forget(self, dsn: str) -> None:
+        """Let go of its connections to a database, which somebody has ended: it would notice some time later."""
         name = conninfo_to_dict(dsn)["dbname"]
-        for _ in until(10):
-            with self._console.cursor(row_factory=dict_row) as cursor:
-                servers = cursor.execute("SHOW SERVERS").fetchall()
-            if name not in (server["database"] for server in servers):
-                return
-        raise TimeoutError(f"PgBouncer still has connections to {name}")
+        with self._console.cursor(row_factory=dict_row) as cursor:
+            servers = cursor.execute("SHOW SERVERS").fetchall()
+            if name in (server["database"] for server in servers):
+                for order in ("KILL {}", "RESUME {}"):
+                    cursor.execute(SQL(order).format(Identifier(str(name))))
 
     def stop(self) -> None:
         """Stop it; the server stays."""

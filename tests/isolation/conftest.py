@@ -83,22 +83,18 @@ class Siege:
 
     def victim(self) -> list[str]:
         """Everything that the second tenant has, with the row versions."""
-        found: list[str] = []
-        for table, column in (
-            ("series", "series_id >> 40"),
-            ("bars", "series_id >> 40"),
-            ("tenants", "no"),
-            ("jobs", "tenant_no"),
-        ):
-            found += (
-                row[0]
-                for row in self.rows(
-                    f"SELECT '{table} ' || t.ctid::text || t.xmin::text || t::text FROM store.{table} AS t"
-                    f" WHERE {column} = (SELECT no FROM store.tenants WHERE id = %s) ORDER BY 1",
-                    self.tenant_b,
-                )
+        versions = (
+            f"SELECT '{table} ' || t.ctid::text || t.xmin::text || t::text FROM store.{table} AS t, wanted"
+            f" WHERE {column} = wanted.no"
+            for table, column in (
+                ("series", "series_id >> 40"),
+                ("bars", "series_id >> 40"),
+                ("tenants", "t.no"),
+                ("jobs", "tenant_no"),
             )
-        return found
+        )
+        wanted = "WITH wanted AS (SELECT no FROM store.tenants WHERE id = %s)"
+        return [row[0] for row in self.rows(f"{wanted} {' UNION ALL '.join(versions)} ORDER BY 1", self.tenant_b)]
 
     def open(self, actor: Actor) -> psycopg.Connection[Any]:
         """A new connection as an actor, outside of any transaction; the service role's has the first tenant set."""
