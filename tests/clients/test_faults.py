@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import psycopg
@@ -21,53 +20,19 @@ from datastore.embedded import EmbeddedServer
 from mds_client import (
     AMDS,
     MDS,
-    Bar,
-    CommitUnknown,
     MDSOperationalError,
     RetryableError,
     ServerUnreachable,
     TimeoutExceeded,
 )
 from mds_client.operations import Execute, Group, Operation, Session, Talk
+from tests.clients.faults import PATIENCE, bars, statement, until
 from tests.conftest import SETTINGS, Client, Store
 
 # Kills, cuts, locks and timeouts.
 pytestmark = pytest.mark.many_sessions
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
-PATIENCE = 30.0
 BATCH = 6000
-
-
-def bars(count: int, close: float = 1.0, symbols: int = 1) -> list[Bar]:
-    return [
-        Bar(
-            vendor="v",
-            symbol=f"S{number % symbols}",
-            timeframe="1m",
-            ts=START + timedelta(minutes=number // symbols),
-            close_price=close,
-        )
-        for number in range(count)
-    ]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another session does, which sends no event."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
-
-
-def statement(text: bytes, *, name: str = "statement", idempotent: bool = True, commit: bool = False) -> Operation[Any]:
-    """One statement as an operation, with its rows as the answer."""
-
-    def talk(_: Session) -> Talk[Any]:
-        (rows,) = yield Group((Execute(text),), commit=commit)
-        return rows
-
-    return Operation(name, talk, idempotent=idempotent)
 
 
 def backend(client: Client) -> int:
@@ -294,142 +259,6 @@ def test_a_call_that_was_refused_leaves_the_connection_and_what_is_prepared_on_i
             client.upsert_bars(bars(rows, close=13.0))
         assert client.upsert_bars(bars(rows, close=good + 0.5)) == rows
     assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(rows, 5.5, 5.5)]
-
-
-# A network that loses answers -----------------------------------------------------------------------------------------
-
-
-SYNC = b"S\0\0\0\4"
-"""How the protocol says that a pipeline ends."""
-
-
-class Proxy:
-    """A TCP proxy to a server that, while `cut_after` is set, cuts the connection as soon as a message of the client
-    with that text in it has been forwarded, has been acted on, and before the answer gets back."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        target = conninfo_to_dict(store.dsn)
-        self._target = (str(target["host"]), int(str(target["port"])))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.dsn = make_conninfo(store.dsn, port=str(self._listener.getsockname()[1]))
-        self.cut_after: bytes | None = None
-        self.cuts = 0
-        self._threads: list[threading.Thread] = []
-        self._sockets: list[socket.socket] = [self._listener]
-        self._start(self._accept)
-
-    def _start(self, function: Callable[..., None], *arguments: object) -> None:
-        self._threads.append(threading.Thread(target=function, args=arguments))
-        self._threads[-1].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            self._sockets += [client, server]
-            silent = threading.Event()
-            self._start(self._up, client, server, silent)
-            self._start(self._down, client, server, silent)
-
-    def _up(self, client: socket.socket, server: socket.socket, silent: threading.Event) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                if self.cut_after and self.cut_after in data:
-                    self.cut_after = None
-                    self.cuts += 1
-                    silent.set()
-                    server.sendall(data)
-                    server.shutdown(socket.SHUT_WR)  # the server works off what it has and leaves
-                    until(lambda: not self._store.rows(_CLIENTS))
-                    _hang_up(client)
-                    return
-                server.sendall(data)
-        _hang_up(server)
-
-    def _down(self, client: socket.socket, server: socket.socket, silent: threading.Event) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                if not silent.is_set():
-                    client.sendall(data)
-        if not silent.is_set():
-            _hang_up(client)
-
-    def close(self) -> None:
-        for one in self._sockets:
-            _hang_up(one)
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-        for one in self._sockets:
-            one.close()
-
-
-# What the proxy waits for is that the server's process has worked everything off and left.
-cut_from_its_server = pytest.mark.directly("a pooler keeps the server's process when a client is cut off")
-
-_CLIENTS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'mds_service'"
-
-
-def _hang_up(one: socket.socket) -> None:
-    with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def proxy(store: Store) -> Iterator[Proxy]:
-    made = Proxy(store)
-    yield made
-    made.close()
-
-
-@cut_from_its_server
-@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
-    connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
-) -> None:
-    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
-    client.upsert_bars(bars(1))
-    proxy.cut_after = SYNC if mode == "values" else b"COMMIT"
-    assert client.upsert_bars(bars(50, close=3.0)) == 50
-    assert proxy.cuts == 1
-    assert store.rows("SELECT count(*), min(close_price), max(close_price) FROM store.bars") == [(50, 3.0, 3.0)]
-
-
-@cut_from_its_server
-@pytest.mark.parametrize("in_group", [True, False])
-def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
-    connect: Callable[..., Client], store: Store, proxy: Proxy, in_group: bool
-) -> None:
-    store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
-    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
-    count = statement(b"INSERT INTO public.counted VALUES (1)", name="count", idempotent=False, commit=in_group)
-    client.run(count)
-    # What is one group altogether is committed where its pipeline ends.
-    proxy.cut_after = SYNC if in_group else b"COMMIT"
-    with pytest.raises(CommitUnknown, match=r"^count: ") as caught:
-        client.run(count)
-    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
-    assert not isinstance(caught.value, RetryableError)
-    assert store.rows("SELECT count(*) FROM public.counted") == [(2,)]
-    client.run(count)
-    assert store.rows("SELECT count(*) FROM public.counted") == [(3,)]
-
-
-@cut_from_its_server
-def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
-    connect: Callable[..., Client], store: Store, proxy: Proxy
-) -> None:
-    store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
-    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
-    count = statement(b"INSERT INTO public.counted VALUES (1)", idempotent=False)
-    proxy.cut_after = b"INSERT INTO"
-    assert client.run(count) == []
-    assert proxy.cuts == 1
-    assert store.rows("SELECT count(*) FROM public.counted") == [(1,)]
 
 
 # Others in the way ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from datastore import control
 from mds_client import MDS, ServerUnreachable
 from mds_client.operations import Execute, Group, Operation
-from tests.clients.test_faults import until
+from tests.clients.faults import until
 from tests.conftest import Client, Store
 
 pytestmark = pytest.mark.engines("pgbouncer")
