@@ -212,7 +212,7 @@ def crossings(run: Run) -> str:
         ("values", "copy", "copy_min_rows"),
     ):
         at = crossing(run, slower, faster)
-        where = f"from {at:,} rows on" if at else "at none of these sizes"
+        where = f"from {at:,} row{'s' if at > 1 else ''} on" if at else "at none of these sizes"
         said.append(f"`{faster}` is quicker than `{slower}` {where}; `{setting}` is {defaults[setting]:,}.")
     return " ".join(said)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier, Literal
+from psycopg.sql import SQL, Identifier, Literal
 
 from benchmarks.case import Calls, Timed, Work, case, expect
 from benchmarks.cases.floors import holds, names
@@ -11,6 +11,9 @@ from benchmarks.cases.reads import chosen, day
 from benchmarks.data import DAY, VENDOR, Checksum
 from benchmarks.world import COLUMNS, Database, World
 from datastore import control
+from datastore.engine import detect
+from datastore.schema import STORE
+from mds_client import KINDS
 
 GROUP = "engines"
 ALL_ENGINES = ("postgres", "timescale-apache", "timescale")
@@ -92,17 +95,6 @@ def merged_into_columns(world: World) -> Iterator[Work]:
     expect("the table", database.checksum(), Checksum.of(rows))
 
 
-def stored(database: Database, rollup: str) -> Composable:
-    """What is stored of a rollup, without what the server would compute for the rest."""
-    with database.superuser() as superuser:
-        (found,) = superuser.execute(
-            "SELECT materialization_hypertable_schema, materialization_hypertable_name"
-            " FROM timescaledb_information.continuous_aggregates WHERE view_name = %s",
-            (rollup,),
-        ).fetchall()
-    return Identifier(*found)
-
-
 @case(GROUP, "rollups of a day refreshed", engines=("timescale",))
 def rollups(world: World) -> Iterator[Work]:
     """Every rollup (5m, 15m, 1h and 1d) of a day whose rows have all changed, as after a backfill of it."""
@@ -115,9 +107,13 @@ def rollups(world: World) -> Iterator[Work]:
         database.settled(superuser)
     yield Timed(lambda: control.refresh(database.admin_dsn, *day()), world.size.series * DAY, unit="s")
     of_day = SQL("SELECT sum(volume) FROM {} WHERE ts >= %s::date AND ts < %s::date + 1")
+    kind = KINDS["bars"]
     with database.superuser() as superuser:
+        # What is stored, without what the server would compute for the rest.
+        stored = detect(superuser).stored_rollup(superuser, kind, kind.rollup("1d"))
+        assert stored is not None
         made, there = (
-            superuser.execute(of_day.format(relation), day()).fetchone()
-            for relation in (stored(database, "bars_1d"), Identifier("store", "bars"))
+            superuser.execute(of_day.format(Identifier(*relation)), day()).fetchone()
+            for relation in (stored, (STORE, kind.name))
         )
     expect("the volume of the day", made, there)

@@ -13,7 +13,7 @@ from benchmarks.data import DAY, VENDOR, symbol, trading_minute
 from benchmarks.world import COLUMNS, Database, World
 from datastore.objects import OWNER
 from mds_client import KINDS, Bar
-from mds_client.sql import stored_columns
+from mds_client.sql import arrays, stored_columns
 
 GROUP = "live"
 SERIES = 500
@@ -72,8 +72,8 @@ def bare(world: World, series: int) -> Iterator[Work]:
         [list(column) for column in zip(*((database.ids[row.symbol], *values(row)) for row in page), strict=True)]
         for page in rows
     ]
-    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(column.type)) for column in stored_columns(KINDS["bars"]))
-    statement = merge(SQL("unnest({}) AS page({})").format(arrays, names(COLUMNS)))
+    page = arrays(column.type for column in stored_columns(KINDS["bars"]))
+    statement = merge(SQL("unnest({}) AS page({})").format(page, names(COLUMNS)))
     with psycopg.connect(database.superuser_dsn, autocommit=True, prepare_threshold=0) as owner:
         owner.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
         yield from called(database, rows, lambda number: owner.execute(statement, pages[number]))

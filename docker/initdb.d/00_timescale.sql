@@ -505,7 +505,7 @@ BEGIN
            ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
          END)
     INTO held, unsure
-    FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+    FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s JOIN unnest($1, $2, $3, $4, $5, $6) AS n("series_id", "first_ts", "last_ts", "price_ts", "price", "unpriced") USING (series_id);
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s
@@ -541,7 +541,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
@@ -558,7 +558,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
@@ -575,7 +575,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")

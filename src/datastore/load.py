@@ -294,11 +294,7 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
             yield Group((Execute(sql.ROLLBACK_TO),))
             yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
             return Straight(True, *span)
-        try:
-            yield Group((upserts.last_values(kind, latest, on_conflict),), commit=True)
-        except MDSOperationalError as error:
-            upserts.refuse_stale(session, error)
-            raise
+        yield from upserts.commit(session, kind, latest, on_conflict)
         return Straight(False, *span)
 
     return Operation(f"load_{kind.name}", talk, heavy=True)

@@ -404,7 +404,7 @@ _UNPRICED = """
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM {batch}
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 """
-_HELD = """SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+_HELD = """SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE"""
 _MOVES = """coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
                         AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false)"""

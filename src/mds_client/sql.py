@@ -6,6 +6,7 @@ element for what its text has to escape. What is asked when, and what the answer
 `mds_client.operations`.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from typing import Final
@@ -53,6 +54,11 @@ def names(columns: tuple[str, ...]) -> Composable:
     return SQL(", ").join(map(Identifier, columns))
 
 
+def arrays(types: Iterable[str]) -> Composable:
+    """A parameter for each of these types: an array of it, in binary."""
+    return SQL(", ").join(SQL("%b::{}[]").format(SQL(type_)) for type_ in types)
+
+
 def _text(statement: Composable) -> Statement:
     return statement.as_bytes(None)
 
@@ -73,12 +79,11 @@ def create_series(kind: Kind) -> Statement:
 
     Sorted, so that two writers that make the same ones wait for each other and do not deadlock.
     """
-    arrays = SQL(", ").join(SQL("%b::text[]") for _ in kind.series)
     return _text(
         SQL(
             "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {names} FROM unnest({arrays}) AS wanted({names})"
             " ORDER BY {names} ON CONFLICT DO NOTHING"
-        ).format(names=names(kind.series), kind=Literal(kind.name), arrays=arrays)
+        ).format(names=names(kind.series), kind=Literal(kind.name), arrays=arrays("text" for _ in kind.series))
     )
 
 
@@ -97,8 +102,8 @@ def last_values(kind: Kind) -> Statement:
 
     What that means is a function in the database (`datastore.objects`). It holds the series until the transaction ends.
     """
-    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(type_)) for type_ in last_values_types(kind))
-    return _text(SQL("SELECT {}({}, %s)").format(Identifier("mds", f"{kind.name}_last_values"), arrays))
+    function = Identifier("mds", f"{kind.name}_last_values")
+    return _text(SQL("SELECT {}({}, %s)").format(function, arrays(last_values_types(kind))))
 
 
 STALE_SERIES: Final = "MDS01"
@@ -132,8 +137,8 @@ def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
 @cache
 def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
     """Write a page of narrow rows, one array a column."""
-    arrays = SQL(", ").join(SQL("%b::{}[]").format(SQL(column.type)) for column in stored_columns(kind))
-    return _text(_upsert(kind, on_conflict, SQL("SELECT * FROM unnest({})").format(arrays)))
+    page = arrays(column.type for column in stored_columns(kind))
+    return _text(_upsert(kind, on_conflict, SQL("SELECT * FROM unnest({})").format(page)))
 
 
 @cache

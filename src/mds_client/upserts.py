@@ -403,12 +403,11 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     else:
         write = [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
     try:
-        yield Group((*write, last_values(kind, narrow.latest, on_conflict)), commit=True)
+        yield from commit(session, kind, narrow.latest, on_conflict, *write)
     except MDSOperationalError as error:
         if cached and error.sqlstate in _FOREIGN:
             session.forget()
             raise StaleSeries("a cached series is another tenant's now") from error
-        refuse_stale(session, error)
         raise
 
 
@@ -424,39 +423,38 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     latest = narrow.latest
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
-    kept = last_values(kind, latest, on_conflict)
     last = dict(series.values())
+    if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
+        append = (Execute(sql.SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(sql.RELEASE))
+        try:
+            yield from commit(session, kind, latest, on_conflict, *append)
+            return
+        except MDSOperationalError as error:
+            if error.sqlstate != _UNIQUE_VIOLATION:
+                raise
+            # Another writer was there in between.
+            yield Group((Execute(sql.ROLLBACK_TO),))
+    yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
+
+
+def commit(
+    session: Session, kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, *write: Step
+) -> Talk[None]:
+    """Write a batch, bring its series' last values up to it, and commit, in one round trip."""
     try:
-        if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
-            try:
-                append = Execute(sql.merge_stage(kind, "append"))
-                yield Group((Execute(sql.SAVEPOINT), append, Execute(sql.RELEASE), kept), commit=True)
-                return
-            except MDSOperationalError as error:
-                if error.sqlstate != _UNIQUE_VIOLATION:
-                    raise
-                # Another writer was there in between.
-                yield Group((Execute(sql.ROLLBACK_TO),))
-        yield Group((Execute(sql.merge_stage(kind, on_conflict)), kept), commit=True)
+        yield Group((*write, last_values(kind, latest, on_conflict)), commit=True)
     except MDSOperationalError as error:
-        refuse_stale(session, error)
-        raise
+        if error.sqlstate != sql.STALE_SERIES:
+            raise
+        session.forget()
+        raise StaleSeries("a series of this batch was removed while it was written") from error
 
 
 def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict) -> Execute:
     """The step that brings the series' last values up to a batch that was written."""
-    series = [list(latest), *zip(*latest.values(), strict=True)]
-    if kind.price is None:
-        series = [series[0], [new.last_ts for new in latest.values()]]
-    arrays = map(array, sql.last_values_types(kind), series)
+    said = zip(*latest.values(), strict=True) if kind.price else [[new.last_ts for new in latest.values()]]
+    arrays = map(array, sql.last_values_types(kind), [list(latest), *said])
     return Execute(sql.last_values(kind), [*arrays, on_conflict])
-
-
-def refuse_stale(session: Session, error: MDSOperationalError) -> None:
-    """Raise StaleSeries where that is what an error of that step says."""
-    if error.sqlstate == sql.STALE_SERIES:
-        session.forget()
-        raise StaleSeries("a series of this batch was removed while it was written") from error
 
 
 def _is_newer(time: datetime, last: datetime | None) -> bool:

@@ -56,7 +56,7 @@ BEGIN
            ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
          END)
     INTO held, unsure
-    FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+    FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s JOIN unnest($1, $2, $3, $4, $5, $6) AS n("series_id", "first_ts", "last_ts", "price_ts", "price", "unpriced") USING (series_id);
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s
@@ -99,7 +99,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
@@ -123,7 +123,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
@@ -147,7 +147,7 @@ DECLARE
   held integer;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts, last_price FROM mds.series
+  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
   IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
@@ -1685,10 +1685,10 @@ INSERT INTO store.objects VALUES ('view mds.options_replace', '3e0b6f13a3d5cd9da
 INSERT INTO store.objects VALUES ('view mds.options_keep', 'bc934219a46bbe0e216c4b76cd8d361a8200be5e4ef9174bc3b10e07c61f4b4f', '65d95b4cde4a924de64bb970a6fbca00');
 INSERT INTO store.objects VALUES ('view mds.options_fill', '58c7729a429a04010d28ed97bc8fc6bc75843f5545d8ff541eefcbe5e2d14001', '09573960317797be741bd8765b52db76');
 INSERT INTO store.objects VALUES ('view mds.options_append', '23b2e253373148ee497e9b65d2d8f0b9b973b2a6adec86131b35f82542d31eaf', '2e8c6008fde43162efdd17123e1c3d47');
-INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '818be8cfb292241dbe3153153ef86920e0c231e42014d3ec9cdb14a4e6c7bc2f', 'ccc52e3225d878aa8ba1b8a34f8cc0d3');
-INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text)', '735fd41ebf848e57010aa61bc082d7b25716dea4bbb77a5f6458d6308b351cf1', '35ffc8d1c8fe3183be303c980d75ca1e');
-INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text)', 'cb2ead307359e22ddfcaf8ede642558420df51700de60cf104ac166b4b126104', 'e4edd8323f75d3135db25c17fa9442ef');
-INSERT INTO store.objects VALUES ('mds.options_last_values(bigint[], timestamp with time zone[], text)', '77a69a21487ca70e53df2bfdd45d261ca232e3a590c1963d3afa52184292c856', 'a6ef0e8dee7a5c91ca277ce3ebabf458');
+INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '620fc31f288b952f8977dc6f5acea1bcd8bb57b75e13336dd3a7e675406ed156', '7fbd368c1bc9c5621d2a425d1063e2b3');
+INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text)', 'e7ee6c43690af643daaf9aa80922f480856b07d52e6598eca8e3a3219bee3f44', 'f4f7f65f1b75682c1c7d4088066cc216');
+INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text)', '888a476d0f8333ec8b397e3fb2b182f44f0a381198ccde4b1db15a119e908545', '1c93c7fd1e38470b6ed5248dc03d2a17');
+INSERT INTO store.objects VALUES ('mds.options_last_values(bigint[], timestamp with time zone[], text)', '19025a164514816f0f7b1e796b416eddf79b8f94b897b057f364e76a751a6873', '4e5163259ca82581dd2998f2b43fe7fd');
 INSERT INTO store.objects VALUES ('view public.bars', '53d22d24e9ad7bbfc0ac973b7170eea3b479099c3ace69a14acc88f6611da23d', '8fe3612a3e25ee1b915c682c84f2cb09');
 INSERT INTO store.objects VALUES ('view public.fundamentals', '0eb3b17f0330691df647d96e19361ad773613be0af8663aaa4ada0ad0d109e1a', 'ba2c42e04ac4fd5eb346de1ad97dbc93');
 INSERT INTO store.objects VALUES ('view public.news', '56bd0972dfe1a3cb9c22441c9c702d7f61d37c6774a1a995126c0b6eee43b144', '45c2e6d04ab3ea8b83a61f0e9d7ca3b4');
