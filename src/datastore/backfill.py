@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import to_jsonable_python
 
 from datastore import control, gaps, jobs, sources
-from datastore.calendars import find_tenant
 from datastore.config import ConfigurationError
-from datastore.control import ControlError
+from datastore.control import ControlError, find_tenant
 from datastore.gaps import Gap, Window
 from datastore.jobs import CANCEL, JobContext, JobFailed, job_type
 from datastore.sources import Batch, Malformed, Span

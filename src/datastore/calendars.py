@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 from pydantic import TypeAdapter
 
-from datastore.control import ControlError, UnknownTenant
+from datastore.control import ControlError, find_tenant
 from mds_client.models import Name, Symbol
 
 ALWAYS: Final = "24/7"
@@ -272,27 +272,6 @@ def of_series(
         (tenant_no, vendor, list(symbols)),
     ).fetchall()
     return dict(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantKey:
-    """A tenant's two names: outside, and inside."""
-
-    id: UUID
-    no: int
-
-
-def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> TenantKey:
-    """A tenant by its name or uuid. Raises UnknownTenant."""
-    with connection.cursor(row_factory=class_row(TenantKey)) as cursor:
-        found = cursor.execute(
-            "SELECT id, no FROM store.tenants WHERE name = %(it)s OR id::text = %(it)s"
-            " ORDER BY id::text = %(it)s DESC LIMIT 1",
-            {"it": str(tenant)},
-        ).fetchone()
-    if found is None:
-        raise UnknownTenant(tenant)
-    return found
 
 
 def _named(text: str | None) -> str | None:

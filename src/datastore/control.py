@@ -209,9 +209,7 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
     if not name.strip():
         raise ControlError("a tenant needs a name")
     with psycopg.connect(dsn) as connection:
-        for tenant in _tenants(connection):
-            if tenant.name != name and tenant.id != id:
-                continue
+        for tenant in _tenants(connection, "t.name = %(name)s OR t.id = %(id)s", name=name, id=id):
             if if_absent and tenant.name == name and id in (None, tenant.id):
                 return tenant
             raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
@@ -221,20 +219,29 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
             )
         except errors.UniqueViolation:
             raise Taken(f"tenant {name!r} was made by somebody else just now") from None
-        return next(tenant for tenant in _tenants(connection) if tenant.name == name)
+        (made,) = _tenants(connection, "t.name = %(name)s", name=name)
+        return made
 
 
-def list_tenants(dsn: str) -> list[Tenant]:
-    """Every tenant, in the order of their making."""
+def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[Tenant]:
+    """Tenants in the order of their making: those whose `no` is above `after`, `limit` at the most (None: all)."""
     with psycopg.connect(dsn) as connection:
-        return _tenants(connection)
+        return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
 
 
 def get_tenant(dsn: str, tenant: UUID) -> Tenant:
     """The tenant of that id, whatever others are named; raises UnknownTenant."""
-    for found in list_tenants(dsn):
-        if found.id == tenant:
+    with psycopg.connect(dsn) as connection:
+        for found in _tenants(connection, "t.id = %(id)s", id=tenant):
             return found
+    raise UnknownTenant(tenant)
+
+
+def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tenant:
+    """The tenant of that uuid or, where there is none, of that name; raises UnknownTenant."""
+    found = _tenants(connection, "t.id::text = %(it)s OR t.name = %(it)s", it=str(tenant))
+    for one in sorted(found, key=lambda each: str(each.id) != str(tenant)):
+        return one
     raise UnknownTenant(tenant)
 
 
@@ -250,7 +257,7 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
     does not exist, where the role is bound to another tenant, or where it has rights that no binding could hold.
     """
     with psycopg.connect(dsn) as connection:
-        found = _find_tenant(connection, tenant)
+        found = find_tenant(connection, tenant)
         rights = connection.execute(
             """
             SELECT r.rolcanlogin, (
@@ -283,7 +290,7 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
         if bound[0] != found.no:
             raise ControlError(f"role {role!r} is bound to another tenant")
         connection.execute(SQL("GRANT {} TO {}").format(Identifier(APP), Identifier(role)))
-        return _find_tenant(connection, tenant)
+        return find_tenant(connection, tenant)
 
 
 def policies(dsn: str) -> list[PolicyState]:
@@ -611,20 +618,17 @@ def _alembic(
     return result
 
 
-def _tenants(connection: psycopg.Connection[Any]) -> list[Tenant]:
+def _tenants(
+    connection: psycopg.Connection[Any], condition: LiteralString, *, limit: int | None = None, **parameters: object
+) -> list[Tenant]:
     with connection.cursor(row_factory=class_row(Tenant)) as cursor:
         return cursor.execute(
-            """
-            SELECT t.id, t.no, t.name, t.created_at, t.disabled_at,
-                   array(SELECT r.role::text FROM store.tenant_roles AS r WHERE r.tenant_no = t.no ORDER BY 1) AS roles
-            FROM store.tenants AS t ORDER BY t.no
-            """
+            SQL(
+                """
+                SELECT t.id, t.no, t.name, t.created_at, t.disabled_at, array(
+                  SELECT r.role::text FROM store.tenant_roles AS r WHERE r.tenant_no = t.no ORDER BY 1) AS roles
+                FROM store.tenants AS t WHERE {} ORDER BY t.no LIMIT %(limit)s
+                """
+            ).format(SQL(condition)),
+            {**parameters, "limit": limit},
         ).fetchall()
-
-
-def _find_tenant(connection: psycopg.Connection[Any], tenant: str) -> Tenant:
-    # By id first: a tenant may be named like another's.
-    for found in sorted(_tenants(connection), key=lambda each: str(each.id) != tenant):
-        if tenant in (found.name, str(found.id)):
-            return found
-    raise UnknownTenant(tenant)

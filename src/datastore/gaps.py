@@ -25,8 +25,8 @@ from psycopg.sql import SQL
 from pydantic import TypeAdapter, ValidationError
 
 from datastore import calendars
-from datastore.calendars import CalendarError, Session, TenantKey, find_tenant
-from datastore.control import ControlError
+from datastore.calendars import CalendarError, Session
+from datastore.control import ControlError, Tenant, find_tenant
 from datastore.jobs import JobContext, job_type
 from datastore.maintenance import Nothing
 from datastore.schema import TENANT_BITS
@@ -339,7 +339,7 @@ def check(
 class _Name:
     """Whose bars are checked."""
 
-    tenant: TenantKey
+    tenant: Tenant
     vendor: str
     timeframe: str
 
@@ -370,7 +370,7 @@ def _some(symbols: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _series(
     connection: psycopg.Connection[Any],
-    tenant: TenantKey,
+    tenant: Tenant,
     vendor: str,
     timeframe: str,
     symbols: Sequence[str] | None,
@@ -404,7 +404,7 @@ def wanted(symbols: Iterable[str]) -> list[str]:
 
 
 def _calendars(
-    connection: psycopg.Connection[Any], tenant: TenantKey, vendor: str, symbols: Sequence[str], override: str | None
+    connection: psycopg.Connection[Any], tenant: Tenant, vendor: str, symbols: Sequence[str], override: str | None
 ) -> dict[str, str]:
     if override is not None:
         return dict.fromkeys(symbols, calendars.resolve(override))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg.sql import SQL, Identifier
 
 from datastore import aggregates, control
@@ -112,11 +113,9 @@ class Loading:
         on_conflict: OnConflict = "replace",
         part_rows: int = PART_ROWS,
     ) -> None:
-        found = [each for each in control.list_tenants(dsn) if tenant in (each.name, str(each.id))]
-        if not found:
-            raise LoadError(f"there is no tenant {tenant!r}")
+        with psycopg.connect(dsn) as connection:
+            self._tenant = control.find_tenant(connection, tenant).id
         self._dsn = dsn
-        self._tenant = found[0].id
         self._source = source
         self._kind = kind
         self._rejects = RejectFile(rejects)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from datastore import aggregates, control, idempotency, jobs
-from datastore.jobs import JobContext, JobFailed, JobRecord, job_type
+from datastore.jobs import JobContext, JobRecord, job_type
 from mds_client import KINDS
 
 REFRESH: Final = "refresh-aggregates"
@@ -52,10 +52,9 @@ def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
         return jobs.enqueue(connection, what, order, tenant=None, idempotency_key=idempotency.job_key(key, what))
 
 
-@job_type(REFRESH)
+@job_type(REFRESH, store_only=True)
 def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
     """Refresh one rollup after the other, a source before what is made of it."""
-    _only_for_the_store(context)
     names = [aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()]
     wanted = [name for name in names if order.rollups is None or name in order.rollups]
     done = []
@@ -66,10 +65,9 @@ def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
     return [to_jsonable_python(asdict(each)) for each in done]
 
 
-@job_type(EXPIRE)
+@job_type(EXPIRE, store_only=True)
 def expire(context: JobContext, order: ExpireOrder) -> list[dict[str, Any]]:
     """Remove what retention gives up, one kind after the other."""
-    _only_for_the_store(context)
     kinds = [name for name in KINDS if order.kind in (None, name)]
     done = []
     for count, kind in enumerate(kinds):
@@ -79,9 +77,3 @@ def expire(context: JobContext, order: ExpireOrder) -> list[dict[str, Any]]:
     return [
         {"kind": each.kind, "older_than": each.older_than.total_seconds(), "rows": each.rows} for each in done
     ]  # fmt: skip
-
-
-def _only_for_the_store(context: JobContext) -> None:
-    """Applications put down jobs of any type for their tenant; these concern every tenant."""
-    if context.job.tenant is not None:
-        raise JobFailed("only an operator has this done, for the store itself")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sqlalchemy import Table
 
 from datastore import aggregates, config, jobs
-from datastore.control import ControlError, Tenant, as_owner, get_tenant, list_tenants
+from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, get_tenant
 from datastore.engine import Driver, Engine, one
 from datastore.jobs import JobContext, JobFailed, JobRecord, job_type
 from datastore.objects import APP
@@ -154,8 +154,9 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
     It may be killed at any moment and run again. A login that was bound to the tenant loses its right to the views,
     because without its binding it could choose any tenant.
     """
-    tenant = next((one for one in list_tenants(context.dsn) if one.id == order.tenant), None)
-    if tenant is None:
+    try:
+        tenant = get_tenant(context.dsn, order.tenant)
+    except UnknownTenant:
         return {"tenant": str(order.tenant), "removed": "before"}
     if tenant.name != order.name:
         raise JobFailed(f"tenant {order.tenant} has another name than {order.name!r}: nothing is deleted")

@@ -22,7 +22,7 @@ from pyarrow import csv, parquet
 
 from datastore import control
 from datastore.cli import main
-from datastore.inputs import LoadError
+from datastore.control import UnknownTenant
 from datastore.load import Load, load
 from mds_client import KINDS, MDS, Bar
 from mds_client.arrow import schema_of
@@ -233,7 +233,7 @@ def test_rows_that_name_another_tenant_are_put_aside(store: Store, client: MDS, 
 
 @pytest.mark.parametrize("tenant", ["nobody", "0e8d583a-2cf6-4fba-b2a9-add128d0a2b1"])
 def test_a_tenant_that_is_not_there_is_an_error(store: Store, tenant: str) -> None:
-    with pytest.raises(LoadError, match=f"there is no tenant '{tenant}'"):
+    with pytest.raises(UnknownTenant, match=f"there is no tenant '{tenant}'"):
         load(store.admin_dsn, tenant, "bars", table(bars()))
 
 

@@ -4,6 +4,7 @@ from typing import get_args
 from uuid import UUID
 
 import click
+import psycopg
 
 from datastore import control, reads
 from datastore import tenants as lifecycle
@@ -108,10 +109,8 @@ def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, dsn: str, as_js
 
 def _id(dsn: str, tenant: str) -> UUID:
     """The uuid of a tenant that is named by its name or uuid."""
-    for found in control.list_tenants(dsn):
-        if tenant in (found.name, str(found.id)):
-            return found.id
-    raise control.UnknownTenant(tenant)
+    with psycopg.connect(dsn) as connection:
+        return control.find_tenant(connection, tenant).id
 
 
 @click.command("series")
