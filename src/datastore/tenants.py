@@ -15,11 +15,10 @@ from psycopg.sql import SQL, Identifier
 from pydantic import BaseModel
 from sqlalchemy import Table
 
-from datastore import aggregates, config, jobs
+from datastore import aggregates, config, control, jobs
 from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, get_tenant
 from datastore.engine import Driver, Engine, one
 from datastore.jobs import JobContext, JobFailed, JobRecord, job_type
-from datastore.objects import APP
 from datastore.reads import series_range
 from datastore.schema import STORE, metadata
 from mds_client import KINDS, export
@@ -172,7 +171,7 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
             done += count
             context.progress(done, max(total, done))
         context.check()
-        _close(driver, tenant)
+        _close(context, driver, tenant)
     return {**asdict(plan), "tenant": str(plan.tenant)}
 
 
@@ -304,7 +303,11 @@ def _removing(engine: Engine, driver: Driver, no: int) -> Iterator[int]:
 
 
 _PATIENCE: Final = 60.0
-"""How long, in seconds, a deletion waits for transactions from before the tenant was disabled."""
+"""How long, in seconds, a deletion waits for transactions from before the tenant was disabled, and for its logins'
+sessions to end."""
+
+_LOOK: Final = 0.05
+"""Seconds between two looks at what is waited for."""
 
 
 def _await_older_writers(context: JobContext, driver: Driver) -> None:
@@ -324,21 +327,33 @@ def _await_older_writers(context: JobContext, driver: Driver) -> None:
         if time.monotonic() > deadline:
             raise ControlError("a transaction from before the tenant was disabled is still open: end it")
         context.check()
-        time.sleep(0.05)
+        time.sleep(_LOOK)
 
 
-def _close(driver: Driver, tenant: Tenant) -> None:
-    """The last step, all or nothing: bindings, and the tenant itself."""
+def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
+    """The last steps: the logins' right to the views, their bindings, and the tenant itself.
+
+    Raises ControlError where a login is still logged in after a while; the job is then tried again.
+    """
     driver.execute("RESET ROLE")
-    for (role,) in driver.execute("SELECT role FROM store.tenant_roles WHERE tenant_no = %s", (tenant.no,)).fetchall():
-        if one(driver.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", (role,))):
-            driver.execute(SQL("REVOKE {} FROM {}").format(Identifier(APP), Identifier(role)))
-            if one(driver.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", (role, APP))):
-                raise ControlError(
-                    f"role {role!r} is a member of {APP} in another way than by its binding, and without one it could"
-                    " choose any tenant: take that from it, or drop it, and try again"
-                )
-    driver.execute("DELETE FROM store.tenant_roles WHERE tenant_no = %s", (tenant.no,))
+    bound = "SELECT role FROM store.tenant_roles WHERE tenant_no = %s ORDER BY 1"
+    roles = [role for (role,) in driver.execute(bound, (tenant.no,)).fetchall()]
+    for role in roles:
+        control.revoke_right(driver, role)
+    deadline = time.monotonic() + _PATIENCE
+    for role in roles:
+        while True:
+            try:
+                control.drop_binding(driver, role)
+            except control.OpenSessions:
+                driver.rollback()
+                if time.monotonic() > deadline:
+                    raise
+                context.check()
+                time.sleep(_LOOK)
+            else:
+                driver.commit()
+                break
     driver.execute("DELETE FROM store.tenants WHERE no = %s", (tenant.no,))
     driver.commit()
 

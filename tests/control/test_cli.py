@@ -253,6 +253,9 @@ def test_a_role_is_bound_to_a_tenant(run: Run, database: str, own: EmbeddedServe
     assert re.search(rf"^roles +{role}$", run(*bind).out, re.MULTILINE)
     assert "is bound to another tenant" in run("tenants", "bind-role", "beta", role, "--dsn", database).err
     assert run("tenants", "bind-role", "gamma", role, "--dsn", database).err == "error: there is no tenant 'gamma'\n"
+    unbind = ("tenants", "unbind-role", "alpha", role, "--dsn", database)
+    assert run(*unbind, "--json").json["roles"] == []
+    assert run(*unbind).err == f"error: role {role!r} is not bound to tenant 'alpha'\n"
 
 
 # Errors -----------------------------------------------------------------------------------------------------------

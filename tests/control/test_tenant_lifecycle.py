@@ -275,6 +275,30 @@ def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role:
             connection.execute("SELECT count(*) FROM public.bars")
 
 
+@pytest.mark.many_sessions
+def test_a_deletion_waits_for_bound_logins_to_log_out(store: Store, role: str) -> None:
+    fill(store, store.tenant_b)
+    control.bind_role(store.admin_dsn, "a", role)
+    job, payload = order(store)
+    seen: list[object] = []
+    with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as session:
+        # What this gives, a session keeps whatever is revoked.
+        session.execute("SET ROLE mds_app")
+        session.execute("SELECT set_config('app.tenant_id', %s, false)", (store.tenant_b,))
+
+        def report(done: int | None, _: int | None) -> None:
+            if done is not None or seen:
+                return
+            waiting = store.rows("SELECT pg_has_role(%s, 'mds_app', 'MEMBER')", role) == [(False,)]
+            if waiting:
+                seen.extend(session.execute("SELECT (SELECT count(*) FROM public.bars), mds.use_tenant(NULL)"))
+                session.close()
+
+        tenants.run_deletion(context(store, job, report), payload)
+    assert seen == [(0, None)]
+    assert left_of(store, 1) == {}
+
+
 def test_a_login_that_could_choose_a_tenant_in_another_way_stops_the_last_step(store: Store, role: str) -> None:
     control.bind_role(store.admin_dsn, "a", role)
     store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")

@@ -143,13 +143,15 @@ def test_a_disabled_tenant_takes_no_rows_until_it_is_enabled(api: Api, admin: ht
     assert upload(admin, tenant, lines(BAR)).json()["written"] == 1
 
 
-def test_a_role_is_bound(api: Api, admin: httpx.Client) -> None:
+def test_a_role_is_bound_and_unbound(api: Api, admin: httpx.Client) -> None:
     role = f"login_{uuid4().hex}"
     problem(admin.post(f"/tenants/{api.store.tenant_a}/roles", json={"role": role}), 409)
     api.store.execute(f"CREATE ROLE {role} LOGIN")
     try:
         bound = admin.post(f"/tenants/{api.store.tenant_a}/roles", json={"role": role})
         assert bound.json()["roles"] == [role]
+        problem(admin.delete(f"/tenants/{api.store.tenant_b}/roles/{role}"), 409)
+        assert admin.delete(f"/tenants/{api.store.tenant_a}/roles/{role}").json()["roles"] == []
     finally:
         api.store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 

@@ -116,6 +116,7 @@ STORE_WIDE: list[tuple[str, str, Any]] = [
     ("POST", "/tenants/{tenant}/disable", None),
     ("POST", "/tenants/{tenant}/enable", None),
     ("POST", "/tenants/{tenant}/roles", {"role": "postgres"}),
+    ("DELETE", "/tenants/{tenant}/roles/{role}", None),
     ("GET", "/tenants/{tenant}/deletion", None),
     ("DELETE", "/tenants/{tenant}", None),
     ("POST", "/migrate", None),
@@ -165,7 +166,9 @@ def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str) -> None
             path = path.replace(name, value)
         if body is SPEC:
             body = {**SPEC, "tenant": tenant}
-        given: dict[str, Any] = {"params": {"name": whose}} if method == "DELETE" and "tenants" in path else {}
+        given: dict[str, Any] = (
+            {"params": {"name": whose}} if (method, path) == ("DELETE", f"/tenants/{tenant}") else {}
+        )
         problem(siege.attacker.request(method, path, json=body, **given), 403)
 
 

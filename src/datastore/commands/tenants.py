@@ -47,6 +47,19 @@ def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
     show_fields(control.bind_role(dsn, tenant, role), as_json)
 
 
+@tenants.command("unbind-role")
+@click.argument("tenant")
+@click.argument("role")
+@database_option
+@json_option
+def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
+    """Take back the binding of a login ROLE to a TENANT, by name or uuid, and with it its right to the views.
+
+    Sessions of it have to end first.
+    """
+    show_fields(control.unbind_role(dsn, tenant, role), as_json)
+
+
 @tenants.command("disable")
 @click.argument("tenant")
 @database_option

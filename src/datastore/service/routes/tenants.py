@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from datastore import control, idempotency, tenants
@@ -88,6 +88,15 @@ def bind_role(here: Here, token: StoreAdmin, tenant: TenantId, body: RoleBody) -
     """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
     known_tenant(here.dsn, token, tenant)
     return control.bind_role(here.dsn, str(tenant), body.role)
+
+
+@router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})
+def unbind_role(
+    here: Here, token: StoreAdmin, tenant: TenantId, role: Annotated[Name, Path(examples=["desk_1_login"])]
+) -> Any:
+    """Take back a binding, and with it the login's right to the views. Sessions of it have to end first."""
+    known_tenant(here.dsn, token, tenant)
+    return control.unbind_role(here.dsn, str(tenant), role)
 
 
 @router.post("/{tenant}/export", **accepts())
