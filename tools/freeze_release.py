@@ -88,6 +88,9 @@ INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_e
                               checked_at)
   SELECT no, 'v', '1m', '2024-01-01Z', '2024-02-01Z', 2, 1000, 100, 3, '2024-02-09Z' FROM store.tenants;
 """,
+    "0006": """
+UPDATE store.jobs SET fence = attempts WHERE attempts > 0;
+""",
 }
 
 

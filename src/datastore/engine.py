@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from datastore.schema import STORE
+from datastore.schema import EARLIEST, LATEST, STORE
 from mds_client.operations import engine_name
 from mds_client.schema import Aggregate, Kind, Rollup
 
@@ -296,6 +296,15 @@ class TimescaleApache(Engine):
         driver.commit()
         return removed
 
+    def _chunks(self, driver: Driver, table: tuple[str, str]) -> list[tuple[datetime, datetime]]:
+        """The spans of a table's chunks, oldest first, as far as a client can hold them."""
+        return driver.execute(
+            "SELECT greatest(range_start, %s), least(range_end, %s) FROM timescaledb_information.chunks"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end > %s AND range_start < %s"
+            " ORDER BY range_start",
+            (EARLIEST, LATEST, *table, EARLIEST, LATEST),
+        ).fetchall()
+
     def remove_series(
         self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
     ) -> Iterator[int]:
@@ -307,13 +316,7 @@ class TimescaleApache(Engine):
             " AND series_id >= %s AND series_id < %s ORDER BY series_id LIMIT %s) AS found"
         ).format(Identifier(*table), within)
         remove = SQL("DELETE FROM {} WHERE {} AND series_id = ANY(%s)").format(Identifier(*table), within)
-        chunks = driver.execute(
-            "SELECT range_start, range_end FROM timescaledb_information.chunks"
-            " WHERE hypertable_schema = %s AND hypertable_name = %s ORDER BY range_start",
-            table,
-        ).fetchall()
-        if not chunks:
-            yield from Engine.remove_series(self, driver, table, time, span, batch)
+        chunks = self._chunks(driver, table)
         for chunk in chunks:
             first, end = span
             while ids := one(driver.execute(find, (*chunk, first, end, batch))):
@@ -323,6 +326,8 @@ class TimescaleApache(Engine):
                 driver.commit()
                 yield count
                 first = max(ids) + 1
+        # What no client could read the time of.
+        yield from Engine.remove_series(self, driver, table, time, span, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,11 +393,13 @@ class Timescale(TimescaleApache):
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
         # Only where there are chunks: elsewhere the server would make nothing of what a rollup has kept of rows that
-        # retention has removed since.
+        # retention has removed since. And only what is over: what is stored up to some time is never computed live
+        # before it again, so that one tenant's bar of the next century would hide everybody's of today.
+        over = one(driver.execute("SELECT date_bin(%s, now(), timestamptz '2000-01-01 00:00Z')", (rollup.width,)))
         parts = [
             (begin, end)
             for chunks in self._covered(driver, kind)
-            if (begin := _later(chunks[0], span[0])) < (end := _earlier(chunks[1], span[1]))
+            if (begin := _later(chunks[0], span[0])) < (end := min(over, _earlier(chunks[1], span[1])))
         ]
         # Not allowed within a transaction.
         driver.commit()
@@ -451,11 +458,7 @@ class Timescale(TimescaleApache):
     def _covered(self, driver: Driver, kind: Kind) -> list[tuple[datetime, datetime]]:
         """The spans of time that a kind has chunks for, oldest first; chunks without a gap are one."""
         covered: list[tuple[datetime, datetime]] = []
-        for begin, end in driver.execute(
-            "SELECT range_start, range_end FROM timescaledb_information.chunks"
-            " WHERE hypertable_schema = %s AND hypertable_name = %s ORDER BY range_start",
-            (STORE, kind.name),
-        ).fetchall():
+        for begin, end in self._chunks(driver, (STORE, kind.name)):
             if covered and covered[-1][1] >= begin:
                 begin = covered.pop()[0]
             covered.append((begin, end))

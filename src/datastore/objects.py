@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from datastore import aggregates
 from datastore.engine import Engine
-from datastore.schema import STORE, TENANT_BITS
+from datastore.schema import EARLIEST, LATEST, STORE, TENANT_BITS
 from mds_client import KINDS, sql
 from mds_client.schema import DOORS, SERIES_COLUMNS, TENANT_COLUMN, Door, Kind, Rollup
 
@@ -29,6 +29,11 @@ _PRIVATE: Final = ("tenants", "tenant_roles", "policies", "jobs", "backfills", "
 
 JOBS_CHANNEL: Final = "mds_jobs"
 """Where workers listen. Anybody may listen with them, so what is sent is that there is something, and no more."""
+
+
+LONGEST_KEY: Final = 500
+LARGEST_PAYLOAD: Final = 1 << 20
+"""Bytes of a job's idempotency key and type, and of its payload as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,22 @@ BEGIN
   RETURN NULL;
 END
 $$""",
+    # A job is an order, and no data: every worker and whoever lists jobs reads all of it.
+    "store.limit_jobs()": f"""
+CREATE OR REPLACE FUNCTION store.limit_jobs() RETURNS trigger
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF octet_length(NEW.idempotency_key) > {LONGEST_KEY} OR octet_length(NEW.job_type) > {LONGEST_KEY} THEN
+    RAISE check_violation USING
+      MESSAGE = 'a job''s idempotency key and its type may have {LONGEST_KEY} bytes each';
+  END IF;
+  IF octet_length(NEW.payload::text) > {LARGEST_PAYLOAD} THEN
+    RAISE check_violation USING MESSAGE = 'a job''s payload may have {LARGEST_PAYLOAD} bytes';
+  END IF;
+  RETURN NEW;
+END
+$$""",
     # What a door's rule comes to with a row that is not the tenant's: the view's check, but before the row is in.
     "store.refuse()": """
 CREATE OR REPLACE FUNCTION store.refuse() RETURNS bigint
@@ -158,6 +179,14 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RAISE with_check_option_violation USING MESSAGE = 'a row has a series that is not the tenant''s';
+END
+$$""",
+    "store.refuse_time()": """
+CREATE OR REPLACE FUNCTION store.refuse_time() RETURNS timestamp with time zone
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE datetime_field_overflow USING MESSAGE = 'a row has no time, or one that is not in the years 1 to 9999';
 END
 $$""",
     # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the
@@ -197,6 +226,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
     return [
         *_schemas(),
         *_functions(engine),
+        _jobs_limit(),
         _jobs_trigger(),
         _tenants_view(),
         _series_view(),
@@ -322,6 +352,19 @@ def _own_or_refused(series_id: Composable) -> Composable:
     )
 
 
+def _readable_or_refused(time: Composable) -> Composable:
+    """A time that every client can hold, or an error; asked once, like a series id.
+
+    One row of the year 200000 would stop what looks at all of a hypertable's chunks, for every tenant.
+    """
+    return SQL("coalesce(nullif(nullif(least(greatest({time}, {low}), {high}), {low}), {high}), {refuse}())").format(
+        time=time,
+        low=SQL("timestamptz {}").format(Literal(EARLIEST)),
+        high=SQL("timestamptz {}").format(Literal(LATEST)),
+        refuse=SQL("{}.refuse_time").format(_STORE),
+    )
+
+
 def _door(kind: Kind, way: Door) -> DatabaseObject:
     """The view that rows are inserted into, and never read from: one for each way to end a conflict.
 
@@ -354,7 +397,10 @@ def _door(kind: Kind, way: Door) -> DatabaseObject:
             table=Identifier(STORE, kind.name),
             names=_columns(names),
             own=_own_or_refused(Identifier("new", "series_id")),
-            values=_columns(kind.column_names, "new"),
+            values=SQL(", ").join(
+                _readable_or_refused(Identifier("new", name)) if name == kind.time else Identifier("new", name)
+                for name in kind.column_names
+            ),
             conflict=SQL("")
             if way == "append"
             else SQL(" ON CONFLICT ({}){}").format(_columns(("series_id", *kind.key)), action),
@@ -530,6 +576,18 @@ _JOB_COLUMNS: Final = (
 )
 _JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result", "cancel_requested")
 """What else a tenant sees of its jobs: how far they are, and what came of them. Which worker has one is not its own."""
+
+
+def _jobs_limit() -> DatabaseObject:
+    return DatabaseObject(
+        "trigger store.jobs.limits",
+        (
+            (
+                "CREATE OR REPLACE TRIGGER limits BEFORE INSERT ON store.jobs"
+                " FOR EACH ROW EXECUTE FUNCTION store.limit_jobs()"
+            ),
+        ),
+    )
 
 
 def _jobs_trigger() -> DatabaseObject:

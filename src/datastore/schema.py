@@ -43,6 +43,10 @@ TENANT_BITS: Final = 40
 LARGEST_TENANT_NO: Final = 2 ** (63 - TENANT_BITS) - 2
 """The largest tenant no: the ceiling of its range, `(no + 1) << TENANT_BITS`, still is a bigint."""
 
+EARLIEST: Final = "0001-01-02 00:00Z"
+LATEST: Final = "9999-12-31 00:00Z"
+"""Between these is every time that a client of any language can hold; PostgreSQL's own go farther."""
+
 MAX_ATTEMPTS: Final = 10
 """How often a job may be begun, where nobody says: over half an hour, as `datastore.worker` waits in between."""
 
@@ -126,6 +130,14 @@ def metadata() -> MetaData:
         Column("last_price", Double),
         Column("last_price_ts", _INSTANT),
         PrimaryKeyConstraint("series_id", name="series_pkey"),
+        # Tenants write them, and everybody's operator reads them: what no client can hold would stop that.
+        CheckConstraint(
+            " AND ".join(
+                f"{name} > timestamptz '{EARLIEST}' AND {name} < timestamptz '{LATEST}'"
+                for name in ("last_ts", "last_price_ts")
+            ),
+            name="series_last_check",
+        ),
         # Last values change with every batch and are in no index: room on the page keeps these updates cheap.
         postgresql_with={"fillfactor": 70},
         schema=STORE,
@@ -177,6 +189,8 @@ def metadata() -> MetaData:
         Column("result", JSONB(none_as_null=True)),
         Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
         Column("backfill_id", BigInteger, ForeignKey(f"{STORE}.backfills.id", name="jobs_backfill_id_fkey")),
+        # Another one each time that it is taken, or taken back: what is written with an older one changes nothing.
+        Column("fence", BigInteger, nullable=False, server_default=text("0")),
         PrimaryKeyConstraint("id", name="jobs_pkey"),
         UniqueConstraint(
             "tenant_no", "idempotency_key", name="jobs_idempotency_key", postgresql_nulls_not_distinct=True
