@@ -87,7 +87,7 @@ def main(count: int, rounds: int, concurrency: int, queue: int) -> None:
             claims = []
             for _ in range(200):
                 began = time.perf_counter()
-                leases.claim(connection, "bench", concurrency, timedelta(minutes=1), 0)
+                leases.claim(connection, "bench", concurrency, timedelta(minutes=1))
                 claims.append((time.perf_counter() - began) * 1000)
     click.echo(f"{count} jobs put down one by one and done by two workers, {concurrency} at once each:")
     click.echo(f"  {statistics.median(seconds):.2f} s, of which putting down {statistics.median(putting):.2f} s")

@@ -9,24 +9,27 @@ import contextlib
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import entry_points
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, Self, TypeVar, get_type_hints
 from uuid import UUID
 
 import psycopg
+from psycopg import errors
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composable
-from psycopg.types.json import Jsonb
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from psycopg.types.json import Jsonb, set_json_loads
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from datastore.control import ControlError
 from datastore.objects import JOBS_CHANNEL
 from datastore.schema import MAX_ATTEMPTS
+from mds_client import KINDS
 
 ENTRY_POINTS: Final = "datastore.jobs"
 """The entry point group: each names a module, or something in one, whose import registers job types."""
@@ -111,7 +114,8 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What the outbox holds: counts, and for how long the job has been due that has waited longest (None: none is)."""
+    """What the outbox holds: counts, and for how long the job has been due that has waited longest for a worker (None:
+    none is due)."""
 
     counts: list[JobCount]
     oldest_due: timedelta | None
@@ -143,6 +147,22 @@ class JobContext:
 
 Function = Callable[[JobContext, Any], Any]
 AnyFunction = TypeVar("AnyFunction", bound=Function)
+T = TypeVar("T")
+
+
+class Order(BaseModel):
+    """What a job of the store's is told: no more than is known, so that nothing misspelt is left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}")
+    return kind
+
+
+KindName = Annotated[str, AfterValidator(_known)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +281,7 @@ def enqueue(
 
     The same key of the same tenant is the same job for ever: the one that is there is returned as it is by now.
     Raises Conflict where that one is of another type or payload, and JobError for an unknown tenant, an empty key or
-    type, or a priority that is not from 0 to 100.
+    type, a priority that is not from 0 to 100, or what is too long (`datastore.objects`).
     """
     for name, value in (("idempotency key", idempotency_key), ("job type", job_type)):
         if not value.strip():
@@ -270,26 +290,30 @@ def enqueue(
         raise JobError(f"a priority is from 0 to 100, not {priority}")
     body = Jsonb(to_jsonable_python(payload))
     no = _tenant_no(connection, tenant)
-    # Whoever else is making the same job just now is waited for.
-    connection.execute(
-        """
-        INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, due_at, backfill_id,
-                                max_attempts)
-        VALUES (%s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s)
-        ON CONFLICT DO NOTHING
-        """,
-        (no, idempotency_key, job_type, body, priority, due_at, backfill, max_attempts),
-    )
-    found = _records(
-        connection,
-        # IS NOT DISTINCT FROM would say both, and no index serves it.
-        SQL("tenant_no {} AND idempotency_key = %(key)s").format(SQL("IS NULL" if no is None else "= %(no)s")),
-        {"no": no, "key": idempotency_key},
-    )
+    try:
+        # Whoever else is making the same job just now is waited for.
+        connection.execute(
+            """
+            INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, due_at, backfill_id,
+                                    max_attempts)
+            VALUES (%s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s)
+            ON CONFLICT DO NOTHING
+            """,
+            (no, idempotency_key, job_type, body, priority, due_at, backfill, max_attempts),
+        )
+    except errors.CheckViolation as error:
+        raise JobError(error.diag.message_primary or str(error)) from error
+    # IS NOT DISTINCT FROM would say both, and no index serves it.
+    this = SQL("tenant_no {} AND idempotency_key = %(key)s").format(SQL("IS NULL" if no is None else "= %(no)s"))
+    found = _records(connection, this, {"no": no, "key": idempotency_key})
     if not found:
         raise JobError(f"job {idempotency_key!r} was made by somebody else just now: try again in a new transaction")
     job = found[0]
-    if (job.job_type, job.payload) != (job_type, body.obj):
+    # As the database has it: to Python true is 1, and a number that came back from there may be another one.
+    same = connection.execute(
+        "SELECT job_type = %s AND payload = %s FROM store.jobs WHERE id = %s", (job_type, body, job.id)
+    ).fetchone()
+    if same != (True,):
         raise Conflict(f"job {idempotency_key!r} is there already with another type or payload: {job.job_type}")
     return job
 
@@ -401,6 +425,9 @@ def backlog(connection: psycopg.Connection[Any]) -> Backlog:
             "SELECT now() - min(j.due_at) FROM queues AS q CROSS JOIN LATERAL ("
             "SELECT due_at FROM store.jobs WHERE state = 'queued' AND coalesce(tenant_no, 0) = q.tenant"
             " AND priority = q.priority AND due_at <= now() ORDER BY due_at, id LIMIT 1) AS j"
+            # Jobs of a tenant that is disabled wait for it, and for no worker.
+            " WHERE q.tenant = 0"
+            " OR EXISTS (SELECT FROM store.tenants AS t WHERE t.no = q.tenant AND t.disabled_at IS NULL)"
         )
     ).fetchone()
     assert oldest is not None
@@ -426,6 +453,8 @@ def accepted(kind: JobType, job: JobRecord) -> Any:
     """A job's payload as the type's function takes it. Raises JobFailed, in one line, where it takes no such job."""
     if kind.store_only and job.tenant is not None:
         raise JobFailed(f"jobs of type {kind.name!r} are the store's own: a tenant has none")
+    if isinstance(job.payload, Unreadable):
+        raise JobFailed(f"the payload cannot be read: {job.payload.why}")
     try:
         return kind.payload.validate_json(json.dumps(job.payload))
     except ValidationError as error:
@@ -442,6 +471,43 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         yield connection
+
+
+class Unreadable(str):
+    """JSON that PostgreSQL stores and Python does not read, as the beginning of its text, and why: numbers without
+    bounds, endless nesting."""
+
+    why: str
+
+    def __new__(cls, text: str, why: str) -> Self:
+        made = super().__new__(cls, text[:_SHOWN])
+        made.why = why
+        return made
+
+
+def _loads(text: str | bytes) -> Any:
+    """What JSON of the outbox says. A tenant may put anything there: none of it may stop a worker or a list."""
+    try:
+        return json.loads(text, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(text.decode() if isinstance(text, bytes) else text, str(error))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"a number of {len(text)} digits")
+    return number
+
+
+_SHOWN: Final = 1000
+"""Characters of what cannot be read that are shown."""
+
+
+def reading(cursor: psycopg.Cursor[T]) -> psycopg.Cursor[T]:
+    """The cursor, which reads JSON of the outbox whatever it holds."""
+    set_json_loads(_loads, cursor)
+    return cursor
 
 
 def _tenant_no(connection: psycopg.Connection[Any], tenant: UUID | None) -> int | None:
@@ -461,5 +527,5 @@ def _get(connection: psycopg.Connection[Any], id_: int, tenant: UUID | None) -> 
 
 
 def _records(connection: psycopg.Connection[Any], condition: Composable, parameters: dict[str, Any]) -> list[JobRecord]:
-    with connection.cursor(row_factory=class_row(JobRecord)) as cursor:
+    with reading(connection.cursor(row_factory=class_row(JobRecord))) as cursor:
         return cursor.execute(SQL("{} WHERE {}").format(_SELECT, condition), parameters).fetchall()

@@ -9,6 +9,7 @@ engine needs partitions made ahead of time: TimescaleDB makes a chunk when the f
 have none.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from datastore import control
-from datastore.jobs import JobContext, enqueue, job_type
+from datastore.jobs import Conflict, JobContext, enqueue, job_type
+
+_log = logging.getLogger(__name__)
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
@@ -125,7 +128,10 @@ def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
             (task.job_type, key),
         ).rowcount
         if not unfinished:
-            enqueue(connection, task.job_type, Nothing(), tenant=None, idempotency_key=key)
+            try:
+                enqueue(connection, task.job_type, Nothing(), tenant=None, idempotency_key=key)
+            except Conflict as conflict:
+                _log.warning("not put down: %s", conflict)
         known.add(key)
 
 

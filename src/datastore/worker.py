@@ -9,6 +9,7 @@ it is back. The statements are in `datastore.leases`.
 import contextlib
 import json
 import logging
+import operator
 import os
 import random
 import re
@@ -31,8 +32,8 @@ from psycopg.sql import SQL, Identifier
 from pydantic_core import to_jsonable_python
 
 from datastore import control, jobs, leases, maintenance
-from datastore.jobs import CANCEL, MAX_BACKOFF, Cancelled, JobContext, JobFailed, JobRecord, JobType
-from datastore.leases import Held, Outcome
+from datastore.jobs import CANCEL, MAX_BACKOFF, Cancelled, JobContext, JobFailed, JobType
+from datastore.leases import Claimed, Held, Outcome
 from datastore.objects import JOBS_CHANNEL
 from mds_client.console import one_line
 from mds_client.errors import RetryableError, TimeoutExceeded, mapped
@@ -54,10 +55,17 @@ SESSION: Final = {
 BURST: Final = 0.005
 """Seconds between two looks at a queue that the first one has emptied."""
 
+LOCKED: Final = 0.5
+"""Seconds until something is looked at again that somebody has locked."""
+
+ROUNDS: Final = 10
+"""How often at once it is looked behind what is locked at the head of queues."""
+
 LAST_CALL: Final = 1.0
 """Seconds that functions have to end by themselves once the grace of a shutdown is over."""
 
 _LONGEST_ERROR: Final = 2000
+_LARGEST_RESULT: Final = 1 << 20
 _SECRET: Final = re.compile(
     r"(://[^\s/@:]+:)[^\s@]+(?=@)"
     r"|((?:password|passwd|secret|token|api_?key|authorization)[\"']?\s*[=:]\s*[\"']?(?:bearer\s+)?)[^\s\"',;&]+",
@@ -96,8 +104,9 @@ class Watch(Protocol):
 class _Running:
     """A job that this worker holds. Its thread writes how far it is, and reads why it has to end."""
 
-    def __init__(self, job: JobRecord, lease: timedelta, began: float) -> None:
-        self.job = job
+    def __init__(self, claimed: Claimed, lease: timedelta, began: float) -> None:
+        self.job = claimed.job
+        self.fence = claimed.fence
         self.began = began
         self.renewed = self.began
         self.lease = lease.total_seconds()
@@ -107,10 +116,10 @@ class _Running:
         self.ending: Literal["cancelled", "lost", "stopping"] | None = None
 
     def report(self, done: int | None, total: int | None) -> None:
-        """What a function's context calls. Raises Cancelled."""
+        """What a function's context calls. Raises Cancelled, and ValueError or TypeError for what is no number."""
         if done is not None:
-            self.done = done
-            self.total = self.total if total is None else total
+            self.done = _counted(done)
+            self.total = self.total if total is None else _counted(total)
             self.changed = True
         if self.ending is None and time.monotonic() > self.renewed + self.lease:
             # Nobody has confirmed it for so long that another worker may have it by now.
@@ -119,7 +128,7 @@ class _Running:
             raise Cancelled(self.ending)
 
     def held(self) -> Held:
-        return Held(self.job.id, self.job.attempts, self.done, self.total)
+        return Held(self.job.id, self.fence, self.done, self.total)
 
 
 class Worker:
@@ -185,8 +194,11 @@ class Worker:
                 except psycopg.Error as error:
                     if not _passing(error):
                         raise
-                    if self._stop_at is not None and time.monotonic() > self._stop_at + LAST_CALL:
-                        _log.warning("the database is away: what is running is left to the workers that come after us")
+                    if self._stop_at is not None and (
+                        not self._running or time.monotonic() > self._stop_at + LAST_CALL
+                    ):
+                        if self._running:
+                            _log.warning("the database is away: what is running is left to the workers after us")
                         return self.counts
                     failures += 1
                     wait = self._reconnect_wait(failures)
@@ -251,21 +263,23 @@ class Worker:
                 if left <= 0:
                     self._give_back(connection)
                     return
-                self._wait(connection, left)
+                self._wait(connection, min(left, LOCKED) if self._unrecorded else left)
                 continue
             upkeep_in = self._upkeep(connection)
+            if self._unrecorded:
+                upkeep_in = min(upkeep_in, LOCKED)
             free = self._settings.concurrency - len(self._running)
             # A burst of announcements, which anybody can send, is met by a few claims and not by one each.
             time.sleep(max(0.0, self._claim_at - time.monotonic()))
-            begun = self._begin(connection, free) if free else 0
-            if begun == free:
+            begun, locked = self._begin(connection, free) if free > 0 else (0, False)
+            if begun == max(0, free):
                 self._wait(connection, upkeep_in)
                 continue
-            if self._settings.until_idle and not begun and not self._running:
+            if self._settings.until_idle and not begun and not self._running and not locked:
                 return
             self._claim_at = time.monotonic() + BURST
             due_in = leases.until_next(connection)
-            waits = [upkeep_in, self._settings.poll.total_seconds()]
+            waits = [upkeep_in, LOCKED if locked else self._settings.poll.total_seconds()]
             # A little more, so that it is due by then.
             self._wait(connection, min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
 
@@ -274,7 +288,7 @@ class Worker:
         left = self._upkeep_at - time.monotonic()
         if left > 0:
             return left
-        for lost in leases.take_back(connection):
+        for lost in leases.take_back(connection, self.name):
             _log.warning(
                 "job %d %s: worker %s was lost, the job is %s", lost.id, lost.job_type, lost.worker, lost.state
             )
@@ -283,17 +297,29 @@ class Worker:
         self._upkeep_at = time.monotonic() + self._upkeep_every
         return self._upkeep_every
 
-    def _begin(self, connection: psycopg.Connection[Any], free: int) -> int:
-        now = time.monotonic()
-        claimed, self._whose_turn = leases.claim(connection, self.name, free, self._settings.lease, self._whose_turn)
-        for job in claimed:
-            running = _Running(job, self._settings.lease, now)
-            if self._watch is not None:
-                self._watch.job_began()
-            with self._lock:
-                self._running[job.id] = running
-            threading.Thread(target=self._run, args=(running,), name=f"job {job.id}", daemon=True).start()
-        return len(claimed)
+    def _begin(self, connection: psycopg.Connection[Any], free: int) -> tuple[int, bool]:
+        """Begin up to so many jobs: how many, and whether others are due that somebody has locked."""
+        begun = 0
+        passed: list[int] = []
+        for _ in range(ROUNDS):
+            now = time.monotonic()
+            # What runs here still, though it was taken from us, is not begun a second time.
+            but = [*self._running, *passed]
+            found = leases.claim(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but)
+            self._whose_turn = found.last
+            for claimed in found.taken:
+                running = _Running(claimed, self._settings.lease, now)
+                if self._watch is not None:
+                    self._watch.job_began()
+                with self._lock:
+                    self._running[claimed.job.id] = running
+                threading.Thread(target=self._run, args=(running,), name=f"job {claimed.job.id}", daemon=True).start()
+            begun += len(found.taken)
+            passed += found.locked
+            if begun == free or not found.locked:
+                break
+            # It stands at the head of its queue: look behind it.
+        return begun, bool(passed)
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
         """Record what has ended. What cannot be recorded now is kept, and its job held, until it can."""
@@ -305,12 +331,14 @@ class Worker:
         outcomes = [outcome for _, outcome in self._unrecorded.values()]
         states = self._finish(connection, outcomes)
         missing = [outcome.held for outcome in outcomes if outcome.held.id not in states]
-        seen = leases.recorded(connection, self.name, missing) if missing else set()
-        for id_, (running, outcome) in self._unrecorded.items():
+        seen = leases.look(connection, self.name, missing) if missing else {}
+        for id_, (running, outcome) in list(self._unrecorded.items()):
+            if seen.get(id_):
+                continue
             self._tell(running, outcome, states.get(id_) or (outcome.state if id_ in seen else None))
+            del self._unrecorded[id_]
             with self._lock:
                 del self._running[id_]
-        self._unrecorded.clear()
 
     def _finish(self, connection: psycopg.Connection[Any], outcomes: list[Outcome]) -> dict[int, str]:
         try:
@@ -422,13 +450,17 @@ class Worker:
         for one in due:
             one.changed = False
         held = leases.renew(connection, self.name, [one.held() for one in due], self._settings.lease)
+        missing = [one.held() for one in due if one.job.id not in held]
+        locked = leases.look(connection, self.name, missing) if missing else {}
         for one in due:
-            if one.job.id not in held:
+            if one.job.id in held:
+                one.renewed = now
+                if held[one.job.id]:
+                    one.ending = one.ending or "cancelled"
+            elif locked.get(one.job.id):
+                one.changed = True
+            else:
                 one.ending = "lost"
-                continue
-            one.renewed = now
-            if held[one.job.id]:
-                one.ending = one.ending or "cancelled"
 
     # Running --------------------------------------------------------------------------------------
 
@@ -460,14 +492,28 @@ class Worker:
         return Outcome(running.held(), "succeeded", result=result)
 
 
+def _counted(number: int) -> int:
+    """A number of things. Raises TypeError and ValueError for what the outbox does not store as one."""
+    whole = operator.index(number)
+    if not 0 <= whole < 2**63:
+        raise ValueError(f"how far a job is, is a number from 0 on, not {whole}")
+    return whole
+
+
 def _stored(result: Any) -> str | None:
-    """What a function returned, as JSON text. Raises JobFailed where JSON does not know it."""
+    """What a function returned, as JSON text. Raises JobFailed where JSON does not know it, or it is no result any
+    more but data: whoever lists jobs reads all of theirs."""
     if result is None:
         return None
     try:
-        return json.dumps(to_jsonable_python(result), allow_nan=False)
-    except ValueError as error:
+        text = json.dumps(to_jsonable_python(result), allow_nan=False)
+    except (ValueError, RecursionError) as error:
         raise JobFailed(f"what the function returned cannot be stored: {error}") from error
+    if len(text) > _LARGEST_RESULT:
+        raise JobFailed(
+            f"what the function returned cannot be stored: {len(text)} characters of at most {_LARGEST_RESULT}"
+        )
+    return text
 
 
 def _backoff(kind: JobType, attempts: int) -> timedelta:

@@ -105,6 +105,12 @@ def answer(_context: JobContext, payload: dict[str, str]) -> object:
     return eval(payload["python"])
 
 
+@job_type("test-progress")
+def progress(context: JobContext, payload: dict[str, str]) -> None:
+    """Say how far it is, as Python makes it of a text."""
+    context.progress(eval(payload["python"]))
+
+
 def put(
     dsn: str, kind: str, payload: BaseModel | dict[str, Any], *, tenant: str | None, key: str, **options: Any
 ) -> JobRecord:

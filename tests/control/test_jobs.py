@@ -1,5 +1,6 @@
 """Jobs as an operator handles them, and as an application may see them."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,19 @@ def test_what_may_be_done_with_a_job_depends_on_its_state(
             assert do(store.admin_dsn, job.id).state == after
 
 
+@pytest.mark.parametrize(("first", "then"), [("1", "true"), ("1", "1.5"), ("[1, 2]", "[2, 1]")])
+def test_payloads_are_compared_as_the_database_has_them(store: Store, first: str, then: str) -> None:
+    def enqueue(value: str, key: str) -> jobs.JobRecord:
+        with psycopg.connect(store.admin_dsn) as connection:
+            return jobs.enqueue(connection, "t", {"value": json.loads(value)}, tenant=None, idempotency_key=key)
+
+    # What comes back of this is another number to Python.
+    assert enqueue("1e23", "large").id == enqueue("1e23", "large").id
+    assert enqueue(first, "k").id == enqueue(first, "k").id
+    with pytest.raises(jobs.Conflict):
+        enqueue(then, "k")
+
+
 def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
     for number, state in enumerate(("queued", "queued", "running", "failed", "succeeded", "cancelled")):
         job = put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key=f"{number}")
@@ -166,6 +180,13 @@ def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
     assert counts == [("t", "failed", 1), ("t", "queued", 2), ("t", "running", 1), ("u", "queued", 2)]
     assert found.oldest_due is not None
     assert timedelta(hours=1) <= found.oldest_due < timedelta(hours=2)
+    store.execute("DELETE FROM store.jobs WHERE tenant_no IS NULL")
+    with psycopg.connect(store.admin_dsn) as connection:
+        assert jobs.backlog(connection).oldest_due is not None
+        # Jobs of a tenant that is disabled wait for that, and for no worker.
+        store.execute("UPDATE store.tenants SET disabled_at = now()")
+        connection.rollback()
+        assert jobs.backlog(connection).oldest_due is None
     store.execute("DELETE FROM store.jobs")
     with psycopg.connect(store.admin_dsn) as connection:
         assert jobs.backlog(connection) == jobs.Backlog([], None)

@@ -1,15 +1,18 @@
 """What a worker does with jobs: order, fairness, another attempt, cancelling, progress, and when it begins."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from datastore import control, jobs, leases, maintenance
-from datastore.jobs import JobRecord
+from datastore.jobs import JobError, JobRecord
 from mds_client import MDS
+from mds_client.errors import ConstraintViolation
 from tests.conftest import Store
 from tests.control.job_types import Note, is_in, noted, put, until, work, working
 
@@ -75,14 +78,14 @@ def test_who_has_fewest_jobs_running_is_next(store: Store, file: Path) -> None:
     for number in range(10):
         put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_a, key=f"{number}")
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
-        first, last = leases.claim(connection, "w", 3, LEASE, 0)
-        assert len(first) == 3
+        first = leases.claim(connection, "w", 3, LEASE)
+        assert len(first.taken) == 3
         for number in range(10):
             put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_b, key=f"{number}")
-        second, last = leases.claim(connection, "w", 2, LEASE, last)
-        third, _ = leases.claim(connection, "another", 5, LEASE, 0)
-    assert [str(job.tenant) for job in second] == [store.tenant_b] * 2
-    assert sorted(str(job.tenant) for job in third) == sorted([store.tenant_b] * 3 + [store.tenant_a] * 2)
+        second = leases.claim(connection, "w", 2, LEASE, first.last)
+        third = leases.claim(connection, "another", 5, LEASE)
+    assert [str(one.job.tenant) for one in second.taken] == [store.tenant_b] * 2
+    assert sorted(str(one.job.tenant) for one in third.taken) == sorted([store.tenant_b] * 3 + [store.tenant_a] * 2)
 
 
 def test_what_an_operator_holds_locked_is_passed_over(store: Store, file: Path) -> None:
@@ -90,8 +93,54 @@ def test_what_an_operator_holds_locked_is_passed_over(store: Store, file: Path) 
     with psycopg.connect(store.superuser_dsn) as operator:
         operator.execute("SELECT FROM store.jobs WHERE id = %s FOR UPDATE", (ids[1],))
         with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
-            claimed, _ = leases.claim(connection, "w", 3, LEASE, 0)
-    assert [job.id for job in claimed] == [ids[0], ids[2]]
+            claim = leases.claim(connection, "w", 3, LEASE)
+    assert [one.job.id for one in claim.taken] == [ids[0], ids[2]]
+    assert claim.locked == [ids[1]]
+
+
+def test_what_is_locked_at_the_head_of_a_queue_keeps_nothing_behind_it_waiting(store: Store, file: Path) -> None:
+    put_down = [put(store.admin_dsn, "test-note", Note(file=file, text=key), tenant=None, key=key) for key in "abcdef"]
+    with psycopg.connect(store.superuser_dsn) as operator:
+        head = [job.id for job in put_down[:4]]
+        operator.execute("SELECT FROM store.jobs WHERE id = ANY(%s) FOR UPDATE", (head,))
+        with working(store.admin_dsn, concurrency=2, until_idle=True):
+            until(lambda: noted(file) == ["e", "f"])
+            operator.rollback()
+            # It does not end before it has done what was locked.
+            until(lambda: sorted(noted(file)) == list("abcdef"))
+
+
+def test_a_job_that_somebody_has_locked_keeps_no_other_from_being_held_and_recorded(
+    store: Store, file: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    made = [
+        put(store.admin_dsn, "test-stubborn", Note(file=file, text=key, until=ready), tenant=None, key=key)
+        for key in "abc"
+    ]
+    with working(store.admin_dsn, lease=timedelta(seconds=1)):
+        until(lambda: len(noted(file)) == 3)
+        with psycopg.connect(store.superuser_dsn, autocommit=True) as operator:
+            begun = operator.execute("SELECT clock_timestamp()").fetchone()
+            with operator.transaction():
+                operator.execute("SELECT FROM store.jobs WHERE id = %s FOR UPDATE", (made[0].id,))
+                # Its own lease runs out meanwhile; nobody else's does.
+                until(
+                    lambda: (
+                        operator.execute(
+                            "SELECT bool_and(CASE WHEN id = %s THEN leased_until < clock_timestamp()"
+                            " ELSE leased_until > %s::timestamptz + interval '2 s' END) FROM store.jobs",
+                            (made[0].id, *(begun or ())),
+                        ).fetchone()
+                        == (True,)
+                    )
+                )
+                ready.touch()
+                for job in made[1:]:
+                    until(is_in(store.admin_dsn, job.id, "succeeded"))
+        until(is_in(store.admin_dsn, made[0].id, "succeeded"))
+    assert {ended(store, job).attempts for job in made} == {1}
+    assert len(noted(file)) == 6
 
 
 def test_jobs_of_a_disabled_tenant_wait_until_it_is_enabled(store: Store, file: Path) -> None:
@@ -226,13 +275,108 @@ def test_a_running_job_is_cancelled_when_its_function_looks(store: Store, file: 
 def test_a_job_that_was_to_be_cancelled_is_not_tried_again(store: Store, file: Path, tmp_path: Path) -> None:
     job = put(store.admin_dsn, "test-slow-backoff", {}, tenant=store.tenant_a, key="k")
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
-        (claimed,), _ = leases.claim(connection, "w", 1, LEASE, 0)
+        (claimed,) = leases.claim(connection, "w", 1, LEASE).taken
         jobs.cancel_job(store.admin_dsn, job.id)
-        held = leases.Held(claimed.id, claimed.attempts, None, None)
+        held = leases.Held(claimed.job.id, claimed.fence, None, None)
         outcome = leases.Outcome(held, "queued", error="no", delay=timedelta(0))
         assert leases.finish(connection, "w", [outcome]) == {job.id: "cancelled"}
         assert leases.finish(connection, "w", [outcome]) == {}
     assert ended(store, job).state == "cancelled"
+
+
+def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file: Path) -> None:
+    job = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="k", max_attempts=1)
+    with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
+        (first,) = leases.claim(connection, "w", 1, timedelta(0)).taken
+        old = leases.Held(job.id, first.fence, 1, 2)
+        # Who asks is alive, and has it still.
+        assert leases.take_back(connection, "w") == []
+        assert [(one.id, one.state) for one in leases.take_back(connection, "another")] == [(job.id, "failed")]
+        assert leases.look(connection, "w", [old]) == {}
+        jobs.retry_job(store.admin_dsn, job.id)
+        # The same worker, and the first attempt again.
+        (second,) = leases.claim(connection, "w", 1, LEASE).taken
+        assert (second.job.worker, second.job.attempts) == (first.job.worker, first.job.attempts)
+        assert leases.renew(connection, "w", [old], LEASE) == {}
+        assert leases.finish(connection, "w", [leases.Outcome(old, "succeeded", result='"old"')]) == {}
+        held = leases.Held(job.id, second.fence, None, None)
+        assert leases.look(connection, "w", [old, held]) == {job.id: True}
+        assert leases.finish(connection, "w", [leases.Outcome(held, "succeeded", result='"new"')])
+        assert leases.look(connection, "w", [held]) == {job.id: False}
+    assert ended(store, job).result == "new"
+
+
+@pytest.mark.parametrize(
+    ("progress", "message"),
+    [
+        ("2**70", "ValueError: how far a job is"),
+        ("-1", "ValueError: how far a job is"),
+        ("'abc'", "TypeError"),
+        ("0.5", "TypeError"),
+        ("float('nan')", "TypeError"),
+    ],
+)
+def test_progress_that_is_no_number_of_things_is_the_jobs_own_fault(
+    store: Store, file: Path, progress: str, message: str
+) -> None:
+    bad = put(store.admin_dsn, "test-progress", {"python": progress}, tenant=None, key="bad", max_attempts=1)
+    good = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="good")
+    assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
+    assert (ended(store, bad).error or "").startswith(message)
+    assert ended(store, good).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "python", ["'x' * 2_000_000", "__import__('functools').reduce(lambda a, _: [a], range(9999), 1)"]
+)
+def test_a_result_that_is_no_result_any_more_fails_its_job_alone(store: Store, file: Path, python: str) -> None:
+    bad = put(store.admin_dsn, "test-answer", {"python": python}, tenant=None, key="bad")
+    good = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="good")
+    assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
+    assert "cannot be stored" in (ended(store, bad).error or "")
+    assert ended(store, good).state == "succeeded"
+
+
+# What PostgreSQL stores as JSON, and Python does not read.
+POISON = ['{"a": 1e5000}', "repeat('[', 3000) || repeat(']', 3000)", '{"a": 1e400}', '{"a": 1%s.5}' % ("0" * 400)]
+
+
+@pytest.mark.parametrize("poison", POISON, ids=["digits", "depth", "whole", "float"])
+def test_a_payload_that_cannot_be_read_fails_its_job_alone_and_stops_no_list(
+    store: Store, file: Path, poison: str
+) -> None:
+    text = f"'{poison}'" if poison.startswith("{") else poison
+    with psycopg.connect(store.dsn) as application:
+        application.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        application.execute(
+            f"INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority)"
+            f" VALUES ('bad', 'test-answer', ({text})::jsonb, 100)".encode()
+        )
+    good = put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_a, key="good")
+    shown = jobs.list_jobs(store.admin_dsn)[1]
+    json.dumps(shown.payload, allow_nan=False)
+    assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
+    assert ended(store, good).state == "succeeded"
+    assert "payload" in (jobs.get_job(store.admin_dsn, shown.id).error or "")
+
+
+def test_a_job_is_an_order_and_no_data(store: Store) -> None:
+    for change, message in (
+        ({"payload": {"x": "y" * (1 << 20)}}, "payload may have 1048576 bytes"),
+        ({"idempotency_key": "k" * 501}, "may have 500 bytes"),
+        ({"job_type": "t" * 501}, "may have 500 bytes"),
+    ):
+        order: dict[str, Any] = {"idempotency_key": "k", "job_type": "t", "payload": {}, **change}
+        with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client, pytest.raises(ConstraintViolation, match=message):
+            client.enqueue_job(order["idempotency_key"], order["job_type"], order["payload"])
+        with psycopg.connect(store.admin_dsn) as connection, pytest.raises(JobError, match=message):
+            jobs.enqueue(
+                connection,
+                order["job_type"],
+                order["payload"],
+                tenant=None,
+                idempotency_key=order["idempotency_key"],
+            )
 
 
 # When it begins ----------------------------------------------------------------------------------------------------
@@ -291,6 +435,17 @@ def test_an_interval_is_put_down_once_and_only_when_the_job_before_has_ended(sto
         store.execute("UPDATE store.jobs SET state = 'succeeded', finished_at = now()")
         maintenance.put_down(connection, set())
     assert len(keys()) == 2 * len(first)
+
+
+def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
+        maintenance.put_down(connection, set())
+        keys = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn)]
+        store.execute("DELETE FROM store.jobs")
+        put(store.admin_dsn, "test-note", {"file": "/dev/null"}, tenant=None, key=keys[0])
+        maintenance.put_down(connection, set())
+    assert f"job {keys[0]!r} is there already with another type" in caplog.text
+    assert len(jobs.list_jobs(store.admin_dsn)) == len(keys)
 
 
 def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: Store) -> None:

@@ -93,6 +93,25 @@ def test_a_worker_that_stood_still_records_nothing_once_its_job_was_taken_over(
     assert (done.worker, done.attempts) == (holder, 2)
 
 
+def test_a_worker_that_stood_still_alone_goes_on_with_what_it_has(
+    store: Store, file: Path, log: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    job = put(store.admin_dsn, "test-stubborn", Note(file=file, until=ready), tenant=store.tenant_a, key="k")
+    with process(store.admin_dsn, "--lease", 1, log=log) as worker:
+        until(lambda: noted(file) == ["begin "])
+        worker.send_signal(signal.SIGSTOP)
+        until(lambda: store.rows("SELECT leased_until < now() - interval '1 s' FROM store.jobs") == [(True,)])
+        worker.send_signal(signal.SIGCONT)
+        # It holds on to it again, or has begun it a second time.
+        until(lambda: store.rows("SELECT leased_until > now() FROM store.jobs") == [(True,)])
+        ready.touch()
+        until(is_in(store.admin_dsn, job.id, "succeeded"))
+        assert stopped(worker) == {"succeeded": 1}
+    assert noted(file) == ["begin ", "end "]
+    assert jobs.get_job(store.admin_dsn, job.id).attempts == 1
+
+
 def test_two_workers_never_do_one_job_twice(store: Store, file: Path) -> None:
     with psycopg.connect(store.admin_dsn) as connection:
         tenant = control.list_tenants(store.admin_dsn)[0].id
@@ -207,6 +226,14 @@ def test_the_database_is_restarted_while_ten_jobs_run(
     assert Counter(noted(file)) == Counter(
         [*(f"{what} {number}" for number in range(10) for what in ("begin", "end")), "after"]
     )
+
+
+def test_a_worker_with_nothing_to_do_ends_at_once_though_the_database_is_away(own: EmbeddedServer, log: Path) -> None:
+    with process(own.dsn("mds_admin"), "--grace", 2 * PATIENCE, log=log) as worker:
+        until(lambda: log.exists() and "jobs at once" in log.read_text())
+        own.down()
+        until(lambda: "the database is away" in log.read_text())
+        assert stopped(worker) == {}
 
 
 def test_a_worker_whose_connections_are_cut_goes_on(store: Store, file: Path, tmp_path: Path) -> None:
