@@ -41,6 +41,11 @@ def relation(kind: Kind, rollup: Rollup) -> str:
     return f"{kind.name}_{rollup.timeframe}"
 
 
+def names() -> list[str]:
+    """Every rollup's, a source before what is derived from it."""
+    return [relation(kind, rollup) for kind, rollup in rollups()]
+
+
 def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable | None = None) -> Composable:
     """The rows of a rollup, made of those of a relation in the private schema."""
     time = Identifier(kind.time)

@@ -37,6 +37,9 @@ from mds_client import KINDS
 _LOCK: Final = 0x6D64735F6D696772
 """The advisory lock under which a database is migrated; any number that other programs will not take."""
 
+_REFRESHING: Final = 0x6D64735F726F6C6C
+"""The advisory lock under which rollups are refreshed: two refreshes of one over spans that overlap end in an error."""
+
 _BEYOND_BINDING: Final = (
     "pg_read_all_data",
     "pg_write_all_data",
@@ -249,8 +252,12 @@ def get_tenant(dsn: str, tenant: UUID) -> Tenant:
 
 def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tenant:
     """The tenant of that uuid or, where there is none, of that name; raises UnknownTenant."""
-    found = _tenants(connection, "t.id::text = %(it)s OR t.name = %(it)s", it=str(tenant))
-    for one in sorted(found, key=lambda each: str(each.id) != str(tenant)):
+    try:
+        id_ = tenant if isinstance(tenant, UUID) else UUID(tenant)
+    except ValueError:
+        id_ = None
+    found = _tenants(connection, "t.id = %(id)s OR t.name = %(name)s", id=id_, name=str(tenant))
+    for one in sorted(found, key=lambda each: each.id != id_):
         return one
     raise UnknownTenant(tenant)
 
@@ -411,10 +418,13 @@ def refresh(
 
     Raises ControlError for the name of a rollup that there is none of.
     """
-    known = {aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()}
-    if unknown := set(names or ()) - known:
-        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    known = aggregates.names()
+    if unknown := set(names or ()) - set(known):
+        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     with as_owner(dsn) as (engine, driver):
+        # Each rollup is a transaction of its own: the lock is the session's, and ends with it.
+        driver.execute("SELECT pg_advisory_lock(%s)", (_REFRESHING,))
+        driver.commit()
         return aggregates.refresh(engine, driver, start, end, names)
 
 
@@ -687,6 +697,7 @@ def _tenants(
     connection: psycopg.Connection[Any], condition: LiteralString, *, limit: int | None = None, **parameters: object
 ) -> list[Tenant]:
     with connection.cursor(row_factory=class_row(Tenant)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
         return cursor.execute(
             SQL(
                 """

@@ -6,32 +6,41 @@ Backfills, exports and deletions have job types of their own; what runs at regul
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psycopg
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from pydantic_core import to_jsonable_python
 
 from datastore import aggregates, control, idempotency, jobs
-from datastore.jobs import JobContext, JobRecord, job_type
+from datastore.jobs import JobContext, JobRecord, KindName, Order, job_type
 from mds_client import KINDS
 
 REFRESH: Final = "refresh-aggregates"
 EXPIRE: Final = "expire-rows"
 
 
-class RefreshOrder(BaseModel):
+class RefreshOrder(Order):
     """Which rollups (None: every one), and the span (UTC) whose rows they are brought up to; None is unbounded."""
 
     rollups: list[str] | None = None
     start: datetime | None = None
     end: datetime | None = None
 
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        known = aggregates.names()
+        if unknown := set(self.rollups or ()) - set(known):
+            raise ValueError(f"there is no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError("start is before end")
+        return self
 
-class ExpireOrder(BaseModel):
+
+class ExpireOrder(Order):
     """The kind whose rows retention is to remove; None is every one that has it."""
 
-    kind: str | None = None
+    kind: KindName | None = None
 
 
 def start_refresh(
@@ -55,8 +64,7 @@ def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
 @job_type(REFRESH, store_only=True)
 def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
     """Refresh one rollup after the other, a source before what is made of it."""
-    names = [aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()]
-    wanted = [name for name in names if order.rollups is None or name in order.rollups]
+    wanted = [name for name in aggregates.names() if order.rollups is None or name in order.rollups]
     done = []
     for count, name in enumerate(wanted):
         context.progress(count, len(wanted))

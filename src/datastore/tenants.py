@@ -12,13 +12,12 @@ from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 from psycopg.sql import SQL, Identifier
-from pydantic import BaseModel
 from sqlalchemy import Table
 
 from datastore import aggregates, config, control, jobs
 from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, get_tenant
 from datastore.engine import Driver, Engine, one
-from datastore.jobs import JobContext, JobFailed, JobRecord, job_type
+from datastore.jobs import JobContext, JobFailed, JobRecord, KindName, Order, job_type
 from datastore.reads import series_range
 from datastore.schema import STORE, metadata
 from mds_client import KINDS, export
@@ -53,25 +52,33 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file that was written of a kind, and its number of rows."""
+    """A file that was written of a kind, below the folder for exports, and its number of rows."""
 
     kind: str
     path: str
     rows: int
 
 
-class DeletionOrder(BaseModel):
-    """The payload of a deletion: the tenant by its id and, so that none is deleted by mistake, by its name."""
+class DeletionOrder(Order):
+    """The payload of a deletion: the tenant by its id and, so that none is deleted by mistake, by its name and number.
+
+    Only the number is never given again: a tenant of the same id and name that is made later is another one.
+    """
 
     tenant: UUID
     name: str
+    no: int
 
 
-class ExportOrder(BaseModel):
-    """The payload of an export: what is written as what. No kind: every one."""
+class ExportOrder(Order):
+    """The payload of an export: what is written as what. No kind: every one.
+
+    `tenant` is for a job of the store itself; whose rows a tenant's own job exports is not its payload's to say.
+    """
 
     format: Format = "ndjson"
-    kinds: list[str] | None = None
+    kinds: list[KindName] | None = None
+    tenant: UUID | None = None
 
 
 def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
@@ -117,7 +124,7 @@ def delete_tenant(dsn: str, tenant: UUID, *, name: str) -> JobRecord:
         raise ControlError(f"tenant {tenant} has another name than {name!r}: nothing is deleted")
     with as_owner(dsn) as (_, driver):
         driver.execute("UPDATE store.tenants SET disabled_at = coalesce(disabled_at, now()) WHERE id = %s", (tenant,))
-        order = DeletionOrder(tenant=tenant, name=name)
+        order = DeletionOrder(tenant=tenant, name=name, no=found.no)
         job = jobs.enqueue(driver, DELETE, order, tenant=None, idempotency_key=f"{DELETE} {found.no}")
     return jobs.retry_job(dsn, job.id) if job.state in ("failed", "cancelled") else job
 
@@ -133,17 +140,21 @@ def export_tenant(
     """Have a worker write a tenant's rows into files, one for each kind, and return the job.
 
     They come to lie in the folder that the worker is set up with (`DATASTORE_EXPORTS`), below the tenant's id and the
-    job's number, all of the same moment; NDJSON as `mds ingest-ndjson` reads it. Also of a tenant that is disabled.
-    Raises UnknownTenant, and ControlError where there is no such kind or format.
+    job's number, all of the same moment; NDJSON as `mds ingest-ndjson` reads it. Also of a tenant that is disabled: its
+    own jobs wait until it is enabled, so this one is the store's. Raises UnknownTenant, and ControlError where there is
+    no such kind or format.
     """
-    get_tenant(dsn, tenant)
+    found = get_tenant(dsn, tenant)
     if unknown := set(kinds or ()) - set(KINDS):
         raise ControlError(f"no kind {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
     if format not in _WRITERS:
         raise ControlError(f"no format {format!r}; there are: {', '.join(_WRITERS)}")
     with as_owner(dsn) as (_, driver):
-        order = ExportOrder(format=format, kinds=kinds)
-        return jobs.enqueue(driver, EXPORT, order, tenant=tenant, idempotency_key=idempotency_key)
+        if found.disabled_at is None:
+            order = ExportOrder(format=format, kinds=kinds)
+            return jobs.enqueue(driver, EXPORT, order, tenant=tenant, idempotency_key=idempotency_key)
+        order = ExportOrder(format=format, kinds=kinds, tenant=tenant)
+        return jobs.enqueue(driver, EXPORT, order, tenant=None, idempotency_key=f"{idempotency_key} of {found.no}")
 
 
 @job_type(DELETE, store_only=True)
@@ -157,8 +168,8 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
         tenant = get_tenant(context.dsn, order.tenant)
     except UnknownTenant:
         return {"tenant": str(order.tenant), "removed": "before"}
-    if tenant.name != order.name:
-        raise JobFailed(f"tenant {order.tenant} has another name than {order.name!r}: nothing is deleted")
+    if (tenant.name, tenant.no) != (order.name, order.no):
+        raise JobFailed(f"tenant {order.tenant} is another one than {order.name!r} was: nothing is deleted")
     disable_tenant(context.dsn, order.tenant)
     with as_owner(context.dsn) as (engine, driver):
         _await_older_writers(context, driver)
@@ -178,12 +189,13 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
 @job_type(EXPORT)
 def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     """Write the files of an export; a second run writes them anew."""
-    if context.job.tenant is None:
-        raise JobFailed("an export is a tenant's")
+    whose = context.job.tenant or order.tenant
+    if whose is None:
+        raise JobFailed("an export is of a tenant's rows")
     root = config.load().exports
     if root is None:
         raise JobFailed("no folder for exports: set DATASTORE_EXPORTS where the worker runs")
-    tenant = get_tenant(context.dsn, context.job.tenant)
+    tenant = get_tenant(context.dsn, whose)
     folder = root / str(tenant.id) / str(context.job.id)
     folder.mkdir(parents=True, exist_ok=True)
     for part in folder.glob(".*"):
@@ -197,8 +209,9 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
         for kind in kinds:
             path = folder / f"{kind.name}.{order.format}"
             dump = _WRITERS[order.format](reader, kind.name, str(path))
-            files.append(asdict(Exported(kind.name, str(path), dump.rows)))
-    return {"folder": str(folder), "files": files}
+            files.append(asdict(Exported(kind.name, path.relative_to(root).as_posix(), dump.rows)))
+    # Its tenant reads this: where the worker keeps its files is not its business.
+    return {"folder": folder.relative_to(root).as_posix(), "files": files}
 
 
 class _Everything:
@@ -313,21 +326,31 @@ _LOOK: Final = 0.05
 def _await_older_writers(context: JobContext, driver: Driver) -> None:
     """Wait until every transaction has ended that was there before the tenant was disabled: it may still write as it.
 
-    Raises ControlError after a while; the job is then tried again.
+    Those that have written have a number; one that has only read so far, or waits within its first statement, may see
+    the tenant as it was, and write later. Raises ControlError after a while; the job is then tried again.
     """
     deadline = time.monotonic() + _PATIENCE
     driver.commit()
     mine = one(driver.execute("SELECT pg_current_xact_id()::text"))
+    older = set(driver.execute(_TRANSACTIONS).fetchall())
     driver.commit()
     while True:
         still = one(driver.execute("SELECT pg_snapshot_xmin(pg_current_snapshot()) <= %s::xid8", (mine,)))
+        older &= set(driver.execute(_TRANSACTIONS).fetchall())
         driver.commit()
-        if not still:
+        if not still and not older:
             return
         if time.monotonic() > deadline:
             raise ControlError("a transaction from before the tenant was disabled is still open: end it")
         context.check()
         time.sleep(_LOOK)
+
+
+_TRANSACTIONS: Final = """
+SELECT l.virtualtransaction FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()
+"""
+"""The transactions of other sessions, also those that have not written: each holds a lock on itself."""
 
 
 def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:

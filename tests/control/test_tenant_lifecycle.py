@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from datastore.schema import STORE, metadata
 from mds_client import MDS, Bar, Fundamentals, News, OptionSnap
 from mds_client.errors import RLSDenied
 from tests.conftest import Store
+from tests.control.job_types import until, work
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTES = 30
@@ -260,6 +262,52 @@ def test_a_deletion_waits_for_who_was_writing_when_the_tenant_was_disabled(store
     assert left_of(store, 1) == {}
 
 
+@pytest.mark.many_sessions
+@pytest.mark.parametrize("how", ["a statement that has begun", "a snapshot that was taken"])
+def test_a_deletion_waits_for_who_may_write_by_what_it_saw_before(store: Store, how: str) -> None:
+    fill(store, store.tenant_a)
+    late = (
+        "INSERT INTO mds.bars_keep (series_id, ts, close_price) SELECT series_id, ts + interval '7 s', 2 FROM mds.bars"
+    )
+    done: list[object] = []
+    with psycopg.connect(store.dsn) as writer, psycopg.connect(store.dsn, autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(7)")
+        if how.startswith("a snapshot"):
+            writer.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        writer.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        writer.execute("SELECT count(*) FROM mds.bars")
+
+        def write() -> None:
+            try:
+                done.append(writer.execute(f"{late}, (SELECT pg_advisory_xact_lock(7)) AS waits").rowcount)
+                writer.commit()
+            except psycopg.Error as refused:
+                done.append(refused)
+                writer.rollback()
+
+        thread = threading.Thread(target=write)
+        if how.startswith("a statement"):
+            thread.start()
+            until(lambda: store.rows("SELECT count(*) FROM pg_locks WHERE NOT granted AND objid = 7") == [(1,)])
+        job, payload = order(store)
+        asked = 0
+
+        def report(_done: int | None, _total: int | None) -> None:
+            nonlocal asked
+            asked += 1
+            if asked != 3:
+                return
+            assert done == []
+            if not thread.is_alive():
+                thread.start()
+            holder.execute("SELECT pg_advisory_unlock(7)")
+            thread.join()
+
+        tenants.run_deletion(context(store, job, report), payload)
+        assert len(done) == 1
+    assert left_of(store, 1) == {}
+
+
 def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role: str) -> None:
     fill(store, store.tenant_b)
     control.bind_role(store.admin_dsn, "a", role)
@@ -325,6 +373,9 @@ def test_a_tenant_of_the_same_id_and_name_that_comes_later_is_deleted_by_a_job_o
     job, payload = order(store)
     tenants.run_deletion(context(store, job), payload)
     control.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a))
+    # A worker that was killed before it could record the first one runs it again.
+    with pytest.raises(JobFailed, match=f"tenant {store.tenant_a} is another one than 'a' was: nothing is deleted"):
+        tenants.run_deletion(context(store, job), payload)
     assert order(store)[0].id != job.id
 
 
@@ -356,7 +407,7 @@ def test_what_is_exported_is_what_another_tenant_can_take_in(store: Store, expor
     ends = START - timedelta(days=1), START + timedelta(days=30)
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as source, source.for_tenant(store.tenant_b) as target:
         for file in files:
-            lines = [json.loads(line) for line in Path(file["path"]).read_text().splitlines()]
+            lines = [json.loads(line) for line in (exports / file["path"]).read_text().splitlines()]
             target.upsert(file["kind"], lines)
         mine, theirs = (
             [row.model_dump(exclude={"tenant_id"}) for row in client.bars_window(["X", "Y", "Z"], "1m", *ends, "v")]
@@ -367,11 +418,34 @@ def test_what_is_exported_is_what_another_tenant_can_take_in(store: Store, expor
         assert [news.title for news in target.news_window(*ends)] == ["Häußer"]
 
 
+@pytest.mark.many_sessions
+def test_a_tenant_that_is_disabled_is_exported_though_its_own_jobs_wait(store: Store, exports: Path) -> None:
+    fill(store, store.tenant_a)
+    tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="leaves", kinds=["news"])
+    again = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="leaves", kinds=["news"])
+    assert (job.tenant, again.id) == (None, job.id)
+    assert work(store.admin_dsn) == {"succeeded": 1}
+    (file,) = jobs.get_job(store.admin_dsn, job.id).result["files"]
+    assert (exports / file["path"]).read_text().count("\n") == file["rows"] == 1
+
+
+def test_a_tenants_own_job_exports_its_own_rows_whatever_its_payload_says(store: Store, exports: Path) -> None:
+    fill(store, store.tenant_a)
+    with psycopg.connect(store.admin_dsn) as connection:
+        order = {"tenant": store.tenant_a, "kinds": ["bars"]}
+        job = jobs.enqueue(connection, tenants.EXPORT, order, tenant=UUID(store.tenant_b), idempotency_key="not mine")
+    done = tenants.run_export(context(store, job), tenants.ExportOrder.model_validate(job.payload))
+    assert done["folder"] == f"{store.tenant_b}/{job.id}"
+    assert [file["rows"] for file in done["files"]] == [0]
+    assert list(exports.iterdir()) == [exports / store.tenant_b]
+
+
 def test_an_export_as_parquet_has_the_same_rows(store: Store, exports: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     fill(store, store.tenant_a)
     (file,) = export(store, format="parquet", kinds=["bars"])["files"]
-    table = parquet.read_table(file["path"])
+    table = parquet.read_table(exports / file["path"])
     assert table.num_rows == file["rows"] == 6 * MINUTES
     assert set(table.column("close_price").to_pylist()) == {1.5}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -109,6 +110,20 @@ def test_a_bound_login_is_its_tenant(store: Store, role: str, by: str) -> None:
     assert (str(bound.id), bound.roles) == (store.tenant_b, [role])
     with psycopg.connect(store.dsn, user=role, password="x") as connection:
         assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(store.tenant_b,)]
+
+
+def test_a_tenant_is_found_by_its_uuid_before_its_name_however_that_is_spelled(store: Store, role: str) -> None:
+    control.create_tenant(store.admin_dsn, store.tenant_b)
+    for spelled in (store.tenant_b, store.tenant_b.upper(), f"{{{store.tenant_b}}}"):
+        with psycopg.connect(store.admin_dsn) as connection:
+            assert control.find_tenant(connection, spelled).name == "b"
+    bound = control.bind_role(store.admin_dsn, store.tenant_b.upper(), role)
+    assert (bound.name, bound.roles) == ("b", [role])
+
+
+def test_times_of_tenants_are_in_utc_wherever_one_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGTZ", "America/New_York")
+    assert {tenant.created_at.utcoffset() for tenant in control.list_tenants(store.admin_dsn)} == {timedelta(0)}
 
 
 def test_binding_twice_is_binding_once(store: Store, role: str) -> None:
