@@ -296,7 +296,7 @@ class TimescaleApache(Engine):
         driver.commit()
         return removed
 
-    def _chunks(self, driver: Driver, table: tuple[str, str]) -> list[tuple[datetime, datetime]]:
+    def _chunks(self, driver: Driver, table: tuple[str, str]) -> list[tuple[Any, Any]]:
         """The spans of a table's chunks, oldest first, as far as a client can hold them."""
         return driver.execute(
             "SELECT greatest(range_start, %s), least(range_end, %s) FROM timescaledb_information.chunks"
@@ -310,24 +310,26 @@ class TimescaleApache(Engine):
     ) -> Iterator[int]:
         # A chunk at a time, and whole series of it. They are named one by one: of columnar rows that takes apart, or
         # drops whole, those of these series alone, where a range would be refused (XX000) by some releases.
-        within = SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
-        find = SQL(
-            "SELECT array_agg(DISTINCT series_id) FROM (SELECT series_id FROM {} WHERE {}"
-            " AND series_id >= %s AND series_id < %s ORDER BY series_id LIMIT %s) AS found"
-        ).format(Identifier(*table), within)
-        remove = SQL("DELETE FROM {} WHERE {} AND series_id = ANY(%s)").format(Identifier(*table), within)
-        chunks = self._chunks(driver, table)
-        for chunk in chunks:
+        within = SQL("({0} >= %s AND {0} < %s)").format(Identifier(time))
+        parts = [(within, chunk) for chunk in self._chunks(driver, table)]
+        if not parts:
+            yield from Engine.remove_series(self, driver, table, time, span, batch)
+        # Whatever the time is that no client can hold.
+        parts.append((SQL("NOT {}").format(within), (EARLIEST, LATEST)))
+        for condition, bounds in parts:
+            find = SQL(
+                "SELECT array_agg(DISTINCT series_id) FROM (SELECT series_id FROM {} WHERE {}"
+                " AND series_id >= %s AND series_id < %s ORDER BY series_id LIMIT %s) AS found"
+            ).format(Identifier(*table), condition)
+            remove = SQL("DELETE FROM {} WHERE {} AND series_id = ANY(%s)").format(Identifier(*table), condition)
             first, end = span
-            while ids := one(driver.execute(find, (*chunk, first, end, batch))):
+            while ids := one(driver.execute(find, (*bounds, first, end, batch))):
                 for name, value in self.session_settings().items():
                     driver.execute("SELECT set_config(%s, %s, true)", (name, value))
-                count = driver.execute(remove, (*chunk, ids)).rowcount
+                count = driver.execute(remove, (*bounds, ids)).rowcount
                 driver.commit()
                 yield count
                 first = max(ids) + 1
-        # What no client could read the time of.
-        yield from Engine.remove_series(self, driver, table, time, span, batch)
 
 
 @dataclass(frozen=True, slots=True)

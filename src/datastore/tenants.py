@@ -172,7 +172,7 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
         raise JobFailed(f"tenant {order.tenant} is another one than {order.name!r} was: nothing is deleted")
     disable_tenant(context.dsn, order.tenant)
     with as_owner(context.dsn) as (engine, driver):
-        _await_older_writers(context, driver)
+        _await_older_writers(context, driver, tenant.no)
         plan = _planned(engine, driver, tenant)
         driver.commit()
         total = sum(plan.rows.values()) + sum(plan.rollups.values())
@@ -323,34 +323,36 @@ _LOOK: Final = 0.05
 """Seconds between two looks at what is waited for."""
 
 
-def _await_older_writers(context: JobContext, driver: Driver) -> None:
+def _await_older_writers(context: JobContext, driver: Driver, no: int) -> None:
     """Wait until every transaction has ended that was there before the tenant was disabled: it may still write as it.
 
-    Those that have written have a number; one that has only read so far, or waits within its first statement, may see
-    the tenant as it was, and write later. Raises ControlError after a while; the job is then tried again.
+    Also one that has only read so far, or waits within its first statement: it may see the tenant as it was. Raises
+    ControlError after a while; the job is then tried again.
     """
     deadline = time.monotonic() + _PATIENCE
     driver.commit()
-    mine = one(driver.execute("SELECT pg_current_xact_id()::text"))
-    older = set(driver.execute(_TRANSACTIONS).fetchall())
+    older = set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
     driver.commit()
-    while True:
-        still = one(driver.execute("SELECT pg_snapshot_xmin(pg_current_snapshot()) <= %s::xid8", (mine,)))
-        older &= set(driver.execute(_TRANSACTIONS).fetchall())
-        driver.commit()
-        if not still and not older:
-            return
+    while older:
         if time.monotonic() > deadline:
             raise ControlError("a transaction from before the tenant was disabled is still open: end it")
         context.check()
         time.sleep(_LOOK)
+        older &= set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
+        driver.commit()
 
 
 _TRANSACTIONS: Final = """
+WITH others AS (SELECT role FROM store.tenant_roles WHERE tenant_no <> %(no)s)
 SELECT l.virtualtransaction FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()
+  AND NOT EXISTS (SELECT FROM others WHERE role = a.usename)
+UNION ALL
+SELECT gid FROM pg_prepared_xacts
+WHERE database = current_database() AND NOT EXISTS (SELECT FROM others WHERE role = owner)
 """
-"""The transactions of other sessions, also those that have not written: each holds a lock on itself."""
+"""The transactions of other sessions, each of which holds a lock on itself, and those that are prepared; not of logins
+that are bound to another tenant, which write nothing as this one and must not be able to hold it."""
 
 
 def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:

@@ -349,5 +349,5 @@ def test_where_rollups_are_computed_there_is_nothing_to_refresh(store: Store) ->
 
 
 def test_a_refresh_of_a_rollup_that_there_is_none_of_is_refused(store: Store) -> None:
-    with pytest.raises(control.ControlError, match=r"no rollup bars_2h; there are: bars_15m"):
+    with pytest.raises(control.ControlError, match=r"no rollup bars_2h; there are: bars_5m"):
         control.refresh(store.admin_dsn, names=["bars_2h"])

@@ -263,6 +263,16 @@ def test_a_deletion_waits_for_who_was_writing_when_the_tenant_was_disabled(store
 
 
 @pytest.mark.many_sessions
+def test_a_deletion_does_not_wait_for_logins_that_are_bound_to_another_tenant(store: Store, role: str) -> None:
+    control.bind_role(store.admin_dsn, "b", role)
+    with psycopg.connect(store.dsn, user=role, password="x") as other:
+        other.execute("INSERT INTO mds.series (kind, vendor) VALUES ('news', 'v')")
+        job, payload = order(store)
+        tenants.run_deletion(context(store, job), payload)
+    assert left_of(store, 1) == {}
+
+
+@pytest.mark.many_sessions
 @pytest.mark.parametrize("how", ["a statement that has begun", "a snapshot that was taken"])
 def test_a_deletion_waits_for_who_may_write_by_what_it_saw_before(store: Store, how: str) -> None:
     fill(store, store.tenant_a)
