@@ -164,6 +164,37 @@ def test_many_vendors_share_one_label(store: Store, exposed: ServiceMetrics) -> 
     assert series["bars", OTHER, OTHER] == 1000 - metrics.MAX_GROUPS
 
 
+def test_a_tenant_with_very_many_vendors_leaves_the_others_their_labels(store: Store, exposed: ServiceMetrics) -> None:
+    """By size alone they would all be "(other)", for which no alert about old data is."""
+    store.execute(
+        "INSERT INTO store.series (series_id, kind, vendor, symbol, timeframe, last_ts)"
+        " SELECT (1::bigint << 40) + n, 'bars', 'many' || n %% %s, 'S' || n, '1m', now()"
+        " FROM generate_series(1, %s) AS n"
+        " UNION ALL SELECT (2::bigint << 40) + n, 'bars', 'own' || n, 'X', '1m', to_timestamp(n)"
+        " FROM generate_series(1, 3) AS n",
+        metrics.MAX_GROUPS,
+        metrics.MAX_GROUPS * 5,
+    )
+    found = scraped(exposed)
+    for n in (1, 2, 3):
+        assert found["datastore_series"]["bars", f"own{n}", "1m"] == 1
+        assert found["datastore_newest_row_timestamp_seconds"]["bars", f"own{n}", "1m"] == n
+    assert len(found["datastore_series"]) == metrics.MAX_GROUPS + 1
+    assert found["datastore_series"]["bars", OTHER, OTHER] == 3 * 5
+
+
+def test_a_tenant_with_very_many_gaps_leaves_the_others_their_labels(store: Store, exposed: ServiceMetrics) -> None:
+    store.execute(
+        "INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing,"
+        " gaps) SELECT 1, 'many' || n, '1m', now(), now(), 1, 9, 9, 1 FROM generate_series(1, %s) AS n"
+        " UNION ALL SELECT 2, 'own', '1m', now(), now(), 1, 9, 1, 1",
+        metrics.MAX_GROUPS,
+    )
+    found = scraped(exposed)
+    assert found["datastore_missing_bars"]["own", "1m"] == 1
+    assert found["datastore_missing_bars"][OTHER, OTHER] == 9
+
+
 def test_no_label_names_a_tenant_a_symbol_or_what_an_application_made_up(store: Store, exposed: ServiceMetrics) -> None:
     fill(store)
     exposed.request_began()
