@@ -267,11 +267,16 @@ class StoreCollector(Collector):
     A part is read again after `MIN_AGE` seconds (sizes: a minute), or after `SHARE` times as long as reading it took:
     however many scrape, and however slow a database is, it is kept busy for a small share of the time at the most. A
     part that cannot be read keeps its last values, and says so by `datastore_collect_success`.
+
+    A thread reads, and a scrape waits for it for `BUDGET` seconds, all parts together: Prometheus takes an answer that
+    comes too late (10 seconds, where nothing else is set) for none. A part that was not reached by then keeps its last
+    values too and says so, and the next scrape has what was read meanwhile.
     """
 
     MIN_AGE: Final = 5.0
     SHARE: Final = 20.0
     TIMEOUT_MS: Final = 2_000
+    BUDGET: Final = 5.0
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -280,6 +285,10 @@ class StoreCollector(Collector):
         self._engine: Engine | None = None
         self._up = False
         self._next_try = 0.0
+        # The thread that reads, what it has not read yet, and when the database last answered it.
+        self._reading: threading.Thread | None = None
+        self._left: list[_Part] = []
+        self._heard_at = 0.0
         types = frozenset(jobs.load())
         head = control.head()
         self._parts = (
@@ -299,41 +308,63 @@ class StoreCollector(Collector):
         return list(_families(()))
 
     def collect(self) -> Iterable[Metric]:
-        """What there is, read anew where it is due."""
-        with self._lock:
-            self._refresh()
-            return list(_families(list(self._samples())))
+        """What there is, read anew where it is due and can be within the budget."""
+        up, unread = self._up, frozenset[str]()
+        if (reading := self._begun()) is not None:
+            reading.join(self.BUDGET)
+            up = self._up
+            if reading.is_alive():
+                unread = frozenset(part.name for part in tuple(self._left))
+                up = up and time.monotonic() - self._heard_at < self.BUDGET
+        return list(_families(list(self._samples(up, unread))))
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._disconnect()
+            self._left.clear()
+            if self._reading is not None:
+                self._reading.join(2 * self.TIMEOUT_MS / 1000)
+            # One that is still in the way waits for a server that is silent: it ends with this process.
+            if self._reading is None or not self._reading.is_alive():
+                self._disconnect()
 
-    def _samples(self) -> Iterator[Sample]:
-        yield "datastore_database_up", (), float(self._up)
+    def _samples(self, up: bool, unread: Collection[str]) -> Iterator[Sample]:
+        yield "datastore_database_up", (), float(up)
         for part in self._parts:
-            yield "datastore_collect_success", (part.name,), float(part.success)
+            yield "datastore_collect_success", (part.name,), float(part.success and part.name not in unread)
             if part.read_at is not None:
                 yield "datastore_collect_seconds", (part.name,), part.seconds
                 yield "datastore_collect_timestamp_seconds", (part.name,), part.read_at
             yield from part.samples
 
+    def _begun(self) -> threading.Thread | None:
+        """The thread that reads already, else a new one where something is due."""
+        with self._lock:
+            if self._reading is not None and self._reading.is_alive():
+                return self._reading
+            now = time.monotonic()
+            due = [part for part in self._parts if part.due <= now]
+            if not due or now < self._next_try:
+                return None
+            self._left, self._heard_at = due, now
+            self._reading = threading.Thread(target=self._refresh, name="datastore-metrics", daemon=True)
+            self._reading.start()
+            return self._reading
+
     def _refresh(self) -> None:
-        now = time.monotonic()
-        due = [part for part in self._parts if part.due <= now]
-        if not due or now < self._next_try:
-            return
         try:
             driver = self._connected()
-            for part in due:
-                self._read(driver, part)
-            self._up = True
+            while self._left:
+                self._read(driver, self._left[0])
+                self._up = True
+                del self._left[:1]
         except psycopg.OperationalError:
             # It is away. Asked again soon, and not by every scrape; what was read last stays.
             self._disconnect()
             self._up = False
             self._next_try = time.monotonic() + self.MIN_AGE
-            for part in due:
+        finally:
+            for part in self._left:
                 part.success = False
 
     def _read(self, driver: Driver, part: _Part) -> None:
@@ -345,20 +376,33 @@ class StoreCollector(Collector):
                     (str(self.TIMEOUT_MS),),
                 )
                 assert self._engine is not None
-                part.samples = tuple(part.read(self._engine, driver))
+                part.samples = tuple(self._heard(part.read(self._engine, driver)))
             part.read_at, part.success = time.time(), True
         except psycopg.Error:
             # The others are read all the same, unless it is the connection.
             part.success = False
             if driver.closed:
                 raise psycopg.OperationalError("the connection is lost") from None
-        part.seconds = time.monotonic() - began
-        part.due = time.monotonic() + max(part.seldom * self.MIN_AGE, self.SHARE * part.seconds)
+        self._heard_at = time.monotonic()
+        part.seconds = self._heard_at - began
+        part.due = self._heard_at + max(part.seldom * self.MIN_AGE, self.SHARE * part.seconds)
+
+    def _heard(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """The samples: each is a sign of life of a database that takes its time."""
+        for sample in samples:
+            self._heard_at = time.monotonic()
+            yield sample
 
     def _connected(self) -> Driver:
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=3, application_name="datastore-metrics"
+                self._dsn,
+                autocommit=True,
+                connect_timeout=3,
+                application_name="datastore-metrics",
+                # A network that swallows packets ends the connection, and the next scrape makes a new one.
+                tcp_user_timeout=10_000,
+                keepalives_idle=10,
             )
             self._engine = detect(self._connection)
         return self._connection

@@ -2,10 +2,12 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,8 +17,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import yaml
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.sql import SQL, Identifier
 
 from datastore import control, jobs, metrics, tenants
 from datastore.metrics import DECLARED, OTHER, ServiceMetrics, StoreCollector, WorkerMetrics
@@ -26,6 +30,7 @@ from tests.engines.promtool import promtool
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 REFERENCE = Path(__file__).parents[2] / "docs/reference/metrics.md"
+DOCKER = Path(__file__).parents[2] / "docker"
 
 
 @pytest.fixture
@@ -276,6 +281,65 @@ def test_what_cannot_be_read_keeps_its_last_value_and_says_so(
     stamps = "datastore_collect_timestamp_seconds"
     assert after[stamps]["gaps",] == before[stamps]["gaps",]
     assert set(scraped(exposed)["datastore_collect_success"].values()) == {1}
+
+
+@pytest.mark.many_sessions
+def test_an_answer_comes_in_time_however_much_is_locked(
+    store: Store, exposed: ServiceMetrics, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus takes an answer that comes late for none: everything would be unknown, and not some of it."""
+    before = scraped(exposed)
+    monkeypatch.setattr(StoreCollector, "TIMEOUT_MS", 1000)
+    monkeypatch.setattr(StoreCollector, "BUDGET", 1.5)
+    with psycopg.connect(store.superuser_dsn) as connection:
+        control.create_tenant(store.admin_dsn, "new")
+        for (table,) in store.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'store'"):
+            connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(Identifier("store", table)))
+        began = time.monotonic()
+        during = scraped(exposed)
+        took = time.monotonic() - began
+    assert took < 3 < 6 * StoreCollector.TIMEOUT_MS / 1000
+    assert {part for (part,), success in during["datastore_collect_success"].items() if not success} >= {
+        "database", "tenants", "series", "gaps", "jobs", "backfills", "sizes"
+    }  # fmt: skip
+    assert during["datastore_database_up"] == {(): 1}
+    assert during["datastore_tenants"] == before["datastore_tenants"]
+    assert during["datastore_collect_timestamp_seconds"] == before["datastore_collect_timestamp_seconds"]
+    # The one that began then may be under way still.
+    scraped(exposed)
+    after = scraped(exposed)
+    assert set(after["datastore_collect_success"].values()) == {1}
+    assert after["datastore_tenants"]["enabled",] == 3
+
+
+def test_prometheus_waits_longer_than_a_scrape_takes() -> None:
+    configuration = yaml.safe_load((DOCKER / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    # Which is 10 seconds, where it does not say.
+    assert "scrape_timeout" not in str(configuration)
+    assert StoreCollector.TIMEOUT_MS / 1000 < StoreCollector.BUDGET <= 10 / 2
+
+
+@pytest.mark.many_sessions
+def test_a_database_that_is_silent_is_not_waited_for_for_ever(
+    store: Store, exposed: ServiceMetrics, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stands still heeds no timeout of its own."""
+    before = scraped(exposed)
+    monkeypatch.setattr(StoreCollector, "BUDGET", 0.5)
+    ((backend,),) = store.rows(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'datastore-metrics' AND datname = current_database()"
+    )
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        silent = scraped(exposed)
+        still = scraped(exposed)
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    assert silent["datastore_database_up"] == still["datastore_database_up"] == {(): 0}
+    assert set(silent["datastore_collect_success"].values()) == {0}
+    assert silent["datastore_tenants"] == before["datastore_tenants"]
+    monkeypatch.undo()
+    assert scraped(exposed)["datastore_database_up"] == {(): 1}
 
 
 @pytest.mark.many_sessions
