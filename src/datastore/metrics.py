@@ -507,6 +507,13 @@ def _jobs(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
     for count in backlog.counts:
         labels = (_known(count.job_type, types), count.state)
         counts[labels] = counts.get(labels, 0) + count.jobs
+    # Whose worker is lost waits for another, which takes it back. Without any it would be said to run for ever.
+    for job_type, lost in driver.execute(
+        "SELECT job_type, count(*) FROM store.jobs WHERE state = 'running' AND leased_until < now() GROUP BY 1"
+    ).fetchall():
+        name = _known(job_type, types)
+        counts[name, "running"] -= lost
+        counts[name, "queued"] += lost
     yield from (("datastore_jobs", labels, number) for labels, number in counts.items())
     oldest = backlog.oldest_due
     yield "datastore_job_oldest_due_seconds", (), oldest.total_seconds() if oldest else 0.0

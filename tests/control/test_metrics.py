@@ -157,6 +157,19 @@ def test_a_backfill_that_is_under_way_says_how_far_it_is(store: Store, exposed: 
     assert found["datastore_backfill_progress_ratio"] == {(): 3 / 8}
 
 
+def test_a_job_whose_worker_is_lost_does_not_run(store: Store, exposed: ServiceMetrics) -> None:
+    """Without a worker nobody takes it back: it would be said to be worked off for ever."""
+    store.execute(
+        "INSERT INTO store.jobs (idempotency_key, job_type, payload, priority, state, worker, leased_until)"
+        " SELECT seconds::text, %s, '{}', 50, 'running', 'w', now() + seconds * INTERVAL '1 second'"
+        " FROM unnest(ARRAY[-2, -1, 600]) AS seconds",
+        tenants.DELETE,
+    )
+    found = scraped(exposed)["datastore_jobs"]
+    assert found[tenants.DELETE, "running"] == 1
+    assert found[tenants.DELETE, "queued"] == 2
+
+
 def test_many_vendors_share_one_label(store: Store, exposed: ServiceMetrics) -> None:
     store.execute(
         "INSERT INTO store.series (series_id, kind, vendor, symbol, timeframe, last_ts)"
