@@ -499,10 +499,11 @@ def _gaps(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def _jobs(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
-    # Applications name the types of their jobs as they like.
     backlog = jobs.backlog(driver)
+    # Applications name the types of their jobs as they like. All labels are there before their first job is: what has
+    # just appeared has not increased, and a first failure would be no alert.
     counts: dict[tuple[str, ...], int] = {
-        (name, state): 0 for name in sorted(types) for state in ("queued", "running", "failed")
+        (name, state): 0 for name in (*sorted(types), OTHER) for state in ("queued", "running", "failed")
     }
     for count in backlog.counts:
         labels = (_known(count.job_type, types), count.state)

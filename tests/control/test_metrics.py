@@ -157,6 +157,18 @@ def test_a_backfill_that_is_under_way_says_how_far_it_is(store: Store, exposed: 
     assert found["datastore_backfill_progress_ratio"] == {(): 3 / 8}
 
 
+def test_a_first_failure_is_an_increase(store: Store, exposed: ServiceMetrics, at_once: None) -> None:
+    """Of what has just appeared, Prometheus does not know that it was none before."""
+    before = scraped(exposed)["datastore_jobs"]
+    assert before == dict.fromkeys(before, 0)
+    assert set(before) == {(name, state) for name in (*jobs.load(), OTHER) for state in ("queued", "running", "failed")}
+    store.execute(
+        "INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, state)"
+        " VALUES (1, 'k', 'of.an.application', '{}', 50, 'failed')"
+    )
+    assert scraped(exposed)["datastore_jobs"] == before | {(OTHER, "failed"): 1}
+
+
 def test_a_job_whose_worker_is_lost_does_not_run(store: Store, exposed: ServiceMetrics) -> None:
     """Without a worker nobody takes it back: it would be said to be worked off for ever."""
     store.execute(
