@@ -14,6 +14,7 @@ from datastore.metrics import DECLARED
 from mds_client.metrics import ClientMetrics
 from mds_client.operations import Written
 from tests.engines.promtool import promtool
+from tools.build_solution_manifest import endpoints
 
 DOCKER = Path(__file__).parents[2] / "docker"
 ALERTS = DOCKER / "prometheus/alerts.yml"
@@ -93,6 +94,13 @@ def test_states_that_are_asked_for_are_states() -> None:
     for query in queries().values():
         for state in re.findall(r'datastore_jobs\{[^}]*state="(\w+)"', query):
             assert state in STATES
+
+
+def test_routes_that_are_asked_for_are_routes() -> None:
+    routes = {one["path"] for one in endpoints()}
+    asked = {route for query in queries().values() for route in re.findall(r'route!?="([^"]+)"', query)}
+    assert asked
+    assert asked <= routes
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
