@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -90,6 +91,30 @@ def test_every_value_that_is_wrong_is_named(admin: httpx.Client) -> None:
 def test_a_parameter_that_is_misspelt_is_no_filter_that_lets_everything_through(admin: httpx.Client) -> None:
     found = problem(admin.get("/jobs", params={"tenat": "x"}), 422)
     assert "there are: after, job_type, limit, state, tenant" in found["detail"]
+
+
+def test_no_operation_takes_a_parameter_that_it_has_not(admin: httpx.Client) -> None:
+    paths = admin.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        for method in operations:
+            answer = admin.request(method.upper(), re.sub(r"{[^}]*}", "1", path), params={"nothing": "1"})
+            assert "there is no such parameter" in problem(answer, 422)["detail"], (method, path)
+
+
+def test_a_parameter_of_one_value_is_not_given_two(api: Api, admin: httpx.Client) -> None:
+    found = problem(admin.get("/jobs", params={"state": ["failed", "queued"], "limit": ["1", "1"]}), 422)
+    assert [error["where"] for error in found["errors"]] == ["query.state", "query.limit"]
+    upload(admin, api.store.tenant_a, lines(BAR, {**BAR, "symbol": "MSFT"}))
+    gaps = {"vendor": "acme", "start": "2024-01-02", "end": "2024-01-03", "calendar": "24/7"}
+    answer = admin.get(f"/tenants/{api.store.tenant_a}/gaps", params={**gaps, "symbol": ["AAPL", "MSFT"]})
+    assert answer.status_code == 200, answer.text
+
+
+def test_metrics_name_a_route_as_the_description_does(admin: httpx.Client) -> None:
+    problem(admin.get("/jobs/1"), 404)
+    counted = admin.get("/metrics").text
+    assert 'route="/jobs/{id}"' in counted
+    assert "{id:id}" not in counted
 
 
 # Too large --------------------------------------------------------------------------------------------------------

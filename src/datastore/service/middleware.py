@@ -87,7 +87,7 @@ class Requests:
             await problems.response(request_id, refusal)(scope, receive, sending)
         finally:
             seconds = time.monotonic() - began
-            route = getattr(scope.get("route"), "path", None)
+            route = getattr(scope.get("route"), "path_format", None)
             # Where nothing was answered, whoever asked has gone.
             self._metrics.request_ended(route, scope["method"], status or 499, seconds)
             line = {

@@ -1,6 +1,7 @@
 """The service's description of itself: what FastAPI derives from the endpoints, completed by every answer that is a
 problem, so that no answer is undocumented and nobody has to list them."""
 
+from collections import Counter
 from typing import Any, Final, cast
 
 from fastapi import FastAPI
@@ -90,20 +91,27 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
 
 
 async def only_described(request: Request) -> None:
-    """Refuse parameters that an operation has not: a filter that is misspelt would let everything through."""
+    """Refuse parameters that an operation has not, and of one value several.
+
+    A filter that is misspelt would let everything through, and of two values one would be passed over in silence.
+    """
     if not request.query_params:
         return
-    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
-    known = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
-    errors = [
-        FieldError(
-            where="query", message=f"there is no such parameter; there are: {', '.join(sorted(known)) or 'none'}"
-        )
-        for name in request.query_params
-        if name not in known
-    ]
+    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    described = {each["name"]: each["schema"] for each in operation.get("parameters", []) if each["in"] == "query"}
+    errors = []
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in described:
+            there = ", ".join(sorted(described)) or "none"
+            errors.append(FieldError(where="query", message=f"there is no such parameter; there are: {there}"))
+        elif count > 1 and not _is_list(described[name]):
+            errors.append(FieldError(where=f"query.{name}", message=f"it is given {count} times, and has one value"))
     if errors:
-        raise Refusal("invalid", errors[0].message, errors=errors)
+        raise Refusal("invalid", "; ".join(f"{each.where}: {each.message}" for each in errors), errors=errors)
+
+
+def _is_list(schema: dict[str, Any]) -> bool:
+    return any(each.get("type") == "array" for each in (schema, *schema.get("anyOf", ())))
 
 
 def install(app: FastAPI) -> None:
