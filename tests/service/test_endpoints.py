@@ -143,6 +143,20 @@ def test_a_disabled_tenant_takes_no_rows_until_it_is_enabled(api: Api, admin: ht
     assert upload(admin, tenant, lines(BAR)).json()["written"] == 1
 
 
+def test_what_is_answered_about_a_disabled_tenant_is_described(api: Api, admin: httpx.Client) -> None:
+    tenant = api.store.tenant_a
+    upload(admin, tenant, lines(BAR))
+    admin.post(f"/tenants/{tenant}/disable")
+    for path, operations in admin.get("/openapi.json").json()["paths"].items():
+        if path.startswith("/tenants/{tenant}") and "get" in operations:
+            asked = {**WINDOW, "calendar": "24/7"}
+            known = {each["name"] for each in operations["get"]["parameters"] if each["in"] == "query"}
+            given = {name: value for name, value in asked.items() if name in known}
+            answer = admin.get(path.replace("{tenant}", tenant), params=given)
+            assert str(answer.status_code) in operations["get"]["responses"], (path, answer.text)
+            assert answer.status_code == (409 if path.endswith("/bars") else 200), (path, answer.text)
+
+
 def test_a_role_is_bound_and_unbound(api: Api, admin: httpx.Client) -> None:
     role = f"login_{uuid4().hex}"
     problem(admin.post(f"/tenants/{api.store.tenant_a}/roles", json={"role": role}), 409)
@@ -227,12 +241,25 @@ def test_bars_come_in_pages_that_join_without_a_seam(api: Api, admin: httpx.Clie
     start = WINDOW["start"]
     sizes = []
     while start is not None:
-        page = admin.get(path, params={**WINDOW, "start": start, "limit": "10"}).json()
+        # Put together by hand, as a shell does: what is handed out needs no escaping.
+        asked = "&".join(f"{name}={value}" for name, value in {**WINDOW, "start": start, "limit": "10"}.items())
+        page = admin.get(f"{path}?{asked}").json()
         found += [bar["close_price"] for bar in page["items"]]
         sizes.append(len(page["items"]))
         start = page["next"]
     assert found == [100.0 + at for at in range(25)]
     assert sizes == [10, 10, 5]
+
+
+def test_the_next_page_of_bars_begins_at_a_time_as_bars_have_it(api: Api, admin: httpx.Client) -> None:
+    """To the microsecond, because what is between two pages would be lost."""
+    rows = [{**BAR, "ts": f"2024-01-02T14:30:00{rest}Z"} for rest in ("", ".000001", ".5")]
+    upload(admin, api.store.tenant_a, lines(*rows))
+    path = f"/tenants/{api.store.tenant_a}/bars"
+    times = [bar["ts"] for bar in admin.get(path, params=WINDOW).json()["items"]]
+    assert times[0] == "2024-01-02T14:30:00Z"
+    for count in (1, 2):
+        assert admin.get(path, params={**WINDOW, "limit": str(count)}).json()["next"] == times[count]
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "5m"])
@@ -256,6 +283,9 @@ def test_a_rollup_is_what_its_minutes_make(api: Api, admin: httpx.Client) -> Non
     assert [(bar["close_price"], bar["volume"]) for bar in page["items"]] == [(104.0, 5)]
     rest = admin.get(path, params={**WINDOW, "timeframe": "5m", "rollup": "true", "start": page["next"]}).json()
     assert ([bar["close_price"] for bar in rest["items"]], rest["next"]) == ([109.0], None)
+    stored = admin.get(path, params=WINDOW).json()["items"][0]
+    assert stored["tenant_id"] == api.store.tenant_a
+    assert {bar["tenant_id"] for bar in (*page["items"], *rest["items"])} == {api.store.tenant_a}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def _rollup(name: tuple[str, str, str], asked: Asked, rows: int) -> Stream[list[
     columns = (kind.time, *(column for column, _ in kind.aggregates))
 
     def talk(session: Session) -> Talk[None]:
+        given = (vendor, symbol, kind.base, asked.start, asked.end)
+        yield Group((Execute(sql.declare_cursor(statement), given),))
         constant = {
             **dict.fromkeys(Bar.model_fields),
             "tenant_id": session.tenant_id,
@@ -75,8 +77,6 @@ def _rollup(name: tuple[str, str, str], asked: Asked, rows: int) -> Stream[list[
             "symbol": symbol,
             "timeframe": timeframe,
         }
-        given = (vendor, symbol, kind.base, asked.start, asked.end)
-        yield Group((Execute(sql.declare_cursor(statement), given),))
         while True:
             (found,) = yield Group((Execute(sql.fetch(rows)),))
             if found:

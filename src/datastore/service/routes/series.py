@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic_core import to_jsonable_python
 
 from datastore import reads, writes
 from datastore.reads import Freshness, SeriesRecord
@@ -92,7 +93,10 @@ def freshness(here: Here, token: Reader, tenant: UUID | None = None, vendor: Nam
 @router.get(
     "/tenants/{tenant}/bars",
     response_model=Page[Bar],
-    responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "A page, or every bar"}},
+    responses={
+        200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "A page, or every bar"},
+        409: problem(409),
+    },
 )
 def read_bars(
     request: Request,
@@ -123,7 +127,7 @@ def read_bars(
         first = list(_first(coming))
         return StreamingResponse(_lines(first, coming), media_type=NDJSON)
     found = bars.page(client, asked, limit + 1)
-    return {"items": found[:limit], "next": found[limit].ts.isoformat() if len(found) > limit else None}
+    return {"items": found[:limit], "next": to_jsonable_python(found[limit].ts) if len(found) > limit else None}
 
 
 def _first(coming: Iterator[list[Bar]]) -> Iterator[list[Bar]]:
