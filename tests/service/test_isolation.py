@@ -194,6 +194,21 @@ def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
     assert siege.attacker.get("/jobs", params={"after": siege.job + 1}).json()["items"] == []
 
 
+def test_a_tenant_is_not_told_which_host_has_its_job(siege: Siege) -> None:
+    def asked(client: httpx.Client) -> list[Any]:
+        export: dict[str, Any] = {"json": {}, "headers": {"Idempotency-Key": "one"}}
+        job = client.post(f"/tenants/{siege.a}/export", **export).json()
+        siege.api.store.execute("UPDATE store.jobs SET worker = 'host-7:4711' WHERE id = %s", job["id"])
+        again = client.post(f"/tenants/{siege.a}/export", **export)
+        of_one = (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"))
+        answers = [again, *(client.request(method, f"/jobs/{job['id']}{path}") for method, path in of_one)]
+        (listed,) = client.get("/jobs", params={"tenant": siege.a}).json()["items"]
+        return [listed["worker"], *(answer.json()["worker"] for answer in answers)]
+
+    assert set(asked(siege.attacker)) == {None}
+    assert "host-7:4711" in asked(siege.admin)
+
+
 def test_rows_that_say_they_are_anothers_are_rejected(siege: Siege) -> None:
     body = lines({**OWN, "tenant_id": siege.b, "close_price": 666.0}, {**OWN, "tenant_id": siege.a})
     done = upload(siege.attacker, siege.a, body).json()

@@ -1,5 +1,6 @@
-"""How long work is answered: 202, and where to follow its job."""
+"""How long work is answered: 202, where to follow its job, and what of a job its tenant sees."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import Response
@@ -7,6 +8,7 @@ from fastapi import Response
 from datastore.jobs import JobRecord
 from datastore.service.models import model_of
 from datastore.service.openapi import problem
+from datastore.service.tokens import Token
 
 Job: Final = model_of(JobRecord)
 
@@ -22,7 +24,12 @@ def accepts() -> dict[str, Any]:
     }
 
 
-def accepted(response: Response, job: JobRecord) -> JobRecord:
+def accepted(response: Response, token: Token, job: JobRecord) -> JobRecord:
     """The job as the answer's body, with where it is."""
     response.headers["Location"] = f"/jobs/{job.id}"
-    return job
+    return shown(token, job)
+
+
+def shown(token: Token, job: JobRecord) -> JobRecord:
+    """The job as whoever asks may see it: which host and process has it is the operator's business, not a tenant's."""
+    return job if token.tenant is None else replace(job, worker=None)

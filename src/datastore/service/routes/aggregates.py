@@ -42,10 +42,10 @@ def list_aggregates(here: Here, _: StoreReader) -> Any:
 
 @router.post("/refresh", **accepts())
 def refresh(
-    here: Here, _: StoreOperator, response: Response, body: RefreshBody, key: IdempotencyKey = None
+    here: Here, token: StoreOperator, response: Response, body: RefreshBody, key: IdempotencyKey = None
 ) -> JobRecord:
     """Bring stored rollups up to the rows of a span, as after an upload into the past; as a job.
 
     Where rollups are computed when they are read, the job has nothing to do and its result is empty.
     """
-    return accepted(response, service_jobs.start_refresh(here.dsn, body.start, body.end, body.rollups, key))
+    return accepted(response, token, service_jobs.start_refresh(here.dsn, body.start, body.end, body.rollups, key))

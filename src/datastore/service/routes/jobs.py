@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from datastore import jobs
 from datastore.jobs import JobRecord
-from datastore.service.jobs import Job
+from datastore.service.jobs import Job, shown
 from datastore.service.models import LARGEST_ID, After, Limit, Name, page, page_of
 from datastore.service.openapi import problem
 from datastore.service.security import Operator, Reader, known_tenant, tenant_of
@@ -31,28 +31,29 @@ def list_jobs(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """Jobs, newest first; of a tenant, in a state, of a type, where given."""
+    """Jobs, newest first; of a tenant, in a state, of a type, where given. A tenant's token is not told which worker
+    has one."""
     if tenant is not None:
         known_tenant(here.dsn, token, tenant)
     found = jobs.list_jobs(
         here.dsn, tenant=tenant_of(token, tenant), state=state, job_type=job_type, after=after, limit=limit + 1
     )
-    return page(found, limit, lambda job: job.id)
+    return page([shown(token, job) for job in found], limit, lambda job: job.id)
 
 
 @router.get("/{id:id}", response_model=Job)
 def get_job(here: Here, token: Reader, id: JobId) -> Any:  # noqa: A002
     """One job: its state, how far it is, what came of it."""
-    return jobs.get_job(here.dsn, id, tenant=token.tenant)
+    return shown(token, jobs.get_job(here.dsn, id, tenant=token.tenant))
 
 
 @router.post("/{id:id}/retry", response_model=Job, responses={409: problem(409)})
 def retry_job(here: Here, token: Operator, id: JobId) -> Any:  # noqa: A002
     """Queue a job again that has failed or was cancelled, or have one begin now that waits."""
-    return jobs.retry_job(here.dsn, id, tenant=token.tenant)
+    return shown(token, jobs.retry_job(here.dsn, id, tenant=token.tenant))
 
 
 @router.post("/{id:id}/cancel", response_model=Job, responses={409: problem(409)})
 def cancel_job(here: Here, token: Operator, id: JobId) -> Any:  # noqa: A002
     """Cancel a job: one that is queued at once, one that is running as soon as it looks."""
-    return jobs.cancel_job(here.dsn, id, tenant=token.tenant)
+    return shown(token, jobs.cancel_job(here.dsn, id, tenant=token.tenant))

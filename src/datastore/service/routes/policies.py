@@ -68,9 +68,11 @@ def expiring(here: Here, _: StoreReader, kind: Kind | None = None) -> Any:
 
 
 @router.post("/expire", **accepts())
-def expire(here: Here, _: StoreAdmin, response: Response, body: ExpireBody, key: IdempotencyKey = None) -> JobRecord:
+def expire(
+    here: Here, token: StoreAdmin, response: Response, body: ExpireBody, key: IdempotencyKey = None
+) -> JobRecord:
     """Remove the rows that retention gives up, as a job."""
-    return accepted(response, service_jobs.start_expire(here.dsn, body.kind, key))
+    return accepted(response, token, service_jobs.start_expire(here.dsn, body.kind, key))
 
 
 def _check(relation: str, policy: str) -> None:

@@ -15,6 +15,7 @@ from datastore.service.openapi import problem
 from datastore.service.security import (
     TENANT_EXAMPLE,
     OperateTenant,
+    Operator,
     ReadTenant,
     StoreAdmin,
     StoreReader,
@@ -101,12 +102,18 @@ def unbind_role(
 
 @router.post("/{tenant}/export", **accepts())
 def export(
-    here: Here, tenant: OperateTenant, body: ExportBody, response: Response, key: IdempotencyKey = None
+    here: Here,
+    token: Operator,
+    tenant: OperateTenant,
+    body: ExportBody,
+    response: Response,
+    key: IdempotencyKey = None,
 ) -> JobRecord:
     """Have a worker write the tenant's rows into files of its folder for exports, all of the same moment; as a job."""
     job_key = idempotency.job_key(key, tenants.EXPORT)
     return accepted(
         response,
+        token,
         tenants.export_tenant(here.dsn, tenant.id, idempotency_key=job_key, format=body.format, kinds=body.kinds),
     )
 
@@ -128,4 +135,4 @@ def delete(
 ) -> JobRecord:
     """Disable a tenant now, and remove it with all its data in bounded steps, as a job. Again is the same job."""
     known_tenant(here.dsn, token, tenant)
-    return accepted(response, tenants.delete_tenant(here.dsn, tenant, name=name))
+    return accepted(response, token, tenants.delete_tenant(here.dsn, tenant, name=name))
