@@ -135,6 +135,16 @@ def test_a_tenant_that_is_asked_for_twice_with_one_key_is_made_once(admin: httpx
     problem(admin.post("/tenants", json={"name": "desk"}), 409)
 
 
+def test_a_tenant_that_is_to_have_an_id_is_asked_for_without_a_key(admin: httpx.Client) -> None:
+    """Two requests with one key and two ids would be two tenants."""
+    body = {"name": "desk", "id": str(uuid4())}
+    assert "needs no Idempotency-Key" in problem(
+        admin.post("/tenants", json=body, headers={"Idempotency-Key": "one"}), 422
+    )["detail"]  # fmt: skip
+    assert admin.post("/tenants", json=body).json()["id"] == body["id"]
+    problem(admin.post("/tenants", json=body), 409)
+
+
 def test_a_disabled_tenant_takes_no_rows_until_it_is_enabled(api: Api, admin: httpx.Client) -> None:
     tenant = api.store.tenant_a
     assert admin.post(f"/tenants/{tenant}/disable").json()["disabled_at"] is not None

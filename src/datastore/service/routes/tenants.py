@@ -12,6 +12,7 @@ from datastore.jobs import JobRecord
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import After, Body, IdempotencyKey, Kind, Limit, Name, model_of, page, page_of
 from datastore.service.openapi import problem
+from datastore.service.problems import Refusal
 from datastore.service.security import (
     TENANT_EXAMPLE,
     OperateTenant,
@@ -57,7 +58,12 @@ def list_tenants(here: Here, _: StoreReader, after: After = None, limit: Limit =
 
 @router.post("", status_code=201, response_model=model_of(Tenant), responses={409: problem(409)})
 def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Response, key: IdempotencyKey = None) -> Any:
-    """Make a tenant. With the same `Idempotency-Key` and name, the one that was made is answered again."""
+    """Make a tenant. With the same `Idempotency-Key` and name, the one that was made is answered again.
+
+    An `id` makes the request repeatable by itself, the second one being a conflict: with both it is refused.
+    """
+    if body.id is not None and key is not None:
+        raise Refusal("invalid", "a tenant that is to have an id needs no Idempotency-Key: give one of them")
     id_ = body.id or idempotency.new_id(key, "create-tenant")
     made = control.create_tenant(here.dsn, body.name, id=id_, if_absent=key is not None)
     response.headers["Location"] = f"/tenants/{made.id}"
