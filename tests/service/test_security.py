@@ -16,6 +16,7 @@ from datastore.service.app import create_app
 from datastore.service.middleware import HEADERS
 from datastore.service.security import PUBLIC, Failures
 from datastore.service.tokens import Bad, MadeToken, Scope, Token, Tokens, parse
+from datastore.tenants import disable_tenant, enable_tenant
 from tests.conftest import Store
 from tests.service.conftest import Api, Keys, problem, serving
 from tests.service.processes import NO_TLS
@@ -127,6 +128,32 @@ def test_a_reader_can_change_nothing(api: Api) -> None:
             # What is wrong with a request of nobody's may be told first; that it is done, never.
             assert answer.status_code in (400, 403, 404, 415, 422), (method, path, answer.text)
     assert api.store.rows("SELECT count(*) FROM store.jobs") == [(0,)]
+
+
+def test_a_disabled_tenants_token_is_refused_everywhere_until_the_tenant_is_enabled(
+    api: Api, tenant_keys: dict[str, MadeToken]
+) -> None:
+    """Also what its own path is: the views refuse a disabled tenant, and not all is read through them."""
+    tenant = UUID(api.store.tenant_a)
+    with api.client(tenant_keys["a"]) as its, api.client(tenant_keys["b"]) as others:
+        disable_tenant(api.store.admin_dsn, tenant)
+        for method, path in described(api):
+            if path in PUBLIC:
+                continue
+            for whose in ("1", api.store.tenant_a):
+                answer = its.request(method, re.sub("^/tenants/1", f"/tenants/{whose}", path))
+                assert "the token's tenant is disabled" in problem(answer, 403)["detail"], (method, path)
+        assert others.get("/series").status_code == 200
+        enable_tenant(api.store.admin_dsn, tenant)
+        assert its.get("/series").status_code == 200
+
+
+def test_a_token_whose_tenant_is_gone_is_refused(keys: Keys, store: Store) -> None:
+    gone = keys.of_tenant("7d444840-9dc0-11d1-b245-5ffdce74fad2", Scope.read)
+    headers = {"Authorization": f"Bearer {gone.token}"}
+    with serving(Settings(database_url=store.admin_dsn, tokens=keys.lines)) as url:
+        answer = httpx.get(f"{url}/series", headers=headers, verify=NO_TLS)
+    assert "a tenant that is not there" in problem(answer, 403)["detail"]
 
 
 # Rotation ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Path, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -118,8 +119,31 @@ def _unauthenticated(detail: str, more: str) -> Refusal:
     return Refusal("unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="datastore"{more}'})
 
 
+async def _own_tenant(request: Request, here: Here) -> Tenant | None:
+    """The tenant that the token is for; None where it is for the whole store.
+
+    Looked at with each request: who disables a tenant means from now on, and what the control plane reads is not read
+    through the views, which refuse a tenant that is disabled.
+    """
+    token: Token = request.state.token
+    if token.tenant is None:
+        return None
+    try:
+        found = await run_in_threadpool(control.get_tenant, here.dsn, token.tenant)
+    except UnknownTenant:
+        raise Refusal("forbidden", "the token is for a tenant that is not there") from None
+    if found.disabled_at is not None:
+        raise Refusal("forbidden", "the token's tenant is disabled")
+    return found
+
+
+OwnTenant = Annotated[Tenant | None, Depends(_own_tenant)]
+
+
 def _needs(scope: Scope, *, store_wide: bool) -> Any:
-    async def allowed(request: Request, _: Annotated[object, Security(bearer, scopes=[scope.name])]) -> Token:
+    async def allowed(
+        request: Request, _own: OwnTenant, _: Annotated[object, Security(bearer, scopes=[scope.name])]
+    ) -> Token:
         token: Token = request.state.token
         if token.scope < scope:
             raise Refusal("forbidden", f"this needs the scope {scope.name}; the token has {token.scope.name}")
@@ -161,7 +185,11 @@ TenantId = Annotated[UUID, Path(description="the tenant", examples=[TENANT_EXAMP
 
 
 def _tenant(scope: Scope) -> Any:
-    def found(here: Here, tenant: TenantId, token: Annotated[Token, _needs(scope, store_wide=False)]) -> Tenant:
+    def found(
+        here: Here, tenant: TenantId, own: OwnTenant, token: Annotated[Token, _needs(scope, store_wide=False)]
+    ) -> Tenant:
+        if own is not None and own.id == tenant:
+            return own
         return known_tenant(here.dsn, token, tenant)
 
     return Depends(found)
