@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,10 +18,11 @@ from datastore.engine import UnsupportedServer
 from datastore.service import problems
 from datastore.service.problems import SORTS
 from mds_client.errors import MDSOperationalError
+from tests.clients.faults import until
 from tests.conftest import Store
 from tests.engines.databases import Place
 from tests.service.conftest import BAR, Api, Keys, problem, serving
-from tests.service.processes import NO_TLS
+from tests.service.processes import DEADLINE_S, NO_TLS
 from tests.service.test_endpoints import lines, upload
 
 pytestmark = pytest.mark.many_sessions
@@ -209,6 +211,26 @@ def test_a_database_that_is_away_is_unavailable_and_not_a_fault(keys: Keys, stor
             assert int(answer.headers["Retry-After"]) > 0
             assert "127.0.0.1" not in answer.text
         assert client.get("/metrics").status_code == 200
+
+
+def test_looking_whether_the_database_is_ready_keeps_nobody_from_its_rows(api: Api, admin: httpx.Client) -> None:
+    """However many look, and also where the client is made only then: a lock makes the look wait."""
+    host, port = urlsplit(api.url).hostname, urlsplit(api.url).port
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ExitStack() as stack:
+        holding = stack.enter_context(psycopg.connect(api.store.superuser_dsn))
+        holding.execute("LOCK TABLE store.alembic_version IN ACCESS EXCLUSIVE MODE")
+        looking = [stack.enter_context(socket.create_connection((host, port), timeout=DEADLINE_S)) for _ in range(50)]
+        for connection in looking:
+            connection.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: api.store.rows(waiting))
+        # Before the look would be given up.
+        admin.timeout = httpx.Timeout(20)
+        assert upload(admin, api.store.tenant_a, lines(BAR)).json()["written"] == 1
+        assert len(admin.get("/series").json()["items"]) == 1
+        holding.rollback()
+        for connection in looking:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.engines("postgres")

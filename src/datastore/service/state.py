@@ -10,6 +10,7 @@ from uuid import UUID
 import anyio
 import psycopg
 from fastapi import Depends
+from fastapi.concurrency import run_in_threadpool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.requests import Request
 
@@ -50,6 +51,8 @@ class Service:
         # An upload has a thread for as long as its client takes: they must not take all that there are.
         self.uploads = anyio.CapacityLimiter(_UPLOADS)
         self._lock = threading.Lock()
+        # Waits without a thread: anybody may ask whether it is ready, and a database that hangs would have them all.
+        self._looking = anyio.Lock()
         self.metrics = ServiceMetrics(self.dsn)
         self._pool = _Pool(self.metrics.client)
         self._client: MDS | None = None
@@ -63,13 +66,15 @@ class Service:
                 self._client = MDS(dsn=self.dsn, app_name="datastore-service", pool_min=0, observer=self._pool)
             return self._client.for_tenant(str(tenant))
 
-    def readiness(self) -> Readiness:
-        """Whether requests can be served. Looks at the database once a second at the most: anybody may ask."""
-        with self._lock:
-            now = time.monotonic()
-            if self._readiness is None or now - self._looked_at >= _READY_FOR_S:
-                self._readiness = self._look()
-                self._looked_at = now
+    async def readiness(self) -> Readiness:
+        """Whether requests can be served. Looks at the database once a second at the most: anybody may ask.
+
+        However long it looks, nothing else waits for that.
+        """
+        async with self._looking:
+            if self._readiness is None or time.monotonic() - self._looked_at >= _READY_FOR_S:
+                self._readiness = await run_in_threadpool(self._look)
+                self._looked_at = time.monotonic()
             return self._readiness
 
     def close(self) -> None:

@@ -29,9 +29,9 @@ async def health() -> Health:
 
 
 @router.get("/ready", response_model=model_of(Readiness), responses={503: problem(503)})
-def ready(here: Here) -> Any:
+async def ready(here: Here) -> Any:
     """Whether it can serve: the database is reached, and its schema at head. As it was within the last second."""
-    found = here.readiness()
+    found = await here.readiness()
     if found.reason is not None:
         raise Refusal("unavailable", found.reason, headers={"Retry-After": str(RETRY_AFTER_S)})
     return found
