@@ -181,6 +181,34 @@ def test_tokens_in_a_file_are_changed_without_a_restart(store: Store, tmp_path: 
         assert status(url, new) == 401
 
 
+def test_a_mistake_in_the_file_is_logged_once_by_its_line_and_never_by_its_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, made = tmp_path / "tokens", tokens.create("desk", Scope.read)
+    file.write_text(made.line)
+    known = Tokens(Settings(tokens_file=file))
+
+    def said() -> list[str]:
+        caplog.clear()
+        for _ in range(3):
+            known.find(made.token)
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    assert said() == []
+    # The token itself, where its hash belongs.
+    file.write_text(f"{made.line}\ndesk read {made.token}\n")
+    (warning,) = said()
+    assert "line 2: the third word is sha256:" in warning
+    assert made.token not in caplog.text
+    file.write_text(f"desk fly\n{made.line}\ndesk read {made.token}\n")
+    assert [warning[:27] for warning in said()] == ["the file of tokens: line 1:", "the file of tokens: line 3:"]
+    file.unlink()
+    assert said() == ["the file of tokens: it cannot be read: No such file or directory"]
+    file.write_text(made.line)
+    assert said() == []
+    assert known.find(made.token)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

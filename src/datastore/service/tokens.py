@@ -9,6 +9,7 @@ passwords would only let strangers keep the service busy.
 """
 
 import hmac
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from datastore.config import ConfigurationError, Settings
+
+logger = logging.getLogger("datastore.service")
 
 PREFIX: Final = "mds_"
 """What a token begins with, so that one that got lost is recognised in a log or a repository."""
@@ -49,7 +52,10 @@ class Token:
 
 
 class Bad(NamedTuple):
-    """A line that is none: its number, from 1, and what is wrong with it. Never its text, which may be a token."""
+    """A line that is none: its number, from 1, and what is wrong with it. Never its text, which may be a token.
+
+    0 is the whole file.
+    """
 
     line: int
     reason: str
@@ -116,7 +122,7 @@ class Tokens:
     """The tokens of the settings, with those of their file as it is now. Several threads may ask.
 
     Raises ConfigurationError where there is none, or a line cannot be read. Later, when the file has changed, a line
-    that cannot be read lets nobody in and is in `bad`; a file that is gone has no tokens.
+    that cannot be read lets nobody in, and a file that is gone has no tokens. Such is in `bad`, and in the log once.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -166,10 +172,19 @@ class Tokens:
             parsed = tuple(parse(self._read(file)))
         except OSError as error:
             self._seen, self._changing = None, ()
-            self.bad = (Bad(0, f"the file of tokens cannot be read: {error.strerror}"),)
+            self._tell((Bad(0, f"it cannot be read: {error.strerror}"),))
             return
         self._changing = tuple(token for token in parsed if isinstance(token, Token))
-        self.bad = tuple(bad for bad in parsed if isinstance(bad, Bad))
+        self._tell(tuple(bad for bad in parsed if isinstance(bad, Bad)))
+
+    def _tell(self, bad: tuple[Bad, ...]) -> None:
+        """Log what is newly wrong with the file, and that nothing is any more."""
+        for line, reason in bad:
+            if (line, reason) not in self.bad:
+                logger.warning("the file of tokens: %s%s", f"line {line}: " if line else "", reason)
+        if self.bad and not bad:
+            logger.info("the file of tokens can be read again, every line")
+        self.bad = bad
 
     def _read(self, file: Path) -> str:
         # Looked at before it is read: a change in between is seen the next time.
