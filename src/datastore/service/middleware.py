@@ -73,8 +73,8 @@ class Requests:
 
         try:
             await self._app(scope, receive, sending)
-        except ClientDisconnect:
-            logger.info("request %s: its client has gone", request_id)
+        except ClientDisconnect as gone:
+            logger.info("request %s: %s", request_id, str(gone) or "its client has gone")
         except Exception as error:
             # Some errors are known, and arise where no handler is around: while an answer streams, in a middleware.
             refusal = problems.refusal_of(error)

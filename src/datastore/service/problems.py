@@ -61,13 +61,14 @@ SORTS: Final[dict[str, Sort]] = {
     "forbidden": Sort(403, "The token is not for this"),
     "not-found": Sort(404, "There is no such thing"),
     "method-not-allowed": Sort(405, "The method is not one of this resource"),
+    "too-slow": Sort(408, "The request has not come in time"),
     "conflict": Sort(409, "It cannot be done in the present state"),
     "too-large": Sort(413, "The body is too large"),
     "unsupported-media-type": Sort(415, "The body is of another type than what is taken here"),
     "invalid": Sort(422, "A value is not what it should be"),
     "too-many-failures": Sort(429, "Too many failed authentications"),
     "internal": Sort(500, "Something went wrong in the service"),
-    "unavailable": Sort(503, "The database is not ready for this"),
+    "unavailable": Sort(503, "It cannot be done at the moment"),
 }
 """Every sort of problem that there is; its type is `urn:mds:problem:` and the name."""
 

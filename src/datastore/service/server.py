@@ -13,6 +13,7 @@ import click
 import uvicorn
 
 from datastore.config import Settings
+from datastore.service import lines
 from datastore.service.app import create_app
 
 _GRACE_S: Final = 30
@@ -26,11 +27,7 @@ def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = F
     cannot be had.
     """
     app = create_app(replace(settings, database_url=dsn))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(512)
+    with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         # The socket takes connections from here on; they wait for the few milliseconds until they are served.
@@ -52,6 +49,22 @@ def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = F
         # What uvicorn logs at its start and end is said above, or is no news.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         uvicorn.Server(configuration).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; port 0 is any that is free. Raises OSError where the address cannot be had."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Of the connections, too: one whose client takes nothing more would stay for ever, with all that is unsent.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(lines.SILENT_S * 1000))
+        listening.bind((host, port))
+        listening.listen(512)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

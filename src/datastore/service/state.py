@@ -18,14 +18,27 @@ from datastore import control
 from datastore.config import ConfigurationError, Settings
 from datastore.control import Database
 from datastore.metrics import ServiceMetrics
+from datastore.service.places import Places
 from mds_client import MDS
+from mds_client.config import Config
 from mds_client.errors import MDSError
 from mds_client.operations import Observer, Written
 
 _CONNECT_TIMEOUT_S: Final = 5
 _LOCK_TIMEOUT_MS: Final = 30_000
 _READY_FOR_S: Final = 1.0
-_UPLOADS: Final = 4
+
+UPLOADS: Final = 12
+"""Uploads at a time. Each has a thread, and a batch of rows in memory."""
+
+UPLOADS_OF_A_TENANT: Final = 3
+
+STREAMS_OF_A_TENANT: Final = 2
+"""Streams of rows at a time of one tenant. In all there are as many as half of the pool's connections, each of which a
+stream keeps to its end: what is answered at once always has the other half."""
+
+WAIT_S: Final = 10.0
+"""How long an upload or a stream waits for a place before it is refused, in seconds: as long as for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,12 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.dsn = patient(settings.dsn())
-        # An upload has a thread for as long as its client takes: they must not take all that there are.
-        self.uploads = anyio.CapacityLimiter(_UPLOADS)
+        self._config = Config.load(dsn=self.dsn, app_name="datastore-service", pool_min=0)
+        if self._config.pool_max < 2:
+            raise ConfigurationError("MDS_POOL_MAX is at least 2: a stream keeps a connection, and others need one too")
+        self.uploads = Places("uploads", in_all=UPLOADS, each=UPLOADS_OF_A_TENANT, wait_s=WAIT_S)
+        streams = self._config.pool_max // 2
+        self.streams = Places("streams", in_all=streams, each=STREAMS_OF_A_TENANT, wait_s=WAIT_S)
         self._lock = threading.Lock()
         # Waits without a thread: anybody may ask whether it is ready, and a database that hangs would have them all.
         self._looking = anyio.Lock()
@@ -63,7 +80,7 @@ class Service:
         """The client as a tenant: what it reads and writes goes through the views, as everybody's does."""
         with self._lock:
             if self._client is None:
-                self._client = MDS(dsn=self.dsn, app_name="datastore-service", pool_min=0, observer=self._pool)
+                self._client = MDS(self._config, observer=self._pool)
             return self._client.for_tenant(str(tenant))
 
     async def readiness(self) -> Readiness:

@@ -1,22 +1,23 @@
 """`/series`, `/freshness`, and a tenant's rows: what is there, how old it is, reading and uploading it."""
 
 import io
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, cast
+from typing import Annotated, Any, BinaryIO, Final, cast
 from uuid import UUID
 
 import anyio
-from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_jsonable_python
 
 from datastore import reads, writes
 from datastore.reads import Freshness, SeriesRecord
 from datastore.service import bars
 from datastore.service.bars import Asked
+from datastore.service.lines import NDJSON, Body, Lines
 from datastore.service.models import (
     LARGEST_ID,
     After,
@@ -33,19 +34,14 @@ from datastore.service.models import (
 from datastore.service.openapi import problem
 from datastore.service.problems import FieldError, Refusal
 from datastore.service.security import OperateTenant, Reader, ReadTenant, known_tenant, tenant_of
-from datastore.service.state import Here
+from datastore.service.state import Here, Service
 from datastore.writes import Upload
 from mds_client import KINDS, Bar
-from mds_client.compression import GZIP, ZSTD
 from mds_client.models import Timeframe
 from mds_client.schema import OnConflict
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 router = APIRouter(tags=["series"])
 
-NDJSON: Final = "application/x-ndjson"
 LINES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
 """What an upload's body may call itself."""
 
@@ -90,6 +86,15 @@ def freshness(here: Here, token: Reader, tenant: UUID | None = None, vendor: Nam
     return reads.freshness(here.dsn, tenant=tenant_of(token, tenant), vendor=vendor)
 
 
+async def _until_answered() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+UntilAnswered = Annotated[AsyncExitStack, Depends(_until_answered)]
+"""What an endpoint has until its answer is out, or its client has gone."""
+
+
 @router.get(
     "/tenants/{tenant}/bars",
     response_model=Page[Bar],
@@ -98,10 +103,11 @@ def freshness(here: Here, token: Reader, tenant: UUID | None = None, vendor: Nam
         409: problem(409),
     },
 )
-def read_bars(
+async def read_bars(
     request: Request,
     here: Here,
     tenant: ReadTenant,
+    until_answered: UntilAnswered,
     vendor: Annotated[Name, Query(examples=["acme"])],
     symbol: Annotated[Name, Query(examples=["AAPL"])],
     timeframe: Annotated[Timeframe, Query(examples=["1m"])],
@@ -112,65 +118,46 @@ def read_bars(
 ) -> Any:
     """The bars of a series with `start <= ts < end`, oldest first.
 
-    As `application/x-ndjson`, where `Accept` says so, all of them, a line each, however many. Else a page; `next` is
-    the `start` of the one that follows.
+    As `application/x-ndjson`, where `Accept` says so, all of them, a line each, however many; a tenant has a few of
+    these at a time, as with uploads. Else a page; `next` is the `start` of the one that follows.
     """
     if start > end:
         raise Refusal("invalid", "start is not after end")
     if rollup and timeframe not in bars.timeframes():
         raise Refusal("invalid", f"there is no rollup {timeframe}; there are: {', '.join(bars.timeframes())}")
-    client = here.client(tenant.id)
     asked = Asked(vendor, symbol, timeframe, start, end, rollup)
     if NDJSON in request.headers.get("accept", ""):
-        # The first part is waited for: what is wrong shows there, and can still be told as a problem.
-        coming = bars.batches(client, asked)
-        first = list(_first(coming))
-        return StreamingResponse(_lines(first, coming), media_type=NDJSON)
-    found = bars.page(client, asked, limit + 1)
-    return {"items": found[:limit], "next": to_jsonable_python(found[limit].ts) if len(found) > limit else None}
+        return await _stream(here, tenant.id, asked, until_answered)
+    return await run_in_threadpool(_page, here, tenant.id, asked, limit)
 
 
-def _first(coming: Iterator[list[Bar]]) -> Iterator[list[Bar]]:
-    first = next(coming, None)
-    if first is not None:
-        yield first
+def _page(here: Service, tenant: UUID, asked: Asked, limit: int) -> Response:
+    # Written here, in a thread: it may be long, and the event loop has others to serve.
+    found = bars.page(here.client(tenant), asked, limit + 1)
+    following = to_jsonable_python(found[limit].ts) if len(found) > limit else None
+    made = Page[Bar](items=found[:limit], next=following)
+    return Response(made.model_dump_json(), media_type="application/json")
 
 
-def _lines(first: list[list[Bar]], coming: Iterator[list[Bar]]) -> Iterator[bytes]:
-    # Whoever leaves early leaves the connection to others.
-    with closing(cast("Any", coming)):
-        yield from bars.ndjson(chain(first, coming))
+async def _stream(here: Service, tenant: UUID, asked: Asked, until_answered: AsyncExitStack) -> Lines:
+    await until_answered.enter_async_context(here.streams.taken(tenant))
+    coming = bars.batches(await run_in_threadpool(here.client, tenant), asked)
 
+    async def close() -> None:
+        # Whoever leaves early leaves the connection to others; also where the service is to end.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(coming.close)
 
-class _Body(io.RawIOBase):
-    """A request's body as a file, for a thread that reads it while the event loop receives it."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._left = b""
-        self._begun = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer).cast("B")
-        if not self._left:
-            self._left = anyio.from_thread.run(anext, self._chunks, b"")
-            if not self._begun and self._left.startswith((GZIP, ZSTD)):
-                # How large it would become is nobody's to say beforehand.
-                raise Refusal("unsupported-media-type", "the body is compressed, and lines are taken as they are")
-            self._begun = True
-        some = self._left[: len(view)]
-        self._left = self._left[len(view) :]
-        view[: len(some)] = some
-        return len(some)
+    until_answered.push_async_callback(close)
+    # The first part is waited for: what is wrong shows there, and can still be told as a problem.
+    first: list[Bar] = await run_in_threadpool(lambda: next(coming, []))
+    return Lines(bars.ndjson(chain([first], coming)))
 
 
 @router.post(
     "/tenants/{tenant}/rows/{kind}",
     response_model=model_of(Upload),
-    responses={409: problem(409)},
+    responses={408: problem(408), 409: problem(409)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -195,22 +182,24 @@ async def upload_rows(
 
     A line that is no row of the kind is rejected, with its number, and does not stop the others; where no line could be
     used, that is a problem. Rows are committed in batches while they come: after a failure the same upload again
-    completes it.
+    completes it. A tenant has a few uploads at a time; further ones wait for one of them to end, and then are refused.
     """
     if kind not in KINDS:
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
     sort = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sort not in LINES or request.headers.get("content-encoding", "identity") != "identity":
         raise Refusal("unsupported-media-type", f"rows are uploaded as {NDJSON}, not compressed")
-    stream = cast("BinaryIO", io.BufferedReader(_Body(request.stream()), 1 << 16))
-    done = await anyio.to_thread.run_sync(
-        partial(_write, here, tenant.id, kind, stream, on_conflict), limiter=here.uploads
-    )
+    stream = cast("BinaryIO", io.BufferedReader(Body(request.stream()), 1 << 16))
+    async with here.uploads.taken(tenant.id):
+        # A thread of its own, and none of those that everything else is done in: the place is what limits them.
+        done = await anyio.to_thread.run_sync(
+            partial(_write, here, tenant.id, kind, stream, on_conflict), limiter=anyio.CapacityLimiter(1)
+        )
     if done.rejected and not done.written:
         errors = [FieldError(where=f"body.line {each.line}", message=each.reason) for each in done.rejects]
         raise Refusal("invalid", f"none of the {done.lines} lines is a row of {kind}", errors=errors)
     return done
 
 
-def _write(here: Any, tenant: UUID, kind: str, stream: BinaryIO, on_conflict: OnConflict) -> Upload:
+def _write(here: Service, tenant: UUID, kind: str, stream: BinaryIO, on_conflict: OnConflict) -> Upload:
     return writes.write_ndjson(here.client(tenant), kind, stream, on_conflict=on_conflict)

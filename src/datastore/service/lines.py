@@ -1,0 +1,96 @@
+"""Lines of JSON as they pass between a client and the thread that works on them, at the pace of the slower one.
+
+A client that says nothing more, or takes nothing more, is not waited for for ever: it has a place that others need
+(`datastore.service.places`).
+"""
+
+import io
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from datastore.service.problems import Refusal
+from mds_client.compression import GZIP, ZSTD
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+NDJSON: Final = "application/x-ndjson"
+
+SILENT_S: Final = 60.0
+"""How long, in seconds, a client may send nothing of its body, or take nothing of its answer, before it is broken off.
+
+What it takes is seen by what the systems' buffers between it and the service give way, some hundred kilobytes at once:
+one that takes less than that in this time counts as one that takes nothing.
+"""
+
+_PIECE: Final = 1 << 16
+"""Bytes of an answer that are handed on at once: a slow client shows with each that it still takes something."""
+
+
+class Body(io.RawIOBase):
+    """A request's body as a file, for a thread that reads it while the event loop receives it.
+
+    Reading raises Refusal where the body is compressed, and where its client sends nothing for SILENT_S.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        if not self._left:
+            self._left = anyio.from_thread.run(self._received)
+            if not self._begun and self._left.startswith((GZIP, ZSTD)):
+                # How large it would become is nobody's to say beforehand.
+                raise Refusal("unsupported-media-type", "the body is compressed, and lines are taken as they are")
+            self._begun = True
+        some = self._left[: len(view)]
+        self._left = self._left[len(view) :]
+        view[: len(some)] = some
+        return len(some)
+
+    async def _received(self) -> bytes:
+        with anyio.move_on_after(SILENT_S):
+            return await anext(self._chunks, b"")
+        raise Refusal("too-slow", f"nothing has come for {SILENT_S:g} s", headers={"Connection": "close"})
+
+
+class Silent(ClientDisconnect):
+    """A client takes nothing more: it is as if it had gone."""
+
+
+class Lines(StreamingResponse):
+    """An answer of lines, made in a thread as it is taken.
+
+    Raises Silent where its client takes nothing for SILENT_S.
+    """
+
+    def __init__(self, coming: Iterator[bytes]) -> None:
+        super().__init__(_pieces(coming), media_type=NDJSON)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            with anyio.move_on_after(SILENT_S) as waiting:
+                await send(message)
+            if waiting.cancelled_caught:
+                raise Silent(f"it has taken nothing for {SILENT_S:g} s")
+
+        await super().__call__(scope, receive, sending)
+
+
+async def _pieces(coming: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (part := await run_in_threadpool(partial(next, coming, None))) is not None:
+        for at in range(0, len(part), _PIECE):
+            yield part[at : at + _PIECE]

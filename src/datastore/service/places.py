@@ -1,0 +1,74 @@
+"""Places for what lasts as long as its client likes, so that no tenant's slow clients stop everybody else's.
+
+An upload has a thread, and a stream of rows a connection to the database, from its first byte to its last; how long
+that is, the client says. So there are so many places for each, and so many of them for one tenant.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import anyio
+
+from datastore.service.problems import RETRY_AFTER_S, Refusal
+
+
+@dataclass(eq=False)
+class _Turn:
+    tenant: UUID
+    called: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Places:
+    """So many places in all, and so many for each tenant. `what` is what they are for, in the plural.
+
+    Who finds none waits for `wait_s` seconds at the most. A place goes to the one that has waited longest of those
+    whose tenant may have one: a tenant with many that wait keeps nobody else waiting. For one event loop.
+    """
+
+    def __init__(self, what: str, *, in_all: int, each: int, wait_s: float) -> None:
+        self.what = what
+        self.in_all = in_all
+        self.each = min(each, in_all)
+        self._wait_s = wait_s
+        self._held: Counter[UUID] = Counter()
+        self._waiting: list[_Turn] = []
+
+    @asynccontextmanager
+    async def taken(self, tenant: UUID) -> AsyncIterator[None]:
+        """Have one of a tenant's places. Raises Refusal where none has become free in time."""
+        turn = _Turn(tenant)
+        self._waiting.append(turn)
+        self._call()
+        try:
+            with anyio.move_on_after(self._wait_s):
+                await turn.called.wait()
+            if not turn.called.is_set():
+                raise self._refusal(tenant)
+            yield
+        finally:
+            # Also where whoever waited was called and cancelled at once.
+            if turn.called.is_set():
+                self._held -= Counter((tenant,))
+                self._call()
+            else:
+                self._waiting.remove(turn)
+
+    def _call(self) -> None:
+        for turn in tuple(self._waiting):
+            if self._held.total() >= self.in_all:
+                return
+            if self._held[turn.tenant] < self.each:
+                self._waiting.remove(turn)
+                self._held[turn.tenant] += 1
+                turn.called.set()
+
+    def _refusal(self, tenant: UUID) -> Refusal:
+        if self._held[tenant] >= self.each:
+            full = f"the tenant has as many {self.what} under way as it may have at a time ({self.each})"
+        else:
+            full = f"as many {self.what} are under way as there may be at a time ({self.in_all})"
+        detail = f"{full}, and none has ended within {self._wait_s:g} s: try again"
+        return Refusal("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
