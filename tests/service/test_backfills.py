@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from datastore.service.tokens import MadeToken
 from tests.conftest import Store
 from tests.service.conftest import Api, problem
 from tests.service.test_endpoints import lines, minutes, upload
@@ -61,6 +62,62 @@ def test_a_check_that_makes_no_sense_is_refused(
 ) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(2)))
     problem(admin.get(f"/tenants/{api.store.tenant_a}/gaps", params=WINDOW | change), status)
+
+
+def test_a_calendar_is_set_for_a_gap_check_replaced_and_taken_back(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(*minutes(60)[::2]))
+    path = f"/tenants/{api.store.tenant_a}/calendars"
+    asked = {name: value for name, value in WINDOW.items() if name != "calendar"}
+    assert admin.get(path).json() == []
+    problem(admin.get(f"/tenants/{api.store.tenant_a}/gaps", params=asked), 422)
+    # New York opens at 14:30 UTC.
+    said = {"calendar": "nyse", "vendor": " acme ", "symbol": "aapl"}
+    made = {"tenant": api.store.tenant_a, "vendor": "acme", "symbol": "AAPL", "calendar": "XNYS"}
+    assert admin.put(path, json=said).json() == made
+    assert admin.get(path).json() == [made]
+    found = admin.get(f"/tenants/{api.store.tenant_a}/gaps", params=asked).json()
+    assert (found["expected"], found["missing"]) == (60, 30)
+    assert admin.put(path, json={**said, "calendar": "FX"}).json() == {**made, "calendar": "FX"}
+    admin.put(path, json={"calendar": "24/7"})
+    assert [each["calendar"] for each in admin.get(path).json()] == ["24/7", "FX"]
+    assert admin.delete(path, params={"vendor": "acme"}).json() == {"unset": False}
+    assert admin.delete(path, params={"vendor": "acme", "symbol": "aapl"}).json() == {"unset": True}
+    assert admin.delete(path).json() == {"unset": True}
+    assert admin.get(path).json() == []
+
+
+def test_the_calendars_that_there_are_are_named(admin: httpx.Client) -> None:
+    assert {"24/7", "FX", "XNYS", "NYSE"} <= set(admin.get("/calendars").json())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"calendar": "MARS"},
+        {"calendar": ""},
+        {"calendar": " "},
+        {"calendar": "X" * 300},
+        {"vendor": "acme"},
+        {"calendar": "FX", "vendor": ""},
+        {"calendar": "FX", "symbol": "  "},
+        {"calendar": "FX", "symbol": "a\0b"},
+        {"calendar": "FX", "more": 1},
+    ],
+)
+def test_a_calendar_that_cannot_be_is_refused(api: Api, admin: httpx.Client, body: dict[str, Any]) -> None:
+    path = f"/tenants/{api.store.tenant_a}/calendars"
+    problem(admin.put(path, json=body), 422)
+    problem(admin.delete(path, params={"vendor": " "}), 422)
+    assert admin.get(path).json() == []
+
+
+def test_setting_a_calendar_needs_the_scope_operate(api: Api, tenant_keys: dict[str, MadeToken]) -> None:
+    path = f"/tenants/{api.store.tenant_a}/calendars"
+    with api.client(api.keys.read) as reader, api.client(tenant_keys["a"]) as its:
+        problem(reader.put(path, json={"calendar": "FX"}), 403)
+        problem(reader.delete(path), 403)
+        assert its.put(path, json={"calendar": "FX"}).status_code == 200
+        assert [each["calendar"] for each in reader.get(path).json()] == ["FX"]
 
 
 def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, admin: httpx.Client, source: Path) -> None:

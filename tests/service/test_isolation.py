@@ -47,6 +47,8 @@ class Siege:
         started = admin.post("/backfills", json={**SPEC, "tenant": self.b})
         assert started.status_code == 202, started.text
         self.backfill = started.json()["id"]
+        said = admin.put(f"/tenants/{self.b}/calendars", json={"calendar": "24/7", "vendor": "VAULT-OF-B"})
+        assert said.status_code == 200, said.text
         self.before = self.state()
 
     def id_of(self, path: str) -> str:
@@ -61,6 +63,7 @@ class Siege:
             ("bars", "series_id >> 40 = 2"),
             ("jobs", "tenant_no = 2"),
             ("backfills", "tenant_no = 2"),
+            ("calendars", "tenant_no = 2"),
             ("tenants", "no = 2"),
         ):
             rows = self.api.store.rows(f"SELECT ctid::text, xmin::text, t::text FROM store.{table} AS t WHERE {where}")
@@ -96,6 +99,9 @@ def attacks(siege: Siege) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "/tenants/{tenant}/rows/{kind}", {"content": lines(VAULT), **ndjson}),
         ("POST", "/tenants/{tenant}/rows/{kind}", {"content": "nonsense", **ndjson}),
         ("POST", "/tenants/{tenant}/export", {"json": {}}),
+        ("GET", "/tenants/{tenant}/calendars", {}),
+        ("PUT", "/tenants/{tenant}/calendars", {"json": {"calendar": "FX", "vendor": "VAULT-OF-B"}}),
+        ("DELETE", "/tenants/{tenant}/calendars", {"params": {"vendor": "VAULT-OF-B"}}),
         ("GET", "/series/{id}", {}),
         ("GET", "/series", {"params": {"tenant": siege.b}}),
         ("GET", "/freshness", {"params": {"tenant": siege.b}}),
@@ -176,7 +182,8 @@ def test_every_endpoint_is_attacked(siege: Siege) -> None:
     described = siege.admin.get("/openapi.json").json()["paths"]
     every = {(method.upper(), path) for path, operations in described.items() for method in operations}
     attacked = {(method, path) for method, path, _ in (*attacks(siege), *STORE_WIDE)}
-    assert every - attacked == {("GET", "/health"), ("GET", "/ready")}
+    # What is nobody's: how the service is, and the names of the world's calendars.
+    assert every - attacked == {("GET", "/health"), ("GET", "/ready"), ("GET", "/calendars")}
 
 
 def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
@@ -185,6 +192,9 @@ def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
         assert answer.status_code == 200
         assert not [mark for mark in (*MARKS, siege.b) if mark in answer.text]
     assert [series["symbol"] for series in siege.attacker.get("/series").json()["items"]] == ["OWN"]
+    siege.attacker.put(f"/tenants/{siege.a}/calendars", json={"calendar": "FX"})
+    (own,) = siege.attacker.get(f"/tenants/{siege.a}/calendars").json()
+    assert (own["tenant"], own["calendar"]) == (siege.a, "FX")
     assert [each["series"] for each in siege.attacker.get("/freshness").json()] == [1]
     assert siege.attacker.get("/jobs").json()["items"] == []
     # Behind one's own there is no more, wherever a page is said to begin.

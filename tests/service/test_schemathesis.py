@@ -16,7 +16,7 @@ from schemathesis.specs.openapi import checks
 from tests.service.conftest import BAR, Api
 from tests.service.test_endpoints import lines, upload
 
-TAGS: Final = ("health", "schema", "policies", "aggregates", "tenants", "series", "jobs", "backfills")
+TAGS: Final = ("health", "schema", "policies", "aggregates", "tenants", "series", "calendars", "jobs", "backfills")
 
 EXAMPLES: Final = 8
 """Requests of each sort for each operation."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from datastore.service.routes import aggregates, backfills, health, jobs, policies, schema, series, tenants
+from datastore.service.routes import aggregates, backfills, calendars, health, jobs, policies, schema, series, tenants
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
@@ -14,6 +14,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     aggregates.router,
     tenants.router,
     series.router,
+    calendars.router,
     backfills.router,
     jobs.router,
 )
