@@ -15,7 +15,7 @@ from datastore.service.state import Here
 
 router = APIRouter(prefix="/aggregates", tags=["aggregates"])
 
-ROLLUPS = [aggregates.relation(kind, rollup) for kind, rollup in aggregates.rollups()]
+ROLLUPS = aggregates.names()
 
 
 class RefreshBody(Body):
