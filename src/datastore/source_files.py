@@ -193,6 +193,8 @@ def _ndjson(source: utils.Source, where: str) -> Iterator[tuple[str, Any]]:
             continue
         try:
             yield at, json.loads(line)
+        except RecursionError:
+            yield at, Malformed(at, "no JSON: it is nested too deep")
         except ValueError as error:
             yield at, Malformed(at, f"no JSON: {error}")
 

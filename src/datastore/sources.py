@@ -94,7 +94,8 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     if not found:
         near = get_close_matches(str(name), names(), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise SourceError(f"source: type: {name!r} is none{hint}; there are: {', '.join(names())}")
+        given = repr(name) if name is None or (isinstance(name, str) and name.isidentifier()) else "what is given"
+        raise SourceError(f"source: type: {given} is none{hint}; there are: {', '.join(names())}")
     try:
         model = found[0].load()
     except ModuleNotFoundError as error:
@@ -106,9 +107,21 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     try:
         made: Any = model.model_validate(dict(spec), context=settings or config.load())
     except ValidationError as error:
-        raise SourceError(f"source {name!r}: {reason(error)}") from error
+        raise SourceError(f"source {name!r}: {_wrong(error)}") from None
     source: Source = made
     return source
+
+
+def _wrong(error: ValidationError) -> str:
+    """What is wrong with settings and where, in one line, and never what was given: it may be a secret."""
+    said = []
+    for problem in error.errors(include_url=False, include_input=False):
+        where = ".".join(map(str, problem["loc"]))
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "union_tag_invalid":
+            what = f"{problem['ctx']['discriminator']} is none of {problem['ctx']['expected_tags']}"
+        said.append(f"{where}: {what}" if where else what)
+    return "; ".join(said)
 
 
 def expand(template: str, span: Span, *, safe: str | None = None) -> str:
@@ -131,7 +144,9 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
 
     def value(asked: re.Match[str]) -> str:
         if asked[1] not in values:
-            raise ValueError(f"{template!r} asks for {asked[1]!r}; there are: {', '.join(values)}")
+            # Braces may also be of something else, as of JSON with a secret in it.
+            name = repr(asked[1]) if asked[1].isidentifier() else "what has no name"
+            raise ValueError(f"it asks for {name}; there are: {', '.join(values)}")
         return values[asked[1]]
 
     # No format strings: these reach into what a value is made of.
@@ -173,6 +188,8 @@ def to_bar(
         return Malformed(where, reason(error))
     except (TypeError, ValueError, OverflowError) as error:
         return Malformed(where, str(error))
+    except RecursionError:
+        return Malformed(where, "it is nested too deep")
 
 
 def _value(record: Any, at: str | int) -> Any:

@@ -225,7 +225,8 @@ def test_what_passes_is_tried_again_and_a_server_that_asks_to_wait_is_waited_for
         ((500, {}), 3, "answered 500"),
         ((404, {}), 1, "answered 404"),
         ((429, {"Retry-After": "86400"}), 1, "answered 429"),
-        ((302, {"Location": "http://127.0.0.1:1/secret"}), 1, "a redirect to .* is not followed"),
+        ((302, {"Location": "http://127.0.0.1:1/x?k=1#k"}), 1, "a redirect to http://127.0.0.1:1/x is not followed"),
+        ((302, {"Location": "http://x:y/?k=1"}), 3, "RemoteProtocolError: Invalid URL in location header"),
     ],
 )
 def test_what_does_not_pass_makes_it_unavailable(
@@ -246,12 +247,43 @@ def test_a_service_that_is_gone_is_unavailable() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(b"<html>", "answered no JSON"), ({"data": {"bars": {"t": 1}}}, "no list of rows under 'data.bars'")],
+    [
+        (b"<html>", "answered no JSON"),
+        (b"[" * 100_000, "answered JSON that is nested too deep"),
+        ({"data": {"bars": {"t": 1}}}, "no list of rows under 'data.bars'"),
+        ({"error": "no such symbol"}, "S, page 1: the answer has no 'data.bars'"),
+        ({"data": {}}, "S, page 1: the answer has no 'data.bars'"),
+    ],
 )
 def test_an_answer_that_is_none_makes_it_unavailable(service: Service, answer: Any, message: str) -> None:
     service.answer = lambda _symbol, _query: answer
     with pytest.raises(SourceUnavailable, match=message):
         fetched(service.spec(), allowed(service))
+
+
+@pytest.mark.parametrize("answer", [{"data": {"bars": []}}, {"data": {"bars": None}}, {"data": None}])
+def test_an_answer_that_says_that_there_is_nothing_has_no_rows(service: Service, answer: Any) -> None:
+    service.answer = lambda _symbol, _query: answer
+    assert fetched(service.spec(), allowed(service)) == ([], [])
+
+
+def test_pages_that_name_themselves_end_and_those_that_go_in_circles_are_an_error(service: Service) -> None:
+    rows = {"data": {"bars": [{"t": STAMPS[0].isoformat(), "c": 1}]}}
+    spec = service.spec(paging={"by": "link", "at": "next"})
+    service.answer = lambda _symbol, _query: rows | {"next": "/v1/bars/S?page=1"}
+    bars, _ = fetched(spec, allowed(service))
+    assert [bar.ts for bar in bars] == STAMPS[:1] * 2
+    assert len(service.asked) == 2
+    service.answer = lambda symbol, _query: rows | {"next": f"/v1/bars/{'T' if symbol == 'S' else 'S'}?page=1"}
+    with pytest.raises(SourceUnavailable, match="S, page 3: the next page is one that was read already"):
+        fetched(spec, allowed(service))
+    assert len(service.asked) == 2 + 3
+
+
+def test_a_record_that_is_nested_too_deep_is_no_bar(root: Path, service: Service) -> None:
+    (root / "b.ndjson").write_text("[" * 100_000 + "\n")
+    _, (malformed,) = fetched({"type": "files", "path": "b.ndjson"}, Settings(source_root=root))
+    assert (malformed.where, malformed.why) == ("b.ndjson, line 1", "no JSON: it is nested too deep")
 
 
 def test_rows_that_are_no_bars_come_with_where_they_stand(service: Service) -> None:
@@ -282,10 +314,46 @@ def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
     (_, query, headers) = service.asked[0]
     assert (headers["authorization"], query["apikey"]) == ("Bearer hidden", "hidden too")
     source = sources.make(spec, allowed(service))
-    service.faults = [(404, {})]
-    with pytest.raises(SourceUnavailable) as failed:
-        list(source.fetch([span()]))
-    assert "hidden" not in f"{source!r} {failed.value}"
+    # Whoever answers may repeat them, as they are or as in a URL, in any case.
+    for fault in ((404, {}), (302, {"Location": "/hidden%20too/?key=hidden+too"}), (302, {"Location": "HIDDEN"})):
+        service.faults = [fault]
+        with pytest.raises(SourceUnavailable) as failed:
+            list(source.fetch([span()]))
+        assert "hidden" not in f"{source!r} {failed.value} {failed.value.__cause__}".lower()
+    service.answer = lambda _symbol, _query: {"data": {"bars": [{"t": "at hidden too", "c": 1}]}}
+    _, (malformed,) = fetched(spec, allowed(service))
+    assert "at ***" in malformed.why
+
+
+def test_what_is_logged_between_attempts_tells_no_secret(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden")
+    service.faults = [(500, {})]
+    fetched(service.spec(secret_params={"apikey": "DATASTORE_SECRET_KEY"}), allowed(service))
+    (retried,) = (record for record in caplog.records if record.name == "stamina")
+    assert "answered 500" in str(vars(retried))
+    assert "hidden" not in str(vars(retried))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"headers": {"X-Note": "gr\u00fcn"}}, "headers: X-Note: the value has what no header may have"),
+        ({"headers": {"X-Note": "a\nX: b"}}, "headers: X-Note: the value has what no header may have"),
+        ({"headers": {"X-Note": " a"}}, "headers: X-Note: the value has what no header may have"),
+        ({"headers": {"X Note": "a"}}, "headers: 'X Note': no header has such a name"),
+        ({"headers": {"": "a"}}, "headers: '': no header has such a name"),
+        ({"secret_headers": {"X-Api-Key": "DATASTORE_SECRET_KEY"}}, "secret_headers.X-Api-Key: the value has what"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_makes_no_source(
+    service: Service, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden\n")
+    with pytest.raises(SourceError, match=message) as refused:
+        sources.make(service.spec(**spec), allowed(service))
+    assert "hidden" not in str(refused.value)
 
 
 def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) -> None:
@@ -324,14 +392,14 @@ def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) ->
         ({"type": "files", "path": "{symbol.__class__}.csv"}, "path: .*asks for"),
         ({"type": "files", "path": "b.csv", "columns": {"price": "p"}}, "columns: price: no field of a bar"),
         ({"type": "http", "url": "http://x/{no}"}, "'no'"),
-        ({"type": "http", "url": "http://x/", "paging": {"by": "magic"}}, "paging: .*magic"),
+        ({"type": "http", "url": "http://x/", "paging": {"by": "magic"}}, "paging: 'by' is none of 'link', 'cursor'"),
         ({"type": "http", "url": "http://x/", "requests_per_second": 0}, "requests_per_second: .*greater than 0"),
         ({"type": "http", "url": "http://x/", "headers": {"X-Api-Key": "1"}}, "name the variable.*secret_headers"),
         ({"type": "http", "url": "http://x/", "params": {"apikey": "1"}}, "name the variable.*secret_params"),
         ({"type": "http", "url": "http://x/?token=1"}, "name the variable.*secret_params"),
         (
             {"type": "http", "url": "http://x/", "secret_headers": {"A": "DATABASE_URL"}},
-            "'DATABASE_URL' is no secret of",
+            "secret_headers.A: names no variable of secrets: these begin with DATASTORE_SECRET_",
         ),
         ({"type": "http", "url": "http://x/", "secret_headers": {"A": "DATASTORE_SECRET_NO"}}, "is not set"),
     ],
@@ -341,6 +409,31 @@ def test_settings_that_make_no_source_are_an_error_that_says_what_and_where(
 ) -> None:
     with pytest.raises(SourceError, match=message):
         sources.make(spec, Settings(source_root=root, source_urls=("http://x",)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"headers": {"X-Api-Key": "hunter2"}}, "headers: X-Api-Key"),
+        ({"headers": "X-Api-Key: hunter2"}, "headers"),
+        ({"params": {"apikey": "hunter2"}}, "params: apikey"),
+        ({"params": {"auth": '{"key": "hunter2"}'}}, "params: it asks for what has no name"),
+        ({"params": {"user": ["hunter2"]}}, "params.user"),
+        ({"url": "http://x/?api_key=hunter2"}, "url: api_key"),
+        ({"url": "http://me:hunter2/"}, "url: the url cannot be read"),
+        ({"url": "http://me:hunter2@x/"}, "the url is none of http or https with a host, and without a user"),
+        ({"url": "http://y/?k=hunter2"}, "DATASTORE_SOURCE_URLS does not allow http://y/"),
+        ({"secret_headers": {"X-Api-Key": "hunter2"}}, "secret_headers.X-Api-Key: names no variable"),
+        ({"paging": {"by": "hunter2"}}, "paging: 'by' is none of"),
+        ({"timeout": "hunter2"}, "timeout"),
+        ({"type": {"key": "hunter2"}}, "type: what is given is none"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said_without_what_was_given(spec: dict[str, Any], where: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        sources.make({"type": "http", "url": "http://x/", **spec}, Settings(source_urls=("http://x",)))
+    assert where in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_by_default_nothing_may_be_read() -> None:

@@ -269,6 +269,13 @@ def _spec(
 ) -> BackfillSpec:
     try:
         text = Path(source[1:]).read_text(encoding="utf-8") if source.startswith("@") else source
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BackfillError(f"--source is no JSON: {error}") from error
+    if not isinstance(settings, dict):
+        # Without what it is: that may be a secret.
+        raise BackfillError("--source is no JSON object")
+    try:
         return BackfillSpec(
             tenant=tenant,
             vendor=vendor,
@@ -277,15 +284,13 @@ def _spec(
             end=end or datetime.now(UTC),
             symbols=symbols or None,
             calendar=calendar,
-            source=json.loads(text),
+            source=settings,
             on_conflict=on_conflict,
             chunk_days=chunk_days,
             chunk_series=chunk_series,
         )
     except ValidationError as error:
         raise BackfillError(reason(error)) from error
-    except ValueError as error:
-        raise BackfillError(f"--source is no JSON: {error}") from error
 
 
 def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
