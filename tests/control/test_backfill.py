@@ -23,7 +23,7 @@ from datastore.sources import SourceError
 from mds_client import KINDS, MDS, Bar
 from tests.conftest import Store
 from tests.control.http_source import Service, at, minutes, serving
-from tests.control.job_types import until, work, working
+from tests.control.job_types import process, until, work, working
 
 WEEKS = ("2024-03-04", "2024-03-16")
 """Two weeks of New York, between which its clocks change."""
@@ -286,6 +286,31 @@ def test_progress_and_eta_are_told_and_what_is_cancelled_stops_and_can_be_resume
     work(store.admin_dsn)
     done = backfill.get_backfill(store.admin_dsn, made.id)
     assert (done.state, done.done, len(bars(store))) == ("succeeded", 3900, 3900)
+
+
+@pytest.mark.many_sessions
+def test_no_secret_of_a_source_is_in_what_a_worker_logs_or_a_job_says(
+    store: Store, service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("DATASTORE_SECRET_AUTH", "Bearer hunter2")
+    secrets = {"secret_params": {"key": "DATASTORE_SECRET_KEY"}, "secret_headers": {"Auth": "DATASTORE_SECRET_AUTH"}}
+    made = start(store, symbols=["S"], source=service.spec(attempts=2, **secrets), attempts=1, chunk_days=3)
+    # One passes, one does not, one leads elsewhere; what comes then is served.
+    service.faults = [(500, {}), (404, {}), (302, {"Location": "/elsewhere?key=hunter2"})]
+    log = tmp_path / "log"
+    with process(store.admin_dsn, "--until-idle", "--concurrency", 1, "--verbose", log=log) as worker:
+        printed, _ = worker.communicate(timeout=60)
+    done = backfill.get_backfill(store.admin_dsn, made.id)
+    assert service.asked[0][1]["key"] == "hunter2"
+    assert (done.jobs["failed"], done.jobs["succeeded"] > 0) == (2, True)
+    assert [error.partition(" (at")[0].split(": ", 2)[-1] for error in done.errors] == [
+        f"a redirect to {service.url}/elsewhere is not followed",
+        "answered 404",
+    ]
+    said = log.read_text()
+    assert "failed for good" in said
+    assert "hunter2" not in said + printed + repr(store.rows("SELECT j::text FROM store.jobs AS j"))
 
 
 def test_what_is_cancelled_before_it_begins_writes_nothing(store: Store, folder: Path) -> None:

@@ -90,7 +90,8 @@ def worker(
 
     Logs a line a job to stderr; at the end prints how many ended in which state (queued: to be tried again).
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # Of other libraries only what is wrong: what they log beside that may hold secrets, as a whole URL does.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("datastore").setLevel(logging.DEBUG if verbose else logging.INFO)
     settings = Settings(concurrency, lease, poll, grace, until_idle, upkeep=not no_upkeep)
     types = outbox.load(*modules)
