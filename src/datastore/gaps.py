@@ -10,13 +10,14 @@ nothing else, and only where that does not add up it is looked for where.
 """
 
 import re
-from collections import defaultdict
+import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -32,6 +33,9 @@ from datastore.maintenance import Nothing
 from datastore.schema import TENANT_BITS
 from mds_client import KINDS, models
 from mds_client.upserts import reason
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MONDAY: Final = date(2000, 1, 3).toordinal()
@@ -87,7 +91,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class GapCount:
-    """The last gap check of all series of a tenant, vendor and timeframe: over which range (UTC), when, what it found.
+    """The last count of all series of a tenant, vendor and timeframe: over which range (UTC), when, what it found.
 
     `expected` and `missing` are intervals, `gaps` are runs of missing ones.
     """
@@ -311,18 +315,16 @@ def check(
             days[window.day][0] += len(of_it) * window.expected
         work += [_Portion(parsed.step, due, {symbol: ids[symbol] for symbol in some}) for some in _some(of_it)]
     gaps: list[Gap] = []
-    missing = runs = 0
-    with ThreadPoolExecutor(max(1, connections)) as threads:
-        for portion, found in zip(work, threads.map(lambda portion: portion.missing(dsn), work), strict=True):
-            for symbol, pieces in found.items():
-                for piece in pieces:
-                    days[portion.windows[piece.window].day][1] += piece.missing
-                for gap in name.gaps(symbol, portion.windows, pieces):
-                    missing += gap.missing
-                    runs += 1
-                    if gap.missing >= at_least:
-                        gaps.append(gap)
-    done = Check(
+    missing = 0
+    for portion, found in zip(work, _shared(lambda portion: portion.missing(dsn), work, connections), strict=True):
+        for symbol, pieces in found.items():
+            for piece in pieces:
+                days[portion.windows[piece.window].day][1] += piece.missing
+            for gap in name.gaps(symbol, portion.windows, pieces):
+                missing += gap.missing
+                if gap.missing >= at_least:
+                    gaps.append(gap)
+    return Check(
         series=len(ids),
         expected=sum(expected for expected, _ in days.values()),
         missing=missing,
@@ -330,9 +332,36 @@ def check(
         days=[Day(day, *counts) for day, counts in sorted(days.items())],
         calendars=of_series,
     )
-    if symbols is None:
-        _keep(dsn, name, start, end, done, runs)
-    return done
+
+
+def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:
+    """What each piece of work comes to, in order, with so many threads at work on it.
+
+    No executor: the interpreter waits for the threads of one before it ends, and with them for their statements. A
+    worker that gives a job back has to be gone before another worker begins it.
+    """
+    waiting = deque((Future[R](), piece) for piece in work)
+    futures = [future for future, _ in waiting]
+
+    def take() -> None:
+        while True:
+            try:
+                future, piece = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(do(piece))
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                future.set_exception(error)
+
+    for _ in range(min(max(1, threads), len(futures))):
+        threading.Thread(target=take, name="gaps", daemon=True).start()
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        # Nobody waits for the rest.
+        waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,23 +558,8 @@ class _Portion:
 # What was found last --------------------------------------------------------------------------------------------------
 
 
-def _keep(dsn: str, name: _Name, start: datetime, end: datetime, done: Check, runs: int) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute(
-            """
-            INSERT INTO store.gap_counts
-              (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing, gaps)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-            ON CONFLICT (tenant_no, vendor, timeframe) DO UPDATE SET
-              range_start = excluded.range_start, range_end = excluded.range_end, series = excluded.series,
-              expected = excluded.expected, missing = excluded.missing, gaps = excluded.gaps, checked_at = now()
-            """,
-            (name.tenant.no, name.vendor, name.timeframe, start, end, done.series, done.expected, done.missing, runs),
-        )
-
-
 def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
-    """What the last check of each vendor and timeframe found, of one tenant or of all. Reads no bars."""
+    """What `count_all` found last of each vendor and timeframe, of one tenant or of all. Reads no bars."""
     with psycopg.connect(dsn) as connection:
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(GapCount)) as cursor:
@@ -567,8 +581,9 @@ def count_all(
 ) -> list[Counted]:
     """Check every vendor and timeframe of every tenant over the time `within` which it is now, and keep the counts.
 
-    Where it cannot be done, as without a calendar, that one says why and the others go on. `between` two of them is
-    called, and may raise.
+    Where it cannot be done, as without a calendar, that one says why and the others go on. What is not counted, and
+    what there are no series of any more, has no count afterwards: nobody is told for ever of what was once missing.
+    `between` two of them is called, and may raise.
     """
     now = now or datetime.now(UTC)
     with psycopg.connect(dsn) as connection:
@@ -581,16 +596,46 @@ def count_all(
     done = []
     for tenant, vendor, timeframe in sorts:
         between()
+        start = now - within
         try:
-            check(dsn, tenant=tenant, vendor=vendor, timeframe=timeframe, start=now - within, end=now, now=now)
+            found = check(dsn, tenant=tenant, vendor=vendor, timeframe=timeframe, start=start, end=now, now=now)
         except ControlError as error:
             done.append(Counted(tenant, vendor, timeframe, None, None, str(error)))
         else:
-            (last,) = (
-                last for last in last_counts(dsn, tenant) if (last.vendor, last.timeframe) == (vendor, timeframe)
-            )
-            done.append(Counted(tenant, vendor, timeframe, last.missing, last.gaps, None))
+            count = Counted(tenant, vendor, timeframe, found.missing, len(found.gaps), None)
+            _keep(dsn, count, found, start, now)
+            done.append(count)
+    with psycopg.connect(dsn) as connection:
+        _forget_others(connection, [(one.tenant, one.vendor, one.timeframe) for one in done if one.problem is None])
     return done
+
+
+def _keep(dsn: str, count: Counted, found: Check, start: datetime, end: datetime) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            """
+            INSERT INTO store.gap_counts
+              (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing, gaps)
+            SELECT no, %s, %s, %s, %s, %s, %s, %s, %s FROM store.tenants WHERE id = %s
+            ON CONFLICT (tenant_no, vendor, timeframe) DO UPDATE SET
+              range_start = excluded.range_start, range_end = excluded.range_end, series = excluded.series,
+              expected = excluded.expected, missing = excluded.missing, gaps = excluded.gaps, checked_at = now()
+            """,
+            (
+                *(count.vendor, count.timeframe, start, end, found.series, found.expected, found.missing, count.gaps),
+                count.tenant,
+            ),
+        )
+
+
+def _forget_others(connection: psycopg.Connection[Any], kept: Sequence[tuple[UUID, str, str]]) -> None:
+    """Remove every count but these."""
+    connection.execute(
+        "DELETE FROM store.gap_counts AS c WHERE NOT EXISTS (SELECT FROM store.tenants AS t"
+        " JOIN unnest(%s::uuid[], %s::text[], %s::text[]) AS k(tenant, vendor, timeframe) ON k.tenant = t.id"
+        " WHERE (t.no, k.vendor, k.timeframe) = (c.tenant_no, c.vendor, c.timeframe))",
+        ([tenant for tenant, _, _ in kept], [vendor for _, vendor, _ in kept], [timeframe for *_, timeframe in kept]),
+    )
 
 
 @job_type("maintain-gaps", store_only=True)

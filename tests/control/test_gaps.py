@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 
 from datastore import calendars, gaps
 from datastore.calendars import CalendarError
 from datastore.control import ControlError
-from datastore.gaps import Check, Gap, GapError
+from datastore.gaps import Check, Counted, Gap, GapError
 from mds_client import MDS, Bar
 from tests.conftest import Store
-from tests.control.job_types import put, work
+from tests.control.job_types import is_in, process, put, until, work
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -216,13 +219,18 @@ def test_more_series_than_one_statement_takes_are_all_looked_at(store: Store) ->
 # What is kept of it ---------------------------------------------------------------------------------------------------
 
 
-def test_the_last_count_of_all_series_is_kept_and_that_of_some_is_not(store: Store) -> None:
+def count(store: Store, now: str = "2024-03-09", days: int = 1) -> list[Counted]:
+    return gaps.count_all(store.admin_dsn, within=timedelta(days=days), now=at(now))
+
+
+def test_the_last_count_is_kept_and_no_check_that_somebody_asks_for_changes_it(store: Store) -> None:
     write(store, "S", times(*FRIDAY)[1:-1])
     write(store, "T", times(*FRIDAY))
-    check(store, "2024-03-08", "2024-03-09", symbols=["S"])
+    check(store, "2024-03-08", "2024-03-09")
     assert gaps.last_counts(store.admin_dsn) == []
-    check(store, "2024-03-08", "2024-03-12")
-    check(store, "2024-03-08", "2024-03-09", at_least=5)
+    calendars.assign(store.admin_dsn, "a", "XNYS")
+    count(store, days=2)
+    count(store)
     (kept,) = gaps.last_counts(store.admin_dsn, "a")
     assert (kept.vendor, kept.timeframe, kept.series, kept.expected, kept.missing, kept.gaps) == (
         "v",
@@ -233,6 +241,10 @@ def test_the_last_count_of_all_series_is_kept_and_that_of_some_is_not(store: Sto
         2,
     )
     assert (kept.start, kept.end) == (at("2024-03-08"), at("2024-03-09"))
+    # As whoever may read may ask: of a minute, or by another calendar.
+    check(store, "2024-03-08T15:00", "2024-03-08T15:01")
+    check(store, "2024-03-08", "2024-03-12", calendar="24/7", at_least=5)
+    assert gaps.last_counts(store.admin_dsn) == [kept]
     assert gaps.last_counts(store.admin_dsn, "b") == []
 
 
@@ -241,13 +253,32 @@ def test_everything_is_counted_that_has_a_calendar_and_what_has_none_is_named(st
     write(store, "T", [at("2024-03-08T14:00")], "1h")
     write(store, "S", times(*FRIDAY), tenant=store.tenant_b)
     calendars.assign(store.admin_dsn, "a", "XNYS")
-    done = gaps.count_all(store.admin_dsn, within=timedelta(days=1), now=at("2024-03-09"))
+    done = count(store)
     assert sorted((str(one.tenant), one.timeframe, one.missing, one.gaps) for one in done) == sorted(
         [(store.tenant_a, "1m", 1, 1), (store.tenant_a, "1h", 6, 1), (store.tenant_b, "1m", None, None)]
     )
     (problem,) = (one.problem for one in done if one.problem)
     assert problem.startswith("v S: no calendar is set")
     assert len(gaps.last_counts(store.admin_dsn)) == 2
+
+
+def test_what_can_no_longer_be_counted_has_no_count_any_more(store: Store) -> None:
+    write(store, "S", times(*FRIDAY)[1:])
+    write(store, "T", [at("2024-03-08T14:00")], "1h")
+    write(store, "S", times(*FRIDAY)[1:], tenant=store.tenant_b)
+    for tenant in ("a", "b"):
+        calendars.assign(store.admin_dsn, tenant, "XNYS")
+    count(store)
+    assert len(gaps.last_counts(store.admin_dsn)) == 3
+    # One has no series any more, another has no calendar.
+    for table in ("bars", "series"):
+        store.execute(
+            f"DELETE FROM store.{table} WHERE series_id IN (SELECT series_id FROM store.series WHERE symbol = 'T')"
+        )
+    calendars.unassign(store.admin_dsn, "b")
+    count(store)
+    (left,) = gaps.last_counts(store.admin_dsn)
+    assert (str(left.tenant), left.timeframe) == (store.tenant_a, "1m")
 
 
 @pytest.mark.many_sessions
@@ -258,6 +289,32 @@ def test_a_worker_counts_by_itself_what_is_missing_of_the_last_month(store: Stor
     assert work(store.admin_dsn) == {"succeeded": 1}
     (kept,) = gaps.last_counts(store.admin_dsn)
     assert (kept.vendor, kept.timeframe, kept.expected - kept.missing, kept.gaps) == ("v", "1d", 1, 2)
+
+
+@pytest.mark.many_sessions
+def test_a_worker_that_gives_a_count_back_does_not_live_on_for_its_statements(store: Store, tmp_path: Path) -> None:
+    """Otherwise two of them do the same for as long as that takes."""
+    write(store, "S", [datetime.now(UTC) - timedelta(days=2)], "1d")
+    calendars.assign(store.admin_dsn, "a", "24/7")
+    job = put(store.admin_dsn, "maintain-gaps", {}, tenant=None, key="k")
+    waits = "SELECT FROM pg_locks WHERE relation = 'store.bars'::regclass AND NOT granted"
+    with psycopg.connect(store.superuser_dsn) as other, process(store.admin_dsn, "--grace", 1) as worker:
+        other.execute("LOCK TABLE store.bars IN ACCESS EXCLUSIVE MODE")
+        until(lambda: store.rows(waits))
+        worker.terminate()
+        worker.wait(timeout=10)
+        assert is_in(store.admin_dsn, job.id, "queued")()
+
+
+@pytest.mark.many_sessions
+def test_what_goes_wrong_in_a_part_of_a_check_is_its_error(store: Store) -> None:
+    write(store, "S", times(*FRIDAY))
+    dsn = make_conninfo(store.admin_dsn, options="-c lock_timeout=100")
+    with psycopg.connect(store.superuser_dsn) as other:
+        other.execute("LOCK TABLE store.bars IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            gaps.check(dsn, tenant="a", vendor="v", timeframe="1m", start=at("2024-03-08"), end=at("2024-03-09"),
+                       calendar="XNYS")  # fmt: skip
 
 
 def test_long_gaps_alone_are_listed_where_that_is_asked_for_and_all_are_counted(store: Store) -> None:
