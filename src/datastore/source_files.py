@@ -107,25 +107,30 @@ class Files(BaseModel):
         wanted = {span.symbol: span for span in spans}
         try:
             if _format(path.name) == "parquet":
-                yield from self._parquet(path, where, given, spans)
+                yield from self._parquet(path, where, given, wanted)
                 return
-            with utils.Source(str(path)) as source:
+            # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
+            with path.open("rb") as stream, utils.Source(where, stream) as source:
                 records = _csv(source, where) if _format(path.name) == "csv" else _ndjson(source, where)
-                yield from _batches(self._bars(records, given, wanted))
-        except (OSError, utils.SourceError) as error:
-            raise SourceUnavailable(f"{where}: {error}") from error
+                yield from _batches(self._bars(where, records, given, wanted))
+        except utils.SourceError as error:
+            raise SourceUnavailable(str(error)) from error
+        except OSError as error:
+            raise SourceUnavailable(f"{where}: {error.strerror or _relative(error, path, where)}") from error
 
     def _bars(
-        self, records: Iterable[tuple[str, Any]], given: Mapping[str, str], wanted: Mapping[str, Span]
+        self, file: str, records: Iterable[tuple[str, Any]], given: Mapping[str, str], wanted: Mapping[str, Span]
     ) -> Iterator[Bar | Malformed]:
         for where, record in records:
             bar = (
                 record if isinstance(record, Malformed) else to_bar(record, where, given, self.columns, self.time_unit)
             )
-            if isinstance(bar, Malformed) or ((span := wanted.get(bar.symbol)) is not None and span.has(bar)):
+            if isinstance(bar, Malformed):
+                yield Malformed(bar.where, bar.why, whole=file)
+            elif (span := wanted.get(bar.symbol)) is not None and span.has(bar):
                 yield bar
 
-    def _parquet(self, path: Path, where: str, given: Mapping[str, str], spans: Sequence[Span]) -> Iterator[Batch]:
+    def _parquet(self, path: Path, where: str, given: Mapping[str, str], wanted: Mapping[str, Span]) -> Iterator[Batch]:
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.dataset
@@ -134,23 +139,50 @@ class Files(BaseModel):
             data = pa.dataset.dataset(path, format="parquet")
             named = {name: self.columns.get(name, name) for name in FIELDS}
             there = {name: column for name, column in named.items() if column in data.schema.names}
-            time = data.schema.field(there["ts"]).type if "ts" in there else None
-            columns = {name: pc.field(column) for name, column in there.items()}
-            columns |= {name: pc.scalar(value) for name, value in given.items() if name not in there}
-            if time is None or not pa.types.is_timestamp(time) or "symbol" not in columns:
+            types = {name: data.schema.field(column).type for name, column in there.items()}
+            time = types.get("ts")
+            if time is None or not pa.types.is_timestamp(time) or not ("symbol" in there or "symbol" in given):
                 # No frame of bars as it is: record by record, which says what is wrong with it.
                 records = _records(data.to_batches(columns=list(there.values())), where)
-                yield from _batches(self._bars(records, given, {span.symbol: span for span in spans}))
+                yield from _batches(self._bars(where, records, given, wanted))
                 return
-            scanner = data.scanner(columns=columns, filter=_within(spans, there, time), batch_size=ROWS)
+            names = {name: _named(name, there, given) for name in _NAMES}
+            columns = {name: pc.field(column) for name, column in there.items()} | names
+            scanner = data.scanner(columns=columns, filter=_within(wanted, names, there["ts"], time), batch_size=ROWS)
             for batch in scanner.to_batches():
                 if batch.num_rows:
                     yield pa.table(batch)
+            # What belongs to nobody, by record: it is no bar, and is not left out without a word.
+            nobodys = data.to_batches(columns=list(there.values()), filter=_nobodys(there, types, given))
+            records = ((where, record) for batch in nobodys for record in batch.to_pylist())
+            yield from _batches(self._bars(where, records, given, wanted))
         except pa.ArrowException as error:
-            raise SourceUnavailable(f"{where}: {error}") from error
+            raise SourceUnavailable(f"{where}: {_relative(error, path, where)}") from error
 
 
-def _within(spans: Sequence[Span], there: Mapping[str, str], time: Any) -> Any:
+_NAMES: Final = ("vendor", "symbol", "timeframe")
+
+
+def _relative(error: Exception, path: Path, where: str) -> str:
+    """An error's text, in which the file is named as it is below the folder of sources."""
+    return str(error).replace(str(path), where)
+
+
+def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any:
+    """A name of each row as the model reads it: trimmed, a symbol in capitals, what is given where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name not in there:
+        return pc.scalar(given[name])
+    text = pc.field(there[name]).cast(pa.string())
+    if name in given:
+        text = pc.coalesce(pc.if_else(pc.equal(text, ""), pc.scalar(given[name]), text), pc.scalar(given[name]))
+    text = pc.utf8_trim_whitespace(text)
+    return pc.utf8_upper(text) if name == "symbol" else text
+
+
+def _within(wanted: Mapping[str, Span], names: Mapping[str, Any], column: str, time: Any) -> Any:
     """What rows of a file are wanted: groups of whole row groups that hold none are not even read."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -159,17 +191,31 @@ def _within(spans: Sequence[Span], there: Mapping[str, str], time: Any) -> Any:
         return pa.scalar(value if time.tz else value.replace(tzinfo=None), type=time)
 
     parts = []
-    by_range = sorted(spans, key=lambda span: (span.start, span.end, span.symbol))
+    by_range = sorted(wanted.values(), key=lambda span: (span.start, span.end, span.symbol))
     for (start, end), group in groupby(by_range, key=lambda span: (span.start, span.end)):
-        part = (pc.field(there["ts"]) >= moment(start)) & (pc.field(there["ts"]) < moment(end))
-        if "symbol" in there:
-            symbol = pc.utf8_upper(pc.utf8_trim_whitespace(pc.field(there["symbol"]).cast(pa.string())))
-            part &= symbol.isin([span.symbol for span in group])
-        for name in ("vendor", "timeframe"):
-            if name in there:
-                part &= pc.field(there[name]).cast(pa.string()) == getattr(spans[0], name)
+        of_it = list(group)
+        part = (pc.field(column) >= moment(start)) & (pc.field(column) < moment(end))
+        part &= names["symbol"].isin([span.symbol for span in of_it])
+        part &= (names["vendor"] == of_it[0].vendor) & (names["timeframe"] == of_it[0].timeframe)
         parts.append(part)
     return reduce(or_, parts)
+
+
+def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[str, str]) -> Any:
+    """What rows of a file have no time, or no name where one is needed. By statistics most groups hold none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    without = pc.field(there["ts"]).is_null()
+    for name in _NAMES:
+        if name not in there:
+            continue
+        field = pc.field(there[name])
+        text = field if pa.types.is_string(types[name]) else field.cast(pa.string())
+        # Every blank text is below the first character that is none.
+        blank = (text < "!") & (pc.utf8_trim_whitespace(text) == "")
+        without |= (blank & (text != "")) if name in given else (blank | field.is_null())
+    return without
 
 
 def _batches(bars: Iterator[Bar | Malformed]) -> Iterator[Batch]:

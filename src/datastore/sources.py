@@ -57,10 +57,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A record that is no bar: where it stands in the source, and why it is none."""
+    """A record that is no bar: where it stands in the source, and why it is none.
+
+    `whole` names what it stands in, as a file, where other chunks of a backfill read that too: it counts there once.
+    """
 
     where: str
     why: str
+    whole: str | None = None
 
 
 Batch: TypeAlias = Sequence[Bar | Malformed] | ArrowStream
@@ -107,12 +111,12 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     try:
         made: Any = model.model_validate(dict(spec), context=settings or config.load())
     except ValidationError as error:
-        raise SourceError(f"source {name!r}: {_wrong(error)}") from None
+        raise SourceError(f"source {name!r}: {wrong(error)}") from None
     source: Source = made
     return source
 
 
-def _wrong(error: ValidationError) -> str:
+def wrong(error: ValidationError) -> str:
     """What is wrong with settings and where, in one line, and never what was given: it may be a secret."""
     said = []
     for problem in error.errors(include_url=False, include_input=False):
