@@ -4,8 +4,11 @@ A backfill is stored with its jobs in one transaction; what state it is in follo
 `datastore.gaps`' to find, rows come from `datastore.sources` and are written by the client library, as everybody's are.
 """
 
+import json
+import re
+import secrets
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +26,7 @@ from datastore import control, gaps, jobs, sources
 from datastore.config import ConfigurationError
 from datastore.control import ControlError, find_tenant
 from datastore.gaps import Gap, Window
-from datastore.jobs import CANCEL, JobContext, JobFailed, job_type
+from datastore.jobs import CANCEL, JobContext, JobFailed, JobRecord, job_type
 from datastore.sources import Batch, Malformed, Span
 from mds_client import KINDS, MDS, Bar, models
 from mds_client.errors import InvalidRow
@@ -39,6 +42,8 @@ MOST_JOBS: Final = 50_000
 
 LISTED: Final = 100
 """Gaps that a report names, and rejects that a job's result names, at the most."""
+
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _REFRESH_LOCK: Final = 0x6D64735F726F6C6C
@@ -87,6 +92,18 @@ class BackfillSpec(BaseModel):
     @classmethod
     def _text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, UUID) else value
+
+    @field_validator("source")
+    @classmethod
+    def _can_be_stored(cls, source: dict[str, Any]) -> dict[str, Any]:
+        try:
+            text = json.dumps(source, ensure_ascii=False, allow_nan=False)
+            text.encode()
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError("it holds what JSON does not know") from None
+        if _NUL.search(text):
+            raise ValueError("text may not hold a NUL character")
+        return source
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
@@ -168,7 +185,8 @@ class BackfillRecord:
 
     `state`: queued (no job has begun), running, succeeded, failed (some job has), cancelled (some job was, none has
     failed). `series` and `missing` are as planned; `done` is how many bars' worth of that is through, `rows` how many
-    were read and written, `rejected` how many were no bars. `jobs` counts by state. `eta` is when it will be through at
+    were read and written, `rejected` how many records were no bars: one in a file that several chunks read counts once.
+    `jobs` counts by state. `eta` is when it will be through at
     the pace so far; None where nothing can be said. `errors` are of the jobs that have failed, the first few. `report`
     is there once all jobs have ended and `get_backfill` was asked. `source` and `params` are what was asked for.
     """
@@ -314,6 +332,8 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
             ),
         ).fetchone()
         if made is not None:
+            # The tenant chooses keys of the same jobs: one that could be guessed could be taken.
+            key = f"backfill:{made[0]}:{secrets.token_hex(16)}"
             # In the order of time, so that what is written lies together, and what is read too.
             for number, chunk in enumerate(planned.chunks):
                 jobs.enqueue(
@@ -321,7 +341,7 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
                     JOB_TYPE,
                     ChunkJob(**dict(chunk), backfill=made[0], planned=chunk.missing),
                     tenant=tenant.id,
-                    idempotency_key=f"backfill:{made[0]}:{number}",
+                    idempotency_key=f"{key}:{number}",
                     priority=spec.priority,
                     backfill=made[0],
                     max_attempts=spec.attempts,
@@ -331,20 +351,35 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
     return there
 
 
+def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> BackfillRecord | None:
+    """The backfill that a tenant (a name or a uuid) has under a key; None where there is none."""
+    with psycopg.connect(dsn) as connection:
+        found = _by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
+    return found[0] if found else None
+
+
+def _by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> list[BackfillRecord]:
+    return _records(connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant_no, key=key)
+
+
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:
     """The backfill with that key. Raises BackfillConflict where something else was asked for."""
     with psycopg.connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant)
-        found = _records(
-            connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant.no, key=idempotency_key
-        )
-    if not found:
-        return None
-    asked = (spec.vendor, spec.timeframe, spec.start, spec.end, spec.source, _params(spec))
-    there = found[0]
-    if (there.vendor, there.timeframe, there.start, there.end, there.source, there.params) != asked:
-        raise BackfillConflict(f"backfill {idempotency_key!r} is there already, and something else: {there.id}")
-    return there
+        if not (found := _by_key(connection, tenant.no, idempotency_key)):
+            return None
+        # The database compares, as it has stored them: in Python, true is 1, and 1e23 is not 10 to the 23rd.
+        same = connection.execute(
+            "SELECT (vendor, timeframe, range_start, range_end, source, params)"
+            " = (%s, %s, %s, %s, %s::jsonb, %s::jsonb) FROM store.backfills WHERE id = %s",
+            (
+                *(spec.vendor, spec.timeframe, spec.start, spec.end, Jsonb(spec.source), Jsonb(_params(spec))),
+                found[0].id,
+            ),
+        ).fetchone()
+    if same != (True,):
+        raise BackfillConflict(f"backfill {idempotency_key!r} is there already, and something else: {found[0].id}")
+    return found[0]
 
 
 _ELSEWHERE: Final = {"tenant", "vendor", "timeframe", "start", "end", "source"}
@@ -553,16 +588,25 @@ SELECT b.id, t.id AS tenant, b.idempotency_key, b.kind, b.vendor, b.timeframe, b
        j.counts, j.done, j.busy, j.rows, j.rejected, j.started_at, j.finished_at, j.errors, now() AS now
 FROM store.backfills AS b JOIN store.tenants AS t ON t.no = b.tenant_no
 CROSS JOIN LATERAL (
+  WITH its AS (
+    SELECT state, done, started_at, finished_at, error, result, (payload ->> 'planned')::bigint AS planned
+    FROM store.jobs WHERE backfill_id = b.id
+  ), again AS (
+    -- What several jobs have read is rejected by each of them.
+    SELECT sum(count::bigint) - max(count::bigint) AS rejected
+    FROM its CROSS JOIN LATERAL jsonb_each_text(its.result -> 'rejected_in') AS r(whole, count) GROUP BY whole
+  )
   SELECT ARRAY[{counts}]::int[] AS counts,
          coalesce(sum(CASE state WHEN 'succeeded' THEN planned
                                  WHEN 'running' THEN least(coalesce(done, 0), planned) END), 0)::bigint AS done,
          coalesce(sum(extract(epoch FROM coalesce(finished_at, now()) - started_at))
                   FILTER (WHERE state IN ('succeeded', 'running')), 0)::float8 AS busy,
          coalesce(sum((result ->> 'rows')::bigint), 0)::bigint AS rows,
-         coalesce(sum((result ->> 'rejected')::bigint), 0)::bigint AS rejected,
+         (coalesce(sum((result ->> 'rejected')::bigint), 0)
+          - (SELECT coalesce(sum(rejected), 0) FROM again))::bigint AS rejected,
          min(started_at) AS started_at, max(finished_at) AS finished_at,
          coalesce((array_agg(DISTINCT error) FILTER (WHERE state = 'failed'))[:5], '{{}}') AS errors
-  FROM (SELECT *, (payload ->> 'planned')::bigint AS planned FROM store.jobs WHERE backfill_id = b.id) AS its
+  FROM its
 ) AS j
 WHERE {condition} ORDER BY b.id DESC LIMIT %(limit)s
 """
@@ -571,6 +615,7 @@ WHERE {condition} ORDER BY b.id DESC LIMIT %(limit)s
 def _records(connection: psycopg.Connection[Any], condition: Any, **parameters: Any) -> list[BackfillRecord]:
     counts = SQL(", ").join(SQL("count(*) FILTER (WHERE state = {})").format(Literal(state)) for state in jobs.STATES)
     statement = SQL(_SELECT).format(counts=counts, condition=SQL(condition))
+    connection.execute("SET LOCAL TimeZone TO 'UTC'")
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         found = cursor.execute(statement, {"limit": 1, **parameters}).fetchall()
     return [row.record() for row in found]
@@ -587,10 +632,11 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
     and the worker tries again.
     """
     tenant = context.job.tenant
-    # A tenant may put down a job of any type: whose backfill it is, is not the payload's to say.
-    found = _find(context.dsn, payload.backfill, tenant) if tenant is not None else None
+    # A tenant may put down a job of any type, and of other symbols and times than were planned: only a job that the
+    # backfill was started with is asked of the source, which knows the operator's secrets.
+    found = _of_job(context.dsn, payload.backfill, context.job)
     if tenant is None or found is None:
-        raise JobFailed(f"the tenant has no backfill {payload.backfill}")
+        raise JobFailed(f"the tenant has no backfill {payload.backfill} of which this job is one")
     try:
         source = sources.make(found.source)
     except (ControlError, ConfigurationError) as error:
@@ -608,6 +654,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
     return {
         "rows": written.rows,
         "rejected": written.rejected,
+        "rejected_in": dict(written.rejected_in),
         "rejects": written.rejects,
         "missing": _still_missing(context.dsn, found, payload),
     }
@@ -619,6 +666,7 @@ class _Written:
     def __init__(self) -> None:
         self.rows = 0
         self.rejected = 0
+        self.rejected_in: Counter[str] = Counter()
         self.rejects: list[dict[str, str]] = []
 
     def write(self, client: MDS, batch: Batch, spans: Sequence[Span], on_conflict: OnConflict) -> None:
@@ -635,6 +683,8 @@ class _Written:
         for row in batch:
             if isinstance(row, Malformed):
                 self.rejected += 1
+                if row.whole is not None:
+                    self.rejected_in[row.whole] += 1
                 if len(self.rejects) < LISTED:
                     self.rejects.append({"where": row.where, "why": row.why})
             elif (span := wanted.get(row.symbol)) is not None and span.has(row):
@@ -653,9 +703,17 @@ def _one_by_one(frame: ArrowStream) -> list[Bar | Malformed]:
     ]
 
 
-def _find(dsn: str, id_: int, tenant: UUID) -> BackfillRecord | None:
+def _of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
+    """The job's backfill, where it is that one and of the same tenant."""
     with psycopg.connect(dsn) as connection:
-        found = _records(connection, "b.id = %(id)s AND t.id = %(tenant)s", id=id_, tenant=tenant)
+        found = _records(
+            connection,
+            "b.id = %(id)s AND t.id = %(tenant)s"
+            " AND EXISTS (SELECT FROM store.jobs WHERE id = %(job)s AND backfill_id = b.id)",
+            id=id_,
+            tenant=job.tenant,
+            job=job.id,
+        )
     return found[0] if found else None
 
 

@@ -561,6 +561,7 @@ class _Portion:
 def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
     """What `count_all` found last of each vendor and timeframe, of one tenant or of all. Reads no bars."""
     with psycopg.connect(dsn) as connection:
+        connection.execute("SET LOCAL TimeZone TO 'UTC'")
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(GapCount)) as cursor:
             return cursor.execute(

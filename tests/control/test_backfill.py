@@ -165,7 +165,7 @@ def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Pa
     text = (folder / "S.csv").read_text().splitlines()
     (folder / "S.csv").write_text("\n".join([*text[:100], "soon,1,1", *text[110:]]))
     done = finish(store, start(store).id)
-    assert (done.state, done.rows, done.rejected) == ("succeeded", 7790, 1 * done.jobs["succeeded"])
+    assert (done.state, done.rows, done.rejected) == ("succeeded", 7790, 1)
     assert done.report is not None
     assert (done.report.missing, done.report.gaps) == (10, 1)
     (gap,) = done.report.first
@@ -173,6 +173,35 @@ def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Pa
     first = jobs.list_jobs(store.admin_dsn, job_type="backfill")[-1]
     assert (first.result["rows"], first.result["missing"]) == (3890, 10)
     assert first.result["rejects"][0]["where"] == "S.csv, line 101"
+
+
+def test_a_record_that_is_no_bar_counts_once_however_many_chunks_read_its_file(store: Store, folder: Path) -> None:
+    (folder / "S.csv").write_text((folder / "S.csv").read_text() + "\nsoon,1,1\nlater,1,1")
+    (folder / "T.csv").write_text((folder / "T.csv").read_text() + "\nnever,1,1")
+    done = finish(store, start(store, chunk_days=1).id)
+    assert (done.jobs["succeeded"], done.rejected) == (10, 3)
+    results = [job.result for job in jobs.list_jobs(store.admin_dsn, job_type="backfill")]
+    assert [one["rejected"] for one in results] == [3] * 10
+    assert results[0]["rejected_in"] == {"S.csv": 2, "T.csv": 1}
+
+
+def test_rows_of_a_service_that_are_no_bars_are_different_ones_in_every_chunk(store: Store, service: Service) -> None:
+    service.answer = lambda _symbol, _query: {"data": {"bars": [{"t": "soon", "c": 1}]}}
+    done = finish(store, start(store, symbols=["S"], source=service.spec(), chunk_days=1).id)
+    assert (done.jobs["succeeded"], done.rejected) == (10, 10)
+
+
+def test_times_are_in_utc_wherever_the_session_is(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGTZ", "America/New_York")
+    done = finish(store, start(store).id)
+    assert done.report is not None
+    times = (done.start, done.end, done.created_at, done.started_at, done.finished_at, done.report.checked_at)
+    assert {time.utcoffset() if time else None for time in times} == {timedelta(0)}
+    assert done.start.isoformat() == "2024-03-04T00:00:00+00:00"
+    calendars.assign(store.admin_dsn, "a", "XNYS")
+    gaps.count_all(store.admin_dsn, now=at(WEEKS[1]))
+    (count,) = gaps.last_counts(store.admin_dsn)
+    assert {time.utcoffset() for time in (count.start, count.end, count.checked_at)} == {timedelta(0)}
 
 
 def test_where_nothing_is_missing_there_is_nothing_to_do(store: Store, folder: Path) -> None:
@@ -348,6 +377,24 @@ def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refuse
         start(store, " ")
 
 
+def test_what_was_asked_is_compared_as_it_is_stored(store: Store, folder: Path) -> None:
+    made = start(store, source={"type": "files", "path": "{symbol}.csv", "time_unit": "iso"})
+    store.execute("""UPDATE store.backfills SET source = source || '{"n": 1e23, "one": 1}'""")
+    same = {"type": "files", "path": "{symbol}.csv", "time_unit": "iso", "n": 1e23}
+    assert start(store, source={**same, "one": 1}).id == made.id
+    assert start(store, source={**same, "one": 1.0}).id == made.id
+    with pytest.raises(BackfillConflict):
+        start(store, source={**same, "one": True})
+
+
+def test_a_backfill_is_found_by_its_key(store: Store, folder: Path) -> None:
+    made = start(store)
+    for tenant in ("a", store.tenant_a, UUID(store.tenant_a)):
+        assert backfill.find_backfill(store.admin_dsn, tenant, "k") == made
+    assert backfill.find_backfill(store.admin_dsn, "a", "other") is None
+    assert backfill.find_backfill(store.admin_dsn, "b", "k") is None
+
+
 @pytest.mark.many_sessions
 def test_two_that_start_the_same_at_once_start_one(store: Store, folder: Path) -> None:
     made: list[BackfillRecord] = []
@@ -399,6 +446,29 @@ def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder:
     assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
 
 
+def test_a_tenant_cannot_have_its_own_backfill_ask_for_more_than_was_planned(store: Store, folder: Path) -> None:
+    """The source is asked with the operator's secrets, for what the operator has seen."""
+    made = start(store, symbols=["S"])
+    payload = jobs.list_jobs(store.admin_dsn)[0].payload
+    payload["spans"][0]["symbol"] = "T"
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        job = client.enqueue_job("mine", "backfill", payload)
+    with pytest.raises(JobFailed, match=f"no backfill {made.id} of which this job is one"):
+        run(store, job.id)
+    assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
+
+
+def test_a_tenant_cannot_take_the_keys_of_a_backfills_jobs(store: Store, folder: Path) -> None:
+    first = start(store)
+    taken = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn)]
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        for key in taken:
+            client.enqueue_job(key.replace(f":{first.id}:", f":{first.id + 1}:"), "backfill", {})
+        for number in range(2):
+            client.enqueue_job(f"backfill:{first.id + 1}:{number}", "backfill", {})
+    assert start(store, "other").jobs["queued"] == 2
+
+
 def test_applications_reach_none_of_it(store: Store) -> None:
     for table in ("backfills", "calendars", "gap_counts"):
         with psycopg.connect(store.dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -441,9 +511,13 @@ def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, m
         ({"symbols": []}, "symbols"),
         ({"colour": "red"}, "colour"),
         ({"source": "files"}, "source"),
+        ({"source": {"type": "files", "n": float("nan")}}, "what JSON does not know"),
+        ({"source": {"type": "files", "path": "\udcff"}}, "what JSON does not know"),
+        ({"source": {"type": "files", "path": "a\0"}}, "NUL"),
     ],
 )
 def test_a_spec_that_makes_no_sense_says_where(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         spec(**more)
     assert spec(end=at(WEEKS[1]) + timedelta(days=1)).end > spec().end
+    assert spec(source={"type": "files", "path": r"\u0000"}).source["path"] == r"\u0000"
