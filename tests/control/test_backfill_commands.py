@@ -61,6 +61,12 @@ def test_gaps_are_json_for_programs(half: Store, run: Run) -> None:
     assert (found["series"], found["expected"], found["missing"], len(found["gaps"])) == (1, 780, 399, 8)
     assert found["gaps"][0]["tenant"] == half.tenant_a
     assert found["days"][1] == {"day": "2024-03-11", "expected": 390, "missing": 390}
+    assert found["more_gaps"] == 0
+    some = run("gaps", *WHAT, "--json", "--limit", "3").json
+    assert (some["gaps"], some["missing"], some["more_gaps"]) == (found["gaps"][:3], 399, 5)
+    both = run("gaps", *WHAT, "--json", "--picture")
+    assert (both.code, both.out) == (2, "")
+    assert "--picture is for people, --json for programs" in both.err
 
 
 def test_the_picture_has_a_mark_for_every_day(half: Store, run: Run) -> None:
@@ -79,13 +85,28 @@ def test_every_share_of_a_day_has_its_mark(capsys: pytest.CaptureFixture[str]) -
 def test_a_backfill_is_planned_started_done_and_reported(half: Store, run: Run, source: str) -> None:
     planned = run("backfill", "plan", *WHAT, "--source", source)
     assert planned.out.splitlines()[-1] == "399 bars of 1 series in 8 gaps: 2 jobs"
-    assert len(run("backfill", "plan", *WHAT, "--source", source, "--json").json["chunks"]) == 2
+    as_json = run("backfill", "plan", *WHAT, "--source", source, "--json").json
+    assert (len(as_json["chunks"]), as_json["jobs"]) == (2, 2)
     started = run("backfill", "start", *WHAT, "--source", source, "--key", "k", "--json").json
     assert (started["state"], started["missing"], started["jobs"]["queued"]) == ("queued", 399, 2)
     assert run("backfill", "start", *WHAT, "--source", source, "--key", "k", "--json").json["id"] == started["id"]
     (listed,) = run("backfill", "list", "--json").json
     assert listed["id"] == started["id"]
     assert run("backfill", "list").out.splitlines()[1].split()[:3] == [str(started["id"]), half.tenant_a, "v"]
+
+
+def test_the_same_command_again_is_the_same_backfill_also_where_it_ends_now(half: Store, run: Run, source: str) -> None:
+    what = (*WHAT[:6], "--calendar", "XNYS", "--source", source, "--chunk-days", "3660", "--key", "k", "--json")
+    made = run("backfill", "start", *what).json
+    again = run("backfill", "start", *what).json
+    assert (again["id"], again["end"]) == (made["id"], made["end"])
+    assert "is there already" in run("backfill", "start", *what, "--end", "2024-03-12").err
+
+
+def test_priority_and_attempts_of_a_backfills_jobs_are_chosen(half: Store, run: Run, source: str) -> None:
+    run("backfill", "start", *WHAT, "--source", source, "--priority", "80", "--attempts", "2")
+    assert {(job["priority"], job["max_attempts"]) for job in run("jobs", "list", "--json").json} == {(80, 2)}
+    assert run("backfill", "plan", *WHAT, "--source", source, "--priority", "0", "--attempts", "1").code == 0
 
 
 @pytest.mark.many_sessions

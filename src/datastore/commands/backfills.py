@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +22,9 @@ from datastore import gaps as missing
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands.options import database_option
 from datastore.gaps import Day
+from datastore.sources import wrong
 from mds_client.console import FAILED, Instant, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict
-from mds_client.upserts import reason
 
 FOLLOW_SECONDS: Final = 1.0
 """Between two looks at a backfill that is followed."""
@@ -85,6 +86,8 @@ def gaps(
 
     Example: datastore gaps --tenant default --vendor acme --start 2024-01-01 --end 2025-01-01 --calendar XNYS --picture
     """
+    if as_json and drawn:
+        raise click.UsageError("--picture is for people, --json for programs: take one of them")
     now = datetime.now(UTC)
     found = missing.check(
         dsn,
@@ -98,15 +101,16 @@ def gaps(
         at_least=at_least,
         now=now,
     )
+    listed, more = found.gaps[:limit], max(0, len(found.gaps) - limit)
     if as_json:
-        show_json(found)
+        show_json({**plain(replace(found, gaps=listed)), "more_gaps": more})
         return
     if drawn:
         draw(found.days)
-    elif found.gaps:
-        show_rows(found.gaps[:limit], as_json=False, columns=_GAP_COLUMNS)
-        if len(found.gaps) > limit:
-            click.echo(f"and {len(found.gaps) - limit:,} more gaps", err=True)
+    elif listed:
+        show_rows(listed, as_json=False, columns=_GAP_COLUMNS)
+        if more:
+            click.echo(f"and {more:,} more gaps", err=True)
     share = found.missing / found.expected if found.expected else 0.0
     click.echo(f"{found.series:,} series: {found.missing:,} of {found.expected:,} bars are missing ({share:.2%})")
 
@@ -143,6 +147,10 @@ def _mark(day: Day | None) -> tuple[str, str]:
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a backfill is."""
     for option in (
+        click.option("--attempts", type=click.IntRange(1, 100), default=5, show_default=True,
+                     help="How often a job is begun before it has failed."),
+        click.option("--priority", type=click.IntRange(0, 100), default=30, show_default=True,
+                     help="Of its jobs: the larger one first."),
         click.option("--chunk-series", type=click.IntRange(1, 1000), default=50, show_default=True,
                      help="Series of one job at the most."),
         click.option("--chunk-days", type=click.IntRange(1, 3660), default=7, show_default=True,
@@ -169,7 +177,7 @@ def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
     """Say what a backfill would do: its chunks, and what they lack. Nothing is stored."""
     planned = backfills.plan(dsn, _spec(**asked))
     if as_json:
-        show_json(planned)
+        show_json({**plain(planned), "jobs": len(planned.chunks)})
         return
     rows = [
         {"start": chunk.start, "end": chunk.end, "calendar": chunk.calendar, "series": len(chunk.spans),
@@ -193,6 +201,10 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
 
     Example: datastore backfill start --tenant default --vendor acme --start 2024-01-01 --calendar XNYS --source @f.json
     """
+    if key is not None and asked["end"] is None:
+        # The same command a second later is to be the same backfill, and not one with another end.
+        before = backfills.find_backfill(dsn, asked["tenant"], key)
+        asked["end"] = before.end if before is not None else None
     made = backfills.start(dsn, _spec(**asked), idempotency_key=key or str(uuid4()))
     _show(_followed(dsn, made.id, None) if follow else made, as_json)
 
@@ -266,6 +278,8 @@ def _spec(
     on_conflict: OnConflict,
     chunk_days: int,
     chunk_series: int,
+    priority: int,
+    attempts: int,
 ) -> BackfillSpec:
     try:
         text = Path(source[1:]).read_text(encoding="utf-8") if source.startswith("@") else source
@@ -288,9 +302,11 @@ def _spec(
             on_conflict=on_conflict,
             chunk_days=chunk_days,
             chunk_series=chunk_series,
+            priority=priority,
+            attempts=attempts,
         )
     except ValidationError as error:
-        raise BackfillError(reason(error)) from error
+        raise BackfillError(wrong(error)) from None
 
 
 def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
