@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg.rows import class_row
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from datastore.control import ControlError, find_tenant
 from mds_client.models import Name, Symbol
@@ -217,7 +217,8 @@ def assign(
     """Say which calendar a tenant's series have: of a vendor, a symbol, of both, or all that nothing else is said of.
 
     What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
-    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that there is none of.
+    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that there is none of, and CalendarError for a
+    vendor or symbol that none can be.
     """
     own = resolve(calendar)
     with psycopg.connect(dsn) as connection:
@@ -275,8 +276,16 @@ def of_series(
 
 
 def _named(text: str | None) -> str | None:
-    return None if text is None else TypeAdapter(Name).validate_python(text)
+    return None if text is None else _checked("vendor", Name, text)
 
 
 def _symbol(text: str | None) -> str | None:
-    return None if text is None else TypeAdapter(Symbol).validate_python(text)
+    return None if text is None else _checked("symbol", Symbol, text)
+
+
+def _checked(what: str, model: Any, text: str) -> str:
+    try:
+        checked: str = TypeAdapter(model).validate_python(text)
+    except ValidationError as error:
+        raise CalendarError(f"{what}: {error.errors()[0]['msg']}") from error
+    return checked

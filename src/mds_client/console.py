@@ -5,6 +5,7 @@ No command lives here.
 
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -78,8 +79,18 @@ def _seconds(value: Any) -> float:
 
 
 def show_json(value: Any) -> None:
-    """Print data as one JSON document."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
+    """Print data as one JSON document; what of numbers JSON has no word for is null."""
+    click.echo(json.dumps(_finite(plain(value)), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
 
 
 def show_fields(value: Any, as_json: bool) -> None:
@@ -165,6 +176,10 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
             sys.exit(FAILED)
         except OSError as error:
             fail(str(error))
+        except UnicodeEncodeError as error:
+            # Arguments may hold bytes that are no text, as names of files do.
+            given = next((one for one in sys.argv if re.search("[\udc80-\udcff]", one)), None)
+            fail(f"{given!r} is not UTF-8" if given is not None else str(error))
         except errors as error:
             fail(str(error).strip())
 

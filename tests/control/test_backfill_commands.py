@@ -167,6 +167,8 @@ def test_calendars_are_set_listed_and_unset(store: Store, run: Run) -> None:
         (("backfill", "plan", *WHAT, "--source", '{"type": "files"}'), "source 'files': path: Field required"),
         (("backfill", "status", "999"), "there is no backfill 999"),
         (("calendars", "set", "XNIS", "--tenant", "a"), "there is no calendar 'XNIS'"),
+        (("calendars", "set", "24/7", "--tenant", "a", "--vendor", " "), "vendor: String should have at least 1"),
+        (("calendars", "unset", "--tenant", "a", "--symbol", "\udcff"), "symbol: Input should be a valid string"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -285,6 +286,52 @@ def needed(parameter: click.Parameter) -> tuple[str, ...]:
 
 ALSO: dict[tuple[str, ...], tuple[str, ...]] = {("tenants", "delete"): ("--dry-run",)}
 """What a command wants beside what it always needs."""
+
+
+def test_what_is_no_json_object_is_no_payload(run: Run, database: str) -> None:
+    enqueue = ("jobs", "enqueue", "x", "--idempotency-key", "k", "--dsn", database, "--payload")
+    for payload, message in (("[1]", "no JSON object"), ("1", "no JSON object"), ("{", "not JSON: "),
+                             ("[" * 100_000, "not JSON: ")):  # fmt: skip
+        done = run(*enqueue, payload)
+        assert (done.code, done.out) == (2, "")
+        assert f"Error: Invalid value for --payload: {message}" in done.err
+
+
+def test_an_age_that_ends_after_all_calendars_is_none(run: Run) -> None:
+    done = run("token", "create", "--name", "n", "--scope", "read", "--expires", "99999999w")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith("Error: Invalid value for --expires: that is after the year 9999\n")
+
+
+def test_a_port_that_is_taken_is_named_with_its_option(run: Run, database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("worker", "--until-idle", "--metrics-port", port, "--dsn", database)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: --metrics-port {port} on 127.0.0.1 cannot be listened on: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("jobs", "enqueue", "x", "--idempotency-key", "\udcff"),
+        ("jobs", "enqueue", "\udcff", "--idempotency-key", "k"),
+        ("tenants", "export", "a", "--key", "\udcff"),
+        ("tenants", "create", "\udcff"),
+        ("backfill", "start", "--tenant", "a", "--vendor", "v", "--start", "2024-01-01", "--source", "{}", "--key",
+         "\udcff"),
+        ("gaps", "--tenant", "a", "--vendor", "\udcff", "--start", "2024-01-01"),
+        ("series", "--vendor", "\udcff"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_argument_that_is_no_text_is_named(run: Run, database: str, command: tuple[str, ...]) -> None:
+    run("migrate", "--dsn", database)
+    run("seed", "--tenant", "a", "--dsn", database)
+    done = run(*command, "--dsn", database)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error: '\\udcff' is not UTF-8\n"
+
 
 LOOK_BEFORE = {"backfill", "load", "serve"}
 """These look at files, sources and tokens before they connect."""

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from datastore import control, jobs, reads
+from datastore import control, idempotency, jobs, reads
 from datastore.cli import main
 from datastore.control import ControlError, UnknownTenant
 from mds_client import MDS, Bar, News
@@ -141,6 +141,19 @@ def test_an_export_is_a_job_of_the_tenant(run: Run, store: Store) -> None:
     assert (job["job_type"], job["tenant"]) == ("export-tenant", store.tenant_a)
     assert job["payload"] == {"format": "parquet", "kinds": ["bars"]}
     assert json.loads(run(*arguments).out)["id"] == job["id"]
+    # As over HTTP, and apart from keys that the tenant's applications choose.
+    assert job["idempotency_key"] == idempotency.job_key("k", "export-tenant")
+    nameless = run("tenants", "export", "a", "--key", " ")
+    assert (nameless.code, "Invalid value for --key: it is empty" in nameless.err) == (2, True)
+
+
+def test_numbers_that_json_has_no_word_for_are_null(run: Run, filled: Store) -> None:
+    filled.execute("UPDATE store.series SET last_price = 'NaN', last_price_ts = now()")
+    found = run("series", "--json")
+    assert {series["last_price"] for series in json.loads(found.out)} == {None}
+    run("jobs", "enqueue", "x", "--idempotency-key", "k")
+    filled.execute("UPDATE store.jobs SET result = jsonb_build_object('most', ARRAY[1e400 + 0.5, 2])")
+    assert json.loads(run("jobs", "list", "--json").out)[0]["result"] == {"most": [None, 2]}
 
 
 @pytest.mark.parametrize(

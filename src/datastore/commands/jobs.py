@@ -111,7 +111,13 @@ def _watching(types: Collection[str], host: str, port: int, stack: contextlib.Ex
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: pip install 'market-data-store[metrics]'") from error
     watch = WorkerMetrics(types)
-    stack.enter_context(contextlib.closing(watch.serve(port, host)))
+    try:
+        server = watch.serve(port, host)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--metrics-port {port} on {host} cannot be listened on: {error.strerror or error}"
+        ) from error
+    stack.enter_context(contextlib.closing(server))
     return watch
 
 
@@ -205,8 +211,10 @@ def enqueue(
     """
     try:
         body = json.loads(payload)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
+    if not isinstance(body, dict):
+        raise click.BadParameter("no JSON object", param_hint="--payload")
     with psycopg.connect(dsn) as connection:
         job = outbox.enqueue(
             connection,

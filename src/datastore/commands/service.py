@@ -56,5 +56,8 @@ def create_token(name: str, scope: str, expires: timedelta | None, tenant: UUID 
     The token is shown this once and kept nowhere: the line holds its hash, and goes into DATASTORE_TOKENS or the file
     that DATASTORE_TOKENS_FILE names, which a running service reads again when it changes.
     """
-    made = tokens.create(name, Scope[scope], expires_in=expires, tenant=tenant)
+    try:
+        made = tokens.create(name, Scope[scope], expires_in=expires, tenant=tenant)
+    except OverflowError:
+        raise click.BadParameter("that is after the year 9999", param_hint="--expires") from None
     show_fields({"token": made.token, "line": made.line}, as_json)

@@ -6,7 +6,7 @@ from uuid import UUID
 import click
 import psycopg
 
-from datastore import control, reads
+from datastore import control, idempotency, reads
 from datastore import tenants as lifecycle
 from datastore.commands.options import database_option
 from mds_client import KINDS
@@ -95,7 +95,16 @@ def export_tenant(
 
     Example: datastore tenants export acme --key 2024-06-leaving --format parquet
     """
-    job = lifecycle.export_tenant(dsn, _id(dsn, tenant), idempotency_key=key, format=format_, kinds=list(kinds) or None)
+    if not key.strip():
+        raise click.BadParameter("it is empty", param_hint="--key")
+    # As over HTTP, so that the same key is the same job.
+    job = lifecycle.export_tenant(
+        dsn,
+        _id(dsn, tenant),
+        idempotency_key=idempotency.job_key(key, lifecycle.EXPORT),
+        format=format_,
+        kinds=list(kinds) or None,
+    )
     show_fields(job, as_json)
 
 
