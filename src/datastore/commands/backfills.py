@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,21 +12,18 @@ from uuid import UUID, uuid4
 import click
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from datastore import backfill as backfills
 from datastore import calendars as trading
 from datastore import gaps as missing
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
+from datastore.commands.follow import Step, follow_option, followed, nobody_works
 from datastore.commands.options import database_option
 from datastore.gaps import Day
 from datastore.sources import wrong
 from mds_client.console import FAILED, Instant, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict
-
-FOLLOW_SECONDS: Final = 1.0
-"""Between two looks at a backfill that is followed."""
 
 # A day's mark, its colour, and how much of it has to be there; what holds first counts.
 _MARKS: Final = (
@@ -193,7 +189,7 @@ def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
 @backfill.command("start")
 @spec_options
 @click.option("--key", help="An idempotency key: the same one again is the same backfill. [default: a random one]")
-@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@follow_option
 @database_option
 @json_option
 def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **asked: Any) -> None:
@@ -217,7 +213,7 @@ def tenant_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @backfill.command("status")
 @click.argument("id_", metavar="ID", type=int)
 @tenant_option
-@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@follow_option
 @database_option
 @json_option
 def backfill_status(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
@@ -253,7 +249,7 @@ def cancel_backfill(id_: int, tenant: UUID | None, dsn: str, as_json: bool) -> N
 @backfill.command("resume")
 @click.argument("id_", metavar="ID", type=int)
 @tenant_option
-@click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")
+@follow_option
 @database_option
 @json_option
 def resume_backfill(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
@@ -310,16 +306,16 @@ def _spec(
 
 
 def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
-    """A backfill at its end, and until then how far it is: a bar on a terminal, and nothing in a pipe."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[eta]}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(f"backfill {id_}", total=None, eta="")
-        while not (found := backfills.get_backfill(dsn, id_, tenant=tenant)).finished:
-            eta = f"until about {found.eta:%H:%M:%S} UTC" if found.eta else found.state
-            progress.update(task, completed=found.done, total=found.missing or None, eta=eta)
-            time.sleep(FOLLOW_SECONDS)
-    return found
+    """A backfill at its end, and until then how far it is."""
+
+    def step(found: BackfillRecord) -> Step | None:
+        if found.finished:
+            return None
+        said = f"until about {found.eta:%H:%M:%S} UTC" if found.eta else found.state
+        idle = found.state == "queued" and nobody_works(dsn)
+        return Step(found.done, found.missing or None, said, idle)
+
+    return followed(f"backfill {id_}", lambda: backfills.get_backfill(dsn, id_, tenant=tenant), step)
 
 
 def _show(found: BackfillRecord, as_json: bool) -> None:

@@ -14,6 +14,7 @@ import click
 import psycopg
 
 from datastore import jobs as outbox
+from datastore.commands import follow
 from datastore.commands.options import database_option
 from datastore.config import ConfigurationError
 from datastore.worker import Settings, Watch, Worker
@@ -150,6 +151,18 @@ def list_jobs(
 def show_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
     """Print a job: its payload, how far it is, what came of it."""
     _show(outbox.get_job(dsn, id, tenant=tenant), as_json)
+
+
+@jobs.command("follow")
+@click.argument("id", type=int)
+@tenant_option
+@database_option
+@json_option
+def follow_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
+    """Wait for a job's end, show how far it is, and print it; exit code 1 where it has failed or was cancelled."""
+    found = follow.job(dsn, id, tenant)
+    _show(found, as_json)
+    follow.end(found)
 
 
 @jobs.command("retry")

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from datastore import load as loader
+from datastore.commands.follow import bar
 from datastore.commands.options import database_option
 from datastore.control import ControlError
 from datastore.inputs import FORMATS, Format, opened
@@ -76,9 +76,7 @@ def load(
         loading = loader.Loading(
             dsn, tenant, source, declared, rejects or rejects_path(path), on_conflict=on_conflict, part_rows=part_rows
         )
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        error = Console(stderr=True)
-        with Progress(*columns, console=error, transient=True, disable=not sys.stderr.isatty()) as progress:
+        with bar(TimeRemainingColumn()) as progress:
             task = progress.add_task(source.name, total=source.size)
             try:
                 loading.run(lambda done, size: progress.update(task, completed=done, total=size))

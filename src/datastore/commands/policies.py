@@ -4,7 +4,9 @@ from datetime import datetime, timedelta
 
 import click
 
+from datastore import aggregates as rollups
 from datastore import config, control
+from datastore.commands.follow import each
 from datastore.commands.options import Age, database_option, readable
 from datastore.timescale_policies import POLICIES
 from mds_client import KINDS
@@ -76,7 +78,9 @@ def apply_policies(dsn: str, as_json: bool) -> None:
 @json_option
 def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
     """Remove the rows that retention gives up, where the server does not do it by itself."""
-    show_rows(control.expire(dsn, kind, dry_run=dry_run), as_json, empty="no kind has retention")
+    kinds = [kind] if kind else list(KINDS)
+    done = each(kinds, lambda name: control.expire(dsn, name, dry_run=dry_run))
+    show_rows(done, as_json, empty="no kind has retention")
 
 
 @click.group()
@@ -103,5 +107,11 @@ def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None
 
     Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
     """
-    done = control.refresh(dsn, start, end, names or None)
+    known = [rollups.relation(kind, rollup) for kind, rollup in rollups.rollups()]
+    if set(names) <= set(known):
+        # A source before what is made of it, in whatever order they are named.
+        wanted = [name for name in known if name in names or not names]
+        done = each(wanted, lambda name: control.refresh(dsn, start, end, [name]))
+    else:
+        done = control.refresh(dsn, start, end, names)
     show_rows(done, as_json, empty="rollups are computed when they are read here: nothing to refresh")

@@ -8,7 +8,10 @@ import psycopg
 
 from datastore import control, idempotency, reads
 from datastore import tenants as lifecycle
+from datastore.commands import follow as following
+from datastore.commands.follow import follow_option
 from datastore.commands.options import database_option
+from datastore.jobs import JobRecord
 from mds_client import KINDS
 from mds_client.console import json_option, show_fields, show_rows
 
@@ -84,10 +87,17 @@ def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
 @click.option("--format", "format_", type=click.Choice(get_args(lifecycle.Format)), default="ndjson", show_default=True,
               help="How the files are written.")  # fmt: skip
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind. [default: all]")
+@follow_option
 @database_option
 @json_option
 def export_tenant(
-    tenant: str, key: str, format_: lifecycle.Format, kinds: tuple[str, ...], dsn: str, as_json: bool
+    tenant: str,
+    key: str,
+    format_: lifecycle.Format,
+    kinds: tuple[str, ...],
+    follow: bool,
+    dsn: str,
+    as_json: bool,
 ) -> None:
     """Have a worker write the rows of a TENANT, by name or uuid, into files, one a kind, and print the job.
 
@@ -105,16 +115,17 @@ def export_tenant(
         format=format_,
         kinds=list(kinds) or None,
     )
-    show_fields(job, as_json)
+    _show(job, follow, dsn, as_json)
 
 
 @tenants.command("delete")
 @click.argument("tenant", type=click.UUID)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed; counts every row of the tenant.")
 @click.option("--yes-delete", "name", metavar="NAME", help="The tenant's name once more, so that none goes by mistake.")
+@follow_option
 @database_option
 @json_option
-def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, dsn: str, as_json: bool) -> None:
+def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, follow: bool, dsn: str, as_json: bool) -> None:
     """Disable a TENANT (a uuid) and have a worker remove it with all that is its own; print the job.
 
     Its logins lose their right to the views. What is removed is gone: export it first.
@@ -126,7 +137,14 @@ def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, dsn: str, as_js
         return
     if name is None:
         raise click.UsageError("name the tenant once more: --yes-delete NAME; or --dry-run")
-    show_fields(lifecycle.delete_tenant(dsn, tenant, name=name), as_json)
+    _show(lifecycle.delete_tenant(dsn, tenant, name=name), follow, dsn, as_json)
+
+
+def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
+    found = following.job(dsn, job.id) if follow else job
+    show_fields(found, as_json)
+    if follow:
+        following.end(found)
 
 
 def _id(dsn: str, tenant: str) -> UUID:

@@ -1,0 +1,105 @@
+"""Watching long work: a bar on a terminal, nothing in a pipe, and a word where nobody does it."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+
+from datastore import jobs
+from datastore.jobs import JobRecord
+from mds_client.console import FAILED
+
+LOOK: Final = 1.0
+"""Seconds between two looks at what is followed."""
+
+PATIENCE: Final = 10.0
+"""Seconds that nothing is at work, while something is due, before that is said."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far something is: `done` of `total` (None: nobody knows yet), what to say beside the bar, and whether it is
+    due while nobody is at work."""
+
+    done: int
+    total: int | None
+    said: str
+    idle: bool
+
+
+def follow_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--follow`: stay until the end."""
+    return click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")(command)
+
+
+def bar(*more: ProgressColumn) -> Progress:
+    """A bar on standard error, gone at its end; none where that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *more)
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def each(names: Sequence[str], do: Callable[[str], Sequence[T]]) -> list[T]:
+    """What is done for each name together, with a bar of how many are through, and which is under way."""
+    done: list[T] = []
+    with bar() as shown:
+        task = shown.add_task("", total=len(names))
+        for name in names:
+            shown.update(task, description=name, refresh=True)
+            done += do(name)
+            shown.advance(task)
+    return done
+
+
+def followed(
+    what: str,
+    look: Callable[[], T],
+    step: Callable[[T], Step | None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> T:
+    """What is looked at, once there is no further step of it."""
+    with bar(TextColumn("{task.fields[said]}")) as shown:
+        task = shown.add_task(what, total=None, said="")
+        at_work, told = clock(), False
+        while (now := step(found := look())) is not None:
+            shown.update(task, completed=now.done, total=now.total, said=now.said, refresh=True)
+            if not now.idle:
+                at_work = clock()
+            elif not told and clock() - at_work >= PATIENCE:
+                click.echo(f"nothing has begun for {PATIENCE:.0f} s: is there a worker? (datastore worker)", err=True)
+                told = True
+            sleep(LOOK)
+    return found
+
+
+def nobody_works(dsn: str) -> bool:
+    """Whether no worker is at work on any job."""
+    return not jobs.list_jobs(dsn, state="running", limit=1)
+
+
+def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:
+    """A job at its end, and until then how far it is."""
+
+    def step(found: JobRecord) -> Step | None:
+        if found.state not in ("queued", "running"):
+            return None
+        idle = found.state == "queued" and found.due_at <= datetime.now(UTC) and nobody_works(dsn)
+        return Step(found.done or 0, found.total, found.state, idle)
+
+    return followed(f"job {id_}", lambda: jobs.get_job(dsn, id_, tenant=tenant), step)
+
+
+def end(found: JobRecord) -> None:
+    """End the command with 1 where a job that was followed has not succeeded."""
+    if found.state in ("failed", "cancelled"):
+        sys.exit(FAILED)
