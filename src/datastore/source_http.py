@@ -283,6 +283,9 @@ def _check_header(where: str, name: str, value: str) -> None:
     """ValueError where a header cannot be sent; whoever asks would be told at the first request otherwise."""
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{where!r}: no header has such a name")
+    if name.lower() == "host":
+        # What answers for many hosts would give what was asked, and secrets with it, to one that is not allowed.
+        raise ValueError(f"{where}: the url says which host is asked")
     if not _HEADER_VALUE.fullmatch(value):
         raise ValueError(
             f"{where}: the value has what no header may have: only ASCII in one line, without a blank edge"

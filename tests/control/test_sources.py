@@ -385,6 +385,7 @@ def test_what_is_logged_between_attempts_tells_no_secret(
         ({"headers": {"X-Note": " a"}}, "headers: X-Note: the value has what no header may have"),
         ({"headers": {"X Note": "a"}}, "headers: 'X Note': no header has such a name"),
         ({"headers": {"": "a"}}, "headers: '': no header has such a name"),
+        ({"headers": {"hOST": "other"}}, "headers: hOST: the url says which host is asked"),
         ({"secret_headers": {"X-Api-Key": "DATASTORE_SECRET_KEY"}}, "secret_headers.X-Api-Key: the value has what"),
     ],
 )
