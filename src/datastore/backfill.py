@@ -46,8 +46,6 @@ LISTED: Final = 100
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_REFRESH_LOCK: Final = 0x6D64735F726F6C6C
-"""Refreshes of one rollup over overlapping spans end in an error: those of backfills take turns."""
 
 
 class BackfillError(ControlError):
@@ -650,7 +648,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
                 written.write(client, batch, spans, found.params["on_conflict"])
                 context.progress(min(written.rows, payload.planned))
         if written.rows and found.timeframe == KINDS[KIND].base:
-            _refresh(context.dsn, payload)
+            control.refresh(context.dsn, payload.start, payload.end)
     return {
         "rows": written.rows,
         "rejected": written.rejected,
@@ -715,13 +713,6 @@ def _of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
             job=job.id,
         )
     return found[0] if found else None
-
-
-def _refresh(dsn: str, chunk: Chunk) -> None:
-    # A lock of a session that does nothing else: it ends with it.
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_REFRESH_LOCK,))
-        control.refresh(dsn, chunk.start, chunk.end)
 
 
 def _still_missing(dsn: str, backfill: BackfillRecord, chunk: Chunk) -> int:

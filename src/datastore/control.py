@@ -422,6 +422,8 @@ def refresh(
     if unknown := set(names or ()) - set(known):
         raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     with as_owner(dsn) as (engine, driver):
+        if not engine.materialized():
+            return []
         # Each rollup is a transaction of its own: the lock is the session's, and ends with it.
         driver.execute("SELECT pg_advisory_lock(%s)", (_REFRESHING,))
         driver.commit()

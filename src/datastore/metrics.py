@@ -62,7 +62,7 @@ DECLARED: Final = {
             ("kind", "vendor", "timeframe"),
         ),
         Declared(
-            "datastore_gaps", "gauge", "Gaps in the series, as the last check found.", ("vendor", "timeframe")
+            "datastore_gaps", "gauge", "Gaps in the series, as the last daily count found.", ("vendor", "timeframe")
         ),
         Declared(
             "datastore_missing_bars", "gauge", "Bars that these gaps are short of.", ("vendor", "timeframe")

@@ -259,7 +259,7 @@ def _backfill_tables(tables: MetaData) -> None:
         UniqueConstraint("tenant_no", "vendor", "symbol", name="calendars_of_key", postgresql_nulls_not_distinct=True),
         schema=STORE,
     )
-    # What the last gap check of all series of a vendor and timeframe found; metrics read it.
+    # What the last daily count of the gaps of a vendor's series of a timeframe found; metrics read it.
     Table(
         "gap_counts",
         tables,

@@ -36,6 +36,7 @@ FROZEN: Final = {
     "0003": "e749d0ba7e4b511c1f3d338cbce0e037276e1d2769ac0dd2bd1d5523c8407427",
     "0004": "698646320bcb2cc11d12ec73ab37ed4f6ef761a8d21b46db010aebd1e3595d3e",
     "0005": "15a94f0fb68b073b7838459069c8ff211317e1277f013bfbf5951d0d8d7be0e5",
+    "0006": "2b5a5cd7409d3b6607db7a25928111331965fcdc40b3c544347a7fb4bb517a44",
 }
 """What each migration file is, once it is released."""
 
