@@ -484,6 +484,9 @@ class Unreadable(str):
         made.why = why
         return made
 
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return str(self), self.why
+
 
 def _loads(text: str | bytes) -> Any:
     """What JSON of the outbox says. A tenant may put anything there: none of it may stop a worker or a list."""

@@ -151,8 +151,8 @@ def export_tenant(
         raise ControlError(f"no format {format!r}; there are: {', '.join(_WRITERS)}")
     with as_owner(dsn) as (_, driver):
         if found.disabled_at is None:
-            order = ExportOrder(format=format, kinds=kinds)
-            return jobs.enqueue(driver, EXPORT, order, tenant=tenant, idempotency_key=idempotency_key)
+            own = {"format": format, "kinds": kinds}
+            return jobs.enqueue(driver, EXPORT, own, tenant=tenant, idempotency_key=idempotency_key)
         order = ExportOrder(format=format, kinds=kinds, tenant=tenant)
         return jobs.enqueue(driver, EXPORT, order, tenant=None, idempotency_key=f"{idempotency_key} of {found.no}")
 

@@ -183,9 +183,9 @@ def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
     store.execute("DELETE FROM store.jobs WHERE tenant_no IS NULL")
     with psycopg.connect(store.admin_dsn) as connection:
         assert jobs.backlog(connection).oldest_due is not None
-        # Jobs of a tenant that is disabled wait for that, and for no worker.
-        store.execute("UPDATE store.tenants SET disabled_at = now()")
-        connection.rollback()
+    # Jobs of a tenant that is disabled wait for that, and for no worker.
+    store.execute("UPDATE store.tenants SET disabled_at = now()")
+    with psycopg.connect(store.admin_dsn) as connection:
         assert jobs.backlog(connection).oldest_due is None
     store.execute("DELETE FROM store.jobs")
     with psycopg.connect(store.admin_dsn) as connection:
