@@ -405,9 +405,18 @@ def _emptied(dsn: str, whole: str) -> bool:
     """Have no row left; whether the database is again as it was made."""
     try:
         with psycopg.connect(dsn, connect_timeout=10) as connection:
+            # The server's own waiting for their ends looks ten times a second.
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "DO $$ BEGIN"
+                "  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity"
+                "   WHERE datname = current_database() AND pid <> pg_backend_pid();"
+                "  FOR attempt IN 1..5000 LOOP"
+                "    PERFORM pg_stat_clear_snapshot();"
+                "    EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity"
+                "      WHERE datname = current_database() AND pid <> pg_backend_pid());"
+                "    PERFORM pg_sleep(0.001);"
+                "  END LOOP; "
+                "END $$"
             )
             rollups = connection.execute("SELECT to_regclass('timescaledb_information.continuous_aggregates')::text")
             tables = _ROLLUPS + _TABLES if rollups.fetchone() != (None,) else _TABLES

@@ -68,13 +68,9 @@ class PgBouncer:
         return make_conninfo(direct, host="127.0.0.1", port=self._port)
 
     def forget(self, dsn: str) -> None:
-        """Let go of its connections to a database, which somebody has ended: it would notice some time later."""
-        name = conninfo_to_dict(dsn)["dbname"]
-        with self._console.cursor(row_factory=dict_row) as cursor:
-            servers = cursor.execute("SHOW SERVERS").fetchall()
-            if name in (server["database"] for server in servers):
-                for order in ("KILL {}", "RESUME {}"):
-                    cursor.execute(SQL(order).format(Identifier(str(name))))
+        """Hand out none of its connections to a database any more: somebody has ended them, which it would notice some
+        time later."""
+        self._console.execute(SQL("RECONNECT {}").format(Identifier(str(conninfo_to_dict(dsn)["dbname"]))))
 
     def stop(self) -> None:
         """Stop it; the server stays."""
