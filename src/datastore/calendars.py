@@ -203,7 +203,7 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise CalendarError(
             f"exchanges' calendars need the package exchange-calendars ({error.name} is missing):"
-            " pip install 'market-data-store[backfill]'"
+            " install the extra backfill (see Installing)"
         ) from error
     return exchange_calendars
 

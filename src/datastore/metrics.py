@@ -6,7 +6,7 @@ small tables, never from the rows of a kind, and no oftener than `StoreCollector
 tenant or a symbol, and vendors and job types only up to a number. The client's own metrics are
 `mds_client.metrics`.
 
-Needs `prometheus_client` (`pip install 'market-data-store[service]'`).
+Needs `prometheus_client` (the extra `metrics`).
 """
 
 import threading

@@ -104,7 +104,7 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
         model = found[0].load()
     except ModuleNotFoundError as error:
         raise SourceError(
-            f"source {name!r} needs the package {error.name}: pip install 'market-data-store[backfill]'"
+            f"source {name!r} needs the package {error.name}: install the extra backfill (see Installing)"
         ) from error
     if not (isinstance(model, type) and issubclass(model, BaseModel) and callable(getattr(model, "fetch", None))):
         raise SourceError(f"source {name!r} ({found[0].value}) is no pydantic model with a method fetch")

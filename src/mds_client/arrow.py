@@ -26,7 +26,7 @@ try:
     from numpy.typing import NDArray
 except ImportError as missing:
     raise ConfigurationError(
-        f"frames need {missing.name}, which is not installed: pip install 'market-data-store[arrow]'"
+        f"frames need {missing.name}, which is not installed: install the extra arrow (see Installing)"
     ) from missing
 
 FrameAs: TypeAlias = Literal["arrow", "pandas", "polars"]
@@ -183,9 +183,7 @@ def check(as_: str) -> None:
         try:
             importlib.import_module(as_)
         except ImportError as error:
-            raise ConfigurationError(
-                f"{as_} is not installed: pip install {as_}, or 'market-data-store[arrow]' for all that frames need"
-            ) from error
+            raise ConfigurationError(f"{as_} is not installed: pip install {as_}") from error
 
 
 def decode(columns: Sequence[Column], portions: Iterable[Portion]) -> "Iterator[pa.RecordBatch]":

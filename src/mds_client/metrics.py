@@ -6,7 +6,7 @@
     mds = MDS(observer=ClientMetrics())
 
 Labels are bounded: kinds, write modes, operation names and error classes, never a tenant, a symbol or a vendor.
-Needs `prometheus_client` (`pip install 'market-data-store[metrics]'`), which the library itself does without.
+Needs `prometheus_client` (the extra `metrics`), which the library itself does without.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -36,7 +36,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Row)
 
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
-"""What rows are answered as: a list of models, or a frame (`pip install 'market-data-store[arrow]'`)."""
+"""What rows are answered as: a list of models, or a frame (the extra `arrow`)."""
 
 AS: Final[tuple[As, ...]] = get_args(As)
 

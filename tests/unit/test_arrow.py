@@ -172,8 +172,8 @@ except mds_client.ConfigurationError as error:
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        (["pyarrow"], "frames need pyarrow, which is not installed: pip install 'market-data-store[arrow]'"),
-        (["polars"], "polars is not installed: pip install polars, or 'market-data-store[arrow]' for all that"),
+        (["pyarrow"], "frames need pyarrow, which is not installed: install the extra arrow (see Installing)"),
+        (["polars"], "polars is not installed: pip install polars"),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_what_to_install(missing: list[str], said: str) -> None:

@@ -110,7 +110,7 @@ def _watching(types: Collection[str], host: str, port: int, stack: contextlib.Ex
     try:
         from datastore.metrics import WorkerMetrics
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: pip install 'market-data-store[metrics]'") from error
+        raise ConfigurationError(f"{error.name} is missing: install the extra metrics (see Installing)") from error
     watch = WorkerMetrics(types)
     try:
         server = watch.serve(port, host)

@@ -28,7 +28,7 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
     try:
         from datastore.service import server
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: pip install 'market-data-store[service]'") from error
+        raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
