@@ -2,9 +2,14 @@
 
 import sys
 
+from mds_client import __version__
+
 
 def main() -> None:
-    """Run `datastore.cli`; exit code 2 where a package that it needs is not there."""
+    """Run `datastore.cli`; exit code 2 where a package that it needs is not there. Its version needs none."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"datastore, version {__version__}")  # noqa: T201 - as click prints it
+        return
     try:
         from datastore import cli
     except ModuleNotFoundError as missing:

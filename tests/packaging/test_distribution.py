@@ -206,6 +206,7 @@ def test_the_wheel_alone_goes_from_nothing_to_a_price(built: Built, stranger: St
     where = stranger.run("python", "-c", "import mds_client; print(mds_client.__file__, mds_client.__version__)")
     assert where.split() == [str(stranger.site / "mds_client/__init__.py"), __version__]
     assert "latest-prices" in stranger.run("mds", "--help")
+    assert stranger.run("datastore", "--version") == f"datastore, version {__version__}\n"
     assert "install the extra embedded" in stranger.run("datastore", "--help", code=2)
 
     # PyArrow is large: it is had once.
