@@ -1,6 +1,6 @@
 """Research: a year of minutes of two symbols, as frames of polars and pandas, and a picture of them.
 
-    pip install 'market-data-store[examples]'
+    pip install '.[examples]'      # in a clone
     python examples/research.py --output research.png
 
 Needs MDS_DSN and MDS_TENANT_ID, and no data: what it looks at it invents first, a random walk that is the same every
