@@ -2,11 +2,14 @@
 # From an empty database to a filled gap, over HTTP: migrate, make a tenant, upload bars with holes, see the gaps, plan a
 # backfill, start it, watch it, see that nothing is missing and that the rollup is right.
 #
-# Needs bash, curl and python3 (to read JSON), a service, and a worker that may read files below DATASTORE_SOURCE_ROOT:
+# Needs bash, curl and python3 (to read JSON), a service, and a worker that may read files below DATASTORE_SOURCE_ROOT. The
+# store has to have no tenant `fill-a-gap`: a second run finds the gap filled. With the quick start's variables:
 #
-#   export DATASTORE_SOURCE_ROOT=/tmp/bars DATASTORE_TOKENS   # as datastore token create prints them
+#   datastore token create --name me --scope admin --json >token.json
+#   made() { python3 -c 'import json, sys; print(json.load(open("token.json"))[sys.argv[1]])' "$1"; }
+#   export TOKEN="$(made token)" DATASTORE_TOKENS="$(made line)" DATASTORE_SOURCE_ROOT="$PWD/vendor"
 #   datastore serve & datastore worker &
-#   TOKEN=mds_... examples/fill_a_gap.sh http://127.0.0.1:8080
+#   examples/fill_a_gap.sh http://127.0.0.1:8080
 set -euo pipefail
 
 url=${1:?the address of the service, such as http://127.0.0.1:8080}
@@ -22,7 +25,14 @@ ask() {
 
 # field NAME: one field of the JSON document on standard input.
 field() {
-  python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+  python3 -c '
+import json, sys
+answer = sys.stdin.read()
+try:
+    print(json.loads(answer)[sys.argv[1]])
+except (ValueError, KeyError):
+    sys.exit(f"an answer without {sys.argv[1]}: {answer}")
+' "$1"
 }
 
 # expect WHAT WANTED FOUND
@@ -51,7 +61,11 @@ headers=$(mktemp)
 trap 'rm -f "$headers"' EXIT
 echo "Authorization: Bearer $TOKEN" >"$headers"
 
-echo "schema: $(ask POST /migrate | field after)"
+curl --silent --output /dev/null --fail --retry 10 --retry-delay 1 --retry-connrefused "$url/health" ||
+  { echo "no service answers at $url" >&2; exit 1; }
+
+schema=$(ask POST /migrate | field after)
+echo "schema: $schema"
 tenant=$(ask POST /tenants --json '{"name": "fill-a-gap"}' --header 'Idempotency-Key: fill-a-gap' | field id)
 echo "tenant: $tenant"
 

@@ -1,11 +1,12 @@
 """A FastAPI application that answers latest prices and windows of bars, each request as its caller's tenant.
 
     pip install '.[service]'      # in a clone
-    export KEYS='{"a-long-random-key": "6b1c4d0e-9d8f-4a52-9d0c-2f5f5a8a1c11"}'     # key: tenant
-    uvicorn --app-dir examples latest_prices_app:app
+    export KEYS='{"a-long-random-key": "'$MDS_TENANT_ID'"}'     # key: tenant
+    uvicorn --app-dir examples latest_prices_app:app &
     curl --header 'X-Api-Key: a-long-random-key' 'http://127.0.0.1:8000/prices?vendor=acme&symbol=AAPL&symbol=MSFT'
 
-One pool serves all tenants (`for_tenant`); which one a request is, its key says. MDS_DSN names the database.
+With the variables and rows of the quick start it answers two prices. MDS_DSN names the database. One pool serves all
+tenants (`for_tenant`); which one a request is, its key says.
 """
 
 import hmac

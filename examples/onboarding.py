@@ -4,13 +4,14 @@
     mds dump-ndjson bars first.ndjson                     # or any other file of bars
     python examples/onboarding.py acme --bars first.ndjson
 
-Takes DATABASE_URL (the control plane) and MDS_DSN (for the address of the database). Running it again changes nothing
-but the login's password, which is printed once and kept nowhere.
+Takes DATABASE_URL (of a role that may create roles: in Docker mds_admin may not) and MDS_DSN (for the address of the
+database). Running it again changes nothing but the login's password, which is printed once and kept nowhere.
 """
 
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 import click
@@ -64,8 +65,8 @@ def main(name: str, bars: str | None) -> None:
     others = [str(other.id) for other in control.list_tenants(admin) if other.id != tenant.id]
     if not is_isolated(dsn, str(tenant.id), others):
         raise click.ClickException(f"{role} can be another tenant")
-    click.echo(f"tenant {tenant.id}: {role} can be none of {len(others)} others")
-    click.echo(f"MDS_DSN={dsn}")
+    click.echo(f"tenant {tenant.id}: {role} is this one, and was refused as any other ({len(others)} tried)")
+    click.echo(f"export MDS_DSN={shlex.quote(dsn)}")
 
 
 if __name__ == "__main__":

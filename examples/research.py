@@ -1,10 +1,10 @@
-"""Research: a year of minutes of two symbols, as frames of polars and pandas, and a picture of them.
+"""Research: 60 days of minutes of two symbols, as frames of polars and pandas, and a picture of them.
 
     pip install '.[examples]'      # in a clone
     python examples/research.py --output research.png
 
-Needs MDS_DSN and MDS_TENANT_ID, and no data: what it looks at it invents first, a random walk that is the same every
-time. Writing it again changes nothing.
+Needs MDS_DSN and MDS_TENANT_ID, as the quick start sets them, and no data: what it looks at it invents first, a random
+walk that is the same every time. Writing it again changes nothing.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -62,7 +62,7 @@ def main(days: int, output: str) -> None:
 
     mpl.use("agg")
     axes = columns.rename(columns=dict(zip(columns, SYMBOLS, strict=True))).plot(title="Daily closes", grid=True)
-    axes.figure.savefig(output, dpi=120)
+    axes.figure.savefig(output, dpi=120, bbox_inches="tight")
     print(f"wrote {output}")
 
 

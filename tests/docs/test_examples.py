@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -123,8 +124,9 @@ def test_onboarding_makes_a_login_that_is_one_tenant_and_no_other(store: Store, 
         for _ in range(2):
             said = run(store, "onboarding.py", name, "--bars", "first.ndjson", folder=tmp_path)
             assert "1 bars written\n" in said
-            assert f"{name}_login can be none of 2 others\n" in said
-        (dsn,) = (line.removeprefix("MDS_DSN=") for line in said.splitlines() if line.startswith("MDS_DSN="))
+            assert f"{name}_login is this one, and was refused as any other (2 tried)\n" in said
+        (dsn,) = (shlex.split(line)[1] for line in said.splitlines() if line.startswith("export MDS_DSN="))
+        dsn = dsn.removeprefix("MDS_DSN=")
         assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b", name]
         with psycopg.connect(dsn) as connection:
             assert connection.execute("SELECT symbol, close_price FROM public.bars").fetchall() == [("AAPL", 185.64)]
