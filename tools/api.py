@@ -5,14 +5,16 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import reduce
+from operator import or_
 from textwrap import dedent
-from types import ModuleType
-from typing import Any, Final
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 import mds_client
-from mds_client import AMDS, MDS, MDSError
+from mds_client import AMDS, KINDS, MDS, Config, MDSError
 from mds_client.surface import Surface
 
 CONTROL: Final = ("control", "tenants", "load", "gaps", "backfill", "jobs", "calendars", "sources", "reads", "writes",
@@ -74,7 +76,7 @@ def _module(module: ModuleType) -> Iterator[str]:
 
 
 def _class(title: str, found: type, methods: list[str]) -> Iterator[str]:
-    yield from (f"### {title.rpartition('.')[2]}", "")
+    yield from (_heading(3, title), "")
     if issubclass(found, BaseException):
         bases = " and a ".join(f"`{base.__name__}`" for base in found.__bases__)
         yield from (f"`{title}`, a {bases}.", "")
@@ -82,9 +84,43 @@ def _class(title: str, found: type, methods: list[str]) -> Iterator[str]:
         yield from (f"`{title}{_signature(found)}`", "")
     yield from (_doc(found), "")
     if issubclass(found, BaseModel):
-        yield from (f"Fields: {', '.join(f'`{name}`' for name in found.model_fields)}.", "")
+        yield from (_fields(found), "")
     for name in methods:
-        yield from _function(f"{found.__name__}.{name}", inspect.getattr_static(found, name))
+        yield from _function(f"{_short(title)}.{name}", inspect.getattr_static(found, name))
+
+
+def _short(title: str) -> str:
+    """A name as it is called: what is imported from `mds_client` itself goes without that."""
+    return re.sub(r"^mds_client\.(?=[A-Z])", "", title)
+
+
+def _heading(level: int, title: str) -> str:
+    """The last name as the text, the whole as the anchor: the same method is on many classes."""
+    return f"{'#' * level} {title.rpartition('.')[2]} {{ #{_short(title)} }}"
+
+
+def _fields(model: type[BaseModel]) -> str:
+    if model is Config:
+        return "Fields: [the client's settings](settings.md#the-client)."
+    if found := [kind.name for kind in KINDS.values() if kind.model is model]:
+        return f"Fields: those of [{found[0]}](kinds.md#{found[0]})."
+    fields = (f"`{name}: {_type(info.annotation)}`" for name, info in model.model_fields.items())
+    return f"Fields: {', '.join(fields)}."
+
+
+def _type(annotation: Any) -> str:
+    return _plain(inspect.formatannotation(_bare(annotation)))
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without what `Annotated` adds to it, at any depth."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _bare(arguments[0])
+    if origin is Literal or not arguments:
+        return annotation
+    bare = tuple(map(_bare, arguments))
+    return reduce(or_, bare) if origin in (Union, UnionType) else origin[bare]
 
 
 def _methods(found: type) -> Iterator[str]:
@@ -100,7 +136,7 @@ def _methods(found: type) -> Iterator[str]:
 
 
 def _function(title: str, found: Any) -> Iterator[str]:
-    yield from (f"#### {title.rpartition('.')[2]}", "")
+    yield from (_heading(4, title), "")
     if isinstance(found, property):
         yield from (f"`{title}`: {_doc(found)}", "")
         return
@@ -117,7 +153,11 @@ def _signature(found: Any) -> str:
         text = text.replace("-> Iterator[", "-> AbstractContextManager[")
     elif inspect.isasyncgenfunction(getattr(found, "__wrapped__", None)):
         text = text.replace("-> AsyncIterator[", "-> AbstractAsyncContextManager[")
-    # What an annotation says of its type's module, and a default of its object's address, is nothing to a reader.
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    """Without what an annotation says of its type's module, and a default of its object's address."""
     text = re.sub(r"<class '([\w.]+)'>", r"\1", text)
     text = re.sub(r"= <.*? at 0x[0-9a-f]+>", "= ...", text).replace("<factory>", "...")
     return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", text).replace("~", "")

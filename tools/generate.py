@@ -3,11 +3,13 @@
 Each is declared once, in `FILES`: its path, and the function that gives its text.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import psycopg
 from prometheus_client import CollectorRegistry
 
 from datastore import cli as datastore_cli
@@ -17,7 +19,7 @@ from datastore.service.problems import SORTS
 from mds_client import KINDS, Config
 from mds_client import cli as mds_cli
 from mds_client.config import PREFIX
-from mds_client.errors import BY_SQLSTATE, MDSError
+from mds_client.errors import BY_SQLSTATE, MDSError, MDSOperationalError, RetryableError
 from mds_client.metrics import ClientMetrics
 from mds_client.operations import Written
 from mds_client.schema import Kind
@@ -71,10 +73,12 @@ def _kind(kind: Kind) -> Iterator[str]:
 
 
 def settings() -> str:
-    """The page of the client's settings."""
+    """The page of settings: the client's, and the control plane's variables."""
     lines = [
         f"<!-- {NOTE} -->",
-        "# Client settings",
+        "# Settings",
+        "",
+        "## The client",
         "",
         "Keys of the mapping that `MDS` and `AMDS` take, or keywords. What is left out comes from the variable, then",
         "from the default.",
@@ -85,7 +89,46 @@ def settings() -> str:
     for name, info in Config.model_fields.items():
         default = "needed" if info.is_required() else f"`{info.default}`"
         lines.append(f"| `{name}` | `{PREFIX}{name.upper()}` | {default} | {info.description} |")
+    lines += [
+        "",
+        "## The control plane",
+        "",
+        "Of the command `datastore`, its service and its workers, from the environment. A command's options are in",
+        "[commands](commands.md).",
+        "",
+        "| variable | meaning |",
+        "| --- | --- |",
+        *(f"| `{name}` | {meaning.replace('<', '&lt;')} |" for name, meaning in VARIABLES.items()),
+    ]
     return "\n".join([*lines, ""])
+
+
+CLASSES = {
+    "08": "connection",
+    "23": "constraint",
+    "25": "transaction",
+    "3F": "schema",
+    "40": "rollback",
+    "42": "name or right",
+    "44": "view",
+    "53": "resources",
+    "55": "state of an object",
+    "57": "operator intervention",
+}
+"""What a class of SQLSTATEs is about, by its two characters: each that `BY_SQLSTATE` has."""
+
+
+def _condition(state: str) -> str:
+    """What a SQLSTATE says: its class, and of a single code also PostgreSQL's own name for it."""
+    about = CLASSES[state[:2]]
+    if len(state) == 2:
+        return about
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", psycopg.errors.lookup(state).__name__).lower()
+    return f"{about}: {words}"
+
+
+def _error(error: type[MDSError]) -> str:
+    return f"[`{error.__name__}`](api.md#{error.__name__})"
 
 
 def errors() -> str:
@@ -96,14 +139,14 @@ def errors() -> str:
         "",
         "Every error of the server's is raised as one of `mds_client`'s, with the driver's as its `__cause__`. Two",
         "characters stand for their whole class; a single code goes before its class; what is not listed is an",
-        "`MDSOperationalError`.",
+        f"{_error(MDSOperationalError)}. What to do is in [writing](../concepts/writing.md#when-something-fails).",
         "",
-        "| SQLSTATE | raised as | tried again |",
-        "| --- | --- | --- |",
+        "| SQLSTATE | means | raised as | tried again |",
+        "| --- | --- | --- | --- |",
     ]
-    for state, error in BY_SQLSTATE.items():
-        again = "yes" if error.__name__ == "RetryableError" else "no"
-        lines.append(f"| {state} | `{error.__name__}` | {again} |")
+    for state, error in sorted(BY_SQLSTATE.items()):
+        again = "yes" if issubclass(error, RetryableError) else "no"
+        lines.append(f"| {state} | {_condition(state)} | {_error(error)} | {again} |")
     return "\n".join([*lines, ""])
 
 
@@ -114,13 +157,16 @@ def metrics_page() -> str:
             f"<!-- {NOTE} -->",
             "# Metrics",
             "",
-            "Of the service, at `/metrics`: everything but `datastore_worker_`. Of a worker, at its `--metrics-port`:",
-            "those. A histogram has `_bucket`, `_sum` and `_count`. No label names a tenant or a",
-            "symbol.",
+            "The service's `/metrics` has all of these but `datastore_worker_*`; a worker's `--metrics-port` has only",
+            "those. A histogram has `_bucket`, `_sum` and `_count`. No label names a tenant or a symbol.",
+            "",
+            "## The store and its workers",
             "",
             "| metric | type | labels | says |",
             "| --- | --- | --- | --- |",
             *(_metric(metric.name, metric.type, metric.labels, metric.help) for metric in metrics.DECLARED.values()),
+            "",
+            "## The client",
             "",
             "Of every process with clients that have a `mds_client.metrics.ClientMetrics`:",
             "",
@@ -152,13 +198,16 @@ def _metric(name: str, type_: str, labels: tuple[str, ...], text: str) -> str:
 
 
 def service() -> str:
-    """The page of the admin API, and of the control plane's variables."""
+    """The page of the admin API."""
     lines = [
         f"<!-- {NOTE} -->",
-        "# Admin API",
+        "# HTTP operations",
         "",
-        "How to use it is in [the guide](../guides/service.md). What is asked and answered, with examples, is in the",
+        "How to use the admin API is in [the guide](../guides/service.md); its settings are among",
+        "[the control plane's](settings.md#the-control-plane). What is asked and answered, with examples, is in the",
         "service's own `/openapi.json`.",
+        "",
+        "## Operations",
         "",
         "| operation | scope | does |",
         "| --- | --- | --- |",
@@ -167,10 +216,8 @@ def service() -> str:
         f"| `{one['method']} {one['path']}` | {one['scope']} | {one['summary']} |"
         for one in build_solution_manifest.endpoints()
     ]
-    lines += ["", "| problem | status | title |", "| --- | --- | --- |"]
+    lines += ["", "## Problems", "", "| problem | status | title |", "| --- | --- | --- |"]
     lines += [f"| `urn:mds:problem:{name}` | {sort.status} | {sort.title} |" for name, sort in SORTS.items()]
-    lines += ["", "The control plane's settings, from the environment:", "", "| variable | meaning |", "| --- | --- |"]
-    lines += [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
     return "\n".join([*lines, ""])
 
 
@@ -190,7 +237,7 @@ def commands() -> str:
 
 
 def _command(command: click.Command, path: str) -> Iterator[str]:
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    context = click.Context(command, info_name=path, max_content_width=80, terminal_width=80)
     yield from (f"## {path}", "", "```text", command.get_help(context), "```", "")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
