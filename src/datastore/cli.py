@@ -16,7 +16,7 @@ from datastore.embedded import EmbeddedServerError
 from datastore.engine import UnsupportedServer
 from datastore.timescale_policies import PolicyError
 from mds_client import __version__
-from mds_client.console import guarded
+from mds_client.console import guarded, summarised
 from mds_client.errors import mapped
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
@@ -66,6 +66,7 @@ def datastore() -> None:
 
 for command in COMMANDS:
     datastore.add_command(command)
+summarised(datastore)
 
 
 def command_line() -> click.Group:

@@ -40,6 +40,7 @@ from mds_client.console import (
     show_fields,
     show_json,
     show_rows,
+    summarised,
 )
 from mds_client.errors import ConfigurationError, InvalidRow, MDSError, RetryableError, TimeoutExceeded
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
@@ -226,7 +227,7 @@ _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
 def ingest_ndjson(
     client: MDS, kind: str, path: str, rejects: Path | None, max_rows: int, max_ms: int, as_json: bool, **options: Any
 ) -> None:
-    """Write an NDJSON file, or standard input for -, of one kind; gzip is told by content.
+    """Write the rows of an NDJSON file, or of standard input for -, all of one kind; gzip is told by content.
 
     Blank lines and lines that begin with # are skipped. A line that is no row goes to the rejects file with its number
     and the reason, does not stop the others, and makes the exit code 3. Running the same command again changes
@@ -446,7 +447,7 @@ def command_line() -> click.Group:
     """`mds` with the commands of every declared kind."""
     group = copy.copy(mds)
     group.commands = {**mds.commands, **{(made := write_command(kind)).name or "": made for kind in KINDS.values()}}
-    return group
+    return summarised(group)
 
 
 main = guarded(command_line)

@@ -186,6 +186,19 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
     return run
 
 
+def summarised(group: click.Group) -> click.Group:
+    """The group, whose list of commands says what each does and cuts nothing short: the first clause of its help."""
+    for command in group.commands.values():
+        aside = re.sub(r"\s+\([^)]*\)", "", (command.help or "").partition("\n\n")[0])
+        command.short_help = " ".join(_CLAUSE.split(aside, 1)[0].split())
+        if isinstance(command, click.Group):
+            summarised(command)
+    return group
+
+
+# A comma before `and` or `or` goes on with what is said.
+_CLAUSE: Final = re.compile(r"[.,;:](?:\s+(?!and |or )|$)")
+
 _SILENT: Final = logging.NullHandler()
 
 

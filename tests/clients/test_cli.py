@@ -161,6 +161,12 @@ def test_every_command_explains_itself_and_each_of_its_options(
             assert option.help, f"{option.name} says nothing"
 
 
+def test_a_list_of_commands_cuts_nothing_short(idle: Run) -> None:
+    said = idle("--help").out.partition("Commands:")[2]
+    assert "..." not in said
+    assert "  write-bar            Write one row of bars\n" in said
+
+
 def test_the_version_is_the_distributions(idle: Run) -> None:
     assert idle("--version").out == f"mds, version {__version__}\n"
 

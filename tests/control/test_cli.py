@@ -73,6 +73,14 @@ def test_every_command_explains_itself_and_each_of_its_options(
         assert "as_json" in {option.name for option in command.params}
 
 
+GROUPS = [(), *((name,) for name, command in datastore.commands.items() if isinstance(command, click.Group))]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=" ".join)
+def test_a_list_of_commands_cuts_nothing_short(run: Run, path: tuple[str, ...]) -> None:
+    assert "..." not in run(*path, "--help").out.partition("Commands:")[2]
+
+
 def test_the_version_is_the_distributions(run: Run) -> None:
     assert run("--version").out == f"datastore, version {__version__}\n"
 
