@@ -83,7 +83,7 @@ def _class(title: str, found: type, methods: list[str]) -> Iterator[str]:
     elif not issubclass(found, Enum | BaseModel):
         yield from (f"`{title}{_signature(found)}`", "")
     yield from (_doc(found), "")
-    if issubclass(found, BaseModel):
+    if issubclass(found, BaseModel) and found.model_fields:
         yield from (_fields(found), "")
     for name in methods:
         yield from _function(f"{_short(title)}.{name}", inspect.getattr_static(found, name))
