@@ -32,6 +32,7 @@ from mds_client.console import (
     INTERRUPTED,
     REJECTS,
     Instant,
+    counted,
     fail,
     guarded,
     json_option,
@@ -324,8 +325,8 @@ def _fields(report: Ingest) -> dict[str, Any]:
 
 def _sentence(report: Ingest) -> str:
     said = (
-        f"{report.kind}: {report.written:,} rows written from {report.lines:,} lines in {report.seconds:.2f} s"
-        f" ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
+        f"{report.kind}: {counted(report.written, 'row')} written from {counted(report.lines, 'line')}"
+        f" in {report.seconds:.2f} s ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
     )
     return f"{said}, see {report.rejects}" if report.rejects else said
 
@@ -384,7 +385,9 @@ def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
         if as_json:
             click.echo(json.dumps(plain(done)), err=path == "-")
         else:
-            click.echo(f"{done.kind}: {done.rows:,} rows in {done.target} in {done.seconds:.2f} s", err=path == "-")
+            click.echo(
+                f"{done.kind}: {counted(done.rows, 'row')} in {done.target} in {done.seconds:.2f} s", err=path == "-"
+            )
 
 
 _dump_command("ndjson", dump_ndjson, "file of NDJSON (.gz and .zst are compressed), which ingest-ndjson takes again")

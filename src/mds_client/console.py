@@ -136,6 +136,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing: `1 row`, `1,000 rows`; `series` and the like are their own plural."""
+    return f"{number:,} {thing}{'' if number == 1 or thing.endswith('s') else 's'}"
+
+
 def fail(message: str, code: int = FAILED) -> NoReturn:
     """Say what went wrong, in one line (or the lines that the message has), and end."""
     click.echo(f"error: {message}", err=True)

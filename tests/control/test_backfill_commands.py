@@ -116,7 +116,7 @@ def test_following_ends_with_the_report(half: Store, run: Run, source: str, tmp_
         done = run("backfill", "start", *WHAT, "--source", f"@{tmp_path / 'source.json'}", "--follow", "--json").json
     assert (done["state"], done["done"], done["report"]["missing"]) == ("succeeded", 399, 0)
     shown = run("backfill", "status", str(done["id"])).out
-    assert "report           0 bars are still missing, in 0 gaps" in shown
+    assert "report           0 bars still missing, in 0 gaps" in shown
     assert "jobs             2 succeeded" in shown
 
 

@@ -8,6 +8,7 @@ import ast
 import configparser
 import csv
 import json
+import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def test_a_block_that_is_left_out_has_a_reason(page: str) -> None:
 def test_a_page_with_a_test_of_its_own_is_what_that_test_reads(page: str) -> None:
     test = ROOT / str(own_test(page))
     assert Path(page).name in test.read_text(encoding="utf-8")
+
+
+def test_no_command_takes_the_projects_name_from_pypi() -> None:
+    # It is somebody else's there: a folder, a file or an index has to be named.
+    code = [path for folder in ("examples", "src") for path in (ROOT / folder).rglob("*.py")]
+    lines = [
+        line for path in [*map(ROOT.joinpath, pages()), *code] for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    named = [line for line in lines if re.search(r"pip (install|download|wheel)\b.*market-data-store", line)]
+    assert named
+    assert not [line for line in named if not re.search(r"--no-index|--index-url| @ file:", line)]
 
 
 @pytest.mark.parametrize("page", pages())

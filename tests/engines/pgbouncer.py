@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from tests.engines import debian

@@ -221,7 +221,7 @@ def test_the_wheel_alone_goes_from_nothing_to_a_price(built: Built, stranger: St
     stranger.run("datastore", "migrate")
     stranger.run("datastore", "tenants", "create", "research", "--id", TENANT)
     (stranger.folder / "bars.ndjson").write_text(json.dumps(ROW), encoding="utf-8")
-    assert "1 rows written" in stranger.run("mds", "ingest-ndjson", "bars", "bars.ndjson")
+    assert "1 row written" in stranger.run("mds", "ingest-ndjson", "bars", "bars.ndjson")
     (price,) = json.loads(stranger.run("mds", "latest-prices", "--vendor", "acme", "--symbols", "AAPL", "--json"))
     assert (price["symbol"], price["price"]) == ("AAPL", 187.32)
     if own:

@@ -22,7 +22,7 @@ from datastore.commands.follow import Step, follow_option, followed, nobody_work
 from datastore.commands.options import database_option
 from datastore.gaps import Day
 from datastore.sources import wrong
-from mds_client.console import FAILED, Instant, json_option, plain, show_fields, show_json, show_rows
+from mds_client.console import FAILED, Instant, counted, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict
 
 # A day's mark, its colour, and how much of it has to be there; what holds first counts.
@@ -182,7 +182,8 @@ def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
     ]  # fmt: skip
     show_rows(rows, as_json=False, empty="nothing is missing")
     click.echo(
-        f"{planned.missing:,} bars of {planned.series:,} series in {planned.gaps:,} gaps: {len(planned.chunks):,} jobs"
+        f"{counted(planned.missing, 'bar')} of {counted(planned.series, 'series')} in {counted(planned.gaps, 'gap')}:"
+        f" {counted(len(planned.chunks), 'job')}"
     )
 
 
@@ -333,7 +334,9 @@ def _fields(found: BackfillRecord, as_json: bool) -> dict[str, Any]:
     for name in ("source", "params"):
         fields[name] = json.dumps(fields[name], ensure_ascii=False)
     if found.report is not None:
-        fields["report"] = f"{found.report.missing:,} bars are still missing, in {found.report.gaps:,} gaps"
+        fields["report"] = (
+            f"{counted(found.report.missing, 'bar')} still missing, in {counted(found.report.gaps, 'gap')}"
+        )
     return fields
 
 

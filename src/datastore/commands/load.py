@@ -12,7 +12,7 @@ from datastore.commands.options import database_option
 from datastore.control import ControlError
 from datastore.inputs import FORMATS, Format, opened
 from mds_client import KINDS
-from mds_client.console import FAILED, INTERRUPTED, REJECTS, fail, json_option, one_line, plain, show_json
+from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, plain, show_json
 from mds_client.errors import MDSError
 from mds_client.schema import OnConflict
 from mds_client.utils import rejects_path
@@ -100,8 +100,8 @@ def load(
 
 def _sentence(report: loader.Load) -> str:
     said = (
-        f"{report.kind}: {report.rows:,} rows loaded in {report.seconds:.2f} s ({report.rows_per_second:,.0f} rows/s)"
-        f" in {report.parts} parts, {report.merged} of them merged"
+        f"{report.kind}: {counted(report.rows, 'row')} loaded in {report.seconds:.2f} s"
+        f" ({report.rows_per_second:,.0f} rows/s) in {counted(report.parts, 'part')}, {report.merged} of them merged"
     )
     if report.rollups:
         said += f"; refreshed {', '.join(report.rollups)}"
