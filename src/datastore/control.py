@@ -585,6 +585,8 @@ def _installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
 
     Where nothing was ever granted or revoked these are the owner's default ones, which a restore does not spell out.
     """
+    # Times in a view's text are shown in the session's zone.
+    driver.execute("SET LOCAL TimeZone TO 'UTC'")
     rows = driver.execute(
         """
         SELECT 'view ' || n.nspname || '.' || c.relname, md5(concat_ws('|', pg_get_viewdef(c.oid), c.reloptions::text,

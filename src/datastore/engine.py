@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from datastore.schema import EARLIEST, LATEST, STORE
+from datastore.schema import STORE
 from mds_client.operations import engine_name
 from mds_client.schema import Aggregate, Kind, Rollup
 
@@ -212,6 +212,11 @@ class Engine:
             first = row[1]
 
 
+_EARLIEST: Final = "0001-01-02 00:00Z"
+_LATEST: Final = "9999-12-31 00:00Z"
+"""Between these is every time that Python can hold in any time zone."""
+
+
 @dataclass(frozen=True, slots=True)
 class TimescaleApache(Engine):
     """Hypertables; everything else as on plain PostgreSQL."""
@@ -302,7 +307,7 @@ class TimescaleApache(Engine):
             "SELECT greatest(range_start, %s), least(range_end, %s) FROM timescaledb_information.chunks"
             " WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end > %s AND range_start < %s"
             " ORDER BY range_start",
-            (EARLIEST, LATEST, *table, EARLIEST, LATEST),
+            (_EARLIEST, _LATEST, *table, _EARLIEST, _LATEST),
         ).fetchall()
 
     def remove_series(
@@ -315,7 +320,7 @@ class TimescaleApache(Engine):
         if not parts:
             yield from Engine.remove_series(self, driver, table, time, span, batch)
         # Whatever the time is that no client can hold.
-        parts.append((SQL("NOT {}").format(within), (EARLIEST, LATEST)))
+        parts.append((SQL("NOT {}").format(within), (_EARLIEST, _LATEST)))
         for condition, bounds in parts:
             find = SQL(
                 "SELECT array_agg(DISTINCT series_id) FROM (SELECT series_id FROM {} WHERE {}"

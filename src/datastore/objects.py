@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from datastore import aggregates
 from datastore.engine import Engine
-from datastore.schema import EARLIEST, LATEST, STORE, TENANT_BITS
+from datastore.schema import BEFORE, BEHIND, STORE, TENANT_BITS
 from mds_client import KINDS, sql
 from mds_client.schema import DOORS, SERIES_COLUMNS, TENANT_COLUMN, Door, Kind, Rollup
 
@@ -359,8 +359,8 @@ def _readable_or_refused(time: Composable) -> Composable:
     """
     return SQL("coalesce(nullif(nullif(least(greatest({time}, {low}), {high}), {low}), {high}), {refuse}())").format(
         time=time,
-        low=SQL("timestamptz {}").format(Literal(EARLIEST)),
-        high=SQL("timestamptz {}").format(Literal(LATEST)),
+        low=SQL("timestamptz {}").format(Literal(BEFORE)),
+        high=SQL("timestamptz {}").format(Literal(BEHIND)),
         refuse=SQL("{}.refuse_time").format(_STORE),
     )
 

@@ -43,9 +43,9 @@ TENANT_BITS: Final = 40
 LARGEST_TENANT_NO: Final = 2 ** (63 - TENANT_BITS) - 2
 """The largest tenant no: the ceiling of its range, `(no + 1) << TENANT_BITS`, still is a bigint."""
 
-EARLIEST: Final = "0001-01-02 00:00Z"
-LATEST: Final = "9999-12-31 00:00Z"
-"""Between these is every time that a client of any language can hold; PostgreSQL's own go farther."""
+BEFORE: Final = "0001-12-31 23:59:59.999999+00 BC"
+BEHIND: Final = "10000-01-01 00:00:00+00"
+"""Between these are the years 1 to 9999, which every client can hold; PostgreSQL's own times go farther."""
 
 MAX_ATTEMPTS: Final = 10
 """How often a job may be begun, where nobody says: over half an hour, as `datastore.worker` waits in between."""
@@ -133,7 +133,7 @@ def metadata() -> MetaData:
         # Tenants write them, and everybody's operator reads them: what no client can hold would stop that.
         CheckConstraint(
             " AND ".join(
-                f"{name} > timestamptz '{EARLIEST}' AND {name} < timestamptz '{LATEST}'"
+                f"{name} > timestamptz '{BEFORE}' AND {name} < timestamptz '{BEHIND}'"
                 for name in ("last_ts", "last_price_ts")
             ),
             name="series_last_check",

@@ -83,6 +83,13 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.many_sessions
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
+def test_a_database_is_as_declared_in_every_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("PGTZ", zone)
+    assert control.check(store.admin_dsn) == []
+    assert control.migrate(store.admin_dsn).objects == []
+
+
 def test_a_check_changes_and_locks_nothing(store: Store) -> None:
     with psycopg.connect(store.superuser_dsn) as other:
         other.execute("LOCK TABLE store.bars, store.series IN SHARE ROW EXCLUSIVE MODE")

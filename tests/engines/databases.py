@@ -323,6 +323,9 @@ SELECT md5(string_agg(line, '' ORDER BY line)) FROM (
   SELECT concat_ws(' ', oid, relname, relowner, relacl, relrowsecurity, reloptions, relnatts) FROM pg_class
   WHERE relnamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
   UNION ALL SELECT concat_ws(' ', attrelid, attnum, attname, attacl) FROM pg_attribute WHERE attacl IS NOT NULL
+  UNION ALL SELECT concat_ws(' ', a.attrelid, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, d.adbin::text)
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+    WHERE a.attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind = 'r')
   UNION ALL SELECT concat_ws(' ', oid, conname) FROM pg_constraint
     WHERE connamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
   UNION ALL SELECT concat_ws(' ', oid, proname, proacl, md5(prosrc)) FROM pg_proc

@@ -1038,7 +1038,7 @@ CREATE TABLE store.series (
     last_ts timestamp with time zone,
     last_price double precision,
     last_price_ts timestamp with time zone,
-    CONSTRAINT series_last_check CHECK (((last_ts > '0001-01-02 00:00:00+00'::timestamp with time zone) AND (last_ts < '9999-12-31 00:00:00+00'::timestamp with time zone) AND (last_price_ts > '0001-01-02 00:00:00+00'::timestamp with time zone) AND (last_price_ts < '9999-12-31 00:00:00+00'::timestamp with time zone)))
+    CONSTRAINT series_last_check CHECK (((last_ts > '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone) AND (last_ts < '10000-01-01 00:00:00+00'::timestamp with time zone) AND (last_price_ts > '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone) AND (last_price_ts < '10000-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='70');
 
@@ -1713,22 +1713,22 @@ INSERT INTO store.objects VALUES ('view mds.bars', '27b509ec58690769d7fb659d13f1
 INSERT INTO store.objects VALUES ('view mds.fundamentals', '1c162837525afa3dfb09824db8575da47a32c5f6016b32a851b0fd2fed8850ab', 'a498d04f73f3914f435ae15b5d89fdbe');
 INSERT INTO store.objects VALUES ('view mds.news', 'be3f25d4135736bb9b01f555839190e067264e76a35f10faa2125c959cfd3c1c', '95d26f8766e7942dc5f287b9cc6035e1');
 INSERT INTO store.objects VALUES ('view mds.options', '32bc9bd66650c21eeb98c92f9218be403e62c96b3f68348a0e6f90f1b8404982', '5e8b0204259a72e30de74a2f5b2707d6');
-INSERT INTO store.objects VALUES ('view mds.bars_replace', 'cb35a1477f192c51652080e96432f9d4be626b40069a6bbc14d84b4faaff7213', '873fa8d0b7c5f4be2e7acc10024a6380');
-INSERT INTO store.objects VALUES ('view mds.bars_keep', '8d25670a80d2d43640cb6fbb7a0f2bc67b2e22e35cafc90b5caae17751cf874d', '369c57fd2a8c98adc1f4867983837a44');
-INSERT INTO store.objects VALUES ('view mds.bars_fill', '5ec008fa00d3f3eca81ee992c6561917f729c992b3aca8a87f9e0f11a74a0570', 'a837cf56c3f83616ed65cbaeb9f0d0d7');
-INSERT INTO store.objects VALUES ('view mds.bars_append', '52b6687eeca649b3025e530fd0290e9a4b0ddd3f79eab526ce99e0993847b602', '7e2c46f5b1add205359c94326cb4d147');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', 'c6a9fdb4f9973bf405fe1a9761ad5cc6c7f6c774ee29917393e7551222623c2c', '411f3e8f0f6480beee523f564f1c70ae');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '4499745db1c0fc0557bab13b9e56d503bd182eb809e15dfeaf6abe1ec2e2ad07', '72558916bbabd619aab8181570e17e4c');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', '2852383e19567747af458b54df3ee9fab3a58ac49ee3e70e8fecc9c8a16a1665', '607a42ec8ed38939ac35c60b3606e7ae');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_append', '8b0c161236a8cd94554cfa71c30a44272f2a656cef29ced9deea7ff4d4d7ed83', '84d8eba458dd60e4850db56567d3cc77');
-INSERT INTO store.objects VALUES ('view mds.news_replace', 'd1b0bbb3f5050bf98d9ae724072b374a73f00778344b21bbc15e89e7ac3f70c8', 'b8dc7aadbcc3b4ce28d393650cc36abd');
-INSERT INTO store.objects VALUES ('view mds.news_keep', '494a2e84801513765b937f01c67b246226e454b73727dfe87c0dc41d97ae6881', '3534758c3fe375b86f605b455fb5d120');
-INSERT INTO store.objects VALUES ('view mds.news_fill', 'f72c5c501a80253ba2e26c4703462329d5b160c7639b5bdfc7a73d975feb0cda', 'b0f7ea00abd4bfa5729176b9096f6a45');
-INSERT INTO store.objects VALUES ('view mds.news_append', '9daf4edaabbf14bc06922dc305e0bd413b6b8c26d752a2bd51e365c62afe3506', 'e73fd5605ebe6ce80075716f30582dbf');
-INSERT INTO store.objects VALUES ('view mds.options_replace', '770853a40148c4385e400c2a1a7e5b8159fd7427e31575e1ce02755799462976', 'fb0c7f4df0233d200abb2748985a8172');
-INSERT INTO store.objects VALUES ('view mds.options_keep', 'e54095ef160373053db71def30725030b268c6f653e61ee3598193f48d86d516', 'ff09767ba3dc278f3a019057b6865533');
-INSERT INTO store.objects VALUES ('view mds.options_fill', '8b2a08d4540a1f96a1c47742c27211949e045e6609df102a26f00265e8d726f9', '2ffd48261501c8af7444af1c9e09b76e');
-INSERT INTO store.objects VALUES ('view mds.options_append', 'a05a82cbcfc8fb7e2efcf4bd8739a4c1361175c43de60313528cce3594013ca6', 'becf047a2119bfd747557a7e0405550c');
+INSERT INTO store.objects VALUES ('view mds.bars_replace', '62cb788413bbaf45b6119268dc4b2c473487268022fcf1a8b0c6b3fe959d1532', '47337b215b962919a6b40f0162707e86');
+INSERT INTO store.objects VALUES ('view mds.bars_keep', 'c0161e15afe2ce9cd8e999187e00af84af96a92c00096347aee535af388dcc0b', '8679eed54038d1ef3bc10eb2da27a549');
+INSERT INTO store.objects VALUES ('view mds.bars_fill', '87796c4520735f41150b30866b66f7d6d78881d19a9bd40b451549381531eaec', '08cbdbd5586e8b7e5f2a5d7f0f96e369');
+INSERT INTO store.objects VALUES ('view mds.bars_append', '69599bead111aa7b301e9f84878b250deb3486271abb614c84e1708a2816d2af', 'cd6607cb4d8a62807ec04925448a913a');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', '46696dc97e229c6b816066141ddf5f2f51801686d4ea3f05458400a612d2cfb2', '58800f23b5f399363bdcb9f2c61e1b8f');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '8b2fca2f530ea951904f9590fdcc69d317db34da6298d3854ddf31462b332e15', 'bf0f57ac22ff0e3a750fae048310192f');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', 'a60da3de741319389049de8a856fa1b74d5a912a8821bc7e1bc0a7d627195421', 'e438d15b51f01a5750ddfb0f134692d6');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_append', '448a6e809fc19113f19eb6e1e2fae765bdb0274417d9821caa157a8713f26373', '8049c731a86fb4b95dd07656a5378616');
+INSERT INTO store.objects VALUES ('view mds.news_replace', '6b7529dc1aca4ddfce9080c47fcbe63682b902c68aa0c76514f5f6f86a0189ca', '4d558a3cd14cd0be2b9d97590c68233e');
+INSERT INTO store.objects VALUES ('view mds.news_keep', 'bbad0a309ff22a9989d19ba8f88704bbf233819eac0e772157bbfaa799431ada', '45053b32f50b943bd841e4e908a21bf7');
+INSERT INTO store.objects VALUES ('view mds.news_fill', '3983fcd01e1e2c838171637c9cdd36cd83e2931ccfb976128398aafb19f42b00', '3e11d57b8ddae443eab7c8f7ec0aa795');
+INSERT INTO store.objects VALUES ('view mds.news_append', '4489d732d97093d8d43ba62cc52d7814c44c05eef058f1f3fb05428d9dad3004', '0397506a28534fa88b60260048c27aca');
+INSERT INTO store.objects VALUES ('view mds.options_replace', 'c33da547c4e981b67918b0ae8afef61b53410d49325edb9ea13a28ed496bc764', '6e7eb69f7f7864004746694e47d52557');
+INSERT INTO store.objects VALUES ('view mds.options_keep', '6d3bd4f93df0bf1efb7c17d600cb9232d8f5bfb8b6a07f058687ed8dd4f31c53', '905b9125bfb20225f295aedda064d357');
+INSERT INTO store.objects VALUES ('view mds.options_fill', '2339e5603d007266593c74e5726476bdb86a92f495b62cdce5cfd76bbb022095', '014be6a86b7bd0f15c3987b616b559c1');
+INSERT INTO store.objects VALUES ('view mds.options_append', 'c3b8e2d362a17fc634c7dfb5b5938b565579108bf2104c983f2270d7bf9a89d3', '243588ceeed99fcea639d4d2cd734013');
 INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '620fc31f288b952f8977dc6f5acea1bcd8bb57b75e13336dd3a7e675406ed156', '7fbd368c1bc9c5621d2a425d1063e2b3');
 INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text)', 'e7ee6c43690af643daaf9aa80922f480856b07d52e6598eca8e3a3219bee3f44', 'f4f7f65f1b75682c1c7d4088066cc216');
 INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text)', '888a476d0f8333ec8b397e3fb2b182f44f0a381198ccde4b1db15a119e908545', '1c93c7fd1e38470b6ed5248dc03d2a17');
@@ -2040,7 +2040,7 @@ CREATE UNIQUE INDEX series_name_key ON store.series USING btree (((series_id >> 
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_append DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -2055,7 +2055,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_fill DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -2071,7 +2071,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_keep DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -2086,7 +2086,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_replace DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -2102,7 +2102,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.fundamentals_append DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
             new.net_income,
@@ -2116,7 +2116,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.fundamentals_fill DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
             new.net_income,
@@ -2131,7 +2131,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.fundamentals_keep DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
             new.net_income,
@@ -2145,7 +2145,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.fundamentals_replace DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
             new.net_income,
@@ -2160,7 +2160,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.news_append DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
@@ -2174,7 +2174,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.news_fill DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
@@ -2189,7 +2189,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.news_keep DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
@@ -2203,7 +2203,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.news_replace DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
@@ -2218,7 +2218,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_append DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -2237,7 +2237,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_fill DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -2257,7 +2257,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_keep DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -2276,7 +2276,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_replace DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), '0001-01-02 00:00:00+00'::timestamp with time zone), '9999-12-31 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,

@@ -14,8 +14,9 @@ branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
 _READABLE = (
-    "last_ts > timestamptz '0001-01-02 00:00Z' AND last_ts < timestamptz '9999-12-31 00:00Z'"
-    " AND last_price_ts > timestamptz '0001-01-02 00:00Z' AND last_price_ts < timestamptz '9999-12-31 00:00Z'"
+    "last_ts > timestamptz '0001-12-31 23:59:59.999999+00 BC' AND last_ts < timestamptz '10000-01-01 00:00:00+00'"
+    " AND last_price_ts > timestamptz '0001-12-31 23:59:59.999999+00 BC'"
+    " AND last_price_ts < timestamptz '10000-01-01 00:00:00+00'"
 )
 
 
@@ -27,8 +28,9 @@ def upgrade() -> None:
     op.execute(
         """
         UPDATE store.series SET last_ts = NULL, last_price = NULL, last_price_ts = NULL
-        WHERE NOT (last_ts > '0001-01-02 00:00Z' AND last_ts < '9999-12-31 00:00Z'
-                   AND last_price_ts > '0001-01-02 00:00Z' AND last_price_ts < '9999-12-31 00:00Z')
+        WHERE NOT (last_ts > '0001-12-31 23:59:59.999999+00 BC' AND last_ts < '10000-01-01 00:00:00+00'
+                   AND last_price_ts > '0001-12-31 23:59:59.999999+00 BC'
+                   AND last_price_ts < '10000-01-01 00:00:00+00')
         """
     )
     op.create_check_constraint("series_last_check", "series", _READABLE, schema="store")
