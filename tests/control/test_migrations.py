@@ -82,7 +82,6 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
     assert control.check(store.admin_dsn) == []
 
 
-@pytest.mark.many_sessions
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
 def test_a_database_is_as_declared_in_every_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("PGTZ", zone)
@@ -90,6 +89,7 @@ def test_a_database_is_as_declared_in_every_time_zone(store: Store, monkeypatch:
     assert control.migrate(store.admin_dsn).objects == []
 
 
+@pytest.mark.many_sessions
 def test_a_check_changes_and_locks_nothing(store: Store) -> None:
     with psycopg.connect(store.superuser_dsn) as other:
         other.execute("LOCK TABLE store.bars, store.series IN SHARE ROW EXCLUSIVE MODE")
