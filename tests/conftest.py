@@ -92,7 +92,9 @@ MANY_SESSIONS: Final = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MANY_SESSIONS)
-    config.addinivalue_line("markers", "engines(*names): only on these engines, whose difference it is about")
+    config.addinivalue_line(
+        "markers", "engines(*names): only on these engines: it is about their difference, or knows none"
+    )
     config.addinivalue_line("markers", "directly(reason): not through a pooler, and why")
     config.addinivalue_line("markers", "promtool: needs Prometheus' promtool")
     given = getattr(config, "workerinput", None)

@@ -22,6 +22,9 @@ from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Store
 from tests.control.job_types import Note, is_in, noted, process, put, until, work, working
 
+# Nothing of it is another on another engine.
+pytestmark = pytest.mark.engines("postgres")
+
 
 @pytest.fixture
 def run(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:

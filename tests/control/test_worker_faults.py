@@ -18,7 +18,8 @@ from datastore.embedded import EmbeddedServer
 from tests.conftest import SETTINGS, Store
 from tests.control.job_types import PATIENCE, Note, is_in, noted, process, put, until
 
-pytestmark = pytest.mark.many_sessions
+# Nothing of it is another on another engine.
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 
 @pytest.fixture

@@ -34,6 +34,9 @@ from tests.service.conftest import BAR, Api, Keys, problem
 from tests.service.processes import DEADLINE_S
 from tests.service.test_endpoints import WINDOW, lines, minutes, upload
 
+# Nothing of it is another on another engine.
+pytestmark = pytest.mark.engines("postgres")
+
 A, B, C = (uuid4() for _ in range(3))
 
 

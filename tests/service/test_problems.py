@@ -25,7 +25,8 @@ from tests.service.conftest import BAR, Api, Keys, problem, serving
 from tests.service.processes import DEADLINE_S, NO_TLS
 from tests.service.test_endpoints import lines, upload
 
-pytestmark = pytest.mark.many_sessions
+# Nothing of it is another on another engine.
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 LIMIT = 10_000
 UPLOAD_LIMIT = 100_000

@@ -17,7 +17,8 @@ from tests.conftest import Store
 from tests.service.conftest import BAR
 from tests.service.processes import DEADLINE_S, served, started
 
-pytestmark = pytest.mark.many_sessions
+# Nothing of it is another on another engine.
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 
 @pytest.fixture

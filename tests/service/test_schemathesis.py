@@ -16,6 +16,9 @@ from schemathesis.specs.openapi import checks
 from tests.service.conftest import BAR, Api
 from tests.service.test_endpoints import lines, upload
 
+# Nothing of it is another on another engine.
+pytestmark = pytest.mark.engines("postgres")
+
 TAGS: Final = ("health", "schema", "policies", "aggregates", "tenants", "series", "calendars", "jobs", "backfills")
 
 EXAMPLES: Final = 8

@@ -21,7 +21,8 @@ from tests.conftest import Store
 from tests.service.conftest import Api, Keys, problem, serving
 from tests.service.processes import NO_TLS
 
-pytestmark = pytest.mark.many_sessions
+# Nothing of it is another on another engine.
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 
 @pytest.fixture
