@@ -71,16 +71,6 @@ class Taken(ControlError):
     """The name or the id that something new is to have belongs to something else."""
 
 
-class OpenSessions(ControlError):
-    """A login is to lose its binding and is logged in."""
-
-    def __init__(self, role: str, sessions: int) -> None:
-        super().__init__(
-            f"role {role!r} has lost its right to the views, and stays bound while it is logged in:"
-            f" end its sessions ({sessions} now; pg_terminate_backend), and try again"
-        )
-
-
 class NotMigrated(ControlError):
     """The database is not at head."""
 
@@ -310,61 +300,6 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
         return find_tenant(connection, tenant)
 
 
-def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
-    """Take back the binding of a login role to a tenant, by name or uuid, and before that its right to the views:
-    without a binding it could choose any tenant.
-
-    Raises ControlError where there is no such tenant, the role is not bound to it, or it would keep the right in
-    another way; and OpenSessions while it is logged in: then the right is gone, and the binding is not.
-    """
-    with psycopg.connect(dsn) as connection:
-        found = find_tenant(connection, tenant)
-        if role not in found.roles:
-            raise ControlError(f"role {role!r} is not bound to tenant {found.name!r}")
-        revoke_right(connection, role)
-        drop_binding(connection, role)
-        return find_tenant(connection, str(found.id))
-
-
-def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
-    """Take from a bound login its right to the views, and commit. Raises ControlError where it has it in another way.
-
-    In a transaction before the one that drops the binding: nobody may see that without this.
-    """
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
-        connection.execute(SQL("REVOKE {} FROM {}").format(Identifier(APP), Identifier(role)))
-        if _has_right(connection, role):
-            raise ControlError(
-                f"role {role!r} is a member of {APP} in another way than by its binding, and without one it could"
-                " choose any tenant: take that from it, or drop it, and try again"
-            )
-    connection.commit()
-
-
-def drop_binding(connection: psycopg.Connection[Any], role: str) -> None:
-    """Drop the binding of a login whose right is gone. Raises OpenSessions while it is logged in.
-
-    A session that has done `SET ROLE` before keeps the right until it ends: only the binding holds it to its tenant.
-    """
-    # Whoever binds it anew at the same time holds this row, and grants before letting go of it.
-    connection.execute("SELECT FROM store.tenant_roles WHERE role = %s FOR UPDATE", (role,))
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount and _has_right(connection, role):
-        raise ControlError(f"role {role!r} was bound by somebody else just now")
-    sessions = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database()", (role,)
-    ).fetchone()
-    assert sessions is not None
-    if sessions[0]:
-        raise OpenSessions(role, sessions[0])
-    connection.execute("DELETE FROM store.tenant_roles WHERE role = %s", (role,))
-
-
-def _has_right(connection: psycopg.Connection[Any], role: str) -> bool:
-    row = connection.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", (role, APP)).fetchone()
-    assert row is not None
-    return bool(row[0])
-
-
 def policies(dsn: str) -> list[PolicyState]:
     """Every policy: what is declared, what is set, what the server keeps by itself."""
     with as_owner(dsn) as (engine, driver):
@@ -411,6 +346,17 @@ def list_aggregates(dsn: str) -> list[Aggregate]:
         ]
 
 
+def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
+    """The rollups that are wanted (None: all), a source before what is derived from it.
+
+    Raises ControlError for the name of one that there is none of.
+    """
+    known = aggregates.names()
+    if unknown := set(wanted or ()) - set(known):
+        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return known if wanted is None else [name for name in known if name in wanted]
+
+
 def refresh(
     dsn: str, start: datetime | None = None, end: datetime | None = None, names: Sequence[str] | None = None
 ) -> list[Refresh]:
@@ -418,16 +364,14 @@ def refresh(
 
     Raises ControlError for the name of a rollup that there is none of.
     """
-    known = aggregates.names()
-    if unknown := set(names or ()) - set(known):
-        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    wanted = rollup_names(names)
     with as_owner(dsn) as (engine, driver):
         if not engine.materialized():
             return []
         # Each rollup is a transaction of its own: the lock is the session's, and ends with it.
         driver.execute("SELECT pg_advisory_lock(%s)", (_REFRESHING,))
         driver.commit()
-        return aggregates.refresh(engine, driver, start, end, names)
+        return aggregates.refresh(engine, driver, start, end, wanted)
 
 
 def describe(dsn: str) -> Database:

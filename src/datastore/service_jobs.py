@@ -12,7 +12,8 @@ import psycopg
 from pydantic import BaseModel, model_validator
 from pydantic_core import to_jsonable_python
 
-from datastore import aggregates, control, idempotency, jobs
+from datastore import control, idempotency, jobs
+from datastore.control import ControlError
 from datastore.jobs import JobContext, JobRecord, KindName, Order, job_type
 from mds_client import KINDS
 
@@ -29,9 +30,10 @@ class RefreshOrder(Order):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        known = aggregates.names()
-        if unknown := set(self.rollups or ()) - set(known):
-            raise ValueError(f"there is no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        try:
+            control.rollup_names(self.rollups)
+        except ControlError as error:
+            raise ValueError(str(error)) from None
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start is before end")
         return self
@@ -64,7 +66,7 @@ def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
 @job_type(REFRESH, store_only=True)
 def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
     """Refresh one rollup after the other, a source before what is made of it."""
-    wanted = [name for name in aggregates.names() if order.rollups is None or name in order.rollups]
+    wanted = control.rollup_names(order.rollups)
     done = []
     for count, name in enumerate(wanted):
         context.progress(count, len(wanted))

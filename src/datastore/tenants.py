@@ -1,4 +1,4 @@
-"""A tenant's life after it is made: disabled, enabled, exported, and deleted with all that is its own.
+"""A tenant's life after it is made: its logins unbound, disabled, enabled, exported, deleted with all that is its own.
 
 Export and deletion are jobs: they take as long as there are rows, show how far they are, and may be killed and run
 again. Making tenants, listing them and binding roles is in `datastore.control`; the worker is `datastore.jobs`.
@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Any, Final, Literal, cast
 from uuid import UUID
 
+import psycopg
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Table
 
-from datastore import aggregates, config, control, jobs
-from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, get_tenant
+from datastore import aggregates, config, jobs
+from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, find_tenant, get_tenant
 from datastore.engine import Driver, Engine, one
 from datastore.jobs import JobContext, JobFailed, JobRecord, KindName, Order, job_type
+from datastore.objects import APP
 from datastore.reads import series_range
 from datastore.schema import STORE, metadata
 from mds_client import KINDS, export
@@ -59,6 +61,16 @@ class Exported:
     rows: int
 
 
+class OpenSessions(ControlError):
+    """A login is to lose its binding and is logged in."""
+
+    def __init__(self, role: str, sessions: int) -> None:
+        super().__init__(
+            f"role {role!r} has lost its right to the views, and stays bound while it is logged in:"
+            f" end its sessions ({sessions} now; pg_terminate_backend), and try again"
+        )
+
+
 class DeletionOrder(Order):
     """The payload of a deletion: the tenant by its id and, so that none is deleted by mistake, by its name and number.
 
@@ -81,6 +93,61 @@ class ExportOrder(Order):
     tenant: UUID | None = None
 
 
+def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
+    """Take back the binding of a login role to a tenant, by name or uuid, and before that its right to the views:
+    without a binding it could choose any tenant.
+
+    Raises ControlError where there is no such tenant, the role is not bound to it, or it would keep the right in
+    another way; and OpenSessions while it is logged in: then the right is gone, and the binding is not.
+    """
+    with psycopg.connect(dsn) as connection:
+        found = find_tenant(connection, tenant)
+        if role not in found.roles:
+            raise ControlError(f"role {role!r} is not bound to tenant {found.name!r}")
+        revoke_right(connection, role)
+        drop_binding(connection, role)
+        return find_tenant(connection, str(found.id))
+
+
+def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
+    """Take from a bound login its right to the views, and commit. Raises ControlError where it has it in another way.
+
+    In a transaction before the one that drops the binding: nobody may see that without this.
+    """
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
+        connection.execute(SQL("REVOKE {} FROM {}").format(Identifier(APP), Identifier(role)))
+        if _has_right(connection, role):
+            raise ControlError(
+                f"role {role!r} is a member of {APP} in another way than by its binding, and without one it could"
+                " choose any tenant: take that from it, or drop it, and try again"
+            )
+    connection.commit()
+
+
+def drop_binding(connection: psycopg.Connection[Any], role: str) -> None:
+    """Drop the binding of a login whose right is gone. Raises OpenSessions while it is logged in.
+
+    A session that has done `SET ROLE` before keeps the right until it ends: only the binding holds it to its tenant.
+    """
+    # Whoever binds it anew at the same time holds this row, and grants before letting go of it.
+    connection.execute("SELECT FROM store.tenant_roles WHERE role = %s FOR UPDATE", (role,))
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount and _has_right(connection, role):
+        raise ControlError(f"role {role!r} was bound by somebody else just now")
+    sessions = connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database()", (role,)
+    ).fetchone()
+    assert sessions is not None
+    if sessions[0]:
+        raise OpenSessions(role, sessions[0])
+    connection.execute("DELETE FROM store.tenant_roles WHERE role = %s", (role,))
+
+
+def _has_right(connection: psycopg.Connection[Any], role: str) -> bool:
+    row = connection.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", (role, APP)).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
     """From the next statement on, nobody reads or writes as this tenant; its data stays. Again is harmless.
 
@@ -94,11 +161,14 @@ def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
 def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
     """Take back what `disable_tenant` did. Again is harmless.
 
-    Raises UnknownTenant, and ControlError where it is being deleted.
+    Raises UnknownTenant, and ControlError where it is being deleted, or a deletion has failed: some of it may be gone.
     """
     with as_owner(dsn) as (_, driver):
-        if _being_deleted(driver, tenant):
-            raise ControlError(f"tenant {tenant} is being deleted: cancel that job first")
+        if (deletion := _deletion(driver, tenant)) is not None:
+            id_, state = deletion
+            begun = "is being deleted" if state != "failed" else "was being deleted when that failed"
+            first = "cancel" if state != "failed" else "retry and cancel"
+            raise ControlError(f"tenant {tenant} {begun}: {first} job {id_} first")
         driver.execute("UPDATE store.tenants SET disabled_at = NULL WHERE id = %s", (tenant,))
     return get_tenant(dsn, tenant)
 
@@ -364,13 +434,13 @@ def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
     bound = "SELECT role FROM store.tenant_roles WHERE tenant_no = %s ORDER BY 1"
     roles = [role for (role,) in driver.execute(bound, (tenant.no,)).fetchall()]
     for role in roles:
-        control.revoke_right(driver, role)
+        revoke_right(driver, role)
     deadline = time.monotonic() + _PATIENCE
     for role in roles:
         while True:
             try:
-                control.drop_binding(driver, role)
-            except control.OpenSessions:
+                drop_binding(driver, role)
+            except OpenSessions:
                 driver.rollback()
                 if time.monotonic() > deadline:
                     raise
@@ -383,10 +453,11 @@ def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
     driver.commit()
 
 
-def _being_deleted(driver: Driver, tenant: UUID) -> bool:
-    found = driver.execute(
-        "SELECT EXISTS (SELECT FROM store.jobs WHERE tenant_no IS NULL AND job_type = %s"
-        " AND payload ->> 'tenant' = %s AND state IN ('queued', 'running'))",
-        (DELETE, str(tenant)),
-    )
-    return bool(one(found))
+def _deletion(driver: Driver, tenant: UUID) -> tuple[int, str] | None:
+    """The job, by its id and state, that removes the tenant or has not finished that, and was not cancelled."""
+    return driver.execute(
+        "SELECT id, state FROM store.jobs WHERE tenant_no IS NULL AND job_type = %s"
+        " AND (payload ->> 'no')::int = (SELECT no FROM store.tenants WHERE id = %s)"
+        " AND state IN ('queued', 'running', 'failed')",
+        (DELETE, tenant),
+    ).fetchone()

@@ -185,6 +185,11 @@ def test_a_tenant_that_is_being_deleted_is_disabled_and_cannot_be_enabled(store:
     assert control.list_tenants(store.admin_dsn)[0].disabled_at is not None
     with pytest.raises(ControlError, match="is being deleted"):
         tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    # What has failed half-way has removed some of it.
+    store.execute("UPDATE store.jobs SET state = 'failed' WHERE id = %s", job.id)
+    with pytest.raises(ControlError, match=f"was being deleted when that failed: retry and cancel job {job.id} first"):
+        tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    jobs.retry_job(store.admin_dsn, job.id)
     jobs.cancel_job(store.admin_dsn, job.id)
     assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a)).disabled_at is None
 

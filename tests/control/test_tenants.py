@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
+from datastore import control, tenants
 from datastore.control import ControlError
 from datastore.schema import LARGEST_TENANT_NO
 from tests.conftest import Store
@@ -177,7 +177,7 @@ def test_a_login_that_a_binding_would_not_hold_is_refused(
 
 def test_a_login_that_is_unbound_has_no_right_to_the_views_any_more(store: Store, role: str) -> None:
     control.bind_role(store.admin_dsn, "a", role)
-    assert control.unbind_role(store.admin_dsn, store.tenant_a, role).roles == []
+    assert tenants.unbind_role(store.admin_dsn, store.tenant_a, role).roles == []
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as connection:
         for statement in ("SET ROLE mds_app", "SELECT count(*) FROM public.bars"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -191,7 +191,7 @@ def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: 
         # What this gives, a session keeps whatever is revoked.
         connection.execute("SET ROLE mds_app")
         with pytest.raises(ControlError, match=r"role 'one_login' .* stays bound while it is logged in: .*1 now"):
-            control.unbind_role(store.admin_dsn, "a", role)
+            tenants.unbind_role(store.admin_dsn, "a", role)
         connection.execute("SELECT set_config('app.tenant_id', %s, false)", (store.tenant_b,))
         assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(store.tenant_a,)]
         with (
@@ -200,20 +200,20 @@ def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: 
         ):
             another.execute("SELECT id FROM public.tenants")
     store.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", role)
-    assert control.unbind_role(store.admin_dsn, "a", role).roles == []
+    assert tenants.unbind_role(store.admin_dsn, "a", role).roles == []
     assert control.bind_role(store.admin_dsn, "b", role).roles == [role]
 
 
 def test_only_what_is_bound_to_the_tenant_is_unbound_from_it(store: Store, role: str) -> None:
     control.bind_role(store.admin_dsn, "a", role)
     with pytest.raises(ControlError, match="role 'one_login' is not bound to tenant 'b'"):
-        control.unbind_role(store.admin_dsn, "b", role)
+        tenants.unbind_role(store.admin_dsn, "b", role)
     with pytest.raises(ControlError, match="there is no tenant 'nobody'"):
-        control.unbind_role(store.admin_dsn, "nobody", role)
+        tenants.unbind_role(store.admin_dsn, "nobody", role)
     store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")
     try:
         with pytest.raises(ControlError, match="role 'one_login' is a member of mds_app in another way"):
-            control.unbind_role(store.admin_dsn, "a", role)
+            tenants.unbind_role(store.admin_dsn, "a", role)
     finally:
         store.execute("DROP ROLE team")
     with psycopg.connect(store.dsn, user=role, password="x") as connection:
@@ -226,7 +226,7 @@ def test_names_of_roles_are_quoted(store: Store) -> None:
         connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
         try:
             assert control.bind_role(store.admin_dsn, "a", name).roles == [name]
-            assert control.unbind_role(store.admin_dsn, "a", name).roles == []
+            assert tenants.unbind_role(store.admin_dsn, "a", name).roles == []
         finally:
             connection.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
 

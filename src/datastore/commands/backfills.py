@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID, uuid4
 
 import click
@@ -140,19 +140,28 @@ def _mark(day: Day | None) -> tuple[str, str]:
 # Backfills ------------------------------------------------------------------------------------------------------------
 
 
+def _of_spec(name: str, said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option for a number of a backfill, which is bounded as it is declared, with the default that it has."""
+    field = BackfillSpec.model_fields[name]
+    least, most = (next(getattr(m, bound) for m in field.metadata if hasattr(m, bound)) for bound in ("ge", "le"))
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=click.IntRange(least, most),
+        default=field.default,
+        show_default=True,
+        help=said,
+    )
+
+
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a backfill is."""
     for option in (
-        click.option("--attempts", type=click.IntRange(1, 100), default=5, show_default=True,
-                     help="How often a job is begun before it has failed."),
-        click.option("--priority", type=click.IntRange(0, 100), default=30, show_default=True,
-                     help="Of its jobs: the larger one first."),
-        click.option("--chunk-series", type=click.IntRange(1, 1000), default=50, show_default=True,
-                     help="Series of one job at the most."),
-        click.option("--chunk-days", type=click.IntRange(1, 3660), default=7, show_default=True,
-                     help="Days of one job."),
-        click.option("--on-conflict", type=click.Choice(["keep", "fill", "replace"]), default="keep",
-                     show_default=True, help="What a row does to a stored one."),
+        _of_spec("attempts", "How often a job is begun before it has failed."),
+        _of_spec("priority", "Of its jobs: the larger one first."),
+        _of_spec("chunk_series", "Series of one job at the most."),
+        _of_spec("chunk_days", "Days of one job."),
+        click.option("--on-conflict", type=click.Choice(get_args(OnConflict)), show_default=True,
+                     default=BackfillSpec.model_fields["on_conflict"].default, help="What a row does to a stored one."),
         click.option("--source", required=True, metavar="JSON|@FILE",
                      help='Where rows come from: {"type": "files", "path": "bars/{symbol}.csv"}, or a file of it.'),
     ):  # fmt: skip

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 import click
 
-from datastore import aggregates as rollups
 from datastore import config, control
 from datastore.commands.follow import each
 from datastore.commands.options import Age, database_option, readable
@@ -107,11 +106,5 @@ def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None
 
     Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
     """
-    known = [rollups.relation(kind, rollup) for kind, rollup in rollups.rollups()]
-    if set(names) <= set(known):
-        # A source before what is made of it, in whatever order they are named.
-        wanted = [name for name in known if name in names or not names]
-        done = each(wanted, lambda name: control.refresh(dsn, start, end, [name]))
-    else:
-        done = control.refresh(dsn, start, end, names)
+    done = each(control.rollup_names(names or None), lambda name: control.refresh(dsn, start, end, [name]))
     show_rows(done, as_json, empty="rollups are computed when they are read here: nothing to refresh")

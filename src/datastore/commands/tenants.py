@@ -60,7 +60,7 @@ def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 
     Sessions of it have to end first.
     """
-    show_fields(control.unbind_role(dsn, tenant, role), as_json)
+    show_fields(lifecycle.unbind_role(dsn, tenant, role), as_json)
 
 
 @tenants.command("disable")

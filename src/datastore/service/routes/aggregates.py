@@ -1,37 +1,28 @@
 """`/aggregates`: rollups, and bringing them up to a span's rows."""
 
-from typing import Any, Self
+from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from datastore import aggregates, control, service_jobs
+from datastore import control, service_jobs
 from datastore.control import Aggregate
 from datastore.jobs import JobRecord
 from datastore.service.jobs import accepted, accepts
-from datastore.service.models import Body, IdempotencyKey, Instant, list_of
+from datastore.service.models import IdempotencyKey, Instant, list_of
 from datastore.service.security import StoreOperator, StoreReader
 from datastore.service.state import Here
+from datastore.service_jobs import RefreshOrder
 
 router = APIRouter(prefix="/aggregates", tags=["aggregates"])
 
-ROLLUPS = aggregates.names()
 
-
-class RefreshBody(Body):
+class RefreshBody(RefreshOrder):
     """A span of time, from `start` until before `end`, and which rollups. What is null is not limited."""
 
     start: Instant | None = Field(None, examples=["2024-01-01T00:00:00Z"])
     end: Instant | None = Field(None, examples=["2024-02-01T00:00:00Z"])
     rollups: list[str] | None = Field(None, min_length=1, examples=[["bars_1h", "bars_1d"]])
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if unknown := set(self.rollups or ()) - set(ROLLUPS):
-            raise ValueError(f"{len(unknown)} of the rollups are unknown; there are: {', '.join(ROLLUPS)}")
-        if self.start and self.end and self.start >= self.end:
-            raise ValueError("start is before end")
-        return self
 
 
 @router.get("", response_model=list_of(Aggregate))

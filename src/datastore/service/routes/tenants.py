@@ -103,7 +103,7 @@ def unbind_role(
 ) -> Any:
     """Take back a binding, and with it the login's right to the views. Sessions of it have to end first."""
     known_tenant(here.dsn, token, tenant)
-    return control.unbind_role(here.dsn, str(tenant), role)
+    return tenants.unbind_role(here.dsn, str(tenant), role)
 
 
 @router.post("/{tenant}/export", **accepts())
