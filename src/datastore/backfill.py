@@ -1,14 +1,14 @@
 """Backfills: from what is missing to a plan, from a plan to jobs, and from their ends to a report.
 
 A backfill is stored with its jobs in one transaction; what state it is in follows from theirs. What is missing is
-`datastore.gaps`' to find, rows come from `datastore.sources` and are written by the client library, as everybody's are.
+`datastore.gaps`' to find; what a job does is in `datastore.filling`.
 """
 
 import json
 import re
 import secrets
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,16 +22,12 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
-from datastore import control, gaps, jobs, sources
-from datastore.config import ConfigurationError
+from datastore import gaps, jobs, sources
 from datastore.control import ControlError, find_tenant
 from datastore.gaps import Gap, Window
-from datastore.jobs import CANCEL, JobContext, JobFailed, JobRecord, job_type
-from datastore.sources import Batch, Malformed, Span
-from mds_client import KINDS, MDS, Bar, models
-from mds_client.errors import InvalidRow
+from datastore.jobs import CANCEL, JobRecord
+from mds_client import models
 from mds_client.schema import OnConflict
-from mds_client.upserts import ArrowStream
 
 KIND: Final = "bars"
 
@@ -619,89 +615,7 @@ def _records(connection: psycopg.Connection[Any], condition: Any, **parameters: 
     return [row.record() for row in found]
 
 
-# Doing ----------------------------------------------------------------------------------------------------------------
-
-
-@job_type(JOB_TYPE)
-def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
-    """Fill one chunk: fetch, write, refresh the rollups of its time, and say what is still missing.
-
-    Idempotent: what is written already is written again and changes nothing. A source that is away fails the attempt,
-    and the worker tries again.
-    """
-    tenant = context.job.tenant
-    # A tenant may put down a job of any type, and of other symbols and times than were planned: only a job that the
-    # backfill was started with is asked of the source, which knows the operator's secrets.
-    found = _of_job(context.dsn, payload.backfill, context.job)
-    if tenant is None or found is None:
-        raise JobFailed(f"the tenant has no backfill {payload.backfill} of which this job is one")
-    try:
-        source = sources.make(found.source)
-    except (ControlError, ConfigurationError) as error:
-        raise JobFailed(str(error)) from error
-    spans = [Span(found.vendor, span.symbol, found.timeframe, span.start, span.end) for span in payload.spans]
-    written = _Written()
-    context.progress(0, payload.planned)
-    if spans:
-        with MDS(dsn=context.dsn, tenant_id=str(tenant), app_name="datastore backfill", pool_max=1) as client:
-            for batch in source.fetch(spans):
-                written.write(client, batch, spans, found.params["on_conflict"])
-                context.progress(min(written.rows, payload.planned))
-        if written.rows and found.timeframe == KINDS[KIND].base:
-            control.refresh(context.dsn, payload.start, payload.end)
-    return {
-        "rows": written.rows,
-        "rejected": written.rejected,
-        "rejected_in": dict(written.rejected_in),
-        "rejects": written.rejects,
-        "missing": _still_missing(context.dsn, found, payload),
-    }
-
-
-class _Written:
-    """What became of a chunk's rows so far."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.rejected = 0
-        self.rejected_in: Counter[str] = Counter()
-        self.rejects: list[dict[str, str]] = []
-
-    def write(self, client: MDS, batch: Batch, spans: Sequence[Span], on_conflict: OnConflict) -> None:
-        """Write what of a batch was asked for; what is no bar is counted, and does not stop the others."""
-        if isinstance(batch, ArrowStream):
-            try:
-                self.rows += client.upsert(KIND, batch, on_conflict=on_conflict)
-            except InvalidRow:
-                batch = _one_by_one(batch)
-            else:
-                return
-        wanted = {span.symbol: span for span in spans}
-        bars = []
-        for row in batch:
-            if isinstance(row, Malformed):
-                self.rejected += 1
-                if row.whole is not None:
-                    self.rejected_in[row.whole] += 1
-                if len(self.rejects) < LISTED:
-                    self.rejects.append({"where": row.where, "why": row.why})
-            elif (span := wanted.get(row.symbol)) is not None and span.has(row):
-                bars.append(row)
-        if bars:
-            self.rows += client.upsert(KIND, bars, on_conflict=on_conflict)
-
-
-def _one_by_one(frame: ArrowStream) -> list[Bar | Malformed]:
-    """A frame that holds what is no bar, as those that are and those that are not."""
-    import pyarrow as pa
-
-    return [
-        sources.to_bar(record, f"row {number} of a frame", {}, {}, "iso")
-        for number, record in enumerate(pa.table(frame).to_pylist(), start=1)
-    ]
-
-
-def _of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
+def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
     """The job's backfill, where it is that one and of the same tenant."""
     with psycopg.connect(dsn) as connection:
         found = _records(
@@ -713,21 +627,3 @@ def _of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
             job=job.id,
         )
     return found[0] if found else None
-
-
-def _still_missing(dsn: str, backfill: BackfillRecord, chunk: Chunk) -> int:
-    if not chunk.spans:
-        return 0
-    return gaps.check(
-        dsn,
-        tenant=backfill.tenant,
-        vendor=backfill.vendor,
-        timeframe=backfill.timeframe,
-        start=max(chunk.start, backfill.start),
-        end=min(chunk.end, backfill.end),
-        symbols=[span.symbol for span in chunk.spans],
-        calendar=chunk.calendar,
-        new=True,
-        connections=1,
-        now=backfill.created_at,
-    ).missing

@@ -35,7 +35,7 @@ ENTRY_POINTS: Final = "datastore.jobs"
 """The entry point group: each names a module, or something in one, whose import registers job types."""
 
 BUILT_IN: Final = (
-    "datastore.backfill",
+    "datastore.filling",
     "datastore.gaps",
     "datastore.maintenance",
     "datastore.service_jobs",

@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from datastore import backfill, calendars, gaps, jobs
+from datastore import backfill, calendars, filling, gaps, jobs
 from datastore.backfill import BackfillConflict, BackfillError, BackfillRecord, BackfillSpec, ChunkJob, UnknownBackfill
 from datastore.calendars import CalendarError
 from datastore.control import UnknownTenant
@@ -78,7 +78,7 @@ def run(store: Store, job_id: int) -> dict[str, Any]:
     """The function of a job, called."""
     job = jobs.get_job(store.admin_dsn, job_id)
     payload = ChunkJob.model_validate(job.payload)
-    return backfill.run(JobContext(job, store.admin_dsn), payload)
+    return filling.run(JobContext(job, store.admin_dsn), payload)
 
 
 def bars(store: Store, symbol: str = "S") -> list[Bar]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from datastore import backfill, sources
+from datastore import backfill, filling, sources
 from datastore.backfill import BackfillSpec
 from datastore.config import Settings
 from datastore.jobs import JobContext, list_jobs
@@ -80,7 +80,7 @@ def test_its_frames_are_written_and_what_is_no_bar_in_them_is_counted(
     spec = BackfillSpec(**asked, source={"type": "acme", "highest": highest})
     backfill.start(store.admin_dsn, spec, idempotency_key="k")
     (job,) = list_jobs(store.admin_dsn)
-    result = backfill.run(JobContext(job, store.admin_dsn), backfill.ChunkJob.model_validate(job.payload))
+    result = filling.run(JobContext(job, store.admin_dsn), backfill.ChunkJob.model_validate(job.payload))
     assert (result["rows"], result["rejected"], result["missing"]) == (rows, rejected, 390 - rows)
     assert result["rejects"][-1] == {"where": "somewhere", "why": "for some reason"}
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
