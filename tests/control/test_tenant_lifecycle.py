@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from pyarrow import parquet
 
 from datastore import control, jobs, tenants
 from datastore.control import ControlError
@@ -457,7 +458,6 @@ def test_a_tenants_own_job_exports_its_own_rows_whatever_its_payload_says(store:
 
 
 def test_an_export_as_parquet_has_the_same_rows(store: Store, exports: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     fill(store, store.tenant_a)
     (file,) = export(store, format="parquet", kinds=["bars"])["files"]
     table = parquet.read_table(exports / file["path"])
