@@ -84,7 +84,10 @@ export class Messages {
 }
 
 // Follows what a server writes to a client, and knows the last message that says something about the conversation.
+// A client that has just got the session is between two transactions: a flush is answered by nothing, and begins none.
 export class LastMessage {
+  type = 'Z'
+  status = 'I'
   #head = []
   #left = 0
   #transparent = new Set(['S', 'N', 'A']) // a changed setting, a notice, a notification: they may come at any time

@@ -378,6 +378,24 @@ class TestCommunity:
             assert served.wait(30)
             asking.join()
 
+    def test_a_flush_between_two_transactions_begins_none(self, community_process: CommunityServer) -> None:
+        with (
+            connect(community_process) as first,
+            connect(community_process) as second,
+            connect(community_process) as third,
+        ):
+            assert one(first, "SELECT 1") == (1,)
+            assert one(second, "SELECT 2") == (2,)
+            # psycopg's pipelines end with one where their answers come in parts: it may be late, and has no answer.
+            first.pgconn.enter_pipeline_mode()
+            first.pgconn.send_flush_request()
+            assert first.pgconn.flush() == 0
+            for turn in range(5):
+                for other in (second, third):
+                    assert other.execute("SELECT %s::int", [turn]).fetchone() == (turn,)
+            first.pgconn.exit_pipeline_mode()
+            assert one(first, "SELECT 1") == (1,)
+
     def test_a_client_that_waits_too_long_is_told_who_has_the_session(self) -> None:
         engine = CommunityServer(patience=0.2)
         started(engine)
