@@ -209,21 +209,8 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
 
     Raises ControlError where the name or the id is taken, or the name is empty.
     """
-    if not name.strip():
-        raise ControlError("a tenant needs a name")
     with psycopg.connect(dsn) as connection:
-        for tenant in _tenants(connection, "t.name = %(name)s OR t.id = %(id)s", name=name, id=id):
-            if if_absent and tenant.name == name and id in (None, tenant.id):
-                return tenant
-            raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
-        try:
-            connection.execute(
-                "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id, name)
-            )
-        except errors.UniqueViolation:
-            raise Taken(f"tenant {name!r} was made by somebody else just now") from None
-        (made,) = _tenants(connection, "t.name = %(name)s", name=name)
-        return made
+        return _create_tenant(connection, name, id_=id, if_absent=if_absent)
 
 
 def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[Tenant]:
@@ -253,8 +240,9 @@ def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tena
 
 
 def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
-    """Make sure that these tenants are there; what is there stays as it is."""
-    return [create_tenant(dsn, name, if_absent=True) for name in names]
+    """Make sure that these tenants are there, all or none of them; what is there stays as it is."""
+    with psycopg.connect(dsn) as connection:
+        return [_create_tenant(connection, name, if_absent=True) for name in names]
 
 
 def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
@@ -639,6 +627,25 @@ def _alembic(
     if connection is not None:
         connection.commit()
     return result
+
+
+def _create_tenant(
+    connection: psycopg.Connection[Any], name: str, *, id_: UUID | None = None, if_absent: bool
+) -> Tenant:
+    if not name.strip():
+        raise ControlError("a tenant needs a name")
+    for tenant in _tenants(connection, "t.name = %(name)s OR t.id = %(id)s", name=name, id=id_):
+        if if_absent and tenant.name == name and id_ in (None, tenant.id):
+            return tenant
+        raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
+    try:
+        connection.execute(
+            "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id_, name)
+        )
+    except errors.UniqueViolation:
+        raise Taken(f"tenant {name!r} was made by somebody else just now") from None
+    (made,) = _tenants(connection, "t.name = %(name)s", name=name)
+    return made
 
 
 def _tenants(

@@ -87,6 +87,12 @@ def test_seeding_twice_makes_each_tenant_once(store: Store) -> None:
     assert control.seed(store.admin_dsn, ("a", "new")) == first
 
 
+def test_seeding_makes_all_of_the_tenants_or_none(store: Store) -> None:
+    with pytest.raises(control.ControlError, match="a tenant needs a name"):
+        control.seed(store.admin_dsn, ("one", " ", "two"))
+    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b"]
+
+
 def test_the_number_of_a_tenant_is_never_used_again(store: Store) -> None:
     made = control.create_tenant(store.admin_dsn, "short-lived")
     store.execute("DELETE FROM store.tenants WHERE no = %s", made.no)
