@@ -9,6 +9,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from datastore import control
 from mds_client import MDS, ServerUnreachable
@@ -94,6 +95,21 @@ def test_a_bound_login_is_its_tenant_through_the_pooler_too(connect: Callable[..
     finally:
         store.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", role)
         store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_server_that_has_refused_the_pooler_is_asked_again_before_a_client_gives_up(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    name = Identifier(str(conninfo_to_dict(store.superuser_dsn)["dbname"]))
+    with psycopg.connect(make_conninfo(store.superuser_dsn, dbname="postgres"), autocommit=True) as admin:
+        admin.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(store.dsn, connect_timeout=2)
+        finally:
+            admin.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    assert client.upsert_bars(bars(1, 1.0)) == 1
 
 
 def test_a_wrong_password_is_refused_without_being_told(connect: Callable[..., Client], store: Store) -> None:
