@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
-import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -35,9 +34,10 @@ from tests.engines.databases import (
     can_have,
     connect_quickly,
     shares_session,
+    superuser,
 )
 
-__all__ = ["SETTINGS", "Client", "Store", "Waiting"]
+__all__ = ["SETTINGS", "Client", "Store", "Waiting", "before_the_server"]
 
 T = TypeVar("T")
 
@@ -55,12 +55,12 @@ class Store:
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask as a superuser, whom no view hides anything from."""
-        with psycopg.connect(self.superuser_dsn) as connection:
+        with superuser(self.superuser_dsn) as connection:
             return connection.execute(cast("Any", statement), parameters).fetchall()
 
     def execute(self, statement: str, *parameters: object) -> None:
         """Do something as a superuser."""
-        with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
+        with superuser(self.superuser_dsn) as connection:
             connection.execute(cast("Any", statement), parameters)
 
 
@@ -137,6 +137,9 @@ def _find_engines(config: pytest.Config) -> Engines:
         {name: reason for name, (version, reason) in found.items() if version is None},
     )
 
+
+before_the_server = pytest.mark.engines("postgres")
+"""For what a client does or refuses by itself: a server never learns of it, or gets what any other gets."""
 
 CLIENTS: Final = Path(__file__).parent / "clients"
 """The suite that passes through the pooler, too."""
@@ -240,7 +243,7 @@ def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def store(databases: Databases, engine: str) -> Iterator[Store]:
     """A migrated database of the test's own, with the tenants `a` and `b`."""
     with databases.migrated() as place:
-        first, second = (control.create_tenant(place.admin_dsn, tenant) for tenant in ("a", "b"))
+        first, second = control.seed(place.admin_dsn, ("a", "b"))
         yield Store(
             dsn=place.dsn,
             admin_dsn=place.admin_dsn,

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
 from mds_client.upserts import upsert_bars
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, before_the_server
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 MODES = ("executemany", "values", "copy")
@@ -73,6 +73,7 @@ def test_a_row_that_is_none_is_refused_with_its_place_its_field_and_the_reason(
     assert caught.value.index == 2
 
 
+@before_the_server
 @pytest.mark.parametrize("field", ["vendor", "symbol", "timeframe", "ts"])
 def test_a_row_without_a_field_that_it_needs_is_refused(client: Client, store: Store, field: str) -> None:
     with pytest.raises(InvalidRow, match=f"row 1: {field}: Field required"):
@@ -80,22 +81,26 @@ def test_a_row_without_a_field_that_it_needs_is_refused(client: Client, store: S
     assert store.rows("SELECT FROM store.series") == []
 
 
+@before_the_server
 @pytest.mark.parametrize("rows", ["text", [1], [None], [("vendor", "v")], {"vendor": "v"}, Bar(**GOOD)])
 def test_what_is_no_row_at_all_is_refused(client: Client, rows: Any) -> None:
     with pytest.raises(InvalidRow, match="row 0: a Bar or a mapping is needed, not "):
         client.upsert_bars(rows)
 
 
+@before_the_server
 def test_an_unknown_way_to_end_a_conflict_is_refused(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="on_conflict is replace, keep or fill, not 'ignore'"):
         client.upsert_bars([GOOD], on_conflict="ignore")
 
 
+@before_the_server
 def test_an_unknown_kind_is_refused_with_those_that_there_are(client: Client) -> None:
     with pytest.raises(LookupError, match=r"'barz' is no kind; there are: bars"):
         client.upsert("barz", [GOOD])
 
 
+@before_the_server
 def test_an_error_of_the_rows_source_passes_through_and_nothing_is_written(client: Client, store: Store) -> None:
     def source() -> Any:
         yield GOOD
@@ -238,6 +243,7 @@ def test_a_window_of_nothing_is_empty(client: Client) -> None:
     assert client.bars_window("AAPL", "1m", NOON, NOON, "v") == []
 
 
+@before_the_server
 @pytest.mark.parametrize("when", ["2024-01-01", None, 7])
 def test_a_window_needs_datetimes(client: Client, when: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"a datetime is needed, not {when!r}"):
@@ -249,6 +255,7 @@ def test_latest_prices_of_no_symbol_are_none(client: Client) -> None:
     assert client.latest_prices([], "v") == []
 
 
+@before_the_server
 def test_latest_prices_of_one_text_is_a_mistake_that_is_named(client: Client) -> None:
     with pytest.raises(ConfigurationError, match=r"symbols is a list of names, not one text: \['AAPL'\]"):
         client.latest_prices("AAPL", "v")
@@ -278,11 +285,13 @@ def test_no_tenant_is_refused_when_writing(connect: Callable[..., Client], store
     assert client.health().tenant_id is None
 
 
+@before_the_server
 def test_a_row_with_a_tenant_is_refused_by_a_client_without_one(connect: Callable[..., Client], store: Store) -> None:
     with pytest.raises(RLSDenied, match=f"row 1 is of tenant {store.tenant_a}"):
         connect(dsn=store.dsn).upsert_bars([GOOD, {**GOOD, "tenant_id": store.tenant_a}])
 
 
+@before_the_server
 def test_rows_of_two_tenants_in_one_call_are_refused(connect: Callable[..., Client], store: Store) -> None:
     rows = [{**GOOD, "tenant_id": tenant} for tenant in (store.tenant_a, store.tenant_b)]
     with pytest.raises(RLSDenied, match=r"row 0 is of tenant .*rows of one call have one tenant"):
@@ -291,6 +300,7 @@ def test_rows_of_two_tenants_in_one_call_are_refused(connect: Callable[..., Clie
         connect(dsn=store.dsn, tenant_id=store.tenant_a).upsert_bars(rows)
 
 
+@before_the_server
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -15,6 +15,8 @@ from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.directly("behind the pooler is an engine without a columnstore")
+
 MODES: Final = ("executemany", "values", "copy", "auto")
 CONFLICTS: Final = ("replace", "keep", "fill")
 CHUNKED: Final = tuple(kind.name for kind in KINDS.values() if kind.storage)
@@ -228,6 +230,7 @@ SECONDS: Final = 120_000
 """More rows of one series in one chunk than TimescaleDB takes apart in one transaction without being told to."""
 
 
+@pytest.mark.engines("timescale")
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 def test_a_write_may_take_apart_more_than_a_hundred_thousand_compressed_rows(
     connect: Callable[..., Client], store: Store, mode: str
@@ -244,16 +247,15 @@ def test_a_write_may_take_apart_more_than_a_hundred_thousand_compressed_rows(
     compress(store)
     # One row in each batch of a thousand that the columnstore keeps together.
     corrected = [bar(second / 60, "S", 2.0, timeframe="1s") for second in range(0, SECONDS, 500)]
-    if store.engine == "timescale":
-        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
-            store.execute(
-                "INSERT INTO store.bars (series_id, ts, close_price)"
-                " SELECT s.series_id, %s::timestamptz + n * interval '1 second', 2.0"
-                " FROM store.series s, generate_series(0, %s, 500) n"
-                " ON CONFLICT (series_id, ts) DO UPDATE SET close_price = excluded.close_price",
-                START,
-                SECONDS - 1,
-            )
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+        store.execute(
+            "INSERT INTO store.bars (series_id, ts, close_price)"
+            " SELECT s.series_id, %s::timestamptz + n * interval '1 second', 2.0"
+            " FROM store.series s, generate_series(0, %s, 500) n"
+            " ON CONFLICT (series_id, ts) DO UPDATE SET close_price = excluded.close_price",
+            START,
+            SECONDS - 1,
+        )
     assert client.upsert_bars(corrected) == len(corrected)
     assert store.rows("SELECT close_price, count(*) FROM store.bars GROUP BY 1 ORDER BY 1") == [
         (1.0, SECONDS - len(corrected)),

@@ -23,7 +23,7 @@ from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSD
 from mds_client.arrow import Query
 from mds_client.errors import MDSOperationalError, RetryableError
 from mds_client.operations import Stream
-from tests.conftest import Client, Store, Waiting
+from tests.conftest import Client, Store, Waiting, before_the_server
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 BARS = KINDS["bars"]
@@ -183,6 +183,7 @@ def awkward() -> Iterator[tuple[str, pa.Table]]:
 AWKWARD = dict(awkward())
 
 
+@before_the_server
 @pytest.mark.parametrize("form", AWKWARD)
 def test_a_frame_means_the_same_in_every_form(connect: Callable[..., Client], store: Store, form: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
@@ -212,6 +213,7 @@ def test_null_is_taken_wherever_a_value_may_be_missing(connect: Callable[..., Cl
     assert stored(store)[0][3:6] == (NOON + timedelta(minutes=3), 2.0, NOON + timedelta(minutes=3))
 
 
+@before_the_server
 def test_nan_is_null_in_pandas_and_refused_elsewhere(client: Client, store: Store) -> None:
     values = [1.0, float("nan"), 3.0]
     client.upsert_bars(bars().to_pandas().assign(close_price=values, volume=[1.0, None, 3.0]))
@@ -221,6 +223,7 @@ def test_nan_is_null_in_pandas_and_refused_elsewhere(client: Client, store: Stor
             client.upsert_bars(frame)
 
 
+@before_the_server
 def test_a_time_finer_than_a_microsecond_is_cut_off(client: Client, store: Store) -> None:
     times = pa.array([1_704_196_800_000_001_999, -1], pa.timestamp("ns"))
     client.upsert_bars(bars(2, ts=times))
@@ -237,6 +240,7 @@ def test_where_a_key_comes_twice_in_a_frame_the_last_row_wins(connect: Callable[
     assert [row[10] for row in stored(store)] == [None, 8.0, 2.0]
 
 
+@before_the_server
 def test_an_empty_frame_writes_nothing_and_has_the_right_columns_all_the_same(client: Client, store: Store) -> None:
     assert client.upsert_bars(bars(0)) == 0
     assert client.upsert_bars(bars(0).to_reader()) == 0
@@ -268,6 +272,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@before_the_server
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_row_is_refused_with_its_column_its_first_row_and_their_number(
     client: Client, store: Store, what: str
@@ -278,11 +283,13 @@ def test_what_is_no_row_is_refused_with_its_column_its_first_row_and_their_numbe
     assert store.rows("SELECT FROM store.series") == []
 
 
+@before_the_server
 def test_a_column_that_is_needed_and_missing_is_named(client: Client) -> None:
     with pytest.raises(InvalidRow, match="bars need a column symbol, ts"):
         client.upsert_bars(bars().drop_columns(["symbol", "ts"]))
 
 
+@before_the_server
 def test_rows_of_another_tenant_in_a_frame_are_refused_before_anything_is_sent(client: Client, store: Store) -> None:
     with pytest.raises(RLSDenied, match=f"row 1 is of tenant {store.tenant_b}"):
         client.upsert_bars(bars(tenant_id=[store.tenant_a, store.tenant_b, None]))
@@ -580,6 +587,7 @@ def test_an_error_in_the_middle_of_a_copy_is_ours_and_leaves_the_connection_usab
     assert client.health()
 
 
+@before_the_server
 def test_a_large_frame_does_not_hold_the_event_loop_up(store: Store) -> None:
     table = bars(200, symbols=1000)
 

@@ -7,6 +7,7 @@ only where a test has changed more than rows.
 
 import itertools
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -116,6 +117,8 @@ class Running:
 
     def stop(self) -> None:
         """Stop whatever was started here."""
+        while _kept:
+            _kept.popitem()[1].close()
         self._stack.close()
 
     def _start(self, name: str) -> Databases:
@@ -180,6 +183,48 @@ def _place(superuser_dsn: str) -> Place:
     return Place(of(SERVICE_ROLE), of(ADMIN_ROLE), superuser_dsn)
 
 
+class _Kept:
+    """A superuser's session that stays open: what it is asked takes less time than a new one takes to learn the
+    catalog. Whoever ends it, by a restart too, costs the next one a new one."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: psycopg.Connection[Any] | None = None
+        self.lock = threading.Lock()
+
+    def connection(self) -> psycopg.Connection[Any]:
+        if self._connection is not None:
+            try:
+                self._connection.execute("")
+            except psycopg.OperationalError:
+                self.close()
+        if self._connection is None:
+            self._connection = psycopg.connect(self._dsn, autocommit=True)
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+_kept: dict[str, _Kept] = {}
+
+
+@contextmanager
+def superuser(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's session outside of any transaction: the one that is kept, or one more where that is in use."""
+    kept = _kept.get(dsn)
+    if kept is not None and kept.lock.acquire(blocking=False):
+        try:
+            yield kept.connection()
+        finally:
+            kept.lock.release()
+    else:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            yield connection
+
+
 class Cloned(ABC):
     """Those of a server with many: a template is cloned, and a clone is used again for as long as it can be emptied."""
 
@@ -192,11 +237,11 @@ class Cloned(ABC):
     @contextmanager
     def migrated(self) -> Iterator[Place]:
         name = self._spare.pop() if self._spare else self._clone()
-        if self._whole and not _emptied(self._superuser_dsn(name), self._whole):
-            self._drop(name)
-            name = self._clone()
         if not self._whole:
             self._whole = _catalog(self._superuser_dsn(name))
+        elif not _emptied(self._superuser_dsn(name), self._whole):
+            self._drop(name)
+            name = self._clone()
         yield self._place(name)
         self._spare.append(name)
 
@@ -211,7 +256,10 @@ class Cloned(ABC):
             self._drop(name)
 
     def _clone(self) -> str:
-        return self._create(self._template())
+        name = self._create(self._template())
+        dsn = self._superuser_dsn(name)
+        _kept[dsn] = _Kept(dsn)
+        return name
 
     def _create(self, template: str) -> str:
         name = f"{self._prefix}_{next(_numbers)}"
@@ -220,6 +268,8 @@ class Cloned(ABC):
         return name
 
     def _drop(self, name: str) -> None:
+        if kept := _kept.pop(self._superuser_dsn(name), None):
+            kept.close()
         _execute(self._superuser_dsn(), SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
     @property
@@ -392,55 +442,81 @@ class Single:
 
 def _catalog(dsn: str) -> str:
     """A digest of what a test may change in a database beside rows."""
-    with psycopg.connect(dsn) as connection:
-        return _digest(connection)
+    with superuser(dsn) as session:
+        return _digest(session)
 
 
-def _digest(connection: psycopg.Connection[Any]) -> str:
-    jobs = connection.execute("SELECT to_regclass('_timescaledb_config.bgw_job')::text").fetchone()
+def _digest(session: psycopg.Connection[Any]) -> str:
+    jobs = session.execute("SELECT to_regclass('_timescaledb_config.bgw_job')::text").fetchone()
     catalog = SQL(_CATALOG).format(jobs=SQL(_JOBS if jobs and jobs[0] else ""))
-    row = connection.execute(catalog).fetchone()
+    row = session.execute(catalog).fetchone()
     assert row is not None
     return str(row[0])
 
 
 def _emptied(dsn: str, whole: str) -> bool:
-    """Have no row left; whether the database is again as it was made."""
+    """Have no row left, nor anybody else connected; whether the database is again as it was made."""
     try:
-        with psycopg.connect(dsn, connect_timeout=10) as connection:
-            # The server's own waiting for their ends looks ten times a second.
-            connection.execute(
-                "DO $$ BEGIN"
-                "  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity"
-                "   WHERE datname = current_database() AND pid <> pg_backend_pid();"
-                "  FOR attempt IN 1..5000 LOOP"
-                "    PERFORM pg_stat_clear_snapshot();"
-                "    EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity"
-                "      WHERE datname = current_database() AND pid <> pg_backend_pid());"
-                "    PERFORM pg_sleep(0.001);"
-                "  END LOOP; "
-                "END $$"
-            )
-            rollups = connection.execute("SELECT to_regclass('timescaledb_information.continuous_aggregates')::text")
-            tables = _ROLLUPS + _TABLES if rollups.fetchone() != (None,) else _TABLES
-            for *name, schema, rows in connection.execute(tables).fetchall():
-                if connection.execute(SQL("SELECT FROM {} LIMIT 1").format(Identifier(schema, rows))).rowcount:
-                    connection.execute(SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(Identifier(*name)))
-            connection.execute("ALTER SEQUENCE store.series_n RESTART")
-            return _digest(connection) == whole
+        with superuser(dsn) as session:
+            session.execute(_ALONE)
+            timescale = session.execute("SELECT to_regclass('_timescaledb_catalog.hypertable')::text").fetchone()
+            tables = SQL(_HYPERTABLES if timescale != (None,) else _TABLES)
+            session.execute(SQL(_EMPTY).format(tables=tables))
+            return _digest(session) == whole
     except psycopg.Error:
         return False
 
 
-# What may hold rows, and where they are; rollups before what they are made of.
-_ROLLUPS: LiteralString = """
-SELECT view_schema::text, view_name::text, materialization_hypertable_schema::text,
-       materialization_hypertable_name::text
-FROM timescaledb_information.continuous_aggregates
-UNION ALL
+# The server's own waiting for their ends looks ten times a second.
+_ALONE: LiteralString = """
+DO $$ BEGIN
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+   WHERE datname = current_database() AND pid <> pg_backend_pid();
+  FOR attempt IN 1..5000 LOOP
+    PERFORM pg_stat_clear_snapshot();
+    EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid());
+    PERFORM pg_sleep(0.001);
+  END LOOP;
+END $$
 """
+
+# What may hold rows, where they are, and whether truncating is the way: it makes new files for a table and for each of
+# its indexes, which takes longer than to delete a few rows, but chunks go by it, and many rows.
 _TABLES: LiteralString = """
-(SELECT 'store', relname::text, 'store', relname::text FROM pg_class
- WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname NOT IN ('alembic_version', 'objects')
- ORDER BY relname)
+SELECT 'store', relname::text, 'store', relname::text, pg_relation_size(oid) > 1000000
+FROM pg_class
+WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname NOT IN ('alembic_version', 'objects')
+"""
+# Rollups before what they are made of.
+_HYPERTABLES: LiteralString = f"""
+(SELECT view_schema::text, view_name::text, materialization_hypertable_schema::text,
+        materialization_hypertable_name::text, true
+ FROM timescaledb_information.continuous_aggregates)
+UNION ALL
+(SELECT t.schema, t.name, t.schema, t.name, t.many OR EXISTS (
+   SELECT FROM _timescaledb_catalog.hypertable AS h WHERE (h.schema_name, h.table_name) = (t.schema, t.name))
+ FROM ({_TABLES}) AS t(schema, name, of_schema, of_name, many))
+"""
+_EMPTY: LiteralString = """
+DO $$
+DECLARE
+  relation record;
+  filled boolean;
+BEGIN
+  -- Rows go in any order: no foreign key is looked at, and no trigger of the store's own runs.
+  SET LOCAL session_replication_role = replica;
+  FOR relation IN SELECT * FROM ({tables}) AS all_of_them(schema, name, of_schema, of_name, truncated) LOOP
+    IF NOT relation.truncated THEN
+      EXECUTE format('DELETE FROM %I.%I', relation.schema, relation.name);
+      CONTINUE;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', relation.of_schema, relation.of_name) INTO filled;
+    IF filled THEN
+      EXECUTE format('TRUNCATE %I.%I CASCADE', relation.schema, relation.name);
+    END IF;
+  END LOOP;
+  PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence JOIN pg_class ON pg_class.oid = seqrelid
+   WHERE relnamespace = 'store'::regnamespace;
+END $$
 """

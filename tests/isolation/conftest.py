@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier
 from datastore import control
 from mds_client import MDS
 from mds_client.rls import dsn_with_tenant
-from tests.engines.databases import Databases, Place
+from tests.engines.databases import Databases, Place, superuser
 
 Actor: TypeAlias = Literal["service", "bound", "bound as mds_app"]
 
@@ -73,12 +73,12 @@ class Siege:
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask as a superuser, whom no view hides anything from."""
-        with psycopg.connect(self.superuser_dsn) as connection:
+        with superuser(self.superuser_dsn) as connection:
             return connection.execute(cast("Any", statement), parameters or None).fetchall()
 
     def execute(self, statement: str, *parameters: object) -> None:
         """Do something as a superuser."""
-        with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
+        with superuser(self.superuser_dsn) as connection:
             connection.execute(cast("Any", statement), parameters or None)
 
     def victim(self) -> list[str]:
