@@ -1,8 +1,7 @@
 """Frames in and out, through both clients, on a real server."""
 
 import asyncio
-import gc
-import time
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -588,20 +587,19 @@ def test_an_error_in_the_middle_of_a_copy_is_ours_and_leaves_the_connection_usab
 
 
 @before_the_server
-def test_a_large_frame_does_not_hold_the_event_loop_up(store: Store) -> None:
-    table = bars(200, symbols=1000)
+def test_a_frame_is_encoded_beside_the_event_loop(store: Store) -> None:
+    table = bars(200, symbols=100)
+    seen: set[int] = set()
 
-    async def longest() -> float:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in table.to_batches(max_chunksize=1000):
+            seen.add(threading.get_ident())
+            yield batch
+
+    async def write() -> int:
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
-            await amds.upsert_bars(table.slice(0, 1000))
-            worst = 0.0
-            task = asyncio.create_task(amds.upsert_bars(table))
-            while not task.done():
-                began = time.perf_counter()
-                await asyncio.sleep(0.001)
-                worst = max(worst, time.perf_counter() - began)
-            return worst
+            return await amds.upsert_bars(pa.RecordBatchReader.from_batches(table.schema, batches()))
 
-    gc.collect()
-    # The goal is 20 ms on a machine of one's own; what blocks without a thread takes ten times as long.
-    assert min(asyncio.run(longest()) for _ in range(3)) < 0.06
+    assert asyncio.run(write()) == table.num_rows
+    # How long the loop is held up by the rest is measured by the benchmarks.
+    assert threading.get_ident() not in seen

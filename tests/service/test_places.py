@@ -279,7 +279,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is silent is broken off soon."""
-    monkeypatch.setattr(passing, "SILENT_S", 0.3)
+    monkeypatch.setattr(passing, "SILENT_S", 0.5)
 
 
 @pytest.mark.many_sessions
@@ -351,10 +351,12 @@ def test_an_upload_that_comes_slowly_is_not_broken_off(hurried: None, crowd: Cro
     body = lines(BAR)
     slow = crowd.sending("a", len(body))
     assert slow.status() == 100
-    for at in range(0, len(body), 20):
+    began = time.monotonic()
+    for at in range(0, len(body), 10):
         # Time itself is what this is about: all of it takes longer than a client may be silent.
-        time.sleep(0.1)
-        slow.send(body[at : at + 20])
+        time.sleep(0.05)
+        slow.send(body[at : at + 10])
+    assert time.monotonic() - began > passing.SILENT_S
     assert slow.status() == 200
 
 
@@ -367,7 +369,7 @@ def test_a_stream_whose_client_takes_nothing_more_is_broken_off(
     assert {each.status() for each in silent} == {200}
     # It has the place of one of those.
     assert crowd.taking("a").status() == 200
-    until(lambda: caplog.text.count("it has taken nothing for 0.3 s") >= len(silent))
+    until(lambda: caplog.text.count("it has taken nothing for 0.5 s") >= len(silent))
     for each in silent:
         # A whole answer ends with an empty chunk.
         assert not each.rest().endswith(b"0\r\n\r\n")
