@@ -484,7 +484,7 @@ END $$
 # What may hold rows, where they are, and whether truncating is the way: it makes new files for a table and for each of
 # its indexes, which takes longer than to delete a few rows, but chunks go by it, and many rows.
 _TABLES: LiteralString = """
-SELECT 'store', relname::text, 'store', relname::text, pg_relation_size(oid) > 1000000
+SELECT 'store', relname::text, 'store', relname::text, pg_relation_size(oid) > 65536
 FROM pg_class
 WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname NOT IN ('alembic_version', 'objects')
 """
