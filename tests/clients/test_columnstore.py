@@ -15,8 +15,6 @@ from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
 from tests.conftest import Client, Store
 
-pytestmark = pytest.mark.directly("behind the pooler is an engine without a columnstore")
-
 MODES: Final = ("executemany", "values", "copy", "auto")
 CONFLICTS: Final = ("replace", "keep", "fill")
 CHUNKED: Final = tuple(kind.name for kind in KINDS.values() if kind.storage)

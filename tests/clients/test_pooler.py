@@ -1,4 +1,4 @@
-"""What is particular about a transaction-mode pooler; everything else in this folder passes through it as well."""
+"""What is particular about a transaction-mode pooler; all that a server has a say in passes through it as well."""
 
 import secrets
 from collections.abc import Callable
