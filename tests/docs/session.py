@@ -22,11 +22,16 @@ import psycopg
 from datastore import _postgres_binaries
 from datastore.embedded import EmbeddedServer
 from tests.docs.pages import ROOT, Block, blocks
+from tests.engines.base import free_port
 
 DEADLINE_S: Final = 120
 """For one block."""
 
 INTERPRETER: Final = Path(__file__).with_name("interpreter.py")
+
+PORT: Final = "8080"
+"""The service's on the pages. In a test it is any that is free: two test processes may be at the same page, and on
+somebody's own machine it may be taken."""
 
 
 class BlockFailed(Exception):
@@ -47,6 +52,7 @@ class Session:
         self._folder.mkdir(mode=0o755)
         here = {"HOME": str(self._folder), "PWD": str(self._folder)}
         self._environment = _kept() | here | dict(environment)
+        self._port = str(free_port())
         self._out = (self._top / "stdout").open("w+b")
         self._err = (self._top / "stderr").open("w+b")
         self._shell: _Talker | None = None
@@ -110,7 +116,7 @@ class Session:
 
     def _run_shell(self, block: Block) -> str | None:
         script, variables = self._top / "block.sh", self._top / "environment"
-        script.write_text(block.text, encoding="utf-8")
+        script.write_text(block.text.replace(PORT, self._port), encoding="utf-8")
         if self._shell is None:
             command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _SHELL, "bash")
             self._shell = _Talker(command, self._folder, self._environment, self._out, self._err)
