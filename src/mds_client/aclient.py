@@ -5,6 +5,7 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -42,6 +43,7 @@ from mds_client.operations import (
     Stream,
     Values,
     can_be_whole,
+    end_if_lost,
     first_failure,
     portion,
 )
@@ -311,6 +313,7 @@ class AsyncTransaction(Surface, AsyncPerformer):
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
+    handled = sys.exception()
     failure: psycopg.Error | None = None
     cursors: list[AsyncCursor[Any]] = []
     try:
@@ -323,7 +326,9 @@ async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commi
             except psycopg.Error as error:
                 failure = error
     except psycopg.Error as error:
-        failure = failure or first_failure(error)
+        failure = failure or first_failure(error, handled)
+    finally:
+        end_if_lost(connection)
     if failure:
         raise failure
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]

@@ -3,6 +3,7 @@
 What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -35,6 +36,7 @@ from mds_client.operations import (
     Stream,
     Values,
     can_be_whole,
+    end_if_lost,
     first_failure,
     portion,
 )
@@ -270,6 +272,7 @@ class Transaction(Surface, SyncPerformer):
 
 
 def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
+    handled = sys.exception()
     failure: psycopg.Error | None = None
     cursors: list[Cursor[Any]] = []
     try:
@@ -282,7 +285,9 @@ def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) ->
             except psycopg.Error as error:
                 failure = error
     except psycopg.Error as error:
-        failure = failure or first_failure(error)
+        failure = failure or first_failure(error, handled)
+    finally:
+        end_if_lost(connection)
     if failure:
         raise failure
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]

@@ -112,11 +112,20 @@ def can_be_whole(steps: Sequence[Step]) -> bool:
     return psycopg.Pipeline.is_supported() and all(isinstance(step, Execute) for step in steps)
 
 
-def first_failure(error: psycopg.Error) -> psycopg.Error:
-    """What has gone wrong in a pipeline: psycopg may raise what the steps behind it were answered in its place."""
-    while isinstance(error, errors.PipelineAborted) and isinstance(error.__context__, psycopg.Error):
+def first_failure(error: psycopg.Error, handled: BaseException | None) -> psycopg.Error:
+    """What has gone wrong in a pipeline, where psycopg may raise what came of it in its place: what the steps behind it
+    were answered, or that a pipeline cannot be left which the server has broken off. `handled` is the exception that
+    was there before, which is not of this pipeline."""
+    while error.sqlstate is None and isinstance(error.__context__, psycopg.Error) and error.__context__ is not handled:
         error = error.__context__
     return error
+
+
+def end_if_lost(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    """Close a connection that a pipeline came to no end on. The other side has given it up, a pooler with a message of
+    its own behind the server's, and psycopg takes it for open, and for busy, until the network says so, too."""
+    if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+        connection.pgconn.finish()
 
 
 Results: TypeAlias = list[list[Values]]

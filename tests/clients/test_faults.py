@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
@@ -26,7 +26,7 @@ from mds_client import (
     TimeoutExceeded,
 )
 from mds_client.operations import Execute, Group, Operation, Session, Talk
-from tests.clients.faults import PATIENCE, bars, statement, until
+from tests.clients.faults import PATIENCE, bars, locked, statement, until, waiting
 from tests.conftest import SETTINGS, Client, Store
 
 # Kills, cuts, locks and timeouts.
@@ -37,27 +37,6 @@ BATCH = 6000
 
 def backend(client: Client) -> int:
     return int(client.run(statement(b"SELECT pg_backend_pid()"))[0][0])
-
-
-def waiting(store: Store) -> list[int]:
-    """The application's backends that wait for a lock."""
-    return [
-        pid
-        for (pid,) in store.rows(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'mds_service'"
-            " AND wait_event_type = 'Lock'"
-        )
-    ]
-
-
-@contextmanager
-def locked(store: Store, table: str = "store.bars") -> Iterator[psycopg.Connection[Any]]:
-    """While another session keeps everybody from writing to a table."""
-    with psycopg.connect(store.superuser_dsn) as blocker:
-        blocker.execute(f"LOCK TABLE {table} IN SHARE MODE".encode())
-        yield blocker
-        with suppress(psycopg.OperationalError):  # the test may have killed the server
-            blocker.rollback()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mds_client import CommitUnknown, RetryableError
-from tests.clients.faults import PATIENCE, bars, statement, until
+from tests.clients.faults import PATIENCE, bars, locked, statement, until, waiting
 from tests.conftest import Client, Store
 
 # Cuts.
@@ -22,7 +23,8 @@ SYNC = b"S\0\0\0\4"
 
 class Proxy:
     """A TCP proxy to a server that, while `cut_after` is set, cuts the connection as soon as a message of the client
-    with that text in it has been forwarded, has been acted on, and before the answer gets back."""
+    with that text in it has been forwarded, has been acted on, and before the answer gets back. While it
+    `withholds_ends`, the client does not hear that the server has hung up."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -32,6 +34,7 @@ class Proxy:
         self.dsn = make_conninfo(store.dsn, port=str(self._listener.getsockname()[1]))
         self.cut_after: bytes | None = None
         self.cuts = 0
+        self.withholds_ends = False
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = [self._listener]
         self._start(self._accept)
@@ -72,17 +75,23 @@ class Proxy:
             while data := server.recv(65536):
                 if not silent.is_set():
                     client.sendall(data)
-        if not silent.is_set():
+        if not silent.is_set() and not self.withholds_ends:
             _hang_up(client)
 
     def close(self) -> None:
+        _hang_up(self._listener)
+        # A pool may be connecting in place of what was cut. When nobody accepts any more, all sockets are known.
+        self._join(self._threads[0])
         for one in self._sockets:
             _hang_up(one)
         for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+            self._join(thread)
         for one in self._sockets:
             one.close()
+
+    def _join(self, thread: threading.Thread) -> None:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 # What the proxy waits for is that the server's process has worked everything off and left.
@@ -147,3 +156,53 @@ def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
     assert client.run(count) == []
     assert proxy.cuts == 1
     assert store.rows("SELECT count(*) FROM public.counted") == [(1,)]
+
+
+@cut_from_its_server
+def test_a_lost_connection_is_not_taken_for_the_error_that_the_caller_is_handling(
+    connect: Callable[..., Client], store: Store, proxy: Proxy
+) -> None:
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, max_attempts=1)
+    client.upsert_bars(bars(1))
+    try:
+        store.rows("SELECT 1 / 0")
+    except psycopg.errors.DivisionByZero:
+        proxy.cut_after = SYNC
+        with pytest.raises(RetryableError, match="server closed the connection"):
+            client.upsert_bars(bars(1))
+    assert proxy.cuts == 1
+
+
+# PgBouncer has a message of its own behind the server's last one, and then hangs up, which may come later.
+given_up_by_a_pooler = pytest.mark.engines("pgbouncer")
+
+
+@given_up_by_a_pooler
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+def test_a_connection_that_a_pooler_has_given_up_and_not_closed_yet_is_replaced_and_the_call_done(
+    connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
+) -> None:
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
+    client.upsert_bars(bars(1))
+    proxy.withholds_ends = True
+    with ThreadPoolExecutor(1) as aside, locked(store):
+        call = aside.submit(client.upsert_bars, bars(1, close=3.0))
+        until(lambda: waiting(store))
+        store.execute("SELECT pg_terminate_backend(%s, 5000)", waiting(store)[0])
+        # The next attempt waits, too: that there is one does not hang on what this one's network does.
+        until(lambda: waiting(store))
+    assert call.result(PATIENCE) == 1
+    assert store.rows("SELECT close_price FROM store.bars") == [(3.0,)]
+
+
+@given_up_by_a_pooler
+def test_what_is_not_idempotent_is_not_run_again_when_a_pooler_gives_its_connection_up(
+    connect: Callable[..., Client], store: Store, proxy: Proxy
+) -> None:
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
+    proxy.withholds_ends = True
+    end = statement(b"SELECT pg_terminate_backend(pg_backend_pid())", name="end", idempotent=False, commit=True)
+    with pytest.raises(CommitUnknown, match=r"^end: terminating connection due to administrator command") as caught:
+        client.run(end)
+    assert isinstance(caught.value.__cause__, psycopg.errors.AdminShutdown)
+    assert client.health().tenant_id == store.tenant_a
