@@ -103,7 +103,7 @@ class Http(BaseModel):
     attempts: int = Field(5, ge=1, le=20)
     timeout: float = Field(30.0, gt=0, le=300)
 
-    _allowed: tuple[httpx.URL, ...] = PrivateAttr()
+    _allowed: list[tuple[httpx.URL, frozenset[str]]] = PrivateAttr()
     _secrets: dict[str, dict[str, str]] = PrivateAttr()
     _hidden: re.Pattern[str] = PrivateAttr()
 
@@ -111,11 +111,7 @@ class Http(BaseModel):
         """Take up what the operator allows, and the secrets."""
         if not isinstance(context, Settings) or not context.source_urls:
             raise ValueError("nothing is asked over HTTP: no DATASTORE_SOURCE_URLS are set")
-        try:
-            self._allowed = tuple(map(httpx.URL, context.source_urls))
-        except httpx.InvalidURL as error:
-            raise ValueError(f"DATASTORE_SOURCE_URLS cannot be read: {error}") from error
-        self._check(expand(self.url, SAMPLE, safe=""))
+        self._allowed = _allowed(context.source_urls)
         self._secrets = {}
         for field in ("secret_headers", "secret_params"):
             self._secrets[field] = {
@@ -124,6 +120,7 @@ class Http(BaseModel):
         for name, value in self._secrets["secret_headers"].items():
             _check_header(f"secret_headers.{name}", name, value)
         self._hidden = _any_of(value for held in self._secrets.values() for value in held.values())
+        self._check(expand(self.url, SAMPLE, safe=""))
 
     @field_validator("params")
     @classmethod
@@ -231,15 +228,36 @@ class Http(BaseModel):
         return self._hidden.sub("***", text)
 
     def _check(self, url: str) -> None:
-        """ValueError where the operator does not allow a URL."""
+        """ValueError where the operator does not allow a URL, or does not let it have what would be sent there."""
         # As the client reads it, so that both see the same host.
         parts = _url(url)
         if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
             raise ValueError("the url is none of http or https with a host, and without a user")
         if {".", ".."} & set(unquote(parts.path).replace("\\", "/").split("/")):
             raise ValueError("the url's path leads upwards")
-        if not any(_begins(parts, prefix) for prefix in self._allowed):
+        may_have = [secrets for beginning, secrets in self._allowed if _begins(parts, beginning)]
+        if not may_have:
             raise ValueError(f"DATASTORE_SOURCE_URLS does not allow {_shown(url)}")
+        named = {*self.secret_headers.values(), *self.secret_params.values()}
+        if kept := named.difference(*may_have):
+            raise ValueError(f"DATASTORE_SOURCE_URLS does not let {_shown(url)} have {', '.join(sorted(kept))}")
+
+
+def _allowed(entries: Iterable[str]) -> list[tuple[httpx.URL, frozenset[str]]]:
+    """Beginnings of URLs, each with the names of the secrets that may be sent there. ValueError where one is wrong."""
+    found = []
+    for beginning, *secrets in map(str.split, entries):
+        if not all(name.startswith(config.SECRET_PREFIX) for name in secrets):
+            # Not repeated: it may be a secret itself.
+            raise ValueError(
+                "DATASTORE_SOURCE_URLS cannot be read: behind a URL stand names of variables that begin with"
+                f" {config.SECRET_PREFIX}"
+            )
+        try:
+            found.append((httpx.URL(beginning), frozenset(secrets)))
+        except httpx.InvalidURL as error:
+            raise ValueError(f"DATASTORE_SOURCE_URLS cannot be read: {error}") from error
+    return found
 
 
 _SECRET: Final = re.compile(

@@ -323,6 +323,7 @@ def test_no_secret_of_a_source_is_in_what_a_worker_logs_or_a_job_says(
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hunter2")
     monkeypatch.setenv("DATASTORE_SECRET_AUTH", "Bearer hunter2")
+    monkeypatch.setenv("DATASTORE_SOURCE_URLS", f"{service.root} DATASTORE_SECRET_KEY DATASTORE_SECRET_AUTH")
     secrets = {"secret_params": {"key": "DATASTORE_SECRET_KEY"}, "secret_headers": {"Auth": "DATASTORE_SECRET_AUTH"}}
     made = start(store, symbols=["S"], source=service.spec(attempts=2, **secrets), attempts=1, chunk_days=3)
     # One passes, one does not, one leads elsewhere; what comes then is served.

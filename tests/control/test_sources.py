@@ -215,8 +215,8 @@ def service() -> Iterator[Service]:
         yield running
 
 
-def allowed(service: Service) -> Settings:
-    return Settings(source_urls=(service.root,))
+def allowed(service: Service, *secrets: str) -> Settings:
+    return Settings(source_urls=(" ".join((service.root, *secrets)),))
 
 
 def test_a_service_is_asked_for_each_span_and_its_records_become_bars(service: Service) -> None:
@@ -351,10 +351,11 @@ def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden too")
     spec = service.spec(secret_headers={"Authorization": "DATASTORE_SECRET_ACME"},
                         secret_params={"apikey": "DATASTORE_SECRET_KEY"})  # fmt: skip
-    fetched(spec, allowed(service))
+    settings = allowed(service, "DATASTORE_SECRET_ACME", "DATASTORE_SECRET_KEY")
+    fetched(spec, settings)
     (_, query, headers) = service.asked[0]
     assert (headers["authorization"], query["apikey"]) == ("Bearer hidden", "hidden too")
-    source = sources.make(spec, allowed(service))
+    source = sources.make(spec, settings)
     # Whoever answers may repeat them, as they are or as in a URL, in any case.
     for fault in ((404, {}), (302, {"Location": "/hidden%20too/?key=hidden+too"}), (302, {"Location": "HIDDEN"})):
         service.faults = [fault]
@@ -362,7 +363,7 @@ def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
             list(source.fetch([span()]))
         assert "hidden" not in f"{source!r} {failed.value} {failed.value.__cause__}".lower()
     service.answer = lambda _symbol, _query: {"data": {"bars": [{"t": "at hidden too", "c": 1}]}}
-    _, (malformed,) = fetched(spec, allowed(service))
+    _, (malformed,) = fetched(spec, settings)
     assert "at ***" in malformed.why
 
 
@@ -371,10 +372,44 @@ def test_what_is_logged_between_attempts_tells_no_secret(
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden")
     service.faults = [(500, {})]
-    fetched(service.spec(secret_params={"apikey": "DATASTORE_SECRET_KEY"}), allowed(service))
+    fetched(service.spec(secret_params={"apikey": "DATASTORE_SECRET_KEY"}), allowed(service, "DATASTORE_SECRET_KEY"))
     (retried,) = (record for record in caplog.records if record.name == "stamina")
     assert "answered 500" in str(vars(retried))
     assert "hidden" not in str(vars(retried))
+
+
+def test_a_secret_is_sent_only_where_the_operator_says_that_it_belongs(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_ACME", "hidden")
+    monkeypatch.setenv("DATASTORE_SECRET_OTHER", "hidden too")
+    both = {
+        "secret_headers": {"X-Api-Key": "DATASTORE_SECRET_ACME"},
+        "secret_params": {"key": "DATASTORE_SECRET_OTHER"},
+    }
+    for secrets, kept in (
+        ((), "DATASTORE_SECRET_ACME, DATASTORE_SECRET_OTHER"),
+        (("DATASTORE_SECRET_ACME",), "DATASTORE_SECRET_OTHER"),
+    ):
+        with pytest.raises(SourceError, match=rf"DATASTORE_SOURCE_URLS does not let {service.root}\S+ have {kept}$"):
+            sources.make(service.spec(**both), allowed(service, *secrets))
+    # Nor does a service lead to another one that is allowed, with the secret that is its own.
+    elsewhere = f"{service.url}/v2/more"
+    here, there = f"{service.root} DATASTORE_SECRET_ACME", f"{service.url}/v2 DATASTORE_SECRET_OTHER"
+    service.answer = lambda _symbol, _query: {"data": {"bars": []}, "next": elsewhere}
+    spec = service.spec(paging={"by": "link", "at": "next"}, secret_headers={"X-Api-Key": "DATASTORE_SECRET_ACME"})
+    with pytest.raises(SourceUnavailable, match=f"DATASTORE_SOURCE_URLS does not let {elsewhere} have"):
+        fetched(spec, Settings(source_urls=(here, there)))
+    assert len(service.asked) == 1
+    # What is said in several places holds together.
+    fetched(service.spec(**both), Settings(source_urls=(here, f"{service.url} DATASTORE_SECRET_OTHER")))
+    assert len(service.asked) == 2
+
+
+def test_what_stands_behind_a_url_and_is_no_name_is_not_repeated(service: Service) -> None:
+    with pytest.raises(SourceError, match="behind a URL stand names of variables that begin with") as refused:
+        sources.make(service.spec(), allowed(service, "hunter2"))
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +429,7 @@ def test_a_header_that_cannot_be_sent_makes_no_source(
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden\n")
     with pytest.raises(SourceError, match=message) as refused:
-        sources.make(service.spec(**spec), allowed(service))
+        sources.make(service.spec(**spec), allowed(service, "DATASTORE_SECRET_KEY"))
     assert "hidden" not in str(refused.value)
 
 
