@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composed, Literal
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import to_jsonable_python
@@ -26,6 +26,7 @@ from datastore import gaps, jobs, sources
 from datastore.control import ControlError, find_tenant
 from datastore.gaps import Gap, Window
 from datastore.jobs import CANCEL, JobRecord
+from datastore.pages import Page, read_page
 from mds_client import models
 from mds_client.schema import OnConflict
 
@@ -348,19 +349,18 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
 def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> BackfillRecord | None:
     """The backfill that a tenant (a name or a uuid) has under a key; None where there is none."""
     with psycopg.connect(dsn) as connection:
-        found = _by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
-    return found[0] if found else None
+        return _by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
 
 
-def _by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> list[BackfillRecord]:
-    return _records(connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant_no, key=key)
+def _by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> BackfillRecord | None:
+    return _one(connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant_no, key=key)
 
 
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:
     """The backfill with that key. Raises BackfillConflict where something else was asked for."""
     with psycopg.connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant)
-        if not (found := _by_key(connection, tenant.no, idempotency_key)):
+        if (found := _by_key(connection, tenant.no, idempotency_key)) is None:
             return None
         # The database compares, as it has stored them: in Python, true is 1, and 1e23 is not 10 to the 23rd.
         same = connection.execute(
@@ -368,12 +368,12 @@ def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord 
             " = (%s, %s, %s, %s, %s::jsonb, %s::jsonb) FROM store.backfills WHERE id = %s",
             (
                 *(spec.vendor, spec.timeframe, spec.start, spec.end, Jsonb(spec.source), Jsonb(_params(spec))),
-                found[0].id,
+                found.id,
             ),
         ).fetchone()
     if same != (True,):
-        raise BackfillConflict(f"backfill {idempotency_key!r} is there already, and something else: {found[0].id}")
-    return found[0]
+        raise BackfillConflict(f"backfill {idempotency_key!r} is there already, and something else: {found.id}")
+    return found
 
 
 _ELSEWHERE: Final = {"tenant", "vendor", "timeframe", "start", "end", "source"}
@@ -386,16 +386,23 @@ def _params(spec: BackfillSpec) -> dict[str, Any]:
 
 def list_backfills(
     dsn: str, *, tenant: UUID | None = None, after: int | None = None, limit: int = 100
-) -> list[BackfillRecord]:
-    """Backfills, newest first, of one tenant or all; `after` is the id of the last one of the page before."""
+) -> Page[BackfillRecord]:
+    """Backfills, newest first, of one tenant or all.
+
+    `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
+    """
     with psycopg.connect(dsn) as connection:
-        return _records(
+        connection.execute("SET LOCAL TimeZone TO 'UTC'")
+        found = read_page(
             connection,
-            "(%(tenant)s::uuid IS NULL OR t.id = %(tenant)s) AND (%(after)s::bigint IS NULL OR b.id < %(after)s)",
-            tenant=tenant,
-            after=after,
-            limit=limit,
+            _select(
+                "(%(tenant)s::uuid IS NULL OR t.id = %(tenant)s) AND (%(after)s::bigint IS NULL OR b.id < %(after)s)"
+            ),
+            {"tenant": tenant, "after": after},
+            _Row,
+            limit,
         )
+    return Page([row.record() for row in found.items], found.more)
 
 
 def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002
@@ -497,12 +504,12 @@ def _report(dsn: str, backfill: BackfillRecord) -> Report:
 
 def _get(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
     with psycopg.connect(dsn) as connection:
-        found = _records(
+        found = _one(
             connection, "b.id = %(id)s AND (%(tenant)s::uuid IS NULL OR t.id = %(tenant)s)", id=id_, tenant=tenant
         )
-    if not found:
+    if found is None:
         raise UnknownBackfill(f"there is no backfill {id_}")
-    return found[0]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -602,23 +609,26 @@ CROSS JOIN LATERAL (
          coalesce((array_agg(DISTINCT error) FILTER (WHERE state = 'failed'))[:5], '{{}}') AS errors
   FROM its
 ) AS j
-WHERE {condition} ORDER BY b.id DESC LIMIT %(limit)s
+WHERE {condition} ORDER BY b.id DESC
 """
 
 
-def _records(connection: psycopg.Connection[Any], condition: Any, **parameters: Any) -> list[BackfillRecord]:
+def _select(condition: LiteralString) -> Composed:
     counts = SQL(", ").join(SQL("count(*) FILTER (WHERE state = {})").format(Literal(state)) for state in jobs.STATES)
-    statement = SQL(_SELECT).format(counts=counts, condition=SQL(condition))
+    return SQL(_SELECT).format(counts=counts, condition=SQL(condition))
+
+
+def _one(connection: psycopg.Connection[Any], condition: LiteralString, **parameters: Any) -> BackfillRecord | None:
     connection.execute("SET LOCAL TimeZone TO 'UTC'")
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
-        found = cursor.execute(statement, {"limit": 1, **parameters}).fetchall()
-    return [row.record() for row in found]
+        found = cursor.execute(_select(condition), parameters).fetchone()
+    return None if found is None else found.record()
 
 
 def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
     """The job's backfill, where it is that one and of the same tenant."""
     with psycopg.connect(dsn) as connection:
-        found = _records(
+        return _one(
             connection,
             "b.id = %(id)s AND t.id = %(tenant)s"
             " AND EXISTS (SELECT FROM store.jobs WHERE id = %(job)s AND backfill_id = b.id)",
@@ -626,4 +636,3 @@ def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
             tenant=job.tenant,
             job=job.id,
         )
-    return found[0] if found else None

@@ -28,6 +28,7 @@ from pydantic_core import to_jsonable_python
 
 from datastore.control import ControlError
 from datastore.objects import JOBS_CHANNEL
+from datastore.pages import Page, read_page
 from datastore.schema import MAX_ATTEMPTS
 from mds_client import KINDS
 
@@ -326,10 +327,10 @@ def list_jobs(
     job_type: str | None = None,
     after: int | None = None,
     limit: int = 100,
-) -> list[JobRecord]:
+) -> Page[JobRecord]:
     """Jobs, newest first: of one tenant or all, in one state or any, of one type or any.
 
-    `after` is the id of the last one of the page before; at most `limit` come back.
+    `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
     """
     # Only what is asked for, so that an index serves it.
     conditions = [
@@ -343,12 +344,15 @@ def list_jobs(
         if value is not None
     ]
     with _connected(dsn) as connection:
-        return _records(
+        return read_page(
             connection,
-            SQL("{} ORDER BY j.id DESC LIMIT %(limit)s").format(
-                SQL(" AND ").join(conditions) if conditions else SQL("true")
+            SQL("{} WHERE {} ORDER BY j.id DESC").format(
+                _SELECT, SQL(" AND ").join(conditions) if conditions else SQL("true")
             ),
-            {"tenant": tenant, "state": state, "job_type": job_type, "after": after, "limit": limit},
+            {"tenant": tenant, "state": state, "job_type": job_type, "after": after},
+            JobRecord,
+            limit,
+            _loads,
         )
 
 

@@ -63,7 +63,7 @@ def finish(store: Store, id_: int) -> BackfillRecord:
     if store.engine != "timescale":
         work(store.admin_dsn)
         return backfill.get_backfill(store.admin_dsn, id_)
-    for job in jobs.list_jobs(store.admin_dsn, state="queued"):
+    for job in jobs.list_jobs(store.admin_dsn, state="queued").items:
         result = run(store, job.id)
         store.execute(
             "UPDATE store.jobs SET state = 'succeeded', started_at = created_at, finished_at = now(), result = %s"
@@ -170,7 +170,7 @@ def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Pa
     assert (done.report.missing, done.report.gaps) == (10, 1)
     (gap,) = done.report.first
     assert (gap["symbol"], datetime.fromisoformat(gap["start"]), gap["missing"]) == ("S", STAMPS[99], 10)
-    first = jobs.list_jobs(store.admin_dsn, job_type="backfill")[-1]
+    first = jobs.list_jobs(store.admin_dsn, job_type="backfill").items[-1]
     assert (first.result["rows"], first.result["missing"]) == (3890, 10)
     assert first.result["rejects"][0]["where"] == "S.csv, line 101"
 
@@ -180,7 +180,7 @@ def test_a_record_that_is_no_bar_counts_once_however_many_chunks_read_its_file(s
     (folder / "T.csv").write_text((folder / "T.csv").read_text() + "\nnever,1,1")
     done = finish(store, start(store, chunk_days=1).id)
     assert (done.jobs["succeeded"], done.rejected) == (10, 3)
-    results = [job.result for job in jobs.list_jobs(store.admin_dsn, job_type="backfill")]
+    results = [job.result for job in jobs.list_jobs(store.admin_dsn, job_type="backfill").items]
     assert [one["rejected"] for one in results] == [3] * 10
     assert results[0]["rejected_in"] == {"S.csv": 2, "T.csv": 1}
 
@@ -214,7 +214,7 @@ def test_where_nothing_is_missing_there_is_nothing_to_do(store: Store, folder: P
 
 def test_a_job_that_runs_again_changes_nothing(store: Store, folder: Path) -> None:
     start(store)
-    ids = [job.id for job in jobs.list_jobs(store.admin_dsn)]
+    ids = [job.id for job in jobs.list_jobs(store.admin_dsn).items]
     first = [run(store, id_) for id_ in ids]
     before = store.rows("SELECT series_id, ts, xmin::text FROM store.bars ORDER BY 1, 2")
     assert [run(store, id_) for id_ in ids] == first
@@ -359,7 +359,7 @@ def test_a_source_that_is_no_longer_allowed_fails_the_job_for_good(
     start(store)
     monkeypatch.delenv("DATASTORE_SOURCE_ROOT")
     with pytest.raises(JobFailed, match="no DATASTORE_SOURCE_ROOT is set"):
-        run(store, jobs.list_jobs(store.admin_dsn)[0].id)
+        run(store, jobs.list_jobs(store.admin_dsn).items[0].id)
 
 
 # Starting, and whose it is --------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refuse
     made = start(store)
     assert start(store).id == made.id
     assert start(store, tenant=store.tenant_a).id == made.id
-    assert len(jobs.list_jobs(store.admin_dsn)) == 2
+    assert len(jobs.list_jobs(store.admin_dsn).items) == 2
     with pytest.raises(BackfillConflict, match="'k' is there already"):
         start(store, chunk_days=30)
     assert start(store, "other").id != made.id
@@ -412,19 +412,21 @@ def test_two_that_start_the_same_at_once_start_one(store: Store, folder: Path) -
         thread.join()
     assert len({one.id for one in made}) == 1
     assert len(made) == 2
-    assert len(jobs.list_jobs(store.admin_dsn)) == 2
+    assert len(jobs.list_jobs(store.admin_dsn).items) == 2
 
 
 def test_backfills_are_listed_newest_first_by_page_and_by_tenant(store: Store, folder: Path) -> None:
     first, second, third = start(store, "1"), start(store, "2", tenant="b"), start(store, "3")
 
     def listed(**options: Any) -> list[int]:
-        return [one.id for one in backfill.list_backfills(store.admin_dsn, **options)]
+        return [one.id for one in backfill.list_backfills(store.admin_dsn, **options).items]
 
     assert listed() == [third.id, second.id, first.id]
     assert listed(tenant=UUID(store.tenant_a)) == [third.id, first.id]
     assert listed(limit=1) + listed(after=third.id) == [third.id, second.id, first.id]
-    assert backfill.list_backfills(store.admin_dsn, limit=1)[0] == backfill.get_backfill(store.admin_dsn, third.id)
+    assert backfill.list_backfills(store.admin_dsn, limit=1).items[0] == backfill.get_backfill(
+        store.admin_dsn, third.id
+    )
 
 
 def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None:
@@ -439,7 +441,7 @@ def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None
 
 def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder: Path) -> None:
     start(store)
-    payload = jobs.list_jobs(store.admin_dsn)[0].payload
+    payload = jobs.list_jobs(store.admin_dsn).items[0].payload
     with MDS(dsn=store.dsn, tenant_id=store.tenant_b, pool_max=1) as client:
         job = client.enqueue_job("mine", "backfill", payload)
     with pytest.raises(JobFailed, match="the tenant has no backfill"):
@@ -450,7 +452,7 @@ def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder:
 def test_a_tenant_cannot_have_its_own_backfill_ask_for_more_than_was_planned(store: Store, folder: Path) -> None:
     """The source is asked with the operator's secrets, for what the operator has seen."""
     made = start(store, symbols=["S"])
-    payload = jobs.list_jobs(store.admin_dsn)[0].payload
+    payload = jobs.list_jobs(store.admin_dsn).items[0].payload
     payload["spans"][0]["symbol"] = "T"
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         job = client.enqueue_job("mine", "backfill", payload)
@@ -461,7 +463,7 @@ def test_a_tenant_cannot_have_its_own_backfill_ask_for_more_than_was_planned(sto
 
 def test_a_tenant_cannot_take_the_keys_of_a_backfills_jobs(store: Store, folder: Path) -> None:
     first = start(store)
-    taken = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn)]
+    taken = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn).items]
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         for key in taken:
             client.enqueue_job(key.replace(f":{first.id}:", f":{first.id + 1}:"), "backfill", {})

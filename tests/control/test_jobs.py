@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 
-from datastore import jobs
+from datastore import jobs, pages
 from datastore.cli import main
 from datastore.jobs import Conflict, JobContext, JobError, UnknownJob, job_type
+from datastore.objects import LARGEST_PAYLOAD
 from mds_client import MDS
 from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Store
@@ -78,7 +79,7 @@ def test_a_job_is_put_down_in_the_callers_transaction(store: Store) -> None:
     with psycopg.connect(store.admin_dsn) as connection:
         jobs.enqueue(connection, "t", {}, tenant=None, idempotency_key="k")
         connection.rollback()
-    assert jobs.list_jobs(store.admin_dsn) == []
+    assert jobs.list_jobs(store.admin_dsn).items == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(store: Store) -> None:
     store.execute("UPDATE store.jobs SET state = 'failed' WHERE id = %s", made[4])
 
     def listed(**filters: Any) -> list[int]:
-        return [job.id for job in jobs.list_jobs(store.admin_dsn, **filters)]
+        return [job.id for job in jobs.list_jobs(store.admin_dsn, **filters).items]
 
     newest = made[::-1]
     assert listed() == newest
@@ -116,6 +117,38 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(store: Store) -> None:
     assert listed(state="failed") == [made[4]]
     assert listed(state="failed", job_type="x") == []
     assert listed(tenant=uuid4()) == []
+
+
+@pytest.fixture
+def large(store: Store) -> list[int]:
+    """Jobs, newest first, of more JSON together than a page has."""
+    text = "x" * (LARGEST_PAYLOAD - 20)
+    count = pages.MOST_BYTES // LARGEST_PAYLOAD + pages.STEP + 5
+    return [put(store.admin_dsn, "t", {"text": text}, tenant=None, key=str(n)).id for n in range(count)][::-1]
+
+
+# What is tried is Python's.
+@pytest.mark.engines("postgres")
+def test_a_page_of_large_jobs_ends_before_its_limit_and_says_that_more_follow(store: Store, large: list[int]) -> None:
+    first = jobs.list_jobs(store.admin_dsn, limit=1000)
+    read = sum(len(job.payload["text"]) for job in first.items)
+    assert pages.MOST_BYTES - LARGEST_PAYLOAD < read < pages.MOST_BYTES + pages.STEP * LARGEST_PAYLOAD
+    assert first.more
+    rest = jobs.list_jobs(store.admin_dsn, limit=1000, after=first.items[-1].id)
+    assert not rest.more
+    assert [job.id for job in (*first.items, *rest.items)] == large
+
+
+@pytest.mark.engines("postgres")
+def test_the_command_says_how_to_go_on_behind_a_page(run: Run, store: Store, large: list[int]) -> None:
+    shown = run("jobs", "list", "--limit", "1000", "--json")
+    last = shown.json[-1]["id"]
+    assert len(shown.json) < len(large)
+    assert shown.err == f"there are more: --after {last}\n"
+    rest = run("jobs", "list", "--limit", "1000", "--after", str(last), "--json")
+    assert [job["id"] for job in (*shown.json, *rest.json)] == large
+    assert rest.err == ""
+    assert run("jobs", "list", "--limit", "2").err == f"there are more: --after {large[1]}\n"
 
 
 def test_another_tenants_job_is_unknown(store: Store) -> None:

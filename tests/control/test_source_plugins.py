@@ -79,7 +79,7 @@ def test_its_frames_are_written_and_what_is_no_bar_in_them_is_counted(
                              "end": "2024-03-09", "calendar": "XNYS"}  # fmt: skip
     spec = BackfillSpec(**asked, source={"type": "acme", "highest": highest})
     backfill.start(store.admin_dsn, spec, idempotency_key="k")
-    (job,) = list_jobs(store.admin_dsn)
+    (job,) = list_jobs(store.admin_dsn).items
     result = filling.run(JobContext(job, store.admin_dsn), backfill.ChunkJob.model_validate(job.payload))
     assert (result["rows"], result["rejected"], result["missing"]) == (rows, rejected, 390 - rows)
     assert result["rejects"][-1] == {"where": "somewhere", "why": "for some reason"}

@@ -111,7 +111,7 @@ def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -
     plan = json.loads(done.out)
     assert (plan["name"], plan["rows"]["bars"], plan["rows"]["news"], plan["series"]) == ("a", 4, 1, 5)
     assert "rows" in run("tenants", "delete", filled.tenant_a, "--dry-run").out
-    assert jobs.list_jobs(filled.admin_dsn) == []
+    assert jobs.list_jobs(filled.admin_dsn).items == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, 
     done = run("tenants", "delete", store.tenant_a, *options)
     assert done.code == code
     assert message in done.err
-    assert jobs.list_jobs(store.admin_dsn) == []
+    assert jobs.list_jobs(store.admin_dsn).items == []
     assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
 
 

@@ -166,14 +166,14 @@ def test_a_deletion_has_to_name_the_tenant_twice(store: Store, name: str) -> Non
     with pytest.raises(ControlError, match="has another name than"):
         tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name=name)
     assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
-    assert jobs.list_jobs(store.admin_dsn) == []
+    assert jobs.list_jobs(store.admin_dsn).items == []
 
 
 def test_a_tenant_cannot_have_another_deleted_by_a_job_of_its_own(store: Store) -> None:
     payload = {"tenant": store.tenant_b, "name": "b"}
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.enqueue_job("sly", tenants.DELETE, payload)
-    (job,) = jobs.list_jobs(store.admin_dsn)
+    (job,) = jobs.list_jobs(store.admin_dsn).items
     with pytest.raises(JobFailed, match="are the store's own: a tenant has none"):
         jobs.accepted(jobs.load()[tenants.DELETE], job)
     assert control.list_tenants(store.admin_dsn)[1].disabled_at is None

@@ -185,7 +185,7 @@ def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(
     assert dead.error.startswith("ValueError: no luck with postgresql://someone:***@db/x and password=***")
     assert "(at tests.control.job_types:" in dead.error
     assert "s3cret" not in dead.error
-    assert [found.id for found in jobs.list_jobs(store.admin_dsn, state="failed")] == [job.id]
+    assert [found.id for found in jobs.list_jobs(store.admin_dsn, state="failed").items] == [job.id]
     again = jobs.retry_job(store.admin_dsn, job.id)
     assert (again.state, again.attempts, again.error, again.finished_at) == ("queued", 0, None, None)
 
@@ -354,7 +354,7 @@ def test_a_payload_that_cannot_be_read_fails_its_job_alone_and_stops_no_list(
             f" VALUES ('bad', 'test-answer', ({text})::jsonb, 100)".encode()
         )
     good = put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_a, key="good")
-    shown = jobs.list_jobs(store.admin_dsn)[1]
+    shown = jobs.list_jobs(store.admin_dsn).items[1]
     json.dumps(shown.payload, allow_nan=False)
     assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
     assert ended(store, good).state == "succeeded"
@@ -413,16 +413,16 @@ def test_a_job_that_is_not_announced_is_found_by_looking(store: Store, file: Pat
 def test_periodic_jobs_run_once_however_many_workers_there_are(store: Store) -> None:
     settings = {"upkeep": True, "lease": timedelta(seconds=1)}
     with working(store.admin_dsn, **settings), working(store.admin_dsn, **settings):
-        until(lambda: len(jobs.list_jobs(store.admin_dsn, state="succeeded")) == len(maintenance.PERIODIC))
+        until(lambda: len(jobs.list_jobs(store.admin_dsn, state="succeeded").items) == len(maintenance.PERIODIC))
     work(store.admin_dsn, upkeep=True)
-    found = jobs.list_jobs(store.admin_dsn)
+    found = jobs.list_jobs(store.admin_dsn).items
     assert sorted(job.job_type for job in found) == sorted(task.job_type for task in maintenance.PERIODIC)
     assert {(job.tenant, job.attempts, job.error) for job in found} == {(None, 1, None)}
 
 
 def test_an_interval_is_put_down_once_and_only_when_the_job_before_has_ended(store: Store) -> None:
     def keys() -> set[str]:
-        return {job.idempotency_key for job in jobs.list_jobs(store.admin_dsn)}
+        return {job.idempotency_key for job in jobs.list_jobs(store.admin_dsn).items}
 
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
         maintenance.put_down(connection, set())
@@ -441,12 +441,12 @@ def test_an_interval_is_put_down_once_and_only_when_the_job_before_has_ended(sto
 def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
         maintenance.put_down(connection, set())
-        keys = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn)]
+        keys = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn).items]
         store.execute("DELETE FROM store.jobs")
         put(store.admin_dsn, "test-note", {"file": "/dev/null"}, tenant=None, key=keys[0])
         maintenance.put_down(connection, set())
     assert f"job {keys[0]!r} is there already with another type" in caplog.text
-    assert len(jobs.list_jobs(store.admin_dsn)) == len(keys)
+    assert len(jobs.list_jobs(store.admin_dsn).items) == len(keys)
 
 
 def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: Store) -> None:
@@ -473,5 +473,5 @@ def test_only_the_stores_own_jobs_are_cleaned_up(store: Store, file: Path) -> No
     job = put(store.admin_dsn, "maintain-outbox", {}, tenant=None, key="clean-up")
     work(store.admin_dsn)
     assert ended(store, job).result == 1
-    left = {(job.tenant is None, job.idempotency_key) for job in jobs.list_jobs(store.admin_dsn)}
+    left = {(job.tenant is None, job.idempotency_key) for job in jobs.list_jobs(store.admin_dsn).items}
     assert left == {(True, "new"), (True, "clean-up"), (False, "old"), (False, "new")}

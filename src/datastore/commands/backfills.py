@@ -19,6 +19,7 @@ from datastore import calendars as trading
 from datastore import gaps as missing
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
+from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
 from datastore.gaps import Day
 from datastore.sources import wrong
@@ -243,7 +244,7 @@ def backfill_status(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_js
 def list_backfills(tenant: UUID | None, after: int | None, limit: int, dsn: str, as_json: bool) -> None:
     """Print backfills, the newest first."""
     found = backfills.list_backfills(dsn, tenant=tenant, after=after, limit=limit)
-    show_rows(found, as_json, None if as_json else _LIST_COLUMNS, empty="no backfills")
+    show_page(found, as_json, _LIST_COLUMNS, empty="no backfills")
 
 
 @backfill.command("cancel")

@@ -84,7 +84,7 @@ def followed(
 
 def nobody_works(dsn: str) -> bool:
     """Whether no worker is at work on any job."""
-    return not jobs.list_jobs(dsn, state="running", limit=1)
+    return not jobs.list_jobs(dsn, state="running", limit=1).items
 
 
 def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:

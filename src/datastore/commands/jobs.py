@@ -15,6 +15,7 @@ import psycopg
 
 from datastore import jobs as outbox
 from datastore.commands import follow
+from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
 from datastore.config import ConfigurationError
 from datastore.worker import Settings, Watch, Worker
@@ -140,7 +141,7 @@ def list_jobs(
 ) -> None:
     """Print jobs, the newest first."""
     found = outbox.list_jobs(dsn, tenant=tenant, state=state, job_type=job_type, after=after, limit=limit)
-    show_rows(found, as_json, None if as_json else _LISTED, empty="no jobs")
+    show_page(found, as_json, _LISTED, empty="no jobs")
 
 
 @jobs.command("show")

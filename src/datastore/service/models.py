@@ -61,8 +61,12 @@ def page_of(declared: type) -> Any:
 
 def page(found: Sequence[T], limit: int, cursor: Callable[[T], object]) -> dict[str, Any]:
     """A page of at most `limit` things, from one more than that, by which it is known whether something follows."""
-    items = list(found[:limit])
-    return {"items": items, "next": str(cursor(items[-1])) if len(found) > limit else None}
+    return page_with(found[:limit], len(found) > limit, cursor)
+
+
+def page_with(items: Sequence[T], more: bool, cursor: Callable[[T], object]) -> dict[str, Any]:
+    """A page of these things, behind whose last one there are more or not."""
+    return {"items": items, "next": str(cursor(items[-1])) if more else None}
 
 
 _EARLIEST: Final = datetime(1700, 1, 1, tzinfo=UTC)

@@ -11,7 +11,17 @@ from pydantic import AfterValidator, Field, model_validator
 from datastore import backfill, gaps, idempotency
 from datastore.backfill import BackfillRecord, BackfillSpec, Plan
 from datastore.gaps import Check
-from datastore.service.models import LARGEST_ID, After, IdempotencyKey, Instant, Limit, Name, model_of, page, page_of
+from datastore.service.models import (
+    LARGEST_ID,
+    After,
+    IdempotencyKey,
+    Instant,
+    Limit,
+    Name,
+    model_of,
+    page_of,
+    page_with,
+)
 from datastore.service.openapi import problem
 from datastore.service.security import (
     TENANT_EXAMPLE,
@@ -138,11 +148,11 @@ def start(here: Here, token: StoreOperator, body: BackfillBody, response: Respon
 def list_backfills(
     here: Here, token: Reader, tenant: UUID | None = None, after: After = None, limit: Limit = 100
 ) -> Any:
-    """Backfills, newest first."""
+    """Backfills, newest first. A page is shorter than its limit where they are large."""
     if tenant is not None:
         known_tenant(here.dsn, token, tenant)
-    found = backfill.list_backfills(here.dsn, tenant=tenant_of(token, tenant), after=after, limit=limit + 1)
-    return page(found, limit, lambda each: each.id)
+    found = backfill.list_backfills(here.dsn, tenant=tenant_of(token, tenant), after=after, limit=limit)
+    return page_with(found.items, found.more, lambda each: each.id)
 
 
 @router.get("/backfills/{id:id}", response_model=model_of(BackfillRecord))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from datastore import jobs
 from datastore.jobs import JobRecord
 from datastore.service.jobs import Job, shown
-from datastore.service.models import LARGEST_ID, After, Limit, Name, page, page_of
+from datastore.service.models import LARGEST_ID, After, Limit, Name, page_of, page_with
 from datastore.service.openapi import problem
 from datastore.service.security import Operator, Reader, known_tenant, tenant_of
 from datastore.service.state import Here
@@ -31,14 +31,14 @@ def list_jobs(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """Jobs, newest first; of a tenant, in a state, of a type, where given. A tenant's token is not told which worker
-    has one."""
+    """Jobs, newest first; of a tenant, in a state, of a type, where given. A page is shorter than its limit where jobs
+    are large. A tenant's token is not told which worker has one."""
     if tenant is not None:
         known_tenant(here.dsn, token, tenant)
     found = jobs.list_jobs(
-        here.dsn, tenant=tenant_of(token, tenant), state=state, job_type=job_type, after=after, limit=limit + 1
+        here.dsn, tenant=tenant_of(token, tenant), state=state, job_type=job_type, after=after, limit=limit
     )
-    return page([shown(token, job) for job in found], limit, lambda job: job.id)
+    return page_with([shown(token, job) for job in found.items], found.more, lambda job: job.id)
 
 
 @router.get("/{id:id}", response_model=Job)
