@@ -19,6 +19,7 @@ import uvicorn
 from datastore.config import Settings
 from datastore.service import tokens
 from datastore.service.app import create_app
+from datastore.service.server import configuration
 from datastore.service.tokens import MadeToken, Scope
 from tests.conftest import Store
 from tests.service.processes import NO_TLS
@@ -51,10 +52,7 @@ class Keys:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The URL of a server of this process."""
-    app = create_app(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, server_header=False)
-    )
+    server = uvicorn.Server(configuration(settings, create_app(settings), host="127.0.0.1", port=0))
     started = threading.Event()
     startup = server.startup
 

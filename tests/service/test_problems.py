@@ -1,6 +1,7 @@
 """Every error is a problem detail with its request's id, and says nothing about the inside."""
 
 import gzip
+import http.client
 import json
 import logging
 import re
@@ -118,6 +119,30 @@ def test_metrics_name_a_route_as_the_description_does(admin: httpx.Client) -> No
     counted = admin.get("/metrics").text
     assert 'route="/jobs/{id}"' in counted
     assert "{id:id}" not in counted
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000,
+    ],
+)
+def test_what_is_no_http_is_told_so_as_any_other_error_is(api: Api, admin: httpx.Client, sent: bytes) -> None:
+    address = urlsplit(api.url)
+    with socket.create_connection((str(address.hostname), address.port or 0), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        body = answer.read()
+    assert problem(httpx.Response(answer.status, headers=answer.getheaders(), content=body), 400)["detail"] == (
+        "what was sent is no HTTP/1.1 request"
+    )
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    assert admin.get("/health").status_code == 200
 
 
 # Too large --------------------------------------------------------------------------------------------------------

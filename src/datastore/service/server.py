@@ -7,14 +7,19 @@ import socket
 import sys
 from dataclasses import replace
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+from uuid import uuid4
 
 import click
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from datastore.config import Settings
-from datastore.service import lines
+from datastore.service import lines, problems
 from datastore.service.app import create_app
+from datastore.service.middleware import HEADERS, REQUEST_ID, logger
+from datastore.service.problems import Refusal
 
 _GRACE_S: Final = 30
 """How long requests under way may take when the server is to end."""
@@ -32,23 +37,42 @@ def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = F
         url = f"http://{shown}:{listening.getsockname()[1]}"
         # The socket takes connections from here on; they wait for the few milliseconds until they are served.
         click.echo(json.dumps({"url": url}) if as_json else f"serving on {url}")
-        configuration = uvicorn.Config(
-            app,
-            # The app writes a line for each request itself, which has its id.
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies or None,
-            timeout_graceful_shutdown=_GRACE_S,
-            timeout_keep_alive=30,
-        )
         # Before uvicorn has begun, and again when it has ended: a signal is how this ends, and no failure.
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
         # What uvicorn logs at its start and end is said above, or is no news.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        uvicorn.Server(configuration).run(sockets=[listening])
+        uvicorn.Server(configuration(settings, app)).run(sockets=[listening])
+
+
+def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves the app, with more that is uvicorn's own."""
+    return uvicorn.Config(
+        app,
+        http=_Http,
+        # The app writes a line for each request itself, which has its id.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=30,
+        **more,
+    )
+
+
+class _Http(H11Protocol):
+    """HTTP as uvicorn speaks it. What cannot be read as such reaches no app, and is answered as any other error is."""
+
+    def send_400_response(self, msg: str) -> None:
+        request_id = uuid4().hex
+        logger.info("request %s: %s", request_id, msg)
+        answer = problems.response(request_id, Refusal("malformed", "what was sent is no HTTP/1.1 request"))
+        answer.headers.update({**HEADERS, REQUEST_ID: request_id, "Connection": "close"})
+        head = ["HTTP/1.1 400 Bad Request", *(f"{name}: {value}" for name, value in answer.headers.items()), "", ""]
+        self.transport.write("\r\n".join(head).encode() + bytes(answer.body))
+        self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
