@@ -609,7 +609,7 @@ CROSS JOIN LATERAL (
          coalesce((array_agg(DISTINCT error) FILTER (WHERE state = 'failed'))[:5], '{{}}') AS errors
   FROM its
 ) AS j
-WHERE {condition} ORDER BY b.id DESC
+WHERE {condition}
 """
 
 

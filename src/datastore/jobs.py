@@ -346,9 +346,7 @@ def list_jobs(
     with _connected(dsn) as connection:
         return read_page(
             connection,
-            SQL("{} WHERE {} ORDER BY j.id DESC").format(
-                _SELECT, SQL(" AND ").join(conditions) if conditions else SQL("true")
-            ),
+            SQL("{} WHERE {}").format(_SELECT, SQL(" AND ").join(conditions) if conditions else SQL("true")),
             {"tenant": tenant, "state": state, "job_type": job_type, "after": after},
             JobRecord,
             limit,
