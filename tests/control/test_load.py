@@ -17,7 +17,6 @@ import polars
 import psycopg
 import pyarrow as pa
 import pytest
-from backports import zstd
 from pyarrow import csv, parquet
 
 from datastore import control
@@ -95,10 +94,10 @@ FILES: dict[str, Callable[[list[Any]], bytes]] = {
     "b.arrows": as_stream,
     "b.csv": as_csv,
     "b.csv.gz": lambda rows: gzip.compress(as_csv(rows)),
-    "b.csv.zst": lambda rows: zstd.compress(as_csv(rows)),
+    "b.csv.zst": lambda rows: pa.compress(as_csv(rows), "zstd", asbytes=True),
     "b.ndjson": lines,
     "b.jsonl.gz": lambda rows: gzip.compress(lines(rows)),
-    "b.ndjson.zst": lambda rows: zstd.compress(lines(rows)),
+    "b.ndjson.zst": lambda rows: pa.compress(lines(rows), "zstd", asbytes=True),
 }
 
 
