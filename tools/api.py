@@ -4,11 +4,12 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
 from operator import or_
 from textwrap import dedent
-from types import ModuleType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -109,7 +110,7 @@ def _fields(model: type[BaseModel]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    return _plain(inspect.formatannotation(_bare(annotation)))
+    return _plain(inspect.formatannotation(_written(_bare(annotation))))
 
 
 def _bare(annotation: Any) -> Any:
@@ -121,6 +122,23 @@ def _bare(annotation: Any) -> Any:
         return annotation
     bare = tuple(map(_bare, arguments))
     return reduce(or_, bare) if origin in (Union, UnionType) else origin[bare]
+
+
+def _written(annotation: Any) -> Any:
+    """A union as one writes it: `typing` shows some in its own way, before Python 3.14."""
+    if get_origin(annotation) is not Union:
+        return annotation
+    return _Shown(
+        " | ".join("None" if part is NoneType else inspect.formatannotation(part) for part in get_args(annotation))
+    )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def _methods(found: type) -> Iterator[str]:
@@ -147,8 +165,12 @@ def _function(title: str, found: Any) -> Iterator[str]:
 
 def _signature(found: Any) -> str:
     signature = inspect.signature(found)
-    shown = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
-    text = str(signature.replace(parameters=shown))
+    shown = [
+        p.replace(annotation=_written(p.annotation))
+        for p in signature.parameters.values()
+        if p.name not in ("self", "cls")
+    ]
+    text = str(signature.replace(parameters=shown, return_annotation=_written(signature.return_annotation)))
     if inspect.isgeneratorfunction(getattr(found, "__wrapped__", None)):
         text = text.replace("-> Iterator[", "-> AbstractContextManager[")
     elif inspect.isasyncgenfunction(getattr(found, "__wrapped__", None)):

@@ -184,14 +184,15 @@ def _pins(lines: Iterable[str]) -> dict[NormalizedName, Requirement]:
 def licence(package: Distribution) -> str:
     """What a package says of itself: an SPDX expression; else its classifiers, all of them; else as it puts it."""
     said = package.metadata
-    for field in ("License-Expression", "License"):
+    (expression, *_), (text, *_) = (said.get_all(field, [""]) for field in ("License-Expression", "License"))
+    for given in (expression, text):
         try:
-            return str(canonicalize_license_expression(said[field] or ""))
+            return str(canonicalize_license_expression(given))
         except InvalidLicenseExpression:
             continue
     classifiers = (line.split(" :: ") for line in said.get_all("Classifier") or ())
     named = [parts[-1] for parts in classifiers if parts[0] == "License" and len(parts) > 1]
-    return " AND ".join(named) or " ".join((said["License"] or "nothing").split())
+    return " AND ".join(named) or " ".join(text.split()) or "nothing"
 
 
 def licences() -> str:
