@@ -122,9 +122,9 @@ def first_failure(error: psycopg.Error, handled: BaseException | None) -> psycop
 
 
 def end_if_lost(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-    """Close a connection that a pipeline came to no end on. The other side has given it up, a pooler with a message of
+    """Close a connection whose pipeline could not be left. The other side has given it up, a pooler with a message of
     its own behind the server's, and psycopg takes it for open, and for busy, until the network says so, too."""
-    if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+    if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
         connection.pgconn.finish()
 
 
