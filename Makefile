@@ -17,8 +17,9 @@ help: ## say what there is
 demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
 	@$(BIN)/python -m datastore.demo
 
+# One process more than the two cores that it is meant for: tests wait, too.
 test: .venv/installed ## every test, on real servers
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: .venv/installed ## lint, types, import contracts, generated files fresh
 	$(BIN)/ruff check .
