@@ -5,7 +5,6 @@ What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -43,9 +42,8 @@ from mds_client.operations import (
     Stream,
     Values,
     can_be_whole,
-    end_if_lost,
-    first_failure,
     portion,
+    settled,
 )
 from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.surface import AsyncPerformer, Surface
@@ -313,10 +311,8 @@ class AsyncTransaction(Surface, AsyncPerformer):
 
 
 async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    handled = sys.exception()
-    failure: psycopg.Error | None = None
     cursors: list[AsyncCursor[Any]] = []
-    try:
+    with settled(connection) as failures:
         async with connection.pipeline() if Pipeline.is_supported() else nullcontext():
             try:
                 cursors += [await _execute(connection, step) for step in steps]
@@ -324,13 +320,7 @@ async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commi
                     # Not connection.commit(): that waits, and the pipeline's end then waits once more.
                     await connection.execute(sql.COMMIT, prepare=False)
             except psycopg.Error as error:
-                failure = error
-    except psycopg.Error as error:
-        failure = failure or first_failure(error, handled)
-    finally:
-        end_if_lost(connection)
-    if failure:
-        raise failure
+                failures.append(error)
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

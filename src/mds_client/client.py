@@ -3,7 +3,6 @@
 What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
 """
 
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -36,9 +35,8 @@ from mds_client.operations import (
     Stream,
     Values,
     can_be_whole,
-    end_if_lost,
-    first_failure,
     portion,
+    settled,
 )
 from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.surface import Surface, SyncPerformer
@@ -272,24 +270,15 @@ class Transaction(Surface, SyncPerformer):
 
 
 def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
-    handled = sys.exception()
-    failure: psycopg.Error | None = None
     cursors: list[Cursor[Any]] = []
-    try:
-        with connection.pipeline() if Pipeline.is_supported() else nullcontext():
-            try:
-                cursors += [_execute(connection, step) for step in steps]
-                if commit:
-                    # Not connection.commit(): that waits, and the pipeline's end then waits once more.
-                    connection.execute(sql.COMMIT, prepare=False)
-            except psycopg.Error as error:
-                failure = error
-    except psycopg.Error as error:
-        failure = failure or first_failure(error, handled)
-    finally:
-        end_if_lost(connection)
-    if failure:
-        raise failure
+    with settled(connection) as failures, connection.pipeline() if Pipeline.is_supported() else nullcontext():
+        try:
+            cursors += [_execute(connection, step) for step in steps]
+            if commit:
+                # Not connection.commit(): that waits, and the pipeline's end then waits once more.
+                connection.execute(sql.COMMIT, prepare=False)
+        except psycopg.Error as error:
+            failures.append(error)
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 

@@ -5,8 +5,10 @@ An operation is a generator: it yields a group of steps, is sent their results, 
 round trip.
 """
 
+import sys
 from array import array
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -112,20 +114,31 @@ def can_be_whole(steps: Sequence[Step]) -> bool:
     return psycopg.Pipeline.is_supported() and all(isinstance(step, Execute) for step in steps)
 
 
-def first_failure(error: psycopg.Error, handled: BaseException | None) -> psycopg.Error:
-    """What has gone wrong in a pipeline, where psycopg may raise what came of it in its place: what the steps behind it
-    were answered, or that a pipeline cannot be left which the server has broken off. `handled` is the exception that
-    was there before, which is not of this pipeline."""
-    while error.sqlstate is None and isinstance(error.__context__, psycopg.Error) and error.__context__ is not handled:
-        error = error.__context__
-    return error
+@contextmanager
+def settled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[list[psycopg.Error]]:
+    """Around a pipeline: what has gone wrong in it, of which the first is raised behind its end.
 
-
-def end_if_lost(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-    """Close a connection whose pipeline could not be left. The other side has given it up, a pooler with a message of
-    its own behind the server's, and psycopg takes it for open, and for busy, until the network says so, too."""
-    if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
-        connection.pgconn.finish()
+    In place of that psycopg may raise what came of it: what the steps behind it were answered, or that a pipeline
+    cannot be left which the other side has broken off. A pooler does so with a message of its own behind the server's;
+    psycopg takes the connection for open, and for busy, until the network says otherwise. It is closed here.
+    """
+    handled = sys.exception()
+    failures: list[psycopg.Error] = []
+    try:
+        yield failures
+    except psycopg.Error as last:
+        error = last
+        # What was being handled before is not of this pipeline.
+        while (
+            error.sqlstate is None and isinstance(before := error.__context__, psycopg.Error) and before is not handled
+        ):
+            error = before
+        failures.append(error)
+    finally:
+        if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
+            connection.pgconn.finish()
+    if failures:
+        raise failures[0]
 
 
 Results: TypeAlias = list[list[Values]]
