@@ -14,7 +14,7 @@ VARIABLES: Final = {
     "DATASTORE_SOURCE_ROOT": "the folder that backfills may read files in (default: none, and no file is read)",
     "DATASTORE_SOURCE_URLS": "what backfills may ask: beginnings of URLs, comma-separated, each with the names of the"
     " secrets that may be sent there, as in `https://api.acme.example/v1 DATASTORE_SECRET_ACME` (default: none)",
-    "DATASTORE_SECRET_...": "secrets that a backfill's source may send in headers, each by its own name",
+    "DATASTORE_SECRET_...": "secrets that a backfill's source may send in headers and parameters, each by its own name",
     "DATASTORE_TOKENS": "who may use the service, one a line: name, scopes, sha256:<hex>, then expires=, tenant=",
     "DATASTORE_TOKENS_FILE": "a file with more such lines; it is read again when it changes",
     "DATASTORE_MAX_BODY_BYTES": "the largest request body (default: 1048576)",

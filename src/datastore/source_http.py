@@ -82,9 +82,9 @@ class Http(BaseModel):
     {start_date} and so on). `rows` is the path to the list of records in the answer, as `data.bars`, with null for
     none; empty where the answer is the list. `columns` says under which key (or at which place of a list) a field of a
     bar is where it is not under its own name; `time_unit` is how `ts` is written. `secret_headers` and `secret_params`
-    name the environment variables of the worker, DATASTORE_SECRET_…, that hold their values. `requests_per_second`
-    holds for all that one worker asks of a host. Requests that meet no answer, a 429 or a 5xx are made `attempts` times
-    in all.
+    name the environment variables of the worker, DATASTORE_SECRET_…, that hold their values; the URL has to be one that
+    the operator lets have them. `requests_per_second` holds for all that one worker asks of a host. Requests that meet
+    no answer, a 429 or a 5xx are made `attempts` times in all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

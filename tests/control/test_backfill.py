@@ -424,9 +424,9 @@ def test_backfills_are_listed_newest_first_by_page_and_by_tenant(store: Store, f
     assert listed() == [third.id, second.id, first.id]
     assert listed(tenant=UUID(store.tenant_a)) == [third.id, first.id]
     assert listed(limit=1) + listed(after=third.id) == [third.id, second.id, first.id]
-    assert backfill.list_backfills(store.admin_dsn, limit=1).items[0] == backfill.get_backfill(
-        store.admin_dsn, third.id
-    )
+    newest = backfill.list_backfills(store.admin_dsn, limit=1)
+    assert (newest.items, newest.more) == ([backfill.get_backfill(store.admin_dsn, third.id)], True)
+    assert not backfill.list_backfills(store.admin_dsn, limit=3).more
 
 
 def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None:
