@@ -29,6 +29,7 @@ check: .venv/installed ## lint, types, import contracts, generated files fresh
 	$(BIN)/python tools/generate.py --check
 
 generate: .venv/installed ## write the files that follow from the code
+	$(BIN)/python tools/sync.py
 	$(BIN)/python tools/generate.py
 
 engines: .venv/installed ## the tests' servers with TimescaleDB, to try things on

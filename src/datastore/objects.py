@@ -214,6 +214,20 @@ BEGIN
     MESSAGE = format('tenant %s is unknown or disabled', wanted);
 END
 $$""",
+    # What the client's statements carry: the tenant that they are meant for. A statement that the server would run for
+    # another tenant fails, also where the transaction that set the tenant is not there. NULL is whichever tenant it is.
+    "mds.is_tenant(uuid)": """
+CREATE OR REPLACE FUNCTION mds.is_tenant(wanted uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF wanted IS NULL OR wanted = (SELECT t.id FROM store.tenants AS t WHERE t.no = store.tenant_no()) THEN
+    RETURN true;
+  END IF;
+  RAISE with_check_option_violation USING
+    MESSAGE = format('the statement is meant for tenant %s, which is not the tenant of this transaction', wanted);
+END
+$$""",
     "mds.schema_version()": """
 CREATE OR REPLACE FUNCTION mds.schema_version() RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -1,10 +1,9 @@
-"""`AMDS`, the asynchronous client: a pool, and the one place that awaits the server.
+"""`AMDS`, the asynchronous client.
 
-What it asks is in `mds_client.operations`, its methods in `mds_client.surface`. What stands here beside
-`mds_client.client` is the waiting, and nothing else.
+What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.surface`, its connections
+in `mds_client.pools`. This module performs operations. `mds_client.client` is generated from it (`tools/sync.py`).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -12,19 +11,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Pipeline
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg import AsyncCursor, Pipeline, pq
+from psycopg_pool import PoolTimeout
 
 from mds_client import sql
 from mds_client.config import Config
-from mds_client.errors import (
-    CommitUnknown,
-    MDSError,
-    MDSOperationalError,
-    ServerUnreachable,
-    mapped,
-    mapping,
-)
+from mds_client.connections import AsyncGuardedConnection
+from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.operations import (
     CopyIn,
     CopyOut,
@@ -44,8 +37,11 @@ from mds_client.operations import (
     can_be_whole,
     portion,
     settled,
+    waited_for,
 )
+from mds_client.pauses import acompute, anext_or_none, asleep, ayield_turn
 from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pools import AsyncHome
 from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
@@ -67,21 +63,21 @@ class AMDS(Pooled, AsyncPerformer):
         **more: Any,
     ) -> None:
         super().__init__(settings, observer=observer, **more)
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            self.config.dsn, configure=_configure, open=False, **self._pool_options()
-        )
-        self.observer.opened(self.config.app_name, self._pool.get_stats)
-        self._opening = asyncio.Lock()
-        # Shared with the clones of for_tenant, as pool and lock are.
-        self._opened = asyncio.Event()
+        self._home = AsyncHome(self.config)
+        self.observer.opened(self.config.app_name, self._home.statistics)
+
+    async def aopen(self) -> Self:
+        """Connect now, and not at the first call. Raises ServerUnreachable if no connection can be made."""
+        await self._home.open()
+        return self
 
     async def aclose(self) -> None:
         """Close the pool; calls under way end with an error. Closing twice is harmless."""
         if self._owns_pool:
-            await self._pool.close()
+            await self._home.close()
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        await self._home.open()
         return self
 
     async def __aexit__(
@@ -95,7 +91,7 @@ class AMDS(Pooled, AsyncPerformer):
         A passing fault (RetryableError) is tried again, `max_attempts` times in all, with growing random waits; not
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
-        await self._open()
+        await self._home.open()
         attempts = Attempts(self, operation)
         while True:
             session = self._session()
@@ -108,19 +104,8 @@ class AMDS(Pooled, AsyncPerformer):
                 attempts.answered(session)
                 return answer
             if lost:
-                await self._pool.check()
-            await asyncio.sleep(wait)
-
-    async def _open(self) -> None:
-        if not self._pool.closed:
-            return
-        async with self._opening:
-            if self._pool.closed:
-                if self._opened.is_set():
-                    raise MDSOperationalError("the client is closed")
-                await self._probe()
-                await self._pool.open()
-                self._opened.set()
+                await self._home.drain()
+            await asleep(wait)
 
     async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
         """Perform an operation that answers in parts, and give each part as it comes.
@@ -128,9 +113,8 @@ class AMDS(Pooled, AsyncPerformer):
         One connection and one transaction serve it from the first part to the last. An iteration that is left early
         gives the connection back when the iterator is closed (`contextlib.aclosing`). Nothing is tried again.
         """
-        await self._open()
         with mapping():
-            async with self._pool.connection() as connection:
+            async with self._home.connection() as connection:
                 performance = _Performance(connection, stream.operation, self._session())
                 try:
                     while await performance.advance():
@@ -146,37 +130,25 @@ class AMDS(Pooled, AsyncPerformer):
         transaction, and the caller may have the whole block again.
         """
         session = self._session()
-        await self._open()
         with mapping():
-            async with self._pool.connection() as connection:
+            async with self._home.connection() as connection:
                 yield AsyncTransaction(connection, session)
+                await _commit(connection, "transaction", idempotent=False)
         session.series.update(session.learned)
 
     async def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:
             with mapping():
-                async with self._pool.connection() as connection:
+                async with self._home.connection() as connection:
                     performance = _Performance(connection, operation, session)
                     answer = await performance.finish()
         except Exception as error:
             if isinstance(error.__cause__, PoolTimeout):
-                await self._probe()
+                # It knows the reason why the pool cannot connect, if that is the reason.
+                await self._home.probe()
             raise
         session.series.update(session.learned)
         return answer
-
-    async def _probe(self) -> None:
-        """Connect once, for the reason why the pool cannot."""
-        try:
-            connection = await AsyncConnection.connect(self.config.dsn, **self.config.connection())
-        except psycopg.OperationalError as error:
-            raise ServerUnreachable(f"no connection to the server: {str(error).strip()}") from error
-        await connection.close()
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    await connection.execute(sql.CONFIGURE)
-    await connection.commit()
 
 
 class _Performance(Generic[T]):
@@ -184,7 +156,7 @@ class _Performance(Generic[T]):
 
     def __init__(
         self,
-        connection: AsyncConnection[Any],
+        connection: AsyncGuardedConnection,
         operation: Operation[T],
         session: Session,
         *,
@@ -211,7 +183,7 @@ class _Performance(Generic[T]):
         """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
         try:
             while True:
-                said = await asyncio.to_thread(self._step) if self._operation.heavy else self._step()
+                said = await acompute(self._operation.heavy, self._step)
                 if said is None:
                     break
                 if isinstance(said, Emit):
@@ -233,12 +205,7 @@ class _Performance(Generic[T]):
             raise
         await self.close()
         if self._own_transaction and not self._committed:
-            try:
-                await self._connection.commit()
-            except psycopg.OperationalError as error:
-                if not self._operation.idempotent:
-                    raise CommitUnknown(f"{self._operation.name}: {error}") from error
-                raise
+            await _commit(self._connection, self._operation.name, idempotent=self._operation.idempotent)
         return False
 
     def _step(self) -> Group | Emit | None:
@@ -264,16 +231,21 @@ class _Performance(Generic[T]):
         if self._opening is None:
             results = await _send(self._connection, group.steps, commit)
         else:
-            steps = (self._opening, *group.steps)
-            if commit and can_be_whole(steps):
-                opened, *results = await _send_whole(self._connection, steps)
-            else:
-                opened, *results = await _send(self._connection, steps, commit)
+            opened, *results = await self._open(self._opening, group.steps, commit)
             self._operation.opened(self._session, opened)
             self._opening = None
         if commit:
             self._session.committed()
             self._opening = self._operation.opening(self._session)
+        return results
+
+    async def _open(self, opening: Execute, steps: tuple[Step, ...], commit: bool) -> Results:
+        """Send the first group of a transaction. One that is all of it needs no BEGIN and no COMMIT."""
+        if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            return await _send(self._connection, (opening, *steps), commit)
+        if commit and can_be_whole(steps):
+            return await _send_whole(self._connection, (opening, *steps))
+        _, *results = await _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
         return results
 
     async def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
@@ -282,14 +254,14 @@ class _Performance(Generic[T]):
         if isinstance(step, CopyOut):
             self._copying = _copy_out(self._connection, step)
         assert self._copying is not None
-        taken = await anext(self._copying, None)
+        taken = await anext_or_none(self._copying)
         return [] if taken is None else [taken]
 
 
 class AsyncTransaction(Surface, AsyncPerformer):
     """The client's methods within one transaction; made by `AMDS.transaction`."""
 
-    def __init__(self, connection: AsyncConnection[Any], session: Session) -> None:
+    def __init__(self, connection: AsyncGuardedConnection, session: Session) -> None:
         self._connection = connection
         self._session = session
 
@@ -310,7 +282,18 @@ class AsyncTransaction(Surface, AsyncPerformer):
                 await performance.close()
 
 
-async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
+async def _commit(connection: AsyncGuardedConnection, name: str, *, idempotent: bool) -> None:
+    connection.expect(1)
+    try:
+        await connection.commit()
+    except psycopg.OperationalError as error:
+        if not idempotent and connection.broken:
+            raise CommitUnknown(f"{name}: {error}") from error
+        raise
+
+
+async def _send(connection: AsyncGuardedConnection, steps: tuple[Step, ...], commit: bool) -> Results:
+    connection.expect(waited_for(steps))
     cursors: list[AsyncCursor[Any]] = []
     with settled(connection) as failures:
         async with connection.pipeline() if Pipeline.is_supported() else nullcontext():
@@ -324,8 +307,7 @@ async def _send(connection: AsyncConnection[Any], steps: tuple[Step, ...], commi
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
-async def _send_whole(connection: AsyncConnection[Any], steps: tuple[Step, ...]) -> Results:
-    await connection.set_autocommit(True)
+async def _send_whole(connection: AsyncGuardedConnection, steps: tuple[Step, ...]) -> Results:
     try:
         return await _send(connection, steps, commit=False)
     except psycopg.Error:
@@ -336,38 +318,36 @@ async def _send_whole(connection: AsyncConnection[Any], steps: tuple[Step, ...])
                 async with connection.transaction(force_rollback=True):
                     pass
         raise
-    finally:
-        if not connection.closed:
-            await connection.set_autocommit(False)
 
 
-async def _execute(connection: AsyncConnection[Any], step: Step) -> AsyncCursor[Any]:
+async def _execute(connection: AsyncGuardedConnection, step: Step) -> AsyncCursor[Any]:
     cursor = connection.cursor(binary=True)
     if isinstance(step, Execute):
-        return await cursor.execute(step.statement, step.parameters)
+        return await cursor.execute(step.statement, step.parameters, prepare=step.prepare)
     assert isinstance(step, ExecuteMany), "a copy stands alone in its group"
     await cursor.executemany(step.statement, step.rows)
     return cursor
 
 
-async def _copy_in(connection: AsyncConnection[Any], step: CopyIn) -> list[tuple[Any, ...]]:
+async def _copy_in(connection: AsyncGuardedConnection, step: CopyIn) -> list[tuple[Any, ...]]:
+    connection.expect(1)
     async with connection.cursor().copy(step.statement) as copying:
         if step.blocks is not None:
             for block in step.blocks:
                 await copying.write(block)
-                await asyncio.sleep(0)
+                await ayield_turn()
             return []
         copying.set_types(step.types)
         for number, row in enumerate(step.rows):
             await copying.write_row(row)
             if number % 1024 == 0:
-                # Nothing here waits while the server keeps up; others shall have their turn all the same.
-                await asyncio.sleep(0)
+                await ayield_turn()
     return []
 
 
-async def _copy_out(connection: AsyncConnection[Any], step: CopyOut) -> AsyncGenerator[Portion]:
+async def _copy_out(connection: AsyncGuardedConnection, step: CopyOut) -> AsyncGenerator[Portion]:
+    connection.expect(1)
     async with connection.cursor().copy(step.statement, step.parameters):
         while taken := await connection.wait(portion(connection.pgconn)):
             yield taken
-            await asyncio.sleep(0)
+            await ayield_turn()

@@ -19,6 +19,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar, overload
 
+from mds_client import forks
 from mds_client.aclient import AMDS
 from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, reject_sink
 from mds_client.client import MDS
@@ -99,6 +100,12 @@ class _Processor(ABC, Generic[C]):
         # How long leaving by an exception may take: as long as a statement.
         self._grace = (client.config.statement_timeout_ms or 30_000) / 1000
         self._prepare()
+        forks.watch(self)
+
+    def forked(self) -> None:
+        """Begin anew in a forked process, which has neither the writer nor what it waits with."""
+        self._prepare()
+        self._core.inherit()
 
     def _refuse(self, sink: Callable[[Reject], None], reject: Reject) -> None:
         sink(reject)

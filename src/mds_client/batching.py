@@ -228,6 +228,7 @@ class Core:
             raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
         self.config, self.on_conflict, self.sink, self.clock = config, on_conflict, sink, clock
         self.closed = False
+        self.inherited = False  # rows were pending when the process was forked: they are the parent's to write
         self.obstructed = False  # whether a producer has to stop and look why, before it may put
         self.failure: Exception | None = None  # not yet raised in a producer's call
         self._known: dict[type, tuple[Kind, Callable[[Row], int]]] = {}
@@ -287,8 +288,15 @@ class Core:
         self._look()
         return not self._writing
 
+    def inherit(self) -> None:
+        """Begin anew in a forked process. Pending rows are written by the parent, so that none is written twice."""
+        self.inherited = self.pending > 0
+        self._writing = False
+        self._look()
+
     def check(self) -> None:
         """Raise what a producer has to know before it may put a row; a failure only once."""
+        self.check_inherited()
         if self.failure is not None:
             failure, self.failure = self.failure, None
             self._look()
@@ -296,12 +304,22 @@ class Core:
         if self.closed:
             raise MDSError("the batch processor is closed")
 
+    def check_inherited(self) -> None:
+        """Raise ConfigurationError if pending rows belong to the parent of this process."""
+        if self.inherited:
+            raise ConfigurationError(
+                f"this process was forked while {self.pending} rows were pending in the batch processor; the parent"
+                " process writes them. Make a new batch processor in each process"
+            )
+
     def _look(self) -> None:
         """Find out whether producers are obstructed, and if not, at which row or byte something is to happen next."""
         config, rows, size = self.config, len(self._queue), self._queued_bytes
         full_rows = 2 * config.max_rows - len(self._taken)
         full_bytes = 2 * config.max_bytes - self._taken_bytes
-        self.obstructed = self.closed or self.failure is not None or rows >= full_rows or size >= full_bytes
+        self.obstructed = (
+            self.closed or self.inherited or self.failure is not None or rows >= full_rows or size >= full_bytes
+        )
         if self._writing or rows >= config.max_rows or size >= config.max_bytes:
             # The writer looks for itself when it is done, or has been told already.
             alarm_rows, self._alarm_bytes = full_rows, full_bytes
@@ -335,7 +353,8 @@ class Core:
         return max(0.0, oldest[TIME] + config.max_ms / 1000 - now)
 
     def demand(self) -> tuple[int, int]:
-        """Make all that is pending due now; gives what `fulfilled` needs."""
+        """Make all that is pending due now; gives what `fulfilled` needs. Raises ConfigurationError after a fork."""
+        self.check_inherited()
         self._demanded, self._demanded_of = self._number, self._attempt + 1
         return self._demanded, self._demanded_of
 

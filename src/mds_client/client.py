@@ -1,23 +1,25 @@
-"""`MDS`, the synchronous client: a pool, and the one place that waits for the server.
+# Generated from aclient.py by tools/sync.py; `make generate` writes it again.
+"""`MDS`, the synchronous client.
 
-What it asks is in `mds_client.operations`, its methods in `mds_client.surface`.
+What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.surface`, its connections
+in `mds_client.pools`. This module performs operations. It is generated from
+`mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`.
 """
 
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import psycopg
-from psycopg import Connection, Cursor, Pipeline
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg import Cursor, Pipeline, pq
+from psycopg_pool import PoolTimeout
 
 from mds_client import sql
 from mds_client.config import Config
-from mds_client.errors import CommitUnknown, MDSError, ServerUnreachable, mapped, mapping
+from mds_client.connections import GuardedConnection
+from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.operations import (
     CopyIn,
     CopyOut,
@@ -37,8 +39,11 @@ from mds_client.operations import (
     can_be_whole,
     portion,
     settled,
+    waited_for,
 )
+from mds_client.pauses import compute, next_or_none, sleep, yield_turn
 from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pools import Home
 from mds_client.surface import Surface, SyncPerformer
 
 T = TypeVar("T")
@@ -62,18 +67,16 @@ class MDS(Pooled, SyncPerformer):
         **more: Any,
     ) -> None:
         super().__init__(settings, observer=observer, **more)
-        self._probe()
-        self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            self.config.dsn, configure=_configure, open=True, **self._pool_options()
-        )
-        self.observer.opened(self.config.app_name, self._pool.get_stats)
+        self._home = Home(self.config)
+        self.observer.opened(self.config.app_name, self._home.statistics)
 
     def close(self) -> None:
         """Close the pool; calls under way end with an error. Closing twice is harmless."""
         if self._owns_pool:
-            self._pool.close()
+            self._home.close()
 
     def __enter__(self) -> Self:
+        self._home.open()
         return self
 
     def __exit__(
@@ -87,6 +90,7 @@ class MDS(Pooled, SyncPerformer):
         A passing fault (RetryableError) is tried again, `max_attempts` times in all, with growing random waits; not
         where the commit of something that is not idempotent may have happened (CommitUnknown).
         """
+        self._home.open()
         attempts = Attempts(self, operation)
         while True:
             session = self._session()
@@ -99,8 +103,8 @@ class MDS(Pooled, SyncPerformer):
                 attempts.answered(session)
                 return answer
             if lost:
-                self._pool.check()
-            time.sleep(wait)
+                self._home.drain()
+            sleep(wait)
 
     def stream(self, stream: Stream[T]) -> Iterator[T]:
         """Perform an operation that answers in parts, and give each part as it comes.
@@ -108,7 +112,7 @@ class MDS(Pooled, SyncPerformer):
         One connection and one transaction serve it from the first part to the last. An iteration that is left early
         gives the connection back when the iterator is closed. Nothing is tried again.
         """
-        with mapping(), self._pool.connection() as connection:
+        with mapping(), self._home.connection() as connection:
             performance = _Performance(connection, stream.operation, self._session())
             try:
                 while performance.advance():
@@ -124,40 +128,35 @@ class MDS(Pooled, SyncPerformer):
         transaction, and the caller may have the whole block again.
         """
         session = self._session()
-        with mapping(), self._pool.connection() as connection:
+        with mapping(), self._home.connection() as connection:
             yield Transaction(connection, session)
+            _commit(connection, "transaction", idempotent=False)
         session.series.update(session.learned)
 
     def _attempt(self, operation: Operation[T], session: Session) -> T:
         try:
-            with mapping(), self._pool.connection() as connection:
+            with mapping(), self._home.connection() as connection:
                 performance = _Performance(connection, operation, session)
                 answer = performance.finish()
         except Exception as error:
             if isinstance(error.__cause__, PoolTimeout):
-                self._probe()
+                # It knows the reason why the pool cannot connect, if that is the reason.
+                self._home.probe()
             raise
         session.series.update(session.learned)
         return answer
-
-    def _probe(self) -> None:
-        """Connect once, for the reason why the pool cannot."""
-        try:
-            psycopg.connect(self.config.dsn, **self.config.connection()).close()
-        except psycopg.OperationalError as error:
-            raise ServerUnreachable(f"no connection to the server: {str(error).strip()}") from error
-
-
-def _configure(connection: Connection[Any]) -> None:
-    connection.execute(sql.CONFIGURE)
-    connection.commit()
 
 
 class _Performance(Generic[T]):
     """One operation on one connection, as far as it is."""
 
     def __init__(
-        self, connection: Connection[Any], operation: Operation[T], session: Session, *, own_transaction: bool = True
+        self,
+        connection: GuardedConnection,
+        operation: Operation[T],
+        session: Session,
+        *,
+        own_transaction: bool = True,
     ) -> None:
         self._connection = connection
         self._operation = operation
@@ -167,7 +166,7 @@ class _Performance(Generic[T]):
         self._next: Callable[[], Group | Emit] = partial(next, self._talk)
         self._opening: Execute | None = operation.opening(session)
         self._committed = False
-        self._copying: Iterator[Portion] = iter(())
+        self._copying: Generator[Portion] | None = None
         self.part: Any = None
 
     def finish(self) -> T:
@@ -180,7 +179,9 @@ class _Performance(Generic[T]):
         """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
         try:
             while True:
-                said = self._next()
+                said = compute(self._operation.heavy, self._step)
+                if said is None:
+                    break
                 if isinstance(said, Emit):
                     self.part = said.part
                     self._next = partial(self._talk.send, [])
@@ -195,24 +196,25 @@ class _Performance(Generic[T]):
                 else:
                     self._committed = said.commit
                     self._next = partial(self._talk.send, results)
-        except StopIteration as end:
-            self._answer: T = end.value
         except BaseException:
             self.close()
             raise
         self.close()
         if self._own_transaction and not self._committed:
-            try:
-                self._connection.commit()
-            except psycopg.OperationalError as error:
-                if not self._operation.idempotent:
-                    raise CommitUnknown(f"{self._operation.name}: {error}") from error
-                raise
+            _commit(self._connection, self._operation.name, idempotent=self._operation.idempotent)
         return False
+
+    def _step(self) -> Group | Emit | None:
+        # A thread cannot hand a StopIteration over.
+        try:
+            return self._next()
+        except StopIteration as end:
+            self._answer: T = end.value
+            return None
 
     def close(self) -> None:
         """End what is being copied out, so that the connection can be used again."""
-        if isinstance(self._copying, Generator):
+        if self._copying is not None:
             self._copying.close()
 
     def _send(self, group: Group) -> Results:
@@ -225,11 +227,7 @@ class _Performance(Generic[T]):
         if self._opening is None:
             results = _send(self._connection, group.steps, commit)
         else:
-            steps = (self._opening, *group.steps)
-            if commit and can_be_whole(steps):
-                opened, *results = _send_whole(self._connection, steps)
-            else:
-                opened, *results = _send(self._connection, steps, commit)
+            opened, *results = self._open(self._opening, group.steps, commit)
             self._operation.opened(self._session, opened)
             self._opening = None
         if commit:
@@ -237,18 +235,29 @@ class _Performance(Generic[T]):
             self._opening = self._operation.opening(self._session)
         return results
 
+    def _open(self, opening: Execute, steps: tuple[Step, ...], commit: bool) -> Results:
+        """Send the first group of a transaction. One that is all of it needs no BEGIN and no COMMIT."""
+        if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            return _send(self._connection, (opening, *steps), commit)
+        if commit and can_be_whole(steps):
+            return _send_whole(self._connection, (opening, *steps))
+        _, *results = _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
+        return results
+
     def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
         if isinstance(step, CopyIn):
             return _copy_in(self._connection, step)
         if isinstance(step, CopyOut):
             self._copying = _copy_out(self._connection, step)
-        return list(islice(self._copying, 1))
+        assert self._copying is not None
+        taken = next_or_none(self._copying)
+        return [] if taken is None else [taken]
 
 
 class Transaction(Surface, SyncPerformer):
-    """The client's methods within one transaction; made by `MDS.transaction`."""
+    """The client's methods within one transaction; made by `AMDS.transaction`."""
 
-    def __init__(self, connection: Connection[Any], session: Session) -> None:
+    def __init__(self, connection: GuardedConnection, session: Session) -> None:
         self._connection = connection
         self._session = session
 
@@ -269,7 +278,18 @@ class Transaction(Surface, SyncPerformer):
                 performance.close()
 
 
-def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) -> Results:
+def _commit(connection: GuardedConnection, name: str, *, idempotent: bool) -> None:
+    connection.expect(1)
+    try:
+        connection.commit()
+    except psycopg.OperationalError as error:
+        if not idempotent and connection.broken:
+            raise CommitUnknown(f"{name}: {error}") from error
+        raise
+
+
+def _send(connection: GuardedConnection, steps: tuple[Step, ...], commit: bool) -> Results:
+    connection.expect(waited_for(steps))
     cursors: list[Cursor[Any]] = []
     with settled(connection) as failures, connection.pipeline() if Pipeline.is_supported() else nullcontext():
         try:
@@ -282,8 +302,7 @@ def _send(connection: Connection[Any], steps: tuple[Step, ...], commit: bool) ->
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
-def _send_whole(connection: Connection[Any], steps: tuple[Step, ...]) -> Results:
-    connection.autocommit = True
+def _send_whole(connection: GuardedConnection, steps: tuple[Step, ...]) -> Results:
     try:
         return _send(connection, steps, commit=False)
     except psycopg.Error:
@@ -293,33 +312,36 @@ def _send_whole(connection: Connection[Any], steps: tuple[Step, ...]) -> Results
             with suppress(psycopg.OperationalError), connection.transaction(force_rollback=True):
                 pass
         raise
-    finally:
-        if not connection.closed:
-            connection.autocommit = False
 
 
-def _execute(connection: Connection[Any], step: Step) -> Cursor[Any]:
+def _execute(connection: GuardedConnection, step: Step) -> Cursor[Any]:
     cursor = connection.cursor(binary=True)
     if isinstance(step, Execute):
-        return cursor.execute(step.statement, step.parameters)
+        return cursor.execute(step.statement, step.parameters, prepare=step.prepare)
     assert isinstance(step, ExecuteMany), "a copy stands alone in its group"
     cursor.executemany(step.statement, step.rows)
     return cursor
 
 
-def _copy_in(connection: Connection[Any], step: CopyIn) -> list[tuple[Any, ...]]:
+def _copy_in(connection: GuardedConnection, step: CopyIn) -> list[tuple[Any, ...]]:
+    connection.expect(1)
     with connection.cursor().copy(step.statement) as copying:
         if step.blocks is not None:
             for block in step.blocks:
                 copying.write(block)
+                yield_turn()
             return []
         copying.set_types(step.types)
-        for row in step.rows:
+        for number, row in enumerate(step.rows):
             copying.write_row(row)
+            if number % 1024 == 0:
+                yield_turn()
     return []
 
 
-def _copy_out(connection: Connection[Any], step: CopyOut) -> Iterator[Portion]:
+def _copy_out(connection: GuardedConnection, step: CopyOut) -> Generator[Portion]:
+    connection.expect(1)
     with connection.cursor().copy(step.statement, step.parameters):
         while taken := connection.wait(portion(connection.pgconn)):
             yield taken
+            yield_turn()

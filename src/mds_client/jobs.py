@@ -45,8 +45,8 @@ def enqueue_job(
     def talk(session: Session) -> Talk[Job]:
         _, (found,) = yield Group(
             (
-                Execute(sql.ENQUEUE_JOB, (idempotency_key, job_type, body, rank)),
-                Execute(sql.JOB, (job_type, body, idempotency_key)),
+                Execute(sql.ENQUEUE_JOB, (idempotency_key, job_type, body, rank, session.wanted)),
+                Execute(sql.JOB, (job_type, body, idempotency_key, session.wanted)),
             )
         )
         *values, same = found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors, pq, waiting
@@ -34,6 +34,7 @@ class Execute:
 
     statement: Statement
     parameters: Sequence[Any] = ()
+    prepare: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,18 @@ def portion(connection: pq.abc.PGconn) -> PQGen[Portion | None]:
                 if result.status != pq.ExecStatus.COMMAND_OK:
                     raise errors.error_from_result(result)
     return (taken, lengths) if taken else None
+
+
+_QUICK: Final = frozenset({sql.BEGIN, sql.OPEN, sql.OPEN_AS, sql.SAVEPOINT, sql.RELEASE, sql.ROLLBACK_TO})
+
+
+def waited_for(steps: Sequence[Step]) -> int:
+    """How many statements the server may run for long before it answers: a pipeline is answered at its end."""
+    # Of an ExecuteMany some rows are answered in between.
+    return sum(
+        2 if isinstance(step, ExecuteMany) else not (isinstance(step, Execute) and step.statement in _QUICK)
+        for step in steps
+    )
 
 
 def can_be_whole(steps: Sequence[Step]) -> bool:
@@ -258,8 +271,8 @@ class Operation(Generic[T]):
         """The statement that goes before the first group."""
         timeout = str(session.config.statement_timeout_ms)
         if self.needs_schema:
-            return Execute(sql.BEGIN_AS, (session.wanted, timeout))
-        return Execute(sql.BEGIN, (timeout,))
+            return Execute(sql.OPEN_AS, (session.wanted, timeout))
+        return Execute(sql.OPEN, (timeout,))
 
     def opened(self, session: Session, rows: list[Values]) -> None:
         """Take up what the opening statement answered."""
@@ -312,7 +325,7 @@ def health() -> Operation[Health]:
         if migrated[0]:
             timeout = str(session.config.statement_timeout_ms)
             (opened,), (row,) = yield Group(
-                (Execute(sql.BEGIN_AS, (session.wanted, timeout)), Execute(sql.SCHEMA_VERSION)), commit=True
+                (Execute(sql.OPEN_AS, (session.wanted, timeout)), Execute(sql.SCHEMA_VERSION)), commit=True
             )
             schema, tenant = row[0], opened[0]
         return Health(

@@ -46,16 +46,6 @@ class Pooled(Surface):
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
 
-    def _pool_options(self) -> dict[str, Any]:
-        return {
-            "kwargs": self.config.connection(),
-            "min_size": self.config.pool_min,
-            "max_size": self.config.pool_max,
-            "timeout": self.config.connect_timeout,
-            "reconnect_timeout": self.config.connect_timeout,
-            "name": self.config.app_name,
-        }
-
 
 class Attempts:
     """The attempts at one operation: which failure is repeated and after how long, and what the observer is told."""
@@ -66,15 +56,19 @@ class Attempts:
         self._operation = operation.name
         self._began = time.monotonic()
         self._waits = client.config.waits()
+        self._tried = 0
 
     def failed(self, error: MDSError, session: Session) -> float:
         """Seconds to wait before the next attempt; raises the error where there is to be none."""
+        self._tried += 1
         if session.commits:
             # It is another part that has failed now.
             self._waits = self._config.waits()
         again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
         if not again or (wait := next(self._waits, None)) is None:
             self._observer.failed(self._operation, error)
+            if self._tried > 1:
+                error.add_note(f"tried {self._tried} times in {time.monotonic() - self._began:.1f} s")
             raise error
         self._observer.retried(self._operation, error)
         return wait

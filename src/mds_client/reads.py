@@ -88,11 +88,12 @@ def news_window(
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(False), (kind.name,))
+        listed = Execute(sql.list_series(False), (kind.name, session.wanted))
+        parameters = (*span, *conditions, session.wanted)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
-            return (yield from _frame(session, kind, statement, (*span, *conditions), _named(kind, vendors), as_))
-        vendors, rows = yield Group((listed, Execute(statement, (*span, *conditions))), commit=True)
+            return (yield from _frame(session, kind, statement, parameters, _named(kind, vendors), as_))
+        vendors, rows = yield Group((listed, Execute(statement, parameters)), commit=True)
         return _models(News, kind, session.tenant_id, _named(kind, vendors), rows)
 
     return Operation("news_window", talk)
@@ -112,9 +113,10 @@ def option_chain(
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
     name = (_name(vendor), _symbol(symbol))
-    parameters = (*name, at - within, at, at.astimezone(UTC).date())
+    asked = (*name, at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
+        parameters = (*asked, session.wanted)
         if as_ != "models":
             return (yield from _frame(session, kind, sql.option_chain(kind), parameters, name, as_))
         (rows,) = yield Group((Execute(sql.option_chain(kind), parameters),), commit=True)
@@ -147,8 +149,8 @@ def rollup(
         statement = sql.rollup_window(kind, declared)
         if as_ != "models":
             shown = (name[0], name[1], declared.timeframe)
-            return (yield from _frame(session, kind, statement, (*name, *span), shown, as_, columns))
-        (rows,) = yield Group((Execute(statement, (*name, *span)),), commit=True)
+            return (yield from _frame(session, kind, statement, (*name, *span, session.wanted), shown, as_, columns))
+        (rows,) = yield Group((Execute(statement, (*name, *span, session.wanted)),), commit=True)
         constant = _constant(kind, session.tenant_id, (*name[:-1], declared.timeframe))
         return built_rows(Bar, constant, columns, rows)
 
@@ -167,7 +169,7 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
     wanted = sorted(set(_symbols(symbols)))
 
     def talk(session: Session) -> Talk[Any]:
-        (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted)),), commit=True)
+        (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return _answered(LatestPrice, found, as_)
@@ -185,8 +187,8 @@ def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, 
     statement = sql.list_series(vendor is not None)
     parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
-    def talk(_: Session) -> Talk[Any]:
-        (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+    def talk(session: Session) -> Talk[Any]:
+        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
         names = tuple(Series.model_fields)
         found = [
             built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
@@ -217,10 +219,11 @@ def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None
     declared = KINDS.of(kind)
     parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
 
-    def talk(_: Session) -> Talk[Any]:
-        (there,) = yield Group((Execute(sql.list_series(vendor is not None), parameters),))
+    def talk(session: Session) -> Talk[Any]:
+        listed = Execute(sql.list_series(vendor is not None), (*parameters, session.wanted))
+        (there,) = yield Group((listed,))
         ids = [series_id for series_id, *_ in there]
-        (counted,) = yield Group((Execute(sql.coverage(declared), (ids,)),), commit=True)
+        (counted,) = yield Group((Execute(sql.coverage(declared), (ids, session.wanted)),), commit=True)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
         covered = [
@@ -296,7 +299,7 @@ def iter_rows(
         )
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((Execute(sql.list_series(False), (declared.name,)),))
+        (there,) = yield Group((Execute(sql.list_series(False), (declared.name, session.wanted)),))
         ids = [series_id for series_id, *name in there if chosen(tuple(name[:3]))]
         model = cast("type[Row]", declared.model)
         yield from _emitted(session, model, declared, _named(declared, there), ids, span, batch_rows, as_)
@@ -321,8 +324,9 @@ def _window(
 
     def talk(session: Session) -> Talk[Any]:
         if as_ != "models":
-            return (yield from _frame(session, kind, select, (*parts, *span), parts, as_, ordered=ordered))
-        (rows,) = yield Group((Execute(select, (*parts, *span)),), commit=True)
+            parameters = (*parts, *span, session.wanted)
+            return (yield from _frame(session, kind, select, parameters, parts, as_, ordered=ordered))
+        (rows,) = yield Group((Execute(select, (*parts, *span, session.wanted)),), commit=True)
         return _of_one(model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of))
 
     return Operation(f"{kind.name}_window", talk)
@@ -332,10 +336,11 @@ def _windows(
     model: type[R], kind: Kind, symbols: list[str], span: tuple[datetime, datetime], as_: As, name: dict[str, str]
 ) -> Operation[Any]:
     def talk(session: Session) -> Talk[Any]:
-        ids = yield from _find(kind, symbols, name)
+        ids = yield from _find(session, kind, symbols, name)
+        parameters = (list(ids), *span, session.wanted)
         if as_ != "models":
-            return (yield from _frame(session, kind, sql.windows(kind), (list(ids), *span), ids, as_))
-        (rows,) = yield Group((Execute(sql.windows(kind), (list(ids), *span)),), commit=True)
+            return (yield from _frame(session, kind, sql.windows(kind), parameters, ids, as_))
+        (rows,) = yield Group((Execute(sql.windows(kind), parameters),), commit=True)
         found = _models(model, kind, session.tenant_id, ids, rows)
         # By id is by when a series was first seen; a reader expects the names' order.
         return sorted(found, key=lambda row: cast("Any", row).symbol)
@@ -358,7 +363,7 @@ def _stream(
     symbols = [_symbol(symbol)] if isinstance(symbol, str) else _symbols(symbol)
 
     def talk(session: Session) -> Talk[None]:
-        ids = yield from _find(kind, symbols, name)
+        ids = yield from _find(session, kind, symbols, name)
         yield from _emitted(session, model, kind, ids, list(ids), span, batch_rows, as_)
 
     return Stream(Operation(f"iter_{kind.name}_window", talk, heavy=as_ != "models"))
@@ -437,11 +442,11 @@ def _emitted(
     if as_ == "arrow":
         from mds_client import arrow
 
-        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), (ids, *span), names))
+        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), (ids, *span, session.wanted), names))
         return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span)),))
+    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span, session.wanted)),))
     while True:
         (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
         if rows:
@@ -450,10 +455,13 @@ def _emitted(
             return
 
 
-def _find(kind: Kind, symbols: list[str], name: dict[str, str]) -> Talk[dict[int, tuple[str | None, ...]]]:
+def _find(
+    session: Session, kind: Kind, symbols: list[str], name: dict[str, str]
+) -> Talk[dict[int, tuple[str | None, ...]]]:
     """The series of these symbols, by id, in the order of their names."""
     columns = {**{part: [_name(value)] for part, value in name.items()}, "symbol": symbols}
-    (found,) = yield Group((Execute(sql.find_series(kind), [columns[part] for part in kind.series]),))
+    parameters = [*(columns[part] for part in kind.series), session.wanted]
+    (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
 
 

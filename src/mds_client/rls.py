@@ -31,6 +31,26 @@ def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
     return make_conninfo(**{**parts, "options": options})
 
 
+def dsn_without_tenant(dsn: str) -> str:
+    """The DSN without a tenant in its `options`; other options are kept, in their order.
+
+    Args:
+        dsn: A libpq URL or key=value text.
+
+    Returns:
+        The DSN as it is if it has no tenant, otherwise key=value text.
+
+    Raises:
+        ConfigurationError: The DSN's options cannot be read.
+    """
+    parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
+    options = _options(parts.get("options"))
+    kept = [option for option in options if not _is_tenant(option)]
+    if kept == options:
+        return dsn
+    return make_conninfo(**{**parts, "options": " ".join(f"-c {_escaped(option)}" for option in kept) or None})
+
+
 def tenant_of_dsn(dsn: str) -> str | None:
     """The tenant in the DSN's `options`, or None. Raises ConfigurationError where it is no uuid."""
     found = None

@@ -17,14 +17,17 @@ from mds_client.schema import SERIES_COLUMNS, Column, Door, Kind, OnConflict, Ro
 
 Statement = bytes
 
-BEGIN_AS: Final[Statement] = b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true)"
+OPEN_AS: Final[Statement] = b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true)"
 """The first statement of a transaction: whose it is, and how long a statement may take.
 
 Both end with the transaction, so that nothing stays on a pooled connection. Gives the tenant, or NULL.
 """
 
-BEGIN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
+OPEN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
 """The same for what has to work on a database that is not migrated."""
+
+BEGIN: Final[Statement] = b"BEGIN"
+"""The beginning of a transaction of several round trips."""
 
 COMMIT: Final[Statement] = b"COMMIT"
 """The end of a transaction, in the same round trip as what it commits."""
@@ -63,12 +66,20 @@ def _text(statement: Composable) -> Statement:
     return statement.as_bytes(None)
 
 
+MEANT: Final = SQL("mds.is_tenant(%s)")
+"""The condition that a statement carries, with the tenant that it is meant for as its last parameter.
+
+Asked once a statement. The server refuses the statement (44000) if its tenant is another one: should a statement ever
+run outside of the transaction that has set the tenant, it neither reads nor writes anything of another tenant.
+"""
+
+
 @cache
 def find_series(kind: Kind) -> Statement:
     """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
     return _text(
-        SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match}").format(
-            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%b)"))
+        SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
+            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%b)")), meant=MEANT
         )
     )
 
@@ -82,8 +93,13 @@ def create_series(kind: Kind) -> Statement:
     return _text(
         SQL(
             "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {names} FROM unnest({arrays}) AS wanted({names})"
-            " ORDER BY {names} ON CONFLICT DO NOTHING"
-        ).format(names=names(kind.series), kind=Literal(kind.name), arrays=arrays("text" for _ in kind.series))
+            " WHERE {meant} ORDER BY {names} ON CONFLICT DO NOTHING"
+        ).format(
+            names=names(kind.series),
+            kind=Literal(kind.name),
+            arrays=arrays("text" for _ in kind.series),
+            meant=MEANT,
+        )
     )
 
 
@@ -217,11 +233,12 @@ def window(kind: Kind, *, ordered: bool = True) -> Statement:
     that they do, and would sort them all once more.
     """
     return _text(
-        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span}{order}").format(
+        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant}{order}").format(
             columns=_selected(kind),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=_span(kind.time),
+            meant=MEANT,
             order=SQL(" ORDER BY {}").format(names(kind.key)) if ordered else SQL(""),
         )
     )
@@ -232,9 +249,15 @@ def windows(kind: Kind) -> Statement:
     """The same for many series by their ids; by id, then by key."""
     return _text(
         SQL(
-            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span}"
+            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant}"
             " ORDER BY series_id, {key}"
-        ).format(columns=_selected(kind), rows=Identifier(kind.name), span=_span(kind.time), key=names(kind.key))
+        ).format(
+            columns=_selected(kind),
+            rows=Identifier(kind.name),
+            span=_span(kind.time),
+            meant=MEANT,
+            key=names(kind.key),
+        )
     )
 
 
@@ -252,7 +275,10 @@ def _span(time: str) -> Composable:
 def rollup_window(kind: Kind, rollup: Rollup) -> Statement:
     """The rows of a rollup of one series from a time on until before another, oldest first."""
     return _text(
-        SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} ORDER BY {time}").format(
+        SQL(
+            "SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant} ORDER BY {time}"
+        ).format(
+            meant=MEANT,
             columns=names((kind.time, *(name for name, _ in kind.aggregates))),
             rows=Identifier(f"{kind.name}_{rollup.timeframe}"),
             series=_one_series(kind),
@@ -272,6 +298,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
         conditions.append(SQL("symbol = %s"))
     if by_text:
         conditions.append(SQL("strpos(lower(title), lower(%s)) > 0"))
+    conditions.append(MEANT)
     return _text(
         SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
             columns=_selected(kind),
@@ -289,8 +316,9 @@ def option_chain(kind: Kind) -> Statement:
     return _text(
         SQL(
             "SELECT DISTINCT ON ({contract}) {columns} FROM mds.{rows} WHERE series_id = {series}"
-            " AND {time} > %s AND {time} <= %s AND expiry >= %s ORDER BY {contract}, {time} DESC"
+            " AND {time} > %s AND {time} <= %s AND expiry >= %s AND {meant} ORDER BY {contract}, {time} DESC"
         ).format(
+            meant=MEANT,
             contract=contract,
             columns=_selected(kind),
             rows=Identifier(kind.name),
@@ -305,8 +333,8 @@ def list_series(by_vendor: bool) -> Statement:
     """The series of a kind, by name."""
     where = SQL(" AND vendor = %s") if by_vendor else SQL("")
     return _text(
-        SQL("SELECT series_id, {}, last_ts, last_price FROM mds.series WHERE kind = %s{} ORDER BY {}").format(
-            names(SERIES_COLUMNS), where, names(SERIES_COLUMNS)
+        SQL("SELECT series_id, {}, last_ts, last_price FROM mds.series WHERE kind = %s{} AND {} ORDER BY {}").format(
+            names(SERIES_COLUMNS), where, MEANT, names(SERIES_COLUMNS)
         )
     )
 
@@ -316,9 +344,9 @@ def coverage(kind: Kind) -> Statement:
     """First time, last time and number of rows of each of these series that has any. Reads all their rows."""
     return _text(
         SQL(
-            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%b::bigint[])"
+            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%b::bigint[]) AND {2}"
             " GROUP BY series_id"
-        ).format(Identifier(kind.time), Identifier(kind.name))
+        ).format(Identifier(kind.time), Identifier(kind.name), MEANT)
     )
 
 
@@ -338,21 +366,21 @@ def latest_prices(kind: Kind) -> Statement:
     return _text(
         SQL(
             "SELECT DISTINCT ON (symbol) symbol, last_price, last_price_ts FROM mds.series"
-            " WHERE kind = {} AND vendor = %s AND symbol = ANY(%b) AND last_price IS NOT NULL"
+            " WHERE kind = {} AND vendor = %s AND symbol = ANY(%b) AND last_price IS NOT NULL AND {}"
             " ORDER BY symbol, last_price_ts DESC, timeframe"
-        ).format(Literal(kind.name))
+        ).format(Literal(kind.name), MEANT)
     )
 
 
 ENQUEUE_JOB: Final[Statement] = b"""
-INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority) VALUES (%s, %s, %s::jsonb, %s)
-ON CONFLICT DO NOTHING
+INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority)
+SELECT %s, %s, %s::jsonb, %s WHERE mds.is_tenant(%s) ON CONFLICT DO NOTHING
 """
 """Put a job into the outbox, unless one with that key is there; whoever else is making it just now is waited for."""
 
 JOB: Final[Statement] = b"""
 SELECT id, idempotency_key, job_type, payload, priority, state, attempts, created_at, finished_at, error, done,
        total, result, job_type = %s AND payload = %s::jsonb
-FROM mds.jobs WHERE idempotency_key = %s
+FROM mds.jobs WHERE idempotency_key = %s AND mds.is_tenant(%s)
 """
 """The job with that key, and whether it is of this type and payload."""

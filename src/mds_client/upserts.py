@@ -477,8 +477,9 @@ def _find_series(
         if not missing:
             break
         columns = list(zip(*sorted(missing), strict=True))
-        steps = [*before] if not make else [Execute(sql.create_series(kind), [list(column) for column in columns])]
-        steps.append(Execute(sql.find_series(kind), [sorted(set(column)) for column in columns]))
+        names_and_tenant = [*map(list, columns), session.wanted]
+        steps = [*before] if not make else [Execute(sql.create_series(kind), names_and_tenant)]
+        steps.append(Execute(sql.find_series(kind), [*(sorted(set(column)) for column in columns), session.wanted]))
         *_, found = yield Group(tuple(steps))
         for series_id, last_ts, *name in found:
             if (asked := tuple(name)) in missing:

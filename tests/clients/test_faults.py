@@ -538,7 +538,7 @@ def test_a_call_that_is_interrupted_writes_nothing_and_leaves_the_client_in_orde
         thread.join()
         assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
         assert client.health().tenant_id == store.tenant_a
-        with client._pool.connection() as connection:
+        with client._home.connection() as connection:
             assert connection.info.transaction_status == pq.TransactionStatus.IDLE
 
 

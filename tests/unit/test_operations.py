@@ -90,7 +90,7 @@ def test_an_empty_batch_asks_the_server_nothing() -> None:
 
 def test_a_series_that_is_not_cached_is_looked_up_and_not_made_when_it_is_there() -> None:
     played = Played(upsert_bars([bar()]), session())
-    assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]]),))
+    assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"], TENANT]),))
     played.say([(7, None, "v", "AAPL", "1m")])
     assert played.statements == [sql.upsert_row(BARS, "replace"), sql.last_values(BARS)]
 
@@ -100,8 +100,8 @@ def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() ->
     played.say([(7, None, "v", "AAPL", "1m")])
     assert played.group == Group(
         (
-            Execute(sql.create_series(BARS), [["v"], ["B"], ["1m"]]),
-            Execute(sql.find_series(BARS), [["v"], ["B"], ["1m"]]),
+            Execute(sql.create_series(BARS), [["v"], ["B"], ["1m"], TENANT]),
+            Execute(sql.find_series(BARS), [["v"], ["B"], ["1m"], TENANT]),
         )
     )
 
@@ -180,7 +180,7 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     assert pages == [list(map(array, types, zip(*page, strict=True))) for page in (narrow[:2], narrow[2:4], narrow[4:])]
 
     copy = first("copy")
-    find = Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"]])
+    find = Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"], TENANT])
     assert copy.group == Group((Execute(sql.create_stage(BARS)), Execute(sql.clear_stage(BARS)), find))
     there = (7, NOON + timedelta(days=1), "v", "AAPL", "1m")
     assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), tuple(types), narrow),))
@@ -271,7 +271,7 @@ def test_rows_are_checked_when_the_operation_is_made_and_before_a_connection_is_
 def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -> None:
     played = Played(bars_window(" aapl ", "1m", NOON.replace(tzinfo=None), NOON, " v "), session())
     ask = sql.window(BARS, ordered=False)
-    assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON)),), commit=True)
+    assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON, TENANT)),), commit=True)
     later = NOON + timedelta(minutes=1)
     played.say([(later, None, None, None, None, None, None), (NOON, 1.0, None, None, 2.0, 3, None)])
     assert played.answer == [
@@ -282,7 +282,7 @@ def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -
 
 def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
     played = Played(latest_prices(["b", " a", "A"], " v "), session())
-    assert played.group == Group((Execute(sql.latest_prices(BARS), ("v", ["A", "B"])),), commit=True)
+    assert played.group == Group((Execute(sql.latest_prices(BARS), ("v", ["A", "B"], TENANT)),), commit=True)
     played.say([("A", 1.5, NOON)])
     (price,) = played.answer
     assert price.model_dump() == {
@@ -297,10 +297,10 @@ def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
 def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None:
     operation, with_ = upsert_bars([bar()]), session(None, statement_timeout_ms=1234)
     with_.wanted = TENANT
-    assert operation.opening(with_) == Execute(sql.BEGIN_AS, (TENANT, "1234"))
+    assert operation.opening(with_) == Execute(sql.OPEN_AS, (TENANT, "1234"))
     operation.opened(with_, [(None, "1234")])
     assert with_.tenant_id is None
-    assert operations.health().opening(with_) == Execute(sql.BEGIN, ("1234",))
+    assert operations.health().opening(with_) == Execute(sql.OPEN, ("1234",))
 
 
 @pytest.mark.parametrize(

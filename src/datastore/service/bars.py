@@ -54,8 +54,9 @@ def batches(client: MDS, asked: Asked, rows: int = _BATCH) -> Generator[list[Bar
 
 
 def _there(name: tuple[str, ...]) -> Operation[bool]:
-    def talk(_: Session) -> Talk[bool]:
-        (found,) = yield Group((Execute(sql.find_series(KINDS["bars"]), [[part] for part in name]),), commit=True)
+    def talk(session: Session) -> Talk[bool]:
+        parameters = [*([part] for part in name), session.wanted]
+        (found,) = yield Group((Execute(sql.find_series(KINDS["bars"]), parameters),), commit=True)
         return bool(found)
 
     return Operation("find_series", talk)
@@ -68,7 +69,7 @@ def _rollup(name: tuple[str, str, str], asked: Asked, rows: int) -> Stream[list[
     columns = (kind.time, *(column for column, _ in kind.aggregates))
 
     def talk(session: Session) -> Talk[None]:
-        given = (vendor, symbol, kind.base, asked.start, asked.end)
+        given = (vendor, symbol, kind.base, asked.start, asked.end, session.wanted)
         yield Group((Execute(sql.declare_cursor(statement), given),))
         constant = {
             **dict.fromkeys(Bar.model_fields),

@@ -1,0 +1,164 @@
+"""Connections that never wait for ever and are never reused in an unknown state.
+
+`GuardedConnection` and `AsyncGuardedConnection` are psycopg's connections with two additions:
+
+- They give up on a server that stays silent longer than a statement may take (`expect`). The connection is closed then,
+  and the call fails with `ServerSilent`.
+- A wait that is interrupted (a cancelled task, Ctrl-C) closes the connection, and every later wait on it raises the
+  same interruption. Nothing that a `finally` block or psycopg does on the way out can hide the interruption, or bring
+  the connection back into use.
+
+Both work in autocommit mode from the first statement to the last, so that no mode has to be restored: a transaction
+is an explicit BEGIN, or one pipeline. `is_clean` says whether a connection can go back to the pool.
+"""
+
+import asyncio
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection, capabilities, pq, waiting
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
+
+INTERVAL_S: Final = 0.1
+"""How often a wait looks whether the server has been silent for too long, in seconds."""
+
+CANCEL_S: Final = 1.0
+"""How long an interrupted call waits until the server has taken the request to cancel its statement, in seconds."""
+
+
+class ServerSilent(psycopg.OperationalError):
+    """The server sent nothing for longer than a statement may take, so the connection was closed."""
+
+
+def patient(gen: PQGen[T], seconds: float | None) -> PQGen[T]:
+    """Run one of psycopg's generators, and raise ServerSilent after so many seconds without any progress."""
+    if seconds is None:
+        return (yield from gen)
+    try:
+        wanted = next(gen)
+        until = monotonic() + seconds
+        while True:
+            ready = yield wanted
+            now = monotonic()
+            if ready != waiting.READY_NONE:
+                until = now + seconds
+            elif now > until:
+                raise ServerSilent(f"the server sent nothing for {seconds:g} s; the connection was closed")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+class Guarded:
+    """What both connections know about themselves."""
+
+    pgconn: pq.abc.PGconn
+    statement_s: float | None = None
+    grace_s: float = 0.0
+    interruption: BaseException | None = None
+    inherited: bool = False
+    _silence_s: float | None = None
+
+    def limit(self, statement_s: float | None, grace_s: float) -> None:
+        """Set how long a statement may take (None: any time), and how much longer the server may be silent."""
+        self.statement_s, self.grace_s = statement_s, grace_s
+        self.expect(1)
+
+    def expect(self, statements: int) -> None:
+        """Say how many statements the server runs before it answers next: it may be silent for all of them."""
+        self._silence_s = None if self.statement_s is None else self.statement_s * max(1, statements) + self.grace_s
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing of an earlier call is left: no transaction, no pipeline, no statement under way."""
+        return (
+            self.interruption is None
+            and self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+            and self.pgconn.pipeline_status == pq.PipelineStatus.OFF
+        )
+
+    @property
+    def has_transaction(self) -> bool:
+        """Whether a transaction is open, so that a ROLLBACK makes the connection clean."""
+        return self.interruption is None and self.pgconn.transaction_status in (
+            pq.TransactionStatus.INTRANS,
+            pq.TransactionStatus.INERROR,
+        )
+
+    def drop(self) -> None:
+        """Close the connection at once; but leave one that was made before a fork to the parent process."""
+        if not self.inherited:
+            self.pgconn.finish()
+
+    def _can_cancel(self) -> bool:
+        # Without it psycopg falls back to a request that blocks for as long as the network likes.
+        return self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE and capabilities.has_cancel_safe()
+
+
+class AsyncGuardedConnection(Guarded, AsyncConnection[Any]):
+    """An asynchronous connection for `AMDS`."""
+
+    async def wait(
+        self,
+        gen: PQGen[T],
+        interval: float = INTERVAL_S,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's signature
+    ) -> T:
+        """Run a generator on the connection, as psycopg does. Raises ServerSilent."""
+        if self.interruption is not None:
+            raise self.interruption
+        try:
+            return await waiting.wait_async(
+                patient(gen, self._silence_s), self.pgconn.socket, interval=interval, timeout=timeout
+            )
+        except ServerSilent:
+            self.drop()
+            raise
+        except Exception:
+            raise
+        except BaseException as interruption:
+            self.interruption = interruption
+            await self._give_up(interruption)
+            raise
+
+    async def _give_up(self, interruption: BaseException) -> None:
+        try:
+            # A coroutine that is being closed cannot wait any more.
+            if isinstance(interruption, asyncio.CancelledError) and self._can_cancel():
+                with suppress(psycopg.Error):
+                    await self.cancel_safe(timeout=CANCEL_S)
+        finally:
+            self.drop()
+
+
+class GuardedConnection(Guarded, Connection[Any]):
+    """A synchronous connection for `MDS`."""
+
+    def wait(self, gen: PQGen[T], interval: float = INTERVAL_S, timeout: float | None = None) -> T:
+        """Run a generator on the connection, as psycopg does. Raises ServerSilent."""
+        if self.interruption is not None:
+            raise self.interruption
+        try:
+            return waiting.wait(patient(gen, self._silence_s), self.pgconn.socket, interval=interval, timeout=timeout)
+        except ServerSilent:
+            self.drop()
+            raise
+        except Exception:
+            raise
+        except BaseException as interruption:
+            self.interruption = interruption
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        try:
+            if self._can_cancel():
+                with suppress(psycopg.Error):
+                    self.cancel_safe(timeout=CANCEL_S)
+        finally:
+            self.drop()

@@ -1,0 +1,127 @@
+"""Generate the synchronous modules from the asynchronous ones.
+
+The asynchronous text is written by hand. The synchronous one has the same lines without `async` and `await`, with the
+names of `NAMES` and the phrases of `PHRASES` replaced, and without the functions of `ASYNC_ONLY`. Code that differs in
+more than that is in `mds_client.pauses` and `mds_client.pools`.
+"""
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+MODULES: Final = {
+    "src/mds_client/aclient.py": "src/mds_client/client.py",
+}
+"""Each asynchronous module, and the synchronous one that is generated from it."""
+
+NAMES: Final = {
+    "AMDS": "MDS",
+    "AsyncCursor": "Cursor",
+    "AsyncGenerator": "Generator",
+    "AsyncGuardedConnection": "GuardedConnection",
+    "AsyncHome": "Home",
+    "AsyncIterator": "Iterator",
+    "AsyncPerformer": "SyncPerformer",
+    "AsyncTransaction": "Transaction",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "aclose": "close",
+    "acompute": "compute",
+    "anext_or_none": "next_or_none",
+    "asleep": "sleep",
+    "asynccontextmanager": "contextmanager",
+    "ayield_turn": "yield_turn",
+}
+
+PHRASES: Final = {
+    "`AMDS`, the asynchronous client.": "`MDS`, the synchronous client.",
+    "`mds_client.client` is generated from it (`tools/sync.py`).": (
+        "It is generated from\n`mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`."
+    ),
+    " (`contextlib.aclosing`)": "",
+}
+"""Text of docstrings and comments. Each must be found."""
+
+CLASS_DOCS: Final = {
+    "MDS": (
+        "A client of the store. Safe to share between threads; close it, or use it as a context manager.\n\n"
+        "    `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has"
+        " comes\n    from `MDS_<KEY>` in the environment. `observer` is told what the client does"
+        " (`mds_client.metrics`). Raises\n    ConfigurationError for a wrong setting, and ServerUnreachable or another"
+        " MDSOperationalError, within\n    `connect_timeout`, where no connection can be made.\n    "
+    ),
+}
+"""Docstrings of synchronous classes that say something else."""
+
+ASYNC_ONLY: Final = {"aopen"}
+
+
+def generated(asynchronous: str) -> str:
+    """The synchronous text for an asynchronous module, by its path."""
+    source = ROOT / asynchronous
+    text = _without_async_only(source.read_text())
+    for before, after in PHRASES.items():
+        text = text.replace(before, after)
+    text = _with_class_docs(_renamed(text))
+    note = f"# Generated from {source.name} by tools/sync.py; `make generate` writes it again.\n"
+    return _formatted(note + text)
+
+
+def _without_async_only(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    for node in reversed(list(ast.walk(ast.parse(text)))):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name in ASYNC_ONLY:
+            assert node.end_lineno is not None
+            # With the empty line behind it.
+            del lines[node.lineno - 1 : node.end_lineno + 1]
+    return "".join(lines)
+
+
+def _renamed(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    # From the end, so that the places of earlier tokens stay right.
+    for token in reversed(list(tokenize.generate_tokens(io.StringIO(text).readline))):
+        (row, begin), (last, end) = token.start, token.end
+        if token.type not in (tokenize.NAME, tokenize.STRING) or row != last:
+            continue
+        before, after = lines[row - 1][:begin], lines[row - 1][end:]
+        if token.string in ("async", "await"):
+            lines[row - 1] = before + after.removeprefix(" ")
+            continue
+        quotes = token.string[0] if token.type == tokenize.STRING else ""  # a forward reference
+        name = token.string.strip(quotes) if quotes else token.string
+        if name in NAMES:
+            lines[row - 1] = before + quotes + NAMES[name] + quotes + after
+    return "".join(lines)
+
+
+def _with_class_docs(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    for node in reversed(ast.parse(text).body):
+        if isinstance(node, ast.ClassDef) and node.name in CLASS_DOCS:
+            docstring = node.body[0]
+            assert docstring.end_lineno is not None
+            lines[docstring.lineno - 1 : docstring.end_lineno] = [f'    """{CLASS_DOCS[node.name]}"""\n']
+    return "".join(lines)
+
+
+def _formatted(text: str) -> str:
+    ruff = Path(sys.executable).with_name("ruff")
+    for command in ("check", "--select", "I,SIM117", "--fix", "--quiet"), ("format", "--quiet"):
+        done = subprocess.run(  # noqa: S603 - the project's own tool
+            [ruff, *command, "--stdin-filename", "src/mds_client/client.py", "-"],
+            input=text, capture_output=True, text=True, check=True, cwd=ROOT,
+        )  # fmt: skip
+        text = done.stdout
+    return text
+
+
+if __name__ == "__main__":
+    for hand_written, made in MODULES.items():
+        (ROOT / made).write_text(generated(hand_written))
