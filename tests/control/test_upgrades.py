@@ -37,6 +37,7 @@ FROZEN: Final = {
     "0004": "698646320bcb2cc11d12ec73ab37ed4f6ef761a8d21b46db010aebd1e3595d3e",
     "0005": "15a94f0fb68b073b7838459069c8ff211317e1277f013bfbf5951d0d8d7be0e5",
     "0006": "fcdd1348b69e6d671efd700b79367ea532a72a1d489c08e6268ec4db6987dfec",
+    "0007": "63a57450ed0a94443ae4c494e06bd753d6f16ca5efa3773cab0c2b46209b5f41",
 }
 """What each migration file is, once it is released."""
 
