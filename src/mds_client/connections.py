@@ -95,6 +95,13 @@ class Guarded:
         if not self.inherited:
             self.pgconn.finish()
 
+    def _abandon(self, gen: PQGen[Any]) -> None:
+        """Close the connection, and what was being done on it."""
+        self.drop()
+        # psycopg's generators want to use the connection once more when they are closed.
+        with suppress(Exception):
+            gen.close()
+
     def _can_cancel(self) -> bool:
         # Without it psycopg falls back to a request that blocks for as long as the network likes.
         return self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE and capabilities.has_cancel_safe()
@@ -117,23 +124,23 @@ class AsyncGuardedConnection(Guarded, AsyncConnection[Any]):
                 patient(gen, self._silence_s), self.pgconn.socket, interval=interval, timeout=timeout
             )
         except ServerSilent:
-            self.drop()
+            self._abandon(gen)
             raise
         except Exception:
             raise
         except BaseException as interruption:
             self.interruption = interruption
-            await self._give_up(interruption)
+            await self._give_up(gen, interruption)
             raise
 
-    async def _give_up(self, interruption: BaseException) -> None:
+    async def _give_up(self, gen: PQGen[Any], interruption: BaseException) -> None:
         try:
             # A coroutine that is being closed cannot wait any more.
             if isinstance(interruption, asyncio.CancelledError) and self._can_cancel():
                 with suppress(psycopg.Error):
                     await self.cancel_safe(timeout=CANCEL_S)
         finally:
-            self.drop()
+            self._abandon(gen)
 
 
 class GuardedConnection(Guarded, Connection[Any]):
@@ -146,19 +153,19 @@ class GuardedConnection(Guarded, Connection[Any]):
         try:
             return waiting.wait(patient(gen, self._silence_s), self.pgconn.socket, interval=interval, timeout=timeout)
         except ServerSilent:
-            self.drop()
+            self._abandon(gen)
             raise
         except Exception:
             raise
         except BaseException as interruption:
             self.interruption = interruption
-            self._give_up()
+            self._give_up(gen)
             raise
 
-    def _give_up(self) -> None:
+    def _give_up(self, gen: PQGen[Any]) -> None:
         try:
             if self._can_cancel():
                 with suppress(psycopg.Error):
                     self.cancel_safe(timeout=CANCEL_S)
         finally:
-            self.drop()
+            self._abandon(gen)
