@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 from uuid import UUID
 
 import psycopg
@@ -116,10 +116,32 @@ class Config(BaseModel):
     def connection(self) -> dict[str, Any]:
         """The driver's arguments beside the DSN."""
         return {
+            **watchful(self.dsn),
             "application_name": self.app_name,
             "connect_timeout": max(2, round(self.connect_timeout)),
             "prepare_threshold": self.prepare_threshold,
         }
+
+
+def watchful(dsn: str) -> dict[str, int]:
+    """The settings by which the operating system notices a network that loses every packet within half a minute.
+
+    Args:
+        dsn: A libpq URL or key=value text. What it sets itself is left out of the answer.
+
+    Returns:
+        Arguments for psycopg's `connect`. Sockets that are not of TCP ignore them.
+    """
+    given = conninfo_to_dict(dsn)
+    return {name: value for name, value in _WATCHFUL.items() if name not in given}
+
+
+_WATCHFUL: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

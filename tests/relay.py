@@ -1,0 +1,67 @@
+"""A relay between client and server that can fall silent: sockets stay open, data is taken, nothing is passed on."""
+
+import socket
+import threading
+from contextlib import suppress
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+
+class Relay:
+    """A TCP relay to the server of a DSN; `dsn` leads through it."""
+
+    def __init__(self, dsn: str) -> None:
+        given = conninfo_to_dict(dsn)
+        self._target = (str(given["host"]), int(str(given["port"])))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.dsn = make_conninfo(dsn, port=str(self._listener.getsockname()[1]))
+        self._lock = threading.Lock()
+        self._passing: set[int] = set()
+        self._sockets: list[socket.socket] = [self._listener]
+        self._number = 0
+        self._silent = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def strand(self) -> None:
+        """Pass on nothing more of the connections that there are; new ones work: the network has failed over."""
+        with self._lock:
+            self._passing.clear()
+
+    def silence(self) -> None:
+        """Pass on nothing more, of new connections neither, until `heal`."""
+        with self._lock:
+            self._silent = True
+            self._passing.clear()
+
+    def heal(self) -> None:
+        """Pass on what new connections say."""
+        with self._lock:
+            self._silent = False
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for one in list(self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                self._sockets += [client, server]
+                with self._lock:
+                    self._number += 1
+                    if not self._silent:
+                        self._passing.add(self._number)
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(one, other, self._number), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket, number: int) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                if number in self._passing:
+                    other.sendall(data)
+            if number in self._passing:
+                other.shutdown(socket.SHUT_WR)
