@@ -35,13 +35,14 @@ from datastore import control, jobs, leases, maintenance
 from datastore.jobs import CANCEL, MAX_BACKOFF, Cancelled, JobContext, JobFailed, JobType
 from datastore.leases import Claimed, Held, Outcome
 from datastore.objects import JOBS_CHANNEL
+from mds_client.config import watchful
+from mds_client.connections import GuardedConnection
 from mds_client.console import one_line
 from mds_client.errors import RetryableError, TimeoutExceeded, mapped
 
 _log = logging.getLogger(__name__)
 
 SESSION: Final = {
-    "statement_timeout": "30s",
     "TimeZone": "UTC",
     # A queue's statistics are always late: made of an empty outbox, they make a plan that reads all of a full one.
     # Every statement has its index; and each is planned once.
@@ -51,6 +52,9 @@ SESSION: Final = {
     "jit": "off",
 }
 """How the worker's own connections are set; those of jobs' functions are their own business."""
+
+STATEMENT_S: Final = 30.0
+"""The longest time that a statement of the worker's own may take, in seconds; a third of a short lease."""
 
 BURST: Final = 0.005
 """Seconds between two looks at a queue that the first one has emptied."""
@@ -144,6 +148,7 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.counts: Counter[str] = Counter()
         self._dsn = dsn
+        self._job_dsn = make_conninfo(dsn, **watchful(dsn))
         self._types = types
         self._settings = settings
         self._watch = watch
@@ -225,19 +230,23 @@ class Worker:
             )
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # A network that swallows packets is noticed well within a lease.
-        patience = max(1, int(self._settings.lease.total_seconds() / 3))
+        # A server that says nothing is noticed within the lease, whether packets are lost or only answers are.
+        lease = self._settings.lease.total_seconds()
+        patience = max(1, int(lease / 3))
         given = conninfo_to_dict(self._dsn)
         own: dict[str, str | int] = {
             "application_name": "datastore worker",
             "connect_timeout": min(10, max(2, patience)),
+            **watchful(self._dsn),
             "keepalives_idle": patience,
             "tcp_user_timeout": patience * 1000,
         }
         added = {key: value for key, value in own.items() if key not in given}
-        connection = psycopg.connect(make_conninfo(self._dsn, **added), autocommit=True)
+        connection = GuardedConnection.connect(make_conninfo(self._dsn, **added), autocommit=True)
+        statement = min(STATEMENT_S, lease / 3)
+        connection.limit(statement, min(5.0, lease / 6))
         with connection.pipeline():
-            for setting in SESSION.items():
+            for setting in {**SESSION, "statement_timeout": f"{statement * 1000:.0f}ms"}.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
         return connection
 
@@ -348,7 +357,10 @@ class Worker:
                 return {id_: state for one in outcomes for id_, state in self._finish(connection, [one]).items()}
             # JSON that PostgreSQL does not store: half a surrogate pair, a NUL in a text, a number beyond all bounds.
             text = f"what the function returned cannot be stored: {one_line(str(error))}"
-            return leases.finish(connection, self.name, [Outcome(outcomes[0].held, "failed", error=text)])
+            failed = Outcome(outcomes[0].held, "failed", error=text)
+            running, _ = self._unrecorded[failed.held.id]
+            self._unrecorded[failed.held.id] = running, failed
+            return leases.finish(connection, self.name, [failed])
 
     def _tell(self, running: _Running, outcome: Outcome, state: str | None) -> None:
         job, took = running.job, time.monotonic() - running.began
@@ -476,7 +488,7 @@ class Worker:
             return Outcome(running.held(), "failed", error=f"no function takes jobs of type {job.job_type!r}")
         try:
             payload = jobs.accepted(kind, job)
-            result = _stored(kind.function(JobContext(job, self._dsn, running.report), payload))
+            result = _stored(kind.function(JobContext(job, self._job_dsn, running.report), payload))
         except Cancelled:
             if running.ending in ("lost", "stopping"):
                 return Outcome(running.held(), "queued", given_back=True)

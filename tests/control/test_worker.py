@@ -338,6 +338,17 @@ def test_a_result_that_is_no_result_any_more_fails_its_job_alone(store: Store, f
     assert ended(store, good).state == "succeeded"
 
 
+def test_a_result_that_the_server_refuses_is_logged_with_the_servers_reason(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = put(store.admin_dsn, "test-answer", {"python": "'a' + chr(0)"}, tenant=None, key="bad")
+    assert work(store.admin_dsn) == {"failed": 1}
+    error = ended(store, job).error or ""
+    assert "cannot be stored" in error
+    (told,) = [record.getMessage() for record in caplog.records if "failed for good" in record.getMessage()]
+    assert told.endswith(error)
+
+
 # What PostgreSQL stores as JSON, and Python does not read.
 POISON = ['{"a": 1e5000}', "repeat('[', 3000) || repeat(']', 3000)", '{"a": 1e400}', '{"a": 1%s.5}' % ("0" * 400)]
 

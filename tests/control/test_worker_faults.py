@@ -17,6 +17,7 @@ from datastore import control, jobs
 from datastore.embedded import EmbeddedServer
 from tests.conftest import SETTINGS, Store
 from tests.control.job_types import PATIENCE, Note, is_in, noted, process, put, until
+from tests.relay import Relay
 
 # Nothing of it is another on another engine.
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
@@ -249,6 +250,39 @@ def test_a_worker_whose_connections_are_cut_goes_on(store: Store, file: Path, tm
         until(is_in(store.admin_dsn, job.id, "succeeded"))
         assert stopped(worker) == {"succeeded": 1}
     assert jobs.get_job(store.admin_dsn, job.id).attempts == 1
+
+
+@pytest.fixture
+def relay(store: Store) -> Iterator[Relay]:
+    made = Relay(store.admin_dsn)
+    yield made
+    made.close()
+
+
+def test_a_worker_whose_connections_fall_silent_makes_new_ones(
+    store: Store, relay: Relay, file: Path, log: Path, tmp_path: Path
+) -> None:
+    """A network that has failed over: the sockets stay open, and nothing comes through them any more."""
+    ready = tmp_path / "ready"
+    job = put(store.admin_dsn, "test-wait", Note(file=file, until=ready), tenant=None, key="k")
+    with process(relay.dsn, "--lease", 6, log=log) as worker:
+        until(lambda: noted(file) == ["begin "])
+        relay.strand()
+        until(lambda: "the server sent nothing" in log.read_text())
+        ready.touch()
+        until(is_in(store.admin_dsn, job.id, "succeeded"))
+        after = put(store.admin_dsn, "test-note", Note(file=file, word="after"), tenant=None, key="after")
+        until(is_in(store.admin_dsn, after.id, "succeeded"))
+        assert stopped(worker) == {"succeeded": 2}
+    assert jobs.get_job(store.admin_dsn, job.id).attempts == 1
+
+
+def test_a_worker_ends_on_sigterm_although_the_network_is_silent(relay: Relay, log: Path) -> None:
+    with process(relay.dsn, "--lease", 6, "--grace", 1, log=log) as worker:
+        until(lambda: log.exists() and "jobs at once" in log.read_text())
+        relay.silence()
+        until(lambda: "the database is away" in log.read_text())
+        assert stopped(worker) == {}
 
 
 def test_a_worker_that_cannot_begin_says_why_in_one_line(own: EmbeddedServer, log: Path) -> None:
