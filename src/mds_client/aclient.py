@@ -5,7 +5,7 @@ in `mds_client.pools`. This module performs operations. `mds_client.client` is g
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -34,7 +34,6 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
-    can_be_whole,
     portion,
     settled,
     waited_for,
@@ -240,11 +239,9 @@ class _Performance(Generic[T]):
         return results
 
     async def _open(self, opening: Execute, steps: tuple[Step, ...], commit: bool) -> Results:
-        """Send the first group of a transaction. One that is all of it needs no BEGIN and no COMMIT."""
+        """Send the first group of an operation, with BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return await _send(self._connection, (opening, *steps), commit)
-        if commit and can_be_whole(steps):
-            return await _send_whole(self._connection, (opening, *steps))
         _, *results = await _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
         return results
 
@@ -305,19 +302,6 @@ async def _send(connection: AsyncGuardedConnection, steps: tuple[Step, ...], com
             except psycopg.Error as error:
                 failures.append(error)
     return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
-
-
-async def _send_whole(connection: AsyncGuardedConnection, steps: tuple[Step, ...]) -> Results:
-    try:
-        return await _send(connection, steps, commit=False)
-    except psycopg.Error:
-        if not connection.closed and connection.prepare_threshold is not None:
-            # psycopg believes that the server has prepared what it has skipped; after a ROLLBACK it believes nothing.
-            # If this fails too, the connection is lost, and the failure before it is the one that matters.
-            with suppress(psycopg.OperationalError):
-                async with connection.transaction(force_rollback=True):
-                    pass
-        raise
 
 
 async def _execute(connection: AsyncGuardedConnection, step: Step) -> AsyncCursor[Any]:

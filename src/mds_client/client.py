@@ -7,7 +7,7 @@ in `mds_client.pools`. This module performs operations. It is generated from
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -36,7 +36,6 @@ from mds_client.operations import (
     Step,
     Stream,
     Values,
-    can_be_whole,
     portion,
     settled,
     waited_for,
@@ -236,11 +235,9 @@ class _Performance(Generic[T]):
         return results
 
     def _open(self, opening: Execute, steps: tuple[Step, ...], commit: bool) -> Results:
-        """Send the first group of a transaction. One that is all of it needs no BEGIN and no COMMIT."""
+        """Send the first group of an operation, with BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return _send(self._connection, (opening, *steps), commit)
-        if commit and can_be_whole(steps):
-            return _send_whole(self._connection, (opening, *steps))
         _, *results = _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
         return results
 
@@ -300,18 +297,6 @@ def _send(connection: GuardedConnection, steps: tuple[Step, ...], commit: bool) 
         except psycopg.Error as error:
             failures.append(error)
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
-
-
-def _send_whole(connection: GuardedConnection, steps: tuple[Step, ...]) -> Results:
-    try:
-        return _send(connection, steps, commit=False)
-    except psycopg.Error:
-        if not connection.closed and connection.prepare_threshold is not None:
-            # psycopg believes that the server has prepared what it has skipped; after a ROLLBACK it believes nothing.
-            # If this fails too, the connection is lost, and the failure before it is the one that matters.
-            with suppress(psycopg.OperationalError), connection.transaction(force_rollback=True):
-                pass
-        raise
 
 
 def _execute(connection: GuardedConnection, step: Step) -> Cursor[Any]:

@@ -121,12 +121,6 @@ def waited_for(steps: Sequence[Step]) -> int:
     )
 
 
-def can_be_whole(steps: Sequence[Step]) -> bool:
-    """Whether a transaction of these steps needs no BEGIN and no COMMIT: what a pipeline sends up to its end is one
-    transaction, where the connection begins none by itself. `ExecuteMany` ends its own pipeline in between."""
-    return psycopg.Pipeline.is_supported() and all(isinstance(step, Execute) for step in steps)
-
-
 @contextmanager
 def settled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[list[psycopg.Error]]:
     """Around a pipeline: what has gone wrong in it, of which the first is raised behind its end.
