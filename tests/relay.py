@@ -20,7 +20,9 @@ class Relay:
         self._sockets: list[socket.socket] = [self._listener]
         self._number = 0
         self._silent = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._pumps: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def strand(self) -> None:
         """Pass on nothing more of the connections that there are; new ones work: the network has failed over."""
@@ -39,24 +41,33 @@ class Relay:
             self._silent = False
 
     def close(self) -> None:
-        """Close all sockets."""
-        for one in list(self._sockets):
+        """Close all sockets, after the threads that use them have ended."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        for one in self._sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        for pump in self._pumps:
+            pump.join()
+        for one in self._sockets:
             one.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(self._target)
-                self._sockets += [client, server]
+                self._sockets.append(server)
                 with self._lock:
                     self._number += 1
                     if not self._silent:
                         self._passing.add(self._number)
                 for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._pump, args=(one, other, self._number), daemon=True).start()
+                    pump = threading.Thread(target=self._pump, args=(one, other, self._number), daemon=True)
+                    pump.start()
+                    self._pumps.append(pump)
 
     def _pump(self, one: socket.socket, other: socket.socket, number: int) -> None:
         with suppress(OSError):

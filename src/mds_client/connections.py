@@ -34,6 +34,16 @@ class ServerSilent(psycopg.OperationalError):
     """The server sent nothing for longer than a statement may take, so the connection was closed."""
 
 
+def hides_interruption(error: BaseException) -> bool:
+    """Whether an interruption ended in this error, because something failed on its way out."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception | GeneratorExit):
+            return True
+        seen = seen.__context__
+    return False
+
+
 def patient(gen: PQGen[T], seconds: float | None) -> PQGen[T]:
     """Run one of psycopg's generators, and raise ServerSilent after so many seconds without any progress."""
     if seconds is None:

@@ -24,7 +24,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from mds_client import forks, rls, sql
 from mds_client.config import Config
-from mds_client.connections import AsyncGuardedConnection, Guarded, GuardedConnection
+from mds_client.connections import AsyncGuardedConnection, Guarded, GuardedConnection, hides_interruption
 from mds_client.errors import ConfigurationError, MDSOperationalError, ServerUnreachable
 
 GRACE_S: Final = 5.0
@@ -135,8 +135,8 @@ class Home(_Base):
             try:
                 yield connection
                 proven = True
-            except (Exception, GeneratorExit):
-                proven = True
+            except (Exception, GeneratorExit) as error:
+                proven = not hides_interruption(error)
                 raise
             finally:
                 try:
@@ -290,8 +290,8 @@ class AsyncHome(_Base):
             try:
                 yield connection
                 proven = True
-            except (Exception, GeneratorExit):
-                proven = True
+            except (Exception, GeneratorExit) as error:
+                proven = not hides_interruption(error)
                 raise
             finally:
                 try:

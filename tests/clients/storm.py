@@ -289,19 +289,25 @@ def interrupt_at_random(dsn: str, tenant_a: str, tenant_b: str, calls: int, seed
     clients = {"a": client, "b": client.for_tenant(tenant_b)}
     for tenant in "ab":
         clients[tenant].upsert_bars(bars(tenant, "SAME", SMALL))
+        for which in range(6):
+            # Libraries are imported here: an import that is interrupted leaves half a module, whoever wrote it.
+            _sync_call(clients[tenant], tenant, f"W{seed}", which)
     sender = threading.Thread(target=interrupt)
     sender.start()
-    for number in range(calls):
-        tenant, which = chance.choice("ab"), chance.randrange(6)
-        try:
-            armed = True
-            _sync_call(clients[tenant], tenant, f"I{seed}-{number}", which)
-            armed = False
-            ends["done"] += 1
-        except KeyboardInterrupt:
-            ends["interrupted"] += 1
-    over.set()
-    sender.join()
+    try:
+        for number in range(calls):
+            tenant, which = chance.choice("ab"), chance.randrange(6)
+            try:
+                armed = True
+                _sync_call(clients[tenant], tenant, f"I{seed}-{number}", which)
+                armed = False
+                ends["done"] += 1
+            except KeyboardInterrupt:
+                ends["interrupted"] += 1
+    finally:
+        armed = False
+        over.set()
+        sender.join()
     _sync_healthy(client)
     client.close()
     return ends
