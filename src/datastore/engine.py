@@ -83,6 +83,14 @@ class Runs:
     last_duration: timedelta | None
 
 
+CHUNKS_AT_ONCE: Final = 50
+"""Chunks that one transaction drops.
+
+Each takes about ten locks until the end of the transaction. All transactions of a server share room for 6,400 locks by
+default (max_locks_per_transaction times max_connections), and one that finds no room ends with "out of shared memory".
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Plain PostgreSQL, and what the others build on. Methods that take a driver act as the owner of the schema."""
@@ -281,25 +289,41 @@ class TimescaleApache(Engine):
         if kind.storage is None:
             return Engine.expired(self, driver, kind, older_than)
         removed = 0
-        for (chunk,) in driver.execute(
-            "SELECT show_chunks(%s::regclass, older_than => %s::interval)::text",
-            (f"{STORE}.{kind.name}", older_than),
-        ).fetchall():
-            # The name is the catalog's own, quoted where it has to be.
-            row = driver.execute(SQL("SELECT count(*) FROM {}").format(SQL(chunk))).fetchone()
-            assert row is not None
-            removed += int(row[0])
+        for chunks in self._expired_chunks(driver, kind, older_than):
+            removed += self._count(driver, chunks)
+            driver.commit()
         return removed
 
     def expire(self, driver: Driver, kind: Kind, older_than: timedelta, batch: int = 50_000) -> int:
         if kind.storage is None:
             return Engine.expire(self, driver, kind, older_than, batch)
-        removed = self.expired(driver, kind, older_than)
-        driver.execute(
-            "SELECT drop_chunks(%s::regclass, older_than => %s::interval)", (f"{STORE}.{kind.name}", older_than)
-        )
-        driver.commit()
+        removed = 0
+        for chunks in self._expired_chunks(driver, kind, older_than):
+            count = self._count(driver, chunks)
+            driver.execute(
+                "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz)",
+                (f"{STORE}.{kind.name}", chunks[-1][1]),
+            )
+            driver.commit()
+            removed += count
         return removed
+
+    def _expired_chunks(
+        self, driver: Driver, kind: Kind, older_than: timedelta
+    ) -> Iterator[list[tuple[str, datetime]]]:
+        """The chunks that retention drops, by name and end, oldest first, in the parts that a transaction takes."""
+        found = driver.execute(
+            "SELECT format('%%I.%%I', chunk_schema, chunk_name), range_end FROM timescaledb_information.chunks"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end <= now() - %s::interval"
+            " ORDER BY range_end",
+            (STORE, kind.name, older_than),
+        ).fetchall()
+        for first in range(0, len(found), CHUNKS_AT_ONCE):
+            yield found[first : first + CHUNKS_AT_ONCE]
+
+    def _count(self, driver: Driver, chunks: list[tuple[str, datetime]]) -> int:
+        # The names are the catalog's own, quoted where they have to be.
+        return sum(one(driver.execute(SQL("SELECT count(*) FROM {}").format(SQL(name)))) for name, _ in chunks)
 
     def _chunks(self, driver: Driver, table: tuple[str, str]) -> list[tuple[Any, Any]]:
         """The spans of a table's chunks, oldest first, as far as a client can hold them."""

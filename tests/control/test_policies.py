@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from datastore import control
-from datastore.engine import detect
+from datastore.engine import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
 from tests.conftest import Client, Store
@@ -224,6 +225,36 @@ def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
         assert min(getattr(row, time) for row in after[kind]) >= limit - storage.chunk
     assert [one.rows for one in control.expire(store.admin_dsn, dry_run=True)] == [0]
     assert [one.rows for one in control.expire(store.admin_dsn)] == [0]
+
+
+@pytest.mark.engines("timescale-apache")
+def test_retention_removes_chunks_in_parts_and_keeps_what_it_has_done(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    """One transaction takes the locks of so many chunks only. Where it stops, the oldest are gone."""
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    weeks = CHUNKS_AT_ONCE + 20
+    first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - (weeks + 20) * 7 * DAY
+    client.upsert_bars(
+        [
+            Bar(vendor="v", symbol="AAPL", timeframe="1d", ts=first + week * 7 * DAY, close_price=1.0)
+            for week in range(weeks)
+        ]
+    )
+    control.set_policy(store.admin_dsn, "bars", "retention_after", 70 * DAY)
+    (newest,) = store.rows(
+        "SELECT format('%%I.%%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks"
+        " WHERE hypertable_name = 'bars' ORDER BY range_end DESC LIMIT 1"
+    )[0]
+    with psycopg.connect(store.superuser_dsn) as other:
+        other.execute(f"LOCK TABLE {newest} IN SHARE MODE".encode())
+        impatient = make_conninfo(store.admin_dsn, options="-c lock_timeout=100ms")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            control.expire(impatient)
+        assert len(kept(client)["bars"]) == weeks - CHUNKS_AT_ONCE
+    (rest,) = control.expire(store.admin_dsn)
+    assert rest.rows == weeks - CHUNKS_AT_ONCE
+    assert kept(client)["bars"] == []
 
 
 @pytest.mark.parametrize("batch", [1, 7, 69, 70, 71])
