@@ -4,6 +4,7 @@ What the client asks the server is in `mds_client.operations`, its methods are i
 in `mds_client.pools`. This module performs operations. `mds_client.client` is generated from it (`tools/sync.py`).
 """
 
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -16,7 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from mds_client import sql
 from mds_client.config import Config
-from mds_client.connections import AsyncGuardedConnection
+from mds_client.connections import AsyncGuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.operations import (
     CopyIn,
@@ -180,6 +181,7 @@ class _Performance(Generic[T]):
 
     async def advance(self) -> bool:
         """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
+        handled = sys.exception()
         try:
             while True:
                 said = await acompute(self._operation.heavy, self._step)
@@ -192,6 +194,8 @@ class _Performance(Generic[T]):
                 try:
                     results = await self._send(said)
                 except psycopg.Error as error:
+                    if (interruption := interruption_behind(error, handled)) is not None:
+                        raise interruption from None
                     if said.commit and not self._operation.idempotent and self._connection.broken:
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
                     # The operation may know better what this error means.

@@ -6,6 +6,7 @@ in `mds_client.pools`. This module performs operations. It is generated from
 `mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -18,7 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from mds_client import sql
 from mds_client.config import Config
-from mds_client.connections import GuardedConnection
+from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.operations import (
     CopyIn,
@@ -176,6 +177,7 @@ class _Performance(Generic[T]):
 
     def advance(self) -> bool:
         """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
+        handled = sys.exception()
         try:
             while True:
                 said = compute(self._operation.heavy, self._step)
@@ -188,6 +190,8 @@ class _Performance(Generic[T]):
                 try:
                     results = self._send(said)
                 except psycopg.Error as error:
+                    if (interruption := interruption_behind(error, handled)) is not None:
+                        raise interruption from None
                     if said.commit and not self._operation.idempotent and self._connection.broken:
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
                     # The operation may know better what this error means.

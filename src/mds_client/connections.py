@@ -34,14 +34,19 @@ class ServerSilent(psycopg.OperationalError):
     """The server sent nothing for longer than a statement may take, so the connection was closed."""
 
 
-def hides_interruption(error: BaseException) -> bool:
-    """Whether an interruption ended in this error, because something failed on its way out."""
+def interruption_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """The interruption that ended in this error, because something failed on its way out.
+
+    Args:
+        error: What arrived.
+        handled: What the caller was handling before the work began, which is not of this work.
+    """
     seen: BaseException | None = error
-    while seen is not None:
+    while seen is not None and seen is not handled:
         if not isinstance(seen, Exception | GeneratorExit):
-            return True
+            return seen
         seen = seen.__context__
-    return False
+    return None
 
 
 def patient(gen: PQGen[T], seconds: float | None) -> PQGen[T]:

@@ -10,6 +10,7 @@ add what psycopg's pools leave to their users:
 """
 
 import asyncio
+import sys
 import threading
 import warnings
 import weakref
@@ -24,7 +25,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from mds_client import forks, rls, sql
 from mds_client.config import Config
-from mds_client.connections import AsyncGuardedConnection, Guarded, GuardedConnection, hides_interruption
+from mds_client.connections import AsyncGuardedConnection, Guarded, GuardedConnection, interruption_behind
 from mds_client.errors import ConfigurationError, MDSOperationalError, ServerUnreachable
 
 GRACE_S: Final = 5.0
@@ -118,6 +119,7 @@ class Home(_Base):
             psycopg_pool.PoolTimeout: No connection was free within `connect_timeout`.
             MDSOperationalError: The client is closed.
         """
+        handled = sys.exception()
         pool = self._current()
         settled = False
         try:
@@ -136,7 +138,7 @@ class Home(_Base):
                 yield connection
                 proven = True
             except (Exception, GeneratorExit) as error:
-                proven = not hides_interruption(error)
+                proven = interruption_behind(error, handled) is None
                 raise
             finally:
                 try:
@@ -281,6 +283,7 @@ class AsyncHome(_Base):
             psycopg_pool.PoolTimeout: No connection was free within `connect_timeout`.
             MDSOperationalError: The client is closed.
         """
+        handled = sys.exception()
         await self.open()
         pool = self._pool
         assert pool is not None
@@ -291,7 +294,7 @@ class AsyncHome(_Base):
                 yield connection
                 proven = True
             except (Exception, GeneratorExit) as error:
-                proven = not hides_interruption(error)
+                proven = interruption_behind(error, handled) is None
                 raise
             finally:
                 try:
