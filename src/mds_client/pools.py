@@ -284,28 +284,41 @@ class AsyncHome(_Base):
             MDSOperationalError: The client is closed.
         """
         handled = sys.exception()
-        await self.open()
-        pool = self._pool
-        assert pool is not None
-        connection = await pool.getconn()
-        settled = proven = False
+        while True:
+            await self.open()
+            pool = self._pool
+            assert pool is not None
+            try:
+                connection = await pool.getconn()
+                break
+            except PoolClosed:
+                # Another task was cancelled meanwhile, and the pool was replaced.
+                if self._closed or self._pool is pool:
+                    raise
+        settled = proven = closing = False
         try:
             try:
                 yield connection
                 proven = True
             except (Exception, GeneratorExit) as error:
+                closing = isinstance(error, GeneratorExit)
                 proven = interruption_behind(error, handled) is None
                 raise
             finally:
                 try:
                     await _aclean(connection, proven)
                 finally:
-                    if not connection.inherited:
+                    if closing and not connection.inherited:
+                        # What is closed at the end of a loop can have no task any more.
                         await pool.putconn(connection)
+                    elif not connection.inherited:
+                        # Cancelled in there, the pool would lose who waits for this connection.
+                        settled = True
+                        await asyncio.shield(pool.putconn(connection))
                 settled = True
         finally:
             if not settled and self._pool is pool:
-                # Cancelled while the pool took the connection back: whether it has is unknown.
+                # Ended while the pool took the connection back: whether it has is unknown.
                 self._leave()
 
     async def drain(self) -> None:

@@ -250,7 +250,8 @@ async def cancel_at_random(
             error = None if task.cancelled() else task.exception()
             if error is not None and not isinstance(error, MDSError):
                 raise error
-            ends["cancelled" if task.cancelled() else "done" if error is None else type(error).__name__] += 1
+            ended = "done" if error is None else f"{type(error).__name__}: {error}"
+            ends["cancelled" if task.cancelled() else ended] += 1
 
         async def some() -> None:
             for number in numbers:

@@ -32,8 +32,9 @@ def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Cal
 @pytest.mark.engines("postgres")
 def test_calls_can_be_cancelled_at_any_time(store: Store, pool_max: int) -> None:
     ends = asyncio.run(storm.cancel_at_random(store.dsn, store.tenant_a, store.tenant_b, 600, 7, pool_max))
-    assert ends["cancelled"] > 50
-    assert ends["done"] > 50
+    # No call fails because another one was cancelled.
+    assert set(ends) == {"cancelled", "done"}
+    assert min(ends.values()) > 50
     assert storm.damage(store.superuser_dsn) == storm.Damage(0, 0, 0, 0)
 
 
