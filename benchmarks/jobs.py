@@ -33,7 +33,7 @@ def worker(dsn: str, concurrency: int) -> Iterator[None]:
     command = [
         sys.executable,
         "-m",
-        "datastore.cli",
+        "datastore.entry",
         "worker",
         "--import",
         __name__.replace("__main__", "benchmarks.jobs"),

@@ -376,12 +376,17 @@ def describe(dsn: str) -> Database:
         )
 
 
+def check_head(driver: psycopg.Connection[Any]) -> None:
+    """Raise NotMigrated if the database's schema is not the one of this release."""
+    if (version := schema_version(driver)) != head():
+        raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
+
+
 @contextlib.contextmanager
 def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
     """A connection that acts as the owner of a schema that is at head, committed at the end."""
     with psycopg.connect(dsn) as driver:
-        if (version := schema_version(driver)) != head():
-            raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
+        check_head(driver)
         engine = detect(driver)
         driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
         driver.commit()

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -172,7 +172,8 @@ class JobType:
 
     Each further failure doubles that, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that jobs that
     failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant may put
-    down a job of any type, and one of such a type fails.
+    down a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, which counts
+    as a failure; None is no limit.
     """
 
     name: str
@@ -180,6 +181,7 @@ class JobType:
     payload: TypeAdapter[Any]
     backoff: timedelta
     store_only: bool
+    timeout: timedelta | None = None
 
     @property
     def where(self) -> str:
@@ -194,22 +196,30 @@ _types: dict[str, JobType] = {}
 
 
 def job_type(
-    name: str, *, backoff: timedelta = BACKOFF, store_only: bool = False
+    name: str, *, backoff: timedelta = BACKOFF, store_only: bool = False, timeout: timedelta | None = None
 ) -> Callable[[AnyFunction], AnyFunction]:
     """Register a function as what runs jobs of this type.
 
     It takes a `JobContext` and a payload, whose annotation (a pydantic model, or anything that pydantic reads) says
-    what a payload has to be; what it returns is stored as the job's result and must be what JSON knows. It runs in a
-    thread of the worker, and must be idempotent: after a worker was killed, its jobs run again. It has the control
-    plane's rights: what it does has to be for `context.job.tenant`, whatever the payload says; with `store_only` it is
-    never called for a tenant's job.
+    what a payload has to be; what it returns is stored as the job's result and must be what JSON knows. It runs in the
+    main thread of a process that the worker keeps for jobs. It must be idempotent: after a worker was killed, its jobs
+    run again. It has the control plane's rights: what it does has to be for `context.job.tenant`, whatever the payload
+    says.
 
-    Raises JobError where the name is taken by another function, or the function cannot be one.
+    Args:
+        name: The type's name.
+        backoff: How long to wait after the first failure; each further one doubles that.
+        store_only: Whether it is never called for a tenant's job.
+        timeout: How long a job may run. Then `Cancelled` is raised when the function reports or checks; if it does
+            neither, its process is killed a second later. The attempt has failed. None is no limit.
+
+    Raises:
+        JobError: The name is taken by another function, or the function cannot run jobs.
     """
 
     def register(function: AnyFunction) -> AnyFunction:
         payload = _payload_of(function)
-        made = JobType(name, function, payload, backoff, store_only)
+        made = JobType(name, function, payload, backoff, store_only, timeout)
         if (there := _types.get(name)) is not None and there.where != made.where:
             raise JobError(f"job type {name!r} is {there.where} already, and cannot be {made.where} too")
         _types[name] = made
@@ -229,7 +239,15 @@ def _payload_of(function: Function) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
-def load(*modules: str) -> dict[str, JobType]:
+class JobTypes(dict[str, JobType]):
+    """Job types by name, and the modules to import for the same types in another process."""
+
+    def __init__(self, types: Mapping[str, JobType], modules: Sequence[str]) -> None:
+        super().__init__(types)
+        self.modules = tuple(modules)
+
+
+def load(*modules: str) -> JobTypes:
     """Every job type there is, by name: the store's own, those of entry points, and what importing `modules` registers.
 
     Raises JobError where one cannot be loaded: a worker that lacks a type would give up its jobs.
@@ -238,7 +256,7 @@ def load(*modules: str) -> dict[str, JobType]:
         _loaded(module, partial(importlib.import_module, module))
     for entry in entry_points(group=ENTRY_POINTS):
         _loaded(f"{entry.value} (entry point {entry.name!r})", entry.load)
-    return dict(sorted(_types.items()))
+    return JobTypes(dict(sorted(_types.items())), modules)
 
 
 def _loaded(what: str, load_it: Callable[[], object]) -> None:

@@ -96,7 +96,8 @@ JOIN store.jobs AS j ON j.id = v.job AND j.fence = v.fence AND j.worker = %(work
 
 _TAKE_BACK: Final = """
 WITH lost AS MATERIALIZED (
-  SELECT id FROM store.jobs WHERE state = 'running' AND leased_until < now() AND worker <> %s
+  SELECT id FROM store.jobs
+  WHERE state = 'running' AND leased_until < now() AND (worker <> %(worker)s OR id <> ALL (%(held)s::bigint[]))
   ORDER BY leased_until LIMIT 1000 FOR UPDATE SKIP LOCKED
 )
 UPDATE store.jobs AS j
@@ -106,8 +107,8 @@ SET state = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts >= max_att
     error = concat('its worker was lost in attempt ', attempts, ' of ', max_attempts)
 FROM lost AS l WHERE j.id = l.id RETURNING j.id, j.state, j.job_type, j.worker
 """
-"""Queue again what nobody has held on to: its worker was killed, or cannot reach the database. Not what is one's own:
-who asks is alive, and still has it."""
+"""Requeue jobs whose lease has expired: their worker was killed, or cannot reach the database. Not those that the
+caller holds, because it is alive; but those that were claimed for it by a statement whose answer was lost."""
 
 _NEXT: Final = QUEUES + SQL(
     """
@@ -260,10 +261,17 @@ def look(connection: psycopg.Connection[Any], worker: str, jobs: Sequence[Held])
     return dict(connection.execute(_LOOK, parameters).fetchall())
 
 
-def take_back(connection: psycopg.Connection[Any], worker: str) -> list[TakenBack]:
-    """Put what another worker has not held on to back into the queue; or end it, where it was the last attempt."""
+def take_back(connection: psycopg.Connection[Any], worker: str, held: Sequence[int]) -> list[TakenBack]:
+    """Requeue the jobs whose lease has expired; or end those whose last attempt it was.
+
+    Args:
+        connection: Where to.
+        worker: Who asks.
+        held: The jobs that it holds, which are left alone.
+    """
     with connection.transaction():
-        taken = [TakenBack(*row) for row in connection.execute(_TAKE_BACK, (worker,)).fetchall()]
+        parameters = {"worker": worker, "held": list(held)}
+        taken = [TakenBack(*row) for row in connection.execute(_TAKE_BACK, parameters).fetchall()]
         if taken:
             announce(connection)
     return taken

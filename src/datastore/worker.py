@@ -1,40 +1,40 @@
-"""The worker: claims jobs of the outbox, runs their functions in threads, and records what came of each, once.
+"""The worker: claims jobs of the outbox, has them run in processes of their own, and records what came of each, once.
 
 One thread talks to the database about what begins and what has ended, on a connection that also listens for new jobs;
-another holds on to what is running, on a connection of its own; each job runs in a thread of its own, and opens what
-connections it needs. A database that is away is waited for: functions run on, and what came of them is recorded once
-it is back. The statements are in `datastore.leases`.
+another renews the leases of what is running, on a connection of its own. The functions run in job processes
+(`datastore.job_processes`), and open what connections they need. If the database is away, the worker waits for it:
+functions run on while their lease lasts, and what came of them is recorded once it is back. A server that does not
+answer counts as away: no statement is waited for longer than a third of the lease. The statements are in
+`datastore.leases`.
 """
 
 import contextlib
-import json
 import logging
-import operator
 import os
 import random
-import re
 import secrets
 import selectors
 import socket
 import threading
 import time
-import traceback
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import SimpleQueue
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
-from pydantic_core import to_jsonable_python
 
-from datastore import control, jobs, leases, maintenance
-from datastore.jobs import CANCEL, MAX_BACKOFF, Cancelled, JobContext, JobFailed, JobType
-from datastore.leases import Claimed, Held, Outcome
+from datastore import control, leases, maintenance
+from datastore.engine import detect
+from datastore.job_processes import JobProcesses
+from datastore.job_runner import Ended, Setup, presentable
+from datastore.jobs import CANCEL, MAX_BACKOFF, JobType, JobTypes
+from datastore.leases import Claimed, Outcome
 from datastore.objects import JOBS_CHANNEL
+from datastore.running import LAST_CALL, Running
 from mds_client.config import watchful
 from mds_client.connections import GuardedConnection
 from mds_client.console import one_line
@@ -53,8 +53,8 @@ SESSION: Final = {
 }
 """How the worker's own connections are set; those of jobs' functions are their own business."""
 
-STATEMENT_S: Final = 30.0
-"""The longest time that a statement of the worker's own may take, in seconds; a third of a short lease."""
+LONGEST_SILENCE: Final = 10.0
+"""Seconds that a worker waits for an answer of the server at most, however long its lease is."""
 
 BURST: Final = 0.005
 """Seconds between two looks at a queue that the first one has emptied."""
@@ -65,26 +65,24 @@ LOCKED: Final = 0.5
 ROUNDS: Final = 10
 """How often at once it is looked behind what is locked at the head of queues."""
 
-LAST_CALL: Final = 1.0
-"""Seconds that functions have to end by themselves once the grace of a shutdown is over."""
-
-_LONGEST_ERROR: Final = 2000
-_LARGEST_RESULT: Final = 1 << 20
-_SECRET: Final = re.compile(
-    r"(://[^\s/@:]+:)[^\s@]+(?=@)"
-    r"|((?:password|passwd|secret|token|api_?key|authorization)[\"']?\s*[=:]\s*[\"']?(?:bearer\s+)?)[^\s\"',;&]+",
-    re.IGNORECASE,
-)
+UNSTARTED: Final = timedelta(seconds=5)
+"""How long a job waits for which no process could be started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a worker works. `concurrency` jobs run at once.
+    """How a worker works.
 
-    `lease`: how long a job is held without being heard of, and so how long it takes until another worker takes over
-    the jobs of one that was killed. `poll`: how long a new job waits at most where no announcement comes through.
-    `grace`: how long running jobs have to end at a shutdown. `until_idle`: end once nothing is due and nothing runs.
-    `upkeep`: whether to put down the store's own periodic jobs.
+    Attributes:
+        concurrency: How many jobs run at once, each in a process of its own.
+        lease: How long a job is held without being heard of, and so how long it takes until another worker takes over
+            the jobs of one that was killed.
+        poll: How long a new job waits at most if no announcement comes through.
+        grace: How long a job that has to end has to do so, at a shutdown or when it is cancelled; then it is killed.
+        until_idle: Whether to end once nothing is due and nothing runs.
+        upkeep: Whether to put down the store's own periodic jobs.
+        process_jobs: A job process is replaced after so many jobs.
+        process_memory: A job process is replaced after a job if it uses more memory than this, in bytes.
     """
 
     concurrency: int = 4
@@ -93,6 +91,8 @@ class Settings:
     grace: timedelta = timedelta(seconds=30)
     until_idle: bool = False
     upkeep: bool = True
+    process_jobs: int = 1000
+    process_memory: int = 512 << 20
 
 
 class Watch(Protocol):
@@ -105,36 +105,6 @@ class Watch(Protocol):
         """It has ended: `outcome` is its state after that, or `lost` where its lease was."""
 
 
-class _Running:
-    """A job that this worker holds. Its thread writes how far it is, and reads why it has to end."""
-
-    def __init__(self, claimed: Claimed, lease: timedelta, began: float) -> None:
-        self.job = claimed.job
-        self.fence = claimed.fence
-        self.began = began
-        self.renewed = self.began
-        self.lease = lease.total_seconds()
-        self.done: int | None = None
-        self.total: int | None = None
-        self.changed = False
-        self.ending: Literal["cancelled", "lost", "stopping"] | None = None
-
-    def report(self, done: int | None, total: int | None) -> None:
-        """What a function's context calls. Raises Cancelled, and ValueError or TypeError for what is no number."""
-        if done is not None:
-            self.done = _counted(done)
-            self.total = self.total if total is None else _counted(total)
-            self.changed = True
-        if self.ending is None and time.monotonic() > self.renewed + self.lease:
-            # Nobody has confirmed it for so long that another worker may have it by now.
-            self.ending = "lost"
-        if self.ending is not None:
-            raise Cancelled(self.ending)
-
-    def held(self) -> Held:
-        return Held(self.job.id, self.fence, self.done, self.total)
-
-
 class Worker:
     """One worker on one database; its name is that of machine, process and a random part.
 
@@ -142,20 +112,17 @@ class Worker:
     the start; later a worker waits for it.
     """
 
-    def __init__(
-        self, dsn: str, types: Mapping[str, JobType], settings: Settings = Settings(), watch: Watch | None = None
-    ) -> None:
+    def __init__(self, dsn: str, types: JobTypes, settings: Settings = Settings(), watch: Watch | None = None) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.counts: Counter[str] = Counter()
         self._dsn = dsn
-        self._job_dsn = make_conninfo(dsn, **watchful(dsn))
         self._types = types
         self._settings = settings
         self._watch = watch
         self._lock = threading.Lock()
-        self._running: dict[int, _Running] = {}
-        self._ended: SimpleQueue[tuple[_Running, Outcome]] = SimpleQueue()
-        self._unrecorded: dict[int, tuple[_Running, Outcome]] = {}
+        self._running: dict[int, Running] = {}
+        self._ended: SimpleQueue[tuple[Running, Outcome]] = SimpleQueue()
+        self._unrecorded: dict[int, tuple[Running, Outcome]] = {}
         self._ears, self._bell = socket.socketpair()
         for end in (self._ears, self._bell):
             end.setblocking(False)
@@ -164,7 +131,10 @@ class Worker:
         self._known: set[str] = set()
         self._claim_at = 0.0
         self._upkeep_at = 0.0
-        self._upkeep_every = settings.lease.total_seconds() / 4
+        self._lease = settings.lease.total_seconds()
+        self._upkeep_every = self._lease / 4
+        self._patience = min(LONGEST_SILENCE, max(1.0, self._lease / 3))
+        self._processes: JobProcesses
         self._broken: BaseException | None = None
         self._beat_now = threading.Event()
         self._over = threading.Event()
@@ -186,67 +156,98 @@ class Worker:
         A job that is tried again counts as `queued`.
         """
         pulse = threading.Thread(target=self._hold_on, name="heartbeat", daemon=True)
-        failures = 0
         try:
             self._introduce()
             pulse.start()
-            while True:
-                try:
-                    with self._connect() as connection:
-                        failures = 0
-                        self._work(connection)
-                        return self.counts
-                except psycopg.Error as error:
-                    if not _passing(error):
-                        raise
-                    if self._stop_at is not None and (
-                        not self._running or time.monotonic() > self._stop_at + LAST_CALL
-                    ):
-                        if self._running:
-                            _log.warning("the database is away: what is running is left to the workers after us")
-                        return self.counts
-                    failures += 1
-                    wait = self._reconnect_wait(failures)
-                    # Whoever is cut off with us holds on again before we take for lost what nobody held meanwhile.
-                    self._upkeep_at = time.monotonic() + wait + self._upkeep_every
-                    _log.warning("the database is away, trying again in %.1f s: %s", wait, one_line(str(error)))
-                    self._sleep(wait)
+            with JobProcesses(self._setup(), self) as self._processes:
+                return self._work_on()
         finally:
             self._over.set()
             self._beat_now.set()
             if pulse.is_alive():
-                pulse.join(LAST_CALL)
+                pulse.join(self._patience + LAST_CALL)
             self._ears.close()
             self._bell.close()
 
+    # What the job processes call ------------------------------------------------------------------
+
+    def job_ended(self, running: Running, ended: Ended) -> None:
+        """A job has ended: record it."""
+        self._ended.put((running, self._outcome(running, ended)))
+        self._ring()
+
+    def processes_broken(self, error: BaseException) -> None:
+        """No job can be run any more: end with this error."""
+        self._break(error)
+
     # Talking to the database ----------------------------------------------------------------------
+
+    def _work_on(self) -> Counter[str]:
+        """Work, and after each time that the database was away work on."""
+        failures = 0
+        while True:
+            try:
+                with self._connect() as connection:
+                    failures = 0
+                    self._work(connection)
+                    return self.counts
+            except psycopg.Error as error:
+                if not _passing(error):
+                    raise
+                if self._broken is not None:
+                    raise self._broken from error
+                if self._stop_at is not None and (not self._running or time.monotonic() > self._stop_at + LAST_CALL):
+                    if self._running:
+                        _log.warning("the database is away: what is running is left to the workers after us")
+                    return self.counts
+                failures += 1
+                wait = self._reconnect_wait(failures)
+                # Other workers that were cut off renew their leases before we take over what has expired.
+                self._upkeep_at = time.monotonic() + wait + self._upkeep_every
+                _log.warning("the database is away, trying again in %.1f s: %s", wait, one_line(str(error)))
+                self._sleep(wait)
 
     def _introduce(self) -> None:
         """Say who is at work on what. Raises ControlError where the database is not at head."""
-        with control.as_owner(self._dsn) as (engine, _):
+        with self._connect() as connection:
+            control.check_head(connection)
             _log.info(
                 "worker %s: %d jobs at once, %d types, on %s",
-                *(self.name, self._settings.concurrency, len(self._types), engine.name),
+                *(self.name, self._settings.concurrency, len(self._types), detect(connection).name),
             )
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        # A server that says nothing is noticed within the lease, whether packets are lost or only answers are.
-        lease = self._settings.lease.total_seconds()
-        patience = max(1, int(lease / 3))
+    def _setup(self) -> Setup:
+        """What a job process has to know."""
+        loggers = logging.root.manager.loggerDict
+        levels = {name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
+        return Setup(
+            modules=self._types.modules,
+            dsn=make_conninfo(self._dsn, **watchful(self._dsn)),
+            environment=dict(os.environ),
+            levels={"": logging.root.level} | {name: level for name, level in levels.items() if level},
+            most_jobs=self._settings.process_jobs,
+            most_memory=self._settings.process_memory,
+        )
+
+    def _connect(self) -> GuardedConnection:
+        """A connection on which a server that does not answer is noticed well within a lease."""
         given = conninfo_to_dict(self._dsn)
+        seconds = max(1, int(self._patience))
         own: dict[str, str | int] = {
             "application_name": "datastore worker",
-            "connect_timeout": min(10, max(2, patience)),
-            **watchful(self._dsn),
-            "keepalives_idle": patience,
-            "tcp_user_timeout": patience * 1000,
+            "connect_timeout": max(2, seconds),
+            "keepalives_idle": seconds,
+            "keepalives_interval": max(1, seconds // 3),
+            "keepalives_count": 3,
+            "tcp_user_timeout": seconds * 1000,
         }
         added = {key: value for key, value in own.items() if key not in given}
         connection = GuardedConnection.connect(make_conninfo(self._dsn, **added), autocommit=True)
-        statement = min(STATEMENT_S, lease / 3)
-        connection.limit(statement, min(5.0, lease / 6))
+        connection.limit(self._patience, 0)
+        # A server that is only slow ends the statement, and says so, before that.
+        session = SESSION | {"statement_timeout": f"{int(self._patience * 750)}ms"}
         with connection.pipeline():
-            for setting in {**SESSION, "statement_timeout": f"{statement * 1000:.0f}ms"}.items():
+            for setting in session.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
         return connection
 
@@ -297,7 +298,7 @@ class Worker:
         left = self._upkeep_at - time.monotonic()
         if left > 0:
             return left
-        for lost in leases.take_back(connection, self.name):
+        for lost in leases.take_back(connection, self.name, list(self._running)):
             _log.warning(
                 "job %d %s: worker %s was lost, the job is %s", lost.id, lost.job_type, lost.worker, lost.state
             )
@@ -317,18 +318,27 @@ class Worker:
             found = leases.claim(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but)
             self._whose_turn = found.last
             for claimed in found.taken:
-                running = _Running(claimed, self._settings.lease, now)
-                if self._watch is not None:
-                    self._watch.job_began()
-                with self._lock:
-                    self._running[claimed.job.id] = running
-                threading.Thread(target=self._run, args=(running,), name=f"job {claimed.job.id}", daemon=True).start()
+                self._run(claimed, now)
             begun += len(found.taken)
             passed += found.locked
             if begun == free or not found.locked:
                 break
             # It stands at the head of its queue: look behind it.
         return begun, bool(passed)
+
+    def _run(self, claimed: Claimed, now: float) -> None:
+        kind = self._types.get(claimed.job.job_type)
+        timeout = None if kind is None or kind.timeout is None else kind.timeout.total_seconds()
+        running = Running(claimed.job, claimed.fence, self._lease, timeout, now)
+        if self._watch is not None:
+            self._watch.job_began()
+        with self._lock:
+            self._running[claimed.job.id] = running
+        if kind is None:
+            error = f"no function takes jobs of type {claimed.job.job_type!r}"
+            self.job_ended(running, Ended("failed", error))
+        else:
+            self._processes.begin(running)
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
         """Record what has ended. What cannot be recorded now is kept, and its job held, until it can."""
@@ -337,8 +347,8 @@ class Worker:
             self._unrecorded.setdefault(running.job.id, (running, outcome))
         if not self._unrecorded:
             return
+        states = self._finish(connection, [outcome for _, outcome in self._unrecorded.values()])
         outcomes = [outcome for _, outcome in self._unrecorded.values()]
-        states = self._finish(connection, outcomes)
         missing = [outcome.held for outcome in outcomes if outcome.held.id not in states]
         seen = leases.look(connection, self.name, missing) if missing else {}
         for id_, (running, outcome) in list(self._unrecorded.items()):
@@ -356,13 +366,14 @@ class Worker:
             if len(outcomes) > 1:
                 return {id_: state for one in outcomes for id_, state in self._finish(connection, [one]).items()}
             # JSON that PostgreSQL does not store: half a surrogate pair, a NUL in a text, a number beyond all bounds.
-            text = f"what the function returned cannot be stored: {one_line(str(error))}"
-            failed = Outcome(outcomes[0].held, "failed", error=text)
-            running, _ = self._unrecorded[failed.held.id]
-            self._unrecorded[failed.held.id] = running, failed
-            return leases.finish(connection, self.name, [failed])
+            text = presentable(f"what the function returned cannot be stored: {one_line(str(error))}")
+            held = outcomes[0].held
+            refused = Outcome(held, "failed", error=text)
+            running, _ = self._unrecorded[held.id]
+            self._unrecorded[held.id] = (running, refused)
+            return leases.finish(connection, self.name, [refused])
 
-    def _tell(self, running: _Running, outcome: Outcome, state: str | None) -> None:
+    def _tell(self, running: Running, outcome: Outcome, state: str | None) -> None:
         job, took = running.job, time.monotonic() - running.began
         whose = f"tenant {job.tenant}" if job.tenant else "the store's own"
         about = f"job {job.id} {job.job_type} ({whose}, attempt {job.attempts} of {job.max_attempts})"
@@ -383,18 +394,16 @@ class Worker:
             _log.info("%s: %s after %.3f s", about, state, took)
 
     def _give_back(self, connection: psycopg.Connection[Any]) -> None:
-        """The grace is over: have functions end that look, and give the jobs of the others back."""
+        """The grace is over: tell functions to end, kill those that do not, and give their jobs back."""
         for running in list(self._running.values()):
-            running.ending = running.ending or "stopping"
-        deadline = time.monotonic() + LAST_CALL
-        while self._running and (left := deadline - time.monotonic()) > 0:
-            self._wait(connection, left)
+            self._processes.end(running, "stopping")
+        # All have ended by then. What cannot be recorded, because somebody has locked it, runs out with its lease.
+        deadline = time.monotonic() + 3 * LAST_CALL
+        while self._running and time.monotonic() < deadline:
+            self._wait(connection, LOCKED)
             self._record(connection)
-        # What still runs ends with this process, which is before anybody else begins it.
-        for running in list(self._running.values()):
-            back = Outcome(running.held(), "queued", delay=timedelta(seconds=LAST_CALL), given_back=True)
-            self._ended.put((running, back))
-        self._record(connection)
+            if self._broken is not None:
+                raise self._broken
 
     # Waiting --------------------------------------------------------------------------------------
 
@@ -423,9 +432,10 @@ class Worker:
     # Holding on -----------------------------------------------------------------------------------
 
     def _hold_on(self) -> None:
-        """The heartbeat's thread: renews leases, writes progress, and tells functions that they have to end."""
+        """The heartbeat's thread: renews leases, writes progress, and tells jobs that they have to end."""
         connection: psycopg.Connection[Any] | None = None
-        every = min(1.0, self._settings.lease.total_seconds() / 6)
+        every = min(1.0, self._lease / 6)
+        away = False
         while not self._over.is_set():
             asked = self._beat_now.wait(every)
             self._beat_now.clear()
@@ -433,11 +443,14 @@ class Worker:
                 if connection is None:
                     connection = self._connect()
                 self._beat(connection, everybody=asked)
+                away = False
             except psycopg.Error as error:
                 if not _passing(error):
                     self._break(error)
                     return
-                _log.debug("heartbeat: %s", one_line(str(error)))
+                log = _log.debug if away or not self._running else _log.warning
+                log("heartbeat: the database is away: %s", one_line(str(error)))
+                away = True
                 if connection is not None:
                     connection.close()
                 connection = None
@@ -456,76 +469,47 @@ class Worker:
         now = time.monotonic()
         with self._lock:
             running = list(self._running.values())
-        due = [one for one in running if everybody or one.changed or now - one.renewed > one.lease / 6]
+        due = [one for one in running if everybody or one.progress != one.stored or now - one.renewed > one.lease / 6]
         if not due:
             return
-        for one in due:
-            one.changed = False
-        held = leases.renew(connection, self.name, [one.held() for one in due], self._settings.lease)
-        missing = [one.held() for one in due if one.job.id not in held]
+        said = [one.held() for one in due]
+        held = leases.renew(connection, self.name, said, self._settings.lease)
+        missing = [one for one in said if one.id not in held]
         locked = leases.look(connection, self.name, missing) if missing else {}
-        for one in due:
+        for one, told in zip(due, said, strict=True):
             if one.job.id in held:
-                one.renewed = now
+                one.stored = (told.done, told.total)
+                one.renew(now)
                 if held[one.job.id]:
-                    one.ending = one.ending or "cancelled"
-            elif locked.get(one.job.id):
-                one.changed = True
-            else:
-                one.ending = "lost"
+                    self._processes.end(one, "cancelled", max(LAST_CALL, self._settings.grace.total_seconds()))
+            elif not locked.get(one.job.id):
+                self._processes.end(one, "lost")
 
-    # Running --------------------------------------------------------------------------------------
+    # Ending ---------------------------------------------------------------------------------------
 
-    def _run(self, running: _Running) -> None:
-        """A job's thread."""
-        self._ended.put((running, self._outcome(running)))
-        self._ring()
-
-    def _outcome(self, running: _Running) -> Outcome:
-        job = running.job
+    def _outcome(self, running: Running, ended: Ended) -> Outcome:
+        """What to record of a job that has ended."""
+        job, held = running.job, running.held()
         kind = self._types.get(job.job_type)
-        if kind is None:
-            return Outcome(running.held(), "failed", error=f"no function takes jobs of type {job.job_type!r}")
-        try:
-            payload = jobs.accepted(kind, job)
-            result = _stored(kind.function(JobContext(job, self._job_dsn, running.report), payload))
-        except Cancelled:
-            if running.ending in ("lost", "stopping"):
-                return Outcome(running.held(), "queued", given_back=True)
-            return Outcome(running.held(), "cancelled")
-        except JobFailed as error:
-            return Outcome(running.held(), "failed", error=_presentable(str(error)))
-        except BaseException as error:  # noqa: BLE001 - recorded, whatever it is, and never this worker's end
-            _log.debug("job %d %s", job.id, job.job_type, exc_info=True)
-            text = _presentable(_described(error, kind))
-            if job.attempts >= job.max_attempts:
-                return Outcome(running.held(), "failed", error=text)
-            return Outcome(running.held(), "queued", error=text, delay=_backoff(kind, job.attempts))
-        return Outcome(running.held(), "succeeded", result=result)
-
-
-def _counted(number: int) -> int:
-    """A number of things. Raises TypeError and ValueError for what the outbox does not store as one."""
-    whole = operator.index(number)
-    if not 0 <= whole < 2**63:
-        raise ValueError(f"how far a job is, is a number from 0 on, not {whole}")
-    return whole
-
-
-def _stored(result: Any) -> str | None:
-    """What a function returned, as JSON text. Raises JobFailed where JSON does not know it, or it is no result any
-    more but data: whoever lists jobs reads all of theirs."""
-    if result is None:
-        return None
-    try:
-        text = json.dumps(to_jsonable_python(result), allow_nan=False)
-    except (ValueError, RecursionError) as error:
-        raise JobFailed(f"what the function returned cannot be stored: {error}") from error
-    if len(text) > _LARGEST_RESULT:
-        raise JobFailed(
-            f"what the function returned cannot be stored: {len(text)} characters of at most {_LARGEST_RESULT}"
-        )
-    return text
+        match ended.how:
+            case "returned":
+                return Outcome(held, "succeeded", result=ended.text)
+            case "failed":
+                return Outcome(held, "failed", error=ended.text)
+            case "unstarted":
+                _log.error("job %d %s: %s", job.id, job.job_type, ended.text)
+                return Outcome(held, "queued", delay=UNSTARTED, given_back=True)
+            case "ended" if ended.why in ("lost", "stopping"):
+                return Outcome(held, "queued", given_back=True)
+            case "ended" if ended.why == "cancelled":
+                return Outcome(held, "cancelled")
+        assert kind is not None
+        error = ended.text
+        if ended.why == "timeout" and kind.timeout is not None:
+            error = f"it ran longer than {kind.timeout.total_seconds():g} s, and was ended"
+        if job.attempts >= job.max_attempts:
+            return Outcome(held, "failed", error=error)
+        return Outcome(held, "queued", error=error, delay=_backoff(kind, job.attempts))
 
 
 def _backoff(kind: JobType, attempts: int) -> timedelta:
@@ -537,19 +521,3 @@ def _backoff(kind: JobType, attempts: int) -> timedelta:
 def _passing(error: psycopg.Error) -> bool:
     """Whether the same statement may succeed later, perhaps on another connection."""
     return isinstance(mapped(error), RetryableError | TimeoutExceeded)
-
-
-def _described(error: BaseException, kind: JobType) -> str:
-    """What went wrong, and where: the innermost line in the function's own module, or else the innermost."""
-    places = [(frame.f_globals.get("__name__"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [place for place in places if place[0] == kind.function.__module__]
-    module, line = (own or places)[-1]
-    # The last line of what a traceback would say, which has an answer for every exception.
-    text = one_line("".join(traceback.format_exception_only(error)))
-    return f"{text} (at {module}:{line})"
-
-
-def _presentable(text: str) -> str:
-    """An error's text as the tenant may read it: no secret, nothing that PostgreSQL does not store, not endless."""
-    plain = text.encode("utf-8", "replace").decode().replace("\0", "")
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", plain)[:_LONGEST_ERROR]

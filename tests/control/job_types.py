@@ -105,6 +105,12 @@ def answer(_context: JobContext, payload: dict[str, str]) -> object:
     return eval(payload["python"])
 
 
+@job_type("test-brief", timeout=timedelta(seconds=1))
+def brief(_context: JobContext, payload: dict[str, str]) -> object:
+    """The same for a job that may take a second."""
+    return eval(payload["python"])
+
+
 @job_type("test-progress")
 def progress(context: JobContext, payload: dict[str, str]) -> None:
     """Say how far it is, as Python makes it of a text."""
@@ -167,7 +173,7 @@ def working(dsn: str, **settings: Any) -> Iterator[Worker]:
 @contextmanager
 def process(dsn: str, *options: object, log: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """`datastore worker` as a process of its own; killed at the end of the block, if it is there still."""
-    command = [sys.executable, "-m", "datastore.cli", "worker", "--import", __name__, "--no-upkeep", "--json"]
+    command = [sys.executable, "-m", "datastore.entry", "worker", "--import", __name__, "--no-upkeep", "--json"]
     environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)}
     with (log or Path(os.devnull)).open("a") as stderr:
         started = subprocess.Popen(

@@ -100,7 +100,8 @@ def test_exports_and_deletions_are_followed_to_their_ends(
     with working(store.admin_dsn):
         failed = run("tenants", "export", "a", "--key", "1", "--follow", "--json")
         assert (failed.code, failed.json["state"]) == (1, "failed")
-        monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
+    monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
+    with working(store.admin_dsn):
         done = run("tenants", "export", "a", "--key", "2", "--kind", "bars", "--follow", "--json")
         assert (done.code, done.json["state"], done.json["result"]["files"][0]["kind"]) == (0, "succeeded", "bars")
         done = run("tenants", "delete", store.tenant_a, "--yes-delete", "a", "--follow", "--json")

@@ -291,8 +291,8 @@ def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file:
         (first,) = leases.claim(connection, "w", 1, timedelta(0)).taken
         old = leases.Held(job.id, first.fence, 1, 2)
         # Who asks is alive, and has it still.
-        assert leases.take_back(connection, "w") == []
-        assert [(one.id, one.state) for one in leases.take_back(connection, "another")] == [(job.id, "failed")]
+        assert leases.take_back(connection, "w", [job.id]) == []
+        assert [(one.id, one.state) for one in leases.take_back(connection, "another", [])] == [(job.id, "failed")]
         assert leases.look(connection, "w", [old]) == {}
         jobs.retry_job(store.admin_dsn, job.id)
         # The same worker, and the first attempt again.

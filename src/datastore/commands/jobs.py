@@ -66,6 +66,10 @@ class Seconds(click.ParamType[timedelta]):
               help="Seconds until another worker takes over the jobs of one that was killed.")  # fmt: skip
 @click.option("--poll", type=Seconds(0.05), default=5, show_default=True,
               help="Seconds between looks where no announcement comes through.")  # fmt: skip
+@click.option("--process-jobs", type=click.IntRange(1), default=1000, show_default=True,
+              help="Jobs after which a job process is replaced.")  # fmt: skip
+@click.option("--process-memory", type=click.IntRange(1), default=512, show_default=True,
+              help="MB of memory after which a job process is replaced.")  # fmt: skip
 @click.option("--until-idle", is_flag=True, help="End once nothing is due and nothing runs.")
 @click.option("--no-upkeep", is_flag=True, help="Put down no periodic jobs of the store's own.")
 @click.option("--verbose", is_flag=True, help="Log tracebacks of what fails, too.")
@@ -79,6 +83,8 @@ def worker(
     grace: timedelta,
     lease: timedelta,
     poll: timedelta,
+    process_jobs: int,
+    process_memory: int,
     until_idle: bool,
     no_upkeep: bool,
     verbose: bool,
@@ -95,7 +101,9 @@ def worker(
     # Of other libraries only what is wrong: what they log beside that may hold secrets, as a whole URL does.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("datastore").setLevel(logging.DEBUG if verbose else logging.INFO)
-    settings = Settings(concurrency, lease, poll, grace, until_idle, upkeep=not no_upkeep)
+    settings = Settings(
+        concurrency, lease, poll, grace, until_idle, not no_upkeep, process_jobs, process_memory=process_memory << 20
+    )
     types = outbox.load(*modules)
     with contextlib.ExitStack() as stack:
         watch = _watching(types, metrics_host, metrics_port, stack) if metrics_port else None
