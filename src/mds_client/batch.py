@@ -136,6 +136,10 @@ class _Processor(ABC, Generic[C]):
         with self._lock:
             return self._core.stats()
 
+    def get_stats(self) -> BatchStats:
+        """The same as `stats`."""
+        return self.stats()
+
     def pending_rows(self) -> list[Row]:
         """The rows that are neither written nor rejected, in their order; those of a write under way are among them."""
         with self._lock:
@@ -194,6 +198,10 @@ class BatchProcessor(_Processor[MDS]):
     def flush(self) -> None:
         """Write all that is pending now, and wait for it. Raises what kept it from being written."""
         self._flush(math.inf)
+
+    def flush_all(self) -> None:
+        """The same as `flush`."""
+        self.flush()
 
     def _flush(self, seconds: float) -> None:
         core, until = self._core, monotonic() + seconds
@@ -332,6 +340,10 @@ class AsyncBatchProcessor(_Processor[AMDS]):
         while not core.fulfilled(demand):
             self._wake()
             await self._changed.wait()
+
+    async def flush_all(self) -> None:
+        """The same as `flush`."""
+        await self.flush()
 
     async def aclose(self) -> None:
         """As `BatchProcessor.close`."""

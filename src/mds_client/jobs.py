@@ -11,10 +11,10 @@ from mds_client.errors import ConfigurationError, IdempotencyConflict
 from mds_client.models import Job, built
 from mds_client.operations import Execute, Group, Operation, Session, Talk
 
-Priority = Literal["low", "normal", "high"]
+Priority = Literal["low", "normal", "medium", "high"]
 
-PRIORITIES: Final[dict[str, int]] = {"low": 25, "normal": 50, "high": 75}
-"""What the names stand for, of 0 to 100."""
+PRIORITIES: Final[dict[str, int]] = {"low": 25, "normal": 50, "medium": 50, "high": 75}
+"""What the names stand for, of 0 to 100. `medium` is another name for `normal`."""
 
 _COLUMNS: Final = tuple(name for name in Job.model_fields if name != "tenant_id")
 
@@ -25,8 +25,8 @@ def enqueue_job(
     """Put a job into the outbox and return it.
 
     The same key of the same tenant is the same job for ever, whatever the race: the one that is there is returned as it
-    is by now. `payload` is anything that JSON knows (default: an empty object); `priority` is low, normal, high or a
-    number from 0 to 100, and the larger one goes first.
+    is by now. `payload` is anything that JSON knows (default: an empty object). `priority` is low, normal (or medium),
+    high or a number from 0 to 100, and the larger one goes first.
 
     Raises ConfigurationError for an empty key or type, a payload that JSON does not know or an unknown priority, and
     IdempotencyConflict where the key belongs to a job of another type or payload.

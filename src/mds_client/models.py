@@ -143,6 +143,12 @@ class Row(BaseModel):
     tenant_id: UuidText | None = None
     vendor: Name
 
+    def __getitem__(self, field: str) -> Any:
+        """A field by its name, as in a mapping. Raises KeyError for a name that is no field."""
+        if field not in type(self).model_fields:
+            raise KeyError(field)
+        return getattr(self, field)
+
 
 @kind(
     "bars",

@@ -9,7 +9,7 @@ import sys
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -284,7 +284,7 @@ class Stream(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a client is connected to. True in a condition: a server that cannot be reached raises instead.
+    """What a client is connected to. Equal to True: if the server cannot be reached, `health()` raises instead.
 
     `engine` is `postgres`, `timescale-apache` or `timescale`; `schema_version` is None on a database that is not
     migrated; `tenant_id` is None where no tenant is set or the database is not migrated.
@@ -300,6 +300,14 @@ class Health:
 
     def __bool__(self) -> bool:
         return True
+
+    def __eq__(self, other: object) -> bool:
+        if other is True:
+            return True
+        return astuple(self) == astuple(other) if isinstance(other, Health) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(astuple(self))
 
 
 def engine_name(extension: str | None, license_: str | None) -> str:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Row)
 
+Time: TypeAlias = datetime | date | str
+"""A time of a read: a datetime, a date (its midnight), or text in ISO 8601. Without a zone it is UTC."""
+
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 """What rows are answered as: a list of models, or a frame (the extra `arrow`)."""
 
@@ -45,7 +48,7 @@ StreamAs: TypeAlias = Literal["models", "arrow"]
 
 
 def bars_window(
-    symbol: str | Sequence[str], timeframe: str, start: datetime, end: datetime, vendor: str, *, as_: As = "models"
+    symbol: str | Sequence[str], timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
 ) -> Operation[Any]:
     """The bars of one symbol with `start <= ts < end`, oldest first; of many symbols, one after the other by name.
 
@@ -57,7 +60,7 @@ def bars_window(
 
 
 def fundamentals_window(
-    symbol: str | Sequence[str], start: datetime, end: datetime, vendor: str, *, as_: As = "models"
+    symbol: str | Sequence[str], start: Time, end: Time, vendor: str, *, as_: As = "models"
 ) -> Operation[Any]:
     """The fundamentals of one symbol with `start <= asof < end`, oldest first; of many, one after the other by name.
 
@@ -67,8 +70,8 @@ def fundamentals_window(
 
 
 def news_window(
-    start: datetime,
-    end: datetime,
+    start: Time,
+    end: Time,
     *,
     symbol: str | None = None,
     vendor: str | None = None,
@@ -100,7 +103,7 @@ def news_window(
 
 
 def option_chain(
-    symbol: str, at: datetime, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
+    symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
 ) -> Operation[Any]:
     """The option chain of a symbol as it was known at a time: each contract's newest snapshot, by contract.
 
@@ -125,9 +128,7 @@ def option_chain(
     return Operation("option_chain", talk)
 
 
-def rollup(
-    symbol: str, timeframe: str, start: datetime, end: datetime, vendor: str, *, as_: As = "models"
-) -> Operation[Any]:
+def rollup(symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Operation[Any]:
     """Bars of a longer timeframe, made of the 1m bars of a symbol, with `start <= ts < end`, oldest first.
 
     Open is the first, high the highest, low the lowest, close the last of those that have a value; volume is the sum.
@@ -239,8 +240,8 @@ def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None
 def iter_bars_window(
     symbol: str | Sequence[str],
     timeframe: str,
-    start: datetime,
-    end: datetime,
+    start: Time,
+    end: Time,
     vendor: str,
     *,
     batch_rows: int = 10_000,
@@ -256,8 +257,8 @@ def iter_bars_window(
 
 def iter_fundamentals_window(
     symbol: str | Sequence[str],
-    start: datetime,
-    end: datetime,
+    start: Time,
+    end: Time,
     vendor: str,
     *,
     batch_rows: int = 10_000,
@@ -269,8 +270,8 @@ def iter_fundamentals_window(
 
 def iter_rows(
     kind: str | type[Row] | Kind,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
     *,
     vendor: str | None = None,
     symbols: Sequence[str] | None = None,
@@ -308,7 +309,7 @@ def iter_rows(
 
 
 def _window(
-    model: type[R], symbol: str | Sequence[str], start: datetime, end: datetime, as_: As, **name: str
+    model: type[R], symbol: str | Sequence[str], start: Time, end: Time, as_: As, **name: str
 ) -> Operation[Any]:
     kind = KINDS.of(model)
     span = _span(start, end)
@@ -351,8 +352,8 @@ def _windows(
 def _stream(
     model: type[R],
     symbol: str | Sequence[str],
-    start: datetime,
-    end: datetime,
+    start: Time,
+    end: Time,
     batch_rows: int,
     as_: StreamAs,
     **name: str,
@@ -476,15 +477,22 @@ def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ..
     return tuple(_name(parts[part]) for part in kind.series)
 
 
-def _instant(value: datetime) -> datetime:
+def _instant(value: Time) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{value!r} is no time: use a datetime, or text in ISO 8601 such as '2024-01-02T15:30:00Z'"
+            ) from error
     if not isinstance(value, datetime):
         if not isinstance(value, date):
-            raise ConfigurationError(f"a datetime is needed, not {value!r}")
+            raise ConfigurationError(f"a time is needed (a datetime, or text in ISO 8601), not {value!r}")
         value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - made UTC just below
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def _span(start: Time, end: Time) -> tuple[datetime, datetime]:
     start, end = _instant(start), _instant(end)
     if start > end:
         raise ConfigurationError(f"start ({start.isoformat()}) is after end ({end.isoformat()})")

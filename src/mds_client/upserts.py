@@ -4,6 +4,7 @@ An upsert is an operation (`mds_client.operations`): nothing here waits. Its sta
 come as models (`Rows`) or in columns (`mds_client.columns`); the conversation is the same.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from mds_client import sql
 from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, InvalidRow, MDSOperationalError, RetryableError, RLSDenied
-from mds_client.models import Row
+from mds_client.models import DataQualityWarning, Row
 from mds_client.operations import (
     CopyIn,
     Execute,
@@ -215,12 +216,13 @@ def _batches(kind: Kind, rows: Input, chunk_rows: int) -> Iterator[Batch]:
         else:
             yield from columns.chunks(kind, rows, chunk_rows)
     elif isinstance(rows, Sized):
-        if len(rows):
-            yield batch_of(kind, rows)
+        if len(batch := batch_of(kind, rows)):
+            yield batch
     else:
         first, rest = 0, iter(rows)
         while some := list(islice(rest, chunk_rows)):
-            yield batch_of(kind, some, first)
+            if len(batch := batch_of(kind, some, first)):
+                yield batch
             first += len(some)
 
 
@@ -323,7 +325,8 @@ class NarrowRows:
 
 
 def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:
-    """Every row as an instance of the kind's model."""
+    """Every row as an instance of the kind's model. None is skipped, with a warning."""
+    missing: list[int] = []
     checked: list[Row] = []
     model = cast("type[Row]", kind.model)
     validate = model.model_validate
@@ -335,10 +338,15 @@ def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) ->
                 checked.append(validate(row))
             except ValidationError as error:
                 raise InvalidRow(f"row {index}: {reason(error)}", index=index) from error
+        elif row is None:
+            missing.append(index)
         else:
             raise InvalidRow(
                 f"row {index}: a {kind.model.__name__} or a mapping is needed, not {type(row).__name__}", index=index
             )
+    if missing:
+        said = f"rows that are None were skipped: {len(missing)}, the first is row {missing[0]}"
+        warnings.warn(said, DataQualityWarning, stacklevel=2)
     return checked
 
 

@@ -244,9 +244,16 @@ def test_a_window_of_nothing_is_empty(client: Client) -> None:
 
 
 @before_the_server
-@pytest.mark.parametrize("when", ["2024-01-01", None, 7])
-def test_a_window_needs_datetimes(client: Client, when: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"a datetime is needed, not {when!r}"):
+@pytest.mark.parametrize("when", [None, 7, 1704196800.0])
+def test_a_window_needs_times(client: Client, when: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"a time is needed .*, not {when!r}"):
+        client.bars_window("AAPL", "1m", when, NOON, "v")
+
+
+@before_the_server
+@pytest.mark.parametrize("when", ["", "yesterday", "2024-13-01", "1704196800", "01/02/2024"])
+def test_a_text_that_is_not_in_iso_8601_is_no_time(client: Client, when: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{when!r} is no time"):
         client.bars_window("AAPL", "1m", when, NOON, "v")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mds_client import Bar, ConfigurationError, InvalidRow, LatestPrice, RLSDenied
+from mds_client import Bar, ConfigurationError, DataQualityWarning, InvalidRow, LatestPrice, RLSDenied
 from tests.conftest import Client, Store
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -207,3 +207,44 @@ def test_the_same_client_for_another_tenant_shares_the_pool_and_nothing_else(cli
     assert [row.close_price for row in window(client)] == [1.0]
     assert [row.close_price for row in window(other)] == [2.0, 3.0]
     assert {row.tenant_id for row in window(other)} == {store.tenant_b}
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2024-01-02T12:00:00Z", "2024-01-02T12:02:00Z"),
+        ("2024-01-02 07:00:00-05:00", "20240102T120200Z"),
+        ("2024-01-02T12:00", NOON + timedelta(minutes=2)),
+        (NOON.date(), "2024-01-02T12:02"),
+    ],
+)
+def test_times_of_reads_can_be_text_in_iso_8601(client: Client, start: Any, end: Any) -> None:
+    client.upsert_bars([bar(0), bar(1), bar(2)])
+    read = client.bars_window("AAPL", "1m", start, end, "v")
+    assert [one.ts.minute for one in read] == [0, 1]
+    assert [len(part) for part in client.iter_rows("bars", start, end)] == [2]
+
+
+def test_a_field_of_a_row_can_be_read_by_its_name(client: Client) -> None:
+    client.upsert_bars([bar(0, 4.5)])
+    (read,) = window(client)
+    assert (read["close_price"], read["symbol"]) == (4.5, "AAPL")
+    with pytest.raises(KeyError, match="price"):
+        read["price"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_rows_that_are_none_are_skipped_with_a_warning(client: Client, whole: bool) -> None:
+    rows: list[Any] = [None, None, bar(0), None, bar(1)]
+    with pytest.warns(DataQualityWarning, match="skipped") as caught:
+        written = client.upsert_bars(rows if whole else iter(rows), chunk_rows=2)
+    assert written == 2
+    said = [str(one.message) for one in caught]
+    if whole:
+        assert said == ["rows that are None were skipped: 3, the first is row 0"]
+    else:
+        assert said == [
+            "rows that are None were skipped: 2, the first is row 0",
+            "rows that are None were skipped: 1, the first is row 3",
+        ]
+    assert [one.ts.minute for one in window(client)] == [0, 1]

@@ -153,7 +153,7 @@ def test_a_batch_is_written_when_its_time_has_come_though_nothing_is_added(clien
 
 def test_a_flush_writes_what_is_pending_and_waits_for_it(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=4, max_ms=HOUR)) as processor:
-        processor.flush()
+        processor.flush_all()
         for minute in range(7):
             processor.add(bar(minute))
         processor.flush()
@@ -185,6 +185,7 @@ def test_stats_add_up(client: Client, store: Store) -> None:
             processor.add(bar(minute))
         processor.add({"vendor": ""}, "bars")
     stats = processor.stats()
+    assert processor.get_stats() == stats
     assert (stats.added, stats.written, stats.rejected, stats.pending) == (26, 24, 2, 0)
     assert (stats.batches, stats.failures, stats.bytes, stats.last_error) == (3, 0, 24 * one, None)
     assert 0 < stats.write_seconds < 60

@@ -538,6 +538,7 @@ def test_the_same_key_is_the_same_job(client: Client, store: Store) -> None:
     first = client.enqueue_job("key", "backfill", {"a": 1, "b": [1, 2]})
     assert client.enqueue_job("key", "backfill", {"b": [1, 2], "a": 1.0}, "high") == first
     assert len(store.rows("SELECT * FROM store.jobs")) == 1
+    assert (first.priority, client.enqueue_job("medium", "backfill", priority="medium").priority) == (50, 50)
     # Another tenant's keys are its own.
     other = client.for_tenant(store.tenant_b).enqueue_job("key", "other", [])
     assert (other.tenant_id, other.job_type) == (store.tenant_b, "other")
