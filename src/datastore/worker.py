@@ -38,7 +38,7 @@ from datastore.running import LAST_CALL, Running
 from mds_client.config import watchful
 from mds_client.connections import GuardedConnection
 from mds_client.console import one_line
-from mds_client.errors import RetryableError, TimeoutExceeded, mapped
+from mds_client.errors import RetryableError, ServerOutOfMemory, TimeoutExceeded, mapped
 
 _log = logging.getLogger(__name__)
 
@@ -520,4 +520,4 @@ def _backoff(kind: JobType, attempts: int) -> timedelta:
 
 def _passing(error: psycopg.Error) -> bool:
     """Whether the same statement may succeed later, perhaps on another connection."""
-    return isinstance(mapped(error), RetryableError | TimeoutExceeded)
+    return isinstance(mapped(error), RetryableError | ServerOutOfMemory | TimeoutExceeded)

@@ -16,6 +16,7 @@ from mds_client.errors import (
     RetryableError,
     RLSDenied,
     SchemaMismatch,
+    ServerOutOfMemory,
     ServerUnreachable,
     TimeoutExceeded,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "Row",
     "SchemaMismatch",
     "Series",
+    "ServerOutOfMemory",
     "ServerUnreachable",
     "TimeoutExceeded",
     "__version__",

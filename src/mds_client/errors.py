@@ -93,6 +93,10 @@ class TimeoutExceeded(MDSOperationalError):
     """A statement, or waiting for a connection, took longer than its limit."""
 
 
+class ServerOutOfMemory(MDSOperationalError):
+    """The server has no memory, or no room for locks, for what a call touches. The same call would fail again."""
+
+
 class SchemaMismatch(MDSOperationalError):
     """The database lacks what this release needs: it is not migrated, or by another release."""
 
@@ -101,7 +105,7 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     # a whole class, by its two characters
     "08": RetryableError,  # connection
     "40": RetryableError,  # rollback: serialisation failure, deadlock
-    "53": RetryableError,  # out of connections, memory, disk: until somebody gives way
+    "53": RetryableError,  # out of connections or disk: until somebody gives way
     "23": ConstraintViolation,
     # single codes, which go before their class
     "25006": RetryableError,  # read-only: a standby just before or after it is promoted
@@ -112,6 +116,7 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "42703": SchemaMismatch,  # no such column
     "42883": SchemaMismatch,  # no such function
     "3F000": SchemaMismatch,  # no such schema
+    "53200": ServerOutOfMemory,  # a transaction that needs too many locks would need them again
     "55P03": RetryableError,  # a lock was not to be had in time
     "55006": RetryableError,  # object in use
     "57014": TimeoutExceeded,  # cancelled by statement_timeout, or by a person
@@ -145,6 +150,12 @@ def _mapped(error: Exception) -> MDSOperationalError:
     kind = BY_SQLSTATE.get(sqlstate) or BY_SQLSTATE.get(sqlstate[:2]) or MDSOperationalError
     if kind is SchemaMismatch:
         text += "\nthe database is not migrated, or by another release: run datastore migrate"
+    if kind is ServerOutOfMemory:
+        text += (
+            "\nthe server has no room for what this call needs, such as a lock for each chunk: write or read a shorter"
+            " time range at once, hand over rows as a generator with a smaller chunk_rows, or raise the server's"
+            " max_locks_per_transaction"
+        )
     return kind(text, sqlstate=sqlstate)
 
 

@@ -32,7 +32,6 @@ SETTINGS = {
     "max_worker_processes": "32",
     # This edition has no jobs to run, and its schedulers would stand in the way of whoever clones a database.
     "timescaledb.max_background_workers": "0",
-    "max_locks_per_transaction": "256",
     # Whatever a test writes is thrown away: durability would only cost time.
     "fsync": "off",
     "synchronous_commit": "off",

@@ -273,6 +273,7 @@ def test_producers_are_obstructed_at_twice_the_bytes() -> None:
         (RetryableError("deadlock", sqlstate="40P01"), False),
         (ServerUnreachable("no"), False),
         (TimeoutExceeded("slow", sqlstate="57014"), False),
+        (MDSOperationalError("out of shared memory", sqlstate="53200"), False),
         (SchemaMismatch("no table", sqlstate="42P01"), False),
         (MDSOperationalError("password", sqlstate="28P01"), False),
         (MDSOperationalError("the client is closed"), False),

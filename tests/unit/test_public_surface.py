@@ -189,6 +189,7 @@ def test_a_config_shows_no_password() -> None:
         ("ConstraintViolation", "MDSOperationalError"),
         ("RLSDenied", "MDSOperationalError"),
         ("TimeoutExceeded", "MDSOperationalError"),
+        ("ServerOutOfMemory", "MDSOperationalError"),
         ("SchemaMismatch", "MDSOperationalError"),
         ("ServerUnreachable", "RetryableError"),
         ("ConfigurationError", "MDSError"),

@@ -37,6 +37,7 @@ from mds_client.errors import (
     RetryableError,
     RLSDenied,
     SchemaMismatch,
+    ServerOutOfMemory,
     TimeoutExceeded,
     mapped,
 )
@@ -176,6 +177,8 @@ def _of_database(error: MDSOperationalError) -> Refusal | None:
         return Refusal("unavailable", "the database cannot be reached, or is busy: try again", headers=again)
     if isinstance(error, TimeoutExceeded):
         return Refusal("unavailable", "the database took too long, and was stopped", headers=again)
+    if isinstance(error, ServerOutOfMemory):
+        return Refusal("unavailable", "the database has no memory or locks left for this: ask for less", headers=again)
     if isinstance(error, SchemaMismatch):
         return Refusal("unavailable", "the database is not migrated, or by another release", headers=again)
     if isinstance(error, RLSDenied):
