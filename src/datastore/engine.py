@@ -310,10 +310,13 @@ class TimescaleApache(Engine):
 
     def _expired_chunks(
         self, driver: Driver, kind: Kind, older_than: timedelta
-    ) -> Iterator[list[tuple[str, datetime]]]:
-        """The chunks that retention drops, by name and end, oldest first, in the parts that a transaction takes."""
+    ) -> Iterator[list[tuple[str, str]]]:
+        """The chunks that retention drops, by name and end, oldest first, in the parts that a transaction takes.
+
+        The end is text, because it may be before the year 1, which Python cannot hold.
+        """
         found = driver.execute(
-            "SELECT format('%%I.%%I', chunk_schema, chunk_name), range_end FROM timescaledb_information.chunks"
+            "SELECT format('%%I.%%I', chunk_schema, chunk_name), range_end::text FROM timescaledb_information.chunks"
             " WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end <= now() - %s::interval"
             " ORDER BY range_end",
             (STORE, kind.name, older_than),
@@ -321,7 +324,7 @@ class TimescaleApache(Engine):
         for first in range(0, len(found), CHUNKS_AT_ONCE):
             yield found[first : first + CHUNKS_AT_ONCE]
 
-    def _count(self, driver: Driver, chunks: list[tuple[str, datetime]]) -> int:
+    def _count(self, driver: Driver, chunks: list[tuple[str, str]]) -> int:
         # The names are the catalog's own, quoted where they have to be.
         return sum(one(driver.execute(SQL("SELECT count(*) FROM {}").format(SQL(name)))) for name, _ in chunks)
 

@@ -82,7 +82,7 @@ def test_a_row_without_a_field_that_it_needs_is_refused(client: Client, store: S
 
 
 @before_the_server
-@pytest.mark.parametrize("rows", ["text", [1], [None], [("vendor", "v")], {"vendor": "v"}, Bar(**GOOD)])
+@pytest.mark.parametrize("rows", ["text", [1], [[]], [("vendor", "v")], {"vendor": "v"}, Bar(**GOOD)])
 def test_what_is_no_row_at_all_is_refused(client: Client, rows: Any) -> None:
     with pytest.raises(InvalidRow, match="row 0: a Bar or a mapping is needed, not "):
         client.upsert_bars(rows)

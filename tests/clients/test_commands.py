@@ -92,7 +92,7 @@ def test_a_job_is_put_down_and_printed(mds: Run, store: Store) -> None:
     ("options", "code", "says"),
     [
         (["--payload", "{nope"], 2, "not JSON"),
-        (["--priority", "urgent"], 1, "priority is low, normal, high or from 0 to 100"),
+        (["--priority", "urgent"], 1, "priority is low, normal, medium, high or from 0 to 100"),
         (["--idempotency-key", " "], 1, "idempotency_key is empty"),
     ],
 )

@@ -562,7 +562,7 @@ def test_a_priority_is_a_name_or_a_number(client: Client, priority: Any, stored:
     [
         ({"idempotency_key": " "}, "idempotency_key is empty"),
         ({"job_type": ""}, "job_type is empty"),
-        ({"priority": "urgent"}, "priority is low, normal, high or from 0 to 100, not 'urgent'"),
+        ({"priority": "urgent"}, "priority is low, normal, medium, high or from 0 to 100, not 'urgent'"),
         ({"priority": 101}, "not 101"),
         ({"priority": -1}, "not -1"),
         ({"priority": True}, "not True"),
