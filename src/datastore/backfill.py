@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import to_jsonable_python
 
 from datastore import gaps, jobs, sources
+from datastore.connections import connect
 from datastore.control import ControlError, find_tenant
 from datastore.gaps import Gap, Window
 from datastore.jobs import CANCEL, JobRecord
@@ -239,7 +240,7 @@ def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
         new=True,
         now=now,
     )
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant).id
     chunks = list(_chunks(spec, found, now))
     if len(chunks) > MOST_JOBS:
@@ -312,7 +313,7 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
         return there
     now = datetime.now(UTC)
     planned = plan(dsn, spec, now=now)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         tenant = find_tenant(connection, planned.tenant)
         made = connection.execute(
             """
@@ -348,7 +349,7 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
 
 def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> BackfillRecord | None:
     """The backfill that a tenant (a name or a uuid) has under a key; None where there is none."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return _by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
 
 
@@ -358,7 +359,7 @@ def _by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> Ba
 
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:
     """The backfill with that key. Raises BackfillConflict where something else was asked for."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant)
         if (found := _by_key(connection, tenant.no, idempotency_key)) is None:
             return None
@@ -391,7 +392,7 @@ def list_backfills(
 
     `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
     """
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         found = read_page(
             connection,
@@ -417,7 +418,7 @@ def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRe
     ):
         return found
     report = _report(dsn, found)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute(
             "UPDATE store.backfills SET report = %s, reported_at = %s WHERE id = %s",
             (Jsonb({"missing": report.missing, "gaps": report.gaps, "first": report.first}), report.checked_at, id),
@@ -431,7 +432,7 @@ def cancel_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> Backfil
     What is written stays. One that has ended is left as it is. Raises UnknownBackfill.
     """
     _get(dsn, id, tenant)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute(
             """
             UPDATE store.jobs
@@ -452,7 +453,7 @@ def resume_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> Backfil
     Where there are none it is left as it is. Raises UnknownBackfill.
     """
     _get(dsn, id, tenant)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute(
             """
             UPDATE store.jobs
@@ -469,7 +470,7 @@ def resume_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> Backfil
 
 def _report(dsn: str, backfill: BackfillRecord) -> Report:
     """Check again what was planned: the same series by the same calendars, and what was due then."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         # By the clock that the ends of jobs are told by.
         clock = connection.execute("SELECT clock_timestamp()").fetchone()
         assert clock is not None
@@ -503,7 +504,7 @@ def _report(dsn: str, backfill: BackfillRecord) -> Report:
 
 
 def _get(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         found = _one(
             connection, "b.id = %(id)s AND (%(tenant)s::uuid IS NULL OR t.id = %(tenant)s)", id=id_, tenant=tenant
         )
@@ -627,7 +628,7 @@ def _one(connection: psycopg.Connection[Any], condition: LiteralString, **parame
 
 def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
     """The job's backfill, where it is that one and of the same tenant."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return _one(
             connection,
             "b.id = %(id)s AND t.id = %(tenant)s"

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 from pydantic import TypeAdapter, ValidationError
 
+from datastore.connections import connect
 from datastore.control import ControlError, find_tenant
 from mds_client.models import Name, Symbol
 
@@ -221,7 +222,7 @@ def assign(
     vendor or symbol that none can be.
     """
     own = resolve(calendar)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
         connection.execute(
             "INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar) VALUES (%s, %s, %s, %s)"
@@ -233,7 +234,7 @@ def assign(
 
 def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol: str | None = None) -> bool:
     """Take back what was said of exactly this vendor and symbol; False where nothing was."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
         taken = connection.execute(
             "DELETE FROM store.calendars WHERE tenant_no = %s"
@@ -245,7 +246,7 @@ def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol:
 
 def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
     """What was said, of one tenant or of all."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(Assignment)) as cursor:
             return cursor.execute(

@@ -28,6 +28,7 @@ from sqlalchemy import Connection, NullPool, create_engine
 
 from datastore import aggregates, config, migrations, objects, timescale_policies
 from datastore.aggregates import Refresh
+from datastore.connections import connect
 from datastore.engine import OLDEST_SERVER, Engine, detect
 from datastore.objects import APP, OWNER
 from datastore.schema import COMPARISON, metadata
@@ -209,19 +210,19 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
 
     Raises ControlError where the name or the id is taken, or the name is empty.
     """
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return _create_tenant(connection, name, id_=id, if_absent=if_absent)
 
 
 def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[Tenant]:
     """Tenants in the order of their making: those whose `no` is above `after`, `limit` at the most (None: all)."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
 
 
 def get_tenant(dsn: str, tenant: UUID) -> Tenant:
     """The tenant of that id, whatever others are named; raises UnknownTenant."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         for found in _tenants(connection, "t.id = %(id)s", id=tenant):
             return found
     raise UnknownTenant(tenant)
@@ -241,7 +242,7 @@ def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tena
 
 def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
     """Make sure that these tenants are there, all or none of them; what is there stays as it is."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return [_create_tenant(connection, name, if_absent=True) for name in names]
 
 
@@ -251,7 +252,7 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
     From then on every session of that role is this tenant, whatever it sets. Raises ControlError where tenant or role
     does not exist, where the role is bound to another tenant, or where it has rights that no binding could hold.
     """
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
         rights = connection.execute(
             """
@@ -364,7 +365,7 @@ def refresh(
 
 def describe(dsn: str) -> Database:
     """What a database is: server, engine, schema version, and known troubles of that combination."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         engine = detect(connection)
         return Database(
             server_version=connection.info.parameter_status("server_version") or "",
@@ -385,7 +386,7 @@ def check_head(driver: psycopg.Connection[Any]) -> None:
 @contextlib.contextmanager
 def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
     """A connection that acts as the owner of a schema that is at head, committed at the end."""
-    with psycopg.connect(dsn) as driver:
+    with connect(dsn) as driver:
         check_head(driver)
         engine = detect(driver)
         driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
@@ -415,7 +416,7 @@ def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def _connection(dsn: str) -> Iterator[Connection]:
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
     engine.dispose()

@@ -20,6 +20,7 @@ import click
 import psycopg
 
 from datastore import config
+from datastore.connections import connect
 from datastore.embedded import EmbeddedServer
 
 VENDOR = "bokeh"
@@ -139,7 +140,7 @@ def _only(file: Path, symbols: tuple[str, ...]) -> Path:
 
 def _transaction() -> str:
     """A transaction of now, for `_row_versions_since`."""
-    with psycopg.connect(config.load().dsn()) as connection:
+    with connect(config.load().dsn()) as connection:
         row = connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
     assert row is not None
     return str(row[0])
@@ -147,7 +148,7 @@ def _transaction() -> str:
 
 def _row_versions_since(transaction: str) -> int:
     """How many of the bars were written by a later transaction, by the table itself."""
-    with psycopg.connect(config.load().dsn()) as connection:
+    with connect(config.load().dsn()) as connection:
         row = connection.execute(
             "SELECT count(*) FROM store.bars WHERE age(xmin) < age(%s::text::xid)", (transaction,)
         ).fetchone()
@@ -157,7 +158,7 @@ def _row_versions_since(transaction: str) -> int:
 
 def _isolated(tenant_id: str) -> bool:
     """Ask with plain SQL, as the application role and as this tenant, whether anything of another one is to be seen."""
-    with psycopg.connect(os.environ["MDS_DSN"]) as connection:
+    with connect(os.environ["MDS_DSN"]) as connection:
         connection.execute("SELECT mds.use_tenant(%s)", (tenant_id,))
         row = connection.execute(
             "SELECT count(*), count(*) FILTER (WHERE tenant_id <> %s), array_agg(DISTINCT symbol) FROM public.bars",

@@ -308,9 +308,7 @@ class TimescaleApache(Engine):
             removed += count
         return removed
 
-    def _expired_chunks(
-        self, driver: Driver, kind: Kind, older_than: timedelta
-    ) -> Iterator[list[tuple[str, str]]]:
+    def _expired_chunks(self, driver: Driver, kind: Kind, older_than: timedelta) -> Iterator[list[tuple[str, str]]]:
         """The chunks that retention drops, by name and end, oldest first, in the parts that a transaction takes.
 
         The end is text, because it may be before the year 1, which Python cannot hold.

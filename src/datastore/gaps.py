@@ -27,6 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from datastore import calendars
 from datastore.calendars import CalendarError, Session
+from datastore.connections import connect
 from datastore.control import ControlError, Tenant, find_tenant
 from datastore.jobs import JobContext, job_type
 from datastore.maintenance import Nothing
@@ -299,7 +300,7 @@ def check(
     if end <= start:
         raise GapError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
     now = now or datetime.now(UTC)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
         ids = _series(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
@@ -497,7 +498,7 @@ class _Portion:
             if id_ is None:
                 found[symbol] = [self._whole(number) for number in range(len(self.windows))]
         # Never prepared: a plan that is made once for all would look into every chunk.
-        with psycopg.connect(dsn, prepare_threshold=None) as connection:
+        with connect(dsn, prepare_threshold=None) as connection:
             # Not for the session, which may be shared behind a pooler: compiling would take longer than counting.
             connection.execute("SELECT set_config('jit', 'off', true)")
             for numbers in self._slices():
@@ -560,7 +561,7 @@ class _Portion:
 
 def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
     """What `count_all` found last of each vendor and timeframe, of one tenant or of all. Reads no bars."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(GapCount)) as cursor:
@@ -587,7 +588,7 @@ def count_all(
     `between` two of them is called, and may raise.
     """
     now = now or datetime.now(UTC)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         sorts = connection.execute(
             SQL(
                 "SELECT DISTINCT t.id, s.vendor, s.timeframe FROM store.series AS s"
@@ -606,13 +607,13 @@ def count_all(
             count = Counted(tenant, vendor, timeframe, found.missing, len(found.gaps), None)
             _keep(dsn, count, found, start, now)
             done.append(count)
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         _forget_others(connection, [(one.tenant, one.vendor, one.timeframe) for one in done if one.problem is None])
     return done
 
 
 def _keep(dsn: str, count: Counted, found: Check, start: datetime, end: datetime) -> None:
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute(
             """
             INSERT INTO store.gap_counts

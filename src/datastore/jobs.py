@@ -26,6 +26,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from datastore.connections import connect
 from datastore.control import ControlError
 from datastore.objects import JOBS_CHANNEL
 from datastore.pages import Page, read_page
@@ -488,7 +489,7 @@ def accepted(kind: JobType, job: JobRecord) -> Any:
 @contextlib.contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """A transaction in which times come back in UTC, committed at the end."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         yield connection
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
-import psycopg
 from psycopg.sql import SQL, Identifier
 
 from datastore import aggregates, control
+from datastore.connections import connect
 from datastore.inputs import Format, Input, LoadError, Models, Part, of_stream, opened, reading
 from datastore.objects import OWNER
 from datastore.schema import STORE
@@ -113,7 +113,7 @@ class Loading:
         on_conflict: OnConflict = "replace",
         part_rows: int = PART_ROWS,
     ) -> None:
-        with psycopg.connect(dsn) as connection:
+        with connect(dsn) as connection:
             self._tenant = control.find_tenant(connection, tenant).id
         self._dsn = dsn
         self._source = source

@@ -19,6 +19,7 @@ import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from datastore import control
+from datastore.connections import connect
 from datastore.jobs import Conflict, JobContext, enqueue, job_type
 
 _log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def clean_up(context: JobContext, _payload: Nothing) -> int:
     Tenants' jobs stay: a key is used up for ever, and what it stood for is compared when it comes again.
     """
     removed = 0
-    with psycopg.connect(context.dsn, autocommit=True) as connection:
+    with connect(context.dsn, autocommit=True) as connection:
         while True:
             context.check()
             count = connection.execute(

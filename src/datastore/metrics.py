@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from datastore import aggregates, control, jobs
+from datastore.connections import connect, limited
 from datastore.engine import Driver, Engine, detect, one
 from datastore.schema import STORE, TENANT_BITS, metadata
 from mds_client import KINDS
@@ -395,15 +396,16 @@ class StoreCollector(Collector):
 
     def _connected(self) -> Driver:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._dsn,
-                autocommit=True,
-                connect_timeout=3,
-                application_name="datastore-metrics",
-                # A network that swallows packets ends the connection, and the next scrape makes a new one.
-                tcp_user_timeout=10_000,
-                keepalives_idle=10,
-            )
+            with limited(self.TIMEOUT_MS / 1000):
+                self._connection = connect(
+                    self._dsn,
+                    autocommit=True,
+                    connect_timeout=3,
+                    application_name="datastore-metrics",
+                    # The next scrape makes a new connection if the network has lost this one.
+                    tcp_user_timeout=10_000,
+                    keepalives_idle=10,
+                )
             self._engine = detect(self._connection)
         return self._connection
 

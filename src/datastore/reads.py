@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
+from datastore.connections import connect
 from datastore.control import ControlError, UnknownTenant
 from datastore.schema import TENANT_BITS
 from mds_client import KINDS, MDS
@@ -68,7 +69,7 @@ def list_series(
     _check_limit(limit)
     if kind is not None:
         _known(kind)
-    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
         floor, ceiling = _range(connection, tenant)
         return cursor.execute(
@@ -98,7 +99,7 @@ def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None
 
     Raises UnknownTenant.
     """
-    with psycopg.connect(dsn) as connection, connection.cursor(row_factory=class_row(Freshness)) as cursor:
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(Freshness)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
         floor, ceiling = _range(connection, tenant)
         return cursor.execute(

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, Self
 
-import psycopg
 from pydantic import BaseModel, model_validator
 from pydantic_core import to_jsonable_python
 
 from datastore import control, idempotency, jobs
+from datastore.connections import connect
 from datastore.control import ControlError
 from datastore.jobs import JobContext, JobRecord, KindName, Order, job_type
 from mds_client import KINDS
@@ -59,7 +59,7 @@ def start_expire(dsn: str, kind: str | None, key: str | None = None) -> JobRecor
 
 
 def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return jobs.enqueue(connection, what, order, tenant=None, idempotency_key=idempotency.job_key(key, what))
 
 

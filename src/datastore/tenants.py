@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Table
 
 from datastore import aggregates, config, jobs
+from datastore.connections import connect
 from datastore.control import ControlError, Tenant, UnknownTenant, as_owner, find_tenant, get_tenant
 from datastore.engine import Driver, Engine, one
 from datastore.jobs import JobContext, JobFailed, JobRecord, KindName, Order, job_type
@@ -100,7 +101,7 @@ def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
     Raises ControlError where there is no such tenant, the role is not bound to it, or it would keep the right in
     another way; and OpenSessions while it is logged in: then the right is gone, and the binding is not.
     """
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
         if role not in found.roles:
             raise ControlError(f"role {role!r} is not bound to tenant {found.name!r}")

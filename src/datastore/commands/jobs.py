@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import click
-import psycopg
 
 from datastore import jobs as outbox
 from datastore.commands import follow
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
 from datastore.config import ConfigurationError
+from datastore.connections import connect
 from datastore.worker import Settings, Watch, Worker
 from mds_client.console import Instant, json_option, plain, show_fields, show_rows
 
@@ -237,7 +237,7 @@ def enqueue(
         raise click.BadParameter(f"not JSON: {error}", param_hint="--payload") from error
     if not isinstance(body, dict):
         raise click.BadParameter("no JSON object", param_hint="--payload")
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         job = outbox.enqueue(
             connection,
             job_type,

@@ -4,13 +4,13 @@ from typing import get_args
 from uuid import UUID
 
 import click
-import psycopg
 
 from datastore import control, idempotency, reads
 from datastore import tenants as lifecycle
 from datastore.commands import follow as following
 from datastore.commands.follow import follow_option
 from datastore.commands.options import database_option
+from datastore.connections import connect
 from datastore.jobs import JobRecord
 from mds_client import KINDS
 from mds_client.console import json_option, show_fields, show_rows
@@ -149,7 +149,7 @@ def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
 
 def _id(dsn: str, tenant: str) -> UUID:
     """The uuid of a tenant that is named by its name or uuid."""
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         return control.find_tenant(connection, tenant).id
 
 

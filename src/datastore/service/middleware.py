@@ -14,12 +14,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datastore.connections import limited
 from datastore.metrics import ServiceMetrics
 from datastore.service import problems
 from datastore.service.problems import Refusal
 
 access = logging.getLogger("datastore.service.access")
 logger = logging.getLogger("datastore.service")
+
+STATEMENT_S: Final = 60.0
+"""How long a statement of a request may take, in seconds; what takes longer is a job."""
 
 REQUEST_ID: Final = "X-Request-ID"
 
@@ -72,7 +76,8 @@ class Requests:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            with limited(STATEMENT_S):
+                await self._app(scope, receive, sending)
         except ClientDisconnect as gone:
             logger.info("request %s: %s", request_id, str(gone) or "its client has gone")
         except Exception as error:
