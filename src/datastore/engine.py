@@ -7,7 +7,7 @@ and asks no engine what it is.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 import psycopg
@@ -220,8 +220,8 @@ class Engine:
             first = row[1]
 
 
-_EARLIEST: Final = "0001-01-02 00:00Z"
-_LATEST: Final = "9999-12-31 00:00Z"
+_EARLIEST: Final = datetime(1, 1, 2, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 """Between these is every time that Python can hold in any time zone."""
 
 
@@ -428,8 +428,10 @@ class Timescale(TimescaleApache):
         # retention has removed since. And only what is over: what is stored up to some time is never computed live
         # before it again, so that one tenant's bar of the next century would hide everybody's of today.
         over = one(driver.execute("SELECT date_bin(%s, now(), timestamptz '2000-01-01 00:00Z')", (rollup.width,)))
+        # A chunk's beginning may be before every time that a client can hold: the window is open there, because the
+        # server leaves out an interval that begins before it.
         parts = [
-            (begin, end)
+            (None if begin == _EARLIEST else begin, end)
             for chunks in self._covered(driver, kind)
             if (begin := _later(chunks[0], span[0])) < (end := min(over, _earlier(chunks[1], span[1])))
         ]

@@ -289,6 +289,24 @@ def test_bars_that_are_newer_than_what_is_stored_are_in_the_rollup_at_once(clien
 
 
 @pytest.mark.engines("timescale")
+def test_the_first_days_of_the_calendar_keep_their_rollup_after_a_refresh(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    """Their chunk begins before the year 1, which no client can hold."""
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    minutes = [
+        Bar(vendor="v", symbol="OLD", timeframe="1m", ts=first + timedelta(days=at, minutes=10), close_price=1.0 + at)
+        for at in range(3)
+    ]
+    client.upsert_bars(minutes)
+    before = client.rollup("OLD", "5m", first, first + timedelta(days=9), "v")
+    assert [row.close_price for row in before] == [1.0, 2.0, 3.0]
+    control.refresh(store.admin_dsn)
+    assert client.rollup("OLD", "5m", first, first + timedelta(days=9), "v") == before
+
+
+@pytest.mark.engines("timescale")
 def test_a_backfill_refreshes_exactly_its_own_range(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     first = datetime(2024, 1, 1, tzinfo=UTC)
