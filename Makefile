@@ -25,6 +25,7 @@ check: .venv/installed ## lint, types, import contracts, generated files fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate.py --check
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import mds_client
 from mds_client import AMDS, KINDS, MDS, Config, MDSError
-from mds_client.surface import Surface
+from mds_client.methods import Methods
 
 CONTROL: Final = ("control", "tenants", "load", "gaps", "backfill", "jobs", "calendars", "sources", "reads", "writes",
                   "timescale_policies", "aggregates", "embedded")  # fmt: skip
@@ -44,11 +44,11 @@ def _page() -> Iterator[str]:
     clients = {name: public.pop(name) for name in ("MDS", "AMDS")}
     yield from ("## Clients", "")
     for name, client in clients.items():
-        yield from _class(f"mds_client.{name}", client, [n for n in _methods(client) if not hasattr(Surface, n)])
+        yield from _class(f"mds_client.{name}", client, [n for n in _methods(client) if not hasattr(Methods, n)])
     yield from ("### Methods of both", "")
     yield from (f"Of `{AMDS.__name__}` they are coroutines, and its iterators are asynchronous.", "")
-    for name in vars(Surface):
-        if not name.startswith("_"):
+    for name in vars(Methods):
+        if not name.startswith("_") and name not in ("run", "stream"):
             yield from _function(f"{MDS.__name__}.{name}", getattr(MDS, name))
     groups: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("Errors", lambda found: issubclass(found, MDSError)),

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 MODULES: Final = {
     "src/mds_client/aclient.py": "src/mds_client/client.py",
+    "src/mds_client/amethods.py": "src/mds_client/methods.py",
 }
 """Each asynchronous module, and the synchronous one that is generated from it."""
 
@@ -27,7 +28,7 @@ NAMES: Final = {
     "AsyncGuardedConnection": "GuardedConnection",
     "AsyncHome": "Home",
     "AsyncIterator": "Iterator",
-    "AsyncPerformer": "SyncPerformer",
+    "AsyncMethods": "Methods",
     "AsyncTransaction": "Transaction",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -36,17 +37,23 @@ NAMES: Final = {
     "anext_or_none": "next_or_none",
     "asleep": "sleep",
     "asynccontextmanager": "contextmanager",
+    "amethods": "methods",
     "ayield_turn": "yield_turn",
 }
 
 PHRASES: Final = {
     "`AMDS`, the asynchronous client.": "`MDS`, the synchronous client.",
+    "its methods are in `mds_client.amethods`": "its methods are in `mds_client.methods`",
     "`mds_client.client` is generated from it (`tools/sync.py`).": (
         "It is generated from\n`mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`."
     ),
     " (`contextlib.aclosing`)": "",
+    "The methods of `AMDS`, which": "The methods of `MDS`, which",
+    "`mds_client.methods` is generated from this module by `tools/sync.py`.": (
+        "This module is\ngenerated from `mds_client.amethods` by `tools/sync.py`: edit that, and run `make generate`."
+    ),
 }
-"""Text of docstrings and comments. Each must be found."""
+"""Text of docstrings and comments."""
 
 CLASS_DOCS: Final = {
     "MDS": (

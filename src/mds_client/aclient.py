@@ -1,6 +1,6 @@
 """`AMDS`, the asynchronous client.
 
-What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.surface`, its connections
+What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.amethods`, its connections
 in `mds_client.pools`. This module performs operations. `mds_client.client` is generated from it (`tools/sync.py`).
 """
 
@@ -16,6 +16,7 @@ from psycopg import AsyncCursor, Pipeline, pq
 from psycopg_pool import PoolTimeout
 
 from mds_client import sql
+from mds_client.amethods import AsyncMethods
 from mds_client.config import Config
 from mds_client.connections import AsyncGuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
@@ -42,12 +43,11 @@ from mds_client.operations import (
 from mds_client.pauses import acompute, anext_or_none, asleep, ayield_turn
 from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.pools import AsyncHome
-from mds_client.surface import AsyncPerformer, Surface
 
 T = TypeVar("T")
 
 
-class AMDS(Pooled, AsyncPerformer):
+class AMDS(Pooled, AsyncMethods):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
@@ -259,7 +259,7 @@ class _Performance(Generic[T]):
         return [] if taken is None else [taken]
 
 
-class AsyncTransaction(Surface, AsyncPerformer):
+class AsyncTransaction(AsyncMethods):
     """The client's methods within one transaction; made by `AMDS.transaction`."""
 
     def __init__(self, connection: AsyncGuardedConnection, session: Session) -> None:

@@ -1,7 +1,7 @@
 # Generated from aclient.py by tools/sync.py; `make generate` writes it again.
 """`MDS`, the synchronous client.
 
-What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.surface`, its connections
+What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.methods`, its connections
 in `mds_client.pools`. This module performs operations. It is generated from
 `mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`.
 """
@@ -21,6 +21,7 @@ from mds_client import sql
 from mds_client.config import Config
 from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
+from mds_client.methods import Methods
 from mds_client.operations import (
     CopyIn,
     CopyOut,
@@ -44,12 +45,11 @@ from mds_client.operations import (
 from mds_client.pauses import compute, next_or_none, sleep, yield_turn
 from mds_client.pooled import Attempts, Pooled, lost_connection
 from mds_client.pools import Home
-from mds_client.surface import Surface, SyncPerformer
 
 T = TypeVar("T")
 
 
-class MDS(Pooled, SyncPerformer):
+class MDS(Pooled, Methods):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes
@@ -255,7 +255,7 @@ class _Performance(Generic[T]):
         return [] if taken is None else [taken]
 
 
-class Transaction(Surface, SyncPerformer):
+class Transaction(Methods):
     """The client's methods within one transaction; made by `AMDS.transaction`."""
 
     def __init__(self, connection: GuardedConnection, session: Session) -> None:

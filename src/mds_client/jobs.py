@@ -22,15 +22,7 @@ _COLUMNS: Final = tuple(name for name in Job.model_fields if name != "tenant_id"
 def enqueue_job(
     idempotency_key: str, job_type: str, payload: Any = None, priority: Priority | int = "normal"
 ) -> Operation[Job]:
-    """Put a job into the outbox and return it.
-
-    The same key of the same tenant is the same job for ever, whatever the race: the one that is there is returned as it
-    is by now. `payload` is anything that JSON knows (default: an empty object). `priority` is low, normal (or medium),
-    high or a number from 0 to 100, and the larger one goes first.
-
-    Raises ConfigurationError for an empty key or type, a payload that JSON does not know or an unknown priority, and
-    IdempotencyConflict where the key belongs to a job of another type or payload.
-    """
+    """The operation of `MDS.enqueue_job`."""
     for name, value in (("idempotency_key", idempotency_key), ("job_type", job_type)):
         if not value or not value.strip():
             raise ConfigurationError(f"{name} is empty")

@@ -12,10 +12,9 @@ from mds_client import rls
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError, ServerUnreachable
 from mds_client.operations import Observer, Operation, SeriesCache, Session
-from mds_client.surface import Surface
 
 
-class Pooled(Surface):
+class Pooled:
     """A client over a pool, as far as it is the same for both."""
 
     def __init__(

@@ -38,6 +38,12 @@ R = TypeVar("R", bound=Row)
 Time: TypeAlias = datetime | date | str
 """A time of a read: a datetime, a date (its midnight), or text in ISO 8601. Without a zone it is UTC."""
 
+Symbols: TypeAlias = str | Sequence[str]
+"""One symbol, or several."""
+
+AnyKind: TypeAlias = str | type[Row] | Kind
+"""A kind: its name, its model or its declaration."""
+
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 """What rows are answered as: a list of models, or a frame (the extra `arrow`)."""
 
@@ -48,24 +54,14 @@ StreamAs: TypeAlias = Literal["models", "arrow"]
 
 
 def bars_window(
-    symbol: str | Sequence[str], timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
+    symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
 ) -> Operation[Any]:
-    """The bars of one symbol with `start <= ts < end`, oldest first; of many symbols, one after the other by name.
-
-    All of them, without a limit (`iter_bars_window` hands them out in batches). An unknown series has no bars. The
-    answer is a list of `Bar`, or, with `as_`, a frame of PyArrow, pandas or polars with a column for each field. Raises
-    ConfigurationError where start is after end, or the frame's package is not installed.
-    """
+    """The operation of `MDS.bars_window`."""
     return _window(Bar, symbol, start, end, as_, vendor=vendor, timeframe=timeframe)
 
 
-def fundamentals_window(
-    symbol: str | Sequence[str], start: Time, end: Time, vendor: str, *, as_: As = "models"
-) -> Operation[Any]:
-    """The fundamentals of one symbol with `start <= asof < end`, oldest first; of many, one after the other by name.
-
-    A list of `Fundamentals`, or a frame, as in `bars_window`.
-    """
+def fundamentals_window(symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Operation[Any]:
+    """The operation of `MDS.fundamentals_window`."""
     return _window(Fundamentals, symbol, start, end, as_, vendor=vendor)
 
 
@@ -78,11 +74,7 @@ def news_window(
     text: str | None = None,
     as_: As = "models",
 ) -> Operation[Any]:
-    """The news with `start <= published_at < end`, oldest first.
-
-    Only those about a symbol, from a vendor, or with a text in the title (upper and lower case are the same), where
-    given. A list of `News`, or a frame, as in `bars_window`.
-    """
+    """The operation of `MDS.news_window`."""
     _check(as_)
     kind = KINDS["news"]
     span = _span(start, end)
@@ -105,11 +97,7 @@ def news_window(
 def option_chain(
     symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
 ) -> Operation[Any]:
-    """The option chain of a symbol as it was known at a time: each contract's newest snapshot, by contract.
-
-    A snapshot counts if it is from `at` or before, by no more than `within`. Contracts that had expired on the day of
-    `at` (UTC) are left out. A list of `OptionSnap`, or a frame, as in `bars_window`.
-    """
+    """The operation of `MDS.option_chain`."""
     _check(as_)
     kind = KINDS["options"]
     at = _instant(at)
@@ -129,12 +117,7 @@ def option_chain(
 
 
 def rollup(symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Operation[Any]:
-    """Bars of a longer timeframe, made of the 1m bars of a symbol, with `start <= ts < end`, oldest first.
-
-    Open is the first, high the highest, low the lowest, close the last of those that have a value; volume is the sum.
-    Intervals are aligned to midnight UTC; one without a 1m bar is left out. A list of `Bar`, or a frame, as in
-    `bars_window`. Raises ConfigurationError for a timeframe that there is no rollup of.
-    """
+    """The operation of `MDS.rollup`."""
     _check(as_)
     kind = KINDS["bars"]
     try:
@@ -159,11 +142,7 @@ def rollup(symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, 
 
 
 def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Operation[Any]:
-    """The newest close of each of these symbols that has one, over all timeframes, by symbol.
-
-    Costs the same however many bars there are: the price is kept with the series. A list of `LatestPrice`, or a frame,
-    as in `bars_window`.
-    """
+    """The operation of `MDS.latest_prices`."""
     _check(as_)
     kind = KINDS["bars"]
     vendor = _name(vendor)
@@ -178,11 +157,8 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
     return Operation("latest_prices", talk)
 
 
-def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
-    """The series of a kind that there are, by vendor, symbol and timeframe; only a vendor's, where given.
-
-    A list of `Series`, or a frame, as in `bars_window`.
-    """
+def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+    """The operation of `MDS.series`."""
     _check(as_)
     declared = KINDS.of(kind)
     statement = sql.list_series(vendor is not None)
@@ -199,8 +175,8 @@ def series(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, 
     return Operation("series", talk)
 
 
-def symbols(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
-    """The symbols that there are of a kind, each once, in order; only a vendor's, where given."""
+def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
+    """The operation of `MDS.symbols`."""
     found = series(kind, vendor=vendor)
 
     def talk(session: Session) -> Talk[list[str]]:
@@ -210,12 +186,8 @@ def symbols(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None)
     return Operation("symbols", talk)
 
 
-def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
-    """First time, last time and number of rows of each series of a kind that has any, by name.
-
-    Reads every row of these series: it takes as long as that does. A list of `Coverage`, or a frame, as in
-    `bars_window`.
-    """
+def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+    """The operation of `MDS.coverage`."""
     _check(as_)
     declared = KINDS.of(kind)
     parameters = (declared.name, *((_name(vendor),) if vendor is not None else ()))
@@ -238,7 +210,7 @@ def coverage(kind: str | type[Row] | Kind = "bars", *, vendor: str | None = None
 
 
 def iter_bars_window(
-    symbol: str | Sequence[str],
+    symbol: Symbols,
     timeframe: str,
     start: Time,
     end: Time,
@@ -247,16 +219,12 @@ def iter_bars_window(
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
 ) -> Stream[Any]:
-    """`bars_window` bit by bit, for what does not fit into memory at once.
-
-    In lists of at most `batch_rows` bars, or, with `as_="arrow"`, in PyArrow record batches of some thousand. By
-    series, in the order in which the store first saw them, and oldest first within one.
-    """
+    """The operation of `MDS.iter_bars_window`."""
     return _stream(Bar, symbol, start, end, batch_rows, as_, vendor=vendor, timeframe=timeframe)
 
 
 def iter_fundamentals_window(
-    symbol: str | Sequence[str],
+    symbol: Symbols,
     start: Time,
     end: Time,
     vendor: str,
@@ -264,12 +232,12 @@ def iter_fundamentals_window(
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
 ) -> Stream[Any]:
-    """`fundamentals_window` bit by bit, as `iter_bars_window` is."""
+    """The operation of `MDS.iter_fundamentals_window`."""
     return _stream(Fundamentals, symbol, start, end, batch_rows, as_, vendor=vendor)
 
 
 def iter_rows(
-    kind: str | type[Row] | Kind,
+    kind: AnyKind,
     start: Time | None = None,
     end: Time | None = None,
     *,
@@ -279,11 +247,7 @@ def iter_rows(
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
 ) -> Stream[Any]:
-    """Every row of a kind, bit by bit, as `iter_bars_window` is: by series, and then by key.
-
-    Only those with `start <= time < end`, of a vendor, of symbols, of a timeframe, where given. The symbol is the
-    series': news, whose series is the vendor, have none.
-    """
+    """The operation of `MDS.iter_rows`."""
     declared = KINDS.of(kind)
     _check_stream(as_)
     wanted = None if symbols is None else set(_symbols(symbols))
@@ -308,9 +272,7 @@ def iter_rows(
     return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
 
 
-def _window(
-    model: type[R], symbol: str | Sequence[str], start: Time, end: Time, as_: As, **name: str
-) -> Operation[Any]:
+def _window(model: type[R], symbol: Symbols, start: Time, end: Time, as_: As, **name: str) -> Operation[Any]:
     kind = KINDS.of(model)
     span = _span(start, end)
     _check(as_)
@@ -351,7 +313,7 @@ def _windows(
 
 def _stream(
     model: type[R],
-    symbol: str | Sequence[str],
+    symbol: Symbols,
     start: Time,
     end: Time,
     batch_rows: int,

@@ -85,21 +85,7 @@ class Batch(Protocol):
 def upsert(
     kind: str | type[Row] | Kind, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
 ) -> Operation[int]:
-    """Write rows of any kind: all of them, or none.
-
-    `rows` are models or mappings of that kind, or a frame: anything that speaks the Arrow stream protocol, such as a
-    table of PyArrow, a data frame of polars or pandas, a relation of DuckDB. A frame's columns are the kind's fields;
-    what the kind lets be None may be NULL or left out. Strings and numbers of any type, times of any unit and zone and
-    ISO text mean what they mean in a model; a time without a zone is UTC, and what is finer than a microsecond is cut
-    off. NaN is refused, except from pandas, which has no other NULL.
-
-    What has a length is one transaction. What has none (an iterator, a generator, a RecordBatchReader) is written as
-    it comes, in bounded memory, in transactions of `chunk_rows` rows: after an error those before it are written.
-
-    Where a key comes twice, the last row wins. Writing the same rows again changes nothing. Returns how many rows were
-    accepted. Raises InvalidRow for what is no row of the kind, and RLSDenied for a row of another tenant, before
-    anything of that transaction is sent.
-    """
+    """The operation of `MDS.upsert`."""
     declared = KINDS.of(kind)
     if on_conflict not in ("replace", "keep", "fill"):
         raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
@@ -137,34 +123,24 @@ def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heav
 
 
 def upsert_bars(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
-    """Write bars: all of them, or none.
-
-    `rows` are `Bar`s, mappings with its fields, or a frame with them as columns. `on_conflict` says what happens to a
-    stored bar of the same series and time: `replace` overwrites every value, `keep` leaves it, `fill` overwrites only
-    where the new value is not None. Where a key comes twice, the last row wins. Writing the same rows again changes
-    nothing, and makes no row version. What has no length, such as a generator, is written in transactions of
-    `chunk_rows` rows. Returns how many rows were accepted.
-
-    Raises InvalidRow for what is no bar, and RLSDenied for a row of another tenant, before anything is sent; the other
-    errors of `mds_client.errors` where the server refuses, and then nothing is written.
-    """
+    """The operation of `MDS.upsert_bars`."""
     return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
 def upsert_fundamentals(
     rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
 ) -> Operation[int]:
-    """Write fundamentals; as `upsert_bars`, by symbol and as-of date."""
+    """The operation of `MDS.upsert_fundamentals`."""
     return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
 def upsert_news(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
-    """Write news; as `upsert_bars`, by vendor, time and id. Without an id, an item gets one from its content."""
+    """The operation of `MDS.upsert_news`."""
     return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 
 def upsert_options(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
-    """Write option snapshots; as `upsert_bars`, by symbol, time and contract."""
+    """The operation of `MDS.upsert_options`."""
     return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
 
 

@@ -329,8 +329,8 @@ def _sync_call(client: MDS, tenant: str, unique: str, which: int) -> None:
         assert not client.bars_window("SAME", "1m", START, END, other)
         assert len(client.bars_window("SAME", "1m", START, END, tenant)) == SMALL
     elif which == 4:
-        for batch in client.iter_rows("bars", START, END, symbols=STREAMED, batch_rows=100):
-            assert all(bar.vendor.startswith(tenant) for bar in batch)
+        for part in client.iter_rows("bars", START, END, symbols=STREAMED, batch_rows=100):
+            assert all(bar.vendor.startswith(tenant) for bar in part)
     else:
         with BatchProcessor(client, BatchConfig(max_rows=3)) as batch:
             for bar in bars(tenant, unique, SMALL):

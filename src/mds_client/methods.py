@@ -1,0 +1,605 @@
+# Generated from amethods.py by tools/sync.py; `make generate` writes it again.
+"""The methods of `MDS`, which its transactions have as well.
+
+Each method builds an operation (`mds_client.reads`, `mds_client.upserts`, `mds_client.jobs`) and runs it. The operation
+checks the arguments before anything is sent. This module is
+generated from `mds_client.amethods` by `tools/sync.py`: edit that, and run `make generate`.
+
+Times: a time without a zone is UTC. A window includes its start and excludes its end. Nothing is limited to a number of
+rows that you did not ask for.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from mds_client import jobs, operations, reads, upserts
+from mds_client.jobs import Priority
+from mds_client.models import Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
+from mds_client.operations import Health, Operation, Stream
+from mds_client.reads import AnyKind, As, StreamAs, Symbols, Time
+from mds_client.schema import Kind, OnConflict
+from mds_client.upserts import CHUNK_ROWS, Input
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Row)
+
+
+class Methods(ABC):
+    """What you can ask of the store."""
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation and return its answer."""
+
+    @abstractmethod
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
+        """Run an operation that answers in parts, and yield each part as it arrives."""
+
+    def health(self) -> Health:
+        """Ask the server who it is.
+
+        Returns:
+            The engine, the versions and the tenant. It is equal to True.
+
+        Raises:
+            ServerUnreachable: The server does not answer.
+        """
+        return self.run(operations.health())
+
+    def schema_version(self) -> str | None:
+        """The version of the database's schema, such as "0007", or None if it is not migrated."""
+        return self.run(operations.schema_version())
+
+    # Writing ------------------------------------------------------------------------------------------------------
+
+    def upsert(
+        self,
+        kind: AnyKind,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> int:
+        """Write rows of any kind: all of them, or none. Writing the same rows again changes nothing.
+
+        Args:
+            kind: The kind's name (`"bars"`), its model (`Bar`) or its declaration.
+            rows: Models or mappings of that kind, or a frame: anything that supports the Arrow stream protocol, such as
+                a PyArrow table, a polars or pandas data frame, or a DuckDB relation. The columns of a frame are the
+                fields of the kind. Values mean the same as in a model: a time without a zone is UTC, and what is finer
+                than a microsecond is cut off. NaN is refused, except from pandas, which has no other NULL. If a key
+                occurs twice, the last row wins. Rows that are None are skipped, with a DataQualityWarning.
+            on_conflict: What happens to a stored row with the same key. `replace` overwrites every value, `keep`
+                leaves the stored row, `fill` overwrites only where the new value is not None.
+            chunk_rows: Rows for each transaction if `rows` has no length (an iterator, a generator, a
+                RecordBatchReader). Such input is written as it arrives, in bounded memory. After an error, the
+                transactions before it stay written. Input with a length is one transaction.
+
+        Returns:
+            The number of rows that were accepted.
+
+        Raises:
+            InvalidRow: A row does not fit the kind. Nothing of its transaction was sent.
+            RLSDenied: A row names another tenant, or the server refuses this tenant.
+            ConfigurationError: An argument is wrong.
+            MDSOperationalError: The server refused. Nothing of the transaction is written.
+        """
+        return self.run(upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+
+    def upsert_bars(self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> int:
+        """Write bars: all of them, or none. Writing the same bars again changes nothing, and makes no row version.
+
+        Args:
+            rows: `Bar`s, mappings with the fields of `Bar`, or a frame with them as columns; see `upsert`.
+            on_conflict: What happens to a stored bar of the same series and time: `replace` overwrites every value,
+                `keep` leaves it, `fill` overwrites only where the new value is not None.
+            chunk_rows: Rows for each transaction if `rows` has no length, such as a generator.
+
+        Returns:
+            The number of rows that were accepted.
+
+        Raises:
+            InvalidRow: A row is not a bar. Nothing was sent.
+            RLSDenied: A row names another tenant. Nothing was sent.
+            MDSOperationalError: The server refused. Nothing is written.
+        """
+        return self.run(upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+
+    def upsert_fundamentals(
+        self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+    ) -> int:
+        """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
+        return self.run(upserts.upsert_fundamentals(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+
+    def upsert_news(self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> int:
+        """Write news, as `upsert_bars` does. The key is vendor, time and id.
+
+        An item without an id gets one from its content.
+        """
+        return self.run(upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+
+    def upsert_options(self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> int:
+        """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
+        return self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+
+    # Reading ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def bars_window(
+        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+    ) -> list[Bar]: ...
+    @overload
+    def bars_window(
+        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def bars_window(
+        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def bars_window(
+        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def bars_window(
+        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
+    ) -> Any:
+        """The bars with `start <= ts < end`, oldest first.
+
+        Args:
+            symbol: One symbol, or several: then their bars follow one another, ordered by symbol.
+            timeframe: The timeframe as it was written, such as `"1m"` or `"1d"`.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
+                each field.
+
+        Returns:
+            All bars of the window, without a limit (`iter_bars_window` yields them in batches). A series that does not
+            exist has no bars.
+
+        Raises:
+            ConfigurationError: `start` is after `end`, or the package of the frame is not installed.
+        """
+        return self.run(reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_))
+
+    @overload
+    def fundamentals_window(
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+    ) -> list[Fundamentals]: ...
+    @overload
+    def fundamentals_window(
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def fundamentals_window(
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def fundamentals_window(
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def fundamentals_window(self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Any:
+        """The fundamentals with `start <= asof < end`, oldest first.
+
+        Args:
+            symbol: One symbol, or several: then their rows follow one another, ordered by symbol.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            as_: A list of `Fundamentals`, or a frame; see `bars_window`.
+        """
+        return self.run(reads.fundamentals_window(symbol, start, end, vendor, as_=as_))
+
+    @overload
+    def news_window(
+        self,
+        start: Time,
+        end: Time,
+        *,
+        symbol: str | None = None,
+        vendor: str | None = None,
+        text: str | None = None,
+        as_: Literal["models"] = "models",
+    ) -> list[News]: ...
+    @overload
+    def news_window(
+        self,
+        start: Time,
+        end: Time,
+        *,
+        symbol: str | None = None,
+        vendor: str | None = None,
+        text: str | None = None,
+        as_: Literal["arrow"],
+    ) -> "pyarrow.Table": ...
+    @overload
+    def news_window(
+        self,
+        start: Time,
+        end: Time,
+        *,
+        symbol: str | None = None,
+        vendor: str | None = None,
+        text: str | None = None,
+        as_: Literal["pandas"],
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def news_window(
+        self,
+        start: Time,
+        end: Time,
+        *,
+        symbol: str | None = None,
+        vendor: str | None = None,
+        text: str | None = None,
+        as_: Literal["polars"],
+    ) -> "polars.DataFrame": ...
+    def news_window(
+        self,
+        start: Time,
+        end: Time,
+        *,
+        symbol: str | None = None,
+        vendor: str | None = None,
+        text: str | None = None,
+        as_: As = "models",
+    ) -> Any:
+        """The news with `start <= published_at < end`, oldest first.
+
+        Args:
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            symbol: Only news about this symbol.
+            vendor: Only news from this vendor.
+            text: Only news with this text in the title. Upper and lower case are the same.
+            as_: A list of `News`, or a frame; see `bars_window`.
+        """
+        return self.run(reads.news_window(start, end, symbol=symbol, vendor=vendor, text=text, as_=as_))
+
+    @overload
+    def option_chain(
+        self,
+        symbol: str,
+        at: Time,
+        vendor: str,
+        *,
+        within: timedelta = timedelta(days=7),
+        as_: Literal["models"] = "models",
+    ) -> list[OptionSnap]: ...
+    @overload
+    def option_chain(
+        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def option_chain(
+        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def option_chain(
+        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def option_chain(
+        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
+    ) -> Any:
+        """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
+
+        Args:
+            symbol: The underlying symbol.
+            at: The time. Contracts that had expired on its day (UTC) are left out.
+            vendor: The vendor.
+            within: How old a snapshot may be at that time.
+            as_: A list of `OptionSnap`, or a frame; see `bars_window`.
+
+        Returns:
+            One snapshot for each contract, ordered by contract.
+
+        Raises:
+            ConfigurationError: `within` is not more than zero.
+        """
+        return self.run(reads.option_chain(symbol, at, vendor, within=within, as_=as_))
+
+    @overload
+    def rollup(
+        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+    ) -> list[Bar]: ...
+    @overload
+    def rollup(
+        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def rollup(
+        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def rollup(
+        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def rollup(self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Any:
+        """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
+
+        Open is the first value of the interval, high the highest, low the lowest, close the last; volume is the sum.
+        Intervals are aligned to midnight UTC. An interval without a 1m bar is left out.
+
+        Args:
+            symbol: The symbol.
+            timeframe: The timeframe of the rollup, such as `"5m"`.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            as_: A list of `Bar`, or a frame; see `bars_window`.
+
+        Raises:
+            ConfigurationError: The timeframe has no rollup.
+        """
+        return self.run(reads.rollup(symbol, timeframe, start, end, vendor, as_=as_))
+
+    @overload
+    def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models"
+    ) -> list[LatestPrice]: ...
+    @overload
+    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"]) -> "pyarrow.Table": ...
+    @overload
+    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"]) -> "pandas.DataFrame": ...
+    @overload
+    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"]) -> "polars.DataFrame": ...
+    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Any:
+        """The newest close of each of these symbols, over all timeframes, ordered by symbol.
+
+        The price is kept with the series, so the cost does not depend on the number of bars.
+
+        Args:
+            symbols: The symbols. Those without a close are left out.
+            vendor: The vendor.
+            as_: A list of `LatestPrice`, or a frame; see `bars_window`.
+        """
+        return self.run(reads.latest_prices(symbols, vendor, as_=as_))
+
+    @overload
+    def series(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+    ) -> list[Series]: ...
+    @overload
+    def series(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def series(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def series(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def series(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+        """The series of a kind, ordered by vendor, symbol and timeframe.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            vendor: Only series of this vendor.
+            as_: A list of `Series`, or a frame; see `bars_window`.
+        """
+        return self.run(reads.series(kind, vendor=vendor, as_=as_))
+
+    def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
+        """The symbols of a kind, each once, in order.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            vendor: Only symbols of this vendor.
+        """
+        return self.run(reads.symbols(kind, vendor=vendor))
+
+    @overload
+    def coverage(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+    ) -> list[Coverage]: ...
+    @overload
+    def coverage(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+    ) -> "pyarrow.Table": ...
+    @overload
+    def coverage(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+    ) -> "pandas.DataFrame": ...
+    @overload
+    def coverage(
+        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+    ) -> "polars.DataFrame": ...
+    def coverage(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+        """The first time, the last time and the number of rows of each series of a kind that has rows.
+
+        It reads every row of these series, and takes as long as that does.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            vendor: Only series of this vendor.
+            as_: A list of `Coverage`, or a frame; see `bars_window`.
+
+        Returns:
+            One entry for each series, ordered by vendor, symbol and timeframe.
+        """
+        return self.run(reads.coverage(kind, vendor=vendor, as_=as_))
+
+    @overload
+    def iter_bars_window(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["models"] = "models",
+    ) -> Iterator[list[Bar]]: ...
+    @overload
+    def iter_bars_window(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["arrow"],
+    ) -> Iterator["pyarrow.RecordBatch"]: ...
+    def iter_bars_window(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: StreamAs = "models",
+    ) -> Iterator[Any]:
+        """Yield the bars of `bars_window` in batches, for windows that do not fit into memory.
+
+        Args:
+            symbol: One symbol, or several.
+            timeframe: The timeframe as it was written.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            batch_rows: The most rows of a list.
+            as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+
+        Yields:
+            Bars by series, in the order in which the store first saw the series, and oldest first within a series.
+        """
+        return self.stream(
+            reads.iter_bars_window(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_)
+        )
+
+    @overload
+    def iter_fundamentals_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["models"] = "models",
+    ) -> Iterator[list[Fundamentals]]: ...
+    @overload
+    def iter_fundamentals_window(
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, batch_rows: int = 10_000, as_: Literal["arrow"]
+    ) -> Iterator["pyarrow.RecordBatch"]: ...
+    def iter_fundamentals_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: StreamAs = "models",
+    ) -> Iterator[Any]:
+        """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
+        return self.stream(reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_))
+
+    @overload
+    def iter_rows(
+        self,
+        kind: type[R],
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        batch_rows: int = 10_000,
+        as_: Literal["models"] = "models",
+    ) -> Iterator[list[R]]: ...
+    @overload
+    def iter_rows(
+        self,
+        kind: str | Kind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        batch_rows: int = 10_000,
+        as_: Literal["models"] = "models",
+    ) -> Iterator[list[Any]]: ...
+    @overload
+    def iter_rows(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        batch_rows: int = 10_000,
+        as_: Literal["arrow"],
+    ) -> Iterator["pyarrow.RecordBatch"]: ...
+    def iter_rows(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        batch_rows: int = 10_000,
+        as_: StreamAs = "models",
+    ) -> Iterator[Any]:
+        """Yield every row of a kind in batches, as `iter_bars_window` does: by series, and then by key.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            vendor: Only rows of this vendor.
+            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            timeframe: Only rows of this timeframe.
+            batch_rows: The most rows of a list.
+            as_: `"models"` for lists of models, or `"arrow"` for PyArrow record batches.
+
+        Raises:
+            ConfigurationError: The kind has no symbols, or an argument is wrong.
+        """
+        return self.stream(
+            reads.iter_rows(
+                kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, batch_rows=batch_rows, as_=as_
+            )
+        )
+
+    # The job outbox -----------------------------------------------------------------------------------------------
+
+    def enqueue_job(
+        self, idempotency_key: str, job_type: str, payload: Any = None, priority: Priority | int = "normal"
+    ) -> Job:
+        """Enqueue a job, or return the job that is already there for this key.
+
+        Args:
+            idempotency_key: The same key of the same tenant is always the same job, whoever enqueues it first.
+            job_type: The name of a job type that the workers know.
+            payload: Anything that JSON can hold. The default is an empty object.
+            priority: `low`, `normal` (or `medium`), `high`, or a number from 0 to 100. Larger numbers run first.
+
+        Returns:
+            The job, as it is now.
+
+        Raises:
+            ConfigurationError: The key or the type is empty, the priority is unknown, or JSON cannot hold the payload.
+            IdempotencyConflict: The key belongs to a job with another type or payload.
+        """
+        return self.run(jobs.enqueue_job(idempotency_key, job_type, payload, priority))
