@@ -382,6 +382,7 @@ async def _keep(
         warnings.warn(f"AMDS {pool.name!r} " + _NOT_CLOSED.format("aclose()"), ResourceWarning, stacklevel=2)
         raise
     finally:
+        left.set()  # what collects the home need not warn again
         try:
             await pool.close()
         except asyncio.CancelledError:
@@ -395,6 +396,8 @@ def _async_left_open(
     pool: "AsyncConnectionPool[AsyncGuardedConnection]", loop: asyncio.AbstractEventLoop, left: asyncio.Event
 ) -> None:
     """Close the pool of a client that was collected."""
+    if left.is_set():
+        return
     warnings.warn(f"AMDS {pool.name!r} " + _NOT_CLOSED.format("aclose()"), ResourceWarning, stacklevel=2)
     with suppress(RuntimeError):  # the loop is closed, and the pool with it
         loop.call_soon_threadsafe(left.set)

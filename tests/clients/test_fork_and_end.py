@@ -114,6 +114,9 @@ def test_an_asynchronous_client_in_a_second_event_loop_is_an_error(store: Store)
         asyncio.run(use())
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(use())
+    # Collecting it does not warn again.
+    del client, use
+    gc.collect()
 
 
 NOT_CLOSED = """
