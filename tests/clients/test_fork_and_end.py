@@ -104,18 +104,20 @@ def test_rows_that_are_pending_at_a_fork_are_the_parents(store: Store) -> None:
 
 
 def test_an_asynchronous_client_in_a_second_event_loop_is_an_error(store: Store) -> None:
-    client = AMDS(dsn=store.dsn, tenant_id=store.tenant_a)
+    def in_two_loops() -> None:
+        client = AMDS(dsn=store.dsn, tenant_id=store.tenant_a)
 
-    async def use() -> None:
-        await client.health()
+        async def use() -> None:
+            await client.health()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        asyncio.run(use())
-    with pytest.raises(ConfigurationError, match="another event loop"):
-        asyncio.run(use())
-    # Collecting it does not warn again.
-    del client, use
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            asyncio.run(use())
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            asyncio.run(use())
+
+    in_two_loops()
+    # The end of the first loop has warned. The collection does not warn again.
     gc.collect()
 
 
