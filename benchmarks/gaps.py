@@ -20,8 +20,9 @@ from typing import Any, Final
 import click
 import psycopg
 
-from datastore import calendars, control, gaps
+from datastore import gaps, migration, tenants
 from datastore.embedded import EmbeddedServer
+from datastore.gaps import calendars
 
 # What production has, except for what only waits for the disk while it is filled.
 SETTINGS: Final = {
@@ -78,7 +79,7 @@ class Bench:
         self.opens = [session.start for session in self.sessions]
         self.closes = [session.end for session in self.sessions]
         self.each = sum((c - o) // timedelta(minutes=1) for o, c in zip(self.opens, self.closes, strict=True))
-        self.tenant = control.create_tenant(self.dsn, "bench")
+        self.tenant = tenants.create_tenant(self.dsn, "bench")
 
     def connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.dsn, autocommit=True)
@@ -163,7 +164,7 @@ def running() -> Any:
     """A server for the run, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="mds-gaps-") as folder:
         server = EmbeddedServer(Path(folder) / "home", port=0, settings=SETTINGS)
-        server.up(control.migrate)
+        server.up(migration.migrate)
         try:
             yield server
         finally:

@@ -17,8 +17,9 @@ import click
 import psycopg
 
 from benchmarks.__main__ import running
-from datastore import control, leases
+from datastore import tenants
 from datastore.jobs import JobContext, job_type
+from datastore.worker import leases
 from mds_client import MDS
 
 
@@ -62,7 +63,7 @@ def main(count: int, rounds: int, concurrency: int, queue: int) -> None:
     """Measure, and print."""
     with running() as server:
         admin = server.dsn("mds_admin")
-        tenant = control.create_tenant(admin, "bench")
+        tenant = tenants.create_tenant(admin, "bench")
         client = MDS(dsn=server.dsn("mds_service"), tenant_id=str(tenant.id), pool_max=1)
         seconds, putting = [], []
         with client, psycopg.connect(admin, autocommit=True) as connection:

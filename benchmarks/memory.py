@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.servers import running
-from datastore import control
+from datastore import tenants
 from mds_client import MDS
 
 BEGIN = np.datetime64(datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None), "us")
@@ -62,7 +62,7 @@ def main(rows: int, dsn: str | None, tenant_id: str | None) -> None:
     with nullcontext() if dsn else running() as server:
         if server is not None:
             dsn = server.dsn("mds_service")
-            tenant_id = str(control.create_tenant(server.dsn("mds_admin"), "bench").id)
+            tenant_id = str(tenants.create_tenant(server.dsn("mds_admin"), "bench").id)
         stream = batches(rows)
         first = next(stream)
 

@@ -12,14 +12,14 @@ import click
 import psycopg
 
 from benchmarks.servers import databases
-from datastore import control
+from datastore import tenants
 from datastore.metrics import ServiceMetrics, StoreCollector
 from tests.engines.databases import Place
 
 
 def fill(where: Place, series: int, rows: int) -> None:
     """Daily bars of that many series, and as many as make the rows."""
-    control.create_tenant(where.admin_dsn, "bench")
+    tenants.create_tenant(where.admin_dsn, "bench")
     with psycopg.connect(where.superuser_dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO store.series (series_id, kind, vendor, symbol, timeframe, last_ts)"

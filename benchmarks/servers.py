@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from datastore import control
+from datastore import migration
 from datastore.embedded import EmbeddedServer
 from tests.engines import DSN_VARIABLES, EngineUnavailable, server
 from tests.engines.databases import Databases, Embedded, Native, Single, can_have, shares_session
@@ -29,7 +29,7 @@ def running() -> Iterator[EmbeddedServer]:
     """Plain PostgreSQL for the run."""
     with tempfile.TemporaryDirectory(prefix="mds-bench-") as folder:
         embedded = EmbeddedServer(Path(folder) / "home", settings=SETTINGS)
-        embedded.up(control.migrate)
+        embedded.up(migration.migrate)
         try:
             yield embedded
         finally:

@@ -15,9 +15,8 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from benchmarks.data import BEGIN, CHECKSUM, VENDOR, Checksum, Data, Size, encoded, long_table, symbol, table
-from datastore import control
-from datastore.objects import OWNER
-from datastore.schema import TENANT_BITS
+from datastore import reads, tenants
+from datastore.names import OWNER, TENANT_BITS
 from mds_client import AMDS, KINDS, MDS
 from tests.engines.databases import Databases, Place
 
@@ -40,7 +39,7 @@ class Database:
         self.dsn = place.dsn
         self.single_session = single_session
         self._pause_policies()
-        self.tenant: UUID = control.create_tenant(place.admin_dsn, "bench").id
+        self.tenant: UUID = tenants.create_tenant(place.admin_dsn, "bench").id
         # What is in it: a case that finds another's leavings fills it anew.
         self.state = ""
         with self.client() as mds:
@@ -154,11 +153,11 @@ class Database:
 
     def other_tenant(self, name: str) -> str:
         """The id of another tenant of the database, made if need be."""
-        return str(control.create_tenant(self.admin_dsn, name, if_absent=True).id)
+        return str(tenants.create_tenant(self.admin_dsn, name, if_absent=True).id)
 
     def range(self) -> tuple[int, int]:
         """From where on and until before which series ids are the tenant's."""
-        (no,) = (found.no for found in control.list_tenants(self.admin_dsn) if found.id == self.tenant)
+        (no,) = (found.no for found in tenants.list_tenants(self.admin_dsn) if found.id == self.tenant)
         return no << TENANT_BITS, (no + 1) << TENANT_BITS
 
     def many_series(self, tenant: str) -> list[str]:
@@ -236,7 +235,7 @@ class World:
     @cached_property
     def version(self) -> str:
         """The server's version, and the engine's."""
-        found = control.describe(self.writes.admin_dsn)
+        found = reads.describe(self.writes.admin_dsn)
         return f"PostgreSQL {found.server_version}" + (
             f", TimescaleDB {found.engine_version}" if found.engine_version else ""
         )

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
-from datastore import control
+from datastore import tenants
 from mds_client import MDS, RLSDenied
 
 
@@ -52,17 +52,17 @@ def is_isolated(dsn: str, own: str, others: list[str]) -> bool:
 def main(name: str, bars: str | None) -> None:
     """Set up a tenant called NAME."""
     admin, application = os.environ["DATABASE_URL"], os.environ["MDS_DSN"]
-    tenant = control.create_tenant(admin, name, if_absent=True)
+    tenant = tenants.create_tenant(admin, name, if_absent=True)
     role, password = f"{name}_login", secrets.token_urlsafe(24)
     make_login(admin, role, password)
-    control.bind_role(admin, name, role)
+    tenants.bind_role(admin, name, role)
     dsn = make_conninfo(application, user=role, password=password)
 
     if bars:
         with MDS(dsn=dsn, tenant_id=str(tenant.id)) as mds, Path(bars).open(encoding="utf-8") as lines:
             click.echo(f"{mds.upsert_bars(map(json.loads, lines))} bars written")
 
-    others = [str(other.id) for other in control.list_tenants(admin) if other.id != tenant.id]
+    others = [str(other.id) for other in tenants.list_tenants(admin) if other.id != tenant.id]
     if not is_isolated(dsn, str(tenant.id), others):
         raise click.ClickException(f"{role} can be another tenant")
     click.echo(f"tenant {tenant.id}: {role} is this one, and was refused as any other ({len(others)} tried)")

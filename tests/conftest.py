@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from datastore import control
+from datastore import migration, tenants
 from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from mds_client import AMDS, MDS
 from tests.engines import must_have, promtool
@@ -192,7 +192,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     """A PostgreSQL server whose database `mds` is at head and serves as the template of every test's."""
     home: Path = tmp_path_factory.mktemp("server")
     running = EmbeddedServer(home, settings=SETTINGS)
-    running.up(control.migrate)
+    running.up(migration.migrate)
     connect_quickly(running.superuser_dsn(), running.dsn(ADMIN_ROLE), running.dsn(SERVICE_ROLE))
     yield running
     running.down(mode="immediate")
@@ -243,7 +243,7 @@ def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def store(databases: Databases, engine: str) -> Iterator[Store]:
     """A migrated database of the test's own, with the tenants `a` and `b`."""
     with databases.migrated() as place:
-        first, second = control.seed(place.admin_dsn, ("a", "b"))
+        first, second = tenants.seed(place.admin_dsn, ("a", "b"))
         yield Store(
             dsn=place.dsn,
             admin_dsn=place.admin_dsn,

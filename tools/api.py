@@ -18,9 +18,11 @@ import mds_client
 from mds_client import AMDS, KINDS, MDS, Config, MDSError
 from mds_client.methods import Methods
 
-CONTROL: Final = ("control", "tenants", "load", "gaps", "backfill", "jobs", "calendars", "sources", "reads", "writes",
-                  "timescale_policies", "aggregates", "embedded")  # fmt: skip
-"""The modules of `datastore` that commands and HTTP call, and that a program may."""
+CONTROL: Final = (
+    *("errors", "connections", "migration", "tenants", "load", "gaps", "gaps.calendars", "backfill", "sources"),
+    *("jobs", "maintenance", "reads", "writes", "timescale_policies", "aggregates", "embedded"),
+)
+"""The modules and packages of `datastore` that commands and HTTP call, and that a program may call."""
 
 CLIENT: Final = ("utils", "export", "rls", "metrics")
 """The modules of `mds_client` beside the package itself."""
@@ -67,13 +69,18 @@ def _page() -> Iterator[str]:
 
 def _module(module: ModuleType) -> Iterator[str]:
     yield from (f"## {module.__name__}", "", _doc(module), "")
+    exported = getattr(module, "__all__", None)
     for name, found in vars(module).items():
-        if name.startswith("_") or getattr(found, "__module__", None) != module.__name__:
+        if name.startswith("_") or (name not in exported if exported else not _is_of(found, module)):
             continue
         if inspect.isclass(found):
             yield from _class(f"{module.__name__}.{name}", found, list(_methods(found)))
         elif inspect.isfunction(found):
             yield from _function(f"{module.__name__}.{name}", found)
+
+
+def _is_of(found: Any, module: ModuleType) -> bool:
+    return getattr(found, "__module__", None) == module.__name__
 
 
 def _class(title: str, found: type, methods: list[str]) -> Iterator[str]:

@@ -18,10 +18,11 @@ from sqlalchemy import Column
 from sqlalchemy.dialects import postgresql
 
 import mds_client
-from datastore import aggregates, jobs, metrics, objects, schema
+from datastore import aggregates, jobs, metrics, schema
 from datastore.cli import datastore
 from datastore.config import VARIABLES, Settings
-from datastore.engine import OLDEST_SERVER, Engine
+from datastore.engines import OLDEST_SERVER, Engine
+from datastore.names import STORE
 from datastore.service import tokens
 from datastore.service.app import create_app
 from datastore.service.tokens import Scope
@@ -102,12 +103,12 @@ def relations() -> dict[str, Any]:
     `continuous_aggregates` are there where the engine stores rollups; everything else is on every engine.
     """
     tables = schema.metadata().tables
-    made = objects.objects(Engine(OLDEST_SERVER))
+    made = schema.objects(Engine(OLDEST_SERVER))
     return {
         "tables": {name: {column.name: _column(column) for column in tables[name].columns} for name in sorted(tables)},
         "views": {".".join(item.relation): _rights(item) for item in made if item.relation},
         "continuous_aggregates": [
-            f"{schema.STORE}.{aggregates.relation(kind, rollup)}" for kind, rollup in aggregates.rollups()
+            f"{STORE}.{aggregates.relation(kind, rollup)}" for kind, rollup in aggregates.rollups()
         ],
         "other_objects": [item.name for item in made if not item.relation],
     }
@@ -122,7 +123,7 @@ def _column(column: Column[Any]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _rights(item: objects.DatabaseObject) -> str:
+def _rights(item: schema.DatabaseObject) -> str:
     return "; ".join(right for text in item.statements for right in re.findall(r"^GRANT (.+) ON ", text))
 
 
@@ -157,8 +158,9 @@ def _metric(metric: metrics.Declared) -> dict[str, str]:
 
 def _job_types() -> dict[str, str]:
     """The store's own: what packages bring that happen to be installed is not this project's."""
-    own = {name: found for name, found in jobs.load().items() if found.function.__module__ in jobs.BUILT_IN}
-    return {name: _about(found.function) for name, found in own.items()}
+    own = jobs.own_modules()
+    types = {name: found for name, found in jobs.load().items() if found.function.__module__ in own}
+    return {name: _about(found.function) for name, found in types.items()}
 
 
 def _python(*folders: str) -> list[str]:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psycopg
 
-from datastore import control
-from datastore._postgres_binaries import choose_account, find_binaries
-from datastore.embedded import DATABASE, EmbeddedServer
+from datastore import migration
+from datastore.connections import head
+from datastore.embedded import DATABASE, EmbeddedServer, choose_account, find_binaries
 
 RELEASES = Path(__file__).resolve().parent.parent / "tests/control/releases"
 
@@ -96,7 +96,7 @@ UPDATE store.jobs SET fence = attempts WHERE attempts > 0;
 
 def main() -> int:
     """Write the file of this code's head; 1 where it is there already, or a table would be empty."""
-    version = control.head()
+    version = head()
     path = RELEASES / f"{version}.sql"
     if path.exists():
         print(f"{path} is there already, and a release does not change", file=sys.stderr)
@@ -104,7 +104,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as home:
         server = EmbeddedServer(Path(home), port=0)
         try:
-            server.up(control.migrate)
+            server.up(migration.migrate)
             dsn = server.superuser_dsn(DATABASE)
             if empty := fill(dsn, version):
                 print(f"no rows for {', '.join(empty)}: say in ROWS what {version} has", file=sys.stderr)

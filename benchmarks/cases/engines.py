@@ -10,9 +10,9 @@ from benchmarks.cases.floors import holds, names
 from benchmarks.cases.reads import chosen, day
 from benchmarks.data import DAY, VENDOR, Checksum
 from benchmarks.world import COLUMNS, Database, World
-from datastore import control
-from datastore.engine import detect
-from datastore.schema import STORE
+from datastore import aggregates
+from datastore.engines import detect
+from datastore.names import STORE
 from mds_client import KINDS
 
 GROUP = "engines"
@@ -100,12 +100,12 @@ def rollups(world: World) -> Iterator[Work]:
     """Every rollup (5m, 15m, 1h and 1d) of a day whose rows have all changed, as after a backfill of it."""
     database = world.reads
     database.filled(world.size.history)
-    control.refresh(database.admin_dsn)
+    aggregates.refresh(database.admin_dsn)
     database.state = ""
     with database.superuser() as superuser:
         superuser.execute("UPDATE store.bars SET volume = volume + 1 WHERE ts >= %s AND ts < %s", day())
         database.settled(superuser)
-    yield Timed(lambda: control.refresh(database.admin_dsn, *day()), world.size.series * DAY, unit="s")
+    yield Timed(lambda: aggregates.refresh(database.admin_dsn, *day()), world.size.series * DAY, unit="s")
     of_day = SQL("SELECT sum(volume) FROM {} WHERE ts >= %s::date AND ts < %s::date + 1")
     kind = KINDS["bars"]
     with database.superuser() as superuser:

@@ -11,7 +11,7 @@ from benchmarks.case import Calls, Work, case, expect
 from benchmarks.cases.floors import merge, names
 from benchmarks.data import DAY, VENDOR, symbol, trading_minute
 from benchmarks.world import COLUMNS, Database, World
-from datastore.objects import OWNER
+from datastore.names import OWNER
 from mds_client import KINDS, Bar
 from mds_client.sql import arrays, stored_columns
 

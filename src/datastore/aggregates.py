@@ -5,15 +5,17 @@ over the one before it, with what is not materialised yet computed when it is re
 computes. Intervals are aligned to midnight UTC; values that are NULL do not count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier
 
-from datastore.engine import Driver, Engine
-from datastore.schema import STORE
+from datastore.connections import as_owner
+from datastore.engines import Driver, Engine
+from datastore.errors import ControlError
+from datastore.names import REFRESH_LOCK, STORE
 from mds_client import KINDS
 from mds_client.schema import Kind, Rollup
 
@@ -70,7 +72,7 @@ def create(engine: Engine, driver: Driver) -> list[str]:
     return made
 
 
-def refresh(
+def refresh_stored(
     engine: Engine, driver: Driver, start: datetime | None = None, end: datetime | None = None, names: Any = None
 ) -> list[Refresh]:
     """Bring stored rollups up to the rows with `start <= time < end`, each widened to whole intervals of its own.
@@ -96,3 +98,50 @@ def _floor(time: datetime | None, width: timedelta) -> datetime | None:
 
 def _ceiling(time: datetime | None, width: timedelta) -> datetime | None:
     return None if time is None else _EPOCH - (_EPOCH - time) // width * width
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A rollup: its view's name, its timeframe and that of what it is made of; stored, or computed when it is read."""
+
+    name: str
+    timeframe: str
+    source: str
+    stored: bool
+
+
+def list_aggregates(dsn: str) -> list[Aggregate]:
+    """Every rollup, and how this database has it."""
+    with as_owner(dsn) as (engine, _):
+        stored = engine.materialized()
+        return [
+            Aggregate(relation(kind, rollup), rollup.timeframe, rollup.source, stored) for kind, rollup in rollups()
+        ]
+
+
+def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
+    """The rollups that are wanted (None: all), a source before what is derived from it.
+
+    Raises ControlError for the name of one that there is none of.
+    """
+    known = names()
+    if unknown := set(wanted or ()) - set(known):
+        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return known if wanted is None else [name for name in known if name in wanted]
+
+
+def refresh(
+    dsn: str, start: datetime | None = None, end: datetime | None = None, names: Sequence[str] | None = None
+) -> list[Refresh]:
+    """Bring the stored rollups up to the rows of a span; nothing where rollups are computed when they are read.
+
+    Raises ControlError for the name of a rollup that there is none of.
+    """
+    wanted = rollup_names(names)
+    with as_owner(dsn) as (engine, driver):
+        if not engine.materialized():
+            return []
+        # Each rollup is a transaction of its own: the lock is the session's, and ends with it.
+        driver.execute("SELECT pg_advisory_lock(%s)", (REFRESH_LOCK,))
+        driver.commit()
+        return refresh_stored(engine, driver, start, end, wanted)

@@ -7,13 +7,11 @@ from typing import Any, Final
 
 import click
 import psycopg
-from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from datastore import config, control
+from datastore import config
 from datastore.commands import backfills, jobs, load, policies, schema, server, service, tenants
 from datastore.embedded import EmbeddedServerError
-from datastore.engine import UnsupportedServer
+from datastore.errors import ControlError, UnsupportedServer
 from datastore.timescale_policies import PolicyError
 from mds_client import __version__
 from mds_client.console import guarded, summarised
@@ -52,8 +50,6 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except DBAPIError as error:
-            raise (mapped(error.orig) if isinstance(error.orig, psycopg.Error) else error) from error
         except psycopg.Error as error:
             raise mapped(error) from error
 
@@ -77,12 +73,10 @@ def command_line() -> click.Group:
 main = guarded(
     command_line,
     EmbeddedServerError,
-    control.ControlError,
+    ControlError,
     PolicyError,
     UnsupportedServer,
     config.ConfigurationError,
-    CommandError,
-    SQLAlchemyError,
 )
 
 if __name__ == "__main__":

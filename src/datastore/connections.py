@@ -8,10 +8,16 @@ time.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import resources
 from typing import Any, Final
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
 
+from datastore.engines import Engine, detect
+from datastore.errors import NotMigrated
+from datastore.names import OWNER
 from mds_client.config import watchful
 from mds_client.connections import GuardedConnection
 
@@ -53,3 +59,35 @@ def limited(seconds: float) -> Iterator[None]:
         yield
     finally:
         _limit.reset(token)
+
+
+def head() -> str:
+    """The newest schema version that this release knows."""
+    versions = resources.files("datastore.migrations") / "versions"
+    return max(name[:4] for file in versions.iterdir() if (name := file.name)[:4].isdigit())
+
+
+def check_head(driver: psycopg.Connection[Any]) -> None:
+    """Raise NotMigrated if the database's schema is not the one of this release."""
+    if (version := schema_version(driver)) != head():
+        raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
+
+
+@contextmanager
+def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
+    """A connection that acts as the owner of a schema that is at head, committed at the end."""
+    with connect(dsn) as driver:
+        check_head(driver)
+        engine = detect(driver)
+        driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+        driver.commit()
+        yield engine, driver
+
+
+def schema_version(driver: psycopg.Connection[Any]) -> str | None:
+    """The schema version of a database, or None where it was never migrated."""
+    there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
+    if there is None or not there[0]:
+        return None
+    row = driver.execute("SELECT version_num FROM store.alembic_version").fetchone()
+    return None if row is None else str(row[0])

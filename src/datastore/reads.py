@@ -14,9 +14,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
-from datastore.connections import connect
-from datastore.control import ControlError, UnknownTenant
-from datastore.schema import TENANT_BITS
+from datastore.connections import connect, head, schema_version
+from datastore.engines import detect
+from datastore.errors import ControlError, UnknownTenant
+from datastore.names import TENANT_BITS
 from mds_client import KINDS, MDS
 from mds_client.models import Row
 
@@ -177,3 +178,29 @@ def _range(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[in
     if row is None:
         raise UnknownTenant(tenant)
     return series_range(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What a database is, and whether its schema is at `head`. `engine` is as `mds_client.Health` has it."""
+
+    server_version: str
+    engine: str
+    engine_version: str | None
+    schema_version: str | None
+    head: str
+    warnings: list[str]
+
+
+def describe(dsn: str) -> Database:
+    """What a database is: server, engine, schema version, and known troubles of that combination."""
+    with connect(dsn) as connection:
+        engine = detect(connection)
+        return Database(
+            server_version=connection.info.parameter_status("server_version") or "",
+            engine=engine.name,
+            engine_version=engine.extension_version,
+            schema_version=schema_version(connection),
+            head=head(),
+            warnings=engine.warnings(),
+        )

@@ -1,7 +1,7 @@
 """Policies: what happens to rows of a certain age, and how far back rollups are refreshed.
 
 Declared with the kinds, set apart from that by an operator (`store.policies`, which a migrate leaves as it is), and
-kept by the server itself where the engine can, else by `expire`. `expiring` says what that would remove.
+kept by the server itself where the engine can, else by workers.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Final, Literal, get_args
 
 from datastore import aggregates
-from datastore.engine import Driver, Engine, Setting
+from datastore.connections import as_owner
+from datastore.engines import Driver, Engine, Setting
 from mds_client import KINDS
 from mds_client.schema import Kind
 
@@ -61,7 +62,7 @@ def declared() -> Iterator[Setting]:
         yield Setting(aggregates.relation(kind, rollup), "refresh_within", None)
 
 
-def show(engine: Engine, driver: Driver) -> list[PolicyState]:
+def states(engine: Engine, driver: Driver) -> list[PolicyState]:
     """Every policy: what is declared, what is set, and what the server keeps."""
     stored = _stored(driver)
     jobs = {(job.relation, job.policy): job for job in engine.in_force(driver)}
@@ -84,8 +85,8 @@ def show(engine: Engine, driver: Driver) -> list[PolicyState]:
     return states
 
 
-def set_policy(driver: Driver, relation: str, policy: str, value: timedelta | None) -> None:
-    """Set one apart from its declaration; None switches it off. `apply` makes the server keep it.
+def store_setting(driver: Driver, relation: str, policy: str, value: timedelta | None) -> None:
+    """Set one apart from its declaration; None switches it off. `enforce` makes the server keep it.
 
     Raises PolicyError where the relation has no such policy, or the value makes no sense.
     """
@@ -104,14 +105,14 @@ def set_policy(driver: Driver, relation: str, policy: str, value: timedelta | No
     )
 
 
-def unset_policy(driver: Driver, relation: str, policy: str) -> None:
+def clear_setting(driver: Driver, relation: str, policy: str) -> None:
     """Go back to what is declared."""
     driver.execute("DELETE FROM store.policies WHERE relation = %s AND policy = %s", (relation, policy))
 
 
-def apply(engine: Engine, driver: Driver) -> list[PolicyState]:
+def enforce(engine: Engine, driver: Driver) -> list[PolicyState]:
     """Have the server keep what is effective, where the engine can, and return how it stands."""
-    effective = {(state.relation, state.policy): state.effective for state in show(engine, driver)}
+    effective = {(state.relation, state.policy): state.effective for state in states(engine, driver)}
     for setting in declared():
         kind = KINDS.get(setting.relation)
         if kind is None or kind.storage is None:
@@ -121,16 +122,16 @@ def apply(engine: Engine, driver: Driver) -> list[PolicyState]:
         name = aggregates.relation(kind, rollup)
         within = _refreshable(kind, effective[kind.name, "retention_after"], effective[name, "refresh_within"])
         engine.keep_fresh(driver, kind, rollup, within)
-    return show(engine, driver)
+    return states(engine, driver)
 
 
-def expiring(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
+def count_expired(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
     """What retention would remove now: of one kind, or of every kind that has it."""
     return [Expiry(found.name, age, engine.expired(driver, found, age)) for found, age in _with_retention(driver, kind)]
 
 
-def expire(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
-    """Remove what `expiring` names; of no other kind."""
+def remove_expired(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
+    """Remove what `count_expired` names; of no other kind."""
     return [Expiry(found.name, age, engine.expire(driver, found, age)) for found, age in _with_retention(driver, kind)]
 
 
@@ -178,3 +179,39 @@ def _keeper(engine: Engine, setting: Setting) -> str:
     kind = KINDS.get(setting.relation)
     chunked = kind is None or kind.storage is not None
     return "server" if engine.has_own_jobs and chunked else "worker"
+
+
+def policies(dsn: str) -> list[PolicyState]:
+    """Every policy: what is declared, what is set, what the server keeps by itself."""
+    with as_owner(dsn) as (engine, driver):
+        return states(engine, driver)
+
+
+def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) -> list[PolicyState]:
+    """Set one policy apart from its declaration (None: off), and have the server keep it where it can.
+
+    Raises PolicyError where the relation has no such policy, or the value makes no sense.
+    """
+    with as_owner(dsn) as (engine, driver):
+        store_setting(driver, relation, policy, value)
+        return enforce(engine, driver)
+
+
+def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
+    """Go back to what is declared, and have the server keep that where it can."""
+    with as_owner(dsn) as (engine, driver):
+        clear_setting(driver, relation, policy)
+        return enforce(engine, driver)
+
+
+def apply_policies(dsn: str) -> list[PolicyState]:
+    """Have the server keep every policy, where it can; a migrate does this too."""
+    with as_owner(dsn) as (engine, driver):
+        return enforce(engine, driver)
+
+
+def expire(dsn: str, kind: str | None = None, *, dry_run: bool = False) -> list[Expiry]:
+    """Remove the rows that retention gives up, of one kind or of all; with `dry_run` only say how many."""
+    with as_owner(dsn) as (engine, driver):
+        work = count_expired if dry_run else remove_expired
+        return work(engine, driver, kind)

@@ -7,7 +7,7 @@ application.
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from datastore.control import ControlError
+from datastore.errors import ControlError
 from mds_client import KINDS, MDS
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.errors import InvalidRow

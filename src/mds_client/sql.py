@@ -116,7 +116,7 @@ def last_values_types(kind: Kind) -> tuple[str, ...]:
 def last_values(kind: Kind) -> Statement:
     """Bring the series' last values up to a batch that was written: one array a column, and how conflicts ended.
 
-    What that means is a function in the database (`datastore.objects`). It holds the series until the transaction ends.
+    What that means is a function in the database (`datastore.schema`). It holds the series until the transaction ends.
     """
     function = Identifier("mds", f"{kind.name}_last_values")
     return _text(SQL("SELECT {}({}, %s)").format(function, arrays(last_values_types(kind))))
@@ -133,7 +133,7 @@ def stored_columns(kind: Kind) -> tuple[Column, ...]:
 
 def door(kind: Kind, way: Door) -> str:
     """The view in `mds` that takes rows of a kind in that way; what it does is declared in the database
-    (`datastore.objects`), where no writer can change it."""
+    (`datastore.schema`), where no writer can change it."""
     return f"{kind.name}_{way}"
 
 

@@ -29,6 +29,7 @@ import click
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from datastore import migration, tenants
 from mds_client import AMDS, MDS, AsyncBatchProcessor, Bar, BatchConfig, BatchProcessor, MDSError
 from mds_client.rls import dsn_with_tenant
 
@@ -188,7 +189,7 @@ CALLS: Final[tuple[Call, ...]] = (
 
 
 @asynccontextmanager
-async def tenants(dsn: str, tenant_a: str, tenant_b: str, **settings: Any) -> AsyncIterator[dict[str, AMDS]]:
+async def both_clients(dsn: str, tenant_a: str, tenant_b: str, **settings: Any) -> AsyncIterator[dict[str, AMDS]]:
     """Clients of both tenants over one pool, whose DSN has tenant `a`, as the reports have it."""
     async with AMDS(dsn=dsn_with_tenant(dsn, tenant_a), **settings) as client:
         yield {"a": client, "b": client.for_tenant(tenant_b)}
@@ -209,7 +210,7 @@ async def healthy(client: AMDS) -> None:
 
 async def cancel_everywhere(dsn: str, tenant_a: str, tenant_b: str, call: Call) -> int:
     """Cancel a call wherever it waits, in turn; how many places there are."""
-    async with tenants(dsn, tenant_a, tenant_b, pool_max=1) as clients:
+    async with both_clients(dsn, tenant_a, tenant_b, pool_max=1) as clients:
         await upsert(clients["b"], "b", "SAME")
         for step in itertools.count():
             try:
@@ -235,7 +236,7 @@ async def cancel_at_random(
     chance = random.Random(seed)
     ends: Counter[str] = Counter()
     numbers = iter(range(calls))
-    async with tenants(dsn, tenant_a, tenant_b, pool_max=pool_max) as clients:
+    async with both_clients(dsn, tenant_a, tenant_b, pool_max=pool_max) as clients:
         for tenant in "ab":
             await upsert(clients[tenant], tenant, "SAME")
 
@@ -363,14 +364,13 @@ def _sync_healthy(client: MDS) -> None:
 
 
 def _store() -> Iterator[tuple[str, str, str, str]]:
-    from datastore import control
     from datastore.embedded import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer
 
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedServer(Path(folder) / "store")
-        server.up(control.migrate)
+        server.up(migration.migrate)
         try:
-            first, second = control.seed(server.dsn(ADMIN_ROLE), ("a", "b"))
+            first, second = tenants.seed(server.dsn(ADMIN_ROLE), ("a", "b"))
             superuser_dsn = make_conninfo(server.superuser_dsn(), dbname=DATABASE)
             yield server.dsn(SERVICE_ROLE), superuser_dsn, str(first.id), str(second.id)
         finally:

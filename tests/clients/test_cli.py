@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
+from datastore import tenants
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, __version__
 from mds_client.cli import command_line, main
@@ -88,7 +88,7 @@ def two_tenants(server: EmbeddedServer) -> Iterator[Store]:
     """A store on plain PostgreSQL."""
     with database(server) as name:
         admin = server.dsn("mds_admin", name)
-        first, second = (str(control.create_tenant(admin, tenant).id) for tenant in ("a", "b"))
+        first, second = (str(tenants.create_tenant(admin, tenant).id) for tenant in ("a", "b"))
         yield Store(server.dsn("mds_service", name), admin, server.superuser_dsn(name), first, second)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import aggregates
 from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
 from tests.conftest import Client, Store
@@ -123,7 +123,7 @@ def test_every_call_answers_as_before_for_two_tenants_whose_series_share_names(c
     clients = (client, client.for_tenant(store.tenant_b))
     write(clients[0], rows(100.0))
     write(clients[1], rows(900.0))
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     before = [answers(one) for one in clients]
     assert before[0]["window"]
     assert before[0]["chain"]
@@ -266,7 +266,7 @@ def test_a_series_that_is_new_is_written_into_compressed_chunks(client: Client, 
     compress(store)
     late = [bar(minute, "LATE", float(minute)) for minute in range(0, 60 * 24 * 20, 600)]
     client.upsert_bars(late)
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     assert [row.close_price for row in client.bars_window("LATE", "1m", *ALWAYS, "v")] == [
         row.close_price for row in late
     ]

@@ -15,7 +15,7 @@ import pytest
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from datastore import control
+from datastore import migration, tenants
 from datastore.embedded import EmbeddedServer
 from mds_client import (
     AMDS,
@@ -54,16 +54,16 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     """A server of this module's own, which survives a crash of itself."""
     settings = {**SETTINGS, "fsync": "on", "full_page_writes": "on", "shared_buffers": "64MB"}
     running = EmbeddedServer(tmp_path_factory.mktemp("mortal"), port=0, settings=settings)
-    running.up(control.migrate)
+    running.up(migration.migrate)
     for name in ("a", "b"):
-        control.create_tenant(running.dsn("mds_admin"), name)
+        tenants.create_tenant(running.dsn("mds_admin"), name)
     yield running
     running.discard()
 
 
 @pytest.fixture
 def mortal_store(mortal: EmbeddedServer) -> Store:
-    first, second = control.list_tenants(mortal.dsn("mds_admin"))
+    first, second = tenants.list_tenants(mortal.dsn("mds_admin"))
     store = Store(
         dsn=mortal.dsn("mds_service"),
         admin_dsn=mortal.dsn("mds_admin"),

@@ -63,7 +63,7 @@ def test_the_report_a_task_group_whose_other_task_fails_leaves_the_pool_in_order
             group.create_task(storm.upsert(client, "b", "OLD"))
 
     async def main() -> None:
-        async with storm.tenants(store.dsn, store.tenant_a, store.tenant_b) as clients:
+        async with storm.both_clients(store.dsn, store.tenant_a, store.tenant_b) as clients:
             await storm.upsert(clients["b"], "b", "OLD")
             with pytest.raises(ExceptionGroup):
                 await request(clients["b"])

@@ -23,7 +23,7 @@ from typing import IO, Any
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import migration, tenants
 from datastore.embedded import EmbeddedServer
 from mds_client.cli import main
 from mds_client.utils import LONGEST_LINE, RejectFile
@@ -519,7 +519,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A server that a test may kill."""
     # What a killed server has said to be committed has to be in its log.
     server = EmbeddedServer(tmp_path / "own", port=0, settings={**SETTINGS, "synchronous_commit": "on"})
-    server.up(control.migrate)
+    server.up(migration.migrate)
     yield server
     server.discard()
 
@@ -528,7 +528,7 @@ def test_a_server_that_dies_leaves_what_was_said_and_the_same_again_completes_it
     own_server: EmbeddedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     admin = own_server.dsn("mds_admin")
-    tenant = control.create_tenant(admin, "a")
+    tenant = tenants.create_tenant(admin, "a")
     use(
         monkeypatch,
         MDS_DSN=own_server.dsn("mds_service"),

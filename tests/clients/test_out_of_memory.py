@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import migration, tenants
 from datastore.embedded import DATABASE, EmbeddedServer
 from mds_client import MDS, ServerOutOfMemory
 from tests.clients.faults import bars, statement
@@ -26,13 +26,13 @@ FILL = """
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A server of the test's own: its locks are those of all its databases."""
     server = EmbeddedServer(tmp_path_factory.mktemp("own"), port=0, settings=SETTINGS)
-    server.up(control.migrate)
+    server.up(migration.migrate)
     yield server
     server.discard()
 
 
 def test_a_call_that_finds_no_room_for_its_locks_fails_at_once_and_says_what_to_do(own: EmbeddedServer) -> None:
-    tenant = control.create_tenant(own.dsn("mds_admin"), "a").id
+    tenant = tenants.create_tenant(own.dsn("mds_admin"), "a").id
     take_many = statement(b"SELECT count(pg_advisory_xact_lock(2, number)) FROM generate_series(1, 5000) AS number")
     with MDS(dsn=own.dsn("mds_service"), tenant_id=str(tenant)) as client:
         with psycopg.connect(own.superuser_dsn(), dbname=DATABASE) as other:

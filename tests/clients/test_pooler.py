@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
+from datastore import tenants
 from mds_client import MDS, ServerUnreachable
 from mds_client.operations import Execute, Group, Operation
 from tests.clients.faults import until
@@ -84,7 +84,7 @@ def test_a_bound_login_is_its_tenant_through_the_pooler_too(connect: Callable[..
     role = f"desk_{secrets.token_hex(4)}"
     store.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
     try:
-        control.bind_role(store.admin_dsn, "b", role)
+        tenants.bind_role(store.admin_dsn, "b", role)
         client = connect(dsn=make_conninfo(store.dsn, user=role, password=password))
         assert client.upsert_bars(bars(1, 7.0)) == 1
         assert client.health().tenant_id == store.tenant_b

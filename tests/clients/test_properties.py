@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datastore import control
+from datastore import tenants
 from mds_client import Bar
 from tests.conftest import Client, Store
 
@@ -77,8 +77,8 @@ class Model:
 def test_the_table_is_what_a_plain_model_of_it_says(
     connect: Callable[..., Client], store: Store, mode: str, batches: list[tuple[list[Bar], str]]
 ) -> None:
-    number = len(control.list_tenants(store.admin_dsn))
-    tenant = control.create_tenant(store.admin_dsn, f"example {number}")
+    number = len(tenants.list_tenants(store.admin_dsn))
+    tenant = tenants.create_tenant(store.admin_dsn, f"example {number}")
     client = _shared(connect, store, mode).for_tenant(str(tenant.id))
     model = Model()
     for batch, on_conflict in batches:

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import aggregates
+from datastore.errors import ControlError
 from mds_client import KINDS, Bar, ConfigurationError
 from mds_client.sql import USE_TENANT
 from tests.conftest import Client, Store
@@ -138,7 +139,7 @@ def test_a_rollup_is_what_its_minutes_make(client: Client, store: Store, timefra
         + [bar(row.ts, 1e8, vendor="other") for row in bars[:10]]
     )
     if refreshed:
-        control.refresh(store.admin_dsn)
+        aggregates.refresh(store.admin_dsn)
     width = BARS.rollup(timeframe).width
     for symbol, rows in series_of(bars).items():
         expected = model(rows, width)
@@ -185,7 +186,7 @@ def test_rollups_have_the_same_columns_on_every_engine(store: Store) -> None:
 def test_days_begin_at_midnight_utc_whatever_the_sessions_time_zone(client: Client, store: Store, zone: str) -> None:
     bars = minutes(datetime(2024, 3, 9, 23, 55, tzinfo=UTC), 10)
     client.upsert_bars(bars)
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     with psycopg.connect(store.dsn) as connection:
         connection.execute(USE_TENANT, (store.tenant_a,))
         connection.execute("SELECT set_config('TimeZone', %s, true)", (zone,))
@@ -221,7 +222,7 @@ def test_two_tenants_whose_series_share_names_have_each_their_own_rollup(
     other = client.for_tenant(store.tenant_b)
     client.upsert_bars(mine)
     other.upsert_bars(theirs)
-    control.refresh(store.admin_dsn, start, start + timedelta(minutes=60))
+    aggregates.refresh(store.admin_dsn, start, start + timedelta(minutes=60))
     width = BARS.rollup(timeframe).width
     assert told(client.rollup("AAPL", timeframe, *ALWAYS, "v")) == model(mine, width)
     assert told(other.rollup("AAPL", timeframe, *ALWAYS, "v")) == model(theirs, width)
@@ -241,7 +242,7 @@ def test_what_a_rollup_is_made_of_is_out_of_an_applications_reach(
     connect: Callable[..., Client], store: Store, timeframe: str
 ) -> None:
     connect(dsn=store.dsn, tenant_id=store.tenant_b).upsert_bars(minutes(datetime(2024, 1, 2, tzinfo=UTC), 3))
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     relations = ["store.bars"]
     if store.engine == "timescale":
         ((number, materialized),) = store.rows(
@@ -267,11 +268,11 @@ def test_bars_that_come_late_are_in_the_rollup_once_it_is_refreshed(client: Clie
     start = datetime(2024, 1, 2, tzinfo=UTC)
     bars = minutes(start, 120)
     client.upsert_bars(bars[::2])
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     client.upsert_bars(bars[1::2])
     corrected = [bar(start, 7.0, open_price=6.0), bar(start + timedelta(minutes=119), 8.0, high_price=1e9)]
     client.upsert_bars(corrected)
-    control.refresh(store.admin_dsn, start, start + timedelta(minutes=120))
+    aggregates.refresh(store.admin_dsn, start, start + timedelta(minutes=120))
     now = {row.ts: row for row in (*bars, *corrected)}
     for rollup in BARS.rollups:
         found = client.rollup("AAPL", rollup.timeframe, *ALWAYS, "v")
@@ -282,7 +283,7 @@ def test_bars_that_are_newer_than_what_is_stored_are_in_the_rollup_at_once(clien
     start = datetime(2024, 1, 2, tzinfo=UTC)
     old, new = minutes(start, 60), minutes(start + timedelta(days=3), 60, level=500.0)
     client.upsert_bars(old)
-    control.refresh(store.admin_dsn, start, start + timedelta(days=1))
+    aggregates.refresh(store.admin_dsn, start, start + timedelta(days=1))
     client.upsert_bars(new)
     for rollup in BARS.rollups:
         assert told(client.rollup("AAPL", rollup.timeframe, *ALWAYS, "v")) == model([*old, *new], rollup.width)
@@ -302,7 +303,7 @@ def test_the_first_days_of_the_calendar_keep_their_rollup_after_a_refresh(
     client.upsert_bars(minutes)
     before = client.rollup("OLD", "5m", first, first + timedelta(days=9), "v")
     assert [row.close_price for row in before] == [1.0, 2.0, 3.0]
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     assert client.rollup("OLD", "5m", first, first + timedelta(days=9), "v") == before
 
 
@@ -312,14 +313,14 @@ def test_a_backfill_refreshes_exactly_its_own_range(connect: Callable[..., Clien
     first = datetime(2024, 1, 1, tzinfo=UTC)
     # A minute in each of sixty days, so that every level has rows before, within and after the range.
     client.upsert_bars([bar(first + timedelta(days=day, hours=13), 1.0, volume=1) for day in range(60)])
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     before = {rollup.timeframe: stored(store, rollup.timeframe) for rollup in BARS.rollups}
     assert all(len(rows) == 60 for rows in before.values())
 
     # Every day is written anew; ten of them are refreshed.
     client.upsert_bars([bar(first + timedelta(days=day, hours=13), 2.0, volume=2) for day in range(60)])
     start, end = first + timedelta(days=20), first + timedelta(days=30)
-    done = control.refresh(store.admin_dsn, start, end)
+    done = aggregates.refresh(store.admin_dsn, start, end)
     assert [(one.rollup, one.start, one.end) for one in done] == [
         (f"bars_{timeframe}", start, end) for timeframe in TIMEFRAMES
     ]
@@ -338,7 +339,7 @@ def test_a_range_within_an_interval_refreshes_the_whole_interval(connect: Callab
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     start = datetime(2024, 1, 2, 9, 31, tzinfo=UTC)
     client.upsert_bars(minutes(start, 3))
-    done = control.refresh(store.admin_dsn, start + timedelta(minutes=1), start + timedelta(minutes=2))
+    done = aggregates.refresh(store.admin_dsn, start + timedelta(minutes=1), start + timedelta(minutes=2))
     day = start.replace(hour=0, minute=0)
     assert [(one.start, one.end) for one in done] == [
         (start.replace(minute=30), start.replace(minute=35)),
@@ -356,16 +357,16 @@ def test_a_range_within_an_interval_refreshes_the_whole_interval(connect: Callab
 def test_only_the_named_rollups_are_refreshed(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     client.upsert_bars(minutes(datetime(2024, 1, 2, tzinfo=UTC), 3))
-    assert [one.rollup for one in control.refresh(store.admin_dsn, names=["bars_5m"])] == ["bars_5m"]
+    assert [one.rollup for one in aggregates.refresh(store.admin_dsn, names=["bars_5m"])] == ["bars_5m"]
     assert [len(stored(store, timeframe)) for timeframe in TIMEFRAMES] == [1, 0, 0, 0]
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
 def test_where_rollups_are_computed_there_is_nothing_to_refresh(store: Store) -> None:
-    assert control.refresh(store.admin_dsn) == []
-    assert [one.stored for one in control.list_aggregates(store.admin_dsn)] == [False] * 4
+    assert aggregates.refresh(store.admin_dsn) == []
+    assert [one.stored for one in aggregates.list_aggregates(store.admin_dsn)] == [False] * 4
 
 
 def test_a_refresh_of_a_rollup_that_there_is_none_of_is_refused(store: Store) -> None:
-    with pytest.raises(control.ControlError, match=r"no rollup bars_2h; there are: bars_5m"):
-        control.refresh(store.admin_dsn, names=["bars_2h"])
+    with pytest.raises(ControlError, match=r"no rollup bars_2h; there are: bars_5m"):
+        aggregates.refresh(store.admin_dsn, names=["bars_2h"])

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from pydantic import Field
 
-from datastore import control
+from datastore import migration
 from datastore.embedded import EmbeddedServer
 from mds_client import KINDS, MDS, RLSDenied, Row
 from mds_client.batch import BatchConfig, BatchProcessor
@@ -68,17 +68,17 @@ def trade() -> Iterator[type[Row]]:
 @pytest.fixture
 def trades(trade: type[Row], store: Store, tmp_path: Path) -> Store:
     """A store that has the kind, by the migration that the control plane writes from the declaration."""
-    path = control.revision(store.admin_dsn, "trades", tmp_path)
+    path = migration.revision(store.admin_dsn, "trades", tmp_path)
     spec = importlib.util.spec_from_file_location("trades_migration", path)
     assert spec
     assert spec.loader
-    migration = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(migration)
-    with control.owner_connection(store.admin_dsn) as connection:
+    written = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(written)
+    with migration.owner_connection(store.admin_dsn) as connection:
         with Operations.context(MigrationContext.configure(connection)):
-            migration.upgrade()
+            written.upgrade()
         connection.commit()
-    control.migrate(store.admin_dsn)
+    migration.migrate(store.admin_dsn)
     return store
 
 
@@ -98,7 +98,7 @@ def seen(store: Store, tenant: str) -> list[tuple[Any, ...]]:
 
 
 def test_the_database_is_as_declared_and_tells_when_it_is_not(trades: Store) -> None:
-    assert control.check(trades.admin_dsn) == []
+    assert migration.check(trades.admin_dsn) == []
     assert trades.rows(
         "SELECT column_name::text, data_type::text, is_nullable::text FROM information_schema.columns"
         " WHERE table_schema = 'store' AND table_name = 'trades' ORDER BY ordinal_position"
@@ -114,7 +114,7 @@ def test_the_database_is_as_declared_and_tells_when_it_is_not(trades: Store) -> 
         ("order_id", "uuid", "YES"),
     ]
     trades.execute("ALTER TABLE store.trades DROP COLUMN settles_on CASCADE")
-    assert any("settles_on" in line for line in control.check(trades.admin_dsn))
+    assert any("settles_on" in line for line in migration.check(trades.admin_dsn))
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy", "auto"])

@@ -13,11 +13,18 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from datastore import backfill, calendars, filling, gaps, jobs
-from datastore.backfill import BackfillConflict, BackfillError, BackfillRecord, BackfillSpec, ChunkJob, UnknownBackfill
-from datastore.calendars import CalendarError
-from datastore.control import UnknownTenant
-from datastore.gaps import GapError
+from datastore import backfill, gaps, jobs
+from datastore.backfill import (
+    BackfillConflict,
+    BackfillError,
+    BackfillRecord,
+    BackfillSpec,
+    ChunkJob,
+    UnknownBackfill,
+    filling,
+)
+from datastore.errors import UnknownTenant
+from datastore.gaps import CalendarError, GapError, calendars
 from datastore.jobs import JobContext, JobFailed
 from datastore.sources import SourceError
 from mds_client import KINDS, MDS, Bar

@@ -18,9 +18,8 @@ import pytest
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from datastore import control
-from datastore._postgres_binaries import choose_account, find_binaries
-from datastore.embedded import DATABASE, EmbeddedServer
+from datastore import migration, tenants, timescale_policies
+from datastore.embedded import DATABASE, EmbeddedServer, choose_account, find_binaries
 from mds_client import KINDS, MDS, Bar, Fundamentals, News, OptionSnap, RLSDenied
 from mds_client.models import Row
 from tests.control.catalog import rows, shape
@@ -97,11 +96,11 @@ def fill(machine: Machine, engine: str) -> dict[str, str]:
     if engine != "postgres":
         rows(machine.superuser, "CREATE EXTENSION timescaledb")
     admin = machine.login("mds_admin")
-    control.migrate(admin)
+    migration.migrate(admin)
     rows(machine.superuser, "GRANT mds_app TO mds_service")
-    ids = {name: str(control.create_tenant(admin, name).id) for name in ("a", "b", "closed")}
-    control.bind_role(admin, "b", BOUND)
-    control.set_policy(admin, "bars", "retention_after", timedelta(days=20_000))
+    ids = {name: str(tenants.create_tenant(admin, name).id) for name in ("a", "b", "closed")}
+    tenants.bind_role(admin, "b", BOUND)
+    timescale_policies.set_policy(admin, "bars", "retention_after", timedelta(days=20_000))
     for number, name in enumerate(ids):
         with MDS(dsn=machine.login("mds_service"), tenant_id=ids[name], pool_max=1) as client:
             for kind, batch in batches(number).items():
@@ -162,7 +161,7 @@ def test_a_restored_store_is_the_one_that_was_backed_up(
     target.run(block("backup.md", RESTORE[engine]), tmp_path)
 
     # Before anything has mended it.
-    assert control.check(target.login("mds_admin")) == []
+    assert migration.check(target.login("mds_admin")) == []
     assert contents(target) == contents(source)
     assert rows(target.superuser, ROLES) == rows(source.superuser, ROLES)
     target.run(block("backup.md", "Afterwards, on both"), tmp_path)
@@ -172,7 +171,7 @@ def test_a_restored_store_is_the_one_that_was_backed_up(
         chunks = "SELECT hypertable_name, count(*) FROM timescaledb_information.chunks GROUP BY 1 ORDER BY 1"
         assert rows(target.superuser, chunks) == rows(source.superuser, chunks)
         assert len(rows(target.superuser, chunks)) == sum(kind.storage is not None for kind in KINDS.values())
-    policies = {(one.relation, one.policy): one for one in control.policies(target.login("mds_admin"))}
+    policies = {(one.relation, one.policy): one for one in timescale_policies.policies(target.login("mds_admin"))}
     assert policies["bars", "retention_after"].is_set
     assert policies["bars", "retention_after"].effective == timedelta(days=20_000)
     goes_on(target, ids)
@@ -193,8 +192,8 @@ def goes_on(target: Machine, ids: dict[str, str]) -> None:
         client.upsert_bars([LATE])
     newest = "SELECT series_id & 1099511627775 FROM store.series WHERE symbol = 'LATE'"
     assert rows(target.superuser, newest)[0][0] > last
-    made = control.create_tenant(target.login("mds_admin"), "made after the restore")
-    assert made.no > max(tenant.no for tenant in control.list_tenants(target.login("mds_admin")) if tenant != made)
+    made = tenants.create_tenant(target.login("mds_admin"), "made after the restore")
+    assert made.no > max(tenant.no for tenant in tenants.list_tenants(target.login("mds_admin")) if tenant != made)
 
 
 def holds(target: Machine, ids: dict[str, str]) -> None:

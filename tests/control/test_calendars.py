@@ -7,9 +7,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from datastore import calendars, control
-from datastore.calendars import CalendarError, Session
-from datastore.control import ControlError
+from datastore import tenants
+from datastore.errors import ControlError
+from datastore.gaps import CalendarError, Session, calendars
 from tests.conftest import Store
 
 
@@ -137,7 +137,7 @@ def test_what_no_calendar_can_answer_is_an_error_that_says_why(name: str, start:
 
 def resolved(store: Store, vendor: str, *symbols: str, tenant: str = "a") -> dict[str, str | None]:
     with psycopg.connect(store.admin_dsn) as connection:
-        found = control.find_tenant(connection, tenant)
+        found = tenants.find_tenant(connection, tenant)
         return calendars.of_series(connection, found.no, vendor, symbols)
 
 

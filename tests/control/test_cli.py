@@ -16,8 +16,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
+from datastore import migration
 from datastore.cli import datastore, main
+from datastore.connections import head
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
 from tests.clients.test_cli import Run, commands, runs, use
@@ -31,7 +32,7 @@ SECRET = "s3cret-w0rd"
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A running server, brought up once for all tests here."""
     server = EmbeddedServer(tmp_path_factory.mktemp("own") / 'it\'s a "home" of $HOME', port=0, settings=SETTINGS)
-    server.up(control.migrate)
+    server.up(migration.migrate)
     yield server
     server.discard()
 
@@ -96,7 +97,7 @@ def test_up_finds_the_server_running_and_status_says_the_same(run: Run, own: Emb
     told = run("status", "--json")
     assert told.code == 0
     assert done.json.items() <= told.json.items()
-    assert (told.json["engine"], told.json["schema_version"]) == ("postgres", control.head())
+    assert (told.json["engine"], told.json["schema_version"]) == ("postgres", head())
     shown = run("status")
     assert re.search(r"^running +yes$", shown.out, re.MULTILINE)
     assert re.search(rf"^port +{done.json['port']}$", shown.out, re.MULTILINE)
@@ -156,16 +157,16 @@ def test_a_home_that_cannot_be_is_an_error(run: Run, tmp_path: Path) -> None:
 def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(run: Run, database: str) -> None:
     done = run("migrate", "--dsn", database, "--json")
     assert (done.code, done.err) == (0, "")
-    assert (done.json["before"], done.json["after"]) == (None, control.head())
+    assert (done.json["before"], done.json["after"]) == (None, head())
     assert "view public.bars" in done.json["objects"]
-    assert run("migrate", "--dsn", database).out == f"at head already ({control.head()})\n"
+    assert run("migrate", "--dsn", database).out == f"at head already ({head()})\n"
     assert run("check", "--dsn", database).out == "the database is as declared\n"
     assert run("check", "--dsn", database, "--json").json == {"drift": []}
 
 
 def test_migrate_says_from_where_to_where(run: Run, database: str) -> None:
     assert re.fullmatch(
-        rf"migrated from nothing to {control.head()}, [0-9]+ objects made\n", run("migrate", "--dsn", database).out
+        rf"migrated from nothing to {head()}, [0-9]+ objects made\n", run("migrate", "--dsn", database).out
     )
 
 
@@ -178,10 +179,10 @@ def test_the_sql_of_migrate_needs_no_database_and_makes_one_that_is_as_declared(
     assert run("migrate", "--sql", "--json").json == {"sql": done.out[:-1]}
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(done.out.encode())
-    assert run("stamp-head", "--dsn", database, "--json").json == {"schema_version": control.head()}
-    assert run("stamp-head", "--dsn", database).out == f"stamped {control.head()}\n"
+    assert run("stamp-head", "--dsn", database, "--json").json == {"schema_version": head()}
+    assert run("stamp-head", "--dsn", database).out == f"stamped {head()}\n"
     assert run("check", "--dsn", database).out == "the database is as declared\n"
-    assert run("migrate", "--dsn", database).out == f"at head already ({control.head()})\n"
+    assert run("migrate", "--dsn", database).out == f"at head already ({head()})\n"
 
 
 def test_drift_is_printed_and_is_a_failure(run: Run, database: str) -> None:
@@ -199,7 +200,7 @@ def test_drift_is_printed_and_is_a_failure(run: Run, database: str) -> None:
 def test_check_on_an_empty_database_says_what_to_run(run: Run, database: str) -> None:
     done = run("check", "--dsn", database)
     assert done.code == 1
-    assert done.out == f"the schema version is none, head is {control.head()}: run datastore migrate\n"
+    assert done.out == f"the schema version is none, head is {head()}: run datastore migrate\n"
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "50% of it", "a:b"])

@@ -22,8 +22,10 @@ import yaml
 from compose_spec import PyCompose
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from datastore import _postgres_binaries, config, control, tenants
+from datastore import aggregates, config, migration, reads, tenants, timescale_policies
 from datastore.cli import datastore
+from datastore.connections import head
+from datastore.embedded import binaries as _postgres_binaries
 from datastore.jobs import JobContext
 from datastore.service import tokens
 from mds_client import MDS, Bar
@@ -108,31 +110,31 @@ def test_a_new_database_is_at_head_and_has_no_drift_once_it_is_migrated(
     bare: Place, secrets: Path, logins: dict[str, str], engine: str
 ) -> None:
     admin, _ = initialised(bare, secrets, logins)
-    before = control.describe(admin)
-    assert before.schema_version == control.head()
+    before = reads.describe(admin)
+    assert before.schema_version == head()
     assert before.engine == engine
-    done = control.migrate(admin)
-    assert done.before == done.after == control.head()
-    assert control.check(admin) == []
-    assert control.migrate(admin).objects == []
+    done = migration.migrate(admin)
+    assert done.before == done.after == head()
+    assert migration.check(admin) == []
+    assert migration.migrate(admin).objects == []
 
 
 def test_the_two_logins_do_their_work_and_no_more(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
     admin, service = initialised(bare, secrets, logins)
-    control.migrate(admin)
-    tenant = control.create_tenant(admin, "a")
+    migration.migrate(admin)
+    tenant = tenants.create_tenant(admin, "a")
     with psycopg.connect(bare.superuser_dsn, autocommit=True) as connection:
         connection.execute("CREATE ROLE one_bound_login LOGIN")
         try:
-            assert control.bind_role(admin, "a", "one_bound_login").roles == ["one_bound_login"]
+            assert tenants.bind_role(admin, "a", "one_bound_login").roles == ["one_bound_login"]
             with MDS(dsn=service, tenant_id=str(tenant.id), pool_max=1) as client:
                 client.upsert_bars([Bar(vendor="v", symbol="X", timeframe="1m", ts="2024-01-01T00:00:00Z")])  # type: ignore[arg-type]
                 assert client.symbols() == ["X"]
-            control.apply_policies(admin)
-            control.refresh(admin)
+            timescale_policies.apply_policies(admin)
+            aggregates.refresh(admin)
             job = tenants.delete_tenant(admin, tenant.id, name="a")
             tenants.run_deletion(JobContext(job, admin), tenants.DeletionOrder.model_validate(job.payload))
-            assert control.list_tenants(admin) == []
+            assert tenants.list_tenants(admin) == []
             with psycopg.connect(service) as application, pytest.raises(psycopg.errors.InsufficientPrivilege):
                 application.execute("SELECT FROM store.bars")
             rights = connection.execute(

@@ -21,7 +21,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from datastore import _postgres_binaries
 from datastore.embedded import (
     BinariesMissingError,
     EmbeddedServer,
@@ -30,6 +29,7 @@ from datastore.embedded import (
     PortTakenError,
     StartFailedError,
 )
+from datastore.embedded import binaries as _postgres_binaries
 
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "20"}
 IS_ROOT = os.geteuid() == 0

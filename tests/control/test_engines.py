@@ -8,8 +8,10 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from datastore import control
-from datastore.engine import ENGINES, Driver, Engine, Timescale, TimescaleApache, UnsupportedServer, detect
+from datastore import migration, reads, tenants, timescale_policies
+from datastore.connections import head
+from datastore.engines import ENGINES, Driver, Engine, Timescale, TimescaleApache, detect
+from datastore.errors import UnsupportedServer
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
 from tests.conftest import Client, Store
 from tests.engines.databases import Databases, Place
@@ -42,16 +44,16 @@ def hypertables(place: Place | Store) -> list[str]:
 
 
 def test_an_engine_is_found_out_before_and_after_a_migrate(bare: Place, engine: str) -> None:
-    before = control.describe(bare.admin_dsn)
-    control.migrate(bare.admin_dsn)
-    after = control.describe(bare.admin_dsn)
+    before = reads.describe(bare.admin_dsn)
+    migration.migrate(bare.admin_dsn)
+    after = reads.describe(bare.admin_dsn)
     assert (before.engine, after.engine) == (engine, engine)
-    assert (before.schema_version, after.schema_version) == (None, control.head())
+    assert (before.schema_version, after.schema_version) == (None, head())
     assert (before.engine_version is None) == (engine == "postgres")
 
 
 def test_a_client_says_the_same_of_the_engine_as_the_control_plane(client: Client, store: Store) -> None:
-    health, described = client.health(), control.describe(store.admin_dsn)
+    health, described = client.health(), reads.describe(store.admin_dsn)
     assert (health.engine, health.engine_version) == (store.engine, described.engine_version)
     assert health.server_version == described.server_version
 
@@ -136,8 +138,8 @@ def test_a_combination_that_fails_jobs_is_warned_about_where_there_are_jobs(foun
 
 
 def test_a_migrate_makes_what_the_engine_does_best_and_again_changes_nothing(bare: Place, engine: str) -> None:
-    done = control.migrate(bare.admin_dsn)
-    assert (done.before, done.after) == (None, control.head())
+    done = migration.migrate(bare.admin_dsn)
+    assert (done.before, done.after) == (None, head())
     made = {
         "postgres": set[str](),
         "timescale-apache": {f"hypertable store.{name}" for name in CHUNKED},
@@ -147,13 +149,13 @@ def test_a_migrate_makes_what_the_engine_does_best_and_again_changes_nothing(bar
         },
     }[engine]
     assert {name for name in done.objects if name.split()[0] in ("hypertable", "columnstore", "rollup")} == made
-    assert control.check(bare.admin_dsn) == []
-    assert control.migrate(bare.admin_dsn).objects == []
-    assert control.check(bare.admin_dsn) == []
+    assert migration.check(bare.admin_dsn) == []
+    assert migration.migrate(bare.admin_dsn).objects == []
+    assert migration.check(bare.admin_dsn) == []
 
 
 def test_the_control_plane_needs_no_superuser(bare: Place) -> None:
-    control.migrate(bare.admin_dsn)
+    migration.migrate(bare.admin_dsn)
     assert rows(
         bare, "SELECT rolname, rolsuper FROM pg_roles WHERE rolname IN ('mds_admin', 'mds_owner') ORDER BY 1"
     ) == [
@@ -256,40 +258,40 @@ def answers(client: Client) -> dict[str, Any]:
 def test_without_the_extension_a_database_is_plain_and_works(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
-    control.migrate(plain.admin_dsn)
+    migration.migrate(plain.admin_dsn)
     rows(plain, "GRANT mds_app TO mds_service")
-    tenant = control.create_tenant(plain.admin_dsn, "a")
+    tenant = tenants.create_tenant(plain.admin_dsn, "a")
     client = connect(dsn=plain.dsn, tenant_id=str(tenant.id), prepare_threshold="none")
     for kind, some in some_rows().items():
         assert client.upsert(kind, some) == len(some)
-    assert client.health().engine == control.describe(plain.admin_dsn).engine == "postgres"
+    assert client.health().engine == reads.describe(plain.admin_dsn).engine == "postgres"
     assert len(answers(client)["1d"]) == 20
-    assert control.check(plain.admin_dsn) == []
+    assert migration.check(plain.admin_dsn) == []
 
 
 @pytest.mark.engines("timescale-apache", "timescale")
 def test_when_the_extension_appears_a_migrate_turns_tables_with_data_into_hypertables(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
-    control.migrate(plain.admin_dsn)
+    migration.migrate(plain.admin_dsn)
     rows(plain, "GRANT mds_app TO mds_service")
-    tenants = [control.create_tenant(plain.admin_dsn, name) for name in ("a", "b")]
+    tenants = [tenants.create_tenant(plain.admin_dsn, name) for name in ("a", "b")]
     client = connect(dsn=plain.dsn, tenant_id=str(tenants[0].id), prepare_threshold="none")
     other = client.for_tenant(str(tenants[1].id))
     for kind, some in some_rows().items():
         client.upsert(kind, some)
         other.upsert(kind, some[:7])
-    control.set_policy(plain.admin_dsn, "bars", "columnstore_after", timedelta(days=40))
+    timescale_policies.set_policy(plain.admin_dsn, "bars", "columnstore_after", timedelta(days=40))
     before = [answers(client), answers(other)]
 
     rows(plain, "CREATE EXTENSION timescaledb")
     # Until somebody migrates, everything is as it was, and a check says what is to be done.
     assert [answers(client), answers(other)] == before
-    done = control.migrate(plain.admin_dsn)
+    done = migration.migrate(plain.admin_dsn)
     assert hypertables(plain) == sorted(CHUNKED)
     assert {f"hypertable store.{name}" for name in CHUNKED} <= set(done.objects)
-    assert control.check(plain.admin_dsn) == []
-    assert control.migrate(plain.admin_dsn).objects == []
+    assert migration.check(plain.admin_dsn) == []
+    assert migration.migrate(plain.admin_dsn).objects == []
 
     assert [answers(client), answers(other)] == before
     assert client.health().engine == engine
@@ -308,13 +310,13 @@ def test_when_the_extension_appears_a_migrate_turns_tables_with_data_into_hypert
 def test_rows_that_are_there_when_the_extension_appears_are_in_the_stored_rollups(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
-    control.migrate(plain.admin_dsn)
+    migration.migrate(plain.admin_dsn)
     rows(plain, "GRANT mds_app TO mds_service")
-    tenant = control.create_tenant(plain.admin_dsn, "a")
+    tenant = tenants.create_tenant(plain.admin_dsn, "a")
     client = connect(dsn=plain.dsn, tenant_id=str(tenant.id), prepare_threshold="none")
     client.upsert_bars(some_rows()["bars"])
     rows(plain, "CREATE EXTENSION timescaledb")
-    done = control.migrate(plain.admin_dsn)
+    done = migration.migrate(plain.admin_dsn)
     assert [name for name in done.objects if name.startswith("rollup")] == [f"rollup {name}" for name in ROLLUPS]
     stored = rows(
         plain,

@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
-from datastore import calendars, gaps
-from datastore.calendars import CalendarError
-from datastore.control import ControlError
-from datastore.gaps import Check, Counted, Gap, GapError
+from datastore import gaps
+from datastore.errors import ControlError
+from datastore.gaps import CalendarError, Check, Counted, Gap, GapError, calendars
 from mds_client import MDS, Bar
 from tests.conftest import Store
 from tests.control.job_types import is_in, process, put, until, work

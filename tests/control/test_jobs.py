@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from datastore import jobs, pages
 from datastore.cli import main
 from datastore.jobs import Conflict, JobContext, JobError, UnknownJob, job_type
-from datastore.objects import LARGEST_PAYLOAD
+from datastore.names import LARGEST_PAYLOAD
 from mds_client import MDS
 from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Store

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from datastore import control
+from datastore import aggregates
 from datastore.cli import main
-from datastore.control import UnknownTenant
+from datastore.errors import UnknownTenant
 from datastore.load import Load, load
 from mds_client import KINDS, MDS, Bar
 from mds_client.arrow import schema_of
@@ -386,9 +386,9 @@ def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, cl
 
 def test_rollups_are_refreshed_over_what_was_loaded(store: Store, client: MDS) -> None:
     client.upsert_bars(bars(range(-3000, -2990)))
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     done = load(store.admin_dsn, "a", "bars", table(bars(range(-2000, 400, 10))))
-    stored_ones = [one.name for one in control.list_aggregates(store.admin_dsn) if one.stored]
+    stored_ones = [one.name for one in aggregates.list_aggregates(store.admin_dsn) if one.stored]
     assert done.rollups == stored_ones
     if stored_ones:
         # What is materialised, without what the server would compute for the rest.

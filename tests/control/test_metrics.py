@@ -22,7 +22,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.sql import SQL, Identifier
 
-from datastore import control, jobs, metrics, tenants
+from datastore import jobs, metrics, tenants, timescale_policies
+from datastore.connections import head
 from datastore.metrics import DECLARED, OTHER, ServiceMetrics, StoreCollector, WorkerMetrics
 from mds_client import MDS, Bar, Fundamentals
 from tests.conftest import Store
@@ -79,7 +80,7 @@ def test_a_scrape_says_what_the_store_is_like(store: Store, exposed: ServiceMetr
     assert found["datastore_database_up"] == {(): 1}
     assert set(found["datastore_collect_success"].values()) == {1}
     assert found["datastore_schema_at_head"] == {(): 1}
-    assert found["datastore_schema_info"] == {(control.head(), control.head()): 1}
+    assert found["datastore_schema_info"] == {(head(), head()): 1}
     ((_, engine, _),) = found["datastore_database_info"]
     assert engine == store.engine
     assert found["datastore_tenants"] == {("enabled",): 2, ("disabled",): 0}
@@ -122,7 +123,9 @@ def test_compression_stored_rollups_and_policies_are_there_where_the_engine_has_
     before, after = (found[f"datastore_columnar_{when}_bytes"]["bars",] for when in ("before", "after"))
     assert found["datastore_compression_ratio"]["bars",] == pytest.approx(before / after)
     assert found["datastore_relation_size_bytes"]["bars_5m", "table"] >= 8192
-    policies = {(state.relation, state.policy) for state in control.policies(store.admin_dsn) if state.in_force}
+    policies = {
+        (state.relation, state.policy) for state in timescale_policies.policies(store.admin_dsn) if state.in_force
+    }
     assert policies <= set(found["datastore_policy_runs_total"])
     assert set(found["datastore_policy_failures_total"]) == set(found["datastore_policy_runs_total"])
 
@@ -256,7 +259,7 @@ def test_the_clients_of_the_process_are_in_the_same_scrape(store: Store, exposed
 
 def test_a_scrape_reads_nothing_again_so_soon(store: Store, exposed: ServiceMetrics) -> None:
     before = scraped(exposed)
-    control.create_tenant(store.admin_dsn, "new")
+    tenants.create_tenant(store.admin_dsn, "new")
     after = scraped(exposed)
     assert after["datastore_tenants"] == before["datastore_tenants"]
     assert after["datastore_collect_timestamp_seconds"] == before["datastore_collect_timestamp_seconds"]
@@ -297,7 +300,7 @@ def test_what_cannot_be_read_keeps_its_last_value_and_says_so(
     monkeypatch.setattr(StoreCollector, "TIMEOUT_MS", 100)
     with psycopg.connect(store.superuser_dsn) as connection:
         connection.execute("LOCK TABLE store.gap_counts IN ACCESS EXCLUSIVE MODE")
-        control.create_tenant(store.admin_dsn, "new")
+        tenants.create_tenant(store.admin_dsn, "new")
         after = scraped(exposed)
     assert {part for (part,), success in after["datastore_collect_success"].items() if not success} >= {"gaps"}
     assert after["datastore_collect_success"]["tenants",] == 1
@@ -317,7 +320,7 @@ def test_an_answer_comes_in_time_however_much_is_locked(
     monkeypatch.setattr(StoreCollector, "TIMEOUT_MS", 1000)
     monkeypatch.setattr(StoreCollector, "BUDGET", 1.5)
     with psycopg.connect(store.superuser_dsn) as connection:
-        control.create_tenant(store.admin_dsn, "new")
+        tenants.create_tenant(store.admin_dsn, "new")
         for (table,) in store.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'store'"):
             connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(Identifier("store", table)))
         began = time.monotonic()

@@ -15,12 +15,12 @@ import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import NullPool, create_engine
 
-from datastore import control
+from datastore import migration, tenants
 from datastore import schema as declared
-from datastore._postgres_binaries import choose_account, find_binaries
-from datastore.control import ControlError
-from datastore.embedded import EmbeddedServer
-from datastore.engine import UnsupportedServer, detect
+from datastore.connections import head
+from datastore.embedded import EmbeddedServer, choose_account, find_binaries
+from datastore.engines import detect
+from datastore.errors import ControlError, UnsupportedServer
 from mds_client import KINDS, MDS, Row
 from mds_client.models import Instant, Number, Symbol, UuidText
 from mds_client.schema import Kind, kind
@@ -43,7 +43,7 @@ def superuser(server: EmbeddedServer, empty_database: str) -> str:
 
 def works(dsn: str) -> None:
     """Whether a tenant can write and read."""
-    tenant = control.create_tenant(dsn, "works")
+    tenant = tenants.create_tenant(dsn, "works")
     with MDS(dsn=dsn, tenant_id=str(tenant.id), pool_max=1) as client:
         bar = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON, "close_price": 1.5}
         assert client.upsert_bars([bar]) == 1
@@ -54,18 +54,18 @@ def test_an_empty_database_is_brought_to_head_without_a_superuser(
     server: EmbeddedServer, empty_database: str, admin: str
 ) -> None:
     assert rows(admin, "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user") == [(False, True)]
-    assert control.check(admin) == [f"the schema version is none, head is {control.head()}: run datastore migrate"]
-    made = control.migrate(admin)
-    assert (made.before, made.after) == (None, control.head())
+    assert migration.check(admin) == [f"the schema version is none, head is {head()}: run datastore migrate"]
+    made = migration.migrate(admin)
+    assert (made.before, made.after) == (None, head())
     assert "view public.bars" in made.objects
-    assert control.check(admin) == []
+    assert migration.check(admin) == []
     with psycopg.connect(server.dsn("mds_service", empty_database)) as connection:
         assert connection.execute("SELECT count(*) FROM public.bars").fetchone() == (0,)
 
 
 def test_a_superuser_makes_the_same_schema_with_the_same_owner(admin: str, superuser: str, store: Store) -> None:
-    control.migrate(superuser)
-    assert control.check(superuser) == []
+    migration.migrate(superuser)
+    assert migration.check(superuser) == []
     assert shape(superuser) == shape(store.superuser_dsn)
     works(superuser)
 
@@ -76,38 +76,38 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
         " ('mds'::regnamespace, 'store'::regnamespace, 'public'::regnamespace) ORDER BY 1"
     )
     before = rows(store.superuser_dsn, versions)
-    again = control.migrate(store.admin_dsn)
-    assert (again.before, again.after, again.objects) == (control.head(), control.head(), [])
+    again = migration.migrate(store.admin_dsn)
+    assert (again.before, again.after, again.objects) == (head(), head(), [])
     assert rows(store.superuser_dsn, versions) == before
-    assert control.check(store.admin_dsn) == []
+    assert migration.check(store.admin_dsn) == []
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
 def test_a_database_is_as_declared_in_every_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("PGTZ", zone)
-    assert control.check(store.admin_dsn) == []
-    assert control.migrate(store.admin_dsn).objects == []
+    assert migration.check(store.admin_dsn) == []
+    assert migration.migrate(store.admin_dsn).objects == []
 
 
 @pytest.mark.many_sessions
 def test_a_check_changes_and_locks_nothing(store: Store) -> None:
     with psycopg.connect(store.superuser_dsn) as other:
         other.execute("LOCK TABLE store.bars, store.series IN SHARE ROW EXCLUSIVE MODE")
-        assert control.check(store.admin_dsn) == []
+        assert migration.check(store.admin_dsn) == []
 
 
 def test_two_at_once_both_bring_it_to_head(admin: str) -> None:
     together = threading.Barrier(3)
 
-    def migrate(_: int) -> control.Migration:
+    def migrate(_: int) -> migration.Migration:
         together.wait()
-        return control.migrate(admin)
+        return migration.migrate(admin)
 
     with ThreadPoolExecutor(3) as threads:
         made = list(threads.map(migrate, range(3)))
-    assert {one.after for one in made} == {control.head()}
-    assert sorted(one.before or "" for one in made) == ["", control.head(), control.head()]
-    assert control.check(admin) == []
+    assert {one.after for one in made} == {head()}
+    assert sorted(one.before or "" for one in made) == ["", head(), head()]
+    assert migration.check(admin) == []
 
 
 def test_two_databases_of_one_server_are_migrated_at_once(server: EmbeddedServer) -> None:
@@ -118,8 +118,8 @@ def test_two_databases_of_one_server_are_migrated_at_once(server: EmbeddedServer
         try:
             dsns = [server.dsn("mds_admin", name) for name in names]
             with ThreadPoolExecutor(3) as threads:
-                list(threads.map(control.migrate, dsns))
-            assert [control.check(dsn) for dsn in dsns] == [[], [], []]
+                list(threads.map(migration.migrate, dsns))
+            assert [migration.check(dsn) for dsn in dsns] == [[], [], []]
         finally:
             for name in names:
                 connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
@@ -167,7 +167,7 @@ DRIFT = (
 @pytest.mark.parametrize(("change", "line"), DRIFT, ids=[change[:70] for change, _ in DRIFT])
 def test_a_check_finds_what_was_changed_by_hand(store: Store, change: str, line: str) -> None:
     rows(store.superuser_dsn, change)
-    found = control.check(store.admin_dsn)
+    found = migration.check(store.admin_dsn)
     assert [one for one in found if re.search(line, one)], found
 
 
@@ -183,9 +183,9 @@ HEALED = [
 def test_a_migrate_puts_functions_views_and_grants_right_again(store: Store, change: str) -> None:
     before = shape(store.superuser_dsn)
     rows(store.superuser_dsn, change)
-    made = control.migrate(store.superuser_dsn)
+    made = migration.migrate(store.superuser_dsn)
     assert len(made.objects) >= 1
-    assert control.check(store.admin_dsn) == []
+    assert migration.check(store.admin_dsn) == []
     assert shape(store.superuser_dsn) == before
 
 
@@ -218,32 +218,32 @@ def psql(server: EmbeddedServer, dsn: str, script: str) -> str:
 def test_the_sql_of_a_migration_runs_in_psql_and_makes_the_same_schema(
     server: EmbeddedServer, admin: str, superuser: str, store: Store
 ) -> None:
-    assert "ERROR" not in psql(server, admin, control.migrate_sql())
-    assert control.stamp_head(admin) == control.head()
-    assert control.check(admin) == []
+    assert "ERROR" not in psql(server, admin, migration.migrate_sql())
+    assert migration.stamp_head(admin) == head()
+    assert migration.check(admin) == []
     assert shape(superuser) == shape(store.superuser_dsn)
-    assert control.migrate(admin).before == control.head()
+    assert migration.migrate(admin).before == head()
 
 
 def test_the_sql_of_a_migration_holds_no_name_of_a_person_or_a_database(empty_database: str) -> None:
-    script = control.migrate_sql()
+    script = migration.migrate_sql()
     assert empty_database not in script
     assert "mds_admin" not in script
-    assert script == control.migrate_sql()
+    assert script == migration.migrate_sql()
 
 
 def test_roles_that_are_there_already_are_taken_as_they_are(admin: str, superuser: str) -> None:
     known = rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1")
-    control.migrate(admin)
+    migration.migrate(admin)
     assert rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1") == known
 
 
 def test_a_users_own_view_survives_a_migrate(store: Store) -> None:
     store.execute("CREATE SCHEMA desk; CREATE VIEW desk.mine AS SELECT symbol, close_price FROM public.bars")
     store.execute("UPDATE store.objects SET declared = 'another release'")
-    control.migrate(store.admin_dsn)
+    migration.migrate(store.admin_dsn)
     assert rows(store.superuser_dsn, "SELECT count(*) FROM desk.mine") == [(0,)]
-    assert control.check(store.admin_dsn) == []
+    assert migration.check(store.admin_dsn) == []
 
 
 def test_the_rows_survive_a_migrate(store: Store) -> None:
@@ -251,7 +251,7 @@ def test_the_rows_survive_a_migrate(store: Store) -> None:
         bar = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON, "close_price": 1.5}
         client.upsert_bars([bar])
         store.execute("UPDATE store.objects SET declared = 'another release'")
-        control.migrate(store.admin_dsn)
+        migration.migrate(store.admin_dsn)
         assert client.upsert_bars([{**bar, "close_price": 2.5}]) == 1
     assert store.rows("SELECT close_price FROM store.bars") == [(2.5,)]
 
@@ -264,7 +264,7 @@ def test_an_older_server_is_refused_with_its_version() -> None:
 
 def test_a_role_that_may_not_create_roles_is_refused(server: EmbeddedServer, empty_database: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        control.migrate(server.dsn("mds_service", empty_database))
+        migration.migrate(server.dsn("mds_service", empty_database))
 
 
 # A kind that is declared here and nowhere else ------------------------------------------------------------------------
@@ -288,10 +288,10 @@ def ticks() -> Iterator[Kind]:
 
 def apply_revision(dsn: str, folder: Path) -> Path:
     """Run the migration that the declarations ask for, as a person would after reading it."""
-    made = control.revision(dsn, "ticks", folder)
+    made = migration.revision(dsn, "ticks", folder)
     namespace: dict[str, Any] = {}
     exec(compile(made.read_text(), str(made), "exec"), namespace)
-    with control.owner_connection(dsn) as connection:
+    with migration.owner_connection(dsn) as connection:
         from alembic.migration import MigrationContext
         from alembic.operations import Operations
 
@@ -302,22 +302,22 @@ def apply_revision(dsn: str, folder: Path) -> Path:
 
 
 def test_a_new_kind_is_missing_until_its_generated_migration_has_run(store: Store, ticks: Kind, tmp_path: Path) -> None:
-    assert "table ticks is missing" in control.check(store.admin_dsn)
+    assert "table ticks is missing" in migration.check(store.admin_dsn)
     made = apply_revision(store.admin_dsn, tmp_path)
     assert made.parent == tmp_path
-    assert made.name.startswith(f"{int(control.head()) + 1:04d}_")
+    assert made.name.startswith(f"{int(head()) + 1:04d}_")
     text = made.read_text()
-    assert f"down_revision: str | None = {control.head()!r}" in text
+    assert f"down_revision: str | None = {head()!r}" in text
     assert text.count("op.create_table(") == 1
-    control.migrate(store.admin_dsn)
-    assert control.check(store.admin_dsn) == []
+    migration.migrate(store.admin_dsn)
+    assert migration.check(store.admin_dsn) == []
 
 
 def test_a_new_kind_can_be_written_in_every_mode_and_read_back_by_its_tenant_only(
     connect: Callable[..., Client], store: Store, ticks: Kind, tmp_path: Path
 ) -> None:
     apply_revision(store.admin_dsn, tmp_path)
-    control.migrate(store.admin_dsn)
+    migration.migrate(store.admin_dsn)
     for number, mode in enumerate(("executemany", "values", "copy")):
         client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
         batch = [
@@ -346,5 +346,5 @@ def test_a_new_kind_can_be_written_in_every_mode_and_read_back_by_its_tenant_onl
 
 def test_a_revision_without_a_change_is_refused_and_leaves_no_file(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="there is nothing to migrate"):
-        control.revision(store.admin_dsn, "nothing", tmp_path)
+        migration.revision(store.admin_dsn, "nothing", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from datastore import control
-from datastore.engine import CHUNKS_AT_ONCE, detect
+from datastore import aggregates, migration, timescale_policies
+from datastore.engines import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
 from tests.conftest import Client, Store
@@ -22,7 +22,9 @@ OLDEST: Final = 100
 
 def state(store: Store, relation: str, policy: str) -> PolicyState:
     (found,) = [
-        found for found in control.policies(store.admin_dsn) if (found.relation, found.policy) == (relation, policy)
+        found
+        for found in timescale_policies.policies(store.admin_dsn)
+        if (found.relation, found.policy) == (relation, policy)
     ]
     return found
 
@@ -84,7 +86,7 @@ def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
         ("options", "retention_after", None, "server" if server else "worker", None),
         *((name, "refresh_within", None, refresh, None) for name in ROLLUPS),
     ]
-    found = control.policies(store.admin_dsn)
+    found = timescale_policies.policies(store.admin_dsn)
     assert [(one.relation, one.policy, one.declared, one.kept_by, one.in_force) for one in found] == expected
     assert all(one.effective == one.declared and not one.is_set for one in found)
     if server:
@@ -96,11 +98,11 @@ def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
 
 def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: Store) -> None:
     server = store.engine == "timescale"
-    control.set_policy(store.admin_dsn, "bars", "columnstore_after", 21 * DAY)
-    control.set_policy(store.admin_dsn, "news", "columnstore_after", None)
-    control.set_policy(store.admin_dsn, "options", "retention_after", 90 * DAY)
-    control.set_policy(store.admin_dsn, "bars_1h", "refresh_within", 10 * DAY)
-    control.migrate(store.admin_dsn)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "columnstore_after", 21 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "news", "columnstore_after", None)
+    timescale_policies.set_policy(store.admin_dsn, "options", "retention_after", 90 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars_1h", "refresh_within", 10 * DAY)
+    migration.migrate(store.admin_dsn)
     for relation, policy, declared, value in (
         ("bars", "columnstore_after", 14 * DAY, 21 * DAY),
         ("news", "columnstore_after", 60 * DAY, None),
@@ -114,8 +116,8 @@ def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: 
         ["options", "bars"] if server else []
     )
 
-    control.unset_policy(store.admin_dsn, "bars", "columnstore_after")
-    control.unset_policy(store.admin_dsn, "options", "retention_after")
+    timescale_policies.unset_policy(store.admin_dsn, "bars", "columnstore_after")
+    timescale_policies.unset_policy(store.admin_dsn, "options", "retention_after")
     found = state(store, "bars", "columnstore_after")
     assert (found.effective, found.is_set, found.in_force) == (14 * DAY, False, 14 * DAY if server else None)
     assert state(store, "options", "retention_after").in_force is None
@@ -125,13 +127,13 @@ def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: 
 def test_applying_again_leaves_every_job_as_it_is(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     write_days(client)
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
-    control.expire(store.admin_dsn)
-    control.set_policy(store.admin_dsn, "bars", "retention_after", None)
-    before = jobs(store), control.policies(store.admin_dsn)
-    control.apply_policies(store.admin_dsn)
-    control.migrate(store.admin_dsn)
-    assert (jobs(store), control.policies(store.admin_dsn)) == before
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    timescale_policies.expire(store.admin_dsn)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", None)
+    before = jobs(store), timescale_policies.policies(store.admin_dsn)
+    timescale_policies.apply_policies(store.admin_dsn)
+    migration.migrate(store.admin_dsn)
+    assert (jobs(store), timescale_policies.policies(store.admin_dsn)) == before
 
 
 @pytest.mark.parametrize(
@@ -156,14 +158,14 @@ def test_a_policy_that_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     before = jobs(store)
     with pytest.raises(PolicyError, match=message):
-        control.set_policy(store.admin_dsn, relation, policy, value)
+        timescale_policies.set_policy(store.admin_dsn, relation, policy, value)
     assert store.rows("SELECT * FROM store.policies") == []
     assert jobs(store) == before
 
 
 @pytest.mark.parametrize("days", [2, 3, 6, 8, 30, 400])
 def test_every_retention_that_is_taken_can_be_kept(store: Store, days: int) -> None:
-    control.set_policy(store.admin_dsn, "bars", "retention_after", days * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", days * DAY)
     if store.engine == "timescale":
         windows = [state(store, name, "refresh_within").in_force for name in ROLLUPS]
         assert all(within is not None and within <= days * DAY for within in windows)
@@ -171,7 +173,7 @@ def test_every_retention_that_is_taken_can_be_kept(store: Store, days: int) -> N
 
 def test_the_narrowest_window_of_every_rollup_can_be_kept(store: Store) -> None:
     for rollup in KINDS["bars"].rollups:
-        control.set_policy(store.admin_dsn, f"bars_{rollup.timeframe}", "refresh_within", 2 * rollup.width)
+        timescale_policies.set_policy(store.admin_dsn, f"bars_{rollup.timeframe}", "refresh_within", 2 * rollup.width)
         found = state(store, f"bars_{rollup.timeframe}", "refresh_within")
         assert found.in_force == (2 * rollup.width if store.engine == "timescale" else None)
 
@@ -179,7 +181,7 @@ def test_the_narrowest_window_of_every_rollup_can_be_kept(store: Store) -> None:
 @pytest.mark.engines("timescale")
 def test_the_columnstore_policy_takes_the_chunks_of_its_age_and_no_others(client: Client, store: Store) -> None:
     write_days(client)
-    control.set_policy(store.admin_dsn, "bars", "columnstore_after", 50 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "columnstore_after", 50 * DAY)
     run_jobs(store, "policy_compression")
     compressed = store.rows(
         "SELECT range_end < now() - interval '50 days', is_compressed, count(*) FROM timescaledb_information.chunks"
@@ -197,18 +199,18 @@ def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
 ) -> None:
     write_days(client)
     write_days(client.for_tenant(store.tenant_b))
-    assert control.expire(store.admin_dsn, dry_run=True) == []
-    control.set_policy(store.admin_dsn, kind, "retention_after", 30 * DAY)
+    assert timescale_policies.expire(store.admin_dsn, dry_run=True) == []
+    timescale_policies.set_policy(store.admin_dsn, kind, "retention_after", 30 * DAY)
     limit = datetime.now(UTC) - 30 * DAY
     before = kept(client)
 
-    (would,) = control.expire(store.admin_dsn, dry_run=True)
+    (would,) = timescale_policies.expire(store.admin_dsn, dry_run=True)
     assert (would.kind, would.older_than) == (kind, 30 * DAY)
     assert would.rows > 0
     assert kept(client) == before
-    assert control.expire(store.admin_dsn, "news" if kind != "news" else "bars", dry_run=True) == []
+    assert timescale_policies.expire(store.admin_dsn, "news" if kind != "news" else "bars", dry_run=True) == []
 
-    assert control.expire(store.admin_dsn) == [would]
+    assert timescale_policies.expire(store.admin_dsn) == [would]
     after = kept(client)
     assert {name: rows for name, rows in after.items() if name != kind} == {
         name: rows for name, rows in before.items() if name != kind
@@ -223,8 +225,8 @@ def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
     else:
         # Whole chunks: what shares one with a row that is young enough stays with it.
         assert min(getattr(row, time) for row in after[kind]) >= limit - storage.chunk
-    assert [one.rows for one in control.expire(store.admin_dsn, dry_run=True)] == [0]
-    assert [one.rows for one in control.expire(store.admin_dsn)] == [0]
+    assert [one.rows for one in timescale_policies.expire(store.admin_dsn, dry_run=True)] == [0]
+    assert [one.rows for one in timescale_policies.expire(store.admin_dsn)] == [0]
 
 
 @pytest.mark.engines("timescale-apache")
@@ -241,7 +243,7 @@ def test_retention_removes_chunks_in_parts_and_keeps_what_it_has_done(
             for week in range(weeks)
         ]
     )
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 70 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 70 * DAY)
     (newest,) = store.rows(
         "SELECT format('%%I.%%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks"
         " WHERE hypertable_name = 'bars' ORDER BY range_end DESC LIMIT 1"
@@ -250,9 +252,9 @@ def test_retention_removes_chunks_in_parts_and_keeps_what_it_has_done(
         other.execute(f"LOCK TABLE {newest} IN SHARE MODE".encode())
         impatient = make_conninfo(store.admin_dsn, options="-c lock_timeout=100ms")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            control.expire(impatient)
+            timescale_policies.expire(impatient)
         assert len(kept(client)["bars"]) == weeks - CHUNKS_AT_ONCE
-    (rest,) = control.expire(store.admin_dsn)
+    (rest,) = timescale_policies.expire(store.admin_dsn)
     assert rest.rows == weeks - CHUNKS_AT_ONCE
     assert kept(client)["bars"] == []
 
@@ -272,9 +274,9 @@ def test_rows_are_removed_in_batches_of_any_size(connect: Callable[..., Client],
 @pytest.mark.engines("timescale")
 def test_the_servers_own_job_removes_what_a_dry_run_says(client: Client, store: Store) -> None:
     write_days(client)
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
     before = kept(client)
-    (would,) = control.expire(store.admin_dsn, dry_run=True)
+    (would,) = timescale_policies.expire(store.admin_dsn, dry_run=True)
     run_jobs(store, "policy_retention")
     after = kept(client)
     assert len(before["bars"]) - len(after["bars"]) == would.rows > 0
@@ -286,8 +288,8 @@ def test_the_servers_own_job_removes_what_a_dry_run_says(client: Client, store: 
 def test_latest_prices_outlive_the_rows_that_they_are_from(client: Client, store: Store) -> None:
     old = Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2020, 1, 1, tzinfo=UTC), close_price=5.0)
     client.upsert_bars([old])
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
-    control.expire(store.admin_dsn)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    timescale_policies.expire(store.admin_dsn)
     assert client.bars_window("OLD", "1m", *ALWAYS, "v") == []
     assert [(price.price, price.price_timestamp) for price in client.latest_prices(["OLD"], "v")] == [(5.0, old.ts)]
     # And it is written again as if it were new.
@@ -306,10 +308,10 @@ def rollups(client: Client) -> list[list[Bar]]:
 def thinned(client: Client, store: Store) -> list[list[Bar]]:
     """Rollups of a hundred days of bars, most of which retention has then removed."""
     write_days(client)
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     made = rollups(client)
     assert [len(rows) for rows in made] == [OLDEST] * 4
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
     run_jobs(store, "policy_retention")
     assert len(client.bars_window("AAPL", "1m", *ALWAYS, "v")) < 40
     return made
@@ -329,9 +331,9 @@ def test_rollups_keep_what_retention_has_removed_through_every_policy(
 def test_rollups_keep_what_retention_has_removed_when_all_of_them_is_refreshed(
     client: Client, store: Store, thinned: list[list[Bar]]
 ) -> None:
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     assert rollups(client) == thinned
-    control.refresh(store.admin_dsn, datetime.now(UTC) - 90 * DAY, datetime.now(UTC))
+    aggregates.refresh(store.admin_dsn, datetime.now(UTC) - 90 * DAY, datetime.now(UTC))
     assert rollups(client) == thinned
 
 
@@ -340,7 +342,7 @@ def test_rollups_keep_what_retention_has_removed_when_all_of_them_is_refreshed(
 def test_rollups_keep_what_retention_has_removed_when_it_is_switched_off_or_made_longer(
     client: Client, store: Store, thinned: list[list[Bar]], longer: timedelta | None
 ) -> None:
-    control.set_policy(store.admin_dsn, "bars", "retention_after", longer)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", longer)
     run_jobs(store, "policy_refresh_continuous_aggregate")
     assert rollups(client) == thinned
 
@@ -368,7 +370,7 @@ def test_a_backfill_into_removed_time_is_refreshed_and_leaves_the_rest(
     oldest = thinned[3][0].ts
     again = Bar(vendor="v", symbol="AAPL", timeframe="1m", ts=oldest + DAY / 2, close_price=55.0)
     client.upsert_bars([again])
-    control.refresh(store.admin_dsn, oldest, oldest + DAY)
+    aggregates.refresh(store.admin_dsn, oldest, oldest + DAY)
     for rows, before in zip(rollups(client), thinned, strict=True):
         assert [row.close_price for row in rows if row not in before] == [55.0]
         assert rows[1:] == before[1:]
@@ -377,8 +379,8 @@ def test_a_backfill_into_removed_time_is_refreshed_and_leaves_the_rest(
 @pytest.mark.engines("postgres", "timescale-apache")
 def test_rollups_that_are_computed_end_where_the_rows_do(client: Client, store: Store) -> None:
     write_days(client)
-    control.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
-    control.expire(store.admin_dsn)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
+    timescale_policies.expire(store.admin_dsn)
     left = client.bars_window("AAPL", "1m", *ALWAYS, "v")
     assert 30 <= len(left) < 40
     assert [len(rows) for rows in rollups(client)] == [len(left)] * 4

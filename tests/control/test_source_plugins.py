@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from datastore import backfill, filling, sources
-from datastore.backfill import BackfillSpec
+from datastore import backfill, sources
+from datastore.backfill import BackfillSpec, filling
 from datastore.config import Settings
 from datastore.jobs import JobContext, list_jobs
 from datastore.sources import SourceError

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from datastore import control, idempotency, jobs, reads
+from datastore import idempotency, jobs, reads, tenants
 from datastore.cli import main
-from datastore.control import ControlError, UnknownTenant
+from datastore.errors import ControlError, UnknownTenant
 from mds_client import MDS, Bar, News
 from mds_client.errors import RLSDenied
 from tests.clients.test_cli import Run, runs, use
@@ -100,7 +100,7 @@ def test_a_window_of_a_disabled_tenant_is_refused(filled: Store) -> None:
 def test_disable_and_enable_by_name_or_uuid(run: Run, store: Store, named: str) -> None:
     name = "a" if named == "a" else store.tenant_a
     assert json.loads(run("tenants", "disable", name, "--json").out)["disabled_at"]
-    assert control.list_tenants(store.admin_dsn)[0].disabled_at is not None
+    assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is not None
     assert json.loads(run("tenants", "enable", name, "--json").out)["disabled_at"] is None
     done = run("tenants", "disable", "nobody")
     assert (done.code, done.err) == (1, "error: there is no tenant 'nobody'\n")
@@ -126,7 +126,7 @@ def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, 
     assert done.code == code
     assert message in done.err
     assert jobs.list_jobs(store.admin_dsn).items == []
-    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+    assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
 
 
 def test_a_deletion_that_is_meant_is_a_job_of_the_store(run: Run, store: Store) -> None:

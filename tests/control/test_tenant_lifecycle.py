@@ -15,10 +15,11 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from datastore import control, jobs, tenants
-from datastore.control import ControlError
+from datastore import aggregates, jobs, tenants
+from datastore.errors import ControlError
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord
-from datastore.schema import STORE, metadata
+from datastore.names import STORE
+from datastore.schema import metadata
 from mds_client import MDS, Bar, Fundamentals, News, OptionSnap
 from mds_client.errors import RLSDenied
 from tests.conftest import Store
@@ -49,7 +50,7 @@ def fill(store: Store, tenant: str) -> None:
             OptionSnap(vendor="v", symbol="X", expiry=START.date(), option_type="C", strike=1.0, ts=START, iv=2.0)
         ])  # fmt: skip
         client.enqueue_job("once", "a.type", {"n": 1})
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
 
 
 def context(store: Store, job: JobRecord, report: Callable[..., None] | None = None) -> JobContext:
@@ -58,7 +59,7 @@ def context(store: Store, job: JobRecord, report: Callable[..., None] | None = N
 
 def order(store: Store, tenant: str = "a") -> tuple[JobRecord, tenants.DeletionOrder]:
     """A deletion that is put down, and its payload."""
-    found = next(one for one in control.list_tenants(store.admin_dsn) if one.name == tenant)
+    found = next(one for one in tenants.list_tenants(store.admin_dsn) if one.name == tenant)
     job = tenants.delete_tenant(store.admin_dsn, found.id, name=tenant)
     return job, tenants.DeletionOrder.model_validate(job.payload)
 
@@ -113,14 +114,14 @@ def test_a_tenant_that_is_not_there_is_named(store: Store) -> None:
 def test_a_dry_run_says_what_would_go_and_changes_nothing(store: Store, role: str) -> None:
     for tenant in (store.tenant_a, store.tenant_b):
         fill(store, tenant)
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     plan = tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a))
     assert plan.rows == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1}
     assert (plan.name, plan.series, plan.records["jobs"], plan.roles) == ("a", 6, 1, [role])
     expected = {"bars_5m": 36, "bars_15m": 12, "bars_1h": 6, "bars_1d": 6} if store.engine == "timescale" else {}
     assert plan.rollups == expected
     assert tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a)) == plan
-    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+    assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
 
 
 def test_a_deleted_tenant_leaves_nothing_and_another_loses_nothing(store: Store) -> None:
@@ -141,7 +142,7 @@ def test_a_deleted_tenant_leaves_nothing_and_another_loses_nothing(store: Store)
     assert steps == sorted(steps)
     assert steps[0][0] == 0
     assert steps[-1][0] == steps[-1][1]
-    control.refresh(store.admin_dsn)
+    aggregates.refresh(store.admin_dsn)
     assert left_of(store, 1) == {}
     with MDS(dsn=store.dsn, tenant_id=store.tenant_b) as client:
         assert len(client.rollup("X", "1d", START, START + timedelta(days=30), "v")) == 2
@@ -165,7 +166,7 @@ def test_columnar_rows_of_others_stay_columnar(store: Store) -> None:
 def test_a_deletion_has_to_name_the_tenant_twice(store: Store, name: str) -> None:
     with pytest.raises(ControlError, match="has another name than"):
         tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name=name)
-    assert control.list_tenants(store.admin_dsn)[0].disabled_at is None
+    assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
     assert jobs.list_jobs(store.admin_dsn).items == []
 
 
@@ -176,14 +177,14 @@ def test_a_tenant_cannot_have_another_deleted_by_a_job_of_its_own(store: Store) 
     (job,) = jobs.list_jobs(store.admin_dsn).items
     with pytest.raises(JobFailed, match="are the store's own: a tenant has none"):
         jobs.accepted(jobs.load()[tenants.DELETE], job)
-    assert control.list_tenants(store.admin_dsn)[1].disabled_at is None
+    assert tenants.list_tenants(store.admin_dsn)[1].disabled_at is None
     tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_b))
     assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_b)).disabled_at is None
 
 
 def test_a_tenant_that_is_being_deleted_is_disabled_and_cannot_be_enabled(store: Store) -> None:
     job, _ = order(store)
-    assert control.list_tenants(store.admin_dsn)[0].disabled_at is not None
+    assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is not None
     with pytest.raises(ControlError, match="is being deleted"):
         tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
     # What has failed half-way has removed some of it.
@@ -270,7 +271,7 @@ def test_a_deletion_waits_for_who_was_writing_when_the_tenant_was_disabled(store
 
 @pytest.mark.many_sessions
 def test_a_deletion_does_not_wait_for_logins_that_are_bound_to_another_tenant(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "b", role)
+    tenants.bind_role(store.admin_dsn, "b", role)
     with psycopg.connect(store.dsn, user=role, password="x") as other:
         other.execute("INSERT INTO mds.series (kind, vendor) VALUES ('news', 'v')")
         job, payload = order(store)
@@ -326,7 +327,7 @@ def test_a_deletion_waits_for_who_may_write_by_what_it_saw_before(store: Store, 
 
 def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role: str) -> None:
     fill(store, store.tenant_b)
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     job, payload = order(store)
     tenants.run_deletion(context(store, job), payload)
     assert left_of(store, 1) == {}
@@ -342,7 +343,7 @@ def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role:
 @pytest.mark.many_sessions
 def test_a_deletion_waits_for_bound_logins_to_log_out(store: Store, role: str) -> None:
     fill(store, store.tenant_b)
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     job, payload = order(store)
     seen: list[object] = []
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as session:
@@ -364,7 +365,7 @@ def test_a_deletion_waits_for_bound_logins_to_log_out(store: Store, role: str) -
 
 
 def test_a_login_that_could_choose_a_tenant_in_another_way_stops_the_last_step(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")
     try:
         job, payload = order(store)
@@ -388,7 +389,7 @@ def test_the_binding_of_a_login_that_is_gone_does_not_stop_a_deletion(store: Sto
 def test_a_tenant_of_the_same_id_and_name_that_comes_later_is_deleted_by_a_job_of_its_own(store: Store) -> None:
     job, payload = order(store)
     tenants.run_deletion(context(store, job), payload)
-    control.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a))
+    tenants.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a))
     # A worker that was killed before it could record the first one runs it again.
     with pytest.raises(JobFailed, match=f"tenant {store.tenant_a} is another one than 'a' was: nothing is deleted"):
         tenants.run_deletion(context(store, job), payload)

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from datastore import control, tenants
-from datastore.control import ControlError
-from datastore.schema import LARGEST_TENANT_NO
+from datastore import migration, tenants
+from datastore.errors import ControlError
+from datastore.names import LARGEST_TENANT_NO
 from tests.conftest import Store
 
 CHOSEN = UUID("0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11")
@@ -26,51 +26,51 @@ def role(store: Store) -> Iterator[str]:
 
 
 def test_a_tenant_is_made_with_a_number_and_a_uuid_of_its_own(store: Store) -> None:
-    made = control.create_tenant(store.admin_dsn, "desk")
+    made = tenants.create_tenant(store.admin_dsn, "desk")
     assert (made.name, made.no, made.disabled_at, made.roles) == ("desk", 3, None, [])
     assert made.created_at.tzinfo is not None
-    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b", "desk"]
-    assert control.list_tenants(store.admin_dsn)[-1] == made
+    assert [tenant.name for tenant in tenants.list_tenants(store.admin_dsn)] == ["a", "b", "desk"]
+    assert tenants.list_tenants(store.admin_dsn)[-1] == made
 
 
 def test_a_tenant_can_be_given_its_uuid(store: Store) -> None:
-    assert control.create_tenant(store.admin_dsn, "desk", id=CHOSEN).id == CHOSEN
+    assert tenants.create_tenant(store.admin_dsn, "desk", id=CHOSEN).id == CHOSEN
 
 
 @pytest.mark.parametrize("name", ["x" * 1000, "Ünï 'quoted' \"v\"; --", "🦆", " padded "])
 def test_a_name_is_any_text(store: Store, name: str) -> None:
-    assert control.create_tenant(store.admin_dsn, name).name == name
+    assert tenants.create_tenant(store.admin_dsn, name).name == name
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\t"])
 def test_a_tenant_needs_a_name(store: Store, name: str) -> None:
     with pytest.raises(ControlError, match="a tenant needs a name"):
-        control.create_tenant(store.admin_dsn, name)
+        tenants.create_tenant(store.admin_dsn, name)
 
 
 def test_a_name_or_a_uuid_that_is_taken_is_refused(store: Store) -> None:
     with pytest.raises(ControlError, match=f"tenant 'a' \\({store.tenant_a}\\) is there already"):
-        control.create_tenant(store.admin_dsn, "a")
+        tenants.create_tenant(store.admin_dsn, "a")
     with pytest.raises(ControlError, match=r"tenant 'b' .* is there already"):
-        control.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_b))
+        tenants.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_b))
 
 
 def test_if_absent_gives_what_is_there_and_nothing_that_differs(store: Store) -> None:
-    assert str(control.create_tenant(store.admin_dsn, "a", if_absent=True).id) == store.tenant_a
+    assert str(tenants.create_tenant(store.admin_dsn, "a", if_absent=True).id) == store.tenant_a
     assert (
-        str(control.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a), if_absent=True).id) == store.tenant_a
+        str(tenants.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a), if_absent=True).id) == store.tenant_a
     )
     with pytest.raises(ControlError, match="is there already"):
-        control.create_tenant(store.admin_dsn, "a", id=CHOSEN, if_absent=True)
+        tenants.create_tenant(store.admin_dsn, "a", id=CHOSEN, if_absent=True)
     with pytest.raises(ControlError, match="is there already"):
-        control.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_a), if_absent=True)
-    assert len(control.list_tenants(store.admin_dsn)) == 2
+        tenants.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_a), if_absent=True)
+    assert len(tenants.list_tenants(store.admin_dsn)) == 2
 
 
 def test_several_that_make_the_same_tenant_at_once_make_one_and_the_others_are_told(store: Store) -> None:
     def make(_: int) -> bool:
         try:
-            control.create_tenant(store.admin_dsn, "contested")
+            tenants.create_tenant(store.admin_dsn, "contested")
         except ControlError:
             return False
         return True
@@ -78,77 +78,77 @@ def test_several_that_make_the_same_tenant_at_once_make_one_and_the_others_are_t
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(make, range(4)))
     assert made.count(True) == 1
-    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)].count("contested") == 1
+    assert [tenant.name for tenant in tenants.list_tenants(store.admin_dsn)].count("contested") == 1
 
 
 def test_seeding_twice_makes_each_tenant_once(store: Store) -> None:
-    first = control.seed(store.admin_dsn, ("a", "new"))
+    first = tenants.seed(store.admin_dsn, ("a", "new"))
     assert [tenant.name for tenant in first] == ["a", "new"]
-    assert control.seed(store.admin_dsn, ("a", "new")) == first
+    assert tenants.seed(store.admin_dsn, ("a", "new")) == first
 
 
 def test_seeding_makes_all_of_the_tenants_or_none(store: Store) -> None:
-    with pytest.raises(control.ControlError, match="a tenant needs a name"):
-        control.seed(store.admin_dsn, ("one", " ", "two"))
-    assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b"]
+    with pytest.raises(ControlError, match="a tenant needs a name"):
+        tenants.seed(store.admin_dsn, ("one", " ", "two"))
+    assert [tenant.name for tenant in tenants.list_tenants(store.admin_dsn)] == ["a", "b"]
 
 
 def test_the_number_of_a_tenant_is_never_used_again(store: Store) -> None:
-    made = control.create_tenant(store.admin_dsn, "short-lived")
+    made = tenants.create_tenant(store.admin_dsn, "short-lived")
     store.execute("DELETE FROM store.tenants WHERE no = %s", made.no)
-    assert control.create_tenant(store.admin_dsn, "next").no == made.no + 1
+    assert tenants.create_tenant(store.admin_dsn, "next").no == made.no + 1
 
 
 def test_the_largest_number_has_a_range_and_none_comes_after_it(store: Store) -> None:
     store.execute(f"ALTER TABLE store.tenants ALTER COLUMN no RESTART WITH {LARGEST_TENANT_NO}")
-    made = control.create_tenant(store.admin_dsn, "last")
+    made = tenants.create_tenant(store.admin_dsn, "last")
     with psycopg.connect(store.dsn) as connection:
         connection.execute("SELECT mds.use_tenant(%s)", (made.id,))
         connection.execute("INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'v')")
         assert connection.execute("SELECT series_id >> 40, vendor FROM mds.series").fetchall() == [(made.no, "v")]
     with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
-        control.create_tenant(store.admin_dsn, "one too many")
+        tenants.create_tenant(store.admin_dsn, "one too many")
 
 
 @pytest.mark.parametrize("by", ["name", "uuid"])
 def test_a_bound_login_is_its_tenant(store: Store, role: str, by: str) -> None:
-    bound = control.bind_role(store.admin_dsn, "b" if by == "name" else store.tenant_b, role)
+    bound = tenants.bind_role(store.admin_dsn, "b" if by == "name" else store.tenant_b, role)
     assert (str(bound.id), bound.roles) == (store.tenant_b, [role])
     with psycopg.connect(store.dsn, user=role, password="x") as connection:
         assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(store.tenant_b,)]
 
 
 def test_a_tenant_is_found_by_its_uuid_before_its_name_however_that_is_spelled(store: Store, role: str) -> None:
-    control.create_tenant(store.admin_dsn, store.tenant_b)
+    tenants.create_tenant(store.admin_dsn, store.tenant_b)
     for spelled in (store.tenant_b, store.tenant_b.upper(), f"{{{store.tenant_b}}}"):
         with psycopg.connect(store.admin_dsn) as connection:
-            assert control.find_tenant(connection, spelled).name == "b"
-    bound = control.bind_role(store.admin_dsn, store.tenant_b.upper(), role)
+            assert tenants.find_tenant(connection, spelled).name == "b"
+    bound = tenants.bind_role(store.admin_dsn, store.tenant_b.upper(), role)
     assert (bound.name, bound.roles) == ("b", [role])
 
 
 def test_times_of_tenants_are_in_utc_wherever_one_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGTZ", "America/New_York")
-    assert {tenant.created_at.utcoffset() for tenant in control.list_tenants(store.admin_dsn)} == {timedelta(0)}
+    assert {tenant.created_at.utcoffset() for tenant in tenants.list_tenants(store.admin_dsn)} == {timedelta(0)}
 
 
 def test_binding_twice_is_binding_once(store: Store, role: str) -> None:
-    first = control.bind_role(store.admin_dsn, "a", role)
-    assert control.bind_role(store.admin_dsn, "a", role) == first
+    first = tenants.bind_role(store.admin_dsn, "a", role)
+    assert tenants.bind_role(store.admin_dsn, "a", role) == first
 
 
 def test_a_login_is_bound_to_one_tenant_only(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     with pytest.raises(ControlError, match="role 'one_login' is bound to another tenant"):
-        control.bind_role(store.admin_dsn, "b", role)
-    assert [tenant.roles for tenant in control.list_tenants(store.admin_dsn)] == [[role], []]
+        tenants.bind_role(store.admin_dsn, "b", role)
+    assert [tenant.roles for tenant in tenants.list_tenants(store.admin_dsn)] == [[role], []]
 
 
 def test_what_does_not_exist_cannot_be_bound(store: Store, role: str) -> None:
     with pytest.raises(ControlError, match="there is no tenant 'nobody'"):
-        control.bind_role(store.admin_dsn, "nobody", role)
+        tenants.bind_role(store.admin_dsn, "nobody", role)
     with pytest.raises(ControlError, match="role 'nobody' does not exist"):
-        control.bind_role(store.admin_dsn, "a", "nobody")
+        tenants.bind_role(store.admin_dsn, "a", "nobody")
 
 
 @pytest.mark.parametrize(
@@ -175,14 +175,14 @@ def test_a_login_that_a_binding_would_not_hold_is_refused(
     store.execute(statement)
     try:
         with pytest.raises(ControlError, match=message):
-            control.bind_role(store.admin_dsn, "a", role)
-        assert control.list_tenants(store.admin_dsn)[0].roles == []
+            tenants.bind_role(store.admin_dsn, "a", role)
+        assert tenants.list_tenants(store.admin_dsn)[0].roles == []
     finally:
         store.execute("DROP ROLE IF EXISTS between")
 
 
 def test_a_login_that_is_unbound_has_no_right_to_the_views_any_more(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     assert tenants.unbind_role(store.admin_dsn, store.tenant_a, role).roles == []
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as connection:
         for statement in ("SET ROLE mds_app", "SELECT count(*) FROM public.bars"):
@@ -192,7 +192,7 @@ def test_a_login_that_is_unbound_has_no_right_to_the_views_any_more(store: Store
 
 @pytest.mark.many_sessions
 def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as connection:
         # What this gives, a session keeps whatever is revoked.
         connection.execute("SET ROLE mds_app")
@@ -207,11 +207,11 @@ def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: 
             another.execute("SELECT id FROM public.tenants")
     store.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", role)
     assert tenants.unbind_role(store.admin_dsn, "a", role).roles == []
-    assert control.bind_role(store.admin_dsn, "b", role).roles == [role]
+    assert tenants.bind_role(store.admin_dsn, "b", role).roles == [role]
 
 
 def test_only_what_is_bound_to_the_tenant_is_unbound_from_it(store: Store, role: str) -> None:
-    control.bind_role(store.admin_dsn, "a", role)
+    tenants.bind_role(store.admin_dsn, "a", role)
     with pytest.raises(ControlError, match="role 'one_login' is not bound to tenant 'b'"):
         tenants.unbind_role(store.admin_dsn, "b", role)
     with pytest.raises(ControlError, match="there is no tenant 'nobody'"):
@@ -231,7 +231,7 @@ def test_names_of_roles_are_quoted(store: Store) -> None:
     with psycopg.connect(store.superuser_dsn, autocommit=True) as connection:
         connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
         try:
-            assert control.bind_role(store.admin_dsn, "a", name).roles == [name]
+            assert tenants.bind_role(store.admin_dsn, "a", name).roles == [name]
             assert tenants.unbind_role(store.admin_dsn, "a", name).roles == []
         finally:
             connection.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
@@ -239,10 +239,10 @@ def test_names_of_roles_are_quoted(store: Store) -> None:
 
 def test_an_application_cannot_do_what_the_control_plane_does(store: Store, role: str) -> None:
     for call in (
-        lambda: control.create_tenant(store.dsn, "mine"),
-        lambda: control.list_tenants(store.dsn),
-        lambda: control.bind_role(store.dsn, "a", role),
-        lambda: control.migrate(store.dsn),
+        lambda: tenants.create_tenant(store.dsn, "mine"),
+        lambda: tenants.list_tenants(store.dsn),
+        lambda: tenants.bind_role(store.dsn, "a", role),
+        lambda: migration.migrate(store.dsn),
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             call()

@@ -17,8 +17,9 @@ from alembic.script import ScriptDirectory
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
-from datastore.engine import detect
+from datastore import migration, tenants
+from datastore.connections import head
+from datastore.engines import detect
 from mds_client import KINDS, MDS
 from tests.control.catalog import rows, shape
 from tests.engines.databases import PASSWORD, Databases, Place
@@ -60,7 +61,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
 
 def test_the_newest_migration_is_written_down_for_the_releases_after_it() -> None:
     """Else nobody could test later that a database of today comes along: python tools/freeze_release.py."""
-    assert RELEASES[-1].stem == control.head()
+    assert RELEASES[-1].stem == head()
     assert {path.stem for path in RELEASES} <= set(FROZEN)
 
 
@@ -128,7 +129,7 @@ def columns(dsn: str) -> dict[str, list[str]]:
 def fresh(databases: Databases) -> list[Any]:
     """What a database is that was made at head at once."""
     with databases.bare() as place:
-        control.migrate(place.admin_dsn)
+        migration.migrate(place.admin_dsn)
         return shape(place.superuser_dsn)
 
 
@@ -140,13 +141,13 @@ def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
         before = columns(place.superuser_dsn)
         had = contents(place.superuser_dsn, before)
         assert all(had.values()), "a table without a row proves nothing: python tools/freeze_release.py"
-        migrated = control.migrate(place.admin_dsn)
-        assert (migrated.before, migrated.after) == (release.stem, control.head())
-        assert control.check(place.admin_dsn) == []
+        migrated = migration.migrate(place.admin_dsn)
+        assert (migrated.before, migrated.after) == (release.stem, head())
+        assert migration.check(place.admin_dsn) == []
         assert shape(place.superuser_dsn) == fresh
         assert contents(place.superuser_dsn, before) == had
-        again = control.migrate(place.admin_dsn)
-        assert (again.before, again.after, again.objects) == (control.head(), control.head(), [])
+        again = migration.migrate(place.admin_dsn)
+        assert (again.before, again.after, again.objects) == (head(), head(), [])
         works(place)
 
 
@@ -169,5 +170,5 @@ def works(place: Place) -> None:
     with psycopg.connect(place.dsn) as connection:
         connection.execute("SELECT set_config('app.tenant_id', %s, true)", (CLOSED,))
         assert connection.execute("SELECT count(*) FROM public.bars").fetchone() == (0,)
-    made = control.create_tenant(place.admin_dsn, "made after the upgrade")
-    assert made.no == max(tenant.no for tenant in control.list_tenants(place.admin_dsn)) > 3
+    made = tenants.create_tenant(place.admin_dsn, "made after the upgrade")
+    assert made.no == max(tenant.no for tenant in tenants.list_tenants(place.admin_dsn)) > 3

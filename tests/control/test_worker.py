@@ -9,8 +9,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from datastore import control, jobs, leases, maintenance
+from datastore import jobs, maintenance, timescale_policies
 from datastore.jobs import JobError, JobRecord
+from datastore.worker import leases
 from mds_client import MDS
 from mds_client.errors import ConstraintViolation
 from tests.conftest import Store
@@ -461,8 +462,8 @@ def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.Lo
 
 
 def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: Store) -> None:
-    control.set_policy(store.admin_dsn, "fundamentals", "retention_after", timedelta(days=30))
-    control.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=30))
+    timescale_policies.set_policy(store.admin_dsn, "fundamentals", "retention_after", timedelta(days=30))
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=30))
     old, new = datetime.now(UTC) - timedelta(days=60), datetime.now(UTC) - timedelta(days=1)
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         for asof in (old, new):
@@ -470,7 +471,7 @@ def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: St
             client.upsert_bars([{"vendor": "v", "symbol": "S", "timeframe": "1d", "ts": asof, "close_price": 1.0}])
     job = put(store.admin_dsn, "maintain-retention", {}, tenant=None, key="k")
     work(store.admin_dsn)
-    by_server = {state.relation for state in control.policies(store.admin_dsn) if state.kept_by == "server"}
+    by_server = {state.relation for state in timescale_policies.policies(store.admin_dsn) if state.kept_by == "server"}
     assert ended(store, job).result == {"fundamentals": 1} | ({} if "bars" in by_server else {"bars": 1})
     assert store.rows("SELECT asof FROM store.fundamentals") == [(new,)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from datastore import control, jobs
+from datastore import jobs, migration, tenants
 from datastore.embedded import EmbeddedServer
 from tests.conftest import SETTINGS, Store
 from tests.control.job_types import PATIENCE, Note, is_in, noted, process, put, until
@@ -116,7 +116,7 @@ def test_a_worker_that_stood_still_alone_goes_on_with_what_it_has(
 
 def test_two_workers_never_do_one_job_twice(store: Store, file: Path) -> None:
     with psycopg.connect(store.admin_dsn) as connection:
-        tenant = control.list_tenants(store.admin_dsn)[0].id
+        tenant = tenants.list_tenants(store.admin_dsn)[0].id
         for number in range(300):
             payload = Note(file=file, text=str(number))
             jobs.enqueue(connection, "test-note", payload, tenant=tenant, idempotency_key=str(number))
@@ -195,7 +195,7 @@ def test_what_does_not_end_within_the_grace_is_given_back_and_the_attempt_does_n
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A server of the test's own, which it may stop."""
     server = EmbeddedServer(tmp_path_factory.mktemp("own"), port=0, settings=SETTINGS)
-    server.up(control.migrate)
+    server.up(migration.migrate)
     yield server
     server.discard()
 
@@ -205,7 +205,7 @@ def test_the_database_is_restarted_while_ten_jobs_run(
 ) -> None:
     ready = tmp_path / "ready"
     dsn = own.dsn("mds_admin")
-    tenant = control.create_tenant(dsn, "a").id
+    tenant = tenants.create_tenant(dsn, "a").id
     made = [
         put(dsn, "test-stubborn", Note(file=file, text=str(number), until=ready), tenant=str(tenant), key=str(number))
         for number in range(10)

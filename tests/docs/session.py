@@ -19,8 +19,8 @@ from typing import IO, Any, Final
 
 import psycopg
 
-from datastore import _postgres_binaries
 from datastore.embedded import EmbeddedServer
+from datastore.embedded import binaries as _postgres_binaries
 from tests.docs.pages import ROOT, Block, blocks
 from tests.engines.base import free_port
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datastore import control
+from datastore import tenants
 from tests.docs.pages import KEPT, REASONS, ROOT, RUN, Block, blocks, own_test, pages, tokens
 from tests.docs.session import BlockFailed, Session
 from tests.engines.databases import Running
@@ -47,7 +47,7 @@ class Reader:
         if self._open is None or self._open.page != page:
             self.close()
             place = self._stack.enter_context(self._running.databases("postgres").migrated())
-            tenant = control.create_tenant(place.admin_dsn, TENANT)
+            tenant = tenants.create_tenant(place.admin_dsn, TENANT)
             environment = {"MDS_DSN": place.dsn, "DATABASE_URL": place.admin_dsn, "MDS_TENANT_ID": str(tenant.id)}
             self._open = Session(page, environment)
             self._stack.callback(self._open.close)

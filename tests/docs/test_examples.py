@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import tenants
 from mds_client import MDS, Bar
 from tests.conftest import Store
 from tests.docs.pages import ROOT
@@ -127,7 +127,7 @@ def test_onboarding_makes_a_login_that_is_one_tenant_and_no_other(store: Store, 
             assert f"{name}_login is this one, and was refused as any other (2 tried)\n" in said
         (dsn,) = (shlex.split(line)[1] for line in said.splitlines() if line.startswith("export MDS_DSN="))
         dsn = dsn.removeprefix("MDS_DSN=")
-        assert [tenant.name for tenant in control.list_tenants(store.admin_dsn)] == ["a", "b", name]
+        assert [tenant.name for tenant in tenants.list_tenants(store.admin_dsn)] == ["a", "b", name]
         with psycopg.connect(dsn) as connection:
             assert connection.execute("SELECT symbol, close_price FROM public.bars").fetchall() == [("AAPL", 185.64)]
     finally:

@@ -11,8 +11,7 @@ from typing import Final
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from datastore._postgres_binaries import choose_account, find_binaries
-from datastore.embedded import EmbeddedServer
+from datastore.embedded import EmbeddedServer, choose_account, find_binaries
 from tests.docs.pages import ROOT, Block, blocks
 from tests.engines import ApacheServer
 from tests.engines.databases import SETTINGS

@@ -18,8 +18,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
-from datastore import _postgres_binaries, control
+from datastore import migration
 from datastore.embedded import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
+from datastore.embedded import binaries as _postgres_binaries
 from tests.engines import (
     DSN_VARIABLES,
     CommunityServer,
@@ -349,7 +350,7 @@ class Native(Cloned):
         self._made = self._create("template0")
         place = self._place(self._made)
         self._extend(self._made)
-        control.migrate(place.admin_dsn)
+        migration.migrate(place.admin_dsn)
         # Nobody may be connected to a template that is cloned, TimescaleDB's own scheduler included.
         _execute(
             self._superuser_dsn(),
@@ -425,7 +426,7 @@ class Single:
 
     def _make(self) -> None:
         self._own(extension=True)
-        control.migrate(self._place.admin_dsn)
+        migration.migrate(self._place.admin_dsn)
         _execute(self._place.superuser_dsn, f"GRANT {APP_ROLE} TO {SERVICE_ROLE}")
         self._engine.snapshot()
         self._whole = _catalog(self._place.superuser_dsn)

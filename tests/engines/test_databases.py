@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from datastore import control
+from datastore import migration, tenants
 from mds_client import KINDS, MDS, Bar
 from tests.engines.databases import Databases, Place, superuser
 
@@ -27,7 +27,7 @@ def is_the_same(before: tuple[int, int], after: tuple[int, int]) -> bool:
 
 def fill(place: Place) -> int:
     """A tenant's bar, its series and a job; the tenant's number."""
-    (tenant,) = control.seed(place.admin_dsn, ("one",))
+    (tenant,) = tenants.seed(place.admin_dsn, ("one",))
     with MDS(dsn=place.dsn, tenant_id=str(tenant.id), pool_max=1, prepare_threshold="none") as client:
         ts = datetime(2024, 1, 1, tzinfo=UTC)
         client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=ts, close_price=1.0)])
@@ -63,4 +63,4 @@ def test_what_is_changed_otherwise_is_made_anew(databases: Databases, change: st
             session.execute(change.encode())
     with databases.migrated() as second:
         assert not is_the_same(before, age(second))
-        assert control.check(second.admin_dsn) == []
+        assert migration.check(second.admin_dsn) == []

@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from datastore import control
+from datastore import tenants
 from mds_client import MDS
 from mds_client.rls import dsn_with_tenant
 from tests.engines.databases import Databases, Place, superuser
@@ -230,10 +230,10 @@ def _made(place: Place) -> Siege:
             if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
                 connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), PASSWORD))
     admin, service, superuser = place.admin_dsn, place.dsn, place.superuser_dsn
-    first = control.create_tenant(admin, "the-first-tenant")
-    second = control.create_tenant(admin, VICTIM_NAME)
-    control.bind_role(admin, first.name, BOUND)
-    control.bind_role(admin, second.name, BOUND_TO_B)
+    first = tenants.create_tenant(admin, "the-first-tenant")
+    second = tenants.create_tenant(admin, VICTIM_NAME)
+    tenants.bind_role(admin, first.name, BOUND)
+    tenants.bind_role(admin, second.name, BOUND_TO_B)
     for tenant, row in (
         (first, {"vendor": "VENDOR-OF-A", "symbol": "OWN", "timeframe": "1m", "ts": OWN_TS, "close_price": 1.5}),
         (second, VICTIM),

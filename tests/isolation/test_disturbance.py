@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from datastore import control, gaps, metrics, reads, tenants
+from datastore import aggregates, gaps, metrics, migration, reads, tenants, timescale_policies
 from datastore.jobs import JobContext
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
@@ -34,7 +34,7 @@ def bar(ts: datetime, price: float = 1.0) -> Bar:
 def attacker(store: Store) -> Iterator[psycopg.Connection[object]]:
     """A login that is bound to the first tenant, and has a series of each kind."""
     store.execute("CREATE ROLE attacker LOGIN PASSWORD 'x'")
-    control.bind_role(store.admin_dsn, "a", "attacker")
+    tenants.bind_role(store.admin_dsn, "a", "attacker")
     with psycopg.connect(store.dsn, user="attacker", password="x", autocommit=True) as connection:
         connection.execute(
             "INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'v', 'X', '1m'),"
@@ -82,10 +82,10 @@ def test_rows_that_are_there_already_and_cannot_be_read_stop_nothing(store: Stor
             " SELECT series_id, %s, 2 FROM store.series WHERE series_id >> 40 = 1",
             time,
         )
-    assert control.migrate(store.admin_dsn).objects == []
-    control.refresh(store.admin_dsn)
-    control.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=400_000))
-    control.expire(store.admin_dsn, dry_run=True)
+    assert migration.migrate(store.admin_dsn).objects == []
+    aggregates.refresh(store.admin_dsn)
+    timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=400_000))
+    timescale_policies.expire(store.admin_dsn, dry_run=True)
     assert [count.problem for count in gaps.count_all(store.admin_dsn)] == [
         "v X: no calendar is set (datastore calendars set), and none is given"
     ] * 2
@@ -106,7 +106,7 @@ def test_a_bar_of_the_next_century_hides_nobodys_bars_of_today(store: Store) -> 
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client, client.for_tenant(store.tenant_b) as other:
         client.upsert_bars([bar(datetime(2100, 1, 2, tzinfo=UTC), 3.0)])
         other.upsert_bars([bar(now - timedelta(days=3), 1.0)])
-        control.refresh(store.admin_dsn)
+        aggregates.refresh(store.admin_dsn)
         other.upsert_bars([bar(now, 2.0)])
         for timeframe in ("5m", "1d"):
             found = other.rollup("X", timeframe, now - timedelta(days=9), now + timedelta(days=1), "v")

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from datastore import control
+from datastore.connections import head
 from mds_client import MDS
 from tests.service.conftest import BAR, Api, problem
 
@@ -46,13 +46,13 @@ def test_health_and_readiness_need_no_token(api: Api) -> None:
         assert client.get("/health").json()["status"] == "ok"
         ready = client.get("/ready").json()
     assert (ready["reason"], ready["engine"]) == (None, api.store.engine)
-    assert ready["schema_version"] == ready["head"] == control.head()
+    assert ready["schema_version"] == ready["head"] == head()
 
 
 def test_the_schemas_version_is_told_and_migrating_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
-    assert admin.get("/schema/version").json()["schema_version"] == control.head()
+    assert admin.get("/schema/version").json()["schema_version"] == head()
     assert admin.get("/schema/check").json() == {"drift": []}
-    assert admin.post("/migrate").json() == {"before": control.head(), "after": control.head(), "objects": []}
+    assert admin.post("/migrate").json() == {"before": head(), "after": head(), "objects": []}
 
 
 def test_a_policy_is_set_and_unset_in_seconds(api: Api, admin: httpx.Client) -> None:

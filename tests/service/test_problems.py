@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from datastore.config import Settings
-from datastore.engine import UnsupportedServer
+from datastore.errors import UnsupportedServer
 from datastore.service import problems
 from datastore.service.problems import SORTS
 from mds_client.errors import MDSOperationalError

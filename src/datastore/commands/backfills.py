@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from datastore import backfill as backfills
-from datastore import calendars as trading
 from datastore import gaps as missing
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
 from datastore.gaps import Day
+from datastore.gaps import calendars as trading
 from datastore.sources import wrong
 from mds_client.console import FAILED, Instant, counted, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict

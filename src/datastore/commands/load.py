@@ -9,8 +9,8 @@ from rich.progress import TimeRemainingColumn
 from datastore import load as loader
 from datastore.commands.follow import bar
 from datastore.commands.options import database_option
-from datastore.control import ControlError
-from datastore.inputs import FORMATS, Format, opened
+from datastore.errors import ControlError
+from datastore.load import FORMATS, Format, opened
 from mds_client import KINDS
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, plain, show_json
 from mds_client.errors import MDSError

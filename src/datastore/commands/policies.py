@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 import click
 
-from datastore import config, control
+from datastore import aggregates as rollups
+from datastore import config, timescale_policies
 from datastore.commands.follow import each
 from datastore.commands.options import Age, database_option, readable
 from datastore.timescale_policies import POLICIES
@@ -35,7 +36,7 @@ def show_policies(dsn: str, as_json: bool) -> None:
 
     An age of - is off; for refresh_within it is: however old.
     """
-    show_rows(control.policies(dsn), as_json)
+    show_rows(timescale_policies.policies(dsn), as_json)
 
 
 @policies.command("set")
@@ -49,7 +50,7 @@ def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_j
 
     Example: datastore policies set bars retention_after 400d
     """
-    show_rows(control.set_policy(dsn, relation, policy, age), as_json)
+    show_rows(timescale_policies.set_policy(dsn, relation, policy, age), as_json)
 
 
 @policies.command("unset")
@@ -59,7 +60,7 @@ def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_j
 @json_option
 def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
     """Go back to what is declared."""
-    show_rows(control.unset_policy(dsn, relation, policy), as_json)
+    show_rows(timescale_policies.unset_policy(dsn, relation, policy), as_json)
 
 
 @policies.command("apply")
@@ -67,7 +68,7 @@ def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
 @json_option
 def apply_policies(dsn: str, as_json: bool) -> None:
     """Have the server keep every policy, where it can. A migrate does this too."""
-    show_rows(control.apply_policies(dsn), as_json)
+    show_rows(timescale_policies.apply_policies(dsn), as_json)
 
 
 @policies.command("expire")
@@ -78,7 +79,7 @@ def apply_policies(dsn: str, as_json: bool) -> None:
 def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
     """Remove the rows that retention gives up, where the server does not do it by itself."""
     kinds = [kind] if kind else list(KINDS)
-    done = each(kinds, lambda name: control.expire(dsn, name, dry_run=dry_run))
+    done = each(kinds, lambda name: timescale_policies.expire(dsn, name, dry_run=dry_run))
     show_rows(done, as_json, empty="no kind has retention")
 
 
@@ -92,7 +93,7 @@ def aggregates() -> None:
 @json_option
 def list_aggregates(dsn: str, as_json: bool) -> None:
     """Print every rollup, what it is derived from, and whether it is stored or computed when it is read."""
-    show_rows(control.list_aggregates(dsn), as_json)
+    show_rows(rollups.list_aggregates(dsn), as_json)
 
 
 @aggregates.command("refresh")
@@ -106,5 +107,5 @@ def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None
 
     Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
     """
-    done = each(control.rollup_names(names or None), lambda name: control.refresh(dsn, start, end, [name]))
+    done = each(rollups.rollup_names(names or None), lambda name: rollups.refresh(dsn, start, end, [name]))
     show_rows(done, as_json, empty="rollups are computed when they are read here: nothing to refresh")

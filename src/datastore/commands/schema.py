@@ -1,11 +1,14 @@
-"""`migrate`, `stamp-head`, `seed`, `check`, `revision`: the database's schema."""
+"""`migrate`, `stamp-head`, `seed`, `check`, `revision`: the database's schema.
+
+Alembic takes long to import: each command imports `datastore.migration` when it runs.
+"""
 
 import sys
 from pathlib import Path
 
 import click
 
-from datastore import control
+from datastore import tenants
 from datastore.commands.options import database_option
 from mds_client.console import FAILED, json_option, show_json, show_rows
 
@@ -16,11 +19,13 @@ from mds_client.console import FAILED, json_option, show_json, show_rows
 @json_option
 def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
     """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
+    from datastore import migration
+
     if sql or dsn is None:
-        text = control.migrate_sql()
+        text = migration.migrate_sql()
         show_json({"sql": text}) if as_json else click.echo(text)
         return
-    done = control.migrate(dsn)
+    done = migration.migrate(dsn)
     if as_json:
         show_json(done)
     elif done.before == done.after and not done.objects:
@@ -34,7 +39,9 @@ def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
 @json_option
 def stamp_head(dsn: str, as_json: bool) -> None:
     """Record a database that was set up from `datastore migrate --sql` as being at head."""
-    version = control.stamp_head(dsn)
+    from datastore import migration
+
+    version = migration.stamp_head(dsn)
     show_json({"schema_version": version}) if as_json else click.echo(f"stamped {version}")
 
 
@@ -44,7 +51,7 @@ def stamp_head(dsn: str, as_json: bool) -> None:
 @json_option
 def seed(dsn: str, names: tuple[str, ...], as_json: bool) -> None:
     """Make sure that these tenants are there; what is there stays as it is."""
-    show_rows(control.seed(dsn, names), as_json)
+    show_rows(tenants.seed(dsn, names), as_json)
 
 
 @click.command()
@@ -52,7 +59,9 @@ def seed(dsn: str, names: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def check(dsn: str, as_json: bool) -> None:
     """Compare the database with the declarations; print each difference, and exit with 1 if there is one."""
-    drift = control.check(dsn)
+    from datastore import migration
+
+    drift = migration.check(dsn)
     if as_json:
         show_json({"drift": drift})
     else:
@@ -68,5 +77,7 @@ def check(dsn: str, as_json: bool) -> None:
 @json_option
 def revision(dsn: str, message: str, folder: Path | None, as_json: bool) -> None:
     """Write the migration from a database at head to what the declarations say. Read it before you commit it."""
-    path = control.revision(dsn, message, folder)
+    from datastore import migration
+
+    path = migration.revision(dsn, message, folder)
     show_json({"path": path}) if as_json else click.echo(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datastore import control
+from datastore import reads
 from datastore.commands.options import home_option
 from datastore.embedded import EmbeddedServer
 from mds_client.console import FAILED, json_option, plain, show_fields, show_json
@@ -22,7 +22,9 @@ def up(home: Path, port: int | None, as_json: bool) -> None:
     It listens on a unix socket and on 127.0.0.1 only. What a shell needs to use it: eval "$(datastore env)"
     """
     server = EmbeddedServer(home, port=port)
-    status = server.up(control.migrate)
+    from datastore import migration  # Alembic takes long to import
+
+    status = server.up(migration.migrate)
     show_fields(status.as_dict(), as_json)
 
 
@@ -45,11 +47,11 @@ def down(home: Path, as_json: bool) -> None:
 def status(dsn: str | None, home: Path, as_json: bool) -> None:
     """Say whether the embedded server runs, where, since when, with which engine; exit code 1 where it does not."""
     if dsn:
-        show_fields(control.describe(dsn), as_json)
+        show_fields(reads.describe(dsn), as_json)
         return
     server = EmbeddedServer(home)
     found = server.status()
-    database = plain(control.describe(server.dsn("mds_admin"))) if found.running else {}
+    database = plain(reads.describe(server.dsn("mds_admin"))) if found.running else {}
     show_fields({**found.as_dict(), **database}, as_json)
     if not found.running:
         sys.exit(FAILED)

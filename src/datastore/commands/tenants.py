@@ -5,8 +5,8 @@ from uuid import UUID
 
 import click
 
-from datastore import control, idempotency, reads
-from datastore import tenants as lifecycle
+from datastore import idempotency, reads
+from datastore import tenants as registry
 from datastore.commands import follow as following
 from datastore.commands.follow import follow_option
 from datastore.commands.options import database_option
@@ -29,7 +29,7 @@ def tenants() -> None:
 @json_option
 def create_tenant(name: str, id_: UUID | None, if_absent: bool, dsn: str, as_json: bool) -> None:
     """Make a tenant and print it."""
-    show_fields(control.create_tenant(dsn, name, id=id_, if_absent=if_absent), as_json)
+    show_fields(registry.create_tenant(dsn, name, id=id_, if_absent=if_absent), as_json)
 
 
 @tenants.command("list")
@@ -37,7 +37,7 @@ def create_tenant(name: str, id_: UUID | None, if_absent: bool, dsn: str, as_jso
 @json_option
 def list_tenants(dsn: str, as_json: bool) -> None:
     """Print every tenant."""
-    show_rows(control.list_tenants(dsn), as_json, empty="no tenants")
+    show_rows(registry.list_tenants(dsn), as_json, empty="no tenants")
 
 
 @tenants.command("bind-role")
@@ -47,7 +47,7 @@ def list_tenants(dsn: str, as_json: bool) -> None:
 @json_option
 def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
     """Bind a login ROLE to a TENANT, by name or uuid: every session of that role is that tenant, whatever it sets."""
-    show_fields(control.bind_role(dsn, tenant, role), as_json)
+    show_fields(registry.bind_role(dsn, tenant, role), as_json)
 
 
 @tenants.command("unbind-role")
@@ -60,7 +60,7 @@ def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 
     Sessions of it have to end first.
     """
-    show_fields(lifecycle.unbind_role(dsn, tenant, role), as_json)
+    show_fields(registry.unbind_role(dsn, tenant, role), as_json)
 
 
 @tenants.command("disable")
@@ -69,7 +69,7 @@ def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 @json_option
 def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
     """From now on nobody reads or writes as this TENANT, by name or uuid. Its data stays."""
-    show_fields(lifecycle.disable_tenant(dsn, _id(dsn, tenant)), as_json)
+    show_fields(registry.disable_tenant(dsn, _id(dsn, tenant)), as_json)
 
 
 @tenants.command("enable")
@@ -78,13 +78,13 @@ def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
 @json_option
 def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
     """Take back a disable of this TENANT, by name or uuid."""
-    show_fields(lifecycle.enable_tenant(dsn, _id(dsn, tenant)), as_json)
+    show_fields(registry.enable_tenant(dsn, _id(dsn, tenant)), as_json)
 
 
 @tenants.command("export")
 @click.argument("tenant")
 @click.option("--key", required=True, help="Names this export: the same key again is the same job.")
-@click.option("--format", "format_", type=click.Choice(get_args(lifecycle.Format)), default="ndjson", show_default=True,
+@click.option("--format", "format_", type=click.Choice(get_args(registry.Format)), default="ndjson", show_default=True,
               help="How the files are written.")  # fmt: skip
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind. [default: all]")
 @follow_option
@@ -93,7 +93,7 @@ def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
 def export_tenant(
     tenant: str,
     key: str,
-    format_: lifecycle.Format,
+    format_: registry.Format,
     kinds: tuple[str, ...],
     follow: bool,
     dsn: str,
@@ -108,10 +108,10 @@ def export_tenant(
     if not key.strip():
         raise click.BadParameter("it is empty", param_hint="--key")
     # As over HTTP, so that the same key is the same job.
-    job = lifecycle.export_tenant(
+    job = registry.export_tenant(
         dsn,
         _id(dsn, tenant),
-        idempotency_key=idempotency.job_key(key, lifecycle.EXPORT),
+        idempotency_key=idempotency.job_key(key, registry.EXPORT),
         format=format_,
         kinds=list(kinds) or None,
     )
@@ -133,11 +133,11 @@ def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, follow: bool, d
     Example: datastore tenants delete 6b1c4d0e-0000-4000-8000-000000000000 --yes-delete acme
     """
     if dry_run:
-        show_fields(lifecycle.plan_deletion(dsn, tenant), as_json)
+        show_fields(registry.plan_deletion(dsn, tenant), as_json)
         return
     if name is None:
         raise click.UsageError("name the tenant once more: --yes-delete NAME; or --dry-run")
-    _show(lifecycle.delete_tenant(dsn, tenant, name=name), follow, dsn, as_json)
+    _show(registry.delete_tenant(dsn, tenant, name=name), follow, dsn, as_json)
 
 
 def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
@@ -150,7 +150,7 @@ def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
 def _id(dsn: str, tenant: str) -> UUID:
     """The uuid of a tenant that is named by its name or uuid."""
     with connect(dsn) as connection:
-        return control.find_tenant(connection, tenant).id
+        return registry.find_tenant(connection, tenant).id
 
 
 @click.command("series")

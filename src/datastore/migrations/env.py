@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `datastore.control` hands over.
+"""Alembic's entry: runs the migrations on the connection that `datastore.migration` hands over.
 
 Called by Alembic's own command line instead, it takes the connection, the lock and the roles from the same place.
 """
@@ -6,7 +6,7 @@ Called by Alembic's own command line instead, it takes the connection, the lock 
 from alembic import context
 from sqlalchemy import Connection
 
-from datastore import control
+from datastore import migration
 from datastore.schema import COMPARISON, metadata
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     if connection is not None:
         _run(connection)
         return
-    with control.owner_connection() as own:
+    with migration.owner_connection() as own:
         _run(own)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from datastore.control import ControlError
+from datastore.errors import ControlError
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.models import built_rows
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk

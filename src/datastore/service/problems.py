@@ -12,7 +12,6 @@ import psycopg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,10 +19,8 @@ from starlette.routing import Match
 
 from datastore import config
 from datastore.backfill import BackfillConflict, BackfillError, UnknownBackfill
-from datastore.calendars import CalendarError
-from datastore.control import ControlError, NotMigrated, Taken, UnknownTenant
-from datastore.engine import UnsupportedServer
-from datastore.gaps import GapError
+from datastore.errors import ControlError, NotMigrated, Taken, UnknownTenant, UnsupportedServer
+from datastore.gaps import CalendarError, GapError
 from datastore.jobs import UnknownJob
 from datastore.service.bars import UnknownSeries
 from datastore.sources import SourceError
@@ -135,8 +132,6 @@ def refusal_of(error: Exception) -> Refusal | None:
     if isinstance(error, HTTPException):
         sort = BY_STATUS.get(error.status_code)
         return None if sort is None else Refusal(sort, _said(error), headers=error.headers)
-    if isinstance(error, DBAPIError):
-        return refusal_of(error.orig) if isinstance(error.orig, Exception) else None
     if isinstance(error, psycopg.Error):
         return _of_database(mapped(error))
     if isinstance(error, MDSOperationalError):
@@ -244,6 +239,6 @@ def install(app: FastAPI) -> None:
             refusal.headers = {"Allow": ", ".join(_methods(request))}
         return response(request.state.request_id, refusal)
 
-    others = (RequestValidationError, HTTPException, MDSError, psycopg.Error, DBAPIError)
+    others = (RequestValidationError, HTTPException, MDSError, psycopg.Error)
     for kind in (*others, *(kind for kind, _ in _BY_CLASS)):
         app.add_exception_handler(kind, told)

@@ -22,11 +22,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from datastore import control
-from datastore.control import Tenant, UnknownTenant
+from datastore import tenants
+from datastore.errors import UnknownTenant
 from datastore.service.problems import Refusal
 from datastore.service.state import Here
 from datastore.service.tokens import Scope, Token, Tokens
+from datastore.tenants import Tenant
 
 logger = logging.getLogger("datastore.service")
 
@@ -129,7 +130,7 @@ async def _own_tenant(request: Request, here: Here) -> Tenant | None:
     if token.tenant is None:
         return None
     try:
-        found = await run_in_threadpool(control.get_tenant, here.dsn, token.tenant)
+        found = await run_in_threadpool(tenants.get_tenant, here.dsn, token.tenant)
     except UnknownTenant:
         raise Refusal("forbidden", "the token is for a tenant that is not there") from None
     if found.disabled_at is not None:
@@ -176,7 +177,7 @@ def tenant_of(token: Token, wanted: UUID | None) -> UUID | None:
 def known_tenant(dsn: str, token: Token, wanted: UUID) -> Tenant:
     """The tenant of that id, if the token may see it. Raises UnknownTenant."""
     tenant_of(token, wanted)
-    return control.get_tenant(dsn, wanted)
+    return tenants.get_tenant(dsn, wanted)
 
 
 TENANT_EXAMPLE: Final = "7d444840-9dc0-11d1-b245-5ffdce74fad2"

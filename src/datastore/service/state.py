@@ -14,10 +14,11 @@ from fastapi.concurrency import run_in_threadpool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.requests import Request
 
-from datastore import control
+from datastore import reads
 from datastore.config import ConfigurationError, Settings
-from datastore.control import Database
+from datastore.connections import head
 from datastore.metrics import ServiceMetrics
+from datastore.reads import Database
 from datastore.service.places import Places
 from mds_client import MDS
 from mds_client.config import Config
@@ -105,10 +106,10 @@ class Service:
     def _look(self) -> Readiness:
         pool = self._pool.statistics()
         try:
-            found = control.describe(self.dsn)
+            found = reads.describe(self.dsn)
         except psycopg.Error:
             # What the driver says names addresses and roles, and everybody may ask.
-            return Readiness("the database cannot be reached", None, None, None, None, control.head(), pool)
+            return Readiness("the database cannot be reached", None, None, None, None, head(), pool)
         return Readiness(
             reason=_behind(found),
             engine=found.engine,

@@ -5,14 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from datastore import control, service_jobs
-from datastore.control import Aggregate
+from datastore import aggregates
+from datastore.aggregates import Aggregate
 from datastore.jobs import JobRecord
+from datastore.maintenance import RefreshOrder
+from datastore.maintenance import on_demand as service_jobs
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import IdempotencyKey, Instant, list_of
 from datastore.service.security import StoreOperator, StoreReader
 from datastore.service.state import Here
-from datastore.service_jobs import RefreshOrder
 
 router = APIRouter(prefix="/aggregates", tags=["aggregates"])
 
@@ -28,7 +29,7 @@ class RefreshBody(RefreshOrder):
 @router.get("", response_model=list_of(Aggregate))
 def list_aggregates(here: Here, _: StoreReader) -> Any:
     """Every rollup, what it is made of, and whether it is stored or computed when it is read."""
-    return control.list_aggregates(here.dsn)
+    return aggregates.list_aggregates(here.dsn)
 
 
 @router.post("/refresh", **accepts())

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from datastore import calendars
-from datastore.calendars import Assignment
+from datastore.gaps import Assignment, calendars
 from datastore.service.models import Body, list_of, model_of
 from datastore.service.models import Name as Wanted
 from datastore.service.security import OperateTenant, Reader, ReadTenant

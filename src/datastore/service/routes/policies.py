@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from datastore import control, service_jobs, timescale_policies
+from datastore import timescale_policies
 from datastore.jobs import JobRecord
+from datastore.maintenance import on_demand as service_jobs
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import Body, IdempotencyKey, Kind, list_of
 from datastore.service.problems import Refusal
@@ -37,7 +38,7 @@ class ExpireBody(Body):
 @router.get("", response_model=list_of(PolicyState))
 def show(here: Here, _: StoreReader) -> Any:
     """Every policy: declared, in effect, kept by whom, and what the server's own job has."""
-    return control.policies(here.dsn)
+    return timescale_policies.policies(here.dsn)
 
 
 @router.put("/{relation}/{policy}", response_model=list_of(PolicyState))
@@ -45,26 +46,26 @@ def set_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy, bo
     """Set a policy apart from its declaration, and have the server keep it where it can. It survives a migrate."""
     _check(relation, policy)
     value = None if body.seconds is None else timedelta(seconds=body.seconds)
-    return control.set_policy(here.dsn, relation, policy, value)
+    return timescale_policies.set_policy(here.dsn, relation, policy, value)
 
 
 @router.delete("/{relation}/{policy}", response_model=list_of(PolicyState))
 def unset_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy) -> Any:
     """Go back to what is declared."""
     _check(relation, policy)
-    return control.unset_policy(here.dsn, relation, policy)
+    return timescale_policies.unset_policy(here.dsn, relation, policy)
 
 
 @router.post("/apply", response_model=list_of(PolicyState))
 def apply(here: Here, _: StoreAdmin) -> Any:
     """Have the server keep every policy, where it can. A migrate does this too."""
-    return control.apply_policies(here.dsn)
+    return timescale_policies.apply_policies(here.dsn)
 
 
 @router.get("/expiring", response_model=list_of(Expiry))
 def expiring(here: Here, _: StoreReader, kind: Kind | None = None) -> Any:
     """What retention would remove now. Counts these rows: it takes as long as reading them does."""
-    return control.expire(here.dsn, kind, dry_run=True)
+    return timescale_policies.expire(here.dsn, kind, dry_run=True)
 
 
 @router.post("/expire", **accepts())

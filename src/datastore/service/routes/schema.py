@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from datastore import control
-from datastore.control import Database, Migration
+from datastore import migration, reads
+from datastore.migration import Migration
+from datastore.reads import Database
 from datastore.service.models import model_of
 from datastore.service.openapi import problem
 from datastore.service.security import StoreAdmin, StoreReader
@@ -24,13 +25,13 @@ class Drift(BaseModel):
 @router.get("/schema/version", response_model=model_of(Database))
 def schema_version(here: Here, _: StoreReader) -> Any:
     """What the database is: server, engine, schema version, the version that this release needs, known troubles."""
-    return control.describe(here.dsn)
+    return reads.describe(here.dsn)
 
 
 @router.get("/schema/check", response_model=Drift)
 def check(here: Here, _: StoreReader) -> Drift:
     """Compare the database with the declarations."""
-    return Drift(drift=control.check(here.dsn))
+    return Drift(drift=migration.check(here.dsn))
 
 
 @router.post("/migrate", response_model=model_of(Migration), responses={409: problem(409)})
@@ -39,4 +40,4 @@ def migrate(here: Here, _: StoreAdmin) -> Any:
 
     Again is harmless, also at the same time: one works, the others wait. No job, because the jobs are in what it makes.
     """
-    return control.migrate(here.dsn)
+    return migration.migrate(here.dsn)

@@ -6,8 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from datastore import control, idempotency, tenants
-from datastore.control import Tenant
+from datastore import idempotency, tenants
 from datastore.jobs import JobRecord
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import After, Body, IdempotencyKey, Kind, Limit, Name, model_of, page, page_of
@@ -24,7 +23,7 @@ from datastore.service.security import (
     known_tenant,
 )
 from datastore.service.state import Here
-from datastore.tenants import Deletion, Format
+from datastore.tenants import Deletion, Format, Tenant
 
 router = APIRouter(prefix="/tenants", tags=["tenants"])
 
@@ -52,7 +51,7 @@ class ExportBody(Body):
 @router.get("", response_model=page_of(Tenant))
 def list_tenants(here: Here, _: StoreReader, after: After = None, limit: Limit = 100) -> Any:
     """Every tenant, in the order of their making."""
-    found = control.list_tenants(here.dsn, after=after or 0, limit=limit + 1)
+    found = tenants.list_tenants(here.dsn, after=after or 0, limit=limit + 1)
     return page(found, limit, lambda tenant: tenant.no)
 
 
@@ -65,7 +64,7 @@ def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Respons
     if body.id is not None and key is not None:
         raise Refusal("invalid", "a tenant that is to have an id needs no Idempotency-Key: give one of them")
     id_ = body.id or idempotency.new_id(key, "create-tenant")
-    made = control.create_tenant(here.dsn, body.name, id=id_, if_absent=key is not None)
+    made = tenants.create_tenant(here.dsn, body.name, id=id_, if_absent=key is not None)
     response.headers["Location"] = f"/tenants/{made.id}"
     return made
 
@@ -94,7 +93,7 @@ def enable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
 def bind_role(here: Here, token: StoreAdmin, tenant: TenantId, body: RoleBody) -> Any:
     """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
     known_tenant(here.dsn, token, tenant)
-    return control.bind_role(here.dsn, str(tenant), body.role)
+    return tenants.bind_role(here.dsn, str(tenant), body.role)
 
 
 @router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})

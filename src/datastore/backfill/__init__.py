@@ -1,0 +1,26 @@
+"""Backfills: find what is missing, and fill it with jobs from a source.
+
+Where the bars come from is in `datastore.sources`.
+"""
+
+from datastore.backfill.planning import Plan, plan
+from datastore.backfill.records import BackfillRecord, find_backfill, get_backfill, list_backfills
+from datastore.backfill.running import cancel_backfill, resume_backfill, start
+from datastore.backfill.spec import BackfillConflict, BackfillError, BackfillSpec, ChunkJob, UnknownBackfill
+
+__all__ = [
+    "BackfillConflict",
+    "BackfillError",
+    "BackfillRecord",
+    "BackfillSpec",
+    "ChunkJob",
+    "Plan",
+    "UnknownBackfill",
+    "cancel_backfill",
+    "find_backfill",
+    "get_backfill",
+    "list_backfills",
+    "plan",
+    "resume_backfill",
+    "start",
+]

@@ -1,0 +1,116 @@
+"""What a job of a backfill does: fetch a chunk's rows, write them, refresh the rollups of its time, and say what is
+still missing. Rows come from `datastore.sources`, and are written by the client library, as everybody's are.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from datastore import aggregates, gaps, sources
+from datastore.backfill.records import LISTED, BackfillRecord, of_job
+from datastore.backfill.spec import JOB_TYPE, KIND, Chunk, ChunkJob
+from datastore.config import ConfigurationError
+from datastore.errors import ControlError
+from datastore.jobs import JobContext, JobFailed, job_type
+from datastore.sources import Batch, Malformed, Span
+from mds_client import KINDS, MDS, Bar
+from mds_client.errors import InvalidRow
+from mds_client.schema import OnConflict
+from mds_client.upserts import ArrowStream
+
+
+@job_type(JOB_TYPE)
+def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
+    """Fill one chunk: fetch, write, refresh the rollups of its time, and say what is still missing.
+
+    Idempotent: what is written already is written again and changes nothing. A source that is away fails the attempt,
+    and the worker tries again.
+    """
+    tenant = context.job.tenant
+    # A tenant may put down a job of any type, and of other symbols and times than were planned: only a job that the
+    # backfill was started with is asked of the source, which knows the operator's secrets.
+    found = of_job(context.dsn, payload.backfill, context.job)
+    if tenant is None or found is None:
+        raise JobFailed(f"the tenant has no backfill {payload.backfill} of which this job is one")
+    try:
+        source = sources.make(found.source)
+    except (ControlError, ConfigurationError) as error:
+        raise JobFailed(str(error)) from error
+    spans = [Span(found.vendor, span.symbol, found.timeframe, span.start, span.end) for span in payload.spans]
+    written = _Written()
+    context.progress(0, payload.planned)
+    if spans:
+        with MDS(dsn=context.dsn, tenant_id=str(tenant), app_name="datastore backfill", pool_max=1) as client:
+            for batch in source.fetch(spans):
+                written.write(client, batch, spans, found.params["on_conflict"])
+                context.progress(min(written.rows, payload.planned))
+        if written.rows and found.timeframe == KINDS[KIND].base:
+            aggregates.refresh(context.dsn, payload.start, payload.end)
+    return {
+        "rows": written.rows,
+        "rejected": written.rejected,
+        "rejected_in": dict(written.rejected_in),
+        "rejects": written.rejects,
+        "missing": _still_missing(context.dsn, found, payload),
+    }
+
+
+class _Written:
+    """What became of a chunk's rows so far."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.rejected = 0
+        self.rejected_in: Counter[str] = Counter()
+        self.rejects: list[dict[str, str]] = []
+
+    def write(self, client: MDS, batch: Batch, spans: Sequence[Span], on_conflict: OnConflict) -> None:
+        """Write what of a batch was asked for; what is no bar is counted, and does not stop the others."""
+        if isinstance(batch, ArrowStream):
+            try:
+                self.rows += client.upsert(KIND, batch, on_conflict=on_conflict)
+            except InvalidRow:
+                batch = _one_by_one(batch)
+            else:
+                return
+        wanted = {span.symbol: span for span in spans}
+        bars = []
+        for row in batch:
+            if isinstance(row, Malformed):
+                self.rejected += 1
+                if row.whole is not None:
+                    self.rejected_in[row.whole] += 1
+                if len(self.rejects) < LISTED:
+                    self.rejects.append({"where": row.where, "why": row.why})
+            elif (span := wanted.get(row.symbol)) is not None and span.has(row):
+                bars.append(row)
+        if bars:
+            self.rows += client.upsert(KIND, bars, on_conflict=on_conflict)
+
+
+def _one_by_one(frame: ArrowStream) -> list[Bar | Malformed]:
+    """A frame that holds what is no bar, as those that are and those that are not."""
+    import pyarrow as pa
+
+    return [
+        sources.to_bar(record, f"row {number} of a frame", {}, {}, "iso")
+        for number, record in enumerate(pa.table(frame).to_pylist(), start=1)
+    ]
+
+
+def _still_missing(dsn: str, backfill: BackfillRecord, chunk: Chunk) -> int:
+    if not chunk.spans:
+        return 0
+    return gaps.check(
+        dsn,
+        tenant=backfill.tenant,
+        vendor=backfill.vendor,
+        timeframe=backfill.timeframe,
+        start=max(chunk.start, backfill.start),
+        end=min(chunk.end, backfill.end),
+        symbols=[span.symbol for span in chunk.spans],
+        calendar=chunk.calendar,
+        new=True,
+        connections=1,
+        now=backfill.created_at,
+    ).missing

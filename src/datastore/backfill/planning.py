@@ -1,0 +1,120 @@
+"""Plan a backfill: find what is missing and cut it into chunks."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from datastore import gaps, sources
+from datastore.backfill.spec import (
+    MOST_JOBS,
+    BackfillError,
+    BackfillSpec,
+    Chunk,
+    ChunkSpan,
+)
+from datastore.connections import connect
+from datastore.gaps import Gap, Window
+from datastore.tenants import find_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill would do: how many series lack how many bars in how many gaps, and the chunks of that."""
+
+    tenant: UUID
+    vendor: str
+    timeframe: str
+    start: datetime
+    end: datetime
+    series: int
+    gaps: int
+    missing: int
+    chunks: list[Chunk]
+
+
+# Planning -------------------------------------------------------------------------------------------------------------
+
+
+def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
+    """What a backfill would do now; nothing is stored.
+
+    Raises what `gaps.check` raises; SourceError for a source that cannot be made from the spec, or is not permitted
+    here; and BackfillError where it would take too many jobs.
+    """
+    sources.make(spec.source)
+    now = now or datetime.now(UTC)
+    found = gaps.check(
+        dsn,
+        tenant=spec.tenant,
+        vendor=spec.vendor,
+        timeframe=spec.timeframe,
+        start=spec.start,
+        end=spec.end,
+        symbols=spec.symbols,
+        calendar=spec.calendar,
+        new=True,
+        now=now,
+    )
+    with connect(dsn) as connection:
+        tenant = find_tenant(connection, spec.tenant).id
+    chunks = list(_chunks(spec, found, now))
+    if len(chunks) > MOST_JOBS:
+        raise BackfillError(
+            f"that would be {len(chunks):,} jobs, and {MOST_JOBS:,} are the most:"
+            " take larger chunks (chunk_days, chunk_series) or a part of it"
+        )
+    return Plan(
+        tenant=tenant,
+        vendor=spec.vendor,
+        timeframe=spec.timeframe,
+        start=spec.start,
+        end=spec.end,
+        series=len({gap.symbol for gap in found.gaps}),
+        gaps=len(found.gaps),
+        missing=found.missing,
+        chunks=chunks,
+    )
+
+
+def _chunks(spec: BackfillSpec, found: gaps.Check, now: datetime) -> Iterator[Chunk]:
+    """What is missing, cut at multiples of so many days, and a calendar's series together."""
+    timeframe = gaps.parse_timeframe(spec.timeframe)
+    due = {
+        calendar: gaps.windows(calendar, timeframe, spec.start, spec.end, now)
+        for calendar in sorted(set(found.calendars.values()))
+    }
+    width = timedelta(days=spec.chunk_days)
+    spans: dict[tuple[int, str], dict[str, ChunkSpan]] = defaultdict(dict)
+    for gap in found.gaps:
+        calendar = found.calendars[gap.symbol]
+        for window, start, end, missing in _by_window(due[calendar], timeframe.step, gap):
+            of_chunk = spans[(window.start - EPOCH) // width, calendar]
+            before = of_chunk.get(gap.symbol)
+            of_chunk[gap.symbol] = ChunkSpan(
+                symbol=gap.symbol,
+                start=before.start if before else start,
+                end=end,
+                missing=missing + (before.missing if before else 0),
+            )
+    for (_, calendar), of_chunk in sorted(spans.items()):
+        of_it = list(of_chunk.values())
+        for at in range(0, len(of_it), spec.chunk_series):
+            yield Chunk(calendar=calendar, spans=of_it[at : at + spec.chunk_series])
+
+
+def _by_window(
+    due: Sequence[Window], step: timedelta | None, gap: Gap
+) -> Iterator[tuple[Window, datetime, datetime, int]]:
+    """The parts of a gap, a window each: where it begins and ends, and how many intervals that is."""
+    number = bisect_right(due, gap.start, key=lambda window: window.start) - 1
+    while number < len(due) and (window := due[number]).start < gap.end:
+        start, end = max(gap.start, window.start), min(gap.end, window.end)
+        yield window, start, end, 1 if step is None else (end - start) // step
+        number += 1
+
+
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)

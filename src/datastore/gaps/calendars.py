@@ -1,0 +1,293 @@
+"""Trading calendars: when a market is open, and which calendar a series has.
+
+Exchanges' sessions come from the library exchange_calendars, which is loaded when one of them is asked for. Two are our
+own: `24/7`, and `FX`, the week of foreign exchange. What is to be found in the sessions is `datastore.gaps`' matter.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg.rows import class_row
+from pydantic import TypeAdapter, ValidationError
+
+from datastore.connections import connect
+from datastore.errors import ControlError
+from datastore.tenants import find_tenant
+from mds_client.models import Name, Symbol
+
+ALWAYS: Final = "24/7"
+"""Every day is a session from midnight to midnight UTC, as for crypto currencies."""
+
+FX: Final = "FX"
+"""The week of foreign exchange: from Sunday 17:00 to Friday 17:00 in New York, without holidays. A session ends at
+17:00 and has the date of its end."""
+
+_NEW_YORK: Final = ZoneInfo("America/New_York")
+_DAY: Final = timedelta(days=1)
+_OLDEST: Final = date(1900, 1, 1)
+"""What the library's rules are asked for at most, where it gives no bound itself."""
+
+
+class CalendarError(ControlError):
+    """There is no such calendar, it does not reach so far, or a series has none; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One day's trading. `day` is its date as the exchange names it; `spans` are when it is open, UTC, half-open:
+    one, or several where there is a break, as over lunch."""
+
+    day: date
+    spans: tuple[tuple[datetime, datetime], ...]
+
+    @property
+    def start(self) -> datetime:
+        """When it opens (UTC)."""
+        return self.spans[0][0]
+
+    @property
+    def end(self) -> datetime:
+        """When it closes (UTC)."""
+        return self.spans[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which calendar the series of a tenant have: those of a vendor and symbol, or of any where that is None."""
+
+    tenant: UUID
+    vendor: str | None
+    symbol: str | None
+    calendar: str
+
+
+def names() -> list[str]:
+    """Every calendar that there is: our own, then the exchanges'."""
+    library = _library()
+    return [ALWAYS, FX, *(name for name in library.get_calendar_names() if name != ALWAYS)]
+
+
+def resolve(name: str) -> str:
+    """The calendar's own name, which for an alias (`NYSE`) is another; CalendarError, naming near ones, for none."""
+    wanted = name.strip().upper()
+    if wanted in (ALWAYS, FX):
+        return wanted
+    library = _library()
+    try:
+        # The library's names are upper-case but for one alias.
+        return str(library.resolve_alias(wanted if wanted in library.get_calendar_names() else name.strip()))
+    except library.errors.InvalidCalendarName:
+        near = get_close_matches(wanted, names(), n=5, cutoff=0.5)
+        hint = (
+            f"; near it: {', '.join(near)}" if near else f"; an exchange's is its MIC, as XNYS, others: {ALWAYS}, {FX}"
+        )
+        raise CalendarError(f"there is no calendar {name!r}{hint}") from None
+
+
+def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
+    """The sessions that have a moment in `start <= time < end`, in order.
+
+    Raises CalendarError for an unknown name, a reversed range, and a range that the calendar does not reach.
+    """
+    if end <= start:
+        raise CalendarError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
+    own = resolve(name)
+    # A session may have another date than its moments, as east of Greenwich: a day more at either end.
+    try:
+        first, last = (start.astimezone(UTC) - _DAY).date(), (end.astimezone(UTC) + _DAY).date()
+    except OverflowError:
+        raise CalendarError("the range leaves the years 1 to 9999") from None
+    if own == ALWAYS:
+        found: Iterable[Session] = _always(first, last)
+    elif own == FX:
+        found = _foreign_exchange(first, last)
+    else:
+        found = _exchange(own, first, last)
+    return [session for session in found if session.start < end and session.end > start]
+
+
+def _always(first: date, last: date) -> Iterator[Session]:
+    for day in _days(first, last):
+        midnight = datetime.combine(day, time(), UTC)
+        yield Session(day, ((midnight, midnight + _DAY),))
+
+
+def _foreign_exchange(first: date, last: date) -> Iterator[Session]:
+    for day in _days(first, last):
+        if day.weekday() < 5:
+            # Both ends by New York's clocks: where these change at a weekend, the week's length does, and no day's.
+            yield Session(day, ((_five_in_new_york(day - _DAY), _five_in_new_york(day)),))
+
+
+def _five_in_new_york(day: date) -> datetime:
+    return datetime.combine(day, time(17), _NEW_YORK).astimezone(UTC)
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    return (date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1))
+
+
+def _exchange(name: str, first: date, last: date) -> Iterator[Session]:
+    known_from, known_to = _known(name)
+    if first + _DAY < known_from or last - _DAY > known_to:
+        raise CalendarError(f"calendar {name} is known from {known_from} to {known_to}, and no further")
+    for year in range(max(first, known_from).year, min(last, known_to).year + 1):
+        yield from _year(name, max(date(year, 1, 1), known_from), min(date(year, 12, 31), known_to))
+
+
+def _known(name: str) -> tuple[date, date]:
+    """The first and last date for which a calendar has an answer."""
+    kind = _kind(name)
+    oldest, newest = kind.bound_min(), kind.bound_max()
+    # The library calculates on from rules for ever; for longer than its own default, a year, no holiday is announced.
+    announced = kind.default_end().date()
+    return (
+        oldest.date() if oldest is not None else _OLDEST,
+        announced if newest is None else min(announced, newest.date()),
+    )
+
+
+@lru_cache
+def _kind(name: str) -> Any:
+    """A calendar's class, which is not told without making one: of a short time, in which all are known."""
+    return type(_calendar(name, date(2024, 1, 1), date(2024, 1, 31)))
+
+
+def _calendar(name: str, first: date, last: date) -> Any:
+    try:
+        return _library().get_calendar(name, start=first.isoformat(), end=last.isoformat())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        # Some calendars' rules do not get along with every release of pandas.
+        raise CalendarError(
+            f"calendar {name} cannot be made for {first} to {last} by the exchange-calendars and pandas that are"
+            f" installed: {type(error).__name__}: {error}"
+        ) from error
+
+
+@lru_cache(maxsize=512)
+def _year(name: str, first: date, last: date) -> tuple[Session, ...]:
+    """An exchange's sessions of a year. Read by the year, so that neighbouring ranges share what is costly."""
+    import pandas as pd
+
+    try:
+        schedule = _calendar(name, first, last).schedule
+    except _library().errors.NoSessionsError:
+        return ()
+    columns = (schedule[column] for column in ("open", "break_start", "break_end", "close"))
+    return tuple(
+        Session(
+            day.date(),
+            ((opened, closed),) if pd.isna(pause) else ((opened, _utc(pause)), (_utc(resumed), closed)),
+        )
+        for day, opened, pause, resumed, closed in (
+            (day, _utc(opened), pause, resumed, _utc(closed))
+            for day, opened, pause, resumed, closed in zip(schedule.index, *columns, strict=True)
+        )
+    )
+
+
+def _utc(timestamp: Any) -> datetime:
+    """A pandas timestamp as a plain time."""
+    instant: datetime = timestamp.to_pydatetime()
+    return instant.astimezone(UTC)
+
+
+def _library() -> Any:
+    try:
+        import exchange_calendars
+    except ModuleNotFoundError as error:
+        raise CalendarError(
+            f"exchanges' calendars need the package exchange-calendars ({error.name} is missing):"
+            " install the extra backfill (see Installing)"
+        ) from error
+    return exchange_calendars
+
+
+# Which calendar a series has ------------------------------------------------------------------------------------------
+
+
+def assign(
+    dsn: str, tenant: UUID | str, calendar: str, *, vendor: str | None = None, symbol: str | None = None
+) -> Assignment:
+    """Say which calendar a tenant's series have: of a vendor, a symbol, of both, or all that nothing else is said of.
+
+    What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
+    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that there is none of, and CalendarError for a
+    vendor or symbol that none can be.
+    """
+    own = resolve(calendar)
+    with connect(dsn) as connection:
+        found = find_tenant(connection, tenant)
+        connection.execute(
+            "INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (tenant_no, vendor, symbol) DO UPDATE SET calendar = excluded.calendar",
+            (found.no, _named(vendor), _symbol(symbol), own),
+        )
+    return Assignment(found.id, _named(vendor), _symbol(symbol), own)
+
+
+def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol: str | None = None) -> bool:
+    """Take back what was said of exactly this vendor and symbol; False where nothing was."""
+    with connect(dsn) as connection:
+        found = find_tenant(connection, tenant)
+        taken = connection.execute(
+            "DELETE FROM store.calendars WHERE tenant_no = %s"
+            " AND (vendor, symbol) IS NOT DISTINCT FROM (%s::text, %s::text)",
+            (found.no, _named(vendor), _symbol(symbol)),
+        )
+        return taken.rowcount > 0
+
+
+def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
+    """What was said, of one tenant or of all."""
+    with connect(dsn) as connection:
+        no = None if tenant is None else find_tenant(connection, tenant).no
+        with connection.cursor(row_factory=class_row(Assignment)) as cursor:
+            return cursor.execute(
+                "SELECT t.id AS tenant, c.vendor, c.symbol, c.calendar"
+                " FROM store.calendars AS c JOIN store.tenants AS t ON t.no = c.tenant_no"
+                " WHERE c.tenant_no = coalesce(%s, c.tenant_no)"
+                " ORDER BY t.name, c.vendor NULLS FIRST, c.symbol NULLS FIRST",
+                (no,),
+            ).fetchall()
+
+
+def of_series(
+    connection: psycopg.Connection[Any], tenant_no: int, vendor: str, symbols: Sequence[str]
+) -> dict[str, str | None]:
+    """The calendar of each of a vendor's symbols; None where nothing was said that holds for it."""
+    rows = connection.execute(
+        """
+        SELECT s.symbol, (
+          SELECT c.calendar FROM store.calendars AS c
+          WHERE c.tenant_no = %s AND (c.vendor = %s OR c.vendor IS NULL)
+            AND (c.symbol = s.symbol OR c.symbol IS NULL)
+          ORDER BY c.symbol NULLS LAST, c.vendor NULLS LAST LIMIT 1)
+        FROM unnest(%s::text[]) AS s(symbol)
+        """,
+        (tenant_no, vendor, list(symbols)),
+    ).fetchall()
+    return dict(rows)
+
+
+def _named(text: str | None) -> str | None:
+    return None if text is None else _checked("vendor", Name, text)
+
+
+def _symbol(text: str | None) -> str | None:
+    return None if text is None else _checked("symbol", Symbol, text)
+
+
+def _checked(what: str, model: Any, text: str) -> str:
+    try:
+        checked: str = TypeAdapter(model).validate_python(text)
+    except ValidationError as error:
+        raise CalendarError(f"{what}: {error.errors()[0]['msg']}") from error
+    return checked

@@ -1,0 +1,279 @@
+"""Gaps: the bars that should be there by a trading calendar, and are not.
+
+What should be there: of every session, the intervals of the timeframe that have a moment of it, cut as rollups cut them
+(aligned to midnight UTC); from a day on, the days, weeks (from Monday) or months that hold the date of a session. An
+interval is there if a bar's `ts` lies in it, so that bars that begin with the session and not with the hour count too.
+It is expected once it is over.
+
+How it is found was measured (docs/decisions/0010): bars are counted for each series and session, by the primary key and
+nothing else, and only where that does not add up it is looked for where.
+"""
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.sql import SQL
+from pydantic import TypeAdapter, ValidationError
+
+from datastore.connections import connect
+from datastore.gaps import calendars
+from datastore.gaps.calendars import CalendarError
+from datastore.gaps.looking import Piece, Portion
+from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
+from datastore.names import TENANT_BITS
+from datastore.tenants import Tenant, find_tenant
+from mds_client import models
+from mds_client.upserts import reason
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SERIES_AT_ONCE: Final = 50
+"""Series that one statement counts: enough to make it worth while, few enough to share the work between connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`missing` intervals of a series that are not there, all that are expected in `start <= time < end` (UTC).
+
+    What the market's closing hours separate is one gap. `tenant` is the uuid.
+    """
+
+    tenant: UUID
+    vendor: str
+    symbol: str
+    timeframe: str
+    start: datetime
+    end: datetime
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A session's date: how many intervals the series together should have, and how many are missing."""
+
+    day: date
+    expected: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a gap check found: the gaps by symbol and time, how complete each day is, and by which calendars that is."""
+
+    series: int
+    expected: int
+    missing: int
+    gaps: list[Gap]
+    days: list[Day]
+    calendars: dict[str, str]
+
+
+# What is missing ------------------------------------------------------------------------------------------------------
+
+
+def find(
+    dsn: str,
+    *,
+    tenant: UUID | str,
+    vendor: str,
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    symbols: Sequence[str] | None = None,
+    calendar: str | None = None,
+) -> list[Gap]:
+    """The gaps of a vendor's series, by symbol and time; as `check`, of which it is the best part."""
+    return check(
+        dsn,
+        tenant=tenant,
+        vendor=vendor,
+        timeframe=timeframe,
+        start=start,
+        end=end,
+        symbols=symbols,
+        calendar=calendar,
+    ).gaps
+
+
+def check(
+    dsn: str,
+    *,
+    tenant: UUID | str,
+    vendor: str,
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    symbols: Sequence[str] | None = None,
+    calendar: str | None = None,
+    at_least: int = 1,
+    new: bool = False,
+    connections: int = 2,
+    now: datetime | None = None,
+) -> Check:
+    """Compare a vendor's bars of one timeframe with what should be there.
+
+    `tenant` is a name or a uuid; `start` and `end` have a zone and bound the beginnings of intervals. `symbols` limits
+    it to these, all of which there has to be a series of, unless with `new`: then everything is missing of it.
+    `calendar` goes before the calendars that the series have. Gaps of fewer than `at_least` intervals are counted and
+    not listed. `connections` share the work. Where it is of all series, the count is kept (`last_counts`).
+
+    Raises ControlError for an unknown tenant, GapError for series and timeframes that there are none of and for a
+    reversed range, CalendarError for a series without a calendar and a range that its calendar does not reach.
+    """
+    parsed = parse_timeframe(timeframe)
+    if start.tzinfo is None or end.tzinfo is None:
+        raise GapError("the range needs a time zone")
+    if end <= start:
+        raise GapError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
+    now = now or datetime.now(UTC)
+    with connect(dsn) as connection:
+        owner = find_tenant(connection, tenant)
+        ids = _series(connection, owner, vendor, timeframe, symbols, new=new)
+        of_series = _calendars(connection, owner, vendor, list(ids), calendar)
+    name = _Name(owner, vendor, timeframe)
+    by_calendar = defaultdict(list)
+    for symbol, its in sorted(of_series.items()):
+        by_calendar[its].append(symbol)
+    work = []
+    days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
+    for its, of_it in by_calendar.items():
+        due = windows(its, parsed, start, end, now)
+        for window in due:
+            days[window.day][0] += len(of_it) * window.expected
+        work += [Portion(parsed.step, due, {symbol: ids[symbol] for symbol in some}) for some in _some(of_it)]
+    gaps: list[Gap] = []
+    missing = 0
+    for portion, found in zip(work, _shared(lambda portion: portion.missing(dsn), work, connections), strict=True):
+        for symbol, pieces in found.items():
+            for piece in pieces:
+                days[portion.windows[piece.window].day][1] += piece.missing
+            for gap in name.gaps(symbol, portion.windows, pieces):
+                missing += gap.missing
+                if gap.missing >= at_least:
+                    gaps.append(gap)
+    return Check(
+        series=len(ids),
+        expected=sum(expected for expected, _ in days.values()),
+        missing=missing,
+        gaps=sorted(gaps, key=lambda gap: (gap.symbol, gap.start)),
+        days=[Day(day, *counts) for day, counts in sorted(days.items())],
+        calendars=of_series,
+    )
+
+
+def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:
+    """What each piece of work comes to, in order, with so many threads at work on it.
+
+    No executor: the interpreter waits for the threads of one before it ends, and with them for their statements. A
+    worker that gives a job back has to be gone before another worker begins it.
+    """
+    waiting = deque((Future[R](), piece) for piece in work)
+    futures = [future for future, _ in waiting]
+
+    def take() -> None:
+        while True:
+            try:
+                future, piece = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(do(piece))
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                future.set_exception(error)
+
+    for _ in range(min(max(1, threads), len(futures))):
+        threading.Thread(target=take, name="gaps", daemon=True).start()
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        # Nobody waits for the rest.
+        waiting.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Whose bars are checked."""
+
+    tenant: Tenant
+    vendor: str
+    timeframe: str
+
+    def gaps(self, symbol: str, due: Sequence[Window], pieces: Iterable[Piece]) -> Iterator[Gap]:
+        """A series' missing intervals as gaps: what only closing hours separate is one."""
+        run: list[Piece] = []
+        for piece in pieces:
+            if run and not _goes_on(due, run[-1], piece):
+                yield self._gap(symbol, run)
+                run = []
+            run.append(piece)
+        if run:
+            yield self._gap(symbol, run)
+
+    def _gap(self, symbol: str, run: Sequence[Piece]) -> Gap:
+        missing = sum(piece.missing for piece in run)
+        return Gap(self.tenant.id, self.vendor, symbol, self.timeframe, run[0].start, run[-1].end, missing)
+
+
+def _goes_on(due: Sequence[Window], before: Piece, after: Piece) -> bool:
+    next_window = after.window == before.window + 1
+    return next_window and before.end == due[before.window].end and after.start == due[after.window].start
+
+
+def _some(symbols: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (symbols[at : at + SERIES_AT_ONCE] for at in range(0, len(symbols), SERIES_AT_ONCE))
+
+
+def _series(
+    connection: psycopg.Connection[Any],
+    tenant: Tenant,
+    vendor: str,
+    timeframe: str,
+    symbols: Sequence[str] | None,
+    *,
+    new: bool,
+) -> dict[str, int | None]:
+    """The ids of the series that are asked for, by symbol; None where there is no series yet."""
+    rows = connection.execute(
+        SQL(
+            "SELECT symbol, series_id FROM store.series WHERE (series_id >> {}) = %s AND kind = 'bars'"
+            " AND vendor = %s AND timeframe = %s AND (%s::text[] IS NULL OR symbol = ANY(%s::text[]))"
+        ).format(TENANT_BITS),
+        (tenant.no, vendor, timeframe, *(2 * [None if symbols is None else list(wanted(symbols))])),
+    ).fetchall()
+    ids: dict[str, int | None] = dict(rows)
+    for symbol in wanted(symbols or ()):
+        if symbol not in ids and not new:
+            raise GapError(f"{vendor} has no {timeframe} bars of {symbol}")
+        ids.setdefault(symbol, None)
+    if not ids:
+        raise GapError(f"there are no {timeframe} bars of {vendor}")
+    return ids
+
+
+def wanted(symbols: Iterable[str]) -> list[str]:
+    """Symbols as series have them, each once. Raises GapError for what is none."""
+    try:
+        return list(dict.fromkeys(TypeAdapter(list[models.Symbol]).validate_python(list(symbols))))
+    except ValidationError as error:
+        raise GapError(f"symbols: {reason(error)}") from error
+
+
+def _calendars(
+    connection: psycopg.Connection[Any], tenant: Tenant, vendor: str, symbols: Sequence[str], override: str | None
+) -> dict[str, str]:
+    if override is not None:
+        return dict.fromkeys(symbols, calendars.resolve(override))
+    found = calendars.of_series(connection, tenant.no, vendor, symbols)
+    if without := sorted(symbol for symbol, calendar in found.items() if calendar is None):
+        named = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        raise CalendarError(f"{vendor} {named}: no calendar is set (datastore calendars set), and none is given")
+    return {symbol: calendar for symbol, calendar in found.items() if calendar is not None}

@@ -1,0 +1,137 @@
+"""The statements that count bars and find what is missing."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Final
+
+import psycopg
+
+from datastore.connections import connect
+from datastore.gaps.timeframes import EPOCH, Window
+from mds_client import KINDS
+
+_CHUNKS_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Missing intervals within one window."""
+
+    window: int
+    start: datetime
+    end: datetime
+    missing: int
+
+
+# For each series and window: how many bars there are, and how many of them stand where an interval begins. As many as
+# are expected of these say that nothing is missing: a key is there once. The bounds of the whole are said again as
+# constants, by which chunks are left out when the statement is planned.
+_COUNT: Final = """
+SELECT s.id, w.no, c.present
+FROM unnest(%(ids)s::bigint[]) AS s(id)
+CROSS JOIN unnest(%(numbers)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(expected)s::bigint[])
+  AS w(no, start, over, expected)
+CROSS JOIN LATERAL (
+  SELECT count(*) AS present,
+         count(*) FILTER (WHERE %(step)s::interval IS NULL OR date_bin(%(step)s, b.ts, %(epoch)s) = b.ts) AS aligned
+  FROM store.bars AS b
+  WHERE b.series_id = s.id AND b.ts >= w.start AND b.ts < w.over AND b.ts >= %(first)s AND b.ts < %(last)s
+) AS c
+WHERE c.aligned < w.expected
+"""
+
+# For each series and window that is not empty: from the end of each interval that is there to the beginning of the next
+# one, the window's own ends being such, too.
+_LOCATE: Final = """
+SELECT w.id, w.no, g.after, g.next
+FROM unnest(%(ids)s::bigint[], %(numbers)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+  AS w(id, no, start, over)
+CROSS JOIN LATERAL (
+  SELECT lag(i.start + %(step)s::interval, 1, w.start) OVER (ORDER BY i.start) AS after, i.start AS next
+  FROM (
+    SELECT date_bin(%(step)s, b.ts, %(epoch)s) AS start FROM store.bars AS b
+    WHERE b.series_id = w.id AND b.ts >= w.start AND b.ts < w.over AND b.ts >= %(first)s AND b.ts < %(last)s
+    UNION ALL
+    SELECT w.over
+  ) AS i
+) AS g
+WHERE g.after < g.next
+ORDER BY w.id, w.no, g.next
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some series of one calendar, by symbol with their ids, and the windows that are due for each."""
+
+    step: timedelta | None
+    windows: list[Window]
+    series: dict[str, int | None]
+
+    def missing(self, dsn: str) -> dict[str, list[Piece]]:
+        """What each series has not, in order."""
+        found: dict[str, list[Piece]] = {symbol: [] for symbol in self.series}
+        symbols = {id_: symbol for symbol, id_ in self.series.items() if id_ is not None}
+        for symbol, id_ in self.series.items():
+            if id_ is None:
+                found[symbol] = [self._whole(number) for number in range(len(self.windows))]
+        # Never prepared: a plan that is made once for all would look into every chunk.
+        with connect(dsn, prepare_threshold=None) as connection:
+            # Not for the session, which may be shared behind a pooler: compiling would take longer than counting.
+            connection.execute("SELECT set_config('jit', 'off', true)")
+            for numbers in self._slices():
+                for id_, pieces in self._look(connection, list(symbols), numbers).items():
+                    found[symbols[id_]] += sorted(pieces, key=lambda piece: piece.start)
+        return found
+
+    def _slices(self) -> Iterator[list[int]]:
+        """The windows by their numbers, so many at once as lie in a few chunks."""
+        storage = KINDS["bars"].storage
+        assert storage is not None
+        width = _CHUNKS_AT_ONCE * storage.chunk
+        for _, numbers in groupby(range(len(self.windows)), lambda no: (self.windows[no].start - EPOCH) // width):
+            yield list(numbers)
+
+    def _look(self, connection: psycopg.Connection[Any], ids: list[int], numbers: list[int]) -> dict[int, list[Piece]]:
+        due = [self.windows[number] for number in numbers]
+        common = {"step": self.step, "epoch": EPOCH, "first": due[0].start, "last": due[-1].end}
+        short = connection.execute(
+            _COUNT,
+            {
+                **common,
+                "ids": ids,
+                "numbers": numbers,
+                "starts": [window.start for window in due],
+                "ends": [window.end for window in due],
+                "expected": [window.expected for window in due],
+            },
+        ).fetchall()
+        found: dict[int, list[Piece]] = defaultdict(list)
+        in_part = []
+        for id_, number, present in short:
+            if not present:
+                found[id_].append(self._whole(number))
+            elif self.step is not None:
+                in_part.append((id_, number))
+        if in_part and self.step is not None:
+            located = connection.execute(
+                _LOCATE,
+                {
+                    **common,
+                    "ids": [id_ for id_, _ in in_part],
+                    "numbers": [number for _, number in in_part],
+                    "starts": [self.windows[number].start for _, number in in_part],
+                    "ends": [self.windows[number].end for _, number in in_part],
+                },
+            ).fetchall()
+            for id_, number, start, end in located:
+                start, end = start.astimezone(UTC), end.astimezone(UTC)
+                found[id_].append(Piece(number, start, end, (end - start) // self.step))
+        return found
+
+    def _whole(self, number: int) -> Piece:
+        window = self.windows[number]
+        return Piece(number, window.start, window.end, window.expected)

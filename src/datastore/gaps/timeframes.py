@@ -1,0 +1,135 @@
+"""Timeframes, and the windows in which a calendar expects bars."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from datastore.errors import ControlError
+from datastore.gaps import calendars
+from datastore.gaps.calendars import Session
+from mds_client import models
+
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MONDAY: Final = date(2000, 1, 3).toordinal()
+_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_MONTHS: Final = {"mo": 1, "q": 3, "y": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time in which every interval is expected: a session or a part of one, or a single day or longer.
+
+    `day` is the session's date, `expected` the number of its intervals.
+    """
+
+    day: date
+    start: datetime
+    end: datetime
+    expected: int
+
+
+# What is expected -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Timeframe:
+    """A timeframe in parts: `15m` is 15 and m."""
+
+    count: int
+    unit: str
+
+    @property
+    def step(self) -> timedelta | None:
+        """Its length, where it is one of hours, minutes or seconds; None for days and what is longer."""
+        return self.count * _UNITS[self.unit] if self.unit in _UNITS else None
+
+    def around(self, day: date) -> tuple[date, date]:
+        """The first day of the interval of days, weeks or months that a day is in, and that of the next."""
+        if self.unit in ("d", "w"):
+            width, origin = (self.count, EPOCH.toordinal()) if self.unit == "d" else (7 * self.count, _MONDAY)
+            first = origin + (day.toordinal() - origin) // width * width
+            return date.fromordinal(first), date.fromordinal(first + width)
+        width = self.count * _MONTHS[self.unit]
+        number = (day.year * 12 + day.month - 1) // width * width
+        return _month(number), _month(number + width)
+
+
+def parse_timeframe(text: str) -> Timeframe:
+    """A timeframe as bars have it, in parts. Raises GapError for what is none."""
+    try:
+        valid: str = TypeAdapter(models.Timeframe).validate_python(text)
+    except ValidationError:
+        raise GapError(f"{text!r} is no timeframe: a count and s, m, h, d, w, mo, q or y, as 15m") from None
+    found = re.fullmatch(r"(\d+)([a-z]+)", valid)
+    assert found is not None
+    return Timeframe(int(found[1]), found[2])
+
+
+def windows(
+    calendar: str, timeframe: Timeframe, start: datetime, end: datetime, now: datetime | None = None
+) -> list[Window]:
+    """The windows of the expected intervals that begin in `start <= time < end` and are over by `now`, in order.
+
+    None of them overlap. Raises CalendarError as `calendars.sessions` does.
+    """
+    now = now or datetime.now(UTC)
+    end = min(end, now)
+    if end <= start:
+        return []
+    step = timeframe.step
+    if step is not None:
+        until = min(_ceiling(end, step), now)
+        return list(_intervals(calendars.sessions(calendar, start, until), step, start, until))
+    try:
+        first, _ = timeframe.around(start.astimezone(UTC).date())
+        _, after = timeframe.around(end.astimezone(UTC).date())
+        begin, reach = _midnight(first), min(_midnight(after), now)
+    except (ValueError, OverflowError):
+        raise GapError("the range leaves the years 1 to 9999") from None
+    return list(_periods(calendars.sessions(calendar, begin, reach), timeframe, start, end, now))
+
+
+def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until: datetime) -> Iterator[Window]:
+    done = _ceiling(start, step)
+    until = _floor(until, step)
+    for session in found:
+        for opens, closes in session.spans:
+            # A session may begin in the interval in which the one before it has ended.
+            first, last = max(_floor(opens, step), done), min(_ceiling(closes, step), until)
+            if first < last:
+                yield Window(session.day, first, last, (last - first) // step)
+                done = last
+
+
+def _periods(
+    found: Iterable[Session], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
+) -> Iterator[Window]:
+    for (first, after), _ in groupby(found, key=lambda session: timeframe.around(session.day)):
+        begin, over = _midnight(first), _midnight(after)
+        if start <= begin < end and over <= now:
+            yield Window(first, begin, over, 1)
+
+
+def _month(number: int) -> date:
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    return EPOCH + (moment - EPOCH) // step * step
+
+
+def _ceiling(moment: datetime, step: timedelta) -> datetime:
+    return EPOCH - (EPOCH - moment) // step * step
+
+
+class GapError(ControlError):
+    """A gap check cannot be done as asked: no such series, no such timeframe, a reversed range."""

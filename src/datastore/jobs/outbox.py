@@ -1,0 +1,214 @@
+"""The job outbox for operators: enqueue, list, retry and cancel jobs.
+
+Applications enqueue jobs through their own view (`mds_client.jobs`). `datastore.worker` runs them.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import errors
+from psycopg.sql import SQL
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from datastore.jobs.records import (
+    QUEUES,
+    SELECT,
+    THIS_JOB,
+    Backlog,
+    Conflict,
+    JobCount,
+    JobError,
+    JobRecord,
+    connected,
+    get_record,
+    loads,
+    read_records,
+)
+from datastore.names import JOBS_CHANNEL, MAX_ATTEMPTS
+from datastore.pages import Page, read_page
+
+CANCEL: Final = "cancel"
+"""What is sent beside the announcement of new jobs: that some running job is to be cancelled."""
+
+
+def enqueue(
+    connection: psycopg.Connection[Any],
+    job_type: str,
+    payload: BaseModel | dict[str, Any],
+    *,
+    tenant: UUID | None,
+    idempotency_key: str,
+    priority: int = 50,
+    due_at: datetime | None = None,
+    backfill: int | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> JobRecord:
+    """Put a job into the outbox, in the caller's transaction, and return it. `tenant` None is the store itself.
+
+    The same key of the same tenant is the same job for ever: the one that is there is returned as it is by now.
+    Raises Conflict where that one is of another type or payload, and JobError for an unknown tenant, an empty key or
+    type, a priority that is not from 0 to 100, or what is too long (`datastore.schema`).
+    """
+    for name, value in (("idempotency key", idempotency_key), ("job type", job_type)):
+        if not value.strip():
+            raise JobError(f"the {name} is empty")
+    if not 0 <= priority <= 100:
+        raise JobError(f"a priority is from 0 to 100, not {priority}")
+    body = Jsonb(to_jsonable_python(payload))
+    no = _tenant_no(connection, tenant)
+    try:
+        # Whoever else is making the same job just now is waited for.
+        connection.execute(
+            """
+            INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, due_at, backfill_id,
+                                    max_attempts)
+            VALUES (%s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s)
+            ON CONFLICT DO NOTHING
+            """,
+            (no, idempotency_key, job_type, body, priority, due_at, backfill, max_attempts),
+        )
+    except errors.CheckViolation as error:
+        raise JobError(error.diag.message_primary or str(error)) from error
+    # IS NOT DISTINCT FROM would say both, and no index serves it.
+    this = SQL("tenant_no {} AND idempotency_key = %(key)s").format(SQL("IS NULL" if no is None else "= %(no)s"))
+    found = read_records(connection, this, {"no": no, "key": idempotency_key})
+    if not found:
+        raise JobError(f"job {idempotency_key!r} was made by somebody else just now: try again in a new transaction")
+    job = found[0]
+    # As the database has it: to Python true is 1, and a number that came back from there may be another one.
+    same = connection.execute(
+        "SELECT job_type = %s AND payload = %s FROM store.jobs WHERE id = %s", (job_type, body, job.id)
+    ).fetchone()
+    if same != (True,):
+        raise Conflict(f"job {idempotency_key!r} is there already with another type or payload: {job.job_type}")
+    return job
+
+
+def list_jobs(
+    dsn: str,
+    *,
+    tenant: UUID | None = None,
+    state: str | None = None,
+    job_type: str | None = None,
+    after: int | None = None,
+    limit: int = 100,
+) -> Page[JobRecord]:
+    """Jobs, newest first: of one tenant or all, in one state or any, of one type or any.
+
+    `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
+    """
+    # Only what is asked for, so that an index serves it.
+    conditions = [
+        SQL(condition)
+        for value, condition in (
+            (tenant, "tenant_no = (SELECT no FROM store.tenants WHERE id = %(tenant)s)"),
+            (state, "state = %(state)s"),
+            (job_type, "job_type = %(job_type)s"),
+            (after, "j.id < %(after)s"),
+        )
+        if value is not None
+    ]
+    with connected(dsn) as connection:
+        return read_page(
+            connection,
+            SQL("{} WHERE {}").format(SELECT, SQL(" AND ").join(conditions) if conditions else SQL("true")),
+            {"tenant": tenant, "state": state, "job_type": job_type, "after": after},
+            JobRecord,
+            limit,
+            loads,
+        )
+
+
+def get_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
+    """One job. Raises UnknownJob where there is none of that id, or, with a tenant given, it is not that tenant's."""
+    with connected(dsn) as connection:
+        return get_record(connection, id, tenant)
+
+
+def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
+    """Queue a job again that has failed or was cancelled, with all its attempts; or have one begin that waits.
+
+    Raises UnknownJob, and JobError where it is running or has succeeded.
+    """
+    with connected(dsn) as connection:
+        changed = connection.execute(
+            SQL("""
+            UPDATE store.jobs AS j
+            SET state = 'queued', due_at = now(), finished_at = NULL, error = NULL, result = NULL, done = NULL,
+                total = NULL, cancel_requested = false,
+                attempts = CASE WHEN j.state = 'queued' THEN j.attempts ELSE 0 END
+            WHERE {} AND j.state IN ('queued', 'failed', 'cancelled')
+            """).format(THIS_JOB),
+            {"id": id, "tenant": tenant},
+        ).rowcount
+        job = get_record(connection, id, tenant)
+        if not changed:
+            raise JobError(f"job {id} is {job.state}: only one that has failed, was cancelled or waits is tried again")
+        announce(connection)
+        return job
+
+
+def cancel_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
+    """Cancel a job: one that is queued at once, one that is running as soon as its function looks.
+
+    One that is cancelled already is left as it is. Raises UnknownJob, and JobError where it has ended otherwise.
+    """
+    with connected(dsn) as connection:
+        changed = connection.execute(
+            SQL("""
+            UPDATE store.jobs AS j
+            SET cancel_requested = true,
+                state = CASE WHEN j.state = 'queued' THEN 'cancelled' ELSE j.state END,
+                finished_at = CASE WHEN j.state = 'queued' THEN now() END
+            WHERE {} AND j.state IN ('queued', 'running')
+            """).format(THIS_JOB),
+            {"id": id, "tenant": tenant},
+        ).rowcount
+        job = get_record(connection, id, tenant)
+        if not changed and job.state != "cancelled":
+            raise JobError(f"job {id} has {job.state} already")
+        announce(connection, CANCEL)
+        return job
+
+
+def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
+    """Have the workers look, once the transaction commits."""
+    connection.execute("SELECT pg_notify(%s, %s)", (JOBS_CHANNEL, what))
+
+
+def backlog(connection: psycopg.Connection[Any]) -> Backlog:
+    """What the outbox holds, for metrics.
+
+    Reads the index entries of the jobs that it counts: what has ended well or was cancelled is not counted, and costs
+    nothing however much there is of it.
+    """
+    counts = connection.execute(
+        "SELECT job_type, state, count(*) FROM store.jobs WHERE state IN ('queued', 'running', 'failed')"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    oldest = connection.execute(
+        QUEUES
+        + SQL(
+            "SELECT now() - min(j.due_at) FROM queues AS q CROSS JOIN LATERAL ("
+            "SELECT due_at FROM store.jobs WHERE state = 'queued' AND coalesce(tenant_no, 0) = q.tenant"
+            " AND priority = q.priority AND due_at <= now() ORDER BY due_at, id LIMIT 1) AS j"
+            # Jobs of a tenant that is disabled wait for it, and for no worker.
+            " WHERE q.tenant = 0"
+            " OR EXISTS (SELECT FROM store.tenants AS t WHERE t.no = q.tenant AND t.disabled_at IS NULL)"
+        )
+    ).fetchone()
+    assert oldest is not None
+    return Backlog([JobCount(*row) for row in counts], oldest[0])
+
+
+def _tenant_no(connection: psycopg.Connection[Any], tenant: UUID | None) -> int | None:
+    if tenant is None:
+        return None
+    row = connection.execute("SELECT no FROM store.tenants WHERE id = %s", (tenant,)).fetchone()
+    if row is None:
+        raise JobError(f"there is no tenant {tenant}")
+    return int(row[0])

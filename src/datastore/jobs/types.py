@@ -1,0 +1,214 @@
+"""Job types: functions that run jobs, and how they are registered and loaded.
+
+A job type is a plain function with the decorator `job_type`. Other packages can bring theirs by the entry point group
+`datastore.jobs`.
+"""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import distribution, entry_points
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from datastore.jobs.records import JobError, JobRecord, Unreadable
+from mds_client import KINDS
+
+ENTRY_POINTS: Final = "datastore.jobs"
+"""The entry point group: each names a module, or something in one, whose import registers job types."""
+
+
+class JobFailed(Exception):
+    """Raised by a job's function where trying again would not help: the job has failed, with this message."""
+
+
+class Cancelled(BaseException):
+    """Raised within a job's function that has to end: it was cancelled, its lease was lost, or its worker ends.
+
+    No Exception, so that a function's own handlers of errors let it pass.
+    """
+
+
+def _nobody_listens(_done: int | None, _total: int | None) -> None:
+    """Outside of a worker there is nobody to tell, and nobody who cancels."""
+
+
+@dataclass
+class JobContext:
+    """What a job's function gets beside its payload: the job, and the control plane's DSN."""
+
+    job: JobRecord
+    dsn: str = field(repr=False)
+    report: Callable[[int | None, int | None], None] = field(default=_nobody_listens, repr=False)
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Say how far it is; stored within a second. Costs next to nothing: call it as often as you like.
+
+        Raises Cancelled where the function has to end.
+        """
+        self.report(done, total)
+
+    def check(self) -> None:
+        """Raise Cancelled where the function has to end: what it has done stays, and it may be called again."""
+        self.report(None, None)
+
+
+Function = Callable[[JobContext, Any], Any]
+AnyFunction = TypeVar("AnyFunction", bound=Function)
+
+
+class Order(BaseModel):
+    """What a job of the store's is told: no more than is known, so that nothing misspelt is left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}")
+    return kind
+
+
+KindName = Annotated[str, AfterValidator(_known)]
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A sort of job: its function, what reads its payload, and how long to wait after its first failure.
+
+    Each further failure doubles that, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that jobs that
+    failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant may put
+    down a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, which counts
+    as a failure; None is no limit.
+    """
+
+    name: str
+    function: Function
+    payload: TypeAdapter[Any]
+    backoff: timedelta
+    store_only: bool
+    timeout: timedelta | None = None
+
+    @property
+    def where(self) -> str:
+        """The function's module and name."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+
+BACKOFF: Final = timedelta(seconds=5)
+MAX_BACKOFF: Final = timedelta(minutes=15)
+
+_types: dict[str, JobType] = {}
+
+
+def job_type(
+    name: str, *, backoff: timedelta = BACKOFF, store_only: bool = False, timeout: timedelta | None = None
+) -> Callable[[AnyFunction], AnyFunction]:
+    """Register a function as what runs jobs of this type.
+
+    It takes a `JobContext` and a payload, whose annotation (a pydantic model, or anything that pydantic reads) says
+    what a payload has to be; what it returns is stored as the job's result and must be what JSON knows. It runs in the
+    main thread of a process that the worker keeps for jobs. It must be idempotent: after a worker was killed, its jobs
+    run again. It has the control plane's rights: what it does has to be for `context.job.tenant`, whatever the payload
+    says.
+
+    Args:
+        name: The type's name.
+        backoff: How long to wait after the first failure; each further one doubles that.
+        store_only: Whether it is never called for a tenant's job.
+        timeout: How long a job may run. Then `Cancelled` is raised when the function reports or checks; if it does
+            neither, its process is killed a second later. The attempt has failed. None is no limit.
+
+    Raises:
+        JobError: The name is taken by another function, or the function cannot run jobs.
+    """
+
+    def register(function: AnyFunction) -> AnyFunction:
+        payload = _payload_of(function)
+        made = JobType(name, function, payload, backoff, store_only, timeout)
+        if (there := _types.get(name)) is not None and there.where != made.where:
+            raise JobError(f"job type {name!r} is {there.where} already, and cannot be {made.where} too")
+        _types[name] = made
+        return function
+
+    return register
+
+
+def _payload_of(function: Function) -> TypeAdapter[Any]:
+    where = f"{function.__module__}:{function.__qualname__}"
+    parameters = list(inspect.signature(function).parameters)
+    if inspect.iscoroutinefunction(function) or len(parameters) != 2:
+        raise JobError(f"{where} cannot run jobs: a plain function of a context and a payload does")
+    annotation = get_type_hints(function).get(parameters[1])
+    if annotation is None:
+        raise JobError(f"{where} cannot run jobs: the annotation of {parameters[1]!r} says what a payload is")
+    return TypeAdapter(annotation)
+
+
+class JobTypes(dict[str, JobType]):
+    """Job types by name, and the modules to import for the same types in another process."""
+
+    def __init__(self, types: Mapping[str, JobType], modules: Sequence[str]) -> None:
+        super().__init__(types)
+        self.modules = tuple(modules)
+
+
+def load(*modules: str) -> JobTypes:
+    """Load every job type that there is.
+
+    Args:
+        modules: More modules to import, which register job types.
+
+    Returns:
+        The types by name: those of entry points, among them the store's own, and those of `modules`.
+
+    Raises:
+        JobError: A module cannot be imported. A worker without its types would fail their jobs.
+    """
+    for module in modules:
+        _loaded(module, partial(importlib.import_module, module))
+    for entry in entry_points(group=ENTRY_POINTS):
+        _loaded(f"{entry.value} (entry point {entry.name!r})", entry.load)
+    return JobTypes(dict(sorted(_types.items())), modules)
+
+
+def own_modules() -> list[str]:
+    """The modules of this distribution that register job types."""
+    own = distribution("market-data-store").entry_points
+    return sorted(entry.module for entry in own if entry.group == ENTRY_POINTS)
+
+
+def _loaded(what: str, load_it: Callable[[], object]) -> None:
+    try:
+        load_it()
+    except JobError:
+        raise
+    except Exception as error:
+        raise JobError(f"job types of {what} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def accepted(kind: JobType, job: JobRecord) -> Any:
+    """A job's payload as the type's function takes it. Raises JobFailed, in one line, where it takes no such job."""
+    if kind.store_only and job.tenant is not None:
+        raise JobFailed(f"jobs of type {kind.name!r} are the store's own: a tenant has none")
+    if isinstance(job.payload, Unreadable):
+        raise JobFailed(f"the payload cannot be read: {job.payload.why}")
+    try:
+        return kind.payload.validate_json(json.dumps(job.payload))
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False)
+        )
+        raise JobFailed(f"the payload is none that {kind.name!r} takes: {said}") from error
+
+
+class Nothing(BaseModel):
+    """A payload without anything in it."""
+
+    model_config = ConfigDict(extra="forbid")

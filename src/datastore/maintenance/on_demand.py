@@ -1,0 +1,89 @@
+"""Long work that an operator asks for, as jobs of the store itself: refreshing rollups, retention.
+
+Backfills, exports and deletions have job types of their own; what runs at regular times is in `datastore.maintenance`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, model_validator
+from pydantic_core import to_jsonable_python
+
+from datastore import aggregates, idempotency, jobs, timescale_policies
+from datastore.connections import connect
+from datastore.errors import ControlError
+from datastore.jobs import JobContext, JobRecord, KindName, Order, job_type
+from mds_client import KINDS
+
+REFRESH: Final = "refresh-aggregates"
+EXPIRE: Final = "expire-rows"
+
+
+class RefreshOrder(Order):
+    """Which rollups (None: every one), and the span (UTC) whose rows they are brought up to; None is unbounded."""
+
+    rollups: list[str] | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        try:
+            aggregates.rollup_names(self.rollups)
+        except ControlError as error:
+            raise ValueError(str(error)) from None
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError("start is before end")
+        return self
+
+
+class ExpireOrder(Order):
+    """The kind whose rows retention is to remove; None is every one that has it."""
+
+    kind: KindName | None = None
+
+
+def start_refresh(
+    dsn: str, start: datetime | None, end: datetime | None, names: Sequence[str] | None, key: str | None = None
+) -> JobRecord:
+    """Have a worker do what `control.refresh` does, and return the job; the same key is the same job."""
+    order = RefreshOrder(rollups=None if names is None else list(names), start=start, end=end)
+    return _start(dsn, REFRESH, order, key)
+
+
+def start_expire(dsn: str, kind: str | None, key: str | None = None) -> JobRecord:
+    """Have a worker do what `control.expire` does, and return the job; the same key is the same job."""
+    return _start(dsn, EXPIRE, ExpireOrder(kind=kind), key)
+
+
+def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
+    with connect(dsn) as connection:
+        return jobs.enqueue(connection, what, order, tenant=None, idempotency_key=idempotency.job_key(key, what))
+
+
+@job_type(REFRESH, store_only=True)
+def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
+    """Refresh one rollup after the other, a source before what is made of it."""
+    wanted = aggregates.rollup_names(order.rollups)
+    done = []
+    for count, name in enumerate(wanted):
+        context.progress(count, len(wanted))
+        done += aggregates.refresh(context.dsn, order.start, order.end, [name])
+    context.progress(len(wanted), len(wanted))
+    return [to_jsonable_python(asdict(each)) for each in done]
+
+
+@job_type(EXPIRE, store_only=True)
+def expire(context: JobContext, order: ExpireOrder) -> list[dict[str, Any]]:
+    """Remove what retention gives up, one kind after the other."""
+    kinds = [name for name in KINDS if order.kind in (None, name)]
+    done = []
+    for count, kind in enumerate(kinds):
+        context.progress(count, len(kinds))
+        done += timescale_policies.expire(context.dsn, kind)
+    context.progress(len(kinds), len(kinds))
+    return [
+        {"kind": each.kind, "older_than": each.older_than.total_seconds(), "rows": each.rows} for each in done
+    ]  # fmt: skip

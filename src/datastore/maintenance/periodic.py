@@ -1,0 +1,137 @@
+"""What the store does for itself at regular times, as jobs of its own that workers run like any other.
+
+Each has a name, an interval and a function. However many workers there are, each interval's job is put down once: its
+idempotency key is the name and the time at which the interval began, by the database's clock. Intervals in which no
+worker was there are not made up for, and while one job of a name is unfinished no other is put down.
+
+Retention is kept here where the server does not keep it by itself, and so is the refreshing of stored rollups. No
+engine needs partitions made ahead of time: TimescaleDB makes a chunk when the first row of it comes, and plain tables
+have none.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+
+from datastore import aggregates, timescale_policies
+from datastore.connections import connect
+from datastore.jobs import Conflict, JobContext, enqueue, job_type
+from datastore.jobs.types import Nothing
+
+_log = logging.getLogger(__name__)
+
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+
+KEPT: Final = timedelta(days=30)
+"""How long the store's own jobs are kept once they have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """A job of the store's own that is put down once in each interval; intervals are counted from 1970, UTC."""
+
+    job_type: str
+    every: timedelta
+
+    def key(self, now: datetime) -> str:
+        """The idempotency key of the job of the interval that a time is in."""
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        began = now - (now - epoch) % self.every
+        return f"{self.job_type}@{began:%Y-%m-%dT%H:%M:%SZ}"
+
+
+PERIODIC: Final = (
+    Periodic("maintain-retention", HOUR),
+    Periodic("maintain-rollups", HOUR),
+    Periodic("maintain-policies", DAY),
+    Periodic("maintain-outbox", DAY),
+    Periodic("maintain-gaps", DAY),
+)
+
+
+@job_type("maintain-retention", store_only=True)
+def retention(context: JobContext, _payload: Nothing) -> dict[str, int]:
+    """Remove the rows that retention gives up, of the kinds whose retention the server does not keep by itself.
+
+    Returns the rows removed of each.
+    """
+    removed: dict[str, int] = {}
+    for kind in _kept_here(context, "retention_after"):
+        context.check()
+        removed |= {expiry.kind: expiry.rows for expiry in timescale_policies.expire(context.dsn, kind)}
+    return removed
+
+
+@job_type("maintain-rollups", store_only=True)
+def refresh(context: JobContext, _payload: Nothing) -> list[str]:
+    """Bring stored rollups up to their rows where the server does not do it by itself; returns their names."""
+    names = list(_kept_here(context, "refresh_within"))
+    context.check()
+    return [done.rollup for done in aggregates.refresh(context.dsn, names=names)] if names else []
+
+
+@job_type("maintain-policies", store_only=True)
+def policies(context: JobContext, _payload: Nothing) -> int:
+    """Have the server's own jobs keep what is in effect, and return how many policies there are.
+
+    What rollups keep of rows that are gone grows older, and with it how far back they may be refreshed.
+    """
+    return len(timescale_policies.apply_policies(context.dsn))
+
+
+@job_type("maintain-outbox", store_only=True)
+def clean_up(context: JobContext, _payload: Nothing) -> int:
+    """Delete the store's own jobs that ended `KEPT` ago, a batch a transaction, and return how many.
+
+    Tenants' jobs stay: a key is used up for ever, and what it stood for is compared when it comes again.
+    """
+    removed = 0
+    with connect(context.dsn, autocommit=True) as connection:
+        while True:
+            context.check()
+            count = connection.execute(
+                "DELETE FROM store.jobs WHERE id = ANY(ARRAY(SELECT id FROM store.jobs WHERE tenant_no IS NULL"
+                " AND finished_at < now() - %s::interval ORDER BY finished_at LIMIT 1000))",
+                (KEPT,),
+            ).rowcount
+            removed += count
+            context.progress(removed)
+            if count == 0:
+                return removed
+
+
+def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
+    """Put down what is to be done in this interval and is not there yet.
+
+    `known` are the keys that the caller has seen put down; it is brought up to date.
+    """
+    row = connection.execute("SELECT now()").fetchone()
+    assert row is not None
+    current = {task.key(row[0]): task for task in PERIODIC}
+    known &= current.keys()
+    for key, task in current.items():
+        if key in known:
+            continue
+        unfinished = connection.execute(
+            "SELECT FROM store.jobs WHERE state IN ('queued', 'running') AND job_type = %s AND tenant_no IS NULL"
+            " AND idempotency_key <> %s LIMIT 1",
+            (task.job_type, key),
+        ).rowcount
+        if not unfinished:
+            try:
+                enqueue(connection, task.job_type, Nothing(), tenant=None, idempotency_key=key)
+            except Conflict as conflict:
+                _log.warning("not put down: %s", conflict)
+        known.add(key)
+
+
+def _kept_here(context: JobContext, policy: str) -> Iterator[str]:
+    """The relations whose policy of this sort is in effect and is the worker's to keep."""
+    for state in timescale_policies.policies(context.dsn):
+        if state.policy == policy and state.kept_by == "worker" and (policy != "retention_after" or state.effective):
+            yield state.relation

@@ -1,0 +1,162 @@
+"""The statements behind the store's metrics."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from datastore import aggregates, jobs
+from datastore.connections import schema_version
+from datastore.engines import Driver, Engine, one
+from datastore.metrics.declared import MAX_GROUPS, OTHER, known_label
+from datastore.names import STORE, TENANT_BITS
+from mds_client import KINDS
+
+# What the store is like -----------------------------------------------------------------------------------------
+
+Sample = tuple[str, tuple[str, ...], float]
+"""A metric's name, the values of its labels, and its value."""
+
+Read = Callable[[Engine, Driver], Iterator[Sample]]
+
+
+def database_read(engine: Engine, driver: Driver, head: str) -> Iterator[Sample]:
+    server = driver.info.parameter_status("server_version") or ""
+    yield "datastore_database_info", (server, engine.name, engine.extension_version or ""), 1
+    version = schema_version(driver) or ""
+    yield "datastore_schema_info", (version, head), 1
+    yield "datastore_schema_at_head", (), float(version == head)
+
+
+def tenants_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    for enabled, disabled in driver.execute(
+        "SELECT count(*) FILTER (WHERE disabled_at IS NULL), count(disabled_at) FROM store.tenants"
+    ).fetchall():
+        yield "datastore_tenants", ("enabled",), enabled
+        yield "datastore_tenants", ("disabled",), disabled
+
+
+# Which groups have labels of their own is decided fairly: the first of every tenant, then the second of each. By
+# size alone, one tenant with many vendors would leave no label to the others, and no alert.
+_SERIES: Final = f"""
+SELECT kind, vendor, coalesce(timeframe, ''), sum(series)::bigint, max(newest)
+FROM (
+  SELECT kind, vendor, timeframe, count(*) AS series, max(last_ts) AS newest,
+         row_number() OVER (PARTITION BY tenant ORDER BY count(*) DESC, kind, vendor, timeframe) AS place
+  FROM (SELECT series_id >> {TENANT_BITS} AS tenant, kind, vendor, timeframe, last_ts FROM store.series) AS s
+  GROUP BY tenant, kind, vendor, timeframe
+) AS groups
+GROUP BY kind, vendor, timeframe ORDER BY min(place), 4 DESC, 1, 2, 3
+"""  # noqa: S608 - a number of the project's own
+
+_GAPS: Final = """
+SELECT vendor, timeframe, sum(gaps)::bigint, sum(missing)::bigint, min(checked_at)
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY tenant_no ORDER BY missing DESC, vendor, timeframe) AS place
+  FROM store.gap_counts
+) AS counts
+GROUP BY vendor, timeframe ORDER BY min(place), 4 DESC, 1, 2
+"""
+
+
+def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    rows = driver.execute(_SERIES).fetchall()
+    counts: dict[tuple[str, ...], int] = {}
+    newest: dict[tuple[str, ...], float] = {}
+    for at, (kind, vendor, timeframe, count, last) in enumerate(rows):
+        labels: tuple[str, ...] = (kind, vendor, timeframe)
+        if at >= MAX_GROUPS:
+            labels = (known_label(kind, KINDS), OTHER, OTHER)
+        counts[labels] = counts.get(labels, 0) + count
+        if last is not None:
+            newest[labels] = max(newest.get(labels, float("-inf")), last.timestamp())
+    yield from (("datastore_series", labels, count) for labels, count in counts.items())
+    yield from (("datastore_newest_row_timestamp_seconds", labels, instant) for labels, instant in newest.items())
+
+
+def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    rows = driver.execute(_GAPS).fetchall()
+    found: dict[tuple[str, ...], tuple[int, int, float]] = {}
+    for at, (vendor, timeframe, gaps, missing, checked) in enumerate(rows):
+        labels: tuple[str, ...] = (vendor, timeframe) if at < MAX_GROUPS else (OTHER, OTHER)
+        before = found.get(labels, (0, 0, float("inf")))
+        found[labels] = (before[0] + gaps, before[1] + missing, min(before[2], checked.timestamp()))
+    for labels, (gaps, missing, instant) in found.items():
+        yield "datastore_gaps", labels, gaps
+        yield "datastore_missing_bars", labels, missing
+        yield "datastore_gap_check_timestamp_seconds", labels, instant
+
+
+def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
+    backlog = jobs.backlog(driver)
+    # Applications name the types of their jobs as they like. All labels are there before their first job is: what has
+    # just appeared has not increased, and a first failure would be no alert.
+    counts: dict[tuple[str, ...], int] = {
+        (name, state): 0 for name in (*sorted(types), OTHER) for state in ("queued", "running", "failed")
+    }
+    for count in backlog.counts:
+        labels = (known_label(count.job_type, types), count.state)
+        counts[labels] = counts.get(labels, 0) + count.jobs
+    # Whose worker is lost waits for another, which takes it back. Without any it would be said to run for ever.
+    for job_type, lost in driver.execute(
+        "SELECT job_type, count(*) FROM store.jobs WHERE state = 'running' AND leased_until < now() GROUP BY 1"
+    ).fetchall():
+        name = known_label(job_type, types)
+        counts[name, "running"] -= lost
+        counts[name, "queued"] += lost
+    yield from (("datastore_jobs", labels, number) for labels, number in counts.items())
+    oldest = backlog.oldest_due
+    yield "datastore_job_oldest_due_seconds", (), oldest.total_seconds() if oldest else 0.0
+
+
+def backfills_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    rows = driver.execute(
+        """
+        WITH open AS MATERIALIZED (
+          SELECT DISTINCT backfill_id FROM store.jobs
+          WHERE state IN ('queued', 'running') AND backfill_id IS NOT NULL
+        )
+        SELECT j.state, count(*), (SELECT count(*) FROM open)
+        FROM open JOIN store.jobs AS j USING (backfill_id) GROUP BY 1 ORDER BY 1
+        """
+    ).fetchall()
+    states = dict.fromkeys(jobs.STATES, 0) | {state: count for state, count, _ in rows}
+    yield "datastore_backfills", (), rows[0][2] if rows else 0
+    yield from (("datastore_backfill_jobs", (state,), count) for state, count in states.items())
+    if total := sum(states.values()):
+        yield "datastore_backfill_progress_ratio", (), 1 - (states["queued"] + states["running"]) / total
+
+
+def sizes_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
+    from datastore.schema import metadata  # SQLAlchemy takes long to import
+
+    yield "datastore_database_size_bytes", (), one(driver.execute("SELECT pg_database_size(current_database())"))
+    places = {table.name: (STORE, table.name) for table in metadata().sorted_tables}
+    for kind, rollup in aggregates.rollups():
+        if stored := engine.stored_rollup(driver, kind, rollup):
+            places[aggregates.relation(kind, rollup)] = stored
+    for relation, place in places.items():
+        size = engine.size(driver, *place)
+        yield "datastore_relation_size_bytes", (relation, "table"), size.table
+        yield "datastore_relation_size_bytes", (relation, "indexes"), size.indexes
+        if size.rows is not None:
+            yield "datastore_relation_rows", (relation,), size.rows
+        if size.chunks is None:
+            continue
+        columnar = size.columnar_chunks or 0
+        yield "datastore_chunks", (relation, "rows"), size.chunks - columnar
+        yield "datastore_chunks", (relation, "columnar"), columnar
+        yield "datastore_chunk_largest_bytes", (relation,), size.largest_chunk or 0
+        if size.before and size.after:
+            yield "datastore_columnar_before_bytes", (relation,), size.before
+            yield "datastore_columnar_after_bytes", (relation,), size.after
+            yield "datastore_compression_ratio", (relation,), size.before / size.after
+
+
+def policies_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
+    for runs in engine.policy_runs(driver):
+        labels = (runs.relation, runs.policy)
+        yield "datastore_policy_runs_total", labels, runs.runs
+        yield "datastore_policy_failures_total", labels, runs.failures
+        if runs.last_success is not None:
+            yield "datastore_policy_last_success_timestamp_seconds", labels, runs.last_success.timestamp()
+        if runs.last_duration is not None:
+            yield "datastore_policy_last_duration_seconds", labels, runs.last_duration.total_seconds()

@@ -1,0 +1,186 @@
+"""Migrations: bring a database to the newest schema version, and write new migrations.
+
+Alembic and SQLAlchemy are imported here and in `datastore.schema` only, because they take long to import.
+"""
+
+import io
+import threading
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from psycopg import errors
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection
+
+from datastore import aggregates, migrations, timescale_policies
+from datastore.connections import head, schema_version
+from datastore.engines import OLDEST_SERVER, Engine, detect
+from datastore.errors import ControlError
+from datastore.migration.drift import declared_objects, installed_objects
+from datastore.migration.owner import bootstrap_statements, driver_of, owner_connection
+from datastore.names import OWNER
+from datastore.schema import DatabaseObject, objects
+from mds_client import KINDS
+
+_ALEMBIC: Final = threading.Lock()
+"""Alembic's environment is a module-global proxy: one command at a time in one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What `migrate` did: the schema version before and after, and the objects that it made anew."""
+
+    before: str | None
+    after: str
+    objects: list[str]
+
+
+def migrate(dsn: str) -> Migration:
+    """Bring a database to head: roles and schemas, migrations, then functions, views and grants.
+
+    Safe to run again and by several at once: an advisory lock lets one work at a time. The role needs CREATE on the
+    database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
+    """
+    with owner_connection(dsn) as connection:
+        before = schema_version(driver_of(connection))
+        _alembic(command.upgrade, "head", connection=connection)
+        made = _settle(driver_of(connection))
+        after = schema_version(driver_of(connection))
+    assert after is not None
+    return Migration(before, after, made)
+
+
+def migrate_sql() -> str:
+    """The SQL that `migrate` would run on an empty database, for review or for psql."""
+    output = io.StringIO()
+    _alembic(command.upgrade, "head", connection=None, sql=True, output=output)
+    plain = Engine(OLDEST_SERVER)
+    return "\n".join(
+        (
+            *(f"{statement.as_string(None)};" for statement in bootstrap_statements()),
+            f"SET ROLE {OWNER};",
+            output.getvalue(),
+            *(f"{statement};" for item in objects(plain) for statement in item.statements),
+            "RESET ROLE;",
+            "",
+        )
+    )
+
+
+def stamp_head(dsn: str) -> str:
+    """Record a database that was set up by `migrate_sql` as being at head, and return that version."""
+    with owner_connection(dsn) as connection:
+        _alembic(command.stamp, "head", connection=connection)
+        _settle(driver_of(connection))
+    return head()
+
+
+def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
+    """Write the migration that brings a database at head to what the declarations say now, and return its file.
+
+    It is a proposal: read it before you commit it. Raises ControlError where there is nothing to change.
+    """
+
+    def unless_empty(_context: object, _revision: object, directives: list[Any]) -> None:
+        if directives[0].upgrade_ops.is_empty():
+            directives.clear()
+
+    with owner_connection(dsn) as connection:
+        made = _alembic(
+            command.revision,
+            connection=connection,
+            message=message,
+            autogenerate=True,
+            rev_id=f"{int(head()) + 1:04d}",
+            version_path=str(folder) if folder else None,
+            folder=folder,
+            process_revision_directives=unless_empty,
+        )
+    if not made:
+        raise ControlError("the database is as declared: there is nothing to migrate")
+    return Path(made.path)
+
+
+def _settle(driver: psycopg.Connection[Any]) -> list[str]:
+    """After the migrations: what is safe to do every time. Returns what was made or changed."""
+    engine = detect(driver)
+    made = [done for kind in KINDS.values() for done in engine.store_table(driver, kind)]
+    driver.commit()
+    made += [f"rollup {name}" for name in aggregates.create(engine, driver)]
+    driver.commit()
+    made += _apply_objects(driver)
+    timescale_policies.enforce(engine, driver)
+    driver.commit()
+    return made
+
+
+def _apply_objects(driver: psycopg.Connection[Any]) -> list[str]:
+    """Make every object that is not there as declared, and return their names."""
+    known = declared_objects(driver)
+    installed = installed_objects(driver)
+    made = []
+    for item in objects(detect(driver)):
+        if known.get(item.name) == (item.digest, installed.get(item.name)):
+            continue
+        _apply(driver, item)
+        made.append(item.name)
+    installed = installed_objects(driver)
+    for item in objects(detect(driver)):
+        driver.execute(
+            "INSERT INTO store.objects (name, declared, installed) VALUES (%s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, installed = excluded.installed",
+            (item.name, item.digest, installed.get(item.name)),
+        )
+    return made
+
+
+def _apply(driver: psycopg.Connection[Any], item: DatabaseObject) -> None:
+    try:
+        with driver.transaction():
+            for statement in item.statements:
+                driver.execute(statement.encode())
+    except errors.InvalidTableDefinition:
+        # A view whose columns changed cannot be replaced. Without CASCADE: a user's view on it makes this fail, with a
+        # message that names it.
+        assert item.relation is not None
+        driver.execute(SQL("DROP VIEW {}").format(Identifier(*item.relation)))
+        for statement in item.statements:
+            driver.execute(statement.encode())
+
+
+def _alembic_config(folder: Path | None = None) -> Config:
+    configuration = Config()
+    configuration.set_main_option("script_location", "datastore:migrations")
+    configuration.set_main_option("path_separator", "os")
+    if folder:
+        # Alembic writes only into a folder that it reads, too. A folder's name may hold what would separate two of
+        # them, or what the configuration's own substitution would take for a variable.
+        own = Path(migrations.__file__).parent / "versions"
+        configuration.set_main_option("path_separator", "newline")
+        configuration.set_main_option("version_locations", f"{own}\n{folder.absolute()}".replace("%", "%%"))
+    return configuration
+
+
+def _alembic(
+    run: Any,
+    *arguments: Any,
+    connection: Connection | None,
+    output: io.StringIO | None = None,
+    folder: Path | None = None,
+    **options: Any,
+) -> Any:
+    configuration = _alembic_config(folder)
+    configuration.output_buffer = output
+    # Alembic's own progress lines would stand between a command's own.
+    configuration.cmd_opts = Namespace(quiet=True)
+    configuration.attributes["connection"] = connection
+    with _ALEMBIC:
+        result = run(configuration, *arguments, **options)
+    if connection is not None:
+        connection.commit()
+    return result

@@ -1,0 +1,97 @@
+"""Connections that act as the owner of the schema, with the roles and schemas that migrations need."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+import psycopg
+from alembic.util import CommandError
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from datastore import config
+from datastore.connections import connect
+from datastore.engines import detect
+from datastore.errors import ControlError
+from datastore.names import APP, MIGRATION_LOCK, OWNER
+
+
+@contextlib.contextmanager
+def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
+    """A connection that holds the migration lock and acts as the owner of the schema, which it makes if need be.
+
+    Without a DSN it is that of the environment.
+    """
+    with sqlalchemy_connection(dsn or config.load().dsn()) as connection:
+        driver = driver_of(connection)
+        driver.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        driver.commit()
+        try:
+            _bootstrap(driver)
+            driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+            driver.commit()
+            yield connection
+        finally:
+            # Closing the connection ends lock and role; a broken one has lost both already.
+            connection.rollback()
+
+
+@contextlib.contextmanager
+def sqlalchemy_connection(dsn: str) -> Iterator[Connection]:
+    """A connection for SQLAlchemy and Alembic, whose errors become psycopg's or ControlError."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise (error.orig if isinstance(error.orig, psycopg.Error) else ControlError(str(error))) from error
+    except (CommandError, SQLAlchemyError) as error:
+        raise ControlError(str(error)) from error
+    finally:
+        engine.dispose()
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    """psycopg's connection below one of SQLAlchemy."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+def bootstrap_statements() -> list[SQL]:
+    """Roles and schemas: what has to be there before a migration can run as the owner."""
+    return [
+        _create_role(OWNER),
+        _create_role(APP),
+        # From PostgreSQL 16 on, whoever creates a role administers it without being able to act as it.
+        SQL(
+            "DO $$ BEGIN IF NOT pg_has_role(current_user, 'mds_owner', CASE"
+            " WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)"
+            " THEN GRANT mds_owner TO CURRENT_USER; END IF; END $$"
+        ),
+        SQL("CREATE SCHEMA IF NOT EXISTS store AUTHORIZATION mds_owner"),
+        SQL("CREATE SCHEMA IF NOT EXISTS mds AUTHORIZATION mds_owner"),
+        SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+        SQL("GRANT USAGE, CREATE ON SCHEMA public TO mds_owner"),
+        SQL("GRANT USAGE ON SCHEMA public TO mds_app"),
+        # The client stages its batches in a temporary table.
+        SQL("DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO mds_app', current_database()); END $$"),
+    ]
+
+
+def _create_role(role: LiteralString) -> SQL:
+    # Two databases of one server may be migrated at once, and the roles are common to both.
+    return SQL(
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
+        f" THEN CREATE ROLE {role} NOLOGIN; END IF;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+
+
+def _bootstrap(driver: psycopg.Connection[Any]) -> None:
+    engine = detect(driver)
+    for statement in bootstrap_statements():
+        driver.execute(statement)
+    engine.prepare_owner(driver, OWNER)
+    driver.commit()

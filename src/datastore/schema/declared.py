@@ -1,0 +1,75 @@
+"""Database objects as they are declared, and what their statements share."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from datastore.names import APP, STORE, TENANT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseObject:
+    """One function, view or set of grants, by name, with the statements that make it what it should be."""
+
+    name: str
+    statements: tuple[str, ...]
+    relation: tuple[str, str] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the declared text; a stored one that differs says that another release made the object."""
+        return sha256("\n".join(self.statements).encode()).hexdigest()
+
+
+def mine(series_id: Composable) -> Composable:
+    """The one predicate of isolation: the series id is within the current tenant's range.
+
+    The sub-selects run once per statement, and the range is on the leading column of every key. Without a tenant both
+    bounds are NULL: nothing is seen, and no write passes the views' check.
+    """
+    return SQL("{id} >= (SELECT {store}.tenant_floor()) AND {id} < (SELECT {store}.tenant_ceiling())").format(
+        id=series_id, store=STORE_SCHEMA
+    )
+
+
+def own_series(series_id: Composable) -> Composable:
+    """The same for the series table, as an equality, so that its index by name serves look-ups."""
+    return SQL("({id} >> {bits}) = (SELECT {store}.tenant_no())").format(
+        id=series_id, bits=Literal(TENANT_BITS), store=STORE_SCHEMA
+    )
+
+
+STORE_SCHEMA = Identifier(STORE)
+
+
+def for_app(function: str) -> tuple[str, ...]:
+    # A view's functions run with the rights of whoever selects from it; the private schema itself stays closed, so that
+    # nobody can call them by name.
+    return (
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {function} TO {APP}",
+    )
+
+
+def view_object(
+    schema: str, name: str, body: Composable, *, writable: tuple[str, ...] = (), extra: tuple[Composable, ...] = ()
+) -> DatabaseObject:
+    relation = Identifier(schema, name)
+    check = SQL(" WITH CASCADED CHECK OPTION") if writable else SQL("")
+    statements = [
+        SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS {}{}").format(relation, body, check),
+        *extra,
+        SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(relation, Identifier(APP)),
+        SQL("GRANT SELECT ON {} TO {}").format(relation, Identifier(APP)),
+        *(SQL("GRANT {} ON {} TO {}").format(SQL(right), relation, Identifier(APP)) for right in writable),
+    ]
+    return DatabaseObject(
+        f"view {schema}.{name}",
+        tuple(statement.as_string(None) for statement in statements),
+        (schema, name),
+    )
+
+
+def column_list(names: tuple[str, ...], table: str | None = None) -> Composable:
+    return SQL(", ").join(Identifier(table, name) if table else Identifier(name) for name in names)

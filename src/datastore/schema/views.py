@@ -1,0 +1,153 @@
+"""Views that applications read."""
+
+from typing import Final
+
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from datastore import aggregates
+from datastore.engines import Engine
+from datastore.names import STORE
+from datastore.schema.declared import STORE_SCHEMA, DatabaseObject, column_list, mine, own_series, view_object
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind, Rollup
+
+
+def tenants_view() -> DatabaseObject:
+    body = SQL("SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())").format(
+        STORE_SCHEMA, STORE_SCHEMA
+    )
+    return view_object("public", "tenants", body)
+
+
+def series_view() -> DatabaseObject:
+    names = ("kind", *SERIES_COLUMNS)
+    last = ("last_ts", "last_price", "last_price_ts")
+    body = SQL("SELECT {} FROM {}.series WHERE {}").format(
+        column_list(("series_id", *names, *last)), STORE_SCHEMA, own_series(Identifier("series_id"))
+    )
+    numbered = SQL("ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT {}.next_series_id()").format(STORE_SCHEMA)
+    return view_object(
+        "mds",
+        "series",
+        body,
+        writable=(f"INSERT ({', '.join(names)})", f"UPDATE ({', '.join(last)})"),
+        extra=(numbered,),
+    )
+
+
+def kind_view(kind: Kind) -> DatabaseObject:
+    body = SQL("SELECT {} FROM {} WHERE {}").format(
+        column_list(("series_id", *kind.column_names)),
+        Identifier(STORE, kind.name),
+        mine(Identifier("series_id")),
+    )
+    return view_object("mds", kind.name, body)
+
+
+def public_view(kind: Kind) -> DatabaseObject:
+    body = SQL(
+        "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {values}"
+        " FROM {store}.series AS s JOIN {rows} AS r USING (series_id)"
+        " WHERE s.kind = {kind} AND {own} AND {mine}"
+    ).format(
+        time=Identifier("r", kind.time),
+        store=STORE_SCHEMA,
+        tenant=Identifier(TENANT_COLUMN),
+        names=column_list(kind.series, "s"),
+        values=column_list(tuple(name for name in kind.column_names if name != kind.time), "r"),
+        rows=Identifier(STORE, kind.name),
+        kind=Literal(kind.name),
+        own=own_series(Identifier("s", "series_id")),
+        mine=mine(Identifier("r", "series_id")),
+    )
+    return view_object("public", kind.relation, body)
+
+
+def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    name = aggregates.relation(kind, rollup)
+    if engine.materialized():
+        body = SQL("SELECT {} FROM {} WHERE {}").format(
+            _rollup_columns(kind), Identifier(STORE, name), mine(Identifier("series_id"))
+        )
+    else:
+        where = SQL(" WHERE {}").format(mine(Identifier("series_id")))
+        body = SQL("SELECT {} FROM ({}) AS r").format(
+            _rollup_columns(kind), aggregates.select(engine, kind, rollup, kind.name, where)
+        )
+    return view_object("mds", name, body)
+
+
+def _rollup_columns(kind: Kind) -> Composable:
+    """A rollup's columns with the types of the rows that it is made of: a sum of whole numbers is one again."""
+    return SQL(", ").join(
+        [
+            SQL("series_id"),
+            Identifier(kind.time),
+            *(
+                SQL("{0}::{1} AS {0}").format(Identifier(name), SQL(kind.column(name).type))
+                for name, _ in kind.aggregates
+            ),
+        ]
+    )
+
+
+def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    name = aggregates.relation(kind, rollup)
+    # Where it is computed: one series at a time, by its key, so that asking for one does not compute all.
+    rows = SQL("LATERAL (SELECT * FROM mds.{} AS m WHERE m.series_id = s.series_id)").format(Identifier(name))
+    if not engine.materialized():
+        one = SQL(" WHERE series_id = s.series_id AND {}").format(mine(Identifier("series_id")))
+        rows = SQL("LATERAL (SELECT {} FROM ({}) AS c)").format(
+            _rollup_columns(kind), aggregates.select(engine, kind, rollup, kind.name, one)
+        )
+    body = SQL(
+        "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {timeframe} AS timeframe, {values}"
+        " FROM {store}.series AS s CROSS JOIN {rows} AS r"
+        " WHERE s.kind = {kind} AND s.timeframe = {base} AND {own}"
+    ).format(
+        time=Identifier("r", kind.time),
+        store=STORE_SCHEMA,
+        tenant=Identifier(TENANT_COLUMN),
+        names=column_list(tuple(part for part in kind.series if part != "timeframe"), "s"),
+        timeframe=SQL("{}::text").format(Literal(rollup.timeframe)),
+        values=column_list(tuple(column for column, _ in kind.aggregates), "r"),
+        rows=rows,
+        kind=Literal(kind.name),
+        base=Literal(kind.base),
+        own=own_series(Identifier("s", "series_id")),
+    )
+    return view_object("public", name, body)
+
+
+_JOB_COLUMNS: Final = (
+    *("id", "idempotency_key", "job_type", "payload", "priority", "state", "attempts"),
+    *("created_at", "due_at", "finished_at", "error"),
+)
+_JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result", "cancel_requested")
+"""What else a tenant sees of its jobs: how far they are, and what came of them. Which worker has one is not its own."""
+
+
+def jobs_view() -> DatabaseObject:
+    body = SQL("SELECT {} FROM {}.jobs WHERE tenant_no = (SELECT {}.tenant_no())").format(
+        column_list((*_JOB_COLUMNS, "tenant_no", *_JOB_PROGRESS)), STORE_SCHEMA, STORE_SCHEMA
+    )
+    numbered = SQL("ALTER VIEW mds.jobs ALTER COLUMN tenant_no SET DEFAULT {}.job_tenant()").format(STORE_SCHEMA)
+    return view_object(
+        "mds", "jobs", body, writable=("INSERT (idempotency_key, job_type, payload, priority)",), extra=(numbered,)
+    )
+
+
+def public_jobs_view() -> DatabaseObject:
+    body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
+        STORE_SCHEMA, Identifier(TENANT_COLUMN), column_list((*_JOB_COLUMNS, *_JOB_PROGRESS))
+    )
+    return view_object("public", "jobs_outbox", body)
+
+
+def latest_prices_view() -> DatabaseObject:
+    body = SQL(
+        "SELECT DISTINCT ON (s.vendor, s.symbol) (SELECT {store}.current_tenant()) AS {tenant}, s.vendor, s.symbol,"
+        " s.last_price AS price, s.last_price_ts AS price_timestamp"
+        " FROM {store}.series AS s WHERE {own} AND s.last_price IS NOT NULL"
+        " ORDER BY s.vendor, s.symbol, s.last_price_ts DESC, s.timeframe"
+    ).format(store=STORE_SCHEMA, tenant=Identifier(TENANT_COLUMN), own=own_series(Identifier("s", "series_id")))
+    return view_object("public", "latest_prices", body)

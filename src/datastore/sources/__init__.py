@@ -1,0 +1,30 @@
+"""Sources that backfills read: files and HTTP services, and plug-ins.
+
+What is done with the bars is in `datastore.backfill`.
+"""
+
+from datastore.sources.base import (
+    Batch,
+    Malformed,
+    SourceError,
+    SourceUnavailable,
+    Span,
+    expand,
+    make,
+    names,
+    to_bar,
+    wrong,
+)
+
+__all__ = [
+    "Batch",
+    "Malformed",
+    "SourceError",
+    "SourceUnavailable",
+    "Span",
+    "expand",
+    "make",
+    "names",
+    "to_bar",
+    "wrong",
+]

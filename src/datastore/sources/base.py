@@ -1,0 +1,215 @@
+"""Where a backfill's rows come from: what a source is, how one is found and made, and how its records become bars.
+
+A source is a plug-in: a pydantic model of its own settings with a method `fetch`, named by an entry point of the group
+`datastore.sources`. Built in are `files` (`datastore.sources.files`) and `http` (`datastore.sources.http`). When rows
+are fetched, and what becomes of them, is in `datastore.backfill`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any, Final, Literal, Protocol, TypeAlias
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from datastore import config
+from datastore.config import Settings
+from datastore.errors import ControlError
+from mds_client import Bar
+from mds_client.upserts import ArrowStream, reason
+
+ENTRY_POINTS: Final = "datastore.sources"
+
+TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
+"""How a record writes a time: ISO text, or a count of these units since 1970 (UTC)."""
+
+
+class SourceError(ControlError):
+    """A source cannot be made from what is asked, or is not permitted: nothing but another request would help."""
+
+
+class SourceUnavailable(Exception):
+    """A source cannot be read now: it is gone, does not answer, or answers what it should not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A series, and the time (UTC) of which its bars are wanted: `start <= ts < end`."""
+
+    vendor: str
+    symbol: str
+    timeframe: str
+    start: datetime
+    end: datetime
+
+    def has(self, bar: Bar) -> bool:
+        """Whether a bar is of this series and time."""
+        return self.start <= bar.ts < self.end and (self.vendor, self.symbol, self.timeframe) == (
+            bar.vendor,
+            bar.symbol,
+            bar.timeframe,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A record that is no bar: where it stands in the source, and why it is none.
+
+    `whole` names what it stands in, as a file, where other chunks of a backfill read that too: it counts there once.
+    """
+
+    where: str
+    why: str
+    whole: str | None = None
+
+
+Batch: TypeAlias = Sequence[Bar | Malformed] | ArrowStream
+"""What a source gives at once: bars, of which those that nobody asked for are left out, or a frame with a bar's fields
+as columns, which holds no others. What comes twice is written once."""
+
+
+class Source(Protocol):
+    """What a backfill reads from."""
+
+    def fetch(self, spans: Sequence[Span]) -> Iterable[Batch]:
+        """The bars of these spans, all of one vendor and timeframe, as they come and in any order.
+
+        The same spans again give the same bars. Raises SourceUnavailable where it cannot be read to its end.
+        """
+
+
+def names() -> list[str]:
+    """The sources that there are."""
+    return sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
+
+
+def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
+    """A source from what is asked: `type` names it, the rest are its own settings.
+
+    Raises SourceError, which says what and where, for an unknown type, for wrong settings, and for what the operator
+    does not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`); ConfigurationError for a secret that is not set.
+    """
+    name = spec.get("type")
+    found = [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == name]
+    if not found:
+        near = get_close_matches(str(name), names(), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        given = repr(name) if name is None or (isinstance(name, str) and name.isidentifier()) else "what is given"
+        raise SourceError(f"source: type: {given} is none{hint}; there are: {', '.join(names())}")
+    try:
+        model = found[0].load()
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"source {name!r} needs the package {error.name}: install the extra backfill (see Installing)"
+        ) from error
+    if not (isinstance(model, type) and issubclass(model, BaseModel) and callable(getattr(model, "fetch", None))):
+        raise SourceError(f"source {name!r} ({found[0].value}) is no pydantic model with a method fetch")
+    try:
+        made: Any = model.model_validate(dict(spec), context=settings or config.load())
+    except ValidationError as error:
+        raise SourceError(f"source {name!r}: {wrong(error)}") from None
+    source: Source = made
+    return source
+
+
+def wrong(error: ValidationError) -> str:
+    """What is wrong with settings and where, in one line, and never what was given: it may be a secret."""
+    said = []
+    for problem in error.errors(include_url=False, include_input=False):
+        where = ".".join(map(str, problem["loc"]))
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "union_tag_invalid":
+            what = f"{problem['ctx']['discriminator']} is none of {problem['ctx']['expected_tags']}"
+        said.append(f"{where}: {what}" if where else what)
+    return "; ".join(said)
+
+
+def expand(template: str, span: Span, *, safe: str | None = None) -> str:
+    """A template with what it asks for of a span: {vendor}, {symbol}, {timeframe}, and of {start} and {end} the ISO
+    text, or with _s, _ms, _us or _ns behind the name the count since 1970, or with _date the date (UTC).
+
+    `safe` are the characters that need no quoting where it is for a URL. Raises ValueError for what else it asks for.
+    """
+    values = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
+    for name, moment in (("start", span.start), ("end", span.end)):
+        microseconds = (moment - _UNIX) // timedelta(microseconds=1)
+        values[name] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        values[f"{name}_date"] = moment.date().isoformat()
+        values[f"{name}_s"] = str(microseconds // 1_000_000)
+        values[f"{name}_ms"] = str(microseconds // 1_000)
+        values[f"{name}_us"] = str(microseconds)
+        values[f"{name}_ns"] = str(microseconds * 1_000)
+    if safe is not None:
+        values = {name: quote(value, safe=safe) for name, value in values.items()}
+
+    def value(asked: re.Match[str]) -> str:
+        if asked[1] not in values:
+            # Braces may also be of something else, as of JSON with a secret in it.
+            name = repr(asked[1]) if asked[1].isidentifier() else "what has no name"
+            raise ValueError(f"it asks for {name}; there are: {', '.join(values)}")
+        return values[asked[1]]
+
+    # No format strings: these reach into what a value is made of.
+    return re.sub(r"\{([^{}]*)\}", value, template)
+
+
+_UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+FIELDS: Final = tuple(name for name in Bar.model_fields if name != "tenant_id")
+
+SAMPLE: Final = Span("v", "S", "1m", _UNIX, _UNIX)
+"""To try a template on."""
+
+
+def check_columns(columns: Mapping[str, Any]) -> None:
+    """ValueError where a mapping names what is no field of a bar."""
+    if unknown := set(columns) - set(FIELDS):
+        raise ValueError(f"{', '.join(sorted(unknown))}: no field of a bar; there are: {', '.join(FIELDS)}")
+
+
+def to_bar(
+    record: Any, where: str, given: Mapping[str, str], columns: Mapping[str, str | int], unit: TimeUnit
+) -> Bar | Malformed:
+    """A record (an object, or a list) as a bar.
+
+    `columns` says where a field is that is not under its own name; what else the record has is left alone. `given` is
+    what holds where the record says nothing of it. Empty text is no value.
+    """
+    try:
+        values: dict[str, Any] = dict(given)
+        for name in FIELDS:
+            value = _value(record, columns.get(name, name))
+            if value is not None and value != "":
+                values[name] = value
+        if unit != "iso" and "ts" in values:
+            values["ts"] = _instant(values["ts"], unit)
+        return Bar.model_validate(values)
+    except ValidationError as error:
+        return Malformed(where, reason(error))
+    except (TypeError, ValueError, OverflowError) as error:
+        return Malformed(where, str(error))
+    except RecursionError:
+        return Malformed(where, "it is nested too deep")
+
+
+def _value(record: Any, at: str | int) -> Any:
+    if isinstance(record, Mapping):
+        return record.get(at)
+    if isinstance(record, list):
+        return record[at] if isinstance(at, int) and -len(record) <= at < len(record) else None
+    raise TypeError(f"an object or a list is needed, not {type(record).__name__}")
+
+
+def _instant(value: Any, unit: TimeUnit) -> datetime:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"ts: a count of {unit} is needed, not {value!r}")
+    try:
+        # Whole numbers as such: as a float a count of nanoseconds would lose its last digits.
+        count = value if isinstance(value, float) else int(value)
+    except ValueError:
+        raise ValueError(f"ts: a count of {unit} is needed, not {value!r}") from None
+    return _UNIX + timedelta(microseconds=count * 1_000_000 // _PER_SECOND[unit])

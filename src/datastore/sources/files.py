@@ -1,0 +1,269 @@
+"""The source `files`: NDJSON, CSV and Parquet, by a pattern below the folder that the operator has named."""
+
+import csv
+import glob
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby, islice
+from operator import or_
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
+
+from datastore.config import Settings
+from datastore.sources.base import (
+    FIELDS,
+    SAMPLE,
+    Batch,
+    Malformed,
+    SourceUnavailable,
+    Span,
+    TimeUnit,
+    check_columns,
+    expand,
+    to_bar,
+)
+from mds_client import Bar, utils
+from mds_client.blocks import LONGEST_LINE
+
+ROWS: Final = 10_000
+"""Rows of a batch."""
+
+_SUFFIXES: Final = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
+_COMPRESSED: Final = (".gz", ".zst")
+
+
+class Files(BaseModel):
+    """Bars in files.
+
+    `path` is a pattern (`*`, `**`, `?`) below DATASTORE_SOURCE_ROOT. With {symbol} in it only a series' own files are
+    read for it, and what they hold is of that symbol unless it says another; without, every file is read for each
+    chunk. The format is what the name ends with: .ndjson, .jsonl, .csv or .parquet; text may be compressed (.gz, .zst).
+    `columns` says which column a field of a bar is in where it is not one of its own name; vendor and timeframe are the
+    backfill's where there is no column of them. `time_unit` is how `ts` is written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["files"] = "files"
+    path: str
+    columns: dict[str, str] = {}
+    time_unit: TimeUnit = "iso"
+
+    _root: Path = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Take up the operator's folder."""
+        if not isinstance(context, Settings) or context.source_root is None:
+            raise ValueError("files are not read: no DATASTORE_SOURCE_ROOT is set")
+        self._root = context.source_root.resolve()
+
+    @field_validator("path")
+    @classmethod
+    def _below(cls, path: str) -> str:
+        _pattern(path, SAMPLE)
+        if _format(path) is None:
+            raise ValueError(f"ends in no format that is read: {', '.join(_SUFFIXES)}")
+        return path
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, str]) -> dict[str, str]:
+        check_columns(columns)
+        return columns
+
+    def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
+        """The bars of the files, read once for all spans that share them."""
+        by_pattern = sorted(spans, key=lambda span: _pattern(self.path, span))
+        found = False
+        for pattern, group in groupby(by_pattern, key=lambda span: _pattern(self.path, span)):
+            of_it = list(group)
+            for path in self._files(pattern):
+                found = True
+                yield from self._read(path, of_it)
+        if not found:
+            raise SourceUnavailable(f"no file matches {self.path!r}")
+
+    def _files(self, pattern: str) -> list[Path]:
+        if not self._root.is_dir():
+            raise SourceUnavailable("the folder of DATASTORE_SOURCE_ROOT is not there")
+        try:
+            files = [path for path in sorted(self._root.glob(pattern)) if path.is_file()]
+        except (OSError, ValueError) as error:
+            raise SourceUnavailable(f"{pattern}: {error}") from error
+        for path in files:
+            # A link may lead anywhere.
+            if not path.resolve().is_relative_to(self._root):
+                raise SourceUnavailable(f"{path.relative_to(self._root)} leads out of DATASTORE_SOURCE_ROOT")
+        return files
+
+    def _read(self, path: Path, spans: Sequence[Span]) -> Iterator[Batch]:
+        where = str(path.relative_to(self._root))
+        given = {"vendor": spans[0].vendor, "timeframe": spans[0].timeframe}
+        if "{symbol}" in self.path:
+            given["symbol"] = spans[0].symbol
+        wanted = {span.symbol: span for span in spans}
+        try:
+            if _format(path.name) == "parquet":
+                yield from self._parquet(path, where, given, wanted)
+                return
+            # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
+            with path.open("rb") as stream, utils.Source(where, stream) as source:
+                records = _csv(source, where) if _format(path.name) == "csv" else _ndjson(source, where)
+                yield from _batches(self._bars(where, records, given, wanted))
+        except utils.SourceError as error:
+            raise SourceUnavailable(str(error)) from error
+        except OSError as error:
+            raise SourceUnavailable(f"{where}: {error.strerror or _relative(error, path, where)}") from error
+
+    def _bars(
+        self, file: str, records: Iterable[tuple[str, Any]], given: Mapping[str, str], wanted: Mapping[str, Span]
+    ) -> Iterator[Bar | Malformed]:
+        for where, record in records:
+            bar = (
+                record if isinstance(record, Malformed) else to_bar(record, where, given, self.columns, self.time_unit)
+            )
+            if isinstance(bar, Malformed):
+                yield Malformed(bar.where, bar.why, whole=file)
+            elif (span := wanted.get(bar.symbol)) is not None and span.has(bar):
+                yield bar
+
+    def _parquet(self, path: Path, where: str, given: Mapping[str, str], wanted: Mapping[str, Span]) -> Iterator[Batch]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.dataset
+
+        try:
+            data = pa.dataset.dataset(path, format="parquet")
+            named = {name: self.columns.get(name, name) for name in FIELDS}
+            there = {name: column for name, column in named.items() if column in data.schema.names}
+            types = {name: data.schema.field(column).type for name, column in there.items()}
+            time = types.get("ts")
+            if time is None or not pa.types.is_timestamp(time) or not ("symbol" in there or "symbol" in given):
+                # No frame of bars as it is: record by record, which says what is wrong with it.
+                records = _records(data.to_batches(columns=list(there.values())), where)
+                yield from _batches(self._bars(where, records, given, wanted))
+                return
+            names = {name: _named(name, there, given) for name in _NAMES}
+            columns = {name: pc.field(column) for name, column in there.items()} | names
+            scanner = data.scanner(columns=columns, filter=_within(wanted, names, there["ts"], time), batch_size=ROWS)
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield pa.table(batch)
+            # What belongs to nobody, by record: it is no bar, and is not left out without a word.
+            nobodys = data.to_batches(columns=list(there.values()), filter=_nobodys(there, types, given))
+            records = ((where, record) for batch in nobodys for record in batch.to_pylist())
+            yield from _batches(self._bars(where, records, given, wanted))
+        except pa.ArrowException as error:
+            raise SourceUnavailable(f"{where}: {_relative(error, path, where)}") from error
+
+
+_NAMES: Final = ("vendor", "symbol", "timeframe")
+
+
+def _relative(error: Exception, path: Path, where: str) -> str:
+    """An error's text, in which the file is named as it is below the folder of sources."""
+    return str(error).replace(str(path), where)
+
+
+def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any:
+    """A name of each row as the model reads it: trimmed, a symbol in capitals, what is given where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name not in there:
+        return pc.scalar(given[name])
+    text = pc.field(there[name]).cast(pa.string())
+    if name in given:
+        text = pc.coalesce(pc.if_else(pc.equal(text, ""), pc.scalar(given[name]), text), pc.scalar(given[name]))
+    text = pc.utf8_trim_whitespace(text)
+    return pc.utf8_upper(text) if name == "symbol" else text
+
+
+def _within(wanted: Mapping[str, Span], names: Mapping[str, Any], column: str, time: Any) -> Any:
+    """What rows of a file are wanted: groups of whole row groups that hold none are not even read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def moment(value: Any) -> Any:
+        return pa.scalar(value if time.tz else value.replace(tzinfo=None), type=time)
+
+    parts = []
+    by_range = sorted(wanted.values(), key=lambda span: (span.start, span.end, span.symbol))
+    for (start, end), group in groupby(by_range, key=lambda span: (span.start, span.end)):
+        of_it = list(group)
+        part = (pc.field(column) >= moment(start)) & (pc.field(column) < moment(end))
+        part &= names["symbol"].isin([span.symbol for span in of_it])
+        part &= (names["vendor"] == of_it[0].vendor) & (names["timeframe"] == of_it[0].timeframe)
+        parts.append(part)
+    return reduce(or_, parts)
+
+
+def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[str, str]) -> Any:
+    """What rows of a file have no time, or no name where one is needed. By statistics most groups hold none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    without = pc.field(there["ts"]).is_null()
+    for name in _NAMES:
+        if name not in there:
+            continue
+        field = pc.field(there[name])
+        text = field if pa.types.is_string(types[name]) else field.cast(pa.string())
+        # Every blank text is below the first character that is none.
+        blank = (text < "!") & (pc.utf8_trim_whitespace(text) == "")
+        without |= (blank & (text != "")) if name in given else (blank | field.is_null())
+    return without
+
+
+def _batches(bars: Iterator[Bar | Malformed]) -> Iterator[Batch]:
+    while some := list(islice(bars, ROWS)):
+        yield some
+
+
+def _records(batches: Iterable[Any], where: str) -> Iterator[tuple[str, Any]]:
+    number = 0
+    for batch in batches:
+        for record in batch.to_pylist():
+            number += 1
+            yield f"{where}, row {number}", record
+
+
+def _ndjson(source: utils.Source, where: str) -> Iterator[tuple[str, Any]]:
+    for line in source.lines():
+        at = f"{where}, line {source.line}"
+        if len(line) > LONGEST_LINE:
+            yield at, Malformed(at, f"the line is longer than {LONGEST_LINE:,} bytes")
+            continue
+        try:
+            yield at, json.loads(line)
+        except RecursionError:
+            yield at, Malformed(at, "no JSON: it is nested too deep")
+        except ValueError as error:
+            yield at, Malformed(at, f"no JSON: {error}")
+
+
+def _csv(source: utils.Source, where: str) -> Iterator[tuple[str, Any]]:
+    try:
+        for record in csv.DictReader(line.decode("utf-8", "replace") for line in source.lines()):
+            yield f"{where}, line {source.line}", record
+    except csv.Error as error:
+        raise SourceUnavailable(f"{where}, line {source.line}: {error}") from error
+
+
+def _format(name: str) -> str | None:
+    suffixes = PurePosixPath(name).suffixes
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        return found if suffixes[:-1] and (found := _SUFFIXES.get(suffixes[-2])) != "parquet" else None
+    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def _pattern(path: str, span: Span) -> str:
+    """The pattern for a span's files; ValueError where it is none or leads out of the folder."""
+    quoted = Span(glob.escape(span.vendor), glob.escape(span.symbol), glob.escape(span.timeframe), span.start, span.end)
+    pattern = expand(path, quoted)
+    if not pattern or pattern.startswith("/") or ".." in PurePosixPath(pattern).parts or "\0" in pattern:
+        raise ValueError(f"{pattern!r} is no pattern below the folder of sources")
+    return pattern

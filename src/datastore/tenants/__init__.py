@@ -1,0 +1,42 @@
+"""Tenants and the login roles that are bound to them: create, list, disable, export, delete.
+
+The rows of a tenant are written and read by `mds_client`.
+"""
+
+from datastore.tenants.export import EXPORT, ExportOrder, Format, export_tenant, run_export
+from datastore.tenants.lifecycle import (
+    DELETE,
+    Deletion,
+    DeletionOrder,
+    delete_tenant,
+    disable_tenant,
+    enable_tenant,
+    plan_deletion,
+    run_deletion,
+)
+from datastore.tenants.registry import Tenant, create_tenant, find_tenant, get_tenant, list_tenants, seed
+from datastore.tenants.roles import bind_role, unbind_role
+
+__all__ = [
+    "DELETE",
+    "EXPORT",
+    "Deletion",
+    "DeletionOrder",
+    "ExportOrder",
+    "Format",
+    "Tenant",
+    "bind_role",
+    "create_tenant",
+    "delete_tenant",
+    "disable_tenant",
+    "enable_tenant",
+    "export_tenant",
+    "find_tenant",
+    "get_tenant",
+    "list_tenants",
+    "plan_deletion",
+    "run_deletion",
+    "run_export",
+    "seed",
+    "unbind_role",
+]

@@ -1,0 +1,270 @@
+"""A tenant's life after it is made: its logins unbound, disabled, enabled, exported, deleted with all that is its own.
+
+Export and deletion are jobs: they take as long as there are rows, show how far they are, and may be killed and run
+again. Making tenants, listing them and binding roles is in `datastore.migration`; the worker is `datastore.jobs`.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.sql import SQL, Identifier
+
+from datastore import aggregates, jobs
+from datastore.connections import as_owner
+from datastore.engines import Driver, Engine, one
+from datastore.errors import ControlError, UnknownTenant
+from datastore.jobs import JobContext, JobFailed, JobRecord, Order, job_type
+from datastore.names import STORE
+from datastore.reads import series_range
+from datastore.tenants.registry import Tenant, get_tenant
+from datastore.tenants.roles import OpenSessions, drop_binding, revoke_right
+from mds_client import KINDS
+
+DELETE: Final = "delete-tenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a deletion removes of a tenant: rows of each kind, stored rows of each rollup, series, rows of its other
+    tables (jobs among them), and the roles that lose their right to the views."""
+
+    tenant: UUID
+    name: str
+    rows: dict[str, int]
+    rollups: dict[str, int]
+    series: int
+    records: dict[str, int]
+    roles: list[str]
+
+
+class DeletionOrder(Order):
+    """The payload of a deletion: the tenant by its id and, so that none is deleted by mistake, by its name and number.
+
+    Only the number is never given again: a tenant of the same id and name that is made later is another one.
+    """
+
+    tenant: UUID
+    name: str
+    no: int
+
+
+def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
+    """From the next statement on, nobody reads or writes as this tenant; its data stays. Again is harmless.
+
+    Raises UnknownTenant.
+    """
+    with as_owner(dsn) as (_, driver):
+        driver.execute("UPDATE store.tenants SET disabled_at = coalesce(disabled_at, now()) WHERE id = %s", (tenant,))
+    return get_tenant(dsn, tenant)
+
+
+def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
+    """Take back what `disable_tenant` did. Again is harmless.
+
+    Raises UnknownTenant, and ControlError where it is being deleted, or a deletion has failed: some of it may be gone.
+    """
+    with as_owner(dsn) as (_, driver):
+        if (deletion := _deletion(driver, tenant)) is not None:
+            id_, state = deletion
+            begun = "is being deleted" if state != "failed" else "was being deleted when that failed"
+            first = "cancel" if state != "failed" else "retry and cancel"
+            raise ControlError(f"tenant {tenant} {begun}: {first} job {id_} first")
+        driver.execute("UPDATE store.tenants SET disabled_at = NULL WHERE id = %s", (tenant,))
+    return get_tenant(dsn, tenant)
+
+
+def plan_deletion(dsn: str, tenant: UUID) -> Deletion:
+    """What a deletion would remove now. Counts every row of the tenant: it takes as long as reading them does.
+
+    Raises UnknownTenant.
+    """
+    found = get_tenant(dsn, tenant)
+    with as_owner(dsn) as (engine, driver):
+        return _planned(engine, driver, found)
+
+
+def delete_tenant(dsn: str, tenant: UUID, *, name: str) -> JobRecord:
+    """Disable a tenant now, and have a worker remove it with all that is its own: the job. `name` is the tenant's.
+
+    What a worker did not finish is begun again by the same call. Raises UnknownTenant, and ControlError
+    where the tenant's name is another.
+    """
+    found = get_tenant(dsn, tenant)
+    if name != found.name:
+        raise ControlError(f"tenant {tenant} has another name than {name!r}: nothing is deleted")
+    with as_owner(dsn) as (_, driver):
+        driver.execute("UPDATE store.tenants SET disabled_at = coalesce(disabled_at, now()) WHERE id = %s", (tenant,))
+        order = DeletionOrder(tenant=tenant, name=name, no=found.no)
+        job = jobs.enqueue(driver, DELETE, order, tenant=None, idempotency_key=f"{DELETE} {found.no}")
+    return jobs.retry_job(dsn, job.id) if job.state in ("failed", "cancelled") else job
+
+
+@job_type(DELETE, store_only=True)
+def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
+    """Remove a tenant in steps that are each a transaction: rows, rollups, series, what else it has, and itself.
+
+    It may be killed at any moment and run again. A login that was bound to the tenant loses its right to the views,
+    because without its binding it could choose any tenant.
+    """
+    try:
+        tenant = get_tenant(context.dsn, order.tenant)
+    except UnknownTenant:
+        return {"tenant": str(order.tenant), "removed": "before"}
+    if (tenant.name, tenant.no) != (order.name, order.no):
+        raise JobFailed(f"tenant {order.tenant} is another one than {order.name!r} was: nothing is deleted")
+    disable_tenant(context.dsn, order.tenant)
+    with as_owner(context.dsn) as (engine, driver):
+        _await_older_writers(context, driver, tenant.no)
+        plan = _planned(engine, driver, tenant)
+        driver.commit()
+        total = sum(plan.rows.values()) + sum(plan.rollups.values())
+        context.progress(0, total)
+        done = 0
+        for count in _removing(engine, driver, tenant.no):
+            done += count
+            context.progress(done, max(total, done))
+        context.check()
+        _close(context, driver, tenant)
+    return {**asdict(plan), "tenant": str(plan.tenant)}
+
+
+def _planned(engine: Engine, driver: Driver, tenant: Tenant) -> Deletion:
+    span = series_range(tenant.no)
+    rollups = {
+        aggregates.relation(kind, rollup): engine.stored_rollup(driver, kind, rollup)
+        for kind, rollup in aggregates.rollups()
+    }
+    return Deletion(
+        tenant=tenant.id,
+        name=tenant.name,
+        rows={name: count(driver, (STORE, name), span) for name in KINDS},
+        rollups={name: count(driver, table, span) for name, table in rollups.items() if table},
+        series=count(driver, (STORE, "series"), span),
+        records={name: _count_records(driver, name, tenant.no) for name in _tables("tenant_no")},
+        roles=tenant.roles,
+    )
+
+
+def count(driver: Driver, table: tuple[str, str], span: tuple[int, int]) -> int:
+    where = SQL("series_id >= %s AND series_id < %s")
+    return int(one(driver.execute(SQL("SELECT count(*) FROM {} WHERE {}").format(Identifier(*table), where), span)))
+
+
+def _count_records(driver: Driver, table: str, no: int) -> int:
+    statement = SQL("SELECT count(*) FROM {} WHERE tenant_no = %s").format(Identifier(STORE, table))
+    return int(one(driver.execute(statement, (no,))))
+
+
+def _tables(column: str) -> list[str]:
+    """The declared tables with that column, what refers to another before what it refers to."""
+    kept = {"tenant_roles", "series", *KINDS}
+    from datastore.schema import metadata  # SQLAlchemy takes long to import
+
+    tables = reversed(metadata().sorted_tables)
+    return [table.name for table in tables if column in table.c and table.name not in kept]
+
+
+def _removing(engine: Engine, driver: Driver, no: int) -> Iterator[int]:
+    """Remove everything that has a series, and then what has the tenant: a transaction a step, and its rows."""
+    span = series_range(no)
+    for kind in KINDS.values():
+        yield from engine.remove_series(driver, (STORE, kind.name), kind.time, span)
+    for kind, rollup in aggregates.rollups():
+        if stored := engine.stored_rollup(driver, kind, rollup):
+            # What is being refreshed now was read before the rows were gone: it is waited for, and no other begins.
+            with driver.transaction():
+                driver.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(Identifier(*stored)))
+            yield from engine.remove_series(driver, stored, kind.time, span)
+    plain = Engine(engine.server_version)
+    for table in (*_tables("series_id"), "series"):
+        for _ in plain.remove_series(driver, (STORE, table), "", span):
+            yield 0
+    for table in _tables("tenant_no"):
+        statement = SQL(
+            "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE tenant_no = %s LIMIT 10000))"
+        ).format(table=Identifier(STORE, table))
+        while driver.execute(statement, (no,)).rowcount:
+            driver.commit()
+            yield 0
+        driver.commit()
+
+
+_PATIENCE: Final = 60.0
+"""How long, in seconds, a deletion waits for transactions from before the tenant was disabled, and for its logins'
+sessions to end."""
+
+_LOOK: Final = 0.05
+"""Seconds between two looks at what is waited for."""
+
+
+def _await_older_writers(context: JobContext, driver: Driver, no: int) -> None:
+    """Wait until every transaction has ended that was there before the tenant was disabled: it may still write as it.
+
+    Also one that has only read so far, or waits within its first statement: it may see the tenant as it was. Raises
+    ControlError after a while; the job is then tried again.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    driver.commit()
+    older = set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
+    driver.commit()
+    while older:
+        if time.monotonic() > deadline:
+            raise ControlError("a transaction from before the tenant was disabled is still open: end it")
+        context.check()
+        time.sleep(_LOOK)
+        older &= set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
+        driver.commit()
+
+
+_TRANSACTIONS: Final = """
+WITH others AS (SELECT role FROM store.tenant_roles WHERE tenant_no <> %(no)s)
+SELECT l.virtualtransaction FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()
+  AND NOT EXISTS (SELECT FROM others WHERE role = a.usename)
+UNION ALL
+SELECT gid FROM pg_prepared_xacts
+WHERE database = current_database() AND NOT EXISTS (SELECT FROM others WHERE role = owner)
+"""
+"""The transactions of other sessions, each of which holds a lock on itself, and those that are prepared; not of logins
+that are bound to another tenant, which write nothing as this one and must not be able to hold it."""
+
+
+def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
+    """The last steps: the logins' right to the views, their bindings, and the tenant itself.
+
+    Raises ControlError where a login is still logged in after a while; the job is then tried again.
+    """
+    driver.execute("RESET ROLE")
+    bound = "SELECT role FROM store.tenant_roles WHERE tenant_no = %s ORDER BY 1"
+    roles = [role for (role,) in driver.execute(bound, (tenant.no,)).fetchall()]
+    for role in roles:
+        revoke_right(driver, role)
+    deadline = time.monotonic() + _PATIENCE
+    for role in roles:
+        while True:
+            try:
+                drop_binding(driver, role)
+            except OpenSessions:
+                driver.rollback()
+                if time.monotonic() > deadline:
+                    raise
+                context.check()
+                time.sleep(_LOOK)
+            else:
+                driver.commit()
+                break
+    driver.execute("DELETE FROM store.tenants WHERE no = %s", (tenant.no,))
+    driver.commit()
+
+
+def _deletion(driver: Driver, tenant: UUID) -> tuple[int, str] | None:
+    """The job, by its id and state, that removes the tenant or has not finished that, and was not cancelled."""
+    return driver.execute(
+        "SELECT id, state FROM store.jobs WHERE tenant_no IS NULL AND job_type = %s"
+        " AND (payload ->> 'no')::int = (SELECT no FROM store.tenants WHERE id = %s)"
+        " AND state IN ('queued', 'running', 'failed')",
+        (DELETE, tenant),
+    ).fetchone()

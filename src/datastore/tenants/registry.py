@@ -1,0 +1,104 @@
+"""Tenants: create, find and list them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import class_row
+from psycopg.sql import SQL
+
+from datastore.connections import connect
+from datastore.errors import ControlError, Taken, UnknownTenant
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as an operator sees it. `no` is the prefix of its series ids; `roles` are the logins bound to it."""
+
+    id: UUID
+    no: int
+    name: str
+    created_at: datetime
+    disabled_at: datetime | None
+    roles: list[str]
+
+
+def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: bool = False) -> Tenant:  # noqa: A002
+    """Make a tenant. With `if_absent`, one of that name (and id, where given) is returned as it is.
+
+    Raises ControlError where the name or the id is taken, or the name is empty.
+    """
+    with connect(dsn) as connection:
+        return _create_tenant(connection, name, id_=id, if_absent=if_absent)
+
+
+def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[Tenant]:
+    """Tenants in the order of their making: those whose `no` is above `after`, `limit` at the most (None: all)."""
+    with connect(dsn) as connection:
+        return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
+
+
+def get_tenant(dsn: str, tenant: UUID) -> Tenant:
+    """The tenant of that id, whatever others are named; raises UnknownTenant."""
+    with connect(dsn) as connection:
+        for found in _tenants(connection, "t.id = %(id)s", id=tenant):
+            return found
+    raise UnknownTenant(tenant)
+
+
+def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tenant:
+    """The tenant of that uuid or, where there is none, of that name; raises UnknownTenant."""
+    try:
+        id_ = tenant if isinstance(tenant, UUID) else UUID(tenant)
+    except ValueError:
+        id_ = None
+    found = _tenants(connection, "t.id = %(id)s OR t.name = %(name)s", id=id_, name=str(tenant))
+    for one in sorted(found, key=lambda each: each.id != id_):
+        return one
+    raise UnknownTenant(tenant)
+
+
+def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
+    """Make sure that these tenants are there, all or none of them; what is there stays as it is."""
+    with connect(dsn) as connection:
+        return [_create_tenant(connection, name, if_absent=True) for name in names]
+
+
+def _create_tenant(
+    connection: psycopg.Connection[Any], name: str, *, id_: UUID | None = None, if_absent: bool
+) -> Tenant:
+    if not name.strip():
+        raise ControlError("a tenant needs a name")
+    for tenant in _tenants(connection, "t.name = %(name)s OR t.id = %(id)s", name=name, id=id_):
+        if if_absent and tenant.name == name and id_ in (None, tenant.id):
+            return tenant
+        raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
+    try:
+        connection.execute(
+            "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id_, name)
+        )
+    except errors.UniqueViolation:
+        raise Taken(f"tenant {name!r} was made by somebody else just now") from None
+    (made,) = _tenants(connection, "t.name = %(name)s", name=name)
+    return made
+
+
+def _tenants(
+    connection: psycopg.Connection[Any], condition: LiteralString, *, limit: int | None = None, **parameters: object
+) -> list[Tenant]:
+    with connection.cursor(row_factory=class_row(Tenant)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        return cursor.execute(
+            SQL(
+                """
+                SELECT t.id, t.no, t.name, t.created_at, t.disabled_at, array(
+                  SELECT r.role::text FROM store.tenant_roles AS r WHERE r.tenant_no = t.no ORDER BY 1) AS roles
+                FROM store.tenants AS t WHERE {} ORDER BY t.no LIMIT %(limit)s
+                """
+            ).format(SQL(condition)),
+            {**parameters, "limit": limit},
+        ).fetchall()

@@ -1,0 +1,525 @@
+"""The worker: claims jobs of the outbox, has them run in processes of their own, and records what came of each, once.
+
+One thread talks to the database about what begins and what has ended, on a connection that also listens for new jobs;
+another renews the leases of what is running, on a connection of its own. The functions run in job processes
+(`datastore.worker.processes`), and open what connections they need. If the database is away, the worker waits for it:
+functions run on while their lease lasts, and what came of them is recorded once it is back. A server that does not
+answer counts as away: no statement is waited for longer than a third of the lease. The statements are in
+`datastore.worker.leases`.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from datastore import maintenance
+from datastore.connections import check_head
+from datastore.engines import detect
+from datastore.jobs import CANCEL, MAX_BACKOFF, JobType, JobTypes
+from datastore.names import JOBS_CHANNEL
+from datastore.worker import leases
+from datastore.worker.leases import Claimed, Outcome
+from datastore.worker.processes import JobProcesses
+from datastore.worker.runner import Ended, Setup, presentable
+from datastore.worker.running import LAST_CALL, Running
+from mds_client.config import watchful
+from mds_client.connections import GuardedConnection
+from mds_client.console import one_line
+from mds_client.errors import RetryableError, ServerOutOfMemory, TimeoutExceeded, mapped
+
+_log = logging.getLogger(__name__)
+
+SESSION: Final = {
+    "TimeZone": "UTC",
+    # A queue's statistics are always late: made of an empty outbox, they make a plan that reads all of a full one.
+    # Every statement has its index; and each is planned once.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+"""How the worker's own connections are set; those of jobs' functions are their own business."""
+
+LONGEST_SILENCE: Final = 10.0
+"""Seconds that a worker waits for an answer of the server at most, however long its lease is."""
+
+BURST: Final = 0.005
+"""Seconds between two looks at a queue that the first one has emptied."""
+
+LOCKED: Final = 0.5
+"""Seconds until something is looked at again that somebody has locked."""
+
+ROUNDS: Final = 10
+"""How often at once it is looked behind what is locked at the head of queues."""
+
+UNSTARTED: Final = timedelta(seconds=5)
+"""How long a job waits for which no process could be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a worker works.
+
+    Attributes:
+        concurrency: How many jobs run at once, each in a process of its own.
+        lease: How long a job is held without being heard of, and so how long it takes until another worker takes over
+            the jobs of one that was killed.
+        poll: How long a new job waits at most if no announcement comes through.
+        grace: How long a job that has to end has to do so, at a shutdown or when it is cancelled; then it is killed.
+        until_idle: Whether to end once nothing is due and nothing runs.
+        upkeep: Whether to put down the store's own periodic jobs.
+        process_jobs: A job process is replaced after so many jobs.
+        process_memory: A job process is replaced after a job if it uses more memory than this, in bytes.
+    """
+
+    concurrency: int = 4
+    lease: timedelta = timedelta(seconds=30)
+    poll: timedelta = timedelta(seconds=5)
+    grace: timedelta = timedelta(seconds=30)
+    until_idle: bool = False
+    upkeep: bool = True
+    process_jobs: int = 1000
+    process_memory: int = 512 << 20
+
+
+class Watch(Protocol):
+    """Is told which jobs begin and what comes of them, as `datastore.metrics.WorkerMetrics` is."""
+
+    def job_began(self) -> None:
+        """A job is run from now on."""
+
+    def job_ended(self, job_type: str, outcome: str, seconds: float) -> None:
+        """It has ended: `outcome` is its state after that, or `lost` where its lease was."""
+
+
+class Worker:
+    """One worker on one database; its name is that of machine, process and a random part.
+
+    `run` raises ControlError where the database is not at head, and what psycopg raises where it cannot be reached at
+    the start; later a worker waits for it.
+    """
+
+    def __init__(self, dsn: str, types: JobTypes, settings: Settings = Settings(), watch: Watch | None = None) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.counts: Counter[str] = Counter()
+        self._dsn = dsn
+        self._types = types
+        self._settings = settings
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._running: dict[int, Running] = {}
+        self._ended: SimpleQueue[tuple[Running, Outcome]] = SimpleQueue()
+        self._unrecorded: dict[int, tuple[Running, Outcome]] = {}
+        self._ears, self._bell = socket.socketpair()
+        for end in (self._ears, self._bell):
+            end.setblocking(False)
+        self._stop_at: float | None = None
+        self._whose_turn = 0
+        self._known: set[str] = set()
+        self._claim_at = 0.0
+        self._upkeep_at = 0.0
+        self._lease = settings.lease.total_seconds()
+        self._upkeep_every = self._lease / 4
+        self._patience = min(LONGEST_SILENCE, max(1.0, self._lease / 3))
+        self._processes: JobProcesses
+        self._broken: BaseException | None = None
+        self._beat_now = threading.Event()
+        self._over = threading.Event()
+
+    # What people call -----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End: begin no other job, let the running ones end within the grace, and give back the rest.
+
+        Called a second time, the grace is over. Safe from a signal's handler and from any thread.
+        """
+        now = time.monotonic()
+        self._stop_at = now if self._stop_at is not None else now + self._settings.grace.total_seconds()
+        self._ring()
+
+    def run(self) -> Counter[str]:
+        """Work until `stop`, or with `until_idle` until there is nothing to do; how many jobs ended in which state.
+
+        A job that is tried again counts as `queued`.
+        """
+        pulse = threading.Thread(target=self._hold_on, name="heartbeat", daemon=True)
+        try:
+            self._introduce()
+            pulse.start()
+            with JobProcesses(self._setup(), self) as self._processes:
+                return self._work_on()
+        finally:
+            self._over.set()
+            self._beat_now.set()
+            if pulse.is_alive():
+                pulse.join(self._patience + LAST_CALL)
+            self._ears.close()
+            self._bell.close()
+
+    # What the job processes call ------------------------------------------------------------------
+
+    def job_ended(self, running: Running, ended: Ended) -> None:
+        """A job has ended: record it."""
+        self._ended.put((running, self._outcome(running, ended)))
+        self._ring()
+
+    def processes_broken(self, error: BaseException) -> None:
+        """No job can be run any more: end with this error."""
+        self._break(error)
+
+    # Talking to the database ----------------------------------------------------------------------
+
+    def _work_on(self) -> Counter[str]:
+        """Work, and after each time that the database was away work on."""
+        failures = 0
+        while True:
+            try:
+                with self._connect() as connection:
+                    failures = 0
+                    self._work(connection)
+                    return self.counts
+            except psycopg.Error as error:
+                if not _passing(error):
+                    raise
+                if self._broken is not None:
+                    raise self._broken from error
+                if self._stop_at is not None and (not self._running or time.monotonic() > self._stop_at + LAST_CALL):
+                    if self._running:
+                        _log.warning("the database is away: what is running is left to the workers after us")
+                    return self.counts
+                failures += 1
+                wait = self._reconnect_wait(failures)
+                # Other workers that were cut off renew their leases before we take over what has expired.
+                self._upkeep_at = time.monotonic() + wait + self._upkeep_every
+                _log.warning("the database is away, trying again in %.1f s: %s", wait, one_line(str(error)))
+                self._sleep(wait)
+
+    def _introduce(self) -> None:
+        """Say who is at work on what. Raises ControlError where the database is not at head."""
+        with self._connect() as connection:
+            check_head(connection)
+            _log.info(
+                "worker %s: %d jobs at once, %d types, on %s",
+                *(self.name, self._settings.concurrency, len(self._types), detect(connection).name),
+            )
+
+    def _setup(self) -> Setup:
+        """What a job process has to know."""
+        loggers = logging.root.manager.loggerDict
+        levels = {name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
+        return Setup(
+            modules=self._types.modules,
+            dsn=make_conninfo(self._dsn, **watchful(self._dsn)),
+            environment=dict(os.environ),
+            levels={"": logging.root.level} | {name: level for name, level in levels.items() if level},
+            most_jobs=self._settings.process_jobs,
+            most_memory=self._settings.process_memory,
+        )
+
+    def _connect(self) -> GuardedConnection:
+        """A connection on which a server that does not answer is noticed well within a lease."""
+        given = conninfo_to_dict(self._dsn)
+        seconds = max(1, int(self._patience))
+        own: dict[str, str | int] = {
+            "application_name": "datastore worker",
+            "connect_timeout": max(2, seconds),
+            "keepalives_idle": seconds,
+            "keepalives_interval": max(1, seconds // 3),
+            "keepalives_count": 3,
+            "tcp_user_timeout": seconds * 1000,
+        }
+        added = {key: value for key, value in own.items() if key not in given}
+        connection = GuardedConnection.connect(make_conninfo(self._dsn, **added), autocommit=True)
+        connection.limit(self._patience, 0)
+        # A server that is only slow ends the statement, and says so, before that.
+        session = SESSION | {"statement_timeout": f"{int(self._patience * 750)}ms"}
+        with connection.pipeline():
+            for setting in session.items():
+                connection.execute("SELECT set_config(%s, %s, false)", setting)
+        return connection
+
+    def _reconnect_wait(self, failures: int) -> float:
+        longest = min(5.0, self._upkeep_every)
+        return min(longest, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+    def _work(self, connection: psycopg.Connection[Any]) -> None:
+        """Begin and record jobs until there is no more to do. Raises what psycopg raises."""
+        connection.execute(SQL("LISTEN {}").format(Identifier(JOBS_CHANNEL)))
+        stopping = False
+        while True:
+            self._record(connection)
+            if self._broken is not None:
+                raise self._broken
+            if self._stop_at is not None:
+                left = self._stop_at - time.monotonic()
+                if not stopping:
+                    stopping = True
+                    _log.info("stopping: %d jobs are running, and have %.1f s", len(self._running), max(0.0, left))
+                if not self._running:
+                    return
+                if left <= 0:
+                    self._give_back(connection)
+                    return
+                self._wait(connection, min(left, LOCKED) if self._unrecorded else left)
+                continue
+            upkeep_in = self._upkeep(connection)
+            if self._unrecorded:
+                upkeep_in = min(upkeep_in, LOCKED)
+            free = self._settings.concurrency - len(self._running)
+            # A burst of announcements, which anybody can send, is met by a few claims and not by one each.
+            time.sleep(max(0.0, self._claim_at - time.monotonic()))
+            begun, locked = self._begin(connection, free) if free > 0 else (0, False)
+            if begun == max(0, free):
+                self._wait(connection, upkeep_in)
+                continue
+            if self._settings.until_idle and not begun and not self._running and not locked:
+                return
+            self._claim_at = time.monotonic() + BURST
+            due_in = leases.until_next(connection)
+            waits = [upkeep_in, LOCKED if locked else self._settings.poll.total_seconds()]
+            # A little more, so that it is due by then.
+            self._wait(connection, min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
+
+    def _upkeep(self, connection: psycopg.Connection[Any]) -> float:
+        """Take back what other workers have lost, and put down periodic jobs; in how many seconds to do so again."""
+        left = self._upkeep_at - time.monotonic()
+        if left > 0:
+            return left
+        for lost in leases.take_back(connection, self.name, list(self._running)):
+            _log.warning(
+                "job %d %s: worker %s was lost, the job is %s", lost.id, lost.job_type, lost.worker, lost.state
+            )
+        if self._settings.upkeep:
+            maintenance.put_down(connection, self._known)
+        self._upkeep_at = time.monotonic() + self._upkeep_every
+        return self._upkeep_every
+
+    def _begin(self, connection: psycopg.Connection[Any], free: int) -> tuple[int, bool]:
+        """Begin up to so many jobs: how many, and whether others are due that somebody has locked."""
+        begun = 0
+        passed: list[int] = []
+        for _ in range(ROUNDS):
+            now = time.monotonic()
+            # What runs here still, though it was taken from us, is not begun a second time.
+            but = [*self._running, *passed]
+            found = leases.claim(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but)
+            self._whose_turn = found.last
+            for claimed in found.taken:
+                self._run(claimed, now)
+            begun += len(found.taken)
+            passed += found.locked
+            if begun == free or not found.locked:
+                break
+            # It stands at the head of its queue: look behind it.
+        return begun, bool(passed)
+
+    def _run(self, claimed: Claimed, now: float) -> None:
+        kind = self._types.get(claimed.job.job_type)
+        timeout = None if kind is None or kind.timeout is None else kind.timeout.total_seconds()
+        running = Running(claimed.job, claimed.fence, self._lease, timeout, now)
+        if self._watch is not None:
+            self._watch.job_began()
+        with self._lock:
+            self._running[claimed.job.id] = running
+        if kind is None:
+            error = f"no function takes jobs of type {claimed.job.job_type!r}"
+            self.job_ended(running, Ended("failed", error))
+        else:
+            self._processes.begin(running)
+
+    def _record(self, connection: psycopg.Connection[Any]) -> None:
+        """Record what has ended. What cannot be recorded now is kept, and its job held, until it can."""
+        while not self._ended.empty():
+            running, outcome = self._ended.get()
+            self._unrecorded.setdefault(running.job.id, (running, outcome))
+        if not self._unrecorded:
+            return
+        states = self._finish(connection, [outcome for _, outcome in self._unrecorded.values()])
+        outcomes = [outcome for _, outcome in self._unrecorded.values()]
+        missing = [outcome.held for outcome in outcomes if outcome.held.id not in states]
+        seen = leases.look(connection, self.name, missing) if missing else {}
+        for id_, (running, outcome) in list(self._unrecorded.items()):
+            if seen.get(id_):
+                continue
+            self._tell(running, outcome, states.get(id_) or (outcome.state if id_ in seen else None))
+            del self._unrecorded[id_]
+            with self._lock:
+                del self._running[id_]
+
+    def _finish(self, connection: psycopg.Connection[Any], outcomes: list[Outcome]) -> dict[int, str]:
+        try:
+            return leases.finish(connection, self.name, outcomes)
+        except psycopg.DataError as error:
+            if len(outcomes) > 1:
+                return {id_: state for one in outcomes for id_, state in self._finish(connection, [one]).items()}
+            # JSON that PostgreSQL does not store: half a surrogate pair, a NUL in a text, a number beyond all bounds.
+            text = presentable(f"what the function returned cannot be stored: {one_line(str(error))}")
+            held = outcomes[0].held
+            refused = Outcome(held, "failed", error=text)
+            running, _ = self._unrecorded[held.id]
+            self._unrecorded[held.id] = (running, refused)
+            return leases.finish(connection, self.name, [refused])
+
+    def _tell(self, running: Running, outcome: Outcome, state: str | None) -> None:
+        job, took = running.job, time.monotonic() - running.began
+        whose = f"tenant {job.tenant}" if job.tenant else "the store's own"
+        about = f"job {job.id} {job.job_type} ({whose}, attempt {job.attempts} of {job.max_attempts})"
+        if self._watch is not None:
+            self._watch.job_ended(job.job_type, state or "lost", took)
+        if state is None:
+            _log.warning("%s: its lease was lost, and what came of it (%s) is not recorded", about, outcome.state)
+            return
+        self.counts[state] += 1
+        if outcome.given_back and state == "queued":
+            _log.info("%s: given back after %.3f s", about, took)
+        elif state == "queued":
+            again = outcome.delay.total_seconds()
+            _log.warning("%s: failed after %.3f s, again in %.1f s: %s", about, took, again, outcome.error)
+        elif state == "failed":
+            _log.error("%s: failed for good after %.3f s: %s", about, took, outcome.error)
+        else:
+            _log.info("%s: %s after %.3f s", about, state, took)
+
+    def _give_back(self, connection: psycopg.Connection[Any]) -> None:
+        """The grace is over: tell functions to end, kill those that do not, and give their jobs back."""
+        for running in list(self._running.values()):
+            self._processes.end(running, "stopping")
+        # All have ended by then. What cannot be recorded, because somebody has locked it, runs out with its lease.
+        deadline = time.monotonic() + 3 * LAST_CALL
+        while self._running and time.monotonic() < deadline:
+            self._wait(connection, LOCKED)
+            self._record(connection)
+            if self._broken is not None:
+                raise self._broken
+
+    # Waiting --------------------------------------------------------------------------------------
+
+    def _wait(self, connection: psycopg.Connection[Any], seconds: float) -> None:
+        """Until something is announced, a job has ended, we are to stop, or so many seconds are over."""
+        told = list(connection.notifies(timeout=0))
+        if not told and self._ended.empty():
+            self._sleep(seconds, connection.fileno())
+            told = list(connection.notifies(timeout=0))
+        if any(one.payload == CANCEL for one in told):
+            self._beat_now.set()
+
+    def _sleep(self, seconds: float, *files: int) -> None:
+        with selectors.DefaultSelector() as waiting:
+            for file in (self._ears.fileno(), *files):
+                waiting.register(file, selectors.EVENT_READ)
+            ready = {key.fd for key, _ in waiting.select(max(0.0, seconds))}
+        if self._ears.fileno() in ready:
+            self._ears.recv(4096)
+
+    def _ring(self) -> None:
+        # So full that nobody can have missed it, or closed because nobody waits any more.
+        with contextlib.suppress(OSError):
+            self._bell.send(b"!")
+
+    # Holding on -----------------------------------------------------------------------------------
+
+    def _hold_on(self) -> None:
+        """The heartbeat's thread: renews leases, writes progress, and tells jobs that they have to end."""
+        connection: psycopg.Connection[Any] | None = None
+        every = min(1.0, self._lease / 6)
+        away = False
+        while not self._over.is_set():
+            asked = self._beat_now.wait(every)
+            self._beat_now.clear()
+            try:
+                if connection is None:
+                    connection = self._connect()
+                self._beat(connection, everybody=asked)
+                away = False
+            except psycopg.Error as error:
+                if not _passing(error):
+                    self._break(error)
+                    return
+                log = _log.debug if away or not self._running else _log.warning
+                log("heartbeat: the database is away: %s", one_line(str(error)))
+                away = True
+                if connection is not None:
+                    connection.close()
+                connection = None
+            except Exception as error:
+                # Without a heartbeat nothing may run: the worker ends with this error.
+                self._break(error)
+                raise
+        if connection is not None:
+            connection.close()
+
+    def _break(self, error: BaseException) -> None:
+        self._broken = error
+        self._ring()
+
+    def _beat(self, connection: psycopg.Connection[Any], *, everybody: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            running = list(self._running.values())
+        due = [one for one in running if everybody or one.progress != one.stored or now - one.renewed > one.lease / 6]
+        if not due:
+            return
+        said = [one.held() for one in due]
+        held = leases.renew(connection, self.name, said, self._settings.lease)
+        missing = [one for one in said if one.id not in held]
+        locked = leases.look(connection, self.name, missing) if missing else {}
+        for one, told in zip(due, said, strict=True):
+            if one.job.id in held:
+                one.stored = (told.done, told.total)
+                one.renew(now)
+                if held[one.job.id]:
+                    self._processes.end(one, "cancelled", max(LAST_CALL, self._settings.grace.total_seconds()))
+            elif not locked.get(one.job.id):
+                self._processes.end(one, "lost")
+
+    # Ending ---------------------------------------------------------------------------------------
+
+    def _outcome(self, running: Running, ended: Ended) -> Outcome:
+        """What to record of a job that has ended."""
+        job, held = running.job, running.held()
+        kind = self._types.get(job.job_type)
+        match ended.how:
+            case "returned":
+                return Outcome(held, "succeeded", result=ended.text)
+            case "failed":
+                return Outcome(held, "failed", error=ended.text)
+            case "unstarted":
+                _log.error("job %d %s: %s", job.id, job.job_type, ended.text)
+                return Outcome(held, "queued", delay=UNSTARTED, given_back=True)
+            case "ended" if ended.why in ("lost", "stopping"):
+                return Outcome(held, "queued", given_back=True)
+            case "ended" if ended.why == "cancelled":
+                return Outcome(held, "cancelled")
+        assert kind is not None
+        error = ended.text
+        if ended.why == "timeout" and kind.timeout is not None:
+            error = f"it ran longer than {kind.timeout.total_seconds():g} s, and was ended"
+        if job.attempts >= job.max_attempts:
+            return Outcome(held, "failed", error=error)
+        return Outcome(held, "queued", error=error, delay=_backoff(kind, job.attempts))
+
+
+def _backoff(kind: JobType, attempts: int) -> timedelta:
+    """How long to wait after that many attempts: double each time, a random half taken off."""
+    longest = min(MAX_BACKOFF, kind.backoff * 2.0 ** min(attempts - 1, 30))
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+def _passing(error: psycopg.Error) -> bool:
+    """Whether the same statement may succeed later, perhaps on another connection."""
+    return isinstance(mapped(error), RetryableError | ServerOutOfMemory | TimeoutExceeded)
