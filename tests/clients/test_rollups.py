@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from datastore import aggregates
+from datastore.engines import CHUNKS_AT_ONCE
 from datastore.errors import ControlError
 from mds_client import KINDS, Bar, ConfigurationError
 from mds_client.sql import USE_TENANT
@@ -287,6 +288,18 @@ def test_bars_that_are_newer_than_what_is_stored_are_in_the_rollup_at_once(clien
     client.upsert_bars(new)
     for rollup in BARS.rollups:
         assert told(client.rollup("AAPL", rollup.timeframe, *ALWAYS, "v")) == model([*old, *new], rollup.width)
+
+
+@pytest.mark.engines("timescale")
+def test_a_refresh_over_more_chunks_than_one_transaction_takes_is_complete(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
+    weeks = CHUNKS_AT_ONCE + 10
+    first = datetime(2020, 1, 1, tzinfo=UTC)
+    client.upsert_bars([bar(first + timedelta(weeks=week), 1.0 + week) for week in range(weeks)])
+    aggregates.refresh(store.admin_dsn)
+    assert all(len(stored(store, rollup.timeframe)) == weeks for rollup in BARS.rollups)
 
 
 @pytest.mark.engines("timescale")

@@ -12,7 +12,7 @@ from datastore.names import STORE
 from mds_client.schema import Aggregate, Kind, Rollup
 
 CHUNKS_AT_ONCE: Final = 50
-"""Chunks that one transaction drops.
+"""Chunks that one transaction drops, or refreshes a rollup of.
 
 Each takes about ten locks until the end of the transaction. All transactions of a server share room for 6,400 locks by
 default (max_locks_per_transaction times max_connections), and one that finds no room ends with "out of shared memory".
@@ -231,7 +231,7 @@ class Timescale(TimescaleApache):
         # server leaves out an interval that begins before it.
         parts = [
             (None if begin == _EARLIEST else begin, end)
-            for chunks in self._covered(driver, kind)
+            for chunks in self._covered(driver, kind, CHUNKS_AT_ONCE)
             if (begin := _later(chunks[0], span[0])) < (end := min(over, _earlier(chunks[1], span[1])))
         ]
         # Not allowed within a transaction.
@@ -288,13 +288,20 @@ class Timescale(TimescaleApache):
             (f"{STORE}.{relation}", within, until, min(rollup.width, timedelta(hours=1))),
         )
 
-    def _covered(self, driver: Driver, kind: Kind) -> list[tuple[datetime, datetime]]:
-        """The spans of time that a kind has chunks for, oldest first; chunks without a gap are one."""
+    def _covered(self, driver: Driver, kind: Kind, most: int | None = None) -> list[tuple[datetime, datetime]]:
+        """The spans of time that a kind has chunks for, oldest first.
+
+        Chunks without a gap between them are one span, of `most` chunks if that is given.
+        """
         covered: list[tuple[datetime, datetime]] = []
+        chunks = 0
         for begin, end in self._chunks(driver, (STORE, kind.name)):
-            if covered and covered[-1][1] >= begin:
+            if covered and covered[-1][1] >= begin and chunks != most:
                 begin = covered.pop()[0]
+            else:
+                chunks = 0
             covered.append((begin, end))
+            chunks += 1
         return covered
 
     def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str]:

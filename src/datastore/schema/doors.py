@@ -153,10 +153,10 @@ def last_values(kind: Kind) -> DatabaseObject:
         price=Identifier(kind.price or ""),
         rows=Identifier(kind.name),
     )
-    function = f"mds.{kind.name}last_values({', '.join((*types, 'text'))})"
+    function = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"
     arguments = ", ".join(f"{name} {type_}" for name, type_ in zip(names, types, strict=True))
     text = f"""
-CREATE OR REPLACE FUNCTION mds.{kind.name}last_values({arguments}, on_conflict text) RETURNS void
+CREATE OR REPLACE FUNCTION mds.{kind.name}_last_values({arguments}, on_conflict text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
