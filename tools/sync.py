@@ -17,24 +17,38 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 MODULES: Final = {
     "src/mds_client/aclient.py": "src/mds_client/client.py",
+    "src/mds_client/abatch.py": "src/mds_client/batch.py",
     "src/mds_client/amethods.py": "src/mds_client/methods.py",
+    "src/mds_client/autils.py": "src/mds_client/utils.py",
 }
 """Each asynchronous module, and the synchronous one that is generated from it."""
 
 NAMES: Final = {
+    "ALINGER_S": "LINGER_S",
     "AMDS": "MDS",
+    "AsyncBatchProcessor": "BatchProcessor",
+    "AsyncCondition": "Condition",
     "AsyncCursor": "Cursor",
     "AsyncGenerator": "Generator",
     "AsyncGuardedConnection": "GuardedConnection",
     "AsyncHome": "Home",
+    "AsyncIngestion": "Ingestion",
     "AsyncIterator": "Iterator",
     "AsyncMethods": "Methods",
     "AsyncTransaction": "Transaction",
+    "AsyncWriter": "Writer",
+    "NoLock": "Lock",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
+    "aahead": "ahead",
+    "abatch": "batch",
+    "aclient": "client",
     "aclose": "close",
+    "aclosing": "closing",
     "acompute": "compute",
+    "aingest_ndjson": "ingest_ndjson",
     "anext_or_none": "next_or_none",
+    "areading": "reading",
     "asleep": "sleep",
     "asynccontextmanager": "contextmanager",
     "amethods": "methods",
@@ -52,8 +66,38 @@ PHRASES: Final = {
     "`mds_client.methods` is generated from this module by `tools/sync.py`.": (
         "This module is\ngenerated from `mds_client.amethods` by `tools/sync.py`: edit that, and run `make generate`."
     ),
+    "`AsyncBatchProcessor`: rows": "`BatchProcessor`: rows",
+    "`mds_client.batch` is generated from this module by\n`tools/sync.py`.": (
+        "This module is\ngenerated from `mds_client.abatch` by `tools/sync.py`: edit that, and run `make generate`."
+    ),
+    "an `AMDS` in batches. Any number of tasks of one event loop may add rows.": (
+        "an `MDS` in batches. Any number of threads may add rows."
+    ),
+    "Use it as an async context manager, or end with `aclose()`": "Use it as a context manager, or end with `close()`",
+    "`flush` or `aclose`, once": "`flush` or `close`, once",
+    "Cancelling a producer never cancels a write.": "Ctrl-C in a producer never interrupts a write.",
+    "see `AMDS.upsert`": "see `MDS.upsert`",
+    "through an `AMDS`.": "through an `MDS`.",
+    "`mds_client.utils` is generated from this module by `tools/sync.py`.": (
+        "This module is generated from\n`mds_client.autils` by `tools/sync.py`: edit that, and run `make generate`."
+    ),
+    "arguments of `AsyncIngestion`": "arguments of `Ingestion`",
+    "See `AsyncIngestion.run`": "See `Ingestion.run`",
+    " A function is called, not awaited.": "",
 }
 """Text of docstrings and comments."""
+
+ADDED: Final = {
+    "src/mds_client/batch.py": (
+        "from mds_client.batching import BatchConfig",
+        "from mds_client.abatch import AsyncBatchProcessor as AsyncBatchProcessor\n",
+    ),
+    "src/mds_client/utils.py": (
+        "from mds_client.batch import BatchProcessor",
+        "from mds_client.autils import AsyncIngestion as AsyncIngestion, aingest_ndjson as aingest_ndjson\n",
+    ),
+}
+"""By module, an import that it has beside those of the asynchronous one, and the line that it goes before."""
 
 CLASS_DOCS: Final = {
     "MDS": (
@@ -76,6 +120,10 @@ def generated(asynchronous: str) -> str:
     for before, after in PHRASES.items():
         text = text.replace(before, after)
     text = _with_class_docs(_renamed(text))
+    if asynchronous in MODULES and (added := ADDED.get(MODULES[asynchronous])):
+        before, line = added
+        assert before in text
+        text = text.replace(before, line + before, 1)
     note = f"# Generated from {source.name} by tools/sync.py; `make generate` writes it again.\n"
     return _formatted(note + text)
 
@@ -120,7 +168,7 @@ def _with_class_docs(text: str) -> str:
 
 def _formatted(text: str) -> str:
     ruff = Path(sys.executable).with_name("ruff")
-    for command in ("check", "--select", "I,SIM117", "--fix", "--quiet"), ("format", "--quiet"):
+    for command in ("check", "--select", "I,RUF022,SIM117", "--fix", "--quiet"), ("format", "--quiet"):
         done = subprocess.run(  # noqa: S603 - the project's own tool
             [ruff, *command, "--stdin-filename", "src/mds_client/client.py", "-"],
             input=text, capture_output=True, text=True, check=True, cwd=ROOT,

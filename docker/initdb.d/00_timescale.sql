@@ -553,7 +553,7 @@ CREATE OR REPLACE VIEW "mds"."options_append" WITH (security_barrier) AS SELECT 
 CREATE OR REPLACE RULE write AS ON INSERT TO "mds"."options_append" DO INSTEAD INSERT INTO "store"."options" AS t ("series_id", "ts", "expiry", "option_type", "strike", "iv", "delta", "gamma", "oi", "volume", "spot", "id") SELECT coalesce(nullif(nullif(least(greatest("new"."series_id", coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), "store".refuse()), coalesce(nullif(nullif(least(greatest("new"."ts", timestamptz '0001-12-31 23:59:59.999999+00 BC'), timestamptz '10000-01-01 00:00:00+00'), timestamptz '0001-12-31 23:59:59.999999+00 BC'), timestamptz '10000-01-01 00:00:00+00'), "store".refuse_time()), "new"."expiry", "new"."option_type", "new"."strike", "new"."iv", "new"."delta", "new"."gamma", "new"."oi", "new"."volume", "new"."spot", "new"."id";
 REVOKE ALL ON "mds"."options_append" FROM PUBLIC, "mds_app";
 GRANT INSERT ON "mds"."options_append" TO "mds_app";
-CREATE OR REPLACE FUNCTION mds.barslast_values(ids bigint[], first_ts timestamp with time zone[], last_ts timestamp with time zone[], price_ts timestamp with time zone[], price double precision[], unpriced boolean[], on_conflict text) RETURNS void
+CREATE OR REPLACE FUNCTION mds.bars_last_values(ids bigint[], first_ts timestamp with time zone[], last_ts timestamp with time zone[], price_ts timestamp with time zone[], price double precision[], unpriced boolean[], on_conflict text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -595,9 +595,9 @@ BEGIN
   END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION mds.barslast_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.barslast_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.fundamentalslast_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -612,9 +612,9 @@ BEGIN
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.fundamentalslast_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.fundamentalslast_values(bigint[], timestamp with time zone[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.newslast_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.news_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -629,9 +629,9 @@ BEGIN
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.newslast_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.newslast_values(bigint[], timestamp with time zone[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.optionslast_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.options_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -646,8 +646,8 @@ BEGIN
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.optionslast_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.optionslast_values(bigint[], timestamp with time zone[], text) TO mds_app;
+REVOKE ALL ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
 CREATE OR REPLACE VIEW "public"."bars" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", "s"."timeframe", "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", "r"."volume", "r"."id" FROM "store".series AS s JOIN "store"."bars" AS r USING (series_id) WHERE s.kind = 'bars' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no()) AND "r"."series_id" >= (SELECT "store".tenant_floor()) AND "r"."series_id" < (SELECT "store".tenant_ceiling());
 REVOKE ALL ON "public"."bars" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars" TO "mds_app";

@@ -1,100 +1,67 @@
-"""Batch processors: rows come one by one, and are written in batches by count, size or age.
+# Generated from abatch.py by tools/sync.py; `make generate` writes it again.
+"""`BatchProcessor`: rows arrive one by one and are written in batches by count, size or age.
 
-`mds_client.batching` decides and neither waits nor writes. `BatchProcessor` (a thread) and `AsyncBatchProcessor` (a
-task) wait and write for it.
-
-Producers only put rows down; one writer a processor, there while rows are, writes them in the order in which they were
-put. So a producer that is interrupted never interrupts a write, and two batches cannot overtake each other.
+`mds_client.batching` decides, and neither waits nor writes. The processor waits and writes for it. One writer for each
+processor writes the rows in the order in which they were added. Producers only add rows: an interrupted producer never
+interrupts a write, and two batches cannot overtake each other. This module is
+generated from `mds_client.abatch` by `tools/sync.py`: edit that, and run `make generate`.
 """
 
-import asyncio
-import logging
 import math
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 
 from mds_client import forks
-from mds_client.aclient import AMDS
+from mds_client.abatch import AsyncBatchProcessor as AsyncBatchProcessor
 from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, reject_sink
 from mds_client.client import MDS
-from mds_client.errors import (
-    InvalidRow,
-)
+from mds_client.errors import InvalidRow
 from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.pauses import LINGER_S, Condition, Lock, Writer
 from mds_client.schema import KINDS, OnConflict
 
-__all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchProcessor", "BatchStats", "Reject"]
+__all__ = ["BatchConfig", "BatchProcessor", "BatchStats", "Reject"]
 
-logger = logging.getLogger(__name__)
-
-R = TypeVar("R", bound=Row)
-C = TypeVar("C", MDS, AMDS)
-R_contra = TypeVar("R_contra", bound=Row, contravariant=True)
-
-LINGER_S: Final = 10.0
-"""How long a thread that has nothing to write waits for rows before it ends; the next row starts another."""
+BAR, FUNDAMENTAL, NEWS, OPTION = (KINDS.of(model) for model in (Bar, Fundamentals, News, OptionSnap))
+"""Their declarations, looked up once and not for every row."""
 
 
-class AddRow(Protocol[R_contra]):
-    """A kind's own `add`."""
+class BatchProcessor:
+    """Collects rows and writes them through an `MDS` in batches. Any number of threads may add rows.
 
-    def __call__(self, row: R_contra | Mapping[str, Any], /, *, origin: Any = None) -> None: ...
+    Use it as a context manager, or end with `close()` or `flush()`: rows that are pending when the program ends
+    are lost. Leaving the block writes what is pending. If an exception passes, that takes no longer than a statement
+    may take; a note on the exception says what is not written, and `pending_rows()` has it. The client stays open.
 
+    Nothing is dropped. A batch that cannot be written stays pending, in front, and is tried again after `max_ms` (5 s
+    at most), or at once by `flush()`. Such a failure is raised by the next `add`, `flush` or `close`, once, unless the
+    rows have been written by then. Ctrl-C in a producer never interrupts a write.
 
-class AsyncAddRow(Protocol[R_contra]):
-    """A kind's own `add`, awaited."""
+    Args:
+        client: The client that writes.
+        config: When a batch is due. The default is `BatchConfig()`.
+        on_conflict: What happens to a stored row with the same key; see `MDS.upsert`.
+        on_reject: Where rows go that cannot be written because of their content: a function that takes a `Reject` and
+            does not call the processor, or the path of a file to which each is appended as a line of JSON. Without it
+            such rows are failures like others, and rows behind them wait.
 
-    def __call__(self, row: R_contra | Mapping[str, Any], /, *, origin: Any = None) -> Coroutine[Any, Any, None]: ...
-
-
-class Adder(Generic[R]):
-    """`add` for one kind, as a typed method of either processor."""
-
-    def __init__(self, model: type[R]) -> None:
-        self._name = ""
-        self._kind = KINDS.of(model)
-        self.__doc__ = f"Add a `{model.__name__}`, or a mapping with its fields."
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, processor: "BatchProcessor", owner: type) -> AddRow[R]: ...
-    @overload
-    def __get__(self, processor: "AsyncBatchProcessor", owner: type) -> AsyncAddRow[R]: ...
-    @overload
-    def __get__(self, processor: None, owner: type) -> Self: ...
-    def __get__(self, processor: Any, owner: type) -> Any:
-        if processor is None:
-            return self
-        method = partial(processor.add, kind=self._kind)
-        if self._name:
-            # The next access finds it there: called for every row, making it anew is a tenth of the cost.
-            vars(processor)[self._name] = method
-        return method
-
-
-class _Processor(ABC, Generic[C]):
-    """What both processors are, beside their waiting."""
-
-    _lock: AbstractContextManager[Any]
+    Raises:
+        ConfigurationError: An argument is wrong.
+    """
 
     def __init__(
         self,
-        client: C,
+        client: MDS,
         config: BatchConfig | None = None,
         *,
         on_conflict: OnConflict = "replace",
         on_reject: OnReject | None = None,
     ) -> None:
         self.config = config or BatchConfig()
-        self._client: C = client
+        self._client = client
         sink = reject_sink(on_reject)
         self._core = Core(self.config, on_conflict, None if sink is None else partial(self._refuse, sink))
         # How long leaving by an exception may take: as long as a statement.
@@ -107,79 +74,29 @@ class _Processor(ABC, Generic[C]):
         self._prepare()
         self._core.inherit()
 
+    def _prepare(self) -> None:
+        self._lock = Lock()
+        self._due = Condition(self._lock)
+        self._changed = Condition(self._lock)
+        self._writer: Writer | None = None
+
     def _refuse(self, sink: Callable[[Reject], None], reject: Reject) -> None:
         sink(reject)
         # A kind that is not declared is somebody's text, and no label.
         known = reject.kind is not None and reject.kind in KINDS
         self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 
-    @abstractmethod
-    def _prepare(self) -> None:
-        """Make what waiting needs."""
-
-    # Typed here for editors and type checkers; any other declared kind has its method too.
-    add_bar = Adder(Bar)
-    add_fundamental = Adder(Fundamentals)
-    add_news = Adder(News)
-    add_option = Adder(OptionSnap)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            for kind in KINDS.values():
-                if name == f"add_{kind.singular}":
-                    return Adder(kind.model).__get__(self, type(self))
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def stats(self) -> BatchStats:
-        """What was done so far."""
-        with self._lock:
-            return self._core.stats()
-
-    def get_stats(self) -> BatchStats:
-        """The same as `stats`."""
-        return self.stats()
-
-    def pending_rows(self) -> list[Row]:
-        """The rows that are neither written nor rejected, in their order; those of a write under way are among them."""
-        with self._lock:
-            return self._core.rows()
-
-    def reject(self, row: Any, error: InvalidRow, kind: What | None = None, *, origin: Any = None) -> None:
-        """Hand something that is no row to the reject sink, and count it; raises `error` where there is no sink."""
-        if self._core.sink is None:
-            raise error
-        self._core.sink(Reject(None if kind is None else KINDS.of(kind).name, row, str(error), origin=origin))
-        with self._lock:
-            self._core.refused()
-
-
-class BatchProcessor(_Processor[MDS]):
-    """Collects rows and writes them through an `MDS` in batches; any number of threads may add rows.
-
-    Use it as a context manager, or end with `close()` or `flush()`: rows that are pending when the program ends are
-    gone. Leaving writes what is pending, also where an exception passes, then for no longer than a statement may take;
-    what is not written by then is said in a note on the exception, and is in `pending_rows()`. The client stays open.
-
-    Nothing is dropped. A batch that cannot be written stays pending, in front, and is tried again after `max_ms` (5 s
-    at most), or at once by `flush()`. Such a failure is raised by the next `add`, `flush` or `close`, once, unless
-    the rows have been written by then. Rows that cannot be written for their content go to `on_reject`: a function
-    that takes a `Reject` and does not call the processor, or the path of a file to which each is appended as a line of
-    JSON. Without `on_reject` they are failures like others, and rows behind them wait.
-    """
-
-    def _prepare(self) -> None:
-        self._lock = threading.Lock()
-        self._due = threading.Condition(self._lock)
-        self._changed = threading.Condition(self._lock)
-        self._writer: threading.Thread | None = None
-
     def add(self, row: Given, kind: What | None = None, *, origin: Any = None) -> None:
-        """Put a row down; waits while twice a batch is pending.
+        """Add a row. Waits while two batches are pending.
 
-        `row` is a model, or a mapping with the fields of `kind`. `origin` is anything that tells where it is from, and
-        comes back in a `Reject`. An `add` that raises has not taken the row: InvalidRow where it is no row of its kind
-        (with `on_reject`, it goes there instead), MDSError where the processor is closed, or an earlier failure.
+        Args:
+            row: A model, or a mapping with the fields of `kind`.
+            kind: The kind's name, model or declaration. A model says it by itself.
+            origin: Anything that tells where the row is from. It comes back in a `Reject`.
+
+        Raises:
+            InvalidRow: It is not a row of its kind. With `on_reject` the row goes there instead.
+            MDSError: The processor is closed, or an earlier batch failed. The row was not taken.
         """
         core = self._core
         try:
@@ -195,6 +112,57 @@ class BatchProcessor(_Processor[MDS]):
             if core.put(measured):
                 self._wake()
 
+    def add_bar(self, row: Bar | Mapping[str, Any], /, *, origin: Any = None) -> None:
+        """Add a `Bar`, or a mapping with its fields."""
+        self.add(row, BAR, origin=origin)
+
+    def add_fundamental(self, row: Fundamentals | Mapping[str, Any], /, *, origin: Any = None) -> None:
+        """Add `Fundamentals`, or a mapping with their fields."""
+        self.add(row, FUNDAMENTAL, origin=origin)
+
+    def add_news(self, row: News | Mapping[str, Any], /, *, origin: Any = None) -> None:
+        """Add `News`, or a mapping with their fields."""
+        self.add(row, NEWS, origin=origin)
+
+    def add_option(self, row: OptionSnap | Mapping[str, Any], /, *, origin: Any = None) -> None:
+        """Add an `OptionSnap`, or a mapping with its fields."""
+        self.add(row, OPTION, origin=origin)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """`add_<kind>` of a kind that a program has declared itself."""
+            for kind in KINDS.values():
+                if name == f"add_{kind.singular}":
+                    return partial(self.add, kind=kind)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def reject(self, row: Any, error: InvalidRow, kind: What | None = None, *, origin: Any = None) -> None:
+        """Hand something that is not a row to the reject sink, and count it.
+
+        Raises:
+            InvalidRow: There is no sink.
+        """
+        if self._core.sink is None:
+            raise error
+        self._core.sink(Reject(None if kind is None else KINDS.of(kind).name, row, str(error), origin=origin))
+        with self._lock:
+            self._core.refused()
+
+    def stats(self) -> BatchStats:
+        """What was done so far."""
+        with self._lock:
+            return self._core.stats()
+
+    def get_stats(self) -> BatchStats:
+        """The same as `stats`."""
+        return self.stats()
+
+    def pending_rows(self) -> list[Row]:
+        """The rows that are neither written nor rejected, in their order, with those of a write under way."""
+        with self._lock:
+            return self._core.rows()
+
     def flush(self) -> None:
         """Write all that is pending now, and wait for it. Raises what kept it from being written."""
         self._flush(math.inf)
@@ -202,6 +170,21 @@ class BatchProcessor(_Processor[MDS]):
     def flush_all(self) -> None:
         """The same as `flush`."""
         self.flush()
+
+    def close(self) -> None:
+        """Write what is pending and take no more rows. You can close twice.
+
+        Raises what kept a row from being written.
+        """
+        self._leave(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
 
     def _flush(self, seconds: float) -> None:
         core, until = self._core, monotonic() + seconds
@@ -214,26 +197,16 @@ class BatchProcessor(_Processor[MDS]):
                     raise TimeoutError
                 self._changed.wait(None if left == math.inf else left)
 
-    def close(self) -> None:
-        """Write what is pending and take no more rows. Raises what kept a row from being written; may be repeated."""
-        self._leave(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave(error)
-
     def _leave(self, passing: BaseException | None) -> None:
         with self._lock:
             self._core.close()
             self._changed.notify_all()
-            self._due.notify()
+            self._due.notify_all()
         try:
             self._flush(math.inf if passing is None else self._grace)
         except Exception as failure:
+            if self._writer is not None:
+                self._writer.cancel()
             self._abandon(passing or failure)
             if passing is None:
                 raise
@@ -243,7 +216,7 @@ class BatchProcessor(_Processor[MDS]):
             else:
                 self._abandon(passing, interrupt)
             raise
-        if not self._core.pending and (writer := self._writer):
+        if not self._core.pending and (writer := self._writer) is not None:
             writer.join()
 
     def _abandon(self, *errors: BaseException) -> None:
@@ -252,30 +225,31 @@ class BatchProcessor(_Processor[MDS]):
 
     def _wake(self) -> None:
         if self._writer is None:
-            self._writer = threading.Thread(target=self._work, name="mds-batch", daemon=True)
-            self._writer.start()
-        self._due.notify()
+            self._writer = Writer(self._work)
+        self._due.notify_all()
 
     def _work(self) -> None:
+        with self._lock:
+            writer = self._writer
         try:
-            while self._wait_until_due():
+            while self._wait_until_due(writer):
                 self._write()
         finally:
             with self._lock:
-                self._ended()
+                self._ended(writer)
 
-    def _ended(self) -> None:
-        if self._writer is threading.current_thread():
+    def _ended(self, writer: Writer | None) -> None:
+        if self._writer is writer:
             self._writer = None
         self._changed.notify_all()
 
-    def _wait_until_due(self) -> bool:
-        """Whether there is something to write; where there is nothing for a while, the thread ends."""
+    def _wait_until_due(self, writer: Writer | None) -> bool:
+        """Whether there is something to write. If there is nothing for a while, the writer ends."""
         with self._lock:
             while (seconds := self._core.due_in()) != 0:
                 if seconds is None and (self._core.closed or not self._due.wait(LINGER_S)):
                     # Before the lock is given back: the next row starts another.
-                    self._ended()
+                    self._ended(writer)
                     return False
                 if seconds is not None:
                     self._due.wait(seconds)
@@ -303,124 +277,3 @@ class BatchProcessor(_Processor[MDS]):
             with self._lock:
                 talk.close()
                 self._changed.notify_all()
-
-
-class AsyncBatchProcessor(_Processor[AMDS]):
-    """Collects rows and writes them through an `AMDS` in batches; any number of tasks of one loop may add rows.
-
-    As `BatchProcessor`, awaited: a task of its own writes, so that cancelling a producer never cancels a write.
-    `add` waits only while twice a batch is pending. `on_reject` is called in the loop, and not awaited.
-    """
-
-    def _prepare(self) -> None:
-        self._lock = nullcontext()
-        self._due = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-
-    async def add(self, row: Given, kind: What | None = None, *, origin: Any = None) -> None:
-        """As `BatchProcessor.add`."""
-        core = self._core
-        try:
-            measured = core.measured(row, kind, origin)
-        except InvalidRow as error:
-            self.reject(row, error, kind, origin=origin)
-            return
-        while core.obstructed:
-            core.check()
-            self._wake()
-            await self._changed.wait()
-        if core.put(measured):
-            self._wake()
-
-    async def flush(self) -> None:
-        """As `BatchProcessor.flush`. Cancelling it does not cancel the write."""
-        core = self._core
-        demand = core.demand()
-        while not core.fulfilled(demand):
-            self._wake()
-            await self._changed.wait()
-
-    async def flush_all(self) -> None:
-        """The same as `flush`."""
-        await self.flush()
-
-    async def aclose(self) -> None:
-        """As `BatchProcessor.close`."""
-        await self._leave(None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._leave(error)
-
-    async def _leave(self, passing: BaseException | None) -> None:
-        self._core.close()
-        self._tell()
-        try:
-            async with asyncio.timeout(None if passing is None else self._grace):
-                await self.flush()
-        except Exception as failure:
-            await self._stop()
-            self._core.abandon(passing or failure)
-            if passing is None:
-                raise
-        except BaseException as interrupt:
-            if passing is None:
-                await self._leave(interrupt)
-            else:
-                self._core.abandon(passing, interrupt)
-            raise
-
-    async def _stop(self) -> None:
-        """End the writer with the write under way, if any, so that nothing goes on behind a block that was left."""
-        if self._writer:
-            self._writer.cancel()
-            await asyncio.wait([self._writer])
-
-    def _wake(self) -> None:
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._work(), name="mds-batch")
-        self._due.set()
-
-    def _tell(self) -> None:
-        """Have everybody who waits look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _work(self) -> None:
-        try:
-            while (seconds := self._core.due_in()) is not None:
-                if seconds == 0:
-                    await self._write()
-                    continue
-                self._due.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await self._due.wait()
-        finally:
-            self._tell()
-
-    async def _write(self) -> None:
-        talk = self._core.write()
-        outcome: Exception | None = None
-        try:
-            while True:
-                step = talk.send(outcome)
-                self._tell()
-                try:
-                    if isinstance(step, Reject):
-                        self._core.refuse(step)
-                    else:
-                        await self._client.run(step())
-                    outcome = None
-                except Exception as error:  # noqa: BLE001 - the core decides, and a producer's next call raises it
-                    outcome = error
-        except StopIteration:
-            pass
-        finally:
-            talk.close()
-            self._tell()

@@ -5,11 +5,20 @@ not only other names, the code is here, in pairs.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+LINGER_S: Final = 10.0
+"""How long a writer's thread that has nothing to write waits for rows before it ends; the next row starts another."""
+
+ALINGER_S: Final = 0.0
+"""A task costs nothing to start, and should not be left at the end of the event loop."""
 
 
 async def asleep(seconds: float) -> None:
@@ -49,3 +58,83 @@ async def anext_or_none(generator: AsyncGenerator[T]) -> T | None:
 def next_or_none(generator: Generator[T]) -> T | None:
     """The next item, or None at the end."""
     return next(generator, None)
+
+
+async def aahead(items: Iterator[T]) -> AsyncGenerator[T]:
+    """The items; each is made in a thread while the one before it is used."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, "mds-ahead") as thread:
+        following = loop.run_in_executor(thread, next, items, None)
+        while (item := await following) is not None:
+            following = loop.run_in_executor(thread, next, items, None)
+            yield item
+
+
+def ahead(items: Iterator[T]) -> Generator[T]:
+    """The items; each is made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1, "mds-ahead") as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item
+
+
+Lock = threading.Lock
+
+Condition = threading.Condition
+
+
+class NoLock(nullcontext[None]):
+    """A lock for tasks of one event loop, which need none: only a wait lets another task run."""
+
+
+class AsyncCondition:
+    """What tasks of one event loop wait for, as `threading.Condition` is for threads."""
+
+    def __init__(self, _lock: NoLock) -> None:
+        self._event = asyncio.Event()
+
+    def notify_all(self) -> None:
+        """Wake all tasks that wait."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the next notification. False after so many seconds without one."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class AsyncWriter:
+    """A task that writes."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._task = asyncio.get_running_loop().create_task(work(), name="mds-batch")
+
+    async def cancel(self) -> None:
+        """End it with the write under way, so that nothing goes on behind a block that was left."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def join(self) -> None:
+        """Wait for its end."""
+        await asyncio.wait([self._task])
+
+
+class Writer:
+    """A thread that writes."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=work, name="mds-batch", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Do nothing: a thread cannot be ended, and its write goes on."""
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()

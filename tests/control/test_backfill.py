@@ -22,6 +22,7 @@ from datastore.backfill import (
     ChunkJob,
     UnknownBackfill,
     filling,
+    planning,
 )
 from datastore.errors import UnknownTenant
 from datastore.gaps import CalendarError, GapError, calendars
@@ -507,7 +508,7 @@ def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
 
 
 def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "MOST_JOBS", 5)
+    monkeypatch.setattr(planning, "MOST_JOBS", 5)
     with pytest.raises(BackfillError, match="that would be 10 jobs, and 5 are the most: take larger chunks"):
         start(store, chunk_days=1)
 

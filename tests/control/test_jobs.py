@@ -400,6 +400,6 @@ def test_the_types_that_there_are_are_listed_with_their_payloads(run: Run) -> No
     found = {
         kind["job_type"]: kind for kind in run("jobs", "types", "--import", "tests.control.job_types", "--json").json
     }
-    assert found["maintain-outbox"]["function"] == "datastore.maintenance:clean_up"
+    assert found["maintain-outbox"]["function"] == "datastore.maintenance.periodic:clean_up"
     assert sorted(found["test-note"]["payload"]["properties"]) == ["file", "text", "until"]
     assert "file, text, until" in run("jobs", "types").out

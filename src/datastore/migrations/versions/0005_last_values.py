@@ -1,6 +1,6 @@
 """Writers call a function that keeps their series' last values: a database without it is of an older version.
 
-Functions are made anew by every migrate (`datastore.schema`); the tables stay as they are.
+Functions are made anew by every migrate (`datastore.objects`); the tables stay as they are.
 
 Released: what it does stays as it is, whatever the declarations become.
 """

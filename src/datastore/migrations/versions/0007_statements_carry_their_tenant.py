@@ -1,6 +1,6 @@
 """The client's statements carry their tenant: a database without `mds.is_tenant` is of an older version.
 
-Functions are made anew by every migrate (`datastore.schema`); the tables stay as they are.
+Functions are made anew by every migrate (`datastore.objects`); the tables stay as they are.
 
 Released: what it does stays as it is, whatever the declarations become.
 """
