@@ -90,6 +90,12 @@ MANY_SESSIONS: Final = (
 )
 
 
+BOTH_CLIENTS: Final = (
+    "both_clients: through MDS and AMDS on every engine. Without it AMDS runs on plain PostgreSQL only, because MDS is"
+    " generated from it and an engine cannot tell them apart"
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MANY_SESSIONS)
     config.addinivalue_line(
@@ -97,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "directly(reason): not through a pooler, and why")
     config.addinivalue_line("markers", "promtool: needs Prometheus' promtool")
+    config.addinivalue_line("markers", BOTH_CLIENTS)
     given = getattr(config, "workerinput", None)
     engines = _find_engines(config) if given is None else Engines(*given["engines"])
     if engines.missing and must_have():
@@ -168,12 +175,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
+        or (_client_of(item) is AMDS and _engine_of(item) != "postgres" and not item.get_closest_marker("both_clients"))
         or (item.get_closest_marker("promtool") and "promtool" not in tools)
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
+
+
+def _client_of(item: pytest.Item) -> object:
+    call = getattr(item, "callspec", None)
+    return call.params.get("connect") if call else None
 
 
 def _engine_of(item: pytest.Item) -> str:

@@ -17,7 +17,7 @@ from mds_client.operations import Execute, Group, Operation
 from tests.clients.faults import until
 from tests.conftest import Client, Store
 
-pytestmark = pytest.mark.engines("pgbouncer")
+pytestmark = [pytest.mark.engines("pgbouncer"), pytest.mark.both_clients]
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 

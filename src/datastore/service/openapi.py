@@ -114,12 +114,17 @@ def _is_list(schema: dict[str, Any]) -> bool:
     return any(each.get("type") == "array" for each in (schema, *schema.get("anyOf", ())))
 
 
+_documents: dict[int, dict[str, Any]] = {}
+"""The document by the number of routes: every app of a process has the same ones."""
+
+
 def install(app: FastAPI) -> None:
-    """Have an app describe itself like that, made once."""
+    """Let an app describe itself by `document`, which is made once in a process."""
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = document(app)
+            routes = len(app.routes)
+            app.openapi_schema = _documents.get(routes) or _documents.setdefault(routes, document(app))
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
