@@ -1,4 +1,4 @@
-"""Pages of rows whose size others choose: as many as were asked for, and no more than there is room for."""
+"""Pages of rows whose size is not known before: as many rows as were asked for, up to a limit in bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from psycopg.types.json import set_json_loads
 T = TypeVar("T")
 
 MOST_BYTES: Final = 16 << 20
-"""How much text a page has at most, but for what comes with the row that is too much."""
+"""Maximum size of a page in bytes; the batch that exceeds it is still returned."""
 
 STEP: Final = 10
-"""How many rows are read at once: so many may be too much together."""
+"""How many rows are read at once."""
 
 _WEIGHED: Final = SQL("SELECT page.*, octet_length(page::text) AS weight FROM ({}) AS page ORDER BY id DESC")
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many things, and whether more follow behind the last one."""
+    """A page of items, and whether more follow after the last one."""
 
     items: list[T]
     more: bool

@@ -1,7 +1,7 @@
-"""Blocks of NDJSON: many lines at once, checked as rows, with what is no row told apart.
+"""Validate NDJSON in blocks of lines. Invalid lines are returned separately.
 
-A block is read into columns where its lines are plain, and line by line where they are not: the rows and the rejects
-are the same. Where blocks come from and where they go is in `mds_client.utils`; nothing here waits.
+A block whose lines are plain is read into columns, any other line by line, with the same rows and rejects. Where blocks
+come from is in `mds_client.ndjson`, where they go in `mds_client.utils`.
 """
 
 from collections.abc import Iterator

@@ -60,8 +60,8 @@ NO_SERVER = (
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--dsn` and `--tenant-id`; the command gets the client's settings in their place."""
 
-    @click.option("--dsn", envvar="MDS_DSN", help="Where the database is: a libpq URL. [MDS_DSN]")
-    @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a uuid. [MDS_TENANT_ID]")
+    @click.option("--dsn", envvar="MDS_DSN", help="DSN of the database, a libpq URL. [MDS_DSN]")
+    @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a UUID. [MDS_TENANT_ID]")
     @functools.wraps(command)
     def configured(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
         if not dsn:
@@ -99,7 +99,7 @@ def mds() -> None:
 @connection_options
 @json_option
 def ping(client: MDS, as_json: bool) -> None:
-    """Say what one is connected to: server, engine, schema version, role, tenant, and how long an answer takes.
+    """Show the connection: server, engine, schema version, role, tenant, and how long an answer takes.
 
     Example: mds ping --dsn postgresql://app@localhost/mds
     """
@@ -115,7 +115,7 @@ def ping(client: MDS, as_json: bool) -> None:
 @connection_options
 @json_option
 def schema_version(client: MDS, as_json: bool) -> None:
-    """Print the version of the database's schema; fail where it is not migrated.
+    """Print the schema version of the database. Fails if it is not migrated.
 
     Example: mds schema-version
     """
@@ -128,7 +128,7 @@ def schema_version(client: MDS, as_json: bool) -> None:
 
 
 @mds.command("latest-prices")
-@click.option("--vendor", required=True, help="Who the prices are from.")
+@click.option("--vendor", required=True, help="Vendor of the prices.")
 @click.option("--symbols", required=True, help="Symbols, separated by commas.")
 @connection_options
 @json_option
@@ -142,7 +142,7 @@ def latest_prices(client: MDS, vendor: str, symbols: str, as_json: bool) -> None
 
 
 @mds.command()
-@click.option("--vendor", required=True, help="Who the bars are from.")
+@click.option("--vendor", required=True, help="Vendor of the bars.")
 @click.option("--symbol", required=True, help="The symbol.")
 @click.option("--timeframe", required=True, help="1m, 5m, 1h, 1d, …")
 @click.option("--start", type=Instant(), required=True, help="The first time, ISO; without a zone UTC.")
@@ -163,7 +163,7 @@ def bars(
     form: str,
     as_json: bool,
 ) -> None:
-    """Print the bars of one series from a time on until before another, oldest first.
+    """Print the bars of one series in a time range, oldest first.
 
     Example: mds bars --vendor ibkr --symbol AAPL --timeframe 1d --start 2024-01-01 --format csv
     """
@@ -204,19 +204,25 @@ _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("kind", metavar="KIND", callback=_known_kind),
     click.argument("path", metavar="FILE|-"),
     click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch."),
-    click.option("--max-ms", type=click.IntRange(1), default=3_000, show_default=True, help="The longest a row waits."),
+    click.option(
+        "--max-ms",
+        type=click.IntRange(1),
+        default=3_000,
+        show_default=True,
+        help="The longest time a row waits, in milliseconds.",
+    ),
     click.option(
         "--rejects",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Where lines go that are no rows. [default: FILE.rejects.ndjson]",
+        help="File for rejected lines. [default: FILE.rejects.ndjson]",
     ),
-    click.option("--strict", is_flag=True, help="Stop at the first line that is no row."),
+    click.option("--strict", is_flag=True, help="Stop at the first invalid line."),
     click.option(
         "--on-conflict",
         type=click.Choice(["replace", "keep", "fill"]),
         default="replace",
         show_default=True,
-        help="What a row does to a stored row of the same key.",
+        help="What happens to a stored row with the same key.",
     ),
 )
 
@@ -228,9 +234,9 @@ _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
 def ingest_ndjson(
     client: MDS, kind: str, path: str, rejects: Path | None, max_rows: int, max_ms: int, as_json: bool, **options: Any
 ) -> None:
-    """Write the rows of an NDJSON file, or of standard input for -, all of one kind; gzip is told by content.
+    """Write the rows of an NDJSON file of one kind, or of standard input for -. Compression is detected.
 
-    Blank lines and lines that begin with # are skipped. A line that is no row goes to the rejects file with its number
+    Blank lines and lines that begin with # are skipped. An invalid line goes to the rejects file with its number
     and the reason, does not stop the others, and makes the exit code 3. Running the same command again changes
     nothing, and completes a run that was stopped.
 
@@ -332,19 +338,19 @@ def _sentence(report: Ingest) -> str:
 
 
 @mds.command("enqueue-job")
-@click.option("--idempotency-key", required=True, help="The same key is the same job for ever.")
-@click.option("--job-type", required=True, help="What is to be done.")
-@click.option("--payload", default="{}", show_default=True, help="What it is done with, JSON.")
+@click.option("--idempotency-key", required=True, help="The same key is always the same job.")
+@click.option("--job-type", required=True, help="The job type.")
+@click.option("--payload", default="{}", show_default=True, help="The payload, JSON.")
 @click.option(
     "--priority",
     default="normal",
     show_default=True,
-    help=f"{', '.join(PRIORITIES)}, or a number from 0 to 100; the larger one goes first.",
+    help=f"{', '.join(PRIORITIES)}, or a number from 0 to 100; larger numbers run first.",
 )
 @connection_options
 @json_option
 def enqueue_job(client: MDS, idempotency_key: str, job_type: str, payload: str, priority: str, as_json: bool) -> None:
-    """Put a job into the outbox, and print it; with a key that is there already, print that job.
+    """Enqueue a job and print it. If the key exists, print that job.
 
     Example: mds enqueue-job --idempotency-key aapl-2024 --job-type backfill --payload '{"symbol": "AAPL"}'
     """

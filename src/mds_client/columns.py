@@ -1,9 +1,8 @@
 """Frames that are written: columns from anything that speaks the Arrow stream protocol, checked and encoded.
 
 Every value is checked by what the row model says, column by column (`Frame`), sorted, and encoded for a binary COPY
-(`NarrowFrame`). Which columns there are follows from the kind. What is sent when is in `mds_client.upserts`; nothing
-here waits. Frames that are read are in `mds_client.arrow`, and so is the word about packages that are missing: import
-that one first.
+(`NarrowFrame`). Which columns there are follows from the kind. `mds_client.upserts` sends them. Frames that are read
+are in `mds_client.arrow`, which raises the error about missing packages; import it first.
 """
 
 import warnings

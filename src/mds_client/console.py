@@ -79,7 +79,7 @@ def _seconds(value: Any) -> float:
 
 
 def show_json(value: Any) -> None:
-    """Print data as one JSON document; what of numbers JSON has no word for is null."""
+    """Print data as one JSON document. NaN and infinity are printed as null."""
     click.echo(json.dumps(_finite(plain(value)), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
 
 

@@ -347,16 +347,16 @@ _VALUES, _SET, _EXTRA, _PRIVATE = (
 
 
 def built(model: type[T], values: dict[str, Any]) -> T:
-    """An instance from values that need no validation, because the database has them from one."""
+    """Build an instance from values of the database, which were validated when they were written."""
     (instance,) = built_rows(model, values, (), ((),))
     return instance
 
 
 def built_rows(model: type[T], common: dict[str, Any], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[T]:
-    """The same for many: each has what is `common`, which are all fields, and of its own the values of `names`.
+    """Build many instances. `common` holds every field; each row overrides the fields in `names`.
 
-    Many times as fast as `model_construct`, which a window of many rows is made of. The set of fields is shared: no
-    instance of a frozen model changes it, and a copy has one of its own.
+    Many times as fast as `model_construct`. The instances share their set of fields: a frozen instance never changes
+    it, and a copy gets its own.
     """
     # Step by step over all rows: a loop over rows takes half as long again.
     values = [common.copy() for _ in rows]

@@ -123,11 +123,11 @@ def waited_for(steps: Sequence[Step]) -> int:
 
 @contextmanager
 def settled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[list[psycopg.Error]]:
-    """Around a pipeline: what has gone wrong in it, of which the first is raised behind its end.
+    """Context manager for a pipeline, which yields a list of its errors.
 
-    In place of that psycopg may raise what came of it: what the steps behind it were answered, or that a pipeline
-    cannot be left which the other side has broken off. A pooler does so with a message of its own behind the server's;
-    psycopg takes the connection for open, and for busy, until the network says otherwise. It is closed here.
+    At the end the first error is raised, and a connection whose pipeline cannot be left is closed. psycopg itself may
+    raise a later error: the one of a step that was skipped, or that the pipeline cannot be left. A pooler that ends a
+    connection sends a message of its own after the server's; psycopg then takes the connection for open and busy.
     """
     handled = sys.exception()
     failures: list[psycopg.Error] = []

@@ -1,9 +1,9 @@
 """Rows that come one by one, put into columns: lists of models or dictionaries, and blocks of NDJSON.
 
-In columns they are checked and encoded many times faster, and leave no objects behind for Python's collector to walk
-over again and again. What is not plain (a subclass, a type that has to be looked at value by value, a broken line) is
-answered with None: it is read row by row then, which knows every case and names the row that is wrong. Checking is
-`mds_client.columns`' matter; nothing here waits for anything but other threads.
+Columns are checked and encoded many times faster than rows, and leave no objects for Python's garbage collector. The
+functions return None for input that they cannot convert (a subclass, a type that needs a look at each value, a broken
+line). The caller then parses row by row, which covers every case and names the row that is wrong. `mds_client.columns`
+checks the values.
 """
 
 import time

@@ -158,7 +158,7 @@ class _Source:
     failure: Exception | None = None
 
     def left(self) -> Iterator[Batch]:
-        """The batches that are not written yet. To ask for the next one is to say that this one is committed."""
+        """The batches that are not written yet. Requesting the next batch marks the current one as committed."""
         while batch := self.current():
             size = len(batch)
             yield batch

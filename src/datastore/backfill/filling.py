@@ -89,7 +89,7 @@ class _Written:
 
 
 def _one_by_one(frame: ArrowStream) -> list[Bar | Malformed]:
-    """A frame that holds what is no bar, as those that are and those that are not."""
+    """Split a frame into valid bars and malformed records."""
     import pyarrow as pa
 
     return [

@@ -42,12 +42,12 @@ _LIST_COLUMNS: Final = ("id", "tenant", "vendor", "timeframe", "start", "end", "
 def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which series over which time: what a gap check and a backfill have in common."""
     for option in (
-        click.option("--calendar", help="The trading calendar, in place of those that are set: XNYS, 24/7, FX …"),
-        click.option("--symbol", "symbols", multiple=True, help="Only this one. Repeatable. [default: all there are]"),
+        click.option("--calendar", help="Use this trading calendar, not those that are set: XNYS, 24/7, FX …"),
+        click.option("--symbol", "symbols", multiple=True, help="Only this symbol. Repeatable. [default: all symbols]"),
         click.option("--end", type=Instant(), help="Until before this time, ISO. [default: now]"),
         click.option("--start", type=Instant(), required=True, help="From this time on, ISO."),
-        click.option("--timeframe", default="1m", show_default=True, help="The bars' timeframe."),
-        click.option("--vendor", required=True, help="The bars' vendor."),
+        click.option("--timeframe", default="1m", show_default=True, help="Timeframe of the bars."),
+        click.option("--vendor", required=True, help="Vendor of the bars."),
         click.option("--tenant", required=True, help="The tenant, by name or uuid."),
     ):
         command = option(command)
@@ -60,9 +60,9 @@ def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @series_options
 @click.option("--at-least", type=click.IntRange(1), default=1, show_default=True,
-              help="List only gaps of so many bars; all are counted.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="List at most so many.")
-@click.option("--picture", "drawn", is_flag=True, help="Draw the days, a month a line, and list no gaps.")
+              help="List only gaps of at least so many bars. All are counted.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of gaps to list.")
+@click.option("--picture", "drawn", is_flag=True, help="Draw the days, one line for each month, and list no gaps.")
 @database_option
 @json_option
 def gaps(
@@ -79,7 +79,7 @@ def gaps(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Find the bars that should be there by the trading calendar, and are not.
+    """Find missing bars by the trading calendar.
 
     Example: datastore gaps --tenant default --vendor acme --start 2024-01-01 --end 2025-01-01 --calendar XNYS --picture
     """
@@ -157,14 +157,15 @@ def _of_spec(name: str, said: str) -> Callable[[Callable[..., Any]], Callable[..
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a backfill is."""
     for option in (
-        _of_spec("attempts", "How often a job is begun before it has failed."),
-        _of_spec("priority", "Of its jobs: the larger one first."),
-        _of_spec("chunk_series", "Series of one job at the most."),
+        _of_spec("attempts", "Maximum number of attempts of a job."),
+        _of_spec("priority", "Priority of the jobs; larger numbers run first."),
+        _of_spec("chunk_series", "Maximum number of series of one job."),
         _of_spec("chunk_days", "Days of one job."),
         click.option("--on-conflict", type=click.Choice(get_args(OnConflict)), show_default=True,
-                     default=BackfillSpec.model_fields["on_conflict"].default, help="What a row does to a stored one."),
+                     default=BackfillSpec.model_fields["on_conflict"].default,
+                     help="What happens to a stored row with the same key."),
         click.option("--source", required=True, metavar="JSON|@FILE",
-                     help='Where rows come from: {"type": "files", "path": "bars/{symbol}.csv"}, or a file of it.'),
+                     help='The source as JSON: {"type": "files", "path": "bars/{symbol}.csv"}, or @FILE.'),
     ):  # fmt: skip
         command = option(command)
     return series_options(command)
@@ -180,7 +181,7 @@ def backfill() -> None:
 @database_option
 @json_option
 def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
-    """Say what a backfill would do: its chunks, and what they lack. Nothing is stored."""
+    """Show what a backfill would do: its chunks, and what is missing in each. Stores nothing."""
     planned = backfills.plan(dsn, _spec(**asked))
     if as_json:
         show_json({**plain(planned), "jobs": len(planned.chunks)})
@@ -199,12 +200,12 @@ def plan_backfill(dsn: str, as_json: bool, **asked: Any) -> None:
 
 @backfill.command("start")
 @spec_options
-@click.option("--key", help="An idempotency key: the same one again is the same backfill. [default: a random one]")
+@click.option("--key", help="Idempotency key: the same key is the same backfill. [default: a random one]")
 @follow_option
 @database_option
 @json_option
 def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **asked: Any) -> None:
-    """Put a backfill down with its jobs, for workers to do.
+    """Store a backfill and enqueue its jobs.
 
     Example: datastore backfill start --tenant default --vendor acme --start 2024-01-01 --calendar XNYS --source @f.json
     """
@@ -228,7 +229,7 @@ def tenant_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @database_option
 @json_option
 def backfill_status(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
-    """Say how far a backfill is, and at its end what is still missing; exit code 1 where jobs of it have failed."""
+    """Show the progress of a backfill, and at its end what is still missing. Exit code 1 if jobs have failed."""
     _show(
         _followed(dsn, id_, tenant) if follow else backfills.get_backfill(dsn, id_, tenant=tenant),
         as_json,
@@ -237,8 +238,10 @@ def backfill_status(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_js
 
 @backfill.command("list")
 @tenant_option
-@click.option("--after", type=int, help="Only older ones than this id: the last one of the page before.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
+@click.option("--after", type=int, help="Only backfills older than this id, the last one of the previous page.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of results."
+)
 @database_option
 @json_option
 def list_backfills(tenant: UUID | None, after: int | None, limit: int, dsn: str, as_json: bool) -> None:
@@ -253,7 +256,7 @@ def list_backfills(tenant: UUID | None, after: int | None, limit: int, dsn: str,
 @database_option
 @json_option
 def cancel_backfill(id_: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:
-    """Cancel what of a backfill has not ended. What is written stays."""
+    """Cancel the unfinished jobs of a backfill. Rows that are written stay."""
     show_fields(_fields(backfills.cancel_backfill(dsn, id_, tenant=tenant), as_json), as_json)
 
 
@@ -264,7 +267,7 @@ def cancel_backfill(id_: int, tenant: UUID | None, dsn: str, as_json: bool) -> N
 @database_option
 @json_option
 def resume_backfill(id_: int, tenant: UUID | None, follow: bool, dsn: str, as_json: bool) -> None:
-    """Queue the jobs of a backfill again that have failed or were cancelled."""
+    """Enqueue the failed and cancelled jobs of a backfill again."""
     found = backfills.resume_backfill(dsn, id_, tenant=tenant)
     if follow:
         _show(_followed(dsn, id_, tenant), as_json)
@@ -355,13 +358,13 @@ def _fields(found: BackfillRecord, as_json: bool) -> dict[str, Any]:
 
 @click.group()
 def calendars() -> None:
-    """Which trading calendar series have: of a tenant, a vendor, a symbol; what says more goes before."""
+    """Manage the trading calendars of series. The most specific assignment wins."""
 
 
 def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--symbol", help="Only of this symbol."),
-        click.option("--vendor", help="Only of this vendor."),
+        click.option("--symbol", help="Only series of this symbol."),
+        click.option("--vendor", help="Only series of this vendor."),
         click.option("--tenant", required=True, help="The tenant, by name or uuid."),
     ):
         command = option(command)
@@ -374,7 +377,7 @@ def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
 @database_option
 @json_option
 def set_calendar(calendar: str, tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
-    """Say which CALENDAR series have: an exchange's MIC, or 24/7, or FX.
+    """Set the CALENDAR of series: the MIC of an exchange, 24/7 or FX.
 
     Example: datastore calendars set XNYS --tenant default --vendor acme
     """
@@ -386,7 +389,7 @@ def set_calendar(calendar: str, tenant: str, vendor: str | None, symbol: str | N
 @database_option
 @json_option
 def unset_calendar(tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
-    """Take back what was said of exactly this tenant, vendor and symbol."""
+    """Remove the assignment of exactly this tenant, vendor and symbol."""
     taken = trading.unassign(dsn, tenant, vendor=vendor, symbol=symbol)
     if as_json:
         show_json({"unset": taken})
@@ -395,17 +398,17 @@ def unset_calendar(tenant: str, vendor: str | None, symbol: str | None, dsn: str
 
 
 @calendars.command("list")
-@click.option("--tenant", help="Only of this tenant, by name or uuid.")
+@click.option("--tenant", help="Only this tenant, by name or UUID.")
 @database_option
 @json_option
 def list_calendars(tenant: str | None, dsn: str, as_json: bool) -> None:
-    """Print what was set; - is any."""
+    """Print the assignments; - means any."""
     show_rows(trading.assignments(dsn, tenant), as_json, empty="no calendars are set")
 
 
 @calendars.command("names")
 @json_option
 def calendar_names(as_json: bool) -> None:
-    """Print the calendars that there are, aliases too."""
+    """Print the names of all calendars, with aliases."""
     found = trading.names()
     show_json(found) if as_json else click.echo("\n".join(found))

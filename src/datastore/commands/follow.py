@@ -38,7 +38,7 @@ class Step:
 
 def follow_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--follow`: stay until the end."""
-    return click.option("--follow", is_flag=True, help="Wait for its end, and show how far it is.")(command)
+    return click.option("--follow", is_flag=True, help="Wait until it ends, and show its progress.")(command)
 
 
 def bar(*more: ProgressColumn) -> Progress:

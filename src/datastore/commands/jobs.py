@@ -61,20 +61,22 @@ class Seconds(click.ParamType[timedelta]):
 @click.command()
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Jobs at once.")
 @click.option("--grace", type=Seconds(0), default=30, show_default=True,
-              help="Seconds that running jobs have to end on SIGTERM; the rest is given back.")  # fmt: skip
+              help="Seconds that running jobs have to end on SIGTERM. The rest is queued again.")  # fmt: skip
 @click.option("--lease", type=Seconds(1), default=30, show_default=True,
               help="Seconds until another worker takes over the jobs of one that was killed.")  # fmt: skip
 @click.option("--poll", type=Seconds(0.05), default=5, show_default=True,
-              help="Seconds between looks where no announcement comes through.")  # fmt: skip
+              help="Seconds between polls if no notification arrives.")  # fmt: skip
 @click.option("--process-jobs", type=click.IntRange(1), default=1000, show_default=True,
               help="Jobs after which a job process is replaced.")  # fmt: skip
 @click.option("--process-memory", type=click.IntRange(1), default=512, show_default=True,
               help="MB of memory after which a job process is replaced.")  # fmt: skip
-@click.option("--until-idle", is_flag=True, help="End once nothing is due and nothing runs.")
-@click.option("--no-upkeep", is_flag=True, help="Put down no periodic jobs of the store's own.")
-@click.option("--verbose", is_flag=True, help="Log tracebacks of what fails, too.")
-@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Answer Prometheus there. [default: not at all]")
-@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for that.")
+@click.option("--until-idle", is_flag=True, help="End when no job is due and none runs.")
+@click.option("--no-upkeep", is_flag=True, help="Do not enqueue the store's own periodic jobs.")
+@click.option("--verbose", is_flag=True, help="Log tracebacks of failures.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Port for Prometheus metrics. [default: no metrics]"
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for Prometheus metrics.")
 @import_option
 @database_option
 @json_option
@@ -94,9 +96,9 @@ def worker(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Do the jobs of the outbox, until SIGTERM or SIGINT; a second one ends the grace. As many at once as you like.
+    """Run jobs of the outbox until SIGTERM or SIGINT. A second signal ends the grace. You can run several workers.
 
-    Logs a line a job to stderr; at the end prints how many ended in which state (queued: to be tried again).
+    Logs one line for each job to stderr. At the end it prints the number of jobs by state (queued: to be tried again).
     """
     # Of other libraries only what is wrong: what they log beside that may hold secrets, as a whole URL does.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -133,15 +135,17 @@ def _watching(types: Collection[str], host: str, port: int, stack: contextlib.Ex
 
 @click.group()
 def jobs() -> None:
-    """The jobs of the outbox: look at them, try them again, cancel them, put one down."""
+    """List, show, follow, retry, cancel and enqueue jobs."""
 
 
 @jobs.command("list")
 @tenant_option
 @click.option("--state", type=click.Choice(outbox.STATES), help="Only jobs in this state.")
 @click.option("--type", "job_type", help="Only jobs of this type.")
-@click.option("--after", type=int, help="Only older ones than the job of this id: the last one of the page before.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
+@click.option("--after", type=int, help="Only jobs older than this id, the last one of the previous page.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of results."
+)
 @database_option
 @json_option
 def list_jobs(
@@ -158,7 +162,7 @@ def list_jobs(
 @database_option
 @json_option
 def show_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
-    """Print a job: its payload, how far it is, what came of it."""
+    """Print a job: payload, progress, result."""
     _show(outbox.get_job(dsn, id, tenant=tenant), as_json)
 
 
@@ -168,7 +172,7 @@ def show_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # 
 @database_option
 @json_option
 def follow_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
-    """Wait for a job's end, show how far it is, and print it; exit code 1 where it has failed or was cancelled."""
+    """Wait until a job ends, show its progress, and print it. Exit code 1 if it failed or was cancelled."""
     found = follow.job(dsn, id, tenant)
     _show(found, as_json)
     follow.end(found)
@@ -180,7 +184,7 @@ def follow_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  
 @database_option
 @json_option
 def retry_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
-    """Queue a job again that has failed or was cancelled; have one that waits to be tried again begin now."""
+    """Enqueue a failed or cancelled job again. A job that waits for its next attempt starts now."""
     _show(outbox.retry_job(dsn, id, tenant=tenant), as_json)
 
 
@@ -190,7 +194,7 @@ def retry_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  #
 @database_option
 @json_option
 def cancel_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  # noqa: A002
-    """Cancel a job: a queued one at once, a running one as soon as its function looks."""
+    """Cancel a job. A running job ends when its function checks for it, or is killed."""
     _show(outbox.cancel_job(dsn, id, tenant=tenant), as_json)
 
 
@@ -198,7 +202,7 @@ def cancel_job(id: int, tenant: UUID | None, dsn: str, as_json: bool) -> None:  
 @import_option
 @json_option
 def list_types(modules: tuple[str, ...], as_json: bool) -> None:
-    """Print every job type that a worker here would know, its function, and what a payload has to be."""
+    """Print every job type that a worker would know, with its function and the schema of its payload."""
     found = [
         {"job_type": kind.name, "function": kind.where, "payload": schema if as_json else ", ".join(properties)}
         for kind in outbox.load(*modules).values()
@@ -210,11 +214,13 @@ def list_types(modules: tuple[str, ...], as_json: bool) -> None:
 
 @jobs.command("enqueue")
 @click.argument("job_type")
-@click.option("--tenant", type=click.UUID, help="Whose job it is. [default: the store's own]")
-@click.option("--idempotency-key", required=True, help="The same key of a tenant is the same job for ever.")
+@click.option("--tenant", type=click.UUID, help="The tenant of the job. [default: the store itself]")
+@click.option("--idempotency-key", required=True, help="The same key of a tenant is always the same job.")
 @click.option("--payload", default="{}", show_default=True, help="A JSON object.")
-@click.option("--priority", type=click.IntRange(0, 100), default=50, show_default=True, help="The larger one first.")
-@click.option("--due", type=Instant(), help="Not before this time, ISO. [default: now]")
+@click.option(
+    "--priority", type=click.IntRange(0, 100), default=50, show_default=True, help="Larger numbers run first."
+)
+@click.option("--due", type=Instant(), help="Earliest start, ISO. [default: now]")
 @database_option
 @json_option
 def enqueue(
@@ -227,7 +233,7 @@ def enqueue(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Put a job down, and print it; with a key that is there already, print that job.
+    """Enqueue a job and print it. If the key exists, print that job.
 
     Example: datastore jobs enqueue maintain-retention --idempotency-key now-please
     """

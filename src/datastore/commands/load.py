@@ -21,28 +21,31 @@ from mds_client.utils import rejects_path
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @click.argument("path", metavar="FILE|-")
-@click.option("--tenant", required=True, help="Whose rows they are: a tenant's name or uuid.")
+@click.option("--tenant", required=True, help="The tenant, by name or UUID.")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="What the input is. [default: told by content and name]"
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Format of the input. [default: detected from content and name]",
 )
 @click.option(
     "--on-conflict",
     type=click.Choice(["replace", "keep", "fill"]),
     default="replace",
     show_default=True,
-    help="What a row does to a stored row of the same key.",
+    help="What happens to a stored row with the same key.",
 )
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where rows go that are none. [default: FILE.rejects.ndjson]",
+    help="File for rejected rows. [default: FILE.rejects.ndjson]",
 )
 @click.option(
     "--part-rows",
     type=click.IntRange(1),
     default=loader.PART_ROWS,
     show_default=True,
-    help="Rows of one transaction, which are in memory at once.",
+    help="Rows in one transaction, which are in memory at once.",
 )
 @database_option
 @json_option
@@ -57,13 +60,13 @@ def load(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Load a file of one KIND into a tenant, with the owner's rights: faster than any client can.
+    """Load a file of one KIND into a tenant in bulk, faster than a client can.
 
-    Parquet, Arrow IPC, CSV with a header, NDJSON; the last two also packed with gzip or zstd; - is standard input. The
-    columns are the kind's fields. Rows are copied straight into the table; a part that meets a row which is there is
-    merged. What is no row goes to the rejects file with its line and the reason, does not stop the others, and makes
-    the exit code 3. Running the same command again changes nothing, and completes a run that was stopped. Stored
-    rollups are refreshed over what was loaded.
+    FILE is Parquet, Arrow IPC, CSV with a header or NDJSON, the last two also compressed; - is standard input. The
+    columns are the fields of the kind. Rows are copied straight into the table. A part with a row that exists is
+    merged. Invalid rows go to the rejects file with their line and the reason, do not stop the others, and make the
+    exit code 3. Running the same command again changes nothing, and completes a run that was stopped. Stored rollups
+    are refreshed.
 
     Example: datastore load bars ./bars.parquet --tenant demo
     """

@@ -17,7 +17,7 @@ def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
     option = click.option(
         "--dsn",
         callback=_database,
-        help="Where the database is, with a role that may change it. [DATABASE_URL]",
+        help="DSN of the database, with a role that can change it. [DATABASE_URL]",
     )
     return option(command)
 

@@ -18,7 +18,7 @@ from mds_client.console import Instant, json_option, show_rows
 @json_option
 @click.pass_context
 def policies(context: click.Context, dsn: str | None, as_json: bool) -> None:
-    """What happens to rows of a certain age: columnstore, retention, and how far back rollups are refreshed.
+    """Show and set policies: columnstore, retention, and how far back rollups are refreshed.
 
     Without a command: apply.
     """
@@ -32,9 +32,9 @@ def policies(context: click.Context, dsn: str | None, as_json: bool) -> None:
 @database_option
 @json_option
 def show_policies(dsn: str, as_json: bool) -> None:
-    """Print every policy: declared, in effect, kept by whom, and what the server's own job has.
+    """Print every policy: declared value, effective value, who enforces it, and the value of the server's job.
 
-    An age of - is off; for refresh_within it is: however old.
+    - means off; for refresh_within it means any age.
     """
     show_rows(timescale_policies.policies(dsn), as_json)
 
@@ -46,7 +46,7 @@ def show_policies(dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_json: bool) -> None:
-    """Set a policy of a kind or rollup apart from its declaration. It survives a migrate.
+    """Override a policy of a kind or rollup. The override survives migrations.
 
     Example: datastore policies set bars retention_after 400d
     """
@@ -67,17 +67,17 @@ def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def apply_policies(dsn: str, as_json: bool) -> None:
-    """Have the server keep every policy, where it can. A migrate does this too."""
+    """Create the server's background jobs for all policies. `migrate` does this, too."""
     show_rows(timescale_policies.apply_policies(dsn), as_json)
 
 
 @policies.command("expire")
-@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind. [default: every one with retention]")
-@click.option("--dry-run", is_flag=True, help="Only say how many rows it would be.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind. [default: all kinds with retention]")
+@click.option("--dry-run", is_flag=True, help="Only show how many rows would be removed.")
 @database_option
 @json_option
 def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
-    """Remove the rows that retention gives up, where the server does not do it by itself."""
+    """Remove rows that are older than their retention policy."""
     kinds = [kind] if kind else list(KINDS)
     done = each(kinds, lambda name: timescale_policies.expire(dsn, name, dry_run=dry_run))
     show_rows(done, as_json, empty="no kind has retention")
@@ -103,7 +103,7 @@ def list_aggregates(dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None, dsn: str, as_json: bool) -> None:
-    """Bring stored rollups up to the rows of a span, as after a backfill into the past.
+    """Refresh stored rollups for a time range, for example after loading old data.
 
     Example: datastore aggregates refresh bars_1h bars_1d --start 2024-01-01 --end 2024-02-01
     """

@@ -15,7 +15,7 @@ from mds_client.console import FAILED, json_option, show_json, show_rows
 
 @click.command()
 @database_option
-@click.option("--sql", is_flag=True, is_eager=True, help="Print what would run on an empty database, and run nothing.")
+@click.option("--sql", is_flag=True, is_eager=True, help="Print the SQL for an empty database, and run nothing.")
 @json_option
 def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
     """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
@@ -38,7 +38,7 @@ def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
 @database_option
 @json_option
 def stamp_head(dsn: str, as_json: bool) -> None:
-    """Record a database that was set up from `datastore migrate --sql` as being at head."""
+    """Mark a database that was set up with `datastore migrate --sql` as being at head."""
     from datastore import migration
 
     version = migration.stamp_head(dsn)
@@ -50,7 +50,7 @@ def stamp_head(dsn: str, as_json: bool) -> None:
 @click.option("--tenant", "names", multiple=True, default=("default",), show_default=True, help="A tenant's name.")
 @json_option
 def seed(dsn: str, names: tuple[str, ...], as_json: bool) -> None:
-    """Make sure that these tenants are there; what is there stays as it is."""
+    """Create tenants that do not exist yet."""
     show_rows(tenants.seed(dsn, names), as_json)
 
 
@@ -73,10 +73,14 @@ def check(dsn: str, as_json: bool) -> None:
 @click.command()
 @database_option
 @click.option("-m", "--message", required=True, help="What changes, in a few words.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where to write it. [the package's]")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the migration. [default: the package's]",
+)
 @json_option
 def revision(dsn: str, message: str, folder: Path | None, as_json: bool) -> None:
-    """Write the migration from a database at head to what the declarations say. Read it before you commit it."""
+    """Write a migration from a database at head to the declarations. Review it before you commit it."""
     from datastore import migration
 
     path = migration.revision(dsn, message, folder)

@@ -17,9 +17,9 @@ from mds_client.console import FAILED, json_option, plain, show_fields, show_jso
 @click.option("--port", type=click.IntRange(1, 65535), help="The TCP port. [default: the last one, else a free one]")
 @json_option
 def up(home: Path, port: int | None, as_json: bool) -> None:
-    """Start the embedded server, or find it running, and bring its schema to head.
+    """Start the embedded server if it does not run, and bring its schema to head.
 
-    It listens on a unix socket and on 127.0.0.1 only. What a shell needs to use it: eval "$(datastore env)"
+    It listens on a unix socket and on 127.0.0.1 only. To use it in a shell: eval "$(datastore env)"
     """
     server = EmbeddedServer(home, port=port)
     from datastore import migration  # Alembic takes long to import
@@ -41,11 +41,11 @@ def down(home: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--dsn", help="A database to look at, in place of the embedded server's.")
+@click.option("--dsn", help="Show this database, not the embedded server's.")
 @home_option
 @json_option
 def status(dsn: str | None, home: Path, as_json: bool) -> None:
-    """Say whether the embedded server runs, where, since when, with which engine; exit code 1 where it does not."""
+    """Show whether the embedded server runs, where, since when and with which engine. Exit code 1 if it does not."""
     if dsn:
         show_fields(reads.describe(dsn), as_json)
         return
@@ -63,8 +63,8 @@ def status(dsn: str | None, home: Path, as_json: bool) -> None:
 def env(home: Path, as_json: bool) -> None:
     """Print the embedded server's DSNs for a shell: eval "$(datastore env)"
 
-    MDS_DSN is for applications: a service role that sees what its tenant may see. DATABASE_URL is for the control
-    plane. Both hold passwords.
+    MDS_DSN is for applications, with a role that sees one tenant at a time. DATABASE_URL is for the control plane.
+    Both contain passwords.
     """
     variables = EmbeddedServer(home).env()
     if as_json:

@@ -16,14 +16,16 @@ from mds_client.console import json_option, show_fields
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 is a free one."
+)
 @database_option
 @json_option
 def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
     """Serve the admin API until SIGTERM or SIGINT, then finish what is under way.
 
-    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS: for
-    other hosts put a proxy in front.
+    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS:
+    put a proxy in front to serve other hosts.
     """
     try:
         from datastore.service import server
@@ -36,25 +38,25 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
 
 @click.group()
 def token() -> None:
-    """Who may use the admin API."""
+    """Create tokens for the admin API."""
 
 
 @token.command("create")
-@click.option("--name", required=True, help="Who or what has it; it is in the log.")
+@click.option("--name", required=True, help="Name of the user, for the log.")
 @click.option(
     "--scope",
     type=click.Choice(list(Scope.__members__)),
     required=True,
-    help="What it is for; each holds those before it.",
+    help="What the token can do; each scope includes those before it.",
 )
-@click.option("--expires", type=Age(), help="After so long it is no longer taken, as 90d. [default: never]")
-@click.option("--tenant", type=click.UUID, help="The only tenant that it sees. [default: the whole store]")
+@click.option("--expires", type=Age(), help="Lifetime of the token, such as 90d. [default: unlimited]")
+@click.option("--tenant", type=click.UUID, help="Limit the token to this tenant. [default: the whole store]")
 @json_option
 def create_token(name: str, scope: str, expires: timedelta | None, tenant: UUID | None, as_json: bool) -> None:
-    """Make a token, and print it with the line that lets it in.
+    """Create a token, and print it with its line for the configuration.
 
-    The token is shown this once and kept nowhere: the line holds its hash, and goes into DATASTORE_TOKENS or the file
-    that DATASTORE_TOKENS_FILE names, which a running service reads again when it changes.
+    The token is shown once and stored nowhere. The line contains its hash. Add it to DATASTORE_TOKENS, or to the file
+    that DATASTORE_TOKENS_FILE names. A running service reads the file again when it changes.
     """
     try:
         made = tokens.create(name, Scope[scope], expires_in=expires, tenant=tenant)

@@ -18,17 +18,17 @@ from mds_client.console import json_option, show_fields, show_rows
 
 @click.group()
 def tenants() -> None:
-    """Make tenants, list them, bind login roles to them, export and end them."""
+    """Create, list, disable, export and delete tenants, and bind login roles to them."""
 
 
 @tenants.command("create")
 @click.argument("name")
-@click.option("--id", "id_", type=click.UUID, help="Its uuid. [default: a random one]")
-@click.option("--if-absent", is_flag=True, help="If it is there already, that is fine.")
+@click.option("--id", "id_", type=click.UUID, help="The id, a UUID. [default: a random one]")
+@click.option("--if-absent", is_flag=True, help="Do nothing if the tenant exists.")
 @database_option
 @json_option
 def create_tenant(name: str, id_: UUID | None, if_absent: bool, dsn: str, as_json: bool) -> None:
-    """Make a tenant and print it."""
+    """Create a tenant and print it."""
     show_fields(registry.create_tenant(dsn, name, id=id_, if_absent=if_absent), as_json)
 
 
@@ -46,7 +46,7 @@ def list_tenants(dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
-    """Bind a login ROLE to a TENANT, by name or uuid: every session of that role is that tenant, whatever it sets."""
+    """Bind a login ROLE to a TENANT, by name or UUID. Every session of the role acts as that tenant."""
     show_fields(registry.bind_role(dsn, tenant, role), as_json)
 
 
@@ -56,9 +56,9 @@ def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
-    """Take back the binding of a login ROLE to a TENANT, by name or uuid, and with it its right to the views.
+    """Remove the binding of a login ROLE to a TENANT, by name or UUID, and its right to use the views.
 
-    Sessions of it have to end first.
+    End the sessions of the role first.
     """
     show_fields(registry.unbind_role(dsn, tenant, role), as_json)
 
@@ -68,7 +68,7 @@ def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
-    """From now on nobody reads or writes as this TENANT, by name or uuid. Its data stays."""
+    """Disable a TENANT, by name or UUID: nobody can read or write as this tenant. Its data stays."""
     show_fields(registry.disable_tenant(dsn, _id(dsn, tenant)), as_json)
 
 
@@ -77,15 +77,15 @@ def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
 @database_option
 @json_option
 def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
-    """Take back a disable of this TENANT, by name or uuid."""
+    """Enable a TENANT again, by name or UUID."""
     show_fields(registry.enable_tenant(dsn, _id(dsn, tenant)), as_json)
 
 
 @tenants.command("export")
 @click.argument("tenant")
-@click.option("--key", required=True, help="Names this export: the same key again is the same job.")
+@click.option("--key", required=True, help="Idempotency key: the same key is the same job.")
 @click.option("--format", "format_", type=click.Choice(get_args(registry.Format)), default="ndjson", show_default=True,
-              help="How the files are written.")  # fmt: skip
+              help="Format of the files.")  # fmt: skip
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind. [default: all]")
 @follow_option
 @database_option
@@ -99,9 +99,9 @@ def export_tenant(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Have a worker write the rows of a TENANT, by name or uuid, into files, one a kind, and print the job.
+    """Enqueue an export of the rows of a TENANT, by name or UUID, and print the job.
 
-    They come to lie in the worker's DATASTORE_EXPORTS. NDJSON can be read in again: mds ingest-ndjson.
+    A worker writes one file for each kind into its DATASTORE_EXPORTS. You can load NDJSON with mds ingest-ndjson.
 
     Example: datastore tenants export acme --key 2024-06-leaving --format parquet
     """
@@ -120,15 +120,15 @@ def export_tenant(
 
 @tenants.command("delete")
 @click.argument("tenant", type=click.UUID)
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed; counts every row of the tenant.")
-@click.option("--yes-delete", "name", metavar="NAME", help="The tenant's name once more, so that none goes by mistake.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed. Counts every row of the tenant.")
+@click.option("--yes-delete", "name", metavar="NAME", help="The tenant's name, as a confirmation.")
 @follow_option
 @database_option
 @json_option
 def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, follow: bool, dsn: str, as_json: bool) -> None:
-    """Disable a TENANT (a uuid) and have a worker remove it with all that is its own; print the job.
+    """Disable a TENANT (a UUID), enqueue the removal of all its data, and print the job.
 
-    Its logins lose their right to the views. What is removed is gone: export it first.
+    Its logins lose the right to use the views. Removed data cannot be restored: export it first.
 
     Example: datastore tenants delete 6b1c4d0e-0000-4000-8000-000000000000 --yes-delete acme
     """
@@ -154,26 +154,26 @@ def _id(dsn: str, tenant: str) -> UUID:
 
 
 @click.command("series")
-@click.option("--tenant", type=click.UUID, help="Only this tenant's (a uuid).")
-@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind's.")
+@click.option("--tenant", type=click.UUID, help="Only series of this tenant (a UUID).")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only series of this kind.")
 @click.option("--vendor", help="Only this vendor's.")
-@click.option("--after", type=int, help="From behind this id on: the last one of the page before.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("--after", type=int, help="Only series after this id, the last one of the previous page.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of results.")
 @database_option
 @json_option
 def list_series(
     tenant: UUID | None, kind: str | None, vendor: str | None, after: int | None, limit: int, dsn: str, as_json: bool
 ) -> None:
-    """Print which series there are, and the time and price of the newest row of each."""
+    """Print the series, with the time and price of the newest row of each."""
     found = reads.list_series(dsn, tenant=tenant, kind=kind, vendor=vendor, after=after, limit=limit)
     show_rows(found, as_json, empty="no series")
 
 
 @click.command()
-@click.option("--tenant", type=click.UUID, help="Only this tenant's data (a uuid).")
+@click.option("--tenant", type=click.UUID, help="Only data of this tenant (a UUID).")
 @click.option("--vendor", help="Only this vendor's.")
 @database_option
 @json_option
 def freshness(tenant: UUID | None, vendor: str | None, dsn: str, as_json: bool) -> None:
-    """Print how old the data is, per kind, vendor and timeframe."""
+    """Print the age of the newest data of each kind, vendor and timeframe."""
     show_rows(reads.freshness(dsn, tenant=tenant, vendor=vendor), as_json, empty="no series")

@@ -45,11 +45,11 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much room a relation takes, as the catalog says: nothing is read for it but the sizes of files.
+    """Disk usage of a relation in bytes, from the catalog and file sizes. No rows are read.
 
-    In bytes, TOAST counted with the table. `rows` is the server's estimate, None where there is none yet. `chunks` and
-    `columnar_chunks` are numbers, `largest_chunk` bytes; `before` and `after` are the bytes of the columnar chunks when
-    they became so, and now. None: nothing of that sort.
+    TOAST is counted with the table. `rows` is the server's estimate, or None if it has none yet. `chunks` and
+    `columnar_chunks` are counts, `largest_chunk` is in bytes. `before` and `after` are the bytes of the columnar chunks
+    before they were compressed, and now. None: the relation has nothing of the kind.
     """
 
     relation: str
@@ -130,7 +130,7 @@ class Engine:
         """
 
     def keep(self, driver: Driver, setting: Setting) -> None:
-        """Have the server keep a policy by itself, with this value and no other; None ends it."""
+        """Create, replace or (with None) remove the server's background job for a policy."""
 
     def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
         """Have the server refresh a stored rollup by itself, wherever rows have changed, or only where they are not

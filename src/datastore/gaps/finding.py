@@ -90,7 +90,7 @@ def find(
     symbols: Sequence[str] | None = None,
     calendar: str | None = None,
 ) -> list[Gap]:
-    """The gaps of a vendor's series, by symbol and time; as `check`, of which it is the best part."""
+    """Like `check`, but returns only the gaps."""
     return check(
         dsn,
         tenant=tenant,

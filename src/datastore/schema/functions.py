@@ -111,7 +111,7 @@ BEGIN
   RETURN NEW;
 END
 $$""",
-    # What a door's rule comes to with a row that is not the tenant's: the view's check, but before the row is in.
+    # Called by a door's rule to reject a row of another tenant before it is inserted.
     "store.refuse()": """
 CREATE OR REPLACE FUNCTION store.refuse() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

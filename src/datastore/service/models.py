@@ -65,7 +65,7 @@ def page(found: Sequence[T], limit: int, cursor: Callable[[T], object]) -> dict[
 
 
 def page_with(items: Sequence[T], more: bool, cursor: Callable[[T], object]) -> dict[str, Any]:
-    """A page of these things, behind whose last one there are more or not."""
+    """Build a page; `more` says whether items follow the last one."""
     return {"items": items, "next": str(cursor(items[-1])) if more else None}
 
 

@@ -1,7 +1,7 @@
-"""Places for what lasts as long as its client likes, so that no tenant's slow clients stop everybody else's.
+"""Limits, in total and for each tenant, on concurrent uploads and streams, whose duration the client controls.
 
-An upload has a thread, and a stream of rows a connection to the database, from its first byte to its last; how long
-that is, the client says. So there are so many places for each, and so many of them for one tenant.
+An upload occupies a thread, and a stream of rows a database connection, from the first byte to the last. Without limits
+the slow clients of one tenant would stop all others.
 """
 
 from collections import Counter

@@ -123,8 +123,7 @@ def _unauthenticated(detail: str, more: str) -> Refusal:
 async def _own_tenant(request: Request, here: Here) -> Tenant | None:
     """The tenant that the token is for; None where it is for the whole store.
 
-    Looked at with each request: who disables a tenant means from now on, and what the control plane reads is not read
-    through the views, which refuse a tenant that is disabled.
+    Checked on every request, because the control plane's own reads bypass the views that refuse disabled tenants.
     """
     token: Token = request.state.token
     if token.tenant is None:

@@ -63,7 +63,7 @@ def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Conf
 
 
 class _Http(H11Protocol):
-    """HTTP as uvicorn speaks it. What cannot be read as such reaches no app, and is answered as any other error is."""
+    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too."""
 
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex

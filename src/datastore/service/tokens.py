@@ -52,7 +52,7 @@ class Token:
 
 
 class Bad(NamedTuple):
-    """A line that is none: its number, from 1, and what is wrong with it. Never its text, which may be a token.
+    """An invalid line: its number, from 1, and what is wrong with it. Never its text, which may be a token.
 
     0 is the whole file.
     """

@@ -152,7 +152,7 @@ class Files(BaseModel):
             for batch in scanner.to_batches():
                 if batch.num_rows:
                     yield pa.table(batch)
-            # What belongs to nobody, by record: it is no bar, and is not left out without a word.
+            # Rows without a time or name are read one by one, so that each is reported as malformed.
             nobodys = data.to_batches(columns=list(there.values()), filter=_nobodys(there, types, given))
             records = ((where, record) for batch in nobodys for record in batch.to_pylist())
             yield from _batches(self._bars(where, records, given, wanted))

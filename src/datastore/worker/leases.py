@@ -49,9 +49,9 @@ _CLAIM: Final = QUEUES + SQL(
     ORDER BY c.turn, c.tenant <= %(last)s, c.tenant
     """
 ).format(COLUMNS)
-"""Take what is due next: of the tenant that has the fewest jobs running, tenants in turn, and of each tenant by
-priority, then age. What somebody holds locked (an operator who cancels it just now) is passed over; `waiting` has it,
-beside what was taken or was in turn, in each row, of which there is one at least."""
+"""Claim the jobs that are due next: from the tenant with the fewest running jobs first, tenants in turn, and within a
+tenant by priority, then age. Jobs that are locked, because an operator cancels them just now, are skipped. Every result
+row carries `waiting`, the ids that were candidates; there is always at least one row."""
 
 _RENEW: Final = """
 WITH held AS MATERIALIZED (

@@ -30,7 +30,7 @@ async def health() -> Health:
 
 @router.get("/ready", response_model=model_of(Readiness), responses={503: problem(503)})
 async def ready(here: Here) -> Any:
-    """Whether it can serve: the database is reached, and its schema at head. As it was within the last second."""
+    """Whether the service can serve: the database answers, and its schema is at head. Cached for up to a second."""
     found = await here.readiness()
     if found.reason is not None:
         raise Refusal("unavailable", found.reason, headers={"Retry-After": str(RETRY_AFTER_S)})
