@@ -67,8 +67,7 @@ def serving(settings: Settings) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        # Connections that are kept alive are not waited for.
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join(20)
     assert not thread.is_alive()
 
