@@ -6,12 +6,15 @@ from mds_client import __version__
 
 
 def main() -> None:
-    """Run `datastore.cli`; exit code 2 where a package that it needs is not there. Its version needs none."""
+    """Run `datastore.cli`. Exit code 2 if a package that a command needs is not installed."""
     if sys.argv[1:] == ["--version"]:
         print(f"datastore, version {__version__}")  # noqa: T201 - as click prints it
         return
     try:
         from datastore import cli
+
+        # Commands import what takes long when they run.
+        cli.main()
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.partition(".")[0] in ("datastore", "mds_client"):
             raise
@@ -21,7 +24,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    cli.main()
 
 
 if __name__ == "__main__":

@@ -275,9 +275,9 @@ def test_when_the_extension_appears_a_migrate_turns_tables_with_data_into_hypert
 ) -> None:
     migration.migrate(plain.admin_dsn)
     rows(plain, "GRANT mds_app TO mds_service")
-    tenants = [tenants.create_tenant(plain.admin_dsn, name) for name in ("a", "b")]
-    client = connect(dsn=plain.dsn, tenant_id=str(tenants[0].id), prepare_threshold="none")
-    other = client.for_tenant(str(tenants[1].id))
+    made = [tenants.create_tenant(plain.admin_dsn, name) for name in ("a", "b")]
+    client = connect(dsn=plain.dsn, tenant_id=str(made[0].id), prepare_threshold="none")
+    other = client.for_tenant(str(made[1].id))
     for kind, some in some_rows().items():
         client.upsert(kind, some)
         other.upsert(kind, some[:7])

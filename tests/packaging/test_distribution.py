@@ -207,7 +207,9 @@ def test_the_wheel_alone_goes_from_nothing_to_a_price(built: Built, stranger: St
     assert where.split() == [str(stranger.site / "mds_client/__init__.py"), __version__]
     assert "latest-prices" in stranger.run("mds", "--help")
     assert stranger.run("datastore", "--version") == f"datastore, version {__version__}\n"
-    assert "install the extra embedded" in stranger.run("datastore", "--help", code=2)
+    assert "migrate" in stranger.run("datastore", "--help")
+    missing = stranger.run("datastore", "migrate", "--dsn", "postgresql://127.0.0.1:1/none", code=2)
+    assert "install the extra embedded" in missing
 
     # PyArrow is large: it is had once.
     own = INTERPRETERS[version] == sys.executable
