@@ -1,6 +1,7 @@
 """What happens when the server, the network or another session gets in the way: with real faults on a real server."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -208,6 +209,8 @@ def test_attempts_are_bounded(connect: Callable[..., Client], store: Store) -> N
     assert len(tried) == len(set(tried)) == 3
     assert caught.value.lost_connection
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"tried 3 times in \d+\.\d s", note)
 
 
 def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Client], store: Store) -> None:
