@@ -122,7 +122,7 @@ def list_aggregates(dsn: str) -> list[Aggregate]:
 def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
     """The rollups that are wanted (None: all), a source before what is derived from it.
 
-    Raises ControlError for the name of one that there is none of.
+    Raises ControlError for an unknown name.
     """
     known = names()
     if unknown := set(wanted or ()) - set(known):
@@ -135,7 +135,7 @@ def refresh(
 ) -> list[Refresh]:
     """Bring the stored rollups up to the rows of a span; nothing where rollups are computed when they are read.
 
-    Raises ControlError for the name of a rollup that there is none of.
+    Raises ControlError for an unknown rollup.
     """
     wanted = rollup_names(names)
     with as_owner(dsn) as (engine, driver):

@@ -35,7 +35,7 @@ class Settings:
     `exports` is the folder that a worker writes exports of tenants to, or None.
 
     `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
-    because whoever may ask for a backfill says what it reads.
+    because the user who starts a backfill says what it reads.
 
     Of the service: `tokens` and `tokens_file` say who may use it (`datastore.service.tokens`); `max_body_bytes` and
     `max_upload_bytes` limit a request's body and an upload of rows; `failed_logins` is how often a minute an address
@@ -55,7 +55,7 @@ class Settings:
     trusted_proxies: str = ""
 
     def dsn(self) -> str:
-        """The control plane's DSN; ConfigurationError where there is none."""
+        """The control plane's DSN; ConfigurationError if there is none."""
         if not self.database_url:
             raise ConfigurationError(
                 "no database is named: set DATABASE_URL or pass --dsn "

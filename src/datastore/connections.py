@@ -1,4 +1,4 @@
-"""How the control plane connects: no connection waits for ever for a network that has lost it.
+"""How the control plane connects: no connection waits forever for a network that has lost it.
 
 `connect` is used wherever the control plane opens a connection of its own. Work for a caller that waits, such as a
 request to the service, runs in a block of `limited`: its connections then give up on a server that does not answer in

@@ -20,7 +20,7 @@ def key(given: str | None) -> str:
 
 
 def job_key(given: str | None, operation: str) -> str:
-    """The key of the job that an operation asks for: the same for the same key given, a new one where there is none.
+    """The key of the job that an operation asks for: the same for the same key given, a new one if there is none.
 
     Apart for each operation, and apart from keys that applications choose for jobs of their own.
     """

@@ -46,7 +46,7 @@ class Upload:
 def write_ndjson(client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnConflict = "replace") -> Upload:
     """Write rows of a kind from NDJSON for the client's tenant.
 
-    A line that is no row, or of another tenant, is rejected and does not stop the others. A batch of rows is in memory
+    An invalid line, or of another tenant, is rejected and does not stop the others. A batch of rows is in memory
     at a time, and committed as it is full: after an error the same upload again completes it. Raises UnknownKind,
     `mds_client.utils.SourceError` where the stream cannot be read to its end, and the client's errors.
     """

@@ -80,7 +80,7 @@ class AsyncBatchProcessor:
 
     def _refuse(self, sink: Callable[[Reject], None], reject: Reject) -> None:
         sink(reject)
-        # A kind that is not declared is somebody's text, and no label.
+        # A kind that is not declared is someone's text, and no label.
         known = reject.kind is not None and reject.kind in KINDS
         self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 

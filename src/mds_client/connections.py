@@ -1,4 +1,4 @@
-"""Connections that never wait for ever and are never reused in an unknown state.
+"""Connections that never wait forever and are never reused in an unknown state.
 
 `GuardedConnection` and `AsyncGuardedConnection` are psycopg's connections with two additions:
 

@@ -105,7 +105,7 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     # a whole class, by its two characters
     "08": RetryableError,  # connection
     "40": RetryableError,  # rollback: serialisation failure, deadlock
-    "53": RetryableError,  # out of connections or disk: until somebody gives way
+    "53": RetryableError,  # out of connections or disk: until someone gives way
     "23": ConstraintViolation,
     # single codes, which go before their class
     "25006": RetryableError,  # read-only: a standby just before or after it is promoted

@@ -100,7 +100,7 @@ def _target(path: str) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as raw:
             yield raw
-        # mkstemp lets only the owner read; a file that somebody asked for follows the umask like any other.
+        # mkstemp lets only the owner read; a file that someone asked for follows the umask like any other.
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)

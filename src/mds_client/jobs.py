@@ -1,4 +1,4 @@
-"""The job outbox: a job is put down in the same database, and if need be in the same transaction, as the data.
+"""The job outbox: a job is enqueued in the same database, and if need be in the same transaction, as the data.
 
 Workers take it from there; they are the control plane's.
 """

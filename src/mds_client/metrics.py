@@ -71,7 +71,7 @@ class ClientMetrics(Observer):
 
 
 class _Pools(Collector):
-    """The pools' connections, read when somebody scrapes."""
+    """The pools' connections, read when someone scrapes."""
 
     def __init__(self, pools: dict[str, Callable[[], dict[str, int]]]) -> None:
         self._pools = pools

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=4096)
 def canonical_uuid(text: str) -> str:
-    """A uuid in its canonical form, lower-case with hyphens; ValueError where it is none."""
+    """A uuid in its canonical form, lower-case with hyphens; Raises ValueError if it is not one."""
     try:
         return str(UUID(text))
     except ValueError:
@@ -144,7 +144,7 @@ class Row(BaseModel):
     vendor: Name
 
     def __getitem__(self, field: str) -> Any:
-        """A field by its name, as in a mapping. Raises KeyError for a name that is no field."""
+        """A field by its name, as in a mapping. Raises KeyError for an unknown name."""
         if field not in type(self).model_fields:
             raise KeyError(field)
         return getattr(self, field)

@@ -38,7 +38,7 @@ class SourceError(MDSError):
 
 
 class _Buffered(Protocol):
-    """Gives up to so many bytes, and waits only where there are none."""
+    """Gives up to so many bytes, and waits only if there are none."""
 
     def read1(self, size: int, /) -> bytes: ...
 
@@ -67,7 +67,7 @@ class _Arriving(io.RawIOBase):
 class Source:
     """An NDJSON input: a file, or standard input for `-`. Compression is told by content, not by name.
 
-    With `stream` it is that, and `path` only names it; whoever opened it closes it. `size` is the file's size in bytes
+    With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes
     and `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the
     newest line that was read, from 1.
     """
@@ -248,7 +248,7 @@ class Ingest:
 class Ingesting:
     """One NDJSON input on its way into the store; what `Ingestion` and `AsyncIngestion` have in common.
 
-    Kept as an object so that whoever runs it can ask, at any time and after any error, how far it is.
+    Kept as an object so that its user can ask, at any time and after any error, how far it is.
     """
 
     _processor: BatchProcessor | AsyncBatchProcessor

@@ -165,7 +165,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A part of the answer, handed to whoever iterates over the operation before it goes on."""
+    """A part of the answer, handed to the code that iterates over the operation before it goes on."""
 
     part: Any
 

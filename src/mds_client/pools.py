@@ -185,7 +185,7 @@ class Home(_Base):
             return self._pool
 
     def _replace(self, pool: "ConnectionPool[GuardedConnection]") -> None:
-        """Use another pool from now on. Whoever waits for a connection of this one waits for one of that instead."""
+        """Use another pool from now on. Calls that wait for a connection of this pool wait for the new one."""
         with self._lock:
             if self._pool is pool:
                 self._pool = None

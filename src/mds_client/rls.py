@@ -23,7 +23,7 @@ def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
     """The DSN with the tenant in its `options`, which the server takes as a setting of the session.
 
     Other options are kept, an earlier tenant is replaced. Good for direct connections and for people with psql: a
-    pooler in transaction mode drops `options`. Returns key=value text. Raises ConfigurationError for what is no uuid.
+    pooler in transaction mode drops `options`. Returns key=value text. Raises ConfigurationError if it is not a UUID.
     """
     parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
     kept = [option for option in _options(parts.get("options")) if not _is_tenant(option)]
@@ -52,7 +52,7 @@ def dsn_without_tenant(dsn: str) -> str:
 
 
 def tenant_of_dsn(dsn: str) -> str | None:
-    """The tenant in the DSN's `options`, or None. Raises ConfigurationError where it is no uuid."""
+    """The tenant in the DSN's `options`, or None. Raises ConfigurationError if it is not a UUID."""
     found = None
     for option in _options(conninfo_to_dict(dsn).get("options")):
         value = option.partition("=")[2]
@@ -125,9 +125,9 @@ def _options(text: object) -> list[str]:
         elif word.startswith("-c"):
             settings.append(word[2:])
         else:
-            raise ConfigurationError(f"the DSN's options hold {word!r}, which is no -c name=value")
+            raise ConfigurationError(f"the DSN's options hold {word!r}, which is not -c name=value")
     if following:
-        raise ConfigurationError("the DSN's options end with '-c', which is no -c name=value")
+        raise ConfigurationError("the DSN's options end with '-c', which is not -c name=value")
     return settings
 
 

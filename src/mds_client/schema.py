@@ -62,7 +62,7 @@ class Storage:
     """How an engine with chunks keeps a kind; an engine without them ignores it.
 
     `chunk`: the time that one chunk spans. `columnstore_after`: the age at which a chunk becomes columnar.
-    `retention_after`: the age at which it is dropped; None keeps it for ever.
+    `retention_after`: the age at which it is dropped; None keeps it forever.
     """
 
     chunk: timedelta
@@ -119,7 +119,7 @@ class Kind:
         return base
 
     def rollup(self, timeframe: str) -> Rollup:
-        """The rollup of that timeframe; LookupError, naming those there are, where there is none."""
+        """The rollup of that timeframe; LookupError, naming those there are, if there is none."""
         for found in self.rollups:
             if found.timeframe == timeframe:
                 return found
@@ -137,7 +137,7 @@ class Kind:
         return tuple(name for name in self.column_names if name not in self.key)
 
     def column(self, name: str) -> Column:
-        """The stored column of that name; KeyError where there is none."""
+        """The stored column of that name; KeyError if there is none."""
         for column in self.columns:
             if column.name == name:
                 return column

@@ -86,7 +86,7 @@ def find_series(kind: Kind) -> Statement:
 
 @cache
 def create_series(kind: Kind) -> Statement:
-    """Make these series; one that somebody else makes at the same time is left to them.
+    """Make these series; one that someone else makes at the same time is left to them.
 
     Sorted, so that two writers that make the same ones wait for each other and do not deadlock.
     """
@@ -376,7 +376,7 @@ ENQUEUE_JOB: Final[Statement] = b"""
 INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority)
 SELECT %s, %s, %s::jsonb, %s WHERE mds.is_tenant(%s) ON CONFLICT DO NOTHING
 """
-"""Put a job into the outbox, unless one with that key is there; whoever else is making it just now is waited for."""
+"""Enqueue a job unless one with that key exists; waits for another session that is enqueuing it just now."""
 
 JOB: Final[Statement] = b"""
 SELECT id, idempotency_key, job_type, payload, priority, state, attempts, created_at, finished_at, error, done,

@@ -169,7 +169,7 @@ class _Source:
             del batch
 
     def current(self) -> Batch | None:
-        """The batch whose turn it is; None at the end. Raises InvalidRow where it holds what is no row."""
+        """The batch whose turn it is; None at the end. Raises InvalidRow if it holds an invalid row."""
         if self.failure:
             # An iterator that has failed would now say that it is at its end.
             raise self.failure
@@ -203,7 +203,7 @@ def _batches(kind: Kind, rows: Input, chunk_rows: int) -> Iterator[Batch]:
 
 
 def batch_of(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> Batch:
-    """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is no row.
+    """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is not a row.
 
     `first` is the number of the first row in the input.
     """
@@ -232,7 +232,7 @@ def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Ba
 
 
 class Rows:
-    """A batch of models or mappings. Raises InvalidRow, with its place and the reason, for one that is no row.
+    """A batch of models or mappings. Raises InvalidRow, with its place and the reason, for one that is not a row.
 
     `first` is the number of the first row in the input.
     """
@@ -471,7 +471,7 @@ def _find_series(
                 session.learned[kind.name, asked] = series_id
         missing = names - series.keys()
     if missing:
-        raise RetryableError(f"{len(missing)} series were being made by somebody else who then gave up")
+        raise RetryableError(f"{len(missing)} series were being created by another session, which then gave up")
     return series
 
 

@@ -494,7 +494,7 @@ def test_applications_reach_none_of_it(store: Store) -> None:
         ({"calendar": "XNIS"}, CalendarError, "no calendar 'XNIS'"),
         ({"calendar": None}, CalendarError, "no calendar is set"),
         ({"start": "1800-01-01"}, CalendarError, "is known from 1900"),
-        ({"source": {"type": "ftp"}}, SourceError, "'ftp' is none"),
+        ({"source": {"type": "ftp"}}, SourceError, "'ftp' is unknown"),
         ({"source": {"type": "files", "path": "../*.csv"}}, SourceError, "no pattern below the folder"),
         ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "no DATASTORE_SOURCE_URLS"),
     ],

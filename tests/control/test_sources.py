@@ -443,7 +443,9 @@ def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) ->
         "file:///etc/passwd",
         "https://{symbol}/v1/",
     ):
-        with pytest.raises(SourceError, match=r"DATASTORE_SOURCE_URLS does not allow|leads upwards|is none of http"):
+        with pytest.raises(
+            SourceError, match=r"DATASTORE_SOURCE_URLS does not allow|leads upwards|must begin with http"
+        ):
             sources.make(service.spec(url=url), settings)
     service.answer = lambda _symbol, _query: {"data": {"bars": []}, "next": "http://127.0.0.1:1/v1/secret"}
     with pytest.raises(SourceUnavailable, match=r"DATASTORE_SOURCE_URLS does not allow http://127.0.0.1:1/v1/secret"):
@@ -458,7 +460,7 @@ def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) ->
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "type: None is none; there are: files, http"),
+        ({}, "type: None is unknown; there are: files, http"),
         ({"type": "file"}, "did you mean files"),
         ({"type": "files"}, "source 'files': path: Field required"),
         ({"type": "files", "path": "b.csv", "colums": {}}, "colums: Extra inputs"),
@@ -496,12 +498,15 @@ def test_settings_that_make_no_source_are_an_error_that_says_what_and_where(
         ({"params": {"user": ["hunter2"]}}, "params.user"),
         ({"url": "http://x/?api_key=hunter2"}, "url: api_key"),
         ({"url": "http://me:hunter2/"}, "url: the url cannot be read"),
-        ({"url": "http://me:hunter2@x/"}, "the url is none of http or https with a host, and without a user"),
+        (
+            {"url": "http://me:hunter2@x/"},
+            "the url must begin with http:// or https://, with a host and without a user",
+        ),
         ({"url": "http://y/?k=hunter2"}, "DATASTORE_SOURCE_URLS does not allow http://y/"),
         ({"secret_headers": {"X-Api-Key": "hunter2"}}, "secret_headers.X-Api-Key: names no variable"),
         ({"paging": {"by": "hunter2"}}, "paging: 'by' is none of"),
         ({"timeout": "hunter2"}, "timeout"),
-        ({"type": {"key": "hunter2"}}, "type: what is given is none"),
+        ({"type": {"key": "hunter2"}}, "type: the given value is unknown"),
     ],
 )
 def test_what_is_wrong_with_a_source_is_said_without_what_was_given(spec: dict[str, Any], where: str) -> None:

@@ -195,8 +195,8 @@ def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(
     ("kind", "payload", "says"),
     [
         ("nobody-knows", {}, "no function takes jobs of type 'nobody-knows'"),
-        ("test-note", {"text": "x"}, "the payload is none that 'test-note' takes: file: Field required"),
-        ("test-note", {"file": 3}, "the payload is none that 'test-note' takes: file: "),
+        ("test-note", {"text": "x"}, "the payload is not valid for 'test-note': file: Field required"),
+        ("test-note", {"file": 3}, "the payload is not valid for 'test-note': file: "),
         ("test-give-up", {"file": "/dev/null", "text": "this"}, "never: this"),
         ("test-answer", {"python": "object()"}, "what the function returned cannot be stored: "),
         ("test-answer", {"python": "float('nan')"}, "what the function returned cannot be stored: "),

@@ -117,7 +117,7 @@ def test_a_series_that_was_not_asked_for_is_not_learned() -> None:
 def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
     played = Played(upsert_bars([bar()]), session())
     played.say([])
-    with pytest.raises(RetryableError, match="1 series were being made by somebody else"):
+    with pytest.raises(RetryableError, match="1 series were being created by another session"):
         played.say([], [])
 
 

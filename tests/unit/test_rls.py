@@ -82,7 +82,7 @@ def test_the_name_of_the_setting_is_read_in_any_case_as_the_server_does() -> Non
 
 @pytest.mark.parametrize("text", ["-d 5", "work_mem=1MB", "-B", "-c"])
 def test_what_is_no_setting_is_refused_and_not_lost(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="which is no -c name=value"):
+    with pytest.raises(ConfigurationError, match="which is not -c name=value"):
         dsn_with_tenant(make_conninfo("host=h", options=text), TENANT)
 
 

@@ -27,7 +27,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
     and the worker tries again.
     """
     tenant = context.job.tenant
-    # A tenant may put down a job of any type, and of other symbols and times than were planned: only a job that the
+    # A tenant can enqueue a job of any type, and of other symbols and times than were planned: only a job that the
     # backfill was started with is asked of the source, which knows the operator's secrets.
     found = of_job(context.dsn, payload.backfill, context.job)
     if tenant is None or found is None:
@@ -65,7 +65,7 @@ class _Written:
         self.rejects: list[dict[str, str]] = []
 
     def write(self, client: MDS, batch: Batch, spans: Sequence[Span], on_conflict: OnConflict) -> None:
-        """Write what of a batch was asked for; what is no bar is counted, and does not stop the others."""
+        """Write what of a batch was asked for; invalid records are counted, and does not stop the others."""
         if isinstance(batch, ArrowStream):
             try:
                 self.rows += client.upsert(KIND, batch, on_conflict=on_conflict)

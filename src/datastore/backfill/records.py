@@ -75,7 +75,7 @@ class BackfillRecord:
 
 
 def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> BackfillRecord | None:
-    """The backfill that a tenant (a name or a uuid) has under a key; None where there is none."""
+    """The backfill that a tenant (a name or a uuid) has under a key; None if there is none."""
     with connect(dsn) as connection:
         return record_by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
 
@@ -109,7 +109,7 @@ def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRe
     """One backfill: how far it is, and, once all its jobs have ended, with a report of what is still missing.
 
     The report is a new gap check of what was planned, made and stored when it is first asked for. Raises
-    UnknownBackfill where there is none of that id, or, with a tenant given, it is not that tenant's.
+    UnknownBackfill if there is none of that id, or, with a tenant given, it is not that tenant's.
     """
     found = get_record(dsn, id, tenant)
     if not found.finished or (

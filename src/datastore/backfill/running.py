@@ -20,7 +20,7 @@ from datastore.tenants import find_tenant
 def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillRecord:
     """Plan a backfill and put it and its jobs down, all or nothing; workers do the rest.
 
-    The same key of the same tenant is the same backfill for ever: the one that is there is returned. Raises
+    The same key of the same tenant is always the same backfill: the one that is there is returned. Raises
     BackfillConflict where that was asked for differently, BackfillError for an empty key, and what `plan` raises.
     """
     if not idempotency_key.strip():
@@ -107,7 +107,7 @@ def cancel_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> Backfil
 def resume_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002
     """Queue the jobs again that have failed or were cancelled; what has succeeded is not done again.
 
-    Where there are none it is left as it is. Raises UnknownBackfill.
+    If there are none it is left as it is. Raises UnknownBackfill.
     """
     get_record(dsn, id, tenant)
     with connect(dsn) as connection:

@@ -1,4 +1,4 @@
-"""`worker` and `jobs`: what is put down in the outbox, and who does it."""
+"""`worker` and `jobs`: jobs of the outbox, and the worker that runs them."""
 
 import contextlib
 import json

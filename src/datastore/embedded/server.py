@@ -6,7 +6,7 @@ A server belongs to a *home*, a directory that holds
     server.log    what PostgreSQL says
     secrets/      a password a role, in files that only the calling user can read
     data/, run/   PostgreSQL's data directory and its socket, unless they have to be elsewhere
-    lock          held by whoever starts or stops the server
+    lock          held while the server is started or stopped
 
 It is reached over a unix socket in a private directory and over 127.0.0.1, always with a password (SCRAM). Run by
 root, PostgreSQL itself runs as another account. Where that account cannot reach the home, data and socket are in a
@@ -225,7 +225,7 @@ class EmbeddedServer:
         postmaster = self._postmaster_or_raise()
         directory = postmaster.socket_directory
         if directory is None or not (directory / f".s.PGSQL.{postmaster.port}").exists():
-            return self.dsn(SUPERUSER, dbname)  # somebody tidied the temporary directory while the server ran
+            return self.dsn(SUPERUSER, dbname)  # someone tidied the temporary directory while the server ran
         login = f"{SUPERUSER}:{quote(self._secret(SUPERUSER), safe='')}"
         where = f"host={quote(str(directory), safe='')}&port={postmaster.port}"
         return f"postgresql://{login}@/{quote(dbname, safe='')}?{where}"
@@ -453,7 +453,7 @@ class EmbeddedServer:
             kept = json.loads((self.home / "server.json").read_text())
             place = self.home / kept["place"]  # "." unless it is elsewhere: a home can be moved
             if place != self.home:
-                if place.parent != machine.SHARED_DIRECTORY:  # root must not be led astray by somebody else's home
+                if place.parent != machine.SHARED_DIRECTORY:  # root must not be led astray by someone else's home
                     raise EmbeddedServerError(f"{place} cannot be the data of {self.home}")
                 owner = Path(os.fsdecode((place / "home").read_bytes()))
                 if owner != self.home and (owner / "server.json").exists():

@@ -146,7 +146,7 @@ def _known(name: str) -> tuple[date, date]:
     """The first and last date for which a calendar has an answer."""
     kind = _kind(name)
     oldest, newest = kind.bound_min(), kind.bound_max()
-    # The library calculates on from rules for ever; for longer than its own default, a year, no holiday is announced.
+    # The library calculates on from rules forever; for longer than its own default, a year, no holiday is announced.
     announced = kind.default_end().date()
     return (
         oldest.date() if oldest is not None else _OLDEST,
@@ -219,7 +219,7 @@ def assign(
     """Say which calendar a tenant's series have: of a vendor, a symbol, of both, or all that nothing else is said of.
 
     What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
-    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that there is none of, and CalendarError for a
+    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that does not exist, and CalendarError for a
     vendor or symbol that none can be.
     """
     own = resolve(calendar)

@@ -77,7 +77,7 @@ def count_all(
     """Check every vendor and timeframe of every tenant over the time `within` which it is now, and keep the counts.
 
     Where it cannot be done, as without a calendar, that one says why and the others go on. What is not counted, and
-    what there are no series of any more, has no count afterwards: nobody is told for ever of what was once missing.
+    what there are no series of any more, has no count afterwards: nobody is told forever of what was once missing.
     `between` two of them is called, and may raise.
     """
     now = now or datetime.now(UTC)

@@ -125,7 +125,7 @@ def check(
     `calendar` goes before the calendars that the series have. Gaps of fewer than `at_least` intervals are counted and
     not listed. `connections` share the work. Where it is of all series, the count is kept (`last_counts`).
 
-    Raises ControlError for an unknown tenant, GapError for series and timeframes that there are none of and for a
+    Raises ControlError for an unknown tenant, GapError for series and timeframes that do not exist and for a
     reversed range, CalendarError for a series without a calendar and a range that its calendar does not reach.
     """
     parsed = parse_timeframe(timeframe)
@@ -260,7 +260,7 @@ def _series(
 
 
 def wanted(symbols: Iterable[str]) -> list[str]:
-    """Symbols as series have them, each once. Raises GapError for what is none."""
+    """Symbols as series have them, each once. Raises GapError if it is not one."""
     try:
         return list(dict.fromkeys(TypeAdapter(list[models.Symbol]).validate_python(list(symbols))))
     except ValidationError as error:

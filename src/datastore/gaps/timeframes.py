@@ -60,7 +60,7 @@ class Timeframe:
 
 
 def parse_timeframe(text: str) -> Timeframe:
-    """A timeframe as bars have it, in parts. Raises GapError for what is none."""
+    """A timeframe as bars have it, in parts. Raises GapError if it is not one."""
     try:
         valid: str = TypeAdapter(models.Timeframe).validate_python(text)
     except ValidationError:

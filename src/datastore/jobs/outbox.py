@@ -47,9 +47,9 @@ def enqueue(
     backfill: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
 ) -> JobRecord:
-    """Put a job into the outbox, in the caller's transaction, and return it. `tenant` None is the store itself.
+    """Enqueue a job in the caller's transaction, and return it. `tenant` None is the store itself.
 
-    The same key of the same tenant is the same job for ever: the one that is there is returned as it is by now.
+    The same key of the same tenant is always the same job: the one that is there is returned as it is by now.
     Raises Conflict where that one is of another type or payload, and JobError for an unknown tenant, an empty key or
     type, a priority that is not from 0 to 100, or what is too long (`datastore.schema`).
     """
@@ -77,7 +77,7 @@ def enqueue(
     this = SQL("tenant_no {} AND idempotency_key = %(key)s").format(SQL("IS NULL" if no is None else "= %(no)s"))
     found = read_records(connection, this, {"no": no, "key": idempotency_key})
     if not found:
-        raise JobError(f"job {idempotency_key!r} was made by somebody else just now: try again in a new transaction")
+        raise JobError(f"job {idempotency_key!r} was created by someone else just now: try again in a new transaction")
     job = found[0]
     # As the database has it: to Python true is 1, and a number that came back from there may be another one.
     same = connection.execute(
@@ -124,7 +124,7 @@ def list_jobs(
 
 
 def get_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
-    """One job. Raises UnknownJob where there is none of that id, or, with a tenant given, it is not that tenant's."""
+    """One job. Raises UnknownJob if there is none of that id, or, with a tenant given, it is not that tenant's."""
     with connected(dsn) as connection:
         return get_record(connection, id, tenant)
 

@@ -65,7 +65,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs of a type are in a state that somebody waits for: queued, running or failed."""
+    """How many jobs of a type are in a state that someone waits for: queued, running or failed."""
 
     job_type: str
     state: str

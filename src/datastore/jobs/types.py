@@ -205,7 +205,7 @@ def accepted(kind: JobType, job: JobRecord) -> Any:
             f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}"
             for one in error.errors(include_url=False, include_input=False)
         )
-        raise JobFailed(f"the payload is none that {kind.name!r} takes: {said}") from error
+        raise JobFailed(f"the payload is not valid for {kind.name!r}: {said}") from error
 
 
 class Nothing(BaseModel):

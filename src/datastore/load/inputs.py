@@ -1,6 +1,6 @@
 """What a bulk load reads: files and Arrow streams as parts of checked rows.
 
-Parquet, Arrow IPC, CSV and NDJSON, told by content or name; a row that is none is put aside with its line and the
+Parquet, Arrow IPC, CSV and NDJSON, told by content or name; an invalid row is put aside with its line and the
 reason. What happens to the parts is in `datastore.load`.
 """
 
@@ -56,7 +56,7 @@ class LoadError(ControlError):
 
 
 PutAside: TypeAlias = Callable[[int, str, str], None]
-"""Takes what is no row: its line or number in the input, the reason, its text."""
+"""Takes an invalid row: its line or number in the input, the reason, its text."""
 
 
 class Part(Protocol):
@@ -167,7 +167,7 @@ class ArrowInput:
 
 
 def _regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
-    """Record batches of any size as tables of so many rows; one without rows where there is none, for its schema."""
+    """Record batches of any size as tables of so many rows; one without rows if there is none, for its schema."""
     import pyarrow as pa
 
     held: list[Any] = []
@@ -206,7 +206,7 @@ class CsvInput:
         packing = next((name for end, name in ((".gz", "gzip"), (".zst", "zstd")) if path.endswith(end)), None)
         self._reader = csv.open_csv(
             self._raw if packing is None else pa.CompressedInputStream(self._raw, packing),
-            # One thread, so that a line that is no row comes with its number.
+            # One thread, so that an invalid line comes with its number.
             read_options=csv.ReadOptions(block_size=1 << 23, use_threads=False),
             parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._damage),
             # As text: what it means is for the model to say.

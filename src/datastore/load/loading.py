@@ -148,7 +148,7 @@ class Loading:
     def run(self, progress: Callable[[int, int | None], None] = lambda _done, _size: None) -> Load:
         """Read to the end, write, and refresh the stored rollups over what was loaded.
 
-        A row that is none, or that the server refuses for what it holds, is put aside and does not stop the others.
+        A row that is invalid, or that the server refuses because of its content, is rejected and stops no other row.
         `progress` is called after each part with the input's position and size. Raises LoadError and the client's
         errors; what `report().rows` counts is committed then, and nothing half.
         """
@@ -175,7 +175,7 @@ class Loading:
         return self.report()
 
     def _checked(self) -> Iterator[tuple[Part, Batch]]:
-        """Parts that hold rows, each checked; what is no row is put aside."""
+        """Parts that hold rows, each checked; invalid rows are put aside."""
         parts = self._source.parts(self._part_rows, self._rejects.write)
         while True:
             with reading(self._source.name):

@@ -1,8 +1,8 @@
 """What the store does for itself at regular times, as jobs of its own that workers run like any other.
 
-Each has a name, an interval and a function. However many workers there are, each interval's job is put down once: its
+Each has a name, an interval and a function. However many workers there are, each interval's job is enqueued once: its
 idempotency key is the name and the time at which the interval began, by the database's clock. Intervals in which no
-worker was there are not made up for, and while one job of a name is unfinished no other is put down.
+worker was there are not made up for, and while one job of a name is unfinished no other is enqueued.
 
 Retention is kept here where the server does not keep it by itself, and so is the refreshing of stored rollups. No
 engine needs partitions made ahead of time: TimescaleDB makes a chunk when the first row of it comes, and plain tables
@@ -33,7 +33,7 @@ KEPT: Final = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A job of the store's own that is put down once in each interval; intervals are counted from 1970, UTC."""
+    """A job of the store's own that is enqueued once in each interval; intervals are counted from 1970, UTC."""
 
     job_type: str
     every: timedelta
@@ -88,7 +88,7 @@ def policies(context: JobContext, _payload: Nothing) -> int:
 def clean_up(context: JobContext, _payload: Nothing) -> int:
     """Delete the store's own jobs that ended `KEPT` ago, a batch a transaction, and return how many.
 
-    Tenants' jobs stay: a key is used up for ever, and what it stood for is compared when it comes again.
+    Tenants' jobs stay: a key is used up forever, and what it stood for is compared when it comes again.
     """
     removed = 0
     with connect(context.dsn, autocommit=True) as connection:
@@ -108,7 +108,7 @@ def clean_up(context: JobContext, _payload: Nothing) -> int:
 def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
     """Put down what is to be done in this interval and is not there yet.
 
-    `known` are the keys that the caller has seen put down; it is brought up to date.
+    `known` are the keys that the caller knows to be enqueued; it is brought up to date.
     """
     row = connection.execute("SELECT now()").fetchone()
     assert row is not None
@@ -126,7 +126,7 @@ def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
             try:
                 enqueue(connection, task.job_type, Nothing(), tenant=None, idempotency_key=key)
             except Conflict as conflict:
-                _log.warning("not put down: %s", conflict)
+                _log.warning("not enqueued: %s", conflict)
         known.add(key)
 
 

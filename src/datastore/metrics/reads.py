@@ -95,7 +95,7 @@ def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
     for count in backlog.counts:
         labels = (known_label(count.job_type, types), count.state)
         counts[labels] = counts.get(labels, 0) + count.jobs
-    # Whose worker is lost waits for another, which takes it back. Without any it would be said to run for ever.
+    # Whose worker is lost waits for another, which takes it back. Without any it would be said to run forever.
     for job_type, lost in driver.execute(
         "SELECT job_type, count(*) FROM store.jobs WHERE state = 'running' AND leased_until < now() GROUP BY 1"
     ).fetchall():

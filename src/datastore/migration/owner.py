@@ -64,7 +64,7 @@ def bootstrap_statements() -> list[SQL]:
     return [
         _create_role(OWNER),
         _create_role(APP),
-        # From PostgreSQL 16 on, whoever creates a role administers it without being able to act as it.
+        # From PostgreSQL 16 on, a role that creates another one administers it without being able to act as it.
         SQL(
             "DO $$ BEGIN IF NOT pg_has_role(current_user, 'mds_owner', CASE"
             " WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)"

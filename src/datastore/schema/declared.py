@@ -44,7 +44,7 @@ STORE_SCHEMA = Identifier(STORE)
 
 
 def for_app(function: str) -> tuple[str, ...]:
-    # A view's functions run with the rights of whoever selects from it; the private schema itself stays closed, so that
+    # A view's functions run with the rights of the role that selects from it. The private schema stays closed, so that
     # nobody can call them by name.
     return (
         f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",

@@ -53,7 +53,7 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
         values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
         # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
         # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
-        # if somebody had changed it.)
+        # if someone had changed it.)
         action = SQL(" DO UPDATE SET {} WHERE {}").format(
             SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
             SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),

@@ -83,7 +83,7 @@ BEGIN
   RETURN tenant;
 END
 $$""",
-    # With the rights of whoever inserts: it reads nothing but what was inserted just now.
+    # With the rights of the role that inserts: it reads nothing but what was inserted just now.
     "store.announce_jobs()": f"""
 CREATE OR REPLACE FUNCTION store.announce_jobs() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -60,7 +60,7 @@ def _schemas() -> Iterator[DatabaseObject]:
     yield DatabaseObject(
         "schema mds", (f"REVOKE ALL ON SCHEMA mds FROM PUBLIC, {APP}", f"GRANT USAGE ON SCHEMA mds TO {APP}")
     )
-    # A second wall, should somebody ever grant a right on a table by mistake: no policy lets anybody but the owner
+    # A second wall, should someone ever grant a right on a table by mistake: no policy lets anybody but the owner
     # see a row. Not on series and the kinds that have chunks: there it would stop rollups and columnar storage.
     flat = (kind.name for kind in KINDS.values() if kind.storage is None)
     yield DatabaseObject(

@@ -199,7 +199,7 @@ def metadata() -> MetaData:
     Index("jobs_state", jobs.c.state, jobs.c.job_type, jobs.c.id)
     Index("jobs_tenant", jobs.c.tenant_no, jobs.c.id)
     Index("jobs_backfill", jobs.c.backfill_id, jobs.c.id, postgresql_where=text("backfill_id IS NOT NULL"))
-    # Clean-up, of the store's own jobs only: a tenant's key is used up for ever.
+    # Clean-up, of the store's own jobs only: a tenant's key is used up forever.
     Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("tenant_no IS NULL"))
     _backfill_tables(tables)
     for kind in KINDS.values():
@@ -270,7 +270,7 @@ def _tenant_no(table: str) -> Column[int]:
 
 
 def ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Whether Alembic is to look at something: at the private schema only; what else is there is somebody else's."""
+    """Whether Alembic is to look at something: at the private schema only; what else is there is someone else's."""
     return type_ != "schema" or name == STORE
 
 

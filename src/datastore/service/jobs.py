@@ -14,7 +14,7 @@ Job: Final = model_of(JobRecord)
 
 
 def accepts() -> dict[str, Any]:
-    """What a route's decorator is told for an endpoint that puts a job down."""
+    """What a route's decorator is told for an endpoint that enqueues a job."""
     location = {"description": "the job", "schema": {"type": "string"}}
     return {
         "status_code": 202,
@@ -31,5 +31,5 @@ def accepted(response: Response, token: Token, job: JobRecord) -> JobRecord:
 
 
 def shown(token: Token, job: JobRecord) -> JobRecord:
-    """The job as whoever asks may see it: which host and process has it is the operator's business, not a tenant's."""
+    """The job as the client may see it: which host and process has it is the operator's business, not a tenant's."""
     return job if token.tenant is None else replace(job, worker=None)

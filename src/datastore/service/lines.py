@@ -1,6 +1,6 @@
 """Lines of JSON as they pass between a client and the thread that works on them, at the pace of the slower one.
 
-A client that says nothing more, or takes nothing more, is not waited for for ever: it has a place that others need
+A client that sends or reads nothing for too long is disconnected, because it has a place that others need
 (`datastore.service.places`).
 """
 

@@ -45,7 +45,7 @@ HEADERS: Final = {
 class Requests:
     """Gives each request an id, its caller's own if that is a decent one; adds headers to the answer; logs a line.
 
-    The line is JSON: a path may hold anything. It has no query and no header, where somebody may have put a secret.
+    The line is JSON: a path may hold anything. It has no query and no header, where someone may have put a secret.
     What no endpoint expected is logged with its traceback, and answered as a problem without.
     """
 
@@ -93,7 +93,7 @@ class Requests:
         finally:
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path_format", None)
-            # Where nothing was answered, whoever asked has gone.
+            # Where nothing was answered, the client has gone.
             self._metrics.request_ended(route, scope["method"], status or 499, seconds)
             line = {
                 "request": request_id,

@@ -124,7 +124,7 @@ def response(request_id: str, refusal: Refusal) -> Response:
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """What an error is to whoever asked; None where it is a fault of the service's own."""
+    """The problem that an error is for the client; None for a fault of the service itself."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, RequestValidationError):
@@ -181,7 +181,7 @@ def _of_database(error: MDSOperationalError) -> Refusal | None:
     if isinstance(error, ConstraintViolation):
         return Refusal("conflict", "what is there already does not allow it")
     if (error.sqlstate or "")[:2] == "22" or isinstance(error.__cause__, psycopg.DataError):
-        return Refusal("invalid", "a value is none that the database can hold")
+        return Refusal("invalid", "the database cannot hold a value")
     return None
 
 

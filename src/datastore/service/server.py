@@ -81,7 +81,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Of the connections, too: one whose client takes nothing more would stay for ever, with all that is unsent.
+            # Of the connections, too: one whose client takes nothing more would stay forever, with all that is unsent.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(lines.SILENT_S * 1000))
         listening.bind((host, port))
         listening.listen(512)

@@ -152,7 +152,7 @@ class _Pool(Observer):
 
 
 def patient(dsn: str) -> str:
-    """A DSN that waits neither for ever for a server that is silent nor for a lock that somebody keeps.
+    """A DSN that waits neither forever for a server that is silent nor for a lock that someone keeps.
 
     What the DSN says itself goes before. Raises ConfigurationError where it cannot be read.
     """

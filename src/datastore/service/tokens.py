@@ -121,7 +121,7 @@ def _token(name: str, scopes: str, digest: str, *more: str) -> Token:
 class Tokens:
     """The tokens of the settings, with those of their file as it is now. Several threads may ask.
 
-    Raises ConfigurationError where there is none, or a line cannot be read. Later, when the file has changed, a line
+    Raises ConfigurationError if there is none, or a line cannot be read. Later, when the file has changed, a line
     that cannot be read lets nobody in, and a file that is gone has no tokens. Such is in `bad`, and in the log once.
     """
 
@@ -144,7 +144,7 @@ class Tokens:
             )
 
     def find(self, text: str) -> Token | None:
-        """The token of this text, expired or not; None where there is none.
+        """The token of this text, expired or not; None if there is none.
 
         Every hash is compared, each in constant time: how long it takes says nothing about any of them.
         """

@@ -57,7 +57,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A record that is no bar: where it stands in the source, and why it is none.
+    """An invalid record: where it stands in the source, and why it is invalid.
 
     `whole` names what it stands in, as a file, where other chunks of a backfill read that too: it counts there once.
     """
@@ -98,8 +98,8 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     if not found:
         near = get_close_matches(str(name), names(), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        given = repr(name) if name is None or (isinstance(name, str) and name.isidentifier()) else "what is given"
-        raise SourceError(f"source: type: {given} is none{hint}; there are: {', '.join(names())}")
+        given = repr(name) if name is None or (isinstance(name, str) and name.isidentifier()) else "the given value"
+        raise SourceError(f"source: type: {given} is unknown{hint}; there are: {', '.join(names())}")
     try:
         model = found[0].load()
     except ModuleNotFoundError as error:
@@ -166,7 +166,7 @@ SAMPLE: Final = Span("v", "S", "1m", _UNIX, _UNIX)
 
 
 def check_columns(columns: Mapping[str, Any]) -> None:
-    """ValueError where a mapping names what is no field of a bar."""
+    """ValueError where a mapping names a field that bars do not have."""
     if unknown := set(columns) - set(FIELDS):
         raise ValueError(f"{', '.join(sorted(unknown))}: no field of a bar; there are: {', '.join(FIELDS)}")
 

@@ -169,7 +169,7 @@ def _relative(error: Exception, path: Path, where: str) -> str:
 
 
 def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any:
-    """A name of each row as the model reads it: trimmed, a symbol in capitals, what is given where there is none."""
+    """A name of each row as the model reads it: trimmed, a symbol in capitals, what is given if there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -40,7 +40,7 @@ LONGEST_WAIT: Final = 120.0
 """Seconds that a server may ask to wait; where it is more, the job is tried again later."""
 
 MOST_PAGES: Final = 10_000
-"""Pages of one span at the most: a server that goes round in circles is not followed for ever."""
+"""Pages of one span at the most: a server that goes round in circles is not followed forever."""
 
 
 class NextLink(BaseModel):
@@ -232,7 +232,7 @@ class Http(BaseModel):
         # As the client reads it, so that both see the same host.
         parts = _url(url)
         if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
-            raise ValueError("the url is none of http or https with a host, and without a user")
+            raise ValueError("the url must begin with http:// or https://, with a host and without a user")
         if {".", ".."} & set(unquote(parts.path).replace("\\", "/").split("/")):
             raise ValueError("the url's path leads upwards")
         may_have = [secrets for beginning, secrets in self._allowed if _begins(parts, beginning)]

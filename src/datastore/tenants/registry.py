@@ -51,7 +51,7 @@ def get_tenant(dsn: str, tenant: UUID) -> Tenant:
 
 
 def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tenant:
-    """The tenant of that uuid or, where there is none, of that name; raises UnknownTenant."""
+    """The tenant of that uuid or, if there is none, of that name; raises UnknownTenant."""
     try:
         id_ = tenant if isinstance(tenant, UUID) else UUID(tenant)
     except ValueError:
@@ -82,7 +82,7 @@ def _create_tenant(
             "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id_, name)
         )
     except errors.UniqueViolation:
-        raise Taken(f"tenant {name!r} was made by somebody else just now") from None
+        raise Taken(f"tenant {name!r} was created by someone else just now") from None
     (made,) = _tenants(connection, "t.name = %(name)s", name=name)
     return made
 

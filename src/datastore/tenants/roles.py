@@ -112,10 +112,10 @@ def drop_binding(connection: psycopg.Connection[Any], role: str) -> None:
 
     A session that has done `SET ROLE` before keeps the right until it ends: only the binding holds it to its tenant.
     """
-    # Whoever binds it anew at the same time holds this row, and grants before letting go of it.
+    # A session that binds it again at the same time holds this row, and grants before letting go of it.
     connection.execute("SELECT FROM store.tenant_roles WHERE role = %s FOR UPDATE", (role,))
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount and _has_right(connection, role):
-        raise ControlError(f"role {role!r} was bound by somebody else just now")
+        raise ControlError(f"role {role!r} was bound by someone else just now")
     sessions = connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database()", (role,)
     ).fetchone()

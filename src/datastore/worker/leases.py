@@ -2,7 +2,7 @@
 
 Each function is one transaction of its own on a connection in autocommit mode, and is safe whoever else is at work, on
 whichever machine. A job is held by a worker's name, a fence and a lease: what is written about it by a worker that no
-longer holds it changes nothing. What somebody else has locked (an operator at a psql) is passed over, and keeps nothing
+longer holds it changes nothing. What someone else has locked (an operator at a psql) is passed over, and keeps nothing
 else from being written. Who calls them, and when, is in `datastore.worker`.
 """
 
@@ -129,7 +129,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was taken, in the order in which it ought to begin; what was due and could not be, because somebody has it
+    """What was taken, in the order in which it ought to begin; what was due and could not be, because someone has it
     locked; and whose turn it was last."""
 
     taken: list[Claimed]
@@ -276,7 +276,7 @@ def take_back(connection: psycopg.Connection[Any], worker: str, held: Sequence[i
 
 
 def until_next(connection: psycopg.Connection[Any]) -> timedelta | None:
-    """In how long the next job is due that is not due yet; None where there is none."""
+    """In how long the next job is due that is not due yet; None if there is none."""
     row = connection.execute(_NEXT).fetchone()
     assert row is not None
     wait: timedelta | None = row[0]

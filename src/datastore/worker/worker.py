@@ -62,7 +62,7 @@ BURST: Final = 0.005
 """Seconds between two looks at a queue that the first one has emptied."""
 
 LOCKED: Final = 0.5
-"""Seconds until something is looked at again that somebody has locked."""
+"""Seconds until something is looked at again that someone has locked."""
 
 ROUNDS: Final = 10
 """How often at once it is looked behind what is locked at the head of queues."""
@@ -82,7 +82,7 @@ class Settings:
         poll: How long a new job waits at most if no announcement comes through.
         grace: How long a job that has to end has to do so, at a shutdown or when it is cancelled; then it is killed.
         until_idle: Whether to end once nothing is due and nothing runs.
-        upkeep: Whether to put down the store's own periodic jobs.
+        upkeep: Whether to enqueue the store's own periodic jobs.
         process_jobs: A job process is replaced after so many jobs.
         process_memory: A job process is replaced after a job if it uses more memory than this, in bytes.
     """
@@ -296,7 +296,7 @@ class Worker:
             self._wait(connection, min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
 
     def _upkeep(self, connection: psycopg.Connection[Any]) -> float:
-        """Take back what other workers have lost, and put down periodic jobs; in how many seconds to do so again."""
+        """Take back what other workers have lost, and enqueue periodic jobs; in how many seconds to do so again."""
         left = self._upkeep_at - time.monotonic()
         if left > 0:
             return left
@@ -310,7 +310,7 @@ class Worker:
         return self._upkeep_every
 
     def _begin(self, connection: psycopg.Connection[Any], free: int) -> tuple[int, bool]:
-        """Begin up to so many jobs: how many, and whether others are due that somebody has locked."""
+        """Begin up to so many jobs: how many, and whether others are due that someone has locked."""
         begun = 0
         passed: list[int] = []
         for _ in range(ROUNDS):
@@ -399,7 +399,7 @@ class Worker:
         """The grace is over: tell functions to end, kill those that do not, and give their jobs back."""
         for running in list(self._running.values()):
             self._processes.end(running, "stopping")
-        # All have ended by then. What cannot be recorded, because somebody has locked it, runs out with its lease.
+        # All have ended by then. What cannot be recorded, because someone has locked it, runs out with its lease.
         deadline = time.monotonic() + 3 * LAST_CALL
         while self._running and time.monotonic() < deadline:
             self._wait(connection, LOCKED)

@@ -129,7 +129,7 @@ def plan(here: Here, token: StoreOperator, body: BackfillBody) -> Any:
     "/backfills",
     status_code=202,
     response_model=model_of(BackfillRecord),
-    response_description="Its jobs are put down: follow it until it is no longer queued or running",
+    response_description="Its jobs are enqueued: follow it until it is no longer queued or running",
     responses={
         202: {"headers": {"Location": {"description": "the backfill", "schema": {"type": "string"}}}},
         404: problem(404),

@@ -1,4 +1,4 @@
-"""`/jobs`: what was put down, how far it is, again, and no more."""
+"""`/jobs`: list, show, retry and cancel jobs."""
 
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID

@@ -180,9 +180,9 @@ async def upload_rows(
 ) -> Any:
     """Write rows from NDJSON, a line each; the same again changes nothing.
 
-    A line that is no row of the kind is rejected, with its number, and does not stop the others; where no line could be
-    used, that is a problem. Rows are committed in batches while they come: after a failure the same upload again
-    completes it. A tenant has a few uploads at a time; further ones wait for one of them to end, and then are refused.
+    An invalid line is rejected with its number and does not stop the others. If every line is invalid, the answer is a
+    problem. Rows are committed in batches while they arrive: after a failure, repeat the same upload. A tenant can
+    have a few uploads at a time. Further ones wait, and are then refused.
     """
     if kind not in KINDS:
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
