@@ -88,7 +88,7 @@ SECRET_PREFIX: Final = "DATASTORE_SECRET_"  # noqa: S105 - the beginning of name
 def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
     """A secret that a source names. Only what is meant for that can be named: not every variable is a source's.
 
-    Raises ConfigurationError where it is not set, or is none.
+    Raises ConfigurationError if it is not set, or is none.
     """
     if not name.startswith(SECRET_PREFIX):
         raise ConfigurationError(f"{name!r} is no secret of sources: their names begin with {SECRET_PREFIX}")
@@ -98,7 +98,7 @@ def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _file(environment: Mapping[str, str], name: str) -> str | None:
-    """What the file says that is named there, or None where none is."""
+    """What the file says that is named there, or None if none is."""
     if not (path := environment.get(name)):
         return None
     try:

@@ -85,7 +85,7 @@ def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
 
 
 def schema_version(driver: psycopg.Connection[Any]) -> str | None:
-    """The schema version of a database, or None where it was never migrated."""
+    """The schema version of a database, or None if it was never migrated."""
     there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
     if there is None or not there[0]:
         return None

@@ -28,5 +28,5 @@ def job_key(given: str | None, operation: str) -> str:
 
 
 def new_id(given: str | None, operation: str) -> UUID | None:
-    """The id of the thing that an operation makes: the same for the same key given; None where there is no key."""
+    """The id of the thing that an operation makes: the same for the same key given; None if there is no key."""
     return None if given is None else uuid5(_SPACE, f"{operation}:{given}")

@@ -26,7 +26,7 @@ _BATCH_ROWS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class SeriesRecord:
-    """A series as an operator sees it. `last_ts` (UTC) is the time of its newest row, None where it never had one;
+    """A series as an operator sees it. `last_ts` (UTC) is the time of its newest row, None if it never had one;
     `last_price` the newest price, of `last_price_ts`."""
 
     id: int

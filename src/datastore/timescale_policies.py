@@ -88,7 +88,7 @@ def states(engine: Engine, driver: Driver) -> list[PolicyState]:
 def store_setting(driver: Driver, relation: str, policy: str, value: timedelta | None) -> None:
     """Set one apart from its declaration; None switches it off. `enforce` makes the server keep it.
 
-    Raises PolicyError where the relation has no such policy, or the value makes no sense.
+    Raises PolicyError if the relation has no such policy, or the value makes no sense.
     """
     known = {(setting.relation, setting.policy) for setting in declared()}
     if (relation, policy) not in known:
@@ -190,7 +190,7 @@ def policies(dsn: str) -> list[PolicyState]:
 def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) -> list[PolicyState]:
     """Set one policy apart from its declaration (None: off), and have the server keep it where it can.
 
-    Raises PolicyError where the relation has no such policy, or the value makes no sense.
+    Raises PolicyError if the relation has no such policy, or the value makes no sense.
     """
     with as_owner(dsn) as (engine, driver):
         store_setting(driver, relation, policy, value)

@@ -51,7 +51,7 @@ class AMDS(Pooled, AsyncMethods):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
-    and only then raises ServerUnreachable where no connection can be made.
+    and only then raises ServerUnreachable if no connection can be made.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ def schema_of(kind: Kind) -> "pa.Schema":
 
 
 def frame(name: str, query: Query, as_: FrameAs = "arrow") -> Operation[Any]:
-    """Read a query as one frame, in memory. Raises ConfigurationError where the frame's package is not installed."""
+    """Read a query as one frame, in memory. Raises ConfigurationError if the frame's package is not installed."""
     check(as_)
     return Operation(name, lambda session: reading(session, query, as_), heavy=True)
 
@@ -130,7 +130,7 @@ def as_frame(table: "pa.Table", as_: FrameAs) -> Any:
     """A table as `arrow` (as it is), `pandas` or `polars`.
 
     In pandas, whole numbers are of its nullable type Int64 and missing floats are NaN; names of tenants and series are
-    categorical in both. Raises ConfigurationError where the package is not installed.
+    categorical in both. Raises ConfigurationError if the package is not installed.
     """
     check(as_)
     if as_ == "arrow":
@@ -176,7 +176,7 @@ def sorted_by(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
 
 
 def check(as_: str) -> None:
-    """Raise ConfigurationError where a sort of frame is not known, or its package not installed."""
+    """Raise ConfigurationError if a sort of frame is not known, or its package not installed."""
     if as_ not in get_args(FrameAs):
         raise ConfigurationError(f"a frame is {', '.join(get_args(FrameAs))}; not {as_!r}")
     if as_ != "arrow":
@@ -248,7 +248,7 @@ def _arrays(columns: Sequence[Column], taken: bytearray, lengths: Any, *, first:
 
 
 def _alike(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -> list[Any] | None:
-    """Rows that lie in memory like the first one, so that each column is one stride; None where they do not."""
+    """Rows that lie in memory like the first one, so that each column is one stride; None if they do not."""
     size = int(sizes[0])
     if (sizes != size).any():
         return None

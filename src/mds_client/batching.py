@@ -48,7 +48,7 @@ class BatchConfig:
     `max_rows`: so many rows are pending. `max_ms`: the oldest pending row has waited so many milliseconds, whether or
     not more rows come. `max_bytes`: the pending rows have so many bytes in binary COPY. A batch is no larger than
     `max_rows` and `max_bytes`, a single larger row apart; about twice as much may be pending before producers wait.
-    Raises ConfigurationError where one is no positive integer.
+    Raises ConfigurationError if one is no positive integer.
     """
 
     max_rows: int = 1000
@@ -139,7 +139,7 @@ WIDTHS: Final[dict[SqlType, int | None]] = {
     "timestamptz": 8,
     "uuid": 16,
 }
-"""Bytes of a value in PostgreSQL's binary format; None where they go by the value."""
+"""Bytes of a value in PostgreSQL's binary format; None if they go by the value."""
 
 
 def sizing(kind: Kind) -> Callable[[Row], int]:
@@ -337,7 +337,7 @@ class Core:
         return [entry[ROW] for entry in chain(self._taken.values(), self._queue)]
 
     def due_in(self) -> float | None:
-        """Seconds until the next batch is due, 0 for now; None where only a producer can make it due."""
+        """Seconds until the next batch is due, 0 for now; None if only a producer can make it due."""
         if not self._queue:
             return None
         oldest = self._queue[0]

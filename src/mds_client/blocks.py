@@ -40,7 +40,7 @@ class Block:
 class Checked:
     """What a block comes to: its rows, the lines that are no rows (number, reason, text), and how many lines it had.
 
-    `batch` is None where there is no row.
+    `batch` is None if there is no row.
     """
 
     block: Block

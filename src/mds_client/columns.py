@@ -79,7 +79,7 @@ def _fields(kind: Kind) -> dict[str, _Field]:
 @dataclass(frozen=True)
 class _Values:
     """A checked column. Text and uuids are codes into `words`, which are distinct; other values are themselves: times
-    as microseconds and dates as days since 1970. `valid` is None where every row has a value."""
+    as microseconds and dates as days since 1970. `valid` is None if every row has a value."""
 
     type: SqlType
     values: NDArray[Any]
@@ -106,7 +106,7 @@ class _Values:
 
     @cached_property
     def constant(self) -> int | None:
-        """The bytes that each value takes on the wire; None where they differ."""
+        """The bytes that each value takes on the wire; None if they differ."""
         if self.words is None:
             return np.dtype(NUMPY_TYPES[self.type]).itemsize
         if self.type == "uuid":
@@ -299,7 +299,7 @@ def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def _fast(field: _Field, column: "pa.ChunkedArray") -> _Values | None:
-    """A column that is numbers already; None where the model has to look at every value.
+    """A column that is numbers already; None if the model has to look at every value.
 
     What the model asks of a number is a range: what holds for the smallest and the largest holds for all.
     """

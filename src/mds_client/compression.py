@@ -25,7 +25,7 @@ DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
 
 
 def decompressed(head: bytes, raw: BinaryIO) -> BinaryIO | None:
-    """The plain bytes of a stream that begins with `head`, which it still holds; None where it is not compressed."""
+    """The plain bytes of a stream that begins with `head`, which it still holds; None if it is not compressed."""
     if head.startswith(GZIP):
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if head.startswith(ZSTD):

@@ -55,7 +55,7 @@ def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
 
     `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
-    `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError where the file cannot be written.
+    `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError if the file cannot be written.
     """
     return _dump(client, kind, path, _ndjson, filters)
 
@@ -68,7 +68,7 @@ def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
 def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as a Parquet file (zstd inside), times as timestamp[us, UTC]. As `dump_ndjson` otherwise.
 
-    Raises ConfigurationError where pyarrow is not installed.
+    Raises ConfigurationError if pyarrow is not installed.
     """
     return _dump(client, kind, path, _parquet, filters)
 

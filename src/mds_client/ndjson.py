@@ -103,7 +103,7 @@ class Source:
         """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
 
         Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses. Raises
-        SourceError where the input cannot be read on, or is compressed and damaged; all lines before have come.
+        SourceError if the input cannot be read on, or is compressed and damaged; all lines before have come.
         """
         readline = self._stream.readline
         try:
@@ -198,7 +198,7 @@ class RejectFile:
         self._lock = threading.Lock()
 
     def write(self, line: int, why: str, text: str) -> None:
-        """Put one line aside. Raises SourceError where it cannot be written."""
+        """Put one line aside. Raises SourceError if it cannot be written."""
         told = json.dumps({"line": line, "reason": why, "row": text}, ensure_ascii=False)
         with self._lock:
             try:
@@ -328,7 +328,7 @@ class Ingesting:
                 yield coerce(self.kind, line), number
 
     def _row(self, number: int, line: bytes) -> Row | None:
-        """A line as a row; None where it is none, and was put aside."""
+        """A line as a row; None if it is none, and was put aside."""
         self._lines += 1
         try:
             return coerce(self.kind, line)

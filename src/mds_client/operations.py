@@ -287,7 +287,7 @@ class Health:
     """What a client is connected to. Equal to True: if the server cannot be reached, `health()` raises instead.
 
     `engine` is `postgres`, `timescale-apache` or `timescale`; `schema_version` is None on a database that is not
-    migrated; `tenant_id` is None where no tenant is set or the database is not migrated.
+    migrated; `tenant_id` is None if no tenant is set or the database is not migrated.
     """
 
     server_version: str

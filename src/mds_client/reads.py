@@ -333,7 +333,7 @@ def _stream(
 
 
 def _check(as_: As) -> None:
-    """Raise ConfigurationError where rows cannot be answered like that, before anything is asked."""
+    """Raise ConfigurationError if rows cannot be answered like that, before anything is asked."""
     if as_ not in AS:
         raise ConfigurationError(f"as_ is {', '.join(AS)}; not {as_!r}")
     if as_ != "models":

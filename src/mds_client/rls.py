@@ -66,7 +66,7 @@ def tenant(connection: Connection[Any], tenant_id: str) -> Iterator[Connection[A
     """A transaction on a connection of one's own, as a tenant: committed at the end, rolled back on an exception.
 
     The tenant ends with the transaction. Within a transaction it is a savepoint, and the tenant ends with the outer
-    one. Raises RLSDenied where the tenant is unknown, disabled, or not that of a bound role.
+    one. Raises RLSDenied if the tenant is unknown, disabled, or not that of a bound role.
     """
     with mapping(), connection.transaction():
         connection.execute(sql.USE_TENANT, (_checked(tenant_id),))

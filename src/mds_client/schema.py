@@ -151,7 +151,7 @@ class Catalog(Mapping[str, Kind]):
         self._kinds: dict[str, Kind] = {}
 
     def add(self, kind: Kind) -> None:
-        """Take up a kind; ValueError where its name, command or relation is taken."""
+        """Take up a kind; ValueError if its name, command or relation is taken."""
         for other in self._kinds.values():
             for attribute in ("name", "singular", "relation"):
                 if getattr(other, attribute) == getattr(kind, attribute):
@@ -162,7 +162,7 @@ class Catalog(Mapping[str, Kind]):
         self._kinds[kind.name] = kind
 
     def remove(self, name: str) -> None:
-        """Forget a kind; KeyError where it is not declared."""
+        """Forget a kind; KeyError if it is not declared."""
         del self._kinds[name]
 
     def of(self, what: "str | type[BaseModel] | Kind") -> Kind:

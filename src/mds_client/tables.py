@@ -38,7 +38,7 @@ _TEXTUAL: Final[tuple[SqlType, ...]] = ("text", "uuid", "timestamptz", "date")
 
 
 def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
-    """Models of a kind, or dictionaries, as a table; None where they are not all of one of these, or not plain."""
+    """Models of a kind, or dictionaries, as a table; None if they are not all of one of these, or not plain."""
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     types = set[type]().union(*(set(map(type, block)) for block in blocks))
     if types == {kind.model}:
@@ -74,7 +74,7 @@ def _joined(arrays: list[Any]) -> Any:
 
 
 def of_ndjson(kind: Kind, block: bytes) -> "pa.Table | None":
-    """Lines of NDJSON, each a row and none of them blank, as a table; None where they are not plain."""
+    """Lines of NDJSON, each a row and none of them blank, as a table; None if they are not plain."""
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
     plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
     # Arrow takes several objects of one line for as many rows; where each line is one object, they are as many.

@@ -43,7 +43,7 @@ def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
     """What a backfill would do now; nothing is stored.
 
     Raises what `gaps.check` raises; SourceError for a source that cannot be made from the spec, or is not permitted
-    here; and BackfillError where it would take too many jobs.
+    here; and BackfillError if it would take too many jobs.
     """
     sources.make(spec.source)
     now = now or datetime.now(UTC)

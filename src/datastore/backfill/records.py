@@ -40,7 +40,7 @@ class BackfillRecord:
     failed). `series` and `missing` are as planned; `done` is how many bars' worth of that is through, `rows` how many
     were read and written, `rejected` how many records were no bars: one in a file that several chunks read counts once.
     `jobs` counts by state. `eta` is when it will be through at
-    the pace so far; None where nothing can be said. `errors` are of the jobs that have failed, the first few. `report`
+    the pace so far; None if nothing can be said. `errors` are of the jobs that have failed, the first few. `report`
     is there once all jobs have ended and `get_backfill` was asked. `source` and `params` are what was asked for.
     """
 

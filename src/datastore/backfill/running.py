@@ -64,7 +64,7 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
 
 
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:
-    """The backfill with that key. Raises BackfillConflict where something else was asked for."""
+    """The backfill with that key. Raises BackfillConflict if something else was asked for."""
     with connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant)
         if (found := record_by_key(connection, tenant.no, idempotency_key)) is None:

@@ -77,7 +77,7 @@ class NotRunningError(EmbeddedServerError):
 
 @dataclass(frozen=True)
 class Status:
-    """What there is of a home's server; None where nothing is known yet."""
+    """What there is of a home's server; None if nothing is known yet."""
 
     running: bool
     home: str

@@ -180,7 +180,7 @@ class Engine:
                 return removed
 
     def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str] | None:
-        """The table that a stored rollup's rows are in, by schema and name; None where it is computed when read."""
+        """The table that a stored rollup's rows are in, by schema and name; None if it is computed when read."""
         return None
 
     def remove_series(

@@ -262,7 +262,7 @@ def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
 def of_series(
     connection: psycopg.Connection[Any], tenant_no: int, vendor: str, symbols: Sequence[str]
 ) -> dict[str, str | None]:
-    """The calendar of each of a vendor's symbols; None where nothing was said that holds for it."""
+    """The calendar of each of a vendor's symbols; None if nothing was said that holds for it."""
     rows = connection.execute(
         """
         SELECT s.symbol, (

@@ -241,7 +241,7 @@ def _series(
     *,
     new: bool,
 ) -> dict[str, int | None]:
-    """The ids of the series that are asked for, by symbol; None where there is no series yet."""
+    """The ids of the series that are asked for, by symbol; None if there is no series yet."""
     rows = connection.execute(
         SQL(
             "SELECT symbol, series_id FROM store.series WHERE (series_id >> {}) = %s AND kind = 'bars'"

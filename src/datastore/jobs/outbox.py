@@ -50,7 +50,7 @@ def enqueue(
     """Enqueue a job in the caller's transaction, and return it. `tenant` None is the store itself.
 
     The same key of the same tenant is always the same job: the one that is there is returned as it is by now.
-    Raises Conflict where that one is of another type or payload, and JobError for an unknown tenant, an empty key or
+    Raises Conflict if that one is of another type or payload, and JobError for an unknown tenant, an empty key or
     type, a priority that is not from 0 to 100, or what is too long (`datastore.schema`).
     """
     for name, value in (("idempotency key", idempotency_key), ("job type", job_type)):
@@ -132,7 +132,7 @@ def get_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # n
 def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
     """Queue a job again that has failed or was cancelled, with all its attempts; or have one begin that waits.
 
-    Raises UnknownJob, and JobError where it is running or has succeeded.
+    Raises UnknownJob, and JobError if it is running or has succeeded.
     """
     with connected(dsn) as connection:
         changed = connection.execute(
@@ -155,7 +155,7 @@ def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  #
 def cancel_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
     """Cancel a job: one that is queued at once, one that is running as soon as its function looks.
 
-    One that is cancelled already is left as it is. Raises UnknownJob, and JobError where it has ended otherwise.
+    One that is cancelled already is left as it is. Raises UnknownJob, and JobError if it has ended otherwise.
     """
     with connected(dsn) as connection:
         changed = connection.execute(

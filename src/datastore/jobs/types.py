@@ -49,7 +49,7 @@ class JobContext:
     def progress(self, done: int, total: int | None = None) -> None:
         """Say how far it is; stored within a second. Costs next to nothing: call it as often as you like.
 
-        Raises Cancelled where the function has to end.
+        Raises Cancelled if the function has to end.
         """
         self.report(done, total)
 

@@ -296,7 +296,7 @@ class LinesInput:
 def opened(kind: Kind, path: str, form: Format | None = None) -> Input:
     """A file, or standard input for `-`, as an input; its format is told by content, then by name, unless it is given.
 
-    Raises LoadError where it cannot be read or its format not be told.
+    Raises LoadError if it cannot be read or its format not be told.
     """
     with reading(_shown(path)):
         head = _head(path)

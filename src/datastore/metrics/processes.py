@@ -38,7 +38,7 @@ class ServiceMetrics:
         self._in_flight.inc()
 
     def request_ended(self, route: str | None, method: str, status: int, seconds: float) -> None:
-        """It is answered. `route` is the route's template, such as `/jobs/{id}`, or None where no route is it."""
+        """It is answered. `route` is the route's template, such as `/jobs/{id}`, or None if no route is it."""
         self._in_flight.dec()
         route = route or OTHER
         method = method if method in _METHODS else OTHER
@@ -88,7 +88,7 @@ class WorkerMetrics:
         return encode(self.registry), content_type
 
     def serve(self, port: int, host: str = "127.0.0.1") -> "Exposed":
-        """Answer scrapes in a thread of its own. Port 0 is any that is free. Raises OSError where the port is taken."""
+        """Answer scrapes in a thread of its own. Port 0 is any that is free. Raises OSError if the port is taken."""
         server, thread = start_http_server(port, host, self.registry)
         return Exposed(server, thread)
 

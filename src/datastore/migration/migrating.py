@@ -83,7 +83,7 @@ def stamp_head(dsn: str) -> str:
 def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
     """Write the migration that brings a database at head to what the declarations say now, and return its file.
 
-    It is a proposal: read it before you commit it. Raises ControlError where there is nothing to change.
+    It is a proposal: read it before you commit it. Raises ControlError if there is nothing to change.
     """
 
     def unless_empty(_context: object, _revision: object, directives: list[Any]) -> None:

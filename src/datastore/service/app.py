@@ -30,7 +30,7 @@ UPLOADS: Final = re.compile(r"/tenants/[^/]+/rows/[^/]+")
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application. Opens no connection until one is needed.
 
-    Raises ConfigurationError where no database is named, or where there is no token: it is never open to everybody.
+    Raises ConfigurationError if no database is named, or where there is no token: it is never open to everybody.
     """
     tokens = Tokens(settings)
     service = Service(settings)

@@ -37,7 +37,7 @@ _PIECE: Final = 1 << 16
 class Body(io.RawIOBase):
     """A request's body as a file, for a thread that reads it while the event loop receives it.
 
-    Reading raises Refusal where the body is compressed, and where its client sends nothing for SILENT_S.
+    Reading raises Refusal if the body is compressed, and where its client sends nothing for SILENT_S.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
@@ -74,7 +74,7 @@ class Silent(ClientDisconnect):
 class Lines(StreamingResponse):
     """An answer of lines, made in a thread as it is taken.
 
-    Raises Silent where its client takes nothing for SILENT_S.
+    Raises Silent if its client takes nothing for SILENT_S.
     """
 
     def __init__(self, coming: Iterator[bytes]) -> None:

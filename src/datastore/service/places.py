@@ -38,7 +38,7 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, tenant: UUID) -> AsyncIterator[None]:
-        """Have one of a tenant's places. Raises Refusal where none has become free in time."""
+        """Have one of a tenant's places. Raises Refusal if none has become free in time."""
         turn = _Turn(tenant)
         self._waiting.append(turn)
         self._call()

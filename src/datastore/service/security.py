@@ -121,7 +121,7 @@ def _unauthenticated(detail: str, more: str) -> Refusal:
 
 
 async def _own_tenant(request: Request, here: Here) -> Tenant | None:
-    """The tenant that the token is for; None where it is for the whole store.
+    """The tenant that the token is for; None if it is for the whole store.
 
     Checked on every request, because the control plane's own reads bypass the views that refuse disabled tenants.
     """

@@ -28,7 +28,7 @@ _GRACE_S: Final = 30
 def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
 
-    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and OSError where the address
+    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and OSError if the address
     cannot be had.
     """
     app = create_app(replace(settings, database_url=dsn))
@@ -76,7 +76,7 @@ class _Http(H11Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 is any that is free. Raises OSError where the address cannot be had."""
+    """A socket that takes connections; port 0 is any that is free. Raises OSError if the address cannot be had."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -154,7 +154,7 @@ class _Pool(Observer):
 def patient(dsn: str) -> str:
     """A DSN that waits neither forever for a server that is silent nor for a lock that someone keeps.
 
-    What the DSN says itself goes before. Raises ConfigurationError where it cannot be read.
+    What the DSN says itself goes before. Raises ConfigurationError if it cannot be read.
     """
     try:
         given: dict[str, Any] = conninfo_to_dict(dsn)

@@ -78,7 +78,7 @@ class Source(Protocol):
     def fetch(self, spans: Sequence[Span]) -> Iterable[Batch]:
         """The bars of these spans, all of one vendor and timeframe, as they come and in any order.
 
-        The same spans again give the same bars. Raises SourceUnavailable where it cannot be read to its end.
+        The same spans again give the same bars. Raises SourceUnavailable if it cannot be read to its end.
         """
 
 
@@ -166,7 +166,7 @@ SAMPLE: Final = Span("v", "S", "1m", _UNIX, _UNIX)
 
 
 def check_columns(columns: Mapping[str, Any]) -> None:
-    """ValueError where a mapping names a field that bars do not have."""
+    """ValueError if a mapping names a field that bars do not have."""
     if unknown := set(columns) - set(FIELDS):
         raise ValueError(f"{', '.join(sorted(unknown))}: no field of a bar; there are: {', '.join(FIELDS)}")
 

@@ -261,7 +261,7 @@ def _format(name: str) -> str | None:
 
 
 def _pattern(path: str, span: Span) -> str:
-    """The pattern for a span's files; ValueError where it is none or leads out of the folder."""
+    """The pattern for a span's files; ValueError if it is none or leads out of the folder."""
     quoted = Span(glob.escape(span.vendor), glob.escape(span.symbol), glob.escape(span.timeframe), span.start, span.end)
     pattern = expand(path, quoted)
     if not pattern or pattern.startswith("/") or ".." in PurePosixPath(pattern).parts or "\0" in pattern:

@@ -228,7 +228,7 @@ class Http(BaseModel):
         return self._hidden.sub("***", text)
 
     def _check(self, url: str) -> None:
-        """ValueError where the operator does not allow a URL, or does not let it have what would be sent there."""
+        """ValueError if the operator does not allow a URL, or does not let it have what would be sent there."""
         # As the client reads it, so that both see the same host.
         parts = _url(url)
         if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
@@ -244,7 +244,7 @@ class Http(BaseModel):
 
 
 def _allowed(entries: Iterable[str]) -> list[tuple[httpx.URL, frozenset[str]]]:
-    """Beginnings of URLs, each with the names of the secrets that may be sent there. ValueError where one is wrong."""
+    """Beginnings of URLs, each with the names of the secrets that may be sent there. ValueError if one is wrong."""
     found = []
     for beginning, *secrets in map(str.split, entries):
         if not all(name.startswith(config.SECRET_PREFIX) for name in secrets):
@@ -266,7 +266,7 @@ _SECRET: Final = re.compile(
 
 
 def _without_secrets(values: dict[str, str], instead: str) -> dict[str, str]:
-    """ValueError where what is stored with a backfill, and shown to whoever may see it, looks like a secret."""
+    """ValueError if what is stored with a backfill, and shown to whoever may see it, looks like a secret."""
     for name in values:
         if _SECRET.search(name):
             raise ValueError(f"{name} is a secret: name the variable that holds it under {instead}")
@@ -298,7 +298,7 @@ _HEADER_VALUE: Final = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
 def _check_header(where: str, name: str, value: str) -> None:
-    """ValueError where a header cannot be sent; whoever asks would be told at the first request otherwise."""
+    """ValueError if a header cannot be sent; whoever asks would be told at the first request otherwise."""
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{where!r}: no header has such a name")
     if name.lower() == "host":
@@ -399,7 +399,7 @@ def _check_status(response: httpx.Response) -> None:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds, from a count of them or a date; None where it says neither."""
+    """Seconds, from a count of them or a date; None if it says neither."""
     if text is None:
         return None
     if text.strip().isdecimal():

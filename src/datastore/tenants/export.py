@@ -64,7 +64,7 @@ def export_tenant(
 
     They come to lie in the folder that the worker is set up with (`DATASTORE_EXPORTS`), below the tenant's id and the
     job's number, all of the same moment; NDJSON as `mds ingest-ndjson` reads it. Also of a tenant that is disabled: its
-    own jobs wait until it is enabled, so this one is the store's. Raises UnknownTenant, and ControlError where there is
+    own jobs wait until it is enabled, so this one is the store's. Raises UnknownTenant, and ControlError if there is
     no such kind or format.
     """
     found = get_tenant(dsn, tenant)

@@ -64,7 +64,7 @@ def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
 def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
     """Take back what `disable_tenant` did. Again is harmless.
 
-    Raises UnknownTenant, and ControlError where it is being deleted, or a deletion has failed: some of it may be gone.
+    Raises UnknownTenant, and ControlError if it is being deleted, or a deletion has failed: some of it may be gone.
     """
     with as_owner(dsn) as (_, driver):
         if (deletion := _deletion(driver, tenant)) is not None:
@@ -235,7 +235,7 @@ that are bound to another tenant, which write nothing as this one and must not b
 def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
     """The last steps: the logins' right to the views, their bindings, and the tenant itself.
 
-    Raises ControlError where a login is still logged in after a while; the job is then tried again.
+    Raises ControlError if a login is still logged in after a while; the job is then tried again.
     """
     driver.execute("RESET ROLE")
     bound = "SELECT role FROM store.tenant_roles WHERE tenant_no = %s ORDER BY 1"

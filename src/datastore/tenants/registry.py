@@ -30,7 +30,7 @@ class Tenant:
 def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: bool = False) -> Tenant:  # noqa: A002
     """Make a tenant. With `if_absent`, one of that name (and id, where given) is returned as it is.
 
-    Raises ControlError where the name or the id is taken, or the name is empty.
+    Raises ControlError if the name or the id is taken, or the name is empty.
     """
     with connect(dsn) as connection:
         return _create_tenant(connection, name, id_=id, if_absent=if_absent)

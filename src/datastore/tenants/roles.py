@@ -26,7 +26,7 @@ _BEYOND_BINDING: Final = (
 def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
     """Bind a login role to a tenant, by name or uuid, and let it use the views.
 
-    From then on every session of that role is this tenant, whatever it sets. Raises ControlError where tenant or role
+    From then on every session of that role is this tenant, whatever it sets. Raises ControlError if tenant or role
     does not exist, where the role is bound to another tenant, or where it has rights that no binding could hold.
     """
     with connect(dsn) as connection:
@@ -80,7 +80,7 @@ def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
     """Take back the binding of a login role to a tenant, by name or uuid, and before that its right to the views:
     without a binding it could choose any tenant.
 
-    Raises ControlError where there is no such tenant, the role is not bound to it, or it would keep the right in
+    Raises ControlError if there is no such tenant, the role is not bound to it, or it would keep the right in
     another way; and OpenSessions while it is logged in: then the right is gone, and the binding is not.
     """
     with connect(dsn) as connection:
@@ -93,7 +93,7 @@ def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
 
 
 def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
-    """Take from a bound login its right to the views, and commit. Raises ControlError where it has it in another way.
+    """Take from a bound login its right to the views, and commit. Raises ControlError if it has it in another way.
 
     In a transaction before the one that drops the binding: nobody may see that without this.
     """

@@ -110,7 +110,7 @@ class Watch(Protocol):
 class Worker:
     """One worker on one database; its name is that of machine, process and a random part.
 
-    `run` raises ControlError where the database is not at head, and what psycopg raises where it cannot be reached at
+    `run` raises ControlError if the database is not at head, and what psycopg raises where it cannot be reached at
     the start; later a worker waits for it.
     """
 
@@ -210,7 +210,7 @@ class Worker:
                 self._sleep(wait)
 
     def _introduce(self) -> None:
-        """Say who is at work on what. Raises ControlError where the database is not at head."""
+        """Say who is at work on what. Raises ControlError if the database is not at head."""
         with self._connect() as connection:
             check_head(connection)
             _log.info(
