@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=4096)
 def canonical_uuid(text: str) -> str:
-    """A uuid in its canonical form, lower-case with hyphens; Raises ValueError if it is not one."""
+    """A uuid in its canonical form, lower-case with hyphens; raises ValueError if it is not one."""
     try:
         return str(UUID(text))
     except ValueError:
