@@ -72,6 +72,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=ENGINES,
         help="run tests of the store on this engine only; repeatable (default: MDS_TEST_ENGINES, else all)",
     )
+    group.addoption(
+        "--every-client", action="store_true", help="run AMDS on every engine, not only on plain PostgreSQL"
+    )
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
-        or (_client_of(item) is AMDS and _engine_of(item) != "postgres" and not item.get_closest_marker("both_clients"))
+        or (not config.getoption("--every-client") and _is_repeated(item))
         or (item.get_closest_marker("promtool") and "promtool" not in tools)
     ]
     if left_out:
@@ -184,9 +187,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in gone]
 
 
-def _client_of(item: pytest.Item) -> object:
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether it is of AMDS on an engine on which the same test of MDS runs."""
     call = getattr(item, "callspec", None)
-    return call.params.get("connect") if call else None
+    return (
+        call is not None
+        and call.params.get("connect") is AMDS
+        and _engine_of(item) != "postgres"
+        and not item.get_closest_marker("both_clients")
+    )
 
 
 def _engine_of(item: pytest.Item) -> str:

@@ -1,0 +1,1 @@
+"""Faults that are put into the source on purpose, to see whether the tests find them. Run by hand."""

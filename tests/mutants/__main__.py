@@ -1,0 +1,79 @@
+"""Run the tests against each fault: `python -m tests.mutants [NUMBER ...]`.
+
+Each fault is put into a copy of the source, and its tests run until the first failure. A fault that is not noticed is
+run once more with `--every-client`, which runs `AMDS` on every engine, too: whether the larger suite notices it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.mutants.faults import FAULTS, Fault
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+
+COPIED: Final = ("src", "tests", "tools", "docs", "cursorrules", "examples", "docker", "benchmarks")
+
+
+def main() -> int:
+    """Print a line for each fault; the exit code is 1 if one was not noticed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("numbers", nargs="*", type=int, help="only these faults")
+    wanted = parser.parse_args().numbers or range(len(FAULTS))
+    survived = 0
+    with tempfile.TemporaryDirectory(prefix="mds-mutants-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in (path for path in ROOT.iterdir() if path.is_file()):
+            shutil.copy(file, copy)
+        for number in wanted:
+            began = time.monotonic()
+            outcome = tried(copy, FAULTS[number])
+            survived += outcome != "noticed"
+            seconds = time.monotonic() - began
+            print(
+                f"{number:3} {outcome:14} {seconds:4.0f} s  {FAULTS[number].file}: {FAULTS[number].before!r:.70}",
+                flush=True,
+            )
+    return int(survived > 0)
+
+
+def tried(copy: Path, fault: Fault) -> str:
+    """What the tests make of a fault: `noticed`, `by AMDS only`, or `NOT NOTICED`."""
+    path = copy / fault.file
+    text = path.read_text(encoding="utf-8")
+    assert fault.before in text, f"{fault.file} has no {fault.before!r}"
+    path.write_text(text.replace(fault.before, fault.after, 1), encoding="utf-8")
+    try:
+        if fault.file.startswith("src/mds_client/a"):
+            subprocess.run([sys.executable, "tools/sync.py"], cwd=copy, check=True)
+        if not passes(copy, fault):
+            return "noticed"
+        return "NOT NOTICED" if passes(copy, fault, "--every-client") else "by AMDS only"
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def passes(copy: Path, fault: Fault, *more: str) -> bool:
+    """Whether the fault's tests pass. A run that never ends has noticed it, too."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--engine", fault.engine, *more]
+    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
+    try:
+        done = subprocess.run(
+            [*command, *fault.tests], cwd=copy, env=environment, capture_output=True, timeout=900, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    assert done.returncode in (0, 1), done.stdout.decode() + done.stderr.decode()
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

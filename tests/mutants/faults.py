@@ -1,0 +1,201 @@
+"""The faults: what is changed where, and the tests that have to notice it.
+
+A fault that no test notices is a test that is missing. Add one here for each part that you build.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A change of one place in the source. `before` occurs there; `tests` are arguments of pytest."""
+
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+    engine: str = "postgres"
+
+
+ISOLATION = ("tests/isolation",)
+BARS = ("tests/clients/test_bars.py",)
+KINDS = ("tests/clients/test_kinds.py",)
+FAULTS_ = ("tests/clients/test_faults.py",)
+BATCH = ("tests/unit/test_batch.py", "tests/clients/test_batch.py")
+POLICIES = ("tests/control/test_policies.py",)
+ROLLUPS = ("tests/clients/test_rollups.py",)
+WORKER = ("tests/control/test_worker.py", "tests/control/test_jobs.py")
+GAPS = ("tests/control/test_gaps.py", "tests/control/test_calendars.py")
+BACKFILL = ("tests/control/test_backfill.py",)
+LIFECYCLE = ("tests/control/test_tenant_lifecycle.py", "tests/control/test_tenants.py")
+SECURITY = ("tests/service/test_security.py", "tests/service/test_isolation.py")
+SOURCES = ("tests/control/test_sources.py",)
+INTERRUPTED = ("tests/clients/test_interrupted_calls.py", "tests/clients/test_silence.py")
+LOAD = ("tests/control/test_load.py",)
+
+DECLARED = "src/datastore/schema/declared.py"
+DOORS = "src/datastore/schema/doors.py"
+FUNCTIONS = "src/datastore/schema/functions.py"
+SQL = "src/mds_client/sql.py"
+UPSERTS = "src/mds_client/upserts.py"
+READS = "src/mds_client/reads.py"
+BASE = "src/datastore/engines/base.py"
+TIMESCALE = "src/datastore/engines/timescale.py"
+BATCHING = "src/mds_client/batching.py"
+LEASES = "src/datastore/worker/leases.py"
+CONNECTIONS = "src/mds_client/connections.py"
+WINDOWS = "src/datastore/gaps/timeframes.py"
+GATE = "src/datastore/service/security.py"
+
+FAULTS: Final = (
+    # Isolation
+    Fault(DECLARED, "{id} >= (SELECT {store}.tenant_floor()) AND {id} <", "{id} <", ISOLATION),
+    Fault(DECLARED, "AND {id} < (SELECT {store}.tenant_ceiling())", "", ISOLATION),
+    Fault(DECLARED, "({id} >> {bits}) = (SELECT {store}.tenant_no())", "({id} >> {bits}) > 0", ISOLATION),
+    Fault(DECLARED, "WITH (security_barrier) AS", "AS", ISOLATION),
+    Fault(FUNCTIONS, "t.no = found_no AND t.disabled_at IS NULL", "t.no = found_no", ISOLATION),
+    Fault(FUNCTIONS, "::uuid AND t.disabled_at IS NULL", "::uuid", (*ISOLATION, *LIFECYCLE)),
+    Fault(FUNCTIONS, "WHERE r.role = session_user", "WHERE r.role = current_user", ISOLATION),
+    Fault(FUNCTIONS, "(store.tenant_no()::bigint + 1) <<", "(store.tenant_no()::bigint + 2) <<", ISOLATION),
+    Fault(FUNCTIONS, "IF tenant_floor IS NULL THEN", "IF false THEN", ISOLATION),
+    Fault(
+        FUNCTIONS,
+        "IF wanted IS NULL OR wanted = (SELECT t.id",
+        "IF true OR wanted = (SELECT t.id",
+        INTERRUPTED + ISOLATION,
+    ),
+    Fault(FUNCTIONS, "IF wanted IS NULL OR wanted = current THEN", "IF true THEN", ISOLATION),
+    Fault(
+        DOORS, 'own=_own_or_refused(Identifier("new", "series_id"))', 'own=Identifier("new", "series_id")', ISOLATION
+    ),
+    Fault(DOORS, 'SQL("GRANT INSERT ON {} TO {}")', 'SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}")', ISOLATION),
+    # Doors and last values
+    Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', BARS),
+    Fault(DOORS, 'SQL("coalesce(excluded.{name}, t.{name})")', 'SQL("coalesce(t.{name}, excluded.{name})")', BARS),
+    Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", BARS),
+    Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),
+    Fault(DOORS, "ORDER BY b.{time} DESC LIMIT 1", "ORDER BY b.{time} LIMIT 1", BARS),
+    Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*FAULTS_, *LIFECYCLE)),
+    # Upserts
+    Fault(
+        UPSERTS,
+        "by_key = dict(zip(keys, rows, strict=True))",
+        "by_key = dict(zip(reversed(keys), reversed(rows), strict=True))",
+        BARS,
+    ),
+    Fault(UPSERTS, "if len(claimed) > 1 or", "if False or", (*BARS, "tests/clients/test_bad_input.py")),
+    Fault(UPSERTS, "return last is None or time > last", "return last is None or time >= last", BARS),
+    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", (*FAULTS_, *BARS)),
+    Fault(
+        UPSERTS,
+        '            session.forget()\n            raise StaleSeries("a cached',
+        '            raise StaleSeries("a cached',
+        (*FAULTS_, *BARS),
+    ),
+    Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
+    Fault(UPSERTS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
+    # Statements and reads
+    Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
+    Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} > %s AND {0} < %s"', BARS),
+    Fault(SQL, "AND expiry >= %s AND", "AND expiry > %s AND", KINDS),
+    Fault(SQL, "ORDER BY {contract}, {time} DESC", "ORDER BY {contract}, {time}", KINDS),
+    Fault(
+        SQL,
+        "ORDER BY symbol, last_price_ts DESC, timeframe",
+        "ORDER BY symbol, last_price_ts, timeframe",
+        (*BARS, *KINDS),
+    ),
+    Fault(SQL, "strpos(lower(title), lower(%s)) > 0", "strpos(title, %s) > 0", KINDS),
+    Fault(READS, 'return sorted(found, key=lambda row: cast("Any", row).symbol)', "return found", BARS),
+    Fault(READS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
+    Fault(READS, "return _name(symbol).upper()", "return _name(symbol)", (*BARS, *KINDS)),
+    Fault(READS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),
+    # Engines
+    Fault(BASE, "TIMESTAMPTZ '2000-01-01 00:00:00+00'", "TIMESTAMPTZ '2000-01-01 00:01:00+00'", ROLLUPS),
+    Fault(BASE, 'SQL("DESC") if how == "last"', 'SQL("ASC") if how == "last"', ROLLUPS),
+    Fault(
+        TIMESCALE,
+        "range_end <= now() - %s::interval",
+        "range_start <= now() - %s::interval",
+        POLICIES,
+        "timescale-apache",
+    ),
+    Fault(
+        TIMESCALE,
+        "            driver.commit()\n            removed += count",
+        "            removed += count",
+        POLICIES,
+        "timescale-apache",
+    ),
+    Fault(TIMESCALE, "(None if begin == _EARLIEST else begin, end)", "(begin, end)", ROLLUPS, "timescale"),
+    Fault(
+        TIMESCALE,
+        "(end := min(over, _earlier(chunks[1], span[1])))",
+        "(end := _earlier(chunks[1], span[1]))",
+        (*ROLLUPS, *ISOLATION),
+        "timescale",
+    ),
+    # Batch processors
+    Fault(
+        BATCHING,
+        "self._queue.extendleft(reversed(self._taken.values()))",
+        "self._queue.extend(self._taken.values())",
+        BATCH,
+    ),
+    Fault(
+        BATCHING,
+        "if not about_content(error):\n                return error",
+        "if False:\n                return error",
+        BATCH,
+    ),
+    Fault(BATCHING, "waiting += [part[half:], part[:half]]", "waiting += [part[:half], part[half:]]", BATCH),
+    Fault(BATCHING, "full_rows = 2 * config.max_rows - len(self._taken)", "full_rows = 9 * config.max_rows", BATCH),
+    Fault(BATCHING, "if self._failed_attempt >= attempt and", "if False and", BATCH),
+    # Interrupted calls, silence
+    Fault(
+        CONNECTIONS,
+        "            self.interruption = interruption\n            await self._give_up(gen, interruption)\n",
+        "            await self._give_up(gen, interruption)\n",
+        INTERRUPTED,
+    ),
+    Fault(CONNECTIONS, "elif now > until:", "elif False:", INTERRUPTED),
+    Fault(
+        CONNECTIONS,
+        "self.interruption is None\n            and self.pgconn.transaction_status == pq.TransactionStatus.IDLE",
+        "True",
+        INTERRUPTED,
+    ),
+    # Jobs
+    Fault(LEASES, "FOR UPDATE OF j SKIP LOCKED\n    ), claimed", "FOR UPDATE OF j\n    ), claimed", WORKER),
+    Fault(
+        LEASES,
+        "AND j.fence = v.fence AND j.worker = %(worker)s AND j.state = 'running'\n  FOR UPDATE OF j SKIP LOCKED\n)\n"
+        "UPDATE store.jobs AS j SET leased_until",
+        "AND j.state = 'running'\n  FOR UPDATE OF j SKIP LOCKED\n)\nUPDATE store.jobs AS j SET leased_until",
+        (*WORKER, "tests/control/test_worker_faults.py"),
+    ),
+    Fault(
+        LEASES,
+        "WHEN attempts >= max_attempts THEN 'failed' ELSE 'queued' END",
+        "ELSE 'queued' END",
+        (*WORKER, "tests/control/test_worker_faults.py"),
+    ),
+    Fault(LEASES, "ORDER BY q.priority DESC, j.due_at, j.id", "ORDER BY j.due_at, j.id", WORKER),
+    # Gaps
+    Fault(WINDOWS, "if start <= begin < end and over <= now:", "if start <= begin < end:", GAPS),
+    Fault(WINDOWS, "end = min(end, now)", "pass", GAPS),
+    Fault(WINDOWS, "until = _floor(until, step)", "pass", GAPS),
+    # The service
+    Fault(GATE, "if token.scope < scope:", "if False:", SECURITY),
+    Fault(GATE, "if store_wide and token.tenant is not None:", "if False:", SECURITY),
+    Fault(GATE, "if wanted not in (None, token.tenant):", "if False:", SECURITY),
+    Fault(GATE, "if token.expires is not None and token.expires <= datetime.now(UTC):", "if False:", SECURITY),
+    Fault(GATE, "if found.disabled_at is not None:", "if False:", SECURITY),
+    Fault(
+        GATE,
+        "ipaddress.ip_network((found, 64), strict=False)",
+        "ipaddress.ip_network((found, 128), strict=False)",
+        SECURITY,
+    ),
+)
