@@ -142,7 +142,7 @@ def errors() -> str:
         "",
         "Every error of the server's is raised as one of `mds_client`'s, with the driver's as its `__cause__`. Two",
         "characters stand for their whole class; a single code goes before its class; what is not listed is an",
-        f"{_error(MDSOperationalError)}. What to do is in [writing](../concepts/writing.md#when-something-fails).",
+        f"{_error(MDSOperationalError)}. What to do is in [writing](../concepts/writing.md#errors).",
         "",
         "| SQLSTATE | means | raised as | tried again |",
         "| --- | --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""The quick start's way onto a server that is there already: its own blocks, on a server with nothing in it."""
+"""The quick start's way onto an existing server: its own blocks, on a server with nothing in it."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.engines import ApacheServer
 from tests.engines.databases import SETTINGS
 
 PAGE: Final = "docs/quickstart.md"
-HEADING: Final = "## On a server that is there already"
+HEADING: Final = "## On an existing server"
 WRITTEN: Final = "db.example:5432"
 """The address that the page has in place of the reader's."""
 
