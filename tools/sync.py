@@ -1,12 +1,14 @@
 """Generate the synchronous modules from the asynchronous ones.
 
 The asynchronous text is written by hand. The synchronous one has the same lines without `async` and `await`, with the
-names of `NAMES` and the phrases of `PHRASES` replaced, and without the functions of `ASYNC_ONLY`. Code that differs in
-more than that is in `mds_client.pauses` and `mds_client.pools`.
+names of `NAMES` (also between backquotes in docstrings and comments) and the phrases of `PHRASES` replaced, and
+without the functions of `ASYNC_ONLY`. Code that differs in more than that is in `mds_client.pauses` and
+`mds_client.pools`.
 """
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -55,37 +57,20 @@ NAMES: Final = {
     "ayield_turn": "yield_turn",
 }
 
+NAME: Final = re.compile(r"\b(?:" + "|".join(NAMES) + r")\b")
+
 PHRASES: Final = {
-    "`AMDS`, the asynchronous client.": "`MDS`, the synchronous client.",
-    "its methods are in `mds_client.amethods`": "its methods are in `mds_client.methods`",
-    "`mds_client.client` is generated from it (`tools/sync.py`).": (
-        "It is generated from\n`mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`."
-    ),
+    ", the asynchronous client.": ", the synchronous client.",
     " (`contextlib.aclosing`)": "",
-    "The methods of `AMDS`, which": "The methods of `MDS`, which",
-    "`mds_client.methods` is generated from this module by `tools/sync.py`.": (
-        "This module is\ngenerated from `mds_client.amethods` by `tools/sync.py`: edit that, and run `make generate`."
-    ),
-    "`AsyncBatchProcessor`: rows": "`BatchProcessor`: rows",
-    "`mds_client.batch` is generated from this module by\n`tools/sync.py`.": (
-        "This module is\ngenerated from `mds_client.abatch` by `tools/sync.py`: edit that, and run `make generate`."
-    ),
-    "an `AMDS` in batches. Any number of tasks of one event loop may add rows.": (
-        "an `MDS` in batches. Any number of threads may add rows."
-    ),
-    "Use it as an async context manager, or end with `aclose()`": "Use it as a context manager, or end with `close()`",
-    "`flush` or `aclose`, once": "`flush` or `close`, once",
+    "Any number of tasks of one event loop may add rows.": "Any number of threads may add rows.",
+    "as an async context manager": "as a context manager",
     "Cancelling a producer never cancels a write.": "Ctrl-C in a producer never interrupts a write.",
-    "see `AMDS.upsert`": "see `MDS.upsert`",
-    "through an `AMDS`.": "through an `MDS`.",
-    "`mds_client.utils` is generated from this module by `tools/sync.py`.": (
-        "This module is generated from\n`mds_client.autils` by `tools/sync.py`: edit that, and run `make generate`."
-    ),
-    "arguments of `AsyncIngestion`": "arguments of `Ingestion`",
-    "See `AsyncIngestion.run`": "See `Ingestion.run`",
     " A function is called, not awaited.": "",
 }
-"""Text of docstrings and comments."""
+"""Text of docstrings and comments that says something else. Each must be found in one of the modules."""
+
+GENERATED: Final = re.compile(r"\s+`mds_client\.\w+` is generated from (?:it|this module)[^.]*\.\w*[^.]*\.")
+"""What an asynchronous module says about the generated one, which says it in its first line."""
 
 ADDED: Final = {
     "src/mds_client/batch.py": (
@@ -116,16 +101,23 @@ ASYNC_ONLY: Final = {"aopen"}
 def generated(asynchronous: str) -> str:
     """The synchronous text for an asynchronous module, by its path."""
     source = ROOT / asynchronous
-    text = _without_async_only(source.read_text())
+    text = GENERATED.sub("", _without_async_only(source.read_text()))
     for before, after in PHRASES.items():
         text = text.replace(before, after)
+    text = re.sub(r"`[^`\n]+`", lambda quoted: NAME.sub(lambda found: NAMES[found[0]], quoted[0]), text)
     text = _with_class_docs(_renamed(text))
-    if asynchronous in MODULES and (added := ADDED.get(MODULES[asynchronous])):
+    if added := ADDED.get(MODULES[asynchronous]):
         before, line = added
-        assert before in text
+        assert before in text, before
         text = text.replace(before, line + before, 1)
-    note = f"# Generated from {source.name} by tools/sync.py; `make generate` writes it again.\n"
+    note = f"# Generated from {source.name} by tools/sync.py: edit that module, and run `make generate`.\n"
     return _formatted(note + text)
+
+
+def check_phrases() -> None:
+    """Fail if a phrase is in no asynchronous module."""
+    texts = [(ROOT / module).read_text() for module in MODULES]
+    assert not [phrase for phrase in PHRASES if not any(phrase in text for text in texts)]
 
 
 def _without_async_only(text: str) -> str:
@@ -178,5 +170,6 @@ def _formatted(text: str) -> str:
 
 
 if __name__ == "__main__":
+    check_phrases()
     for hand_written, made in MODULES.items():
         (ROOT / made).write_text(generated(hand_written))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mds_client import forks
 from mds_client.aclient import AMDS
-from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, reject_sink
+from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, reject_sink
 from mds_client.errors import InvalidRow
-from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.pauses import ALINGER_S, AsyncCondition, AsyncWriter, NoLock
 from mds_client.schema import KINDS, OnConflict
 
@@ -84,7 +84,7 @@ class AsyncBatchProcessor:
         known = reject.kind is not None and reject.kind in KINDS
         self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 
-    async def add(self, row: Given, kind: What | None = None, *, origin: Any = None) -> None:
+    async def add(self, row: Given, kind: AnyKind | None = None, *, origin: Any = None) -> None:
         """Add a row. Waits while two batches are pending.
 
         Args:
@@ -135,7 +135,7 @@ class AsyncBatchProcessor:
                     return partial(self.add, kind=kind)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def reject(self, row: Any, error: InvalidRow, kind: What | None = None, *, origin: Any = None) -> None:
+    def reject(self, row: Any, error: InvalidRow, kind: AnyKind | None = None, *, origin: Any = None) -> None:
         """Hand something that is not a row to the reject sink, and count it.
 
         Raises:
@@ -224,6 +224,8 @@ class AsyncBatchProcessor:
     def _wake(self) -> None:
         if self._writer is None:
             self._writer = AsyncWriter(self._work)
+        # Not in the constructor: interrupted before it is kept, a second one would write beside it.
+        self._writer.start()
         self._due.notify_all()
 
     async def _work(self) -> None:

@@ -1,10 +1,9 @@
-# Generated from abatch.py by tools/sync.py; `make generate` writes it again.
+# Generated from abatch.py by tools/sync.py: edit that module, and run `make generate`.
 """`BatchProcessor`: rows arrive one by one and are written in batches by count, size or age.
 
 `mds_client.batching` decides, and neither waits nor writes. The processor waits and writes for it. One writer for each
 processor writes the rows in the order in which they were added. Producers only add rows: an interrupted producer never
-interrupts a write, and two batches cannot overtake each other. This module is
-generated from `mds_client.abatch` by `tools/sync.py`: edit that, and run `make generate`.
+interrupts a write, and two batches cannot overtake each other.
 """
 
 import math
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mds_client import forks
 from mds_client.abatch import AsyncBatchProcessor as AsyncBatchProcessor
-from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, What, reject_sink
+from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, reject_sink
 from mds_client.client import MDS
 from mds_client.errors import InvalidRow
-from mds_client.models import Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.pauses import LINGER_S, Condition, Lock, Writer
 from mds_client.schema import KINDS, OnConflict
 
@@ -86,7 +85,7 @@ class BatchProcessor:
         known = reject.kind is not None and reject.kind in KINDS
         self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 
-    def add(self, row: Given, kind: What | None = None, *, origin: Any = None) -> None:
+    def add(self, row: Given, kind: AnyKind | None = None, *, origin: Any = None) -> None:
         """Add a row. Waits while two batches are pending.
 
         Args:
@@ -137,7 +136,7 @@ class BatchProcessor:
                     return partial(self.add, kind=kind)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def reject(self, row: Any, error: InvalidRow, kind: What | None = None, *, origin: Any = None) -> None:
+    def reject(self, row: Any, error: InvalidRow, kind: AnyKind | None = None, *, origin: Any = None) -> None:
         """Hand something that is not a row to the reject sink, and count it.
 
         Raises:
@@ -226,6 +225,8 @@ class BatchProcessor:
     def _wake(self) -> None:
         if self._writer is None:
             self._writer = Writer(self._work)
+        # Not in the constructor: interrupted before it is kept, a second one would write beside it.
+        self._writer.start()
         self._due.notify_all()
 
     def _work(self) -> None:

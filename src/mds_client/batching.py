@@ -33,7 +33,7 @@ from mds_client.errors import (
     RetryableError,
     RLSDenied,
 )
-from mds_client.models import Row
+from mds_client.models import AnyKind, Row
 from mds_client.schema import KINDS, Kind, OnConflict, SqlType
 
 __all__ = ["BatchConfig", "BatchStats", "Core", "Reject"]
@@ -106,7 +106,6 @@ class Reject:
 
 
 Given: TypeAlias = Row | Mapping[str, Any]
-What: TypeAlias = str | type[Row] | Kind
 OnReject: TypeAlias = Callable[[Reject], None] | str | os.PathLike[str]
 
 
@@ -250,7 +249,7 @@ class Core:
         self._refused_at_once = 0
         self._seconds = 0.0
 
-    def measured(self, row: Given, kind: What | None, origin: Any) -> Measured:
+    def measured(self, row: Given, kind: AnyKind | None, origin: Any) -> Measured:
         """A row, checked, as it can be put. Raises InvalidRow."""
         known = self._known.get(type(row))
         if known is None or (kind is not None and kind is not known[0]):
@@ -258,7 +257,7 @@ class Core:
         model: Any = row
         return known[0], model, known[1](model), origin
 
-    def _checked(self, row: Any, kind: What | None) -> tuple[Any, tuple[Kind, Callable[[Row], int]]]:
+    def _checked(self, row: Any, kind: AnyKind | None) -> tuple[Any, tuple[Kind, Callable[[Row], int]]]:
         if kind is None:
             if isinstance(row, Mapping):
                 raise ConfigurationError("a mapping does not say its kind: pass kind")

@@ -1,9 +1,8 @@
-# Generated from aclient.py by tools/sync.py; `make generate` writes it again.
+# Generated from aclient.py by tools/sync.py: edit that module, and run `make generate`.
 """`MDS`, the synchronous client.
 
 What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.methods`, its connections
-in `mds_client.pools`. This module performs operations. It is generated from
-`mds_client.aclient` by `tools/sync.py`: edit that module, and run `make generate`.
+in `mds_client.pools`. This module performs operations.
 """
 
 import sys
@@ -256,7 +255,7 @@ class _Performance(Generic[T]):
 
 
 class Transaction(Methods):
-    """The client's methods within one transaction; made by `AMDS.transaction`."""
+    """The client's methods within one transaction; made by `MDS.transaction`."""
 
     def __init__(self, connection: GuardedConnection, session: Session) -> None:
         self._connection = connection

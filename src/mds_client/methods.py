@@ -1,9 +1,8 @@
-# Generated from amethods.py by tools/sync.py; `make generate` writes it again.
+# Generated from amethods.py by tools/sync.py: edit that module, and run `make generate`.
 """The methods of `MDS`, which its transactions have as well.
 
 Each method builds an operation (`mds_client.reads`, `mds_client.upserts`, `mds_client.jobs`) and runs it. The operation
-checks the arguments before anything is sent. This module is
-generated from `mds_client.amethods` by `tools/sync.py`: edit that, and run `make generate`.
+checks the arguments before anything is sent.
 
 Times: a time without a zone is UTC. A window includes its start and excludes its end. Nothing is limited to a number of
 rows that you did not ask for.
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client import jobs, operations, reads, upserts
 from mds_client.jobs import Priority
-from mds_client.models import Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
+from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
-from mds_client.reads import AnyKind, As, StreamAs, Symbols, Time
+from mds_client.reads import As, StreamAs, Symbols, Time
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import CHUNK_ROWS, Input
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, repeat
 from operator import itemgetter
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 from uuid import UUID, uuid5
 
 from pydantic import (
@@ -148,6 +148,10 @@ class Row(BaseModel):
         if field not in type(self).model_fields:
             raise KeyError(field)
         return getattr(self, field)
+
+
+AnyKind: TypeAlias = str | type[Row] | Kind
+"""A kind: its name, its model or its declaration."""
 
 
 @kind(

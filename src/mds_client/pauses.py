@@ -113,16 +113,24 @@ class AsyncWriter:
     """A task that writes."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._task = asyncio.get_running_loop().create_task(work(), name="mds-batch")
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, if it has not begun, or was cancelled before it could."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="mds-batch")
 
     async def cancel(self) -> None:
         """End it with the write under way, so that nothing goes on behind a block that was left."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        if self._task is not None:
+            self._task.cancel()
+        await self.join()
 
     async def join(self) -> None:
         """Wait for its end."""
-        await asyncio.wait([self._task])
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
 
 class Writer:
@@ -130,7 +138,11 @@ class Writer:
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=work, name="mds-batch", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Begin, if it has not begun."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def cancel(self) -> None:
         """Do nothing: a thread cannot be ended, and its write goes on."""

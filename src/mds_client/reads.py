@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from mds_client import sql
 from mds_client.errors import ConfigurationError
 from mds_client.models import (
+    AnyKind,
     Bar,
     Coverage,
     Fundamentals,
@@ -40,9 +41,6 @@ Time: TypeAlias = datetime | date | str
 
 Symbols: TypeAlias = str | Sequence[str]
 """One symbol, or several."""
-
-AnyKind: TypeAlias = str | type[Row] | Kind
-"""A kind: its name, its model or its declaration."""
 
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 """What rows are answered as: a list of models, or a frame (the extra `arrow`)."""

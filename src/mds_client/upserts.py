@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from mds_client import sql
 from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, InvalidRow, MDSOperationalError, RetryableError, RLSDenied
-from mds_client.models import DataQualityWarning, Row
+from mds_client.models import AnyKind, DataQualityWarning, Row
 from mds_client.operations import (
     CopyIn,
     Execute,
@@ -83,7 +83,7 @@ class Batch(Protocol):
 
 
 def upsert(
-    kind: str | type[Row] | Kind, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+    kind: AnyKind, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
 ) -> Operation[int]:
     """The operation of `MDS.upsert`."""
     declared = KINDS.of(kind)

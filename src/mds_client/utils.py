@@ -1,8 +1,7 @@
-# Generated from autils.py by tools/sync.py; `make generate` writes it again.
+# Generated from autils.py by tools/sync.py: edit that module, and run `make generate`.
 """Ingestion of NDJSON through an `MDS`.
 
-How lines are read is in `mds_client.ndjson`. This module is generated from
-`mds_client.autils` by `tools/sync.py`: edit that, and run `make generate`.
+How lines are read is in `mds_client.ndjson`.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """What a processor decides, without a server: the core is driven by hand, with a clock of its own."""
 
+import asyncio
 import inspect
 import json
 import threading
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mds_client import KINDS, MDS, Bar, ConfigurationError, InvalidRow, Kind, MDSError, Row, models
+from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, InvalidRow, Kind, MDSError, Row, models
 from mds_client import batch as module
 from mds_client.batch import AsyncBatchProcessor, BatchProcessor
 from mds_client.batching import WIDTHS, BatchConfig, Core, Reject, about_content, sizing
@@ -465,6 +466,16 @@ def idle_client(answer: Callable[[], int] = lambda: 0) -> MDS:
     return cast("MDS", SimpleNamespace(config=SimpleNamespace(statement_timeout_ms=1000), run=run, observer=Observer()))
 
 
+def idle_async_client() -> AMDS:
+    """The same for tasks."""
+
+    async def run(operation: Any) -> int:
+        return 0
+
+    config = SimpleNamespace(statement_timeout_ms=1000)
+    return cast("AMDS", SimpleNamespace(config=config, run=run, observer=Observer()))
+
+
 GOOD = {"vendor": "v", "symbol": "AAPL", "timeframe": "1m", "ts": "2024-01-02T12:00:00Z"}
 
 
@@ -587,6 +598,42 @@ def test_the_thread_ends_when_there_is_nothing_to_write_and_comes_back(monkeypat
         thread.join(10)
         assert not thread.is_alive()
     assert processor.stats().written == 3
+
+
+def test_ctrl_c_while_the_thread_starts_leaves_one_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def started(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        start(thread)
+        raise KeyboardInterrupt
+
+    for when in (interrupted, started):
+        with BatchProcessor(idle_client(), BatchConfig(max_ms=HOUR)) as processor:
+            monkeypatch.setattr(threading.Thread, "start", when)
+            with pytest.raises(KeyboardInterrupt):
+                processor.add(bar())
+            processor.add(bar())
+            processor.flush()
+            assert writers() == 1
+            assert processor.stats().written == 2
+
+
+def test_a_task_that_is_cancelled_before_it_begins_is_started_again() -> None:
+    async def main() -> None:
+        processor = AsyncBatchProcessor(idle_async_client(), BatchConfig(max_ms=HOUR))
+        await processor.add(bar())
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        task.cancel()
+        await asyncio.wait([task])
+        await processor.flush()
+        assert processor.stats().written == 1
+
+    asyncio.run(main())
 
 
 def test_a_processor_that_is_closed_takes_no_rows() -> None:
