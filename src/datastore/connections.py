@@ -24,24 +24,29 @@ from mds_client.connections import GuardedConnection
 GRACE_S: Final = 5.0
 """How much longer than a statement may take the server may be silent, in seconds."""
 
+CONNECT_S: Final = 10
+"""How long the server may take to accept a connection, in seconds, if the DSN does not say it."""
+
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
 
 
 def connect(dsn: str, **options: Any) -> GuardedConnection:
     """Open a connection that notices a network which loses every packet within half a minute.
 
+    The server has `CONNECT_S` seconds to accept the connection.
+
     Args:
-        dsn: A libpq URL or key=value text. What it sets itself goes before.
+        dsn: A libpq URL or key=value text. What it sets itself, such as `connect_timeout`, is not changed.
         options: Arguments for psycopg's `connect`.
 
     Raises:
         psycopg.OperationalError: The server cannot be reached.
     """
-    added: dict[str, Any] = dict(watchful(dsn))
+    given = conninfo_to_dict(dsn)
+    added: dict[str, Any] = {**watchful(dsn), "connect_timeout": given.get("connect_timeout", CONNECT_S)}
     seconds = _limit.get()
     if seconds is not None:
-        given = conninfo_to_dict(dsn).get("options") or ""
-        added["options"] = f"-c statement_timeout={seconds * 1000:.0f} {given}".rstrip()
+        added["options"] = f"-c statement_timeout={seconds * 1000:.0f} {given.get('options') or ''}".rstrip()
     connection = GuardedConnection.connect(make_conninfo(dsn, **added), **options)
     connection.limit(seconds, GRACE_S)
     return connection

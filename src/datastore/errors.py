@@ -1,4 +1,4 @@
-"""What a control-plane command can fail with. Every module raises these, and none of them is printed here."""
+"""Errors that several packages raise. A package has its own ones beside them, most of which are a ControlError."""
 
 from uuid import UUID
 

@@ -111,7 +111,7 @@ def clear_setting(driver: Driver, relation: str, policy: str) -> None:
 
 
 def enforce(engine: Engine, driver: Driver) -> list[PolicyState]:
-    """Have the server keep what is effective, where the engine can, and return how it stands."""
+    """Create the server's background jobs for the effective policies, if the engine has them; return all policies."""
     effective = {(state.relation, state.policy): state.effective for state in states(engine, driver)}
     for setting in declared():
         kind = KINDS.get(setting.relation)
@@ -188,7 +188,7 @@ def policies(dsn: str) -> list[PolicyState]:
 
 
 def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) -> list[PolicyState]:
-    """Set one policy apart from its declaration (None: off), and have the server keep it where it can.
+    """Set one policy apart from its declaration (None: off), and create the server's job for it if the engine has one.
 
     Raises PolicyError if the relation has no such policy, or the value makes no sense.
     """
@@ -198,14 +198,14 @@ def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) ->
 
 
 def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
-    """Go back to what is declared, and have the server keep that where it can."""
+    """Restore the declared value, and create the server's job for it if the engine has one."""
     with as_owner(dsn) as (engine, driver):
         clear_setting(driver, relation, policy)
         return enforce(engine, driver)
 
 
 def apply_policies(dsn: str) -> list[PolicyState]:
-    """Have the server keep every policy, where it can; a migrate does this too."""
+    """Create the server's background jobs for all policies. A migration does this, too."""
     with as_owner(dsn) as (engine, driver):
         return enforce(engine, driver)
 

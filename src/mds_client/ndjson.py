@@ -328,7 +328,7 @@ class Ingesting:
                 yield coerce(self.kind, line), number
 
     def _row(self, number: int, line: bytes) -> Row | None:
-        """A line as a row; None if it is none, and was put aside."""
+        """A line as a row, or None if it was rejected."""
         self._lines += 1
         try:
             return coerce(self.kind, line)

@@ -213,7 +213,7 @@ class Observer:
         """An operation has raised."""
 
     def rejected(self, kind: str, rows: int) -> None:
-        """Rows could not be written for their content, and were put aside."""
+        """Rows were rejected because of their content."""
 
     def opened(self, app_name: str, statistics: Callable[[], dict[str, int]]) -> None:
         """A client's pool is there; `statistics` says at any time how it stands."""

@@ -351,7 +351,7 @@ def coverage(kind: Kind) -> Statement:
 
 
 def declare_cursor(query: Statement) -> Statement:
-    """Let the server keep a query's result and hand it out bit by bit, until the transaction ends."""
+    """Declare a cursor for a query. It is there until the transaction ends."""
     return b"DECLARE mds_stream NO SCROLL CURSOR FOR " + query
 
 

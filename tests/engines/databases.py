@@ -19,8 +19,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from datastore import migration
-from datastore.embedded import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
+from datastore.embedded import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
 from datastore.embedded import binaries as _postgres_binaries
+from datastore.names import APP
 from tests.engines import (
     DSN_VARIABLES,
     CommunityServer,
@@ -354,7 +355,7 @@ class Native(Cloned):
         # Nobody may be connected to a template that is cloned, TimescaleDB's own scheduler included.
         _execute(
             self._superuser_dsn(),
-            f"GRANT {APP_ROLE} TO {SERVICE_ROLE}",
+            f"GRANT {APP} TO {SERVICE_ROLE}",
             SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(self._made)),
             f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{self._made}'",
         )
@@ -427,7 +428,7 @@ class Single:
     def _make(self) -> None:
         self._own(extension=True)
         migration.migrate(self._place.admin_dsn)
-        _execute(self._place.superuser_dsn, f"GRANT {APP_ROLE} TO {SERVICE_ROLE}")
+        _execute(self._place.superuser_dsn, f"GRANT {APP} TO {SERVICE_ROLE}")
         self._engine.snapshot()
         self._whole = _catalog(self._place.superuser_dsn)
 

@@ -21,7 +21,7 @@ class Fault:
 ISOLATION = ("tests/isolation",)
 BARS = ("tests/clients/test_bars.py",)
 KINDS = ("tests/clients/test_kinds.py",)
-FAULTS_ = ("tests/clients/test_faults.py",)
+DYING = ("tests/clients/test_faults.py",)
 BATCH = ("tests/unit/test_batch.py", "tests/clients/test_batch.py")
 POLICIES = ("tests/control/test_policies.py",)
 ROLLUPS = ("tests/clients/test_rollups.py",)
@@ -76,7 +76,7 @@ FAULTS: Final = (
     Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", BARS),
     Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),
     Fault(DOORS, "ORDER BY b.{time} DESC LIMIT 1", "ORDER BY b.{time} LIMIT 1", BARS),
-    Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*FAULTS_, *LIFECYCLE)),
+    Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*DYING, *LIFECYCLE)),
     # Upserts
     Fault(
         UPSERTS,
@@ -86,12 +86,12 @@ FAULTS: Final = (
     ),
     Fault(UPSERTS, "if len(claimed) > 1 or", "if False or", (*BARS, "tests/clients/test_bad_input.py")),
     Fault(UPSERTS, "return last is None or time > last", "return last is None or time >= last", BARS),
-    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", (*FAULTS_, *BARS)),
+    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", (*DYING, *BARS)),
     Fault(
         UPSERTS,
         '            session.forget()\n            raise StaleSeries("a cached',
         '            raise StaleSeries("a cached',
-        (*FAULTS_, *BARS),
+        (*DYING, *BARS),
     ),
     Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
     Fault(UPSERTS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -49,10 +50,22 @@ class Keys:
         return "\n".join(made.line for made in (self.read, self.operate, self.admin, *self.more))
 
 
+@cache
+def described() -> dict[str, Any]:
+    """The OpenAPI document of the service."""
+    made: dict[str, Any] = create_app(
+        Settings(database_url="postgresql://127.0.0.1/none", tokens=Keys().lines)
+    ).openapi()
+    return made
+
+
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The URL of a server of this process."""
-    server = uvicorn.Server(configuration(settings, create_app(settings), host="127.0.0.1", port=0))
+    app = create_app(settings)
+    # Every app has the same one, which takes longer to make than the app.
+    app.openapi_schema = described()
+    server = uvicorn.Server(configuration(settings, app, host="127.0.0.1", port=0))
     started = threading.Event()
     startup = server.startup
 

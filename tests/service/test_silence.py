@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from datastore import connections
+from datastore import connections, tenants
 from datastore.config import Settings
 from datastore.service import middleware
 from tests.clients.faults import until
@@ -29,6 +29,7 @@ def relay(store: Store) -> Iterator[Relay]:
 def settings(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(middleware, "STATEMENT_S", 1.0)
     monkeypatch.setattr(connections, "GRACE_S", 1.0)
+    monkeypatch.setattr(connections, "CONNECT_S", 2)
     return Settings(database_url=relay.dsn)
 
 
@@ -62,3 +63,22 @@ def test_a_request_whose_statement_is_not_answered_is_a_503_in_time(
         assert "the database" in found["detail"]
         other.rollback()
         assert client.get("/tenants").status_code == 200
+
+
+def test_a_request_that_cannot_connect_because_the_network_is_silent_is_a_503_in_time(api: Api, relay: Relay) -> None:
+    with api.client(api.keys.admin) as client:
+        relay.silence()
+        request = Request(client, "/tenants")
+        request.join(20)
+        assert not request.is_alive()
+        problem(request.answer, 503)
+        relay.heal()
+        assert client.get("/tenants").status_code == 200
+
+
+def test_the_control_plane_does_not_wait_long_for_a_connection(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What operators run has no limit for statements, but one for the connection."""
+    monkeypatch.setattr(connections, "CONNECT_S", 2)
+    relay.silence()
+    with pytest.raises(psycopg.OperationalError, match="timeout"):
+        tenants.list_tenants(relay.dsn)

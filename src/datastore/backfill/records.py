@@ -81,6 +81,7 @@ def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> Backfil
 
 
 def record_by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> BackfillRecord | None:
+    """The backfill of a tenant with that key."""
     return _one(connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant_no, key=key)
 
 
@@ -161,6 +162,7 @@ def _report(dsn: str, backfill: BackfillRecord) -> Report:
 
 
 def get_record(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
+    """One backfill, of any tenant or only of the given one. Raises UnknownBackfill."""
     with connect(dsn) as connection:
         found = _one(
             connection, "b.id = %(id)s AND (%(tenant)s::uuid IS NULL OR t.id = %(tenant)s)", id=id_, tenant=tenant

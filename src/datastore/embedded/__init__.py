@@ -11,11 +11,10 @@ from datastore.embedded.binaries import (
     choose_account,
     find_binaries,
 )
-from datastore.embedded.server import ADMIN_ROLE, APP_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, NotRunningError
+from datastore.embedded.server import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, NotRunningError
 
 __all__ = [
     "ADMIN_ROLE",
-    "APP_ROLE",
     "DATABASE",
     "SERVICE_ROLE",
     "BinariesMissingError",

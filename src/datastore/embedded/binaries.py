@@ -33,7 +33,7 @@ SHARED_DIRECTORY = Path(
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.02
 DEFAULT_PORT = 54330
-_LOG_BYTES = 10_000_000  # at a start, a log longer than this is put aside as server.log.old
+_LOG_BYTES = 10_000_000  # at a start, a longer log is renamed to server.log.old
 _NO_PROCESS = b"2147483647"  # above any system's largest process id
 
 

@@ -44,6 +44,7 @@ from datastore.embedded.binaries import (
     Postmaster,
     StartFailedError,
 )
+from datastore.names import APP
 
 __all__ = [
     "BinariesMissingError",
@@ -60,7 +61,6 @@ DATABASE = "mds"
 SUPERUSER = "postgres"  # for setting up only: no DSN that `env` hands out is this role's
 ADMIN_ROLE = "mds_admin"
 SERVICE_ROLE = "mds_service"
-APP_ROLE = "mds_app"  # made by the migrations; what the service role is a member of
 LOCK_SECONDS = 300.0
 START_SECONDS = 60.0
 _LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,023 and needs room for names below the data directory
@@ -159,7 +159,7 @@ class EmbeddedServer:
             migrate(self.dsn(ADMIN_ROLE))
             with self._superuser() as connection:
                 grant = sql.SQL("GRANT {} TO {}")
-                connection.execute(grant.format(sql.Identifier(APP_ROLE), sql.Identifier(SERVICE_ROLE)))
+                connection.execute(grant.format(sql.Identifier(APP), sql.Identifier(SERVICE_ROLE)))
             return self.status()
 
     def down(self, *, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
@@ -305,7 +305,7 @@ class EmbeddedServer:
         shared = machine.shared_directory()
         for mark in shared.glob("home-*/home"):
             # A home of this path was deleted without its data, which may still be served. The home may also
-            # be on a disk that is not mounted now: so the data is put aside, not deleted.
+            # be on a disk that is not mounted now: so the data is renamed, not deleted.
             if mark.read_bytes() == os.fsencode(self.home):
                 if postmaster := machine.live_postmaster(mark.parent / "data"):
                     machine.stop(postmaster.pid, "fast")

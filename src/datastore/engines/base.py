@@ -133,8 +133,10 @@ class Engine:
         """Create, replace or (with None) remove the server's background job for a policy."""
 
     def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
-        """Have the server refresh a stored rollup by itself, wherever rows have changed, or only where they are not
-        older than `within`; never where the rows are gone that it was made of."""
+        """Create the server's background job that refreshes a stored rollup where rows have changed.
+
+        With `within` only rows that are not older. It never refreshes where source rows have been removed.
+        """
 
     def in_force(self, driver: Driver) -> list[InForce]:
         """The policies that the server keeps by itself."""
@@ -213,4 +215,5 @@ def one(cursor: psycopg.Cursor[Any]) -> Any:
 
 
 def interval(width: timedelta) -> Composable:
+    """A width as an SQL interval."""
     return SQL("INTERVAL {}").format(Literal(f"{int(width.total_seconds())} seconds"))

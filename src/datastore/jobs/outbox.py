@@ -176,7 +176,7 @@ def cancel_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  
 
 
 def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
-    """Have the workers look, once the transaction commits."""
+    """Notify the workers when the transaction commits."""
     connection.execute("SELECT pg_notify(%s, %s)", (JOBS_CHANNEL, what))
 
 

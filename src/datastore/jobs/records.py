@@ -162,6 +162,7 @@ def reading(cursor: psycopg.Cursor[T]) -> psycopg.Cursor[T]:
 
 
 def get_record(connection: psycopg.Connection[Any], id_: int, tenant: UUID | None) -> JobRecord:
+    """One job, of any tenant or only of the given one. Raises UnknownJob."""
     found = read_records(connection, THIS_JOB, {"id": id_, "tenant": tenant})
     if not found:
         raise UnknownJob(f"there is no job {id_}")
@@ -171,5 +172,6 @@ def get_record(connection: psycopg.Connection[Any], id_: int, tenant: UUID | Non
 def read_records(
     connection: psycopg.Connection[Any], condition: Composable, parameters: dict[str, Any]
 ) -> list[JobRecord]:
+    """The jobs that meet a condition."""
     with reading(connection.cursor(row_factory=class_row(JobRecord))) as cursor:
         return cursor.execute(SQL("{} WHERE {}").format(SELECT, condition), parameters).fetchall()

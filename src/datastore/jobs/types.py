@@ -35,7 +35,7 @@ class Cancelled(BaseException):
 
 
 def _nobody_listens(_done: int | None, _total: int | None) -> None:
-    """Outside of a worker there is nobody to tell, and nobody who cancels."""
+    """Do nothing: outside of a worker nothing stores progress or cancels the job."""
 
 
 @dataclass

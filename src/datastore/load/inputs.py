@@ -1,6 +1,6 @@
 """What a bulk load reads: files and Arrow streams as parts of checked rows.
 
-Parquet, Arrow IPC, CSV and NDJSON, told by content or name; an invalid row is put aside with its line and the
+Parquet, Arrow IPC, CSV and NDJSON, detected by content or name. An invalid row is rejected with its line and the
 reason. What happens to the parts is in `datastore.load`.
 """
 
@@ -55,7 +55,7 @@ class LoadError(ControlError):
     """An input cannot be loaded as asked; the message says which and why."""
 
 
-PutAside: TypeAlias = Callable[[int, str, str], None]
+RejectRow: TypeAlias = Callable[[int, str, str], None]
 """Takes an invalid row: its line or number in the input, the reason, its text."""
 
 
@@ -65,8 +65,8 @@ class Part(Protocol):
     def batch(self) -> Batch:
         """Checked. Raises InvalidRow: with an index for a wrong row, without one for an input of the wrong shape."""
 
-    def sifted(self, put_aside: PutAside) -> "Models":
-        """Those that are rows, as models; the others are put aside."""
+    def sifted(self, reject: RejectRow) -> "Models":
+        """The valid rows as models. The others are rejected."""
 
 
 class Input(Protocol):
@@ -78,8 +78,8 @@ class Input(Protocol):
     def size(self) -> int | None: ...
     @property
     def position(self) -> int: ...
-    def parts(self, rows: int, put_aside: PutAside) -> Iterator[Part]:
-        """In their order, of at most so many rows; what cannot even be read as a row is put aside."""
+    def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
+        """In their order, of at most so many rows. What cannot be read as a row is rejected."""
 
     def close(self) -> None: ...
 
@@ -95,7 +95,7 @@ class Models:
     def batch(self) -> Batch:
         return upserts.Rows(self.kind, self.rows)
 
-    def sifted(self, _: PutAside) -> "Models":
+    def sifted(self, _: RejectRow) -> "Models":
         return self
 
 
@@ -113,7 +113,7 @@ class Columns:
 
         return columns.Frame(self.kind, self.table, self.first)
 
-    def sifted(self, put_aside: PutAside) -> Models:
+    def sifted(self, reject: RejectRow) -> Models:
         validate = self.kind.model.model_validate
         lines: list[int] = []
         rows: list[Row] = []
@@ -121,7 +121,7 @@ class Columns:
             try:
                 rows.append(cast("Row", validate(values)))
             except ValidationError as error:
-                put_aside(self.line(number), reason(error), json.dumps(values, default=str))
+                reject(self.line(number), reason(error), json.dumps(values, default=str))
             else:
                 lines.append(self.line(number))
         return Models(self.kind, lines, rows)
@@ -155,7 +155,7 @@ class ArrowInput:
         self._batches = batches
         self._schema = schema
 
-    def parts(self, rows: int, _: PutAside) -> Iterator[Part]:
+    def parts(self, rows: int, _: RejectRow) -> Iterator[Part]:
         first = 0
         for table in _regrouped(self._batches, self._schema, rows):
             yield Columns(self._kind, table, first, lambda number: number + 1)
@@ -198,7 +198,7 @@ class CsvInput:
 
         self.name = _shown(path)
         self._kind = kind
-        # Lines that are no rows: their numbers, and what of them is not put aside yet. The first block is read at once.
+        # Invalid lines: their numbers, and those that are not rejected yet. The first block is read at once.
         self._damaged: list[int] = []
         self._waiting: list[tuple[int, str, str]] = []
         self._raw = pa.PythonFile(sys.stdin.buffer, "r") if path == "-" else pa.OSFile(path)
@@ -221,11 +221,11 @@ class CsvInput:
     def position(self) -> int:
         return 0 if self.size is None else int(self._raw.tell())
 
-    def parts(self, rows: int, put_aside: PutAside) -> Iterator[Part]:
+    def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
         first = 0
         for table in _regrouped(self._reader, self._reader.schema, rows):
             for damaged in self._waiting:
-                put_aside(*damaged)
+                reject(*damaged)
             self._waiting.clear()
             yield Columns(self._kind, _numbers(self._kind, table), first, self._line)
             first += table.num_rows
@@ -272,14 +272,14 @@ class LinesInput:
     def position(self) -> int:
         return self._source.position
 
-    def parts(self, rows: int, put_aside: PutAside) -> Iterator[Part]:
+    def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
         rows = min(rows, MODEL_ROWS)
         part = Models(self._kind, [], [])
         for line in self._source.lines():
             try:
                 row = coerce(self._kind, line)
             except InvalidRow as error:
-                put_aside(self._source.line, str(error), line.decode("utf-8", "replace"))
+                reject(self._source.line, str(error), line.decode("utf-8", "replace"))
                 continue
             part.lines.append(self._source.line)
             part.rows.append(row)

@@ -175,7 +175,7 @@ class Loading:
         return self.report()
 
     def _checked(self) -> Iterator[tuple[Part, Batch]]:
-        """Parts that hold rows, each checked; invalid rows are put aside."""
+        """Parts with rows, each checked. Invalid rows are rejected."""
         parts = self._source.parts(self._part_rows, self._rejects.write)
         while True:
             with reading(self._source.name):
@@ -208,12 +208,12 @@ class Loading:
     def _write_one_by_one(self, client: MDS, part: Models) -> None:
         """The way of a part in which the server refuses a row: the batch processor finds out which."""
 
-        def put_aside(reject: Reject) -> None:
+        def reject(reject: Reject) -> None:
             row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
             self._rejects.write(int(reject.origin), reject.reason, row)
 
         processor = BatchProcessor(
-            client, BatchConfig(max_rows=10_000), on_conflict=self._on_conflict, on_reject=put_aside
+            client, BatchConfig(max_rows=10_000), on_conflict=self._on_conflict, on_reject=reject
         )
         try:
             with processor:

@@ -48,13 +48,13 @@ class ExpireOrder(Order):
 def start_refresh(
     dsn: str, start: datetime | None, end: datetime | None, names: Sequence[str] | None, key: str | None = None
 ) -> JobRecord:
-    """Have a worker do what `control.refresh` does, and return the job; the same key is the same job."""
+    """Enqueue a job that does what `aggregates.refresh` does, and return it. The same key is the same job."""
     order = RefreshOrder(rollups=None if names is None else list(names), start=start, end=end)
     return _start(dsn, REFRESH, order, key)
 
 
 def start_expire(dsn: str, kind: str | None, key: str | None = None) -> JobRecord:
-    """Have a worker do what `control.expire` does, and return the job; the same key is the same job."""
+    """Enqueue a job that does what `timescale_policies.expire` does, and return it. The same key is the same job."""
     return _start(dsn, EXPIRE, ExpireOrder(kind=kind), key)
 
 

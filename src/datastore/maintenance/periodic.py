@@ -19,8 +19,7 @@ import psycopg
 
 from datastore import aggregates, timescale_policies
 from datastore.connections import connect
-from datastore.jobs import Conflict, JobContext, enqueue, job_type
-from datastore.jobs.types import Nothing
+from datastore.jobs import Conflict, JobContext, Nothing, enqueue, job_type
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def refresh(context: JobContext, _payload: Nothing) -> list[str]:
 
 @job_type("maintain-policies", store_only=True)
 def policies(context: JobContext, _payload: Nothing) -> int:
-    """Have the server's own jobs keep what is in effect, and return how many policies there are.
+    """Update the server's jobs to the effective policies, and return the number of policies.
 
     What rollups keep of rows that are gone grows older, and with it how far back they may be refreshed.
     """
@@ -106,7 +105,7 @@ def clean_up(context: JobContext, _payload: Nothing) -> int:
 
 
 def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
-    """Put down what is to be done in this interval and is not there yet.
+    """Enqueue the jobs of this interval that are not there yet.
 
     `known` are the keys that the caller knows to be enqueued; it is brought up to date.
     """

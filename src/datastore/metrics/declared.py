@@ -102,4 +102,5 @@ MAX_GROUPS: Final = 300
 
 
 def known_label(name: str, names: Any) -> str:
+    """The name as a label, or OTHER if it is not among the names."""
     return name if name in names else OTHER

@@ -19,6 +19,7 @@ Read = Callable[[Engine, Driver], Iterator[Sample]]
 
 
 def database_read(engine: Engine, driver: Driver, head: str) -> Iterator[Sample]:
+    """Server, engine and schema version."""
     server = driver.info.parameter_status("server_version") or ""
     yield "datastore_database_info", (server, engine.name, engine.extension_version or ""), 1
     version = schema_version(driver) or ""
@@ -27,6 +28,7 @@ def database_read(engine: Engine, driver: Driver, head: str) -> Iterator[Sample]
 
 
 def tenants_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    """The number of tenants by state."""
     for enabled, disabled in driver.execute(
         "SELECT count(*) FILTER (WHERE disabled_at IS NULL), count(disabled_at) FROM store.tenants"
     ).fetchall():
@@ -58,6 +60,7 @@ GROUP BY vendor, timeframe ORDER BY min(place), 4 DESC, 1, 2
 
 
 def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    """Series and their newest rows, by kind, vendor and timeframe."""
     rows = driver.execute(_SERIES).fetchall()
     counts: dict[tuple[str, ...], int] = {}
     newest: dict[tuple[str, ...], float] = {}
@@ -73,6 +76,7 @@ def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    """The counts of the last gap check."""
     rows = driver.execute(_GAPS).fetchall()
     found: dict[tuple[str, ...], tuple[int, int, float]] = {}
     for at, (vendor, timeframe, gaps, missing, checked) in enumerate(rows):
@@ -86,6 +90,7 @@ def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
+    """Jobs by type and state."""
     backlog = jobs.backlog(driver)
     # Applications name the types of their jobs as they like. All labels are there before their first job is: what has
     # just appeared has not increased, and a first failure would be no alert.
@@ -108,6 +113,7 @@ def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
 
 
 def backfills_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    """Backfills that are under way."""
     rows = driver.execute(
         """
         WITH open AS MATERIALIZED (
@@ -126,6 +132,7 @@ def backfills_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def sizes_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
+    """Sizes of tables, rollups and chunks."""
     from datastore.schema import metadata  # SQLAlchemy takes long to import
 
     yield "datastore_database_size_bytes", (), one(driver.execute("SELECT pg_database_size(current_database())"))
@@ -152,6 +159,7 @@ def sizes_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def policies_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
+    """Runs of the server's jobs for policies."""
     for runs in engine.policy_runs(driver):
         labels = (runs.relation, runs.policy)
         yield "datastore_policy_runs_total", labels, runs.runs

@@ -27,6 +27,7 @@ def check(dsn: str) -> list[str]:
 
 
 def declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, str | None]]:
+    """The digests that the last migration has recorded, declared and installed, by name."""
     rows = driver.execute("SELECT name, declared, installed FROM store.objects").fetchall()
     return {name: (declared, installed) for name, declared, installed in rows}
 

@@ -44,6 +44,7 @@ STORE_SCHEMA = Identifier(STORE)
 
 
 def for_app(function: str) -> tuple[str, ...]:
+    """The statements that let applications call a function, and no other role."""
     # A view's functions run with the rights of the role that selects from it. The private schema stays closed, so that
     # nobody can call them by name.
     return (
@@ -55,6 +56,7 @@ def for_app(function: str) -> tuple[str, ...]:
 def view_object(
     schema: str, name: str, body: Composable, *, writable: tuple[str, ...] = (), extra: tuple[Composable, ...] = ()
 ) -> DatabaseObject:
+    """A view with a security barrier that applications can read, and write with the rights in `writable`."""
     relation = Identifier(schema, name)
     check = SQL(" WITH CASCADED CHECK OPTION") if writable else SQL("")
     statements = [
@@ -72,4 +74,5 @@ def view_object(
 
 
 def column_list(names: tuple[str, ...], table: str | None = None) -> Composable:
+    """Names of columns, separated by commas."""
     return SQL(", ").join(Identifier(table, name) if table else Identifier(name) for name in names)

@@ -175,6 +175,7 @@ AS $$ SELECT version_num FROM store.alembic_version $$""",
 
 
 def functions(engine: Engine) -> Iterator[DatabaseObject]:
+    """The functions, with the settings that the engine needs."""
     settings = "\n  ".join(
         SQL("PERFORM set_config({}, {}, true);").format(Literal(name), Literal(value)).as_string(None)
         for name, value in engine.session_settings().items()
@@ -185,6 +186,7 @@ def functions(engine: Engine) -> Iterator[DatabaseObject]:
 
 
 def jobs_limit() -> DatabaseObject:
+    """The trigger that limits the size of jobs."""
     return DatabaseObject(
         "trigger store.jobs.limits",
         (
@@ -197,6 +199,7 @@ def jobs_limit() -> DatabaseObject:
 
 
 def jobs_trigger() -> DatabaseObject:
+    """The trigger that notifies workers of new jobs."""
     # Workers that wait start at once. They announce themselves what they put back into the queue.
     return DatabaseObject(
         "trigger store.jobs.announce",

@@ -1,7 +1,7 @@
 """The tables of the private schema `store`, as SQLAlchemy metadata: the state that the migrations have to reach.
 
 The tables of the kinds are derived from their declarations; the few others are declared here. Migrations create what
-this module describes, `control.check` compares the two, and `control.revision` writes the migration between them.
+this module describes, `migration.check` compares the two, and `migration.revision` writes the migration between them.
 Views, functions and grants are in `datastore.schema`.
 """
 

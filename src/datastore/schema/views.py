@@ -12,6 +12,7 @@ from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind, Rollup
 
 
 def tenants_view() -> DatabaseObject:
+    """The tenant of the transaction."""
     body = SQL("SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())").format(
         STORE_SCHEMA, STORE_SCHEMA
     )
@@ -19,6 +20,7 @@ def tenants_view() -> DatabaseObject:
 
 
 def series_view() -> DatabaseObject:
+    """The series of the tenant."""
     names = ("kind", *SERIES_COLUMNS)
     last = ("last_ts", "last_price", "last_price_ts")
     body = SQL("SELECT {} FROM {}.series WHERE {}").format(
@@ -35,6 +37,7 @@ def series_view() -> DatabaseObject:
 
 
 def kind_view(kind: Kind) -> DatabaseObject:
+    """The rows of a kind, by series id."""
     body = SQL("SELECT {} FROM {} WHERE {}").format(
         column_list(("series_id", *kind.column_names)),
         Identifier(STORE, kind.name),
@@ -44,6 +47,7 @@ def kind_view(kind: Kind) -> DatabaseObject:
 
 
 def public_view(kind: Kind) -> DatabaseObject:
+    """The rows of a kind with the names of their series."""
     body = SQL(
         "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {values}"
         " FROM {store}.series AS s JOIN {rows} AS r USING (series_id)"
@@ -63,6 +67,7 @@ def public_view(kind: Kind) -> DatabaseObject:
 
 
 def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    """A rollup, by series id."""
     name = aggregates.relation(kind, rollup)
     if engine.materialized():
         body = SQL("SELECT {} FROM {} WHERE {}").format(
@@ -91,6 +96,7 @@ def _rollup_columns(kind: Kind) -> Composable:
 
 
 def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
+    """A rollup with the names of its series."""
     name = aggregates.relation(kind, rollup)
     # Where it is computed: one series at a time, by its key, so that asking for one does not compute all.
     rows = SQL("LATERAL (SELECT * FROM mds.{} AS m WHERE m.series_id = s.series_id)").format(Identifier(name))
@@ -127,6 +133,7 @@ _JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result",
 
 
 def jobs_view() -> DatabaseObject:
+    """The jobs of the tenant, through which it enqueues."""
     body = SQL("SELECT {} FROM {}.jobs WHERE tenant_no = (SELECT {}.tenant_no())").format(
         column_list((*_JOB_COLUMNS, "tenant_no", *_JOB_PROGRESS)), STORE_SCHEMA, STORE_SCHEMA
     )
@@ -137,6 +144,7 @@ def jobs_view() -> DatabaseObject:
 
 
 def public_jobs_view() -> DatabaseObject:
+    """The jobs of the tenant, to read."""
     body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
         STORE_SCHEMA, Identifier(TENANT_COLUMN), column_list((*_JOB_COLUMNS, *_JOB_PROGRESS))
     )
@@ -144,6 +152,7 @@ def public_jobs_view() -> DatabaseObject:
 
 
 def latest_prices_view() -> DatabaseObject:
+    """The newest price of each symbol."""
     body = SQL(
         "SELECT DISTINCT ON (s.vendor, s.symbol) (SELECT {store}.current_tenant()) AS {tenant}, s.vendor, s.symbol,"
         " s.last_price AS price, s.last_price_ts AS price_timestamp"

@@ -114,17 +114,12 @@ def _is_list(schema: dict[str, Any]) -> bool:
     return any(each.get("type") == "array" for each in (schema, *schema.get("anyOf", ())))
 
 
-_documents: dict[int, dict[str, Any]] = {}
-"""The document by the number of routes: every app of a process has the same ones."""
-
-
 def install(app: FastAPI) -> None:
-    """Let an app describe itself by `document`, which is made once in a process."""
+    """Set `document` as what an app says about itself. It is made once."""
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            routes = len(app.routes)
-            app.openapi_schema = _documents.get(routes) or _documents.setdefault(routes, document(app))
+            app.openapi_schema = document(app)
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]

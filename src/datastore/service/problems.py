@@ -227,7 +227,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def install(app: FastAPI) -> None:
-    """Have an app tell every error that is known as a problem."""
+    """Let an app answer every known error with a problem."""
 
     def told(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)

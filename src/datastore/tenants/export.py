@@ -60,7 +60,7 @@ def export_tenant(
     format: Format = "ndjson",  # noqa: A002
     kinds: list[str] | None = None,
 ) -> JobRecord:
-    """Have a worker write a tenant's rows into files, one for each kind, and return the job.
+    """Enqueue an export of a tenant's rows into files, one for each kind, and return the job.
 
     They come to lie in the folder that the worker is set up with (`DATASTORE_EXPORTS`), below the tenant's id and the
     job's number, all of the same moment; NDJSON as `mds ingest-ndjson` reads it. Also of a tenant that is disabled: its

@@ -149,6 +149,7 @@ def _planned(engine: Engine, driver: Driver, tenant: Tenant) -> Deletion:
 
 
 def count(driver: Driver, table: tuple[str, str], span: tuple[int, int]) -> int:
+    """The number of rows of a range of series ids."""
     where = SQL("series_id >= %s AND series_id < %s")
     return int(one(driver.execute(SQL("SELECT count(*) FROM {} WHERE {}").format(Identifier(*table), where), span)))
 

@@ -295,7 +295,7 @@ class JobProcesses:
         self._listener.job_ended(running, ended)
 
     def _let_go(self, process: _Process) -> None:
-        """Have a process that runs nothing end by itself; it is killed if it does not."""
+        """Tell an idle process to end. It is killed if it does not."""
         process.leave_by = time.monotonic() + LAST_CALL
         process.pipe.close()
 

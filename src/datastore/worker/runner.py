@@ -169,7 +169,7 @@ def main(pipe: "Connection[Any, Any]", lifeline: "Connection[Any, Any]", words: 
 
 
 def _end_with_worker(lifeline: "Connection[Any, Any]") -> None:
-    """Have the system end this process when the worker is gone and its end of the pipe is closed.
+    """Tell the system to end this process when the worker is gone and its end of the pipe is closed.
 
     The system does it by itself: a function may hold the interpreter, so that no Python code can run. Where it cannot
     (`F_SETSIG` is Linux's), the process ends as soon as the function lets go of the interpreter.

@@ -8,8 +8,7 @@ from pydantic import Field
 from datastore import aggregates
 from datastore.aggregates import Aggregate
 from datastore.jobs import JobRecord
-from datastore.maintenance import RefreshOrder
-from datastore.maintenance import on_demand as service_jobs
+from datastore.maintenance import RefreshOrder, on_demand
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import IdempotencyKey, Instant, list_of
 from datastore.service.security import StoreOperator, StoreReader
@@ -40,4 +39,4 @@ def refresh(
 
     Where rollups are computed when they are read, the job has nothing to do and its result is empty.
     """
-    return accepted(response, token, service_jobs.start_refresh(here.dsn, body.start, body.end, body.rollups, key))
+    return accepted(response, token, on_demand.start_refresh(here.dsn, body.start, body.end, body.rollups, key))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from datastore import timescale_policies
 from datastore.jobs import JobRecord
-from datastore.maintenance import on_demand as service_jobs
+from datastore.maintenance import on_demand
 from datastore.service.jobs import accepted, accepts
 from datastore.service.models import Body, IdempotencyKey, Kind, list_of
 from datastore.service.problems import Refusal
@@ -58,7 +58,7 @@ def unset_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy) 
 
 @router.post("/apply", response_model=list_of(PolicyState))
 def apply(here: Here, _: StoreAdmin) -> Any:
-    """Have the server keep every policy, where it can. A migrate does this too."""
+    """Create the server's background jobs for all policies. A migration does this, too."""
     return timescale_policies.apply_policies(here.dsn)
 
 
@@ -73,7 +73,7 @@ def expire(
     here: Here, token: StoreAdmin, response: Response, body: ExpireBody, key: IdempotencyKey = None
 ) -> JobRecord:
     """Remove the rows that retention gives up, as a job."""
-    return accepted(response, token, service_jobs.start_expire(here.dsn, body.kind, key))
+    return accepted(response, token, on_demand.start_expire(here.dsn, body.kind, key))
 
 
 def _check(relation: str, policy: str) -> None:

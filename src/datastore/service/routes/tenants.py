@@ -77,7 +77,7 @@ def get_tenant(tenant: ReadTenant) -> Any:
 
 @router.post("/{tenant}/disable", response_model=model_of(Tenant))
 def disable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
-    """From now on nobody reads or writes as this tenant; its data stays. Again is harmless."""
+    """Disable the tenant: nobody can read or write as this tenant. Its data stays. You can repeat it."""
     known_tenant(here.dsn, token, tenant)
     return tenants.disable_tenant(here.dsn, tenant)
 
@@ -114,7 +114,7 @@ def export(
     response: Response,
     key: IdempotencyKey = None,
 ) -> JobRecord:
-    """Have a worker write the tenant's rows into files of its folder for exports, all of the same moment; as a job."""
+    """Enqueue an export: a worker writes all rows of the tenant, from one snapshot, into files of its folder."""
     job_key = idempotency.job_key(key, tenants.EXPORT)
     return accepted(
         response,
