@@ -224,6 +224,15 @@ def test_a_window_of_many_symbols_is_one_after_the_other_by_name(client: Client)
     assert client.bars_window([], "1m", *ALWAYS, "v") == []
 
 
+@pytest.mark.parametrize("as_", ["models", "arrow"])
+def test_many_symbols_come_by_name_although_the_store_saw_them_in_another_order(client: Client, as_: str) -> None:
+    for symbol in ("ZM", "AAPL", "MSFT"):
+        client.upsert_bars([Bar(vendor="v", symbol=symbol, timeframe="1m", ts=later(0), close_price=1.0)])
+    found = client.bars_window(["ZM", "MSFT", "AAPL"], "1m", *ALWAYS, "v", as_=as_)
+    symbols = [row.symbol for row in found] if as_ == "models" else found.column("symbol").to_pylist()
+    assert symbols == ["AAPL", "MSFT", "ZM"]
+
+
 def test_a_window_of_many_symbols_says_the_same_as_windows_of_each(client: Client) -> None:
     client.upsert_bars([bar(minute, minute / 3, symbol=f"S{minute % 7}") for minute in range(70)])
     names = [f"S{number}" for number in range(8)]

@@ -73,7 +73,7 @@ FAULTS: Final = (
     # Doors and last values
     Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', BARS),
     Fault(DOORS, 'SQL("coalesce(excluded.{name}, t.{name})")', 'SQL("coalesce(t.{name}, excluded.{name})")', BARS),
-    Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", BARS),
+    Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", ("tests/clients/test_properties.py",)),
     Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),
     Fault(DOORS, "ORDER BY b.{time} DESC LIMIT 1", "ORDER BY b.{time} LIMIT 1", BARS),
     Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*DYING, *LIFECYCLE)),
@@ -107,7 +107,7 @@ FAULTS: Final = (
         (*BARS, *KINDS),
     ),
     Fault(SQL, "strpos(lower(title), lower(%s)) > 0", "strpos(title, %s) > 0", KINDS),
-    Fault(READS, 'return sorted(found, key=lambda row: cast("Any", row).symbol)', "return found", BARS),
+    Fault(READS, 'return sorted(found, key=lambda row: cast("Any", row).symbol)', "return found", KINDS),
     Fault(READS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
     Fault(READS, "return _name(symbol).upper()", "return _name(symbol)", (*BARS, *KINDS)),
     Fault(READS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),

@@ -258,14 +258,19 @@ class JobProcesses:
     def _hear(self, process: _Process, *, ended: bool) -> None:
         """Take what a process has sent; or see that it has ended."""
         over = ended and process.is_over()
-        try:
-            while not process.pipe.closed and process.pipe.poll():
-                self._take(process, process.pipe.recv())
-        except (EOFError, OSError):
-            over = True
-        except Exception:  # noqa: BLE001 - whatever unpickling raises
-            # An object that a function logs may exist in its process only.
-            _log.warning("a job process has sent what cannot be read", exc_info=True)
+        while not process.pipe.closed:
+            try:
+                if not process.pipe.poll():
+                    break
+                message = process.pipe.recv()
+            except (EOFError, OSError):
+                over = True
+                break
+            except Exception:  # noqa: BLE001 - whatever unpickling raises
+                # An object that a function logs may exist in its process only.
+                _log.warning("a message of a job process cannot be read", exc_info=True)
+            else:
+                self._take(process, message)
         if over:
             self._over(process)
 
