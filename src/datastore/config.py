@@ -20,7 +20,7 @@ VARIABLES: Final = {
     "DATASTORE_MAX_BODY_BYTES": "the largest request body (default: 1048576)",
     "DATASTORE_MAX_UPLOAD_BYTES": "the largest upload of rows (default: 1073741824)",
     "DATASTORE_FAILED_LOGINS": "failed authentications of an address a minute before it has to wait (default: 10)",
-    "DATASTORE_TRUSTED_PROXIES": "addresses whose X-Forwarded-For is believed, comma-separated (default: nobody's)",
+    "DATASTORE_TRUSTED_PROXIES": "addresses whose X-Forwarded-For is believed, comma-separated (default: none)",
 }
 
 

@@ -161,7 +161,7 @@ def series_range(no: int) -> tuple[int, int]:
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        raise ControlError(f"{kind!r} is no kind; there are: {', '.join(KINDS)}")
+        raise ControlError(KINDS.unknown(kind))
     return kind
 
 

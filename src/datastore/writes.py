@@ -51,7 +51,7 @@ def write_ndjson(client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnCon
     `mds_client.utils.SourceError` where the stream cannot be read to its end, and the client's errors.
     """
     if kind not in KINDS:
-        raise UnknownKind(f"{kind!r} is no kind; there are: {', '.join(KINDS)}")
+        raise UnknownKind(KINDS.unknown(kind))
     declared = KINDS.of(kind)
     rejects: list[RejectedLine] = []
     lines = rejected = 0

@@ -189,7 +189,7 @@ def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
 
 def _known_kind(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
     if name not in KINDS:
-        raise click.BadParameter(f"{name!r} is no kind; there are: {', '.join(KINDS)}")
+        raise click.BadParameter(KINDS.unknown(name))
     return name
 
 
@@ -403,7 +403,7 @@ _dump_command("parquet", dump_parquet, "Parquet file")
 
 def _known(kind: str) -> None:
     if kind not in KINDS:
-        raise click.BadParameter(f"{kind!r} is no kind; there are: {', '.join(KINDS)}", param_hint="KIND")
+        raise click.BadParameter(KINDS.unknown(kind), param_hint="KIND")
 
 
 def _names(text: str) -> list[str]:

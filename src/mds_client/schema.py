@@ -166,14 +166,18 @@ class Catalog(Mapping[str, Kind]):
         del self._kinds[name]
 
     def of(self, what: "str | type[BaseModel] | Kind") -> Kind:
-        """The kind of that name or model; LookupError, naming those there are, where it is none."""
+        """The kind of that name or model. Raises LookupError, which lists the kinds, if there is none."""
         if isinstance(what, Kind):
             return what
         for candidate in self._kinds.values():
             if what == candidate.name or what is candidate.model:
                 return candidate
         label = what if isinstance(what, str) else what.__name__
-        raise LookupError(f"{label!r} is no kind; there are: {', '.join(self._kinds)}")
+        raise LookupError(self.unknown(label))
+
+    def unknown(self, name: str) -> str:
+        """The message about a name that is not a kind's: it lists the kinds."""
+        return f"there is no kind {name!r}; there are: {', '.join(self._kinds)}"
 
     def __getitem__(self, name: str) -> Kind:
         return self._kinds[name]

@@ -96,7 +96,7 @@ def test_an_unknown_way_to_end_a_conflict_is_refused(client: Client) -> None:
 
 @before_the_server
 def test_an_unknown_kind_is_refused_with_those_that_there_are(client: Client) -> None:
-    with pytest.raises(LookupError, match=r"'barz' is no kind; there are: bars"):
+    with pytest.raises(LookupError, match=r"there is no kind 'barz'; there are: bars"):
         client.upsert("barz", [GOOD])
 
 

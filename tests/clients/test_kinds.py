@@ -380,8 +380,8 @@ def test_series_symbols_and_coverage_say_what_there_is(client: Client, store: St
     ]
     assert client.coverage(OptionSnap) == [span("options", "v", "AAPL", None, later(0), later(4), 3)]
     assert client.coverage(News, vendor="w") == [span("news", "w", None, None, later(0), later(0), 1)]
-    with pytest.raises(LookupError, match="'trades' is no kind; there are: bars, fundamentals, news, options"):
-        client.coverage("trades")
+    with pytest.raises(LookupError, match="there is no kind 'nothings'; there are: bars, fundamentals, news, options"):
+        client.coverage("nothings")
 
 
 def test_latest_prices_are_of_the_vendor_that_is_asked(client: Client, store: Store) -> None:

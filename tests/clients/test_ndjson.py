@@ -400,7 +400,7 @@ def test_an_unknown_kind_is_wrong_usage_and_needs_no_server(
     use(monkeypatch, MDS_DSN="postgresql://127.0.0.1:1/nowhere")
     done = runs(main, capsys, monkeypatch)("ingest-ndjson", "quotes", "-")
     assert (done.code, done.out) == (2, "")
-    assert "'quotes' is no kind; there are: bars" in done.err
+    assert "there is no kind 'quotes'; there are: bars" in done.err
 
 
 # Batches and what is said of them ---------------------------------------------------------------------------------

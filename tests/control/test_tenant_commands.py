@@ -55,8 +55,8 @@ def test_series_come_by_page_in_the_order_of_their_making(filled: Store) -> None
     assert page(tenant=UUID(filled.tenant_b)) == []
     with pytest.raises(UnknownTenant):
         page(tenant=uuid4())
-    with pytest.raises(ControlError, match="'trades' is no kind"):
-        page(kind="trades")
+    with pytest.raises(ControlError, match="there is no kind 'nothings'"):
+        page(kind="nothings")
     with pytest.raises(ControlError, match="limit is from 1 on"):
         page(limit=0)
 

@@ -491,8 +491,8 @@ def test_a_mapping_without_a_kind_is_a_mistake_of_the_program() -> None:
     with BatchProcessor(idle_client(), on_reject=lambda _: None) as processor:
         with pytest.raises(ConfigurationError, match="kind"):
             processor.add(GOOD)
-        with pytest.raises(LookupError, match="'trades' is no kind"):
-            processor.add(GOOD, "trades")
+        with pytest.raises(LookupError, match="there is no kind 'nothings'"):
+            processor.add(GOOD, "nothings")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class Order(BaseModel):
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}")
+        raise ValueError(KINDS.unknown(kind))
     return kind
 
 
@@ -82,9 +82,9 @@ class JobType:
     """A sort of job: its function, what reads its payload, and how long to wait after its first failure.
 
     Each further failure doubles that, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that jobs that
-    failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant may put
-    down a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, which counts
-    as a failure; None is no limit.
+    failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant can
+    enqueue a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, and has
+    failed; None is no limit.
     """
 
     name: str
@@ -208,7 +208,5 @@ def accepted(kind: JobType, job: JobRecord) -> Any:
         raise JobFailed(f"the payload is not valid for {kind.name!r}: {said}") from error
 
 
-class Nothing(BaseModel):
+class Nothing(Order):
     """A payload without anything in it."""
-
-    model_config = ConfigDict(extra="forbid")

@@ -43,7 +43,7 @@ def show(here: Here, _: StoreReader) -> Any:
 
 @router.put("/{relation}/{policy}", response_model=list_of(PolicyState))
 def set_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy, body: PolicyValue) -> Any:
-    """Set a policy apart from its declaration, and have the server keep it where it can. It survives a migrate."""
+    """Override a policy, and create the server's job for it if the engine has one. The override survives migrations."""
     _check(relation, policy)
     value = None if body.seconds is None else timedelta(seconds=body.seconds)
     return timescale_policies.set_policy(here.dsn, relation, policy, value)
