@@ -1,6 +1,8 @@
 # Each target makes its own virtual environment in .venv and installs what it needs: Python 3.11+ and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# uv does in seconds what takes pip minutes. It reads UV_DEFAULT_INDEX for a mirror of PyPI, not pip's settings.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench engines docs generate constraints format clean
 
@@ -11,7 +13,8 @@ help: ## say what there is
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=python3.13"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
@@ -37,7 +40,7 @@ engines: .venv/installed ## the tests' servers with TimescaleDB, to try things o
 	$(BIN)/python -m tests.engines
 
 constraints: .venv/installed ## the newest of everything, pinned in constraints.txt: run the tests after it
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --editable '.[dev]'
 	$(BIN)/python tools/requirements.py --constraints
 
 format: .venv/installed ## what ruff can mend by itself
@@ -47,10 +50,9 @@ format: .venv/installed ## what ruff can mend by itself
 # ArcticDB needs an older pandas than the tests, and there is none of it for every machine.
 .venv/benchmarks: .venv/installed benchmarks/arcticdb.txt
 	@echo "installing what is compared with ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[dev,bench]'
-	@test -x .venv/arcticdb/bin/python || $(PYTHON) -m venv .venv/arcticdb
-	@.venv/arcticdb/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	@$(INSTALL) --editable '.[dev,bench]'
+	@test -x .venv/arcticdb/bin/python || $(PYTHON) -m venv --without-pip .venv/arcticdb
+	@$(BIN)/uv pip install --quiet --python .venv/arcticdb/bin/python --only-binary :all: \
 	  --requirement benchmarks/arcticdb.txt || echo "ArcticDB cannot be had here: it is left out"
 	@touch $@
 

@@ -13,7 +13,8 @@ from mds_client.aclient import AMDS
 from mds_client.batching import about_content
 from mds_client.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.errors import MDSError
-from mds_client.ndjson import Ingest, Ingesting, RejectFile, Source, SourceError, areading, rejects_path
+from mds_client.files import RejectFile, Source, SourceError, rejects_path
+from mds_client.ndjson import Ingest, Ingesting, areading
 from mds_client.pauses import aahead
 from mds_client.schema import OnConflict
 

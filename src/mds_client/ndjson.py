@@ -1,226 +1,27 @@
-"""NDJSON inputs: files and pipes, plain or compressed, line by line or in blocks, and the file of rejects.
+"""One NDJSON input on its way into the store: what is read, counted, rejected and reported.
 
-How the rows are written is in `mds_client.utils` and `mds_client.autils`. Nothing is printed here.
+The input itself is in `mds_client.files`. How the rows are written is in `mds_client.utils` and `mds_client.autils`.
+Nothing is printed here.
 """
 
 import asyncio
 import contextlib
-import io
-import json
 import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
+from typing import Final, Self
 
-from mds_client import compression
 from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, Reject
-from mds_client.blocks import LONGEST_LINE, Block, Checked, checked, coerce
-from mds_client.errors import InvalidRow, MDSError
+from mds_client.blocks import Checked, checked, coerce
+from mds_client.errors import InvalidRow
+from mds_client.files import BLOCK_BYTES, RejectFile, Source, SourceError
 from mds_client.models import Row
 from mds_client.operations import Operation
 from mds_client.schema import KINDS, OnConflict
 from mds_client.upserts import upsert_batch
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
-BLOCK_BYTES: Final = 8 << 20
-"""Of a file's lines that are checked and written at once."""
-
-
-class SourceError(MDSError):
-    """An input cannot be read to its end: it is missing, not permitted, or its compression is damaged."""
-
-
-class _Buffered(Protocol):
-    """Gives up to so many bytes, and waits only if there are none."""
-
-    def read1(self, size: int, /) -> bytes: ...
-
-
-class _Arriving(io.RawIOBase):
-    """A buffered input without its buffering's patience: what has arrived is given at once, also out of a slow pipe.
-
-    `head` are bytes that were read from it before.
-    """
-
-    def __init__(self, source: _Buffered, head: bytes = b"") -> None:
-        self._source = source
-        self._left = head
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer).cast("B")
-        some = self._left[: len(view)] or self._source.read1(len(view))
-        self._left = self._left[len(view) :]
-        view[: len(some)] = some
-        return len(some)
-
-
-class Source:
-    """An NDJSON input: a file, or standard input for `-`. Compression is told by content, not by name.
-
-    With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes
-    and `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the
-    newest line that was read, from 1.
-    """
-
-    def __init__(self, path: str, stream: BinaryIO | None = None) -> None:
-        self.name = "standard input" if path == "-" else path
-        if stream is None and path == "-":
-            stream = sys.stdin.buffer
-        self._is_ours = stream is None
-        try:
-            raw: BinaryIO = Path(path).open("rb") if stream is None else stream  # noqa: SIM115 - closed by close
-            self.size = Path(path).stat().st_size if self._is_ours else None
-        except OSError as error:
-            raise SourceError(f"{self.name}: {error.strerror}") from error
-        self._raw = raw
-        self.line = 0
-        try:
-            head = raw.read(compression.HEAD)
-        except OSError as error:
-            self.close()
-            raise SourceError(f"{self.name}: {error.strerror}") from error
-        arriving = _Arriving(cast("_Buffered", raw), head)
-        if (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
-            arriving = _Arriving(cast("_Buffered", plain))
-        self._stream = io.BufferedReader(arriving, 1 << 16)
-
-    @property
-    def position(self) -> int:
-        """Bytes of the file, as it lies on disk, that were read."""
-        return self._raw.tell() if self.size is not None else 0
-
-    def lines(self) -> Iterator[bytes]:
-        """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
-
-        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses. Raises
-        SourceError if the input cannot be read on, or is compressed and damaged; all lines before have come.
-        """
-        readline = self._stream.readline
-        try:
-            while line := readline(LONGEST_LINE + 1):
-                self.line += 1
-                if self.line == 1:
-                    line = line.removeprefix(BYTE_ORDER_MARK)
-                if len(line) <= LONGEST_LINE or line.endswith(b"\n"):
-                    line = line.strip()
-                else:
-                    rest = line
-                    while rest and not rest.endswith(b"\n"):
-                        rest = readline(LONGEST_LINE)
-                if line and not line.startswith(b"#"):
-                    yield line
-        except (OSError, *compression.DAMAGED) as error:
-            damage = "damaged" if isinstance(error, compression.DAMAGED) else "unreadable"
-            raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
-
-    def blocks(self, rows: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
-        """All lines, in blocks of at most so many, and of about so many bytes. Errors as those of `lines`.
-
-        For what does not keep its reader waiting: a block is given when it is full.
-        """
-        held, failure, complete = b"", None, False
-        while failure is None and not complete:
-            parts, have = [held], len(held)
-            try:
-                if have > LONGEST_LINE:
-                    # The rest of a line that is too long already is not kept.
-                    parts = [held[: LONGEST_LINE + 1], self._end_of_line()]
-                while have < size and (part := self._stream.read1(size - have)):
-                    parts.append(part)
-                    have += len(part)
-                complete = have < size
-            except (OSError, *compression.DAMAGED) as error:
-                failure = error
-            data = b"".join(parts)
-            if self.line == 0:
-                data = data.removeprefix(BYTE_ORDER_MARK)
-            whole = len(data) if complete else data.rfind(b"\n") + 1
-            yield from self._cut(data[:whole], rows)
-            held = data[whole:]
-        if failure is not None:
-            damage = "damaged" if isinstance(failure, compression.DAMAGED) else "unreadable"
-            raise SourceError(f"{self.name}: {damage} after line {self.line}: {failure}") from failure
-
-    def _cut(self, data: bytes, rows: int) -> Iterator[Block]:
-        """Whole lines, the last of them perhaps without an end, in blocks of at most so many."""
-        start, left = 0, data.count(b"\n") + (not data.endswith(b"\n"))
-        while start < len(data):
-            first, end = self.line + 1, len(data)
-            if left > rows:
-                end = start
-                for _ in range(rows):
-                    end = data.index(b"\n", end) + 1
-            self.line += min(left, rows)
-            left -= rows
-            yield Block(first, data[start:end])
-            start = end
-
-    def _end_of_line(self) -> bytes:
-        """Read on to the end of a line, and keep nothing of it but that."""
-        while rest := self._stream.readline(LONGEST_LINE):
-            if rest.endswith(b"\n"):
-                return b"\n"
-        return b""
-
-    def close(self) -> None:
-        """Close the file; standard input, and what was given, stay open."""
-        if self._is_ours:
-            self._raw.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class RejectFile:
-    """Where lines go that are no rows: NDJSON with the line's number, the reason and the line itself.
-
-    Made at the first reject. One that an earlier run left under the same name is replaced, or taken away at the end
-    of a complete run without rejects: it would speak of lines that are no longer wrong. Several threads may write.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.count = 0
-        self._file: io.TextIOWrapper | None = None
-        self._lock = threading.Lock()
-
-    def write(self, line: int, why: str, text: str) -> None:
-        """Put one line aside. Raises SourceError if it cannot be written."""
-        told = json.dumps({"line": line, "reason": why, "row": text}, ensure_ascii=False)
-        with self._lock:
-            try:
-                if self._file is None:
-                    self._file = self.path.open("w", encoding="utf-8")
-                self._file.write(told + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise SourceError(f"{self.path}: rejects cannot be written: {error.strerror}") from error
-            self.count += 1
-
-    def close(self, *, complete: bool) -> None:
-        """End the file."""
-        with self._lock:
-            if self._file is not None:
-                # Every line is flushed: what is left to fail here has been told.
-                with contextlib.suppress(OSError):
-                    self._file.close()
-            elif complete and self.path.is_file() and not self.path.is_symlink():
-                # No device and no link: rejects may be sent to /dev/null or /dev/stderr.
-                with contextlib.suppress(OSError):
-                    self.path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,11 +209,6 @@ class _Reading:
         # The loop is closed where the program has ended meanwhile.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._here.set)
-
-
-def rejects_path(path: str) -> Path:
-    """Where the rejects of an input go if nobody says otherwise."""
-    return Path("stdin.rejects.ndjson" if path == "-" else f"{path}.rejects.ndjson")
 
 
 async def areading(source: Source) -> AsyncGenerator[tuple[int, bytes]]:

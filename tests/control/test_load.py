@@ -285,7 +285,7 @@ def test_a_row_that_only_the_server_refuses_is_put_aside(store: Store, client: M
 SHAPES: dict[str, tuple[bytes, str]] = {
     "b.csv": (b"vendor,symbol,timeframe,ts,colour\nv,X,1m,2024-01-02,red\n", "no column colour"),
     "c.csv": (b"vendor,symbol\nv,X\n", "need a column timeframe, ts"),
-    "d.csv": (b"", "Empty CSV"),
+    "d.csv": (b"", "the file is empty: a CSV needs a line with the names"),
     "d.parquet": (b"PAR1 and then nothing", "d.parquet: "),
     "d.txt": (b"hello", "does not say what it is"),
     "d.ndjson.gz": (gzip.compress(b'{"a": 1}\n' * 999)[:-9], "damaged after line"),

@@ -10,12 +10,11 @@ from datastore import load as loader
 from datastore.commands.follow import bar
 from datastore.commands.options import database_option
 from datastore.errors import ControlError
-from datastore.load import FORMATS, Format, opened
 from mds_client import KINDS
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, plain, show_json
 from mds_client.errors import MDSError
+from mds_client.files import FORMATS, Format, opened, rejects_path
 from mds_client.schema import OnConflict
-from mds_client.utils import rejects_path
 
 
 @click.command()

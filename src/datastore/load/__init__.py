@@ -1,17 +1,14 @@
 """Load files and Arrow streams into a tenant in bulk.
 
-Small files go through `mds_client` (`mds ingest-ndjson`).
+Small files go through `mds_client` (`mds ingest-ndjson`). The files are read by `mds_client.files`.
 """
 
-from datastore.load.inputs import FORMATS, Format, opened
-from datastore.load.loading import PART_ROWS, Load, Loading, load
+from datastore.load.loading import PART_ROWS, Load, LoadError, Loading, load
 
 __all__ = [
-    "FORMATS",
     "PART_ROWS",
-    "Format",
     "Load",
+    "LoadError",
     "Loading",
     "load",
-    "opened",
 ]

@@ -5,7 +5,7 @@ rights: no staging, no merge. A part that meets a row which is there goes throug
 part, which keeps the series' last values too; what a load was stopped in the middle of is completed by the same load
 again. Stored rollups are refreshed over the loaded span at the end.
 
-What is read is in `datastore.load.inputs`. What a row is and how it is written is in `mds_client`. Nothing is printed.
+What is read is in `mds_client.files`. What a row is and how it is written is in `mds_client`. Nothing is printed.
 """
 
 import time
@@ -23,19 +23,24 @@ from psycopg.sql import SQL, Identifier
 
 from datastore import aggregates, tenants
 from datastore.connections import connect
-from datastore.load.inputs import Format, Input, LoadError, Models, Part, of_stream, opened, reading
+from datastore.errors import ControlError
 from datastore.names import OWNER, STORE
 from mds_client import KINDS, MDS, sql, upserts
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.batching import about_content
 from mds_client.errors import InvalidRow, MDSError, MDSOperationalError
+from mds_client.files import Format, Input, Models, Part, RejectFile, of_stream, opened, reading, rejects_path
 from mds_client.models import Row
 from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import ArrowStream, Batch
-from mds_client.utils import RejectFile, rejects_path
 
 T = TypeVar("T")
+
+
+class LoadError(ControlError):
+    """An input cannot be loaded as asked; the message says which and why."""
+
 
 PART_ROWS: Final = 1_000_000
 """Rows of one transaction: the more, the longer the runs of neighbours in the index; it bounds the memory, too."""
@@ -86,8 +91,8 @@ def load(
 ) -> Load:
     """Load a file, standard input (`-`) or an Arrow stream into a tenant, by name or uuid; see `Loading`.
 
-    Raises LoadError for an input that cannot be read or is not of the kind, ControlError for an unknown tenant, and
-    the client's errors where the server refuses or is gone.
+    Raises SourceError for an input that cannot be read, LoadError for one that is not of the kind, ControlError for an
+    unknown tenant, and the client's errors where the server refuses or is gone.
     """
     declared = KINDS.of(kind)
     read = opened(declared, source, form) if isinstance(source, str) else of_stream(declared, source)
@@ -149,8 +154,8 @@ class Loading:
         """Read to the end, write, and refresh the stored rollups over what was loaded.
 
         A row that is invalid, or that the server refuses because of its content, is rejected and stops no other row.
-        `progress` is called after each part with the input's position and size. Raises LoadError and the client's
-        errors; what `report().rows` counts is committed then, and nothing half.
+        `progress` is called after each part with the input's position and size. Raises SourceError, LoadError and the
+        client's errors; what `report().rows` counts is committed then, and nothing half.
         """
         try:
             with (
@@ -177,20 +182,23 @@ class Loading:
     def _checked(self) -> Iterator[tuple[Part, Batch]]:
         """Parts with rows, each checked. Invalid rows are rejected."""
         parts = self._source.parts(self._part_rows, self._rejects.write)
-        while True:
-            with reading(self._source.name):
-                part = next(parts, None)
-            if part is None:
-                return
-            try:
-                batch = part.batch()
-            except InvalidRow as error:
-                if error.index is None:
-                    raise LoadError(f"{self._source.name}: {error}") from error
-                part = part.sifted(self._rejects.write)
-                batch = part.batch()
-            if len(batch):
-                yield part, batch
+        try:
+            while True:
+                with reading(self._source.name):
+                    part = next(parts, None)
+                if part is None:
+                    return
+                try:
+                    batch = part.batch()
+                except InvalidRow as error:
+                    if error.index is None:
+                        raise
+                    part = part.sifted(self._rejects.write)
+                    batch = part.batch()
+                if len(batch):
+                    yield part, batch
+        except InvalidRow as error:
+            raise LoadError(f"{self._source.name}: {error}") from error
 
     def _write(self, client: MDS, part: Part, batch: Batch) -> None:
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
@@ -19,13 +19,14 @@ from pydantic import BaseModel, ValidationError
 from datastore import config
 from datastore.config import Settings
 from datastore.errors import ControlError
-from mds_client import Bar
-from mds_client.upserts import ArrowStream, reason
+from mds_client import KINDS, Bar
+from mds_client.errors import InvalidRow
+from mds_client.files import Mapping as Columns
+from mds_client.files import TimeUnit
+from mds_client.schema import TENANT_COLUMN
+from mds_client.upserts import ArrowStream
 
 ENTRY_POINTS: Final = "datastore.sources"
-
-TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
-"""How a record writes a time: ISO text, or a count of these units since 1970 (UTC)."""
 
 
 class SourceError(ControlError):
@@ -158,58 +159,33 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
 
 
 _UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-FIELDS: Final = tuple(name for name in Bar.model_fields if name != "tenant_id")
-
 SAMPLE: Final = Span("v", "S", "1m", _UNIX, _UNIX)
 """To try a template on."""
 
 
-def check_columns(columns: Mapping[str, Any]) -> None:
-    """ValueError if a mapping names a field that bars do not have."""
-    if unknown := set(columns) - set(FIELDS):
-        raise ValueError(f"{', '.join(sorted(unknown))}: no field of a bar; there are: {', '.join(FIELDS)}")
+BARS: Final = KINDS["bars"]
 
 
-def to_bar(
-    record: Any, where: str, given: Mapping[str, str], columns: Mapping[str, str | int], unit: TimeUnit
-) -> Bar | Malformed:
-    """A record (an object, or a list) as a bar.
+def mapping(columns: Mapping[str, str | int], unit: TimeUnit, given: Mapping[str, str] | None = None) -> Columns:
+    """How a source's records are read: other columns are left alone, empty text is no value, the tenant is not read.
 
-    `columns` says where a field is that is not under its own name; what else the record has is left alone. `given` is
-    what holds where the record says nothing of it. Empty text is no value.
+    `given` is what holds where the record says nothing of it. Raises ValueError for a field that bars do not have.
     """
+    made = Columns(
+        columns=dict(columns),
+        constants=dict(given or {}),
+        time_unit=unit,
+        null_values=frozenset([""]),
+        skip=frozenset([TENANT_COLUMN]),
+        extra="ignore",
+    )
+    made.check(BARS)
+    return made
+
+
+def to_bar(record: Any, where: str, columns: Columns) -> Bar | Malformed:
+    """A record (an object, or a list) as a bar."""
     try:
-        values: dict[str, Any] = dict(given)
-        for name in FIELDS:
-            value = _value(record, columns.get(name, name))
-            if value is not None and value != "":
-                values[name] = value
-        if unit != "iso" and "ts" in values:
-            values["ts"] = _instant(values["ts"], unit)
-        return Bar.model_validate(values)
-    except ValidationError as error:
-        return Malformed(where, reason(error))
-    except (TypeError, ValueError, OverflowError) as error:
+        return cast("Bar", columns.row(BARS, record))
+    except InvalidRow as error:
         return Malformed(where, str(error))
-    except RecursionError:
-        return Malformed(where, "it is nested too deep")
-
-
-def _value(record: Any, at: str | int) -> Any:
-    if isinstance(record, Mapping):
-        return record.get(at)
-    if isinstance(record, list):
-        return record[at] if isinstance(at, int) and -len(record) <= at < len(record) else None
-    raise TypeError(f"an object or a list is needed, not {type(record).__name__}")
-
-
-def _instant(value: Any, unit: TimeUnit) -> datetime:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TypeError(f"ts: a count of {unit} is needed, not {value!r}")
-    try:
-        # Whole numbers as such: as a float a count of nanoseconds would lose its last digits.
-        count = value if isinstance(value, float) else int(value)
-    except ValueError:
-        raise ValueError(f"ts: a count of {unit} is needed, not {value!r}") from None
-    return _UNIX + timedelta(microseconds=count * 1_000_000 // _PER_SECOND[unit])

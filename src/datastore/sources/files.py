@@ -1,38 +1,34 @@
 """The source `files`: NDJSON, CSV and Parquet, by a pattern below the folder that the operator has named."""
 
-import csv
 import glob
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import groupby, islice
+from itertools import groupby
 from operator import or_
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
 from datastore.config import Settings
 from datastore.sources.base import (
-    FIELDS,
+    BARS,
     SAMPLE,
     Batch,
     Malformed,
     SourceUnavailable,
     Span,
-    TimeUnit,
-    check_columns,
     expand,
-    to_bar,
+    mapping,
 )
-from mds_client import Bar, utils
-from mds_client.blocks import LONGEST_LINE
+from mds_client import Bar
+from mds_client.errors import MDSError
+from mds_client.files import Columns as Part
+from mds_client.files import Input, TimeUnit, format_of_name, opened, parquet
+from mds_client.files import Mapping as Columns
 
 ROWS: Final = 10_000
 """Rows of a batch."""
-
-_SUFFIXES: Final = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
-_COMPRESSED: Final = (".gz", ".zst")
 
 
 class Files(BaseModel):
@@ -40,7 +36,7 @@ class Files(BaseModel):
 
     `path` is a pattern (`*`, `**`, `?`) below DATASTORE_SOURCE_ROOT. With {symbol} in it only a series' own files are
     read for it, and what they hold is of that symbol unless it says another; without, every file is read for each
-    chunk. The format is what the name ends with: .ndjson, .jsonl, .csv or .parquet; text may be compressed (.gz, .zst).
+    chunk. The format is what the name ends with: .ndjson, .jsonl, .csv or .parquet; text may be compressed.
     `columns` says which column a field of a bar is in where it is not one of its own name; vendor and timeframe are the
     backfill's where there is no column of them. `time_unit` is how `ts` is written.
     """
@@ -64,14 +60,14 @@ class Files(BaseModel):
     @classmethod
     def _below(cls, path: str) -> str:
         _pattern(path, SAMPLE)
-        if _format(path) is None:
-            raise ValueError(f"ends in no format that is read: {', '.join(_SUFFIXES)}")
+        if format_of_name(path) is None:
+            raise ValueError("the name's ending tells no format: .ndjson, .jsonl, .json, .csv, .parquet")
         return path
 
     @field_validator("columns")
     @classmethod
     def _known(cls, columns: dict[str, str]) -> dict[str, str]:
-        check_columns(columns)
+        mapping(columns, "iso")
         return columns
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
@@ -104,60 +100,63 @@ class Files(BaseModel):
         given = {"vendor": spans[0].vendor, "timeframe": spans[0].timeframe}
         if "{symbol}" in self.path:
             given["symbol"] = spans[0].symbol
+        columns = mapping(self.columns, self.time_unit, given)
         wanted = {span.symbol: span for span in spans}
         try:
-            if _format(path.name) == "parquet":
-                yield from self._parquet(path, where, given, wanted)
+            if format_of_name(path.name) == "parquet":
+                yield from self._parquet(path, where, columns, wanted)
                 return
             # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
-            with path.open("rb") as stream, utils.Source(where, stream) as source:
-                records = _csv(source, where) if _format(path.name) == "csv" else _ndjson(source, where)
-                yield from _batches(self._bars(where, records, given, wanted))
-        except utils.SourceError as error:
-            raise SourceUnavailable(str(error)) from error
-        except OSError as error:
-            raise SourceUnavailable(f"{where}: {error.strerror or _relative(error, path, where)}") from error
+            with path.open("rb") as stream:
+                form = format_of_name(path.name)
+                yield from _bars(opened(BARS, where, form, columns, stream=stream), wanted)
+        except (MDSError, OSError) as error:
+            raise SourceUnavailable(_relative(error, path, where)) from error
 
-    def _bars(
-        self, file: str, records: Iterable[tuple[str, Any]], given: Mapping[str, str], wanted: Mapping[str, Span]
-    ) -> Iterator[Bar | Malformed]:
-        for where, record in records:
-            bar = (
-                record if isinstance(record, Malformed) else to_bar(record, where, given, self.columns, self.time_unit)
-            )
-            if isinstance(bar, Malformed):
-                yield Malformed(bar.where, bar.why, whole=file)
-            elif (span := wanted.get(bar.symbol)) is not None and span.has(bar):
-                yield bar
-
-    def _parquet(self, path: Path, where: str, given: Mapping[str, str], wanted: Mapping[str, Span]) -> Iterator[Batch]:
+    def _parquet(self, path: Path, where: str, columns: Columns, wanted: Mapping[str, Span]) -> Iterator[Batch]:
         import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.dataset
+        from pyarrow import parquet as pq
 
         try:
-            data = pa.dataset.dataset(path, format="parquet")
-            named = {name: self.columns.get(name, name) for name in FIELDS}
-            there = {name: column for name, column in named.items() if column in data.schema.names}
-            types = {name: data.schema.field(column).type for name, column in there.items()}
-            time = types.get("ts")
+            schema = pq.read_schema(path)
+            named = {name: columns.columns.get(name, name) for name in columns.fields(BARS)}
+            there = {name: str(column) for name, column in named.items() if column in schema.names}
+            types = {name: schema.field(column).type for name, column in there.items()}
+            time, given = types.get("ts"), columns.constants
             if time is None or not pa.types.is_timestamp(time) or not ("symbol" in there or "symbol" in given):
                 # No frame of bars as it is: record by record, which says what is wrong with it.
-                records = _records(data.to_batches(columns=list(there.values())), where)
-                yield from _batches(self._bars(where, records, given, wanted))
+                yield from _bars(parquet(BARS, str(path), columns, None), wanted, where)
                 return
             names = {name: _named(name, there, given) for name in _NAMES}
-            columns = {name: pc.field(column) for name, column in there.items()} | names
-            scanner = data.scanner(columns=columns, filter=_within(wanted, names, there["ts"], time), batch_size=ROWS)
-            for batch in scanner.to_batches():
-                if batch.num_rows:
-                    yield pa.table(batch)
+            for part in parquet(BARS, str(path), columns, _within(wanted, names, there["ts"], time)).parts(ROWS, _none):
+                if (frame := cast("Part", part).mapped()).num_rows:
+                    yield frame
             # Rows without a time or name are read one by one, so that each is reported as malformed.
-            nobodys = data.to_batches(columns=list(there.values()), filter=_nobodys(there, types, given))
-            records = ((where, record) for batch in nobodys for record in batch.to_pylist())
-            yield from _batches(self._bars(where, records, given, wanted))
+            yield from _bars(parquet(BARS, str(path), columns, _nobodys(there, types, given)), wanted, where)
         except pa.ArrowException as error:
             raise SourceUnavailable(f"{where}: {_relative(error, path, where)}") from error
+
+
+def _none(_line: int, _why: str, _text: str) -> None:
+    """A table rejects nothing before its rows are checked."""
+
+
+def _bars(rows: Input, wanted: Mapping[str, Span], where: str | None = None) -> Iterator[Batch]:
+    """The bars of a file that are wanted, and all that is malformed in it."""
+    file = where or rows.name
+    malformed: list[Malformed] = []
+
+    def reject(number: int, why: str, _: str) -> None:
+        malformed.append(Malformed(f"{file}, {rows.unit} {number}", why, whole=file))
+
+    for part in rows.parts(ROWS, reject):
+        bars = cast("list[Bar]", part.sifted(reject).rows)
+        some = [bar for bar in bars if (span := wanted.get(bar.symbol)) is not None and span.has(bar)]
+        if some or malformed:
+            yield [*malformed, *some]
+            malformed.clear()
+    if malformed:
+        yield list(malformed)
 
 
 _NAMES: Final = ("vendor", "symbol", "timeframe")
@@ -216,48 +215,6 @@ def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[
         blank = (text < "!") & (pc.utf8_trim_whitespace(text) == "")
         without |= (blank & (text != "")) if name in given else (blank | field.is_null())
     return without
-
-
-def _batches(bars: Iterator[Bar | Malformed]) -> Iterator[Batch]:
-    while some := list(islice(bars, ROWS)):
-        yield some
-
-
-def _records(batches: Iterable[Any], where: str) -> Iterator[tuple[str, Any]]:
-    number = 0
-    for batch in batches:
-        for record in batch.to_pylist():
-            number += 1
-            yield f"{where}, row {number}", record
-
-
-def _ndjson(source: utils.Source, where: str) -> Iterator[tuple[str, Any]]:
-    for line in source.lines():
-        at = f"{where}, line {source.line}"
-        if len(line) > LONGEST_LINE:
-            yield at, Malformed(at, f"the line is longer than {LONGEST_LINE:,} bytes")
-            continue
-        try:
-            yield at, json.loads(line)
-        except RecursionError:
-            yield at, Malformed(at, "no JSON: it is nested too deep")
-        except ValueError as error:
-            yield at, Malformed(at, f"no JSON: {error}")
-
-
-def _csv(source: utils.Source, where: str) -> Iterator[tuple[str, Any]]:
-    try:
-        for record in csv.DictReader(line.decode("utf-8", "replace") for line in source.lines()):
-            yield f"{where}, line {source.line}", record
-    except csv.Error as error:
-        raise SourceUnavailable(f"{where}, line {source.line}: {error}") from error
-
-
-def _format(name: str) -> str | None:
-    suffixes = PurePosixPath(name).suffixes
-    if suffixes and suffixes[-1] in _COMPRESSED:
-        return found if suffixes[:-1] and (found := _SUFFIXES.get(suffixes[-2])) != "parquet" else None
-    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
 def _pattern(path: str, span: Span) -> str:

@@ -26,12 +26,13 @@ from datastore.sources.base import (
     Malformed,
     SourceUnavailable,
     Span,
-    TimeUnit,
-    check_columns,
     expand,
+    mapping,
     to_bar,
 )
 from mds_client import Bar
+from mds_client.files import Mapping as Columns
+from mds_client.files import TimeUnit
 
 LARGEST_ANSWER: Final = 64 << 20
 """Bytes of one page at the most."""
@@ -145,7 +146,7 @@ class Http(BaseModel):
     @field_validator("columns")
     @classmethod
     def _known(cls, columns: dict[str, str | int]) -> dict[str, str | int]:
-        check_columns(columns)
+        mapping(columns, "iso")
         return columns
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
@@ -162,6 +163,8 @@ class Http(BaseModel):
     def _fetch(self, client: httpx.Client, span: Span) -> Iterator[Batch]:
         url = expand(self.url, span, safe="")
         params = {name: expand(template, span) for name, template in self.params.items()}
+        given = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
+        columns = mapping(self.columns, self.time_unit, given)
         if isinstance(self.paging, Pages):
             params[self.paging.param] = str(self.paging.first)
         read: set[str] = set()
@@ -169,7 +172,7 @@ class Http(BaseModel):
             where = f"{span.symbol}, page {number + 1}"
             answer = self._get(client, url, {**params, **self._secrets["secret_params"]})
             records = self._records(answer, where)
-            yield [self._bar(record, f"{where}, row {place}", span) for place, record in enumerate(records, start=1)]
+            yield [self._bar(record, f"{where}, row {place}", columns) for place, record in enumerate(records, start=1)]
             match self.paging:
                 case NextLink(at=at):
                     read.add(asked := _with(url, params))
@@ -203,9 +206,8 @@ class Http(BaseModel):
             raise SourceUnavailable(f"{where}: no list of rows under {self.rows or 'the whole answer'!r}")
         return records
 
-    def _bar(self, record: Any, where: str, span: Span) -> Bar | Malformed:
-        given = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
-        bar = to_bar(record, where, given, self.columns, self.time_unit)
+    def _bar(self, record: Any, where: str, columns: Columns) -> Bar | Malformed:
+        bar = to_bar(record, where, columns)
         return Malformed(where, self._without_secret(bar.why)) if isinstance(bar, Malformed) else bar
 
     def _get(self, client: httpx.Client, url: str, params: Mapping[str, str]) -> Any:

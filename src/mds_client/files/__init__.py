@@ -1,0 +1,34 @@
+"""Files of rows: what is read (NDJSON, JSON arrays, CSV, Parquet, Arrow), by which columns, and where rejects go.
+
+One reader and one column mapping serve every command, source and upload. Nothing here writes to the database: see
+`mds_client.utils` and `datastore.load`.
+"""
+
+from mds_client.files.mapping import PLAIN, Mapping, TimeUnit
+from mds_client.files.parts import Columns, Input, Models, Part, RejectRow
+from mds_client.files.readers import FORMATS, Format, format_of_name, of_stream, opened, parquet, reading
+from mds_client.files.rejects import RejectFile, rejects_path
+from mds_client.files.source import BLOCK_BYTES, Source, SourceError
+
+__all__ = [
+    "BLOCK_BYTES",
+    "FORMATS",
+    "PLAIN",
+    "Columns",
+    "Format",
+    "Input",
+    "Mapping",
+    "Models",
+    "Part",
+    "RejectFile",
+    "RejectRow",
+    "Source",
+    "SourceError",
+    "TimeUnit",
+    "format_of_name",
+    "of_stream",
+    "opened",
+    "parquet",
+    "reading",
+    "rejects_path",
+]

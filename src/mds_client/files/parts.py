@@ -1,0 +1,132 @@
+"""Parts of a file: rows that one transaction writes, as models or in columns."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+from uuid import UUID
+
+from mds_client import upserts
+from mds_client.errors import InvalidRow
+from mds_client.files.mapping import Mapping
+from mds_client.models import Row
+from mds_client.schema import Kind
+from mds_client.upserts import Batch
+
+RejectRow: TypeAlias = Callable[[int, str, str], None]
+"""Takes an invalid row: its line or number in the input, the reason, its text."""
+
+
+class Part(Protocol):
+    """Rows that one transaction writes."""
+
+    def batch(self) -> Batch:
+        """Checked. Raises InvalidRow: with an index for a wrong row, without one for an input of the wrong shape."""
+
+    def sifted(self, reject: RejectRow) -> "Models":
+        """The valid rows as models. The others are rejected."""
+
+
+class Input(Protocol):
+    """Where rows come from.
+
+    `size` and `position` are in units of its own, for progress; None: unknown. `unit` is what the numbers of rejects
+    count: lines or rows.
+    """
+
+    name: str
+    unit: str
+
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def position(self) -> int: ...
+    def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
+        """In their order, of at most so many rows. What cannot be read as a row is rejected."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Rows as models, each with its line in the input."""
+
+    kind: Kind
+    lines: list[int]
+    rows: list[Row]
+
+    def batch(self) -> Batch:
+        return upserts.Rows(self.kind, self.rows)
+
+    def sifted(self, _: RejectRow) -> "Models":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Rows as a PyArrow table; `line` says at which line of the input one of its rows was, by its number there."""
+
+    kind: Kind
+    table: Any
+    mapping: Mapping
+    first: int
+    line: Callable[[int], int]
+    is_text: bool = False
+
+    def mapped(self) -> Any:
+        """The table with the kind's fields as columns. Raises InvalidRow, as `batch`."""
+        table = self.mapping.table(self.kind, self.table)
+        return _numbers(self.kind, table) if self.is_text else table
+
+    def batch(self) -> Batch:
+        from mds_client import columns
+
+        return columns.Frame(self.kind, self.mapped(), self.first)
+
+    def sifted(self, reject: RejectRow) -> Models:
+        lines: list[int] = []
+        rows: list[Row] = []
+        for number, values in enumerate(_records(self.table), start=self.first):
+            try:
+                rows.append(self.mapping.row(self.kind, values))
+            except InvalidRow as error:
+                reject(self.line(number), str(error), json.dumps(values, default=str))
+            else:
+                lines.append(self.line(number))
+        return Models(self.kind, lines, rows)
+
+
+def _records(table: Any) -> Iterator[dict[str, Any]]:
+    """A table's rows as mappings that a model takes, and takes for what the columns mean."""
+    import pyarrow as pa
+
+    uuids = []
+    for at, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            # Python's times have microseconds; what is finer is cut off, as it is where the model is not asked.
+            micros = table.column(at).cast(pa.timestamp("us", field.type.tz), safe=False)
+            table = table.set_column(at, field.name, micros)
+        elif pa.types.is_fixed_size_binary(field.type) and field.type.byte_width == 16:
+            uuids.append(field.name)
+    for values in table.to_pylist():
+        for name in uuids:
+            if values[name] is not None:
+                values[name] = UUID(bytes=values[name])
+        yield values
+
+
+_NUMBERS: Final = ("double precision", "bigint")
+
+
+def _numbers(kind: Kind, table: Any) -> Any:
+    """Columns of numbers as numbers, where every text is one: several times as fast as one text at a time."""
+    import pyarrow as pa
+
+    types = dict(zip(_NUMBERS, (pa.float64(), pa.int64()), strict=True))
+    for column in kind.columns:
+        if column.type in types and column.name in table.column_names:
+            with contextlib.suppress(pa.ArrowInvalid):
+                made = table.column(column.name).cast(types[column.type])
+                table = table.set_column(table.column_names.index(column.name), column.name, made)
+    return table

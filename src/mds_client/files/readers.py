@@ -1,0 +1,171 @@
+"""Open a file as parts of rows: its format and compression are detected by content, then by name."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
+
+from pydantic_core import from_json
+
+from mds_client.blocks import LONGEST_LINE, coerce
+from mds_client.errors import InvalidRow, MDSError
+from mds_client.files.mapping import PLAIN, Mapping
+from mds_client.files.parts import Input, Models, Part, RejectRow
+from mds_client.files.source import Source, SourceError
+from mds_client.schema import Kind
+from mds_client.upserts import ArrowStream
+
+Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson"]
+
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+MODEL_ROWS: Final = 50_000
+"""Of NDJSON a part has no more rows: as models they take ten times the memory of columns."""
+
+_BY_SUFFIX: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".csv": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+}
+_COMPRESSED: Final = (".gz", ".zst")
+_MAGIC: Final[tuple[tuple[bytes, Format], ...]] = (
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"\xff\xff\xff\xff", "arrow"),
+)
+"""How the formats that say what they are begin; the last is an Arrow stream."""
+
+
+class LinesInput:
+    """NDJSON, or a JSON array, plain or compressed, as `mds ingest-ndjson` reads it."""
+
+    unit = "line"
+
+    def __init__(self, kind: Kind, source: Source, mapping: Mapping) -> None:
+        self._kind = kind
+        self._source = source
+        self._mapping = mapping
+        self.name = source.name
+        self.size = source.size
+
+    @property
+    def position(self) -> int:
+        return self._source.position
+
+    def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
+        rows = min(rows, MODEL_ROWS)
+        part = Models(self._kind, [], [])
+        for line in self._source.lines():
+            try:
+                row = coerce(self._kind, line) if self._mapping == PLAIN else self._mapping.row(self._kind, _json(line))
+            except InvalidRow as error:
+                reject(self._source.line, str(error), line.decode("utf-8", "replace"))
+                continue
+            part.lines.append(self._source.line)
+            part.rows.append(row)
+            if len(part.rows) == rows:
+                yield part
+                part = Models(self._kind, [], [])
+        if part.rows:
+            yield part
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _json(line: bytes) -> Any:
+    if len(line) > LONGEST_LINE:
+        raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
+    try:
+        return from_json(line)
+    except ValueError as error:
+        raise InvalidRow(f"invalid JSON: {error}") from error
+
+
+def opened(
+    kind: Kind, path: str, form: Format | None = None, mapping: Mapping = PLAIN, *, stream: BinaryIO | None = None
+) -> Input:
+    """Open a file, or standard input for `-`.
+
+    Args:
+        kind: The kind of row that it holds.
+        path: The file. With `stream` it only names that.
+        form: The format; None detects it by content, then by the name.
+        mapping: Which column is which field.
+        stream: An open binary file to read text formats from; the caller closes it.
+
+    Raises:
+        SourceError: The file cannot be read, or its format cannot be detected.
+        ConfigurationError: A package that the format needs is not installed.
+    """
+    shown = "standard input" if path == "-" else path
+    with reading(shown):
+        form = form or _detected(path, _head(path))
+        if form == "ndjson":
+            return LinesInput(kind, Source(path, stream), mapping)
+        from mds_client.files import tables
+
+        if form == "csv":
+            from mds_client.files.delimited import CsvInput
+
+            return CsvInput(kind, Source(path, stream), mapping)
+        return (tables.of_parquet if form == "parquet" else tables.of_arrow)(kind, path, mapping)
+
+
+def parquet(kind: Kind, path: str, mapping: Mapping, where: Any) -> Input:
+    """Open the rows of a Parquet file for which an expression on its columns (`pyarrow.compute`) holds."""
+    from mds_client.files import tables
+
+    return tables.of_parquet(kind, path, mapping, where)
+
+
+def of_stream(kind: Kind, rows: ArrowStream, name: str = "stream") -> Input:
+    """Read anything that speaks the Arrow stream protocol. Raises ConfigurationError without PyArrow."""
+    from mds_client.files import tables
+
+    return tables.of_stream(kind, rows, name)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Raise SourceError, with the input's name, where it cannot be read."""
+    try:
+        yield
+    except MDSError:
+        raise
+    except (OSError, ValueError) as error:
+        # PyArrow's errors are of these two.
+        raise SourceError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def format_of_name(name: str) -> Format | None:
+    """The format that a file's name tells, with or without a compression's ending."""
+    for ending in _COMPRESSED:
+        name = name.removesuffix(ending)
+    return _BY_SUFFIX.get(Path(name).suffix)
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of an input, which stay in a pipe."""
+    if path == "-":
+        return cast("io.BufferedReader", sys.stdin.buffer).peek(6)[:6]
+    with Path(path).open("rb") as file:
+        return file.read(6)
+
+
+def _detected(path: str, head: bytes) -> Format:
+    for magic, form in _MAGIC:
+        if head.startswith(magic):
+            return form
+    if (found := format_of_name(path)) in ("csv", "ndjson"):
+        return found
+    said = "standard input" if path == "-" else path
+    raise SourceError(f"{said} does not say what it is: name its format, which is {', '.join(FORMATS)}")

@@ -1,0 +1,265 @@
+"""A file or pipe of JSON rows: plain or compressed, line by line or in blocks of lines."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
+
+from mds_client import compression
+from mds_client.blocks import LONGEST_LINE, Block
+from mds_client.errors import MDSError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+BLOCK_BYTES: Final = 8 << 20
+"""Of a file's lines that are checked and written at once."""
+
+LARGEST_ARRAY: Final = 256 << 20
+"""Bytes: a JSON array is held in memory as a whole."""
+
+
+class SourceError(MDSError):
+    """An input cannot be read to its end: it is missing, not permitted, or its compression is damaged."""
+
+
+class _Buffered(Protocol):
+    """Gives up to so many bytes, and waits only if there are none."""
+
+    def read1(self, size: int, /) -> bytes: ...
+
+
+class _Arriving(io.RawIOBase):
+    """A buffered input without its buffering's patience: what has arrived is given at once, also out of a slow pipe.
+
+    `head` are bytes that were read from it before.
+    """
+
+    def __init__(self, source: _Buffered, head: bytes = b"") -> None:
+        self._source = source
+        self._left = head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        some = self._left[: len(view)] or self._source.read1(len(view))
+        self._left = self._left[len(view) :]
+        view[: len(some)] = some
+        return len(some)
+
+
+class Source:
+    """A file of rows, one JSON object on each line, or standard input for `-`.
+
+    Compression is detected by content, not by name. A JSON array is read as its elements, as if each stood on a line of
+    its own; `line` counts them.
+
+    With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes and
+    `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the newest
+    line that was read, from 1.
+    """
+
+    def __init__(self, path: str, stream: BinaryIO | None = None) -> None:
+        self.name = "standard input" if path == "-" else path
+        if stream is None and path == "-":
+            stream = sys.stdin.buffer
+        self._is_ours = stream is None
+        try:
+            raw: BinaryIO = Path(path).open("rb") if stream is None else stream  # noqa: SIM115 - closed by close
+            self.size = Path(path).stat().st_size if self._is_ours else None
+        except OSError as error:
+            raise SourceError(f"{self.name}: {error.strerror}") from error
+        self._raw = raw
+        self.line = 0
+        try:
+            head = raw.read(compression.HEAD)
+        except OSError as error:
+            self.close()
+            raise SourceError(f"{self.name}: {error.strerror}") from error
+        arriving = _Arriving(cast("_Buffered", raw), head)
+        if (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
+            arriving = _Arriving(cast("_Buffered", plain))
+        self._stream = io.BufferedReader(arriving, 1 << 16)
+        self._is_array: bool | None = None
+
+    def read1(self, size: int, /) -> bytes:
+        """Up to so many of the decompressed bytes. Raises SourceError if the input is damaged."""
+        with self._reading():
+            return self._stream.read1(size)
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file, as it lies on disk, that were read."""
+        return self._raw.tell() if self.size is not None else 0
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, *compression.DAMAGED) as error:
+            damage = "damaged" if isinstance(error, compression.DAMAGED) else "unreadable"
+            raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
+
+    def lines(self) -> Iterator[bytes]:
+        """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
+
+        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses. Raises
+        SourceError if the input cannot be read on, or is compressed and damaged; all lines before have come.
+        """
+        with self._reading():
+            if self._array():
+                yield from self._elements()
+                return
+            readline = self._stream.readline
+            while line := readline(LONGEST_LINE + 1):
+                self.line += 1
+                if self.line == 1:
+                    line = line.removeprefix(BYTE_ORDER_MARK)
+                if len(line) <= LONGEST_LINE or line.endswith(b"\n"):
+                    line = line.strip()
+                else:
+                    rest = line
+                    while rest and not rest.endswith(b"\n"):
+                        rest = readline(LONGEST_LINE)
+                if line and not line.startswith(b"#"):
+                    yield line
+
+    def _array(self) -> bool:
+        """Whether the input is a JSON array of rows, and not a line that is a list."""
+        if self._is_array is None:
+            head = start = b""
+            # Up to the second character that is not blank: an array's first row follows its bracket.
+            while start in (b"", b"[") and (more := self._stream.read1(1 << 16)):
+                head += more
+                start = b"".join(head.removeprefix(BYTE_ORDER_MARK).split())[:2]
+            self._is_array = start in (b"[{", b"[[", b"[]")
+            self._stream = io.BufferedReader(_Arriving(cast("_Buffered", self._stream), head), 1 << 16)
+        return self._is_array
+
+    def _elements(self) -> Iterator[bytes]:
+        """The elements of a JSON array, each as one line."""
+        data = self._stream.read(LARGEST_ARRAY + 1)
+        if len(data) > LARGEST_ARRAY:
+            raise SourceError(
+                f"{self.name}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB: write one object on each line"
+            )
+        try:
+            text = data.removeprefix(BYTE_ORDER_MARK).decode()
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.name}: not UTF-8 at byte {error.start}") from error
+        at = _skip(text, text.index("[") + 1)
+        while text[at : at + 1] != "]":
+            if self.line:
+                if text[at : at + 1] != ",":
+                    raise SourceError(f"{self.name}: damaged after element {self.line}: a comma or ] is missing")
+                at = _skip(text, at + 1)
+            try:
+                _, end = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError) as error:
+                raise SourceError(f"{self.name}: damaged after element {self.line}: {error}") from error
+            self.line += 1
+            # A line break inside an element stands between its parts: in a text it would be escaped.
+            yield text[at:end].replace("\n", " ").replace("\r", " ").encode()
+            at = _skip(text, end)
+        if text[at + 1 :].strip():
+            raise SourceError(f"{self.name}: something stands behind the end of the JSON array")
+
+    def blocks(self, rows: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
+        """All lines, in blocks of at most so many, and of about so many bytes. Errors as those of `lines`.
+
+        For what does not keep its reader waiting: a block is given when it is full.
+        """
+        with self._reading():
+            if self._array():
+                yield from self._element_blocks(rows, size)
+                return
+        held, failure, complete = b"", None, False
+        while failure is None and not complete:
+            parts, have = [held], len(held)
+            try:
+                if have > LONGEST_LINE:
+                    # The rest of a line that is too long already is not kept.
+                    parts = [held[: LONGEST_LINE + 1], self._end_of_line()]
+                while have < size and (part := self._stream.read1(size - have)):
+                    parts.append(part)
+                    have += len(part)
+                complete = have < size
+            except (OSError, *compression.DAMAGED) as error:
+                failure = error
+            data = b"".join(parts)
+            if self.line == 0:
+                data = data.removeprefix(BYTE_ORDER_MARK)
+            whole = len(data) if complete else data.rfind(b"\n") + 1
+            yield from self._cut(data[:whole], rows)
+            held = data[whole:]
+        if failure is not None:
+            with self._reading():
+                raise failure
+
+    def _element_blocks(self, rows: int, size: int) -> Iterator[Block]:
+        held: list[bytes] = []
+        have = 0
+        failure: SourceError | None = None
+        try:
+            for line in self._elements():
+                held.append(line)
+                have += len(line)
+                if len(held) == rows or have >= size:
+                    yield Block(self.line - len(held) + 1, b"\n".join(held))
+                    held, have = [], 0
+        except SourceError as error:
+            failure = error
+        if held:
+            yield Block(self.line - len(held) + 1, b"\n".join(held))
+        if failure is not None:
+            raise failure
+
+    def _cut(self, data: bytes, rows: int) -> Iterator[Block]:
+        """Whole lines, the last of them perhaps without an end, in blocks of at most so many."""
+        start, left = 0, data.count(b"\n") + (not data.endswith(b"\n"))
+        while start < len(data):
+            first, end = self.line + 1, len(data)
+            if left > rows:
+                end = start
+                for _ in range(rows):
+                    end = data.index(b"\n", end) + 1
+            self.line += min(left, rows)
+            left -= rows
+            yield Block(first, data[start:end])
+            start = end
+
+    def _end_of_line(self) -> bytes:
+        """Read on to the end of a line, and keep nothing of it but that."""
+        while rest := self._stream.readline(LONGEST_LINE):
+            if rest.endswith(b"\n"):
+                return b"\n"
+        return b""
+
+    def close(self) -> None:
+        """Close the file; standard input, and what was given, stay open."""
+        if self._is_ours:
+            self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_DECODER: Final = json.JSONDecoder()
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
+
+
+def _skip(text: str, at: int) -> int:
+    """The place of the first character that is not blank."""
+    found = _BLANK.match(text, at)
+    return found.end() if found else at

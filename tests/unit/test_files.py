@@ -1,0 +1,208 @@
+"""Files of rows: what each format gives, and which lines are rejected with which number."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mds_client import KINDS, Bar
+from mds_client.errors import InvalidRow
+from mds_client.files import PLAIN, Format, Mapping, Source, SourceError, opened
+
+BARS = KINDS["bars"]
+HEADER = b"vendor,symbol,timeframe,ts,close_price\n"
+BAR = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "2024-03-08T14:30:00Z", "close_price": 1.5}
+
+
+def read(
+    path: Path, mapping: Mapping = PLAIN, form: Format | None = None, rows: int = 1000
+) -> tuple[list[Any], list[tuple[int, str]], list[int]]:
+    """The rows, the rejects (number and reason), and the line of each row."""
+    rejects: list[tuple[int, str]] = []
+    found: list[Any] = []
+    lines: list[int] = []
+    source = opened(BARS, str(path), form, mapping)
+    try:
+        for part in source.parts(rows, lambda number, why, _: rejects.append((number, why))):
+            models = part.sifted(lambda number, why, _: rejects.append((number, why)))
+            found += models.rows
+            lines += models.lines
+    finally:
+        source.close()
+    return found, rejects, lines
+
+
+def csv(path: Path, *lines: bytes) -> Path:
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def line(number: int, close: str = "1") -> bytes:
+    return f"v,S,1m,2024-03-08T14:{number:02}:00Z,{close}\n".encode()
+
+
+def test_comments_blank_lines_and_values_of_several_lines_leave_the_numbers_of_lines_right(tmp_path: Path) -> None:
+    path = csv(
+        tmp_path / "b.csv",
+        b"\xef\xbb\xbf# exported yesterday\n\n",
+        HEADER,
+        line(1),
+        b"\r\n",
+        b"# a comment\n",
+        line(2, "wrong"),
+        b'v,"S\n# no comment",1m,2024-03-08T14:03:00Z,1\n',
+        b"v,S,1m\n",
+        line(4),
+        line(5, "wrong"),
+    )
+    rows, rejects, lines = read(path)
+    assert [row.ts.minute for row in rows] == [1, 3, 4]
+    assert rows[1].symbol == "S\n# NO COMMENT"
+    assert lines == [4, 8, 11]
+    assert sorted(number for number, _ in rejects) == [7, 10, 12]
+    assert dict(rejects)[10] == "3 values, not 5"
+
+
+def test_numbers_of_lines_are_right_in_every_block_of_a_large_csv(tmp_path: Path) -> None:
+    written = [HEADER]
+    expected = []
+    for number in range(60_000):
+        if number % 10_000 == 7:
+            written += [b"# comment\n", line(1, "wrong")]
+            expected.append(len(written))
+        written.append(line(number % 60, f"{number}.25"))
+    rows, rejects, _ = read(csv(tmp_path / "b.csv", *written), rows=7_000)
+    assert len(rows) == 60_000
+    assert [number for number, _ in rejects] == expected
+
+
+def test_a_line_of_a_csv_that_is_not_utf8_is_rejected_and_the_others_are_read(tmp_path: Path) -> None:
+    rows, rejects, lines = read(csv(tmp_path / "b.csv", HEADER, line(1), b"v,\xff,1m,2024,1\n", line(2)))
+    assert (len(rows), lines) == (2, [2, 4])
+    assert rejects == [(3, "not UTF-8 at byte 2")]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["b.csv", "b.csv.gz", "b.txt"])
+def test_compression_is_told_by_content_and_not_by_name(tmp_path: Path, name: str, packed: bool) -> None:
+    content = HEADER + line(1)
+    (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+    rows, rejects, _ = read(tmp_path / name, form="csv")
+    assert (len(rows), rejects) == (1, [])
+
+
+def test_a_csv_with_a_column_twice_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRow, match="a column comes twice in the header: ts"):
+        read(csv(tmp_path / "b.csv", b"vendor,symbol,ts,ts\n", b"v,S,1,2\n"))
+
+
+def test_a_csv_of_a_header_alone_has_no_rows_and_an_empty_file_says_so(tmp_path: Path) -> None:
+    assert read(csv(tmp_path / "b.csv", HEADER)) == ([], [], [])
+    with pytest.raises(SourceError, match="the file is empty"):
+        read(csv(tmp_path / "c.csv", b"# nothing\n"))
+
+
+ARRAYS = {
+    "on one line": json.dumps([BAR, {**BAR, "close_price": 2}]),
+    "pretty": "\n\n" + json.dumps([BAR, {**BAR, "close_price": 2}], indent=2),
+    "with a byte order mark": "\ufeff" + json.dumps([BAR, {**BAR, "close_price": 2}]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_json_array_is_read_as_rows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(ARRAYS[name], encoding="utf-8")
+    rows, rejects, lines = read(path)
+    assert ([row.close_price for row in rows], rejects, lines) == ([1.5, 2.0], [], [1, 2])
+    with Source(str(path)) as source:
+        (block,) = source.blocks(100)
+        assert [number for number, _ in block.lines()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1} {"a": 2}]', "damaged after element 1: a comma or ] is missing"),
+        ('[{"a": 1}, {"a": ', "damaged after element 1"),
+        ('[{"a": 1}] {"a": 2}', "something stands behind the end"),
+    ],
+)
+def test_a_damaged_json_array_says_where(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        read(tmp_path / "b.json")
+    with Source(str(tmp_path / "b.json")) as source, pytest.raises(SourceError, match=message):
+        list(source.blocks(100))
+
+
+MAPPING = Mapping(
+    columns={"ts": "time", "close_price": "Close"},
+    constants={"vendor": "acme", "timeframe": "1m"},
+    time_unit="ms",
+    null_values=frozenset(["", "-"]),
+    extra="ignore",
+)
+RECORDS = [
+    {"symbol": "s", "time": 1709908200000, "Close": 1.5, "colour": "red"},
+    {"symbol": "t", "time": 1709908260000, "Close": "-", "colour": ""},
+    {"symbol": "u", "time": "yesterday", "Close": 1},
+    {"symbol": "", "time": 1709908260000, "Close": 1},
+]
+
+
+@pytest.mark.parametrize("form", ["ndjson", "json", "csv", "parquet", "arrow"])
+def test_one_mapping_means_the_same_in_every_format(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"b.{form}"
+    text = [{name: str(record.get(name, "")) for name in RECORDS[0]} for record in RECORDS]
+    table = pa.Table.from_pylist(text)
+    if form == "ndjson":
+        path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    elif form == "json":
+        path.write_text(json.dumps(RECORDS))
+    elif form == "csv":
+        path.write_text("\n".join([",".join(RECORDS[0]), *(",".join(values.values()) for values in text)]))
+    elif form == "parquet":
+        parquet.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    rows, rejects, _ = read(path, MAPPING)
+    expected: list[Any] = [
+        Bar(vendor="acme", symbol="S", timeframe="1m", ts=datetime(2024, 3, 8, 14, 30, tzinfo=UTC), close_price=1.5),
+        Bar(vendor="acme", symbol="T", timeframe="1m", ts=datetime(2024, 3, 8, 14, 31, tzinfo=UTC)),
+    ]
+    assert rows == expected
+    assert [why.partition(":")[0] for _, why in rejects] == ["ts", "symbol"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"time": [1.5], "x": [1]}, "floating-point"),
+        ({"time": ["a"], "x": [1]}, "counts of ms are needed"),
+    ],
+)
+def test_a_table_whose_times_are_no_counts_is_refused(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRow, match=message):
+        Mapping(columns={"ts": "time"}, time_unit="ms", extra="ignore").table(BARS, pa.table(columns))
+
+
+def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignored() -> None:
+    record = {**BAR, "Close": 1}
+    strict = Mapping(constants={"vendor": "x"})
+    with pytest.raises(InvalidRow, match="Close: bars have no such field"):
+        strict.row(BARS, record)
+    with pytest.raises(InvalidRow, match="bars have no column Close"):
+        strict.table(BARS, pa.table({name: [value] for name, value in record.items()}))
+    assert Mapping(constants={"vendor": "x"}, extra="ignore").row(BARS, record) == Bar.model_validate(BAR)
+
+
+def test_a_mapping_that_names_an_unknown_field_says_which_there_are() -> None:
+    with pytest.raises(ValueError, match="price: no field of a bar; there are: vendor, symbol"):
+        Mapping(columns={"price": "p"}, skip=frozenset(["tenant_id"])).check(BARS)
