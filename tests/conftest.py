@@ -1,9 +1,9 @@
 """What every test stands on: real servers, a database of its own, and both clients as one.
 
-A test that asks for a `store`, or for a `client` of one, runs once on every engine: plain PostgreSQL and TimescaleDB's
-two editions, as many as this machine can have (the header says which, and why not; with CI set a missing one is an
-error). `--engine` chooses. A test that asks for the `server` itself runs on plain PostgreSQL. The clients'
-tests run once more through PgBouncer. How each test gets an
+A test that asks for a `store`, or for a `client` of one, runs on plain PostgreSQL. With the marker `every_engine` it
+runs on TimescaleDB's two editions, too, and a client's test through PgBouncer, as many as this machine can have (the
+header says which, and why not; with CI set a missing one is an error). `--engine` chooses, and runs every test on the
+engines that it names. A test that asks for the `server` itself runs on plain PostgreSQL. How each test gets an
 empty store to itself in a twentieth of a second is in `tests.engines.databases`.
 """
 
@@ -99,8 +99,15 @@ BOTH_CLIENTS: Final = (
 )
 
 
+EVERY_ENGINE: Final = (
+    "every_engine: on every engine, because hypertables, chunks, the columnstore, stored rollups, the planner or a"
+    " pooler can change the outcome. Without it a test of the store runs on plain PostgreSQL"
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MANY_SESSIONS)
+    config.addinivalue_line("markers", EVERY_ENGINE)
     config.addinivalue_line(
         "markers", "engines(*names): only on these engines: it is about their difference, or knows none"
     )
@@ -160,8 +167,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" not in metafunc.fixturenames:
         return
     names = [name for name in ENGINES if name in metafunc.config.stash[_ENGINES].there]
-    for only in metafunc.definition.iter_markers("engines"):
+    chosen = list(metafunc.definition.iter_markers("engines"))
+    for only in chosen:
         names = [name for name in names if name in only.args]
+    everywhere = metafunc.definition.get_closest_marker("every_engine") or metafunc.config.getoption("--engine")
+    if not chosen and not everywhere:
+        names = [name for name in names if name == "postgres"]
     if "server" in metafunc.fixturenames:
         names = [name for name in names if name == "postgres"]
     if CLIENTS not in metafunc.definition.path.parents or metafunc.definition.get_closest_marker("directly"):
@@ -179,6 +190,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
         or (not config.getoption("--every-client") and _is_repeated(item))
+        or (_engine_of(item) and any(_engine_of(item) not in only.args for only in item.iter_markers("engines")))
         or (item.get_closest_marker("promtool") and "promtool" not in tools)
     ]
     if left_out:

@@ -124,6 +124,7 @@ TIMES = (
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.every_engine
 def test_times_from_year_1_to_year_9999_come_back_as_they_were(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
@@ -333,6 +334,7 @@ def test_a_wrong_setting_is_refused_by_its_name(
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.every_engine
 def test_a_database_that_is_not_migrated_is_said_to_be(
     connect: Callable[..., Client], server: EmbeddedServer, empty_database: str
 ) -> None:

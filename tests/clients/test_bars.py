@@ -9,6 +9,8 @@ import pytest
 from mds_client import Bar, ConfigurationError, DataQualityWarning, InvalidRow, LatestPrice, RLSDenied
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 MODES = ("executemany", "values", "copy", "auto")
 

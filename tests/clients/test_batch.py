@@ -248,6 +248,7 @@ def test_producers_wait_while_twice_a_batch_is_pending(client: Client, store: St
 
 
 @pytest.mark.many_sessions
+@pytest.mark.every_engine
 def test_a_connection_that_is_killed_in_the_middle_loses_and_doubles_nothing(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=10, max_ms=HOUR)) as processor:
         with locked(store):
@@ -339,6 +340,7 @@ def test_an_exception_that_passes_is_told_what_could_not_be_written(
 # -- rows that cannot be written --------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_engine
 def test_one_bad_row_goes_to_the_sink_with_its_reason_and_a_thousand_good_ones_are_written(
     client: Client, store: Store
 ) -> None:
@@ -355,6 +357,7 @@ def test_one_bad_row_goes_to_the_sink_with_its_reason_and_a_thousand_good_ones_a
     assert processor.stats().failures == 0
 
 
+@pytest.mark.every_engine
 def test_a_value_that_the_server_refuses_is_content_too(client: Client, store: Store) -> None:
     store.execute("ALTER TABLE store.bars ADD CONSTRAINT odd CHECK (1 / (close_price - 13)::int <> 9)")
     rejects: list[Reject] = []

@@ -15,6 +15,8 @@ from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 MODES: Final = ("executemany", "values", "copy", "auto")
 CONFLICTS: Final = ("replace", "keep", "fill")
 CHUNKED: Final = tuple(kind.name for kind in KINDS.values() if kind.storage)
@@ -172,6 +174,7 @@ def settled(kind: Kind, there: list[Any], batch: list[Any], on_conflict: str) ->
     return left
 
 
+@pytest.mark.engines("timescale")  # what they do to tables and to chunks of rows is in test_kinds.py
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("on_conflict", CONFLICTS)
 def test_writes_into_compressed_chunks_end_as_asked(
@@ -192,8 +195,7 @@ def test_writes_into_compressed_chunks_end_as_asked(
     compress(store)
     batch = later_batch(mode)
     write(client, batch, on_conflict=on_conflict)
-    if store.engine == "timescale":
-        assert partial_chunks(store) > 0
+    assert partial_chunks(store) > 0
 
     def holds() -> None:
         for name in CHUNKED:
@@ -219,8 +221,7 @@ def test_writes_into_compressed_chunks_end_as_asked(
     write(client, batch, on_conflict=on_conflict)
     holds()
     compress(store)
-    if store.engine == "timescale":
-        assert partial_chunks(store) == 0
+    assert partial_chunks(store) == 0
     holds()
 
 

@@ -31,7 +31,7 @@ from tests.clients.faults import PATIENCE, bars, locked, statement, until, waiti
 from tests.conftest import SETTINGS, Client, Store
 
 # Kills, cuts, locks and timeouts.
-pytestmark = [pytest.mark.many_sessions, pytest.mark.both_clients]
+pytestmark = [pytest.mark.every_engine, pytest.mark.many_sessions, pytest.mark.both_clients]
 
 BATCH = 6000
 

@@ -117,6 +117,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.every_engine
 def test_every_sort_of_frame_is_taken(client: Client, store: Store) -> None:
     table = bars(symbols=2)
     connection = duckdb.connect()
@@ -391,6 +392,7 @@ def test_a_lost_connection_repeats_the_chunk_and_not_the_stream(connect: Callabl
     assert [row[10] for row in stored(store)] == [float(minute) for minute in range(50)]
 
 
+@pytest.mark.every_engine
 def test_a_stream_within_a_transaction_is_committed_with_it(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy") as mds:
         with pytest.raises(InvalidRow), mds.transaction() as transaction:
@@ -405,6 +407,7 @@ def test_a_stream_within_a_transaction_is_committed_with_it(store: Store) -> Non
 # The append path
 
 
+@pytest.mark.every_engine
 def test_rows_that_are_newer_than_their_series_are_inserted_and_others_merged(
     connect: Callable[..., Client], store: Store
 ) -> None:
@@ -417,6 +420,7 @@ def test_rows_that_are_newer_than_their_series_are_inserted_and_others_merged(
 
 @pytest.mark.parametrize("on_conflict", ON_CONFLICT)
 @pytest.mark.parametrize("as_frame", [True, False])
+@pytest.mark.every_engine
 def test_a_row_that_is_there_against_expectation_sends_the_batch_down_the_merge(
     connect: Callable[..., Client], store: Store, on_conflict: str, as_frame: bool
 ) -> None:
@@ -464,6 +468,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
 
 
 @pytest.mark.parametrize("nulls", ["none", "some", "all"])
+@pytest.mark.every_engine
 def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store: Store, nulls: str) -> None:
     size, random = 30_000, np.random.default_rng(1)
 
@@ -484,6 +489,7 @@ def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store
         assert read[name].cast(table.schema.field(name).type).to_pylist() == table[name].to_pylist(), name
 
 
+@pytest.mark.every_engine
 def test_rows_of_many_series_bring_their_names_along(client: Client, store: Store) -> None:
     client.upsert_bars(bars(3, symbols=4))
     names = store.rows("SELECT series_id, vendor, symbol, timeframe FROM store.series")
@@ -572,6 +578,7 @@ def test_batches_come_one_after_the_other_and_can_be_left(connect: Callable[...,
     assert client.bars_window("S0", "1m", NOON, NOON + timedelta(minutes=1), "v")[0].close_price == 0.0
 
 
+@pytest.mark.every_engine
 def test_an_error_in_the_middle_of_a_copy_is_ours_and_leaves_the_connection_usable(
     connect: Callable[..., Client], store: Store
 ) -> None:

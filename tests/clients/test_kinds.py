@@ -25,6 +25,8 @@ from mds_client import (
 )
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 MODES: Final = ("executemany", "values", "copy", "auto")
 CONFLICTS: Final = ("replace", "keep", "fill")
 NOON: Final = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -15,7 +15,7 @@ from tests.clients.faults import PATIENCE, bars, locked, statement, until, waiti
 from tests.conftest import Client, Store
 
 # Cuts.
-pytestmark = [pytest.mark.many_sessions, pytest.mark.both_clients]
+pytestmark = [pytest.mark.every_engine, pytest.mark.many_sessions, pytest.mark.both_clients]
 
 SYNC = b"S\0\0\0\4"
 """How the protocol says that a pipeline ends."""

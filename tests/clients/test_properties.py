@@ -12,6 +12,8 @@ from datastore import tenants
 from mds_client import Bar
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 BEGIN = datetime(2024, 3, 29, 23, 57, tzinfo=UTC)
 
 Key = tuple[str, datetime]

@@ -134,6 +134,7 @@ def test_data_as_it_comes_is_the_same_when_it_comes_back(
     assert {row.model_dump_json() for row in read} == expected
 
 
+@pytest.mark.every_engine
 def test_the_latest_prices_are_the_last_closes(client: Client) -> None:
     client.upsert_bars(real_bars())
     prices = {price.symbol: price.price for price in client.latest_prices(SYMBOLS, "bokeh")}

@@ -16,6 +16,8 @@ from mds_client import KINDS, Bar, ConfigurationError
 from mds_client.sql import USE_TENANT
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 BARS: Final = KINDS["bars"]
 TIMEFRAMES: Final = tuple(rollup.timeframe for rollup in BARS.rollups)
 ALWAYS: Final = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))

@@ -133,6 +133,7 @@ def test_a_plan_keeps_calendars_and_so_many_series_apart(store: Store, folder: P
 # From an empty database to a filled gap -------------------------------------------------------------------------------
 
 
+@pytest.mark.every_engine
 def test_a_gap_is_filled_from_files_and_the_rollups_are_right(store: Store, folder: Path) -> None:
     made = start(store)
     assert (made.state, made.missing, made.done, made.report) == ("queued", 7800, 0, None)

@@ -34,6 +34,8 @@ from tests.conftest import Store
 from tests.engines.databases import Place
 from tests.service.processes import started
 
+pytestmark = pytest.mark.every_engine
+
 ROOT = Path(__file__).parents[2]
 INITDB = sorted((ROOT / "docker/initdb.d").glob("*.sql"))
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

@@ -16,6 +16,8 @@ from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
 from tests.conftest import Client, Store
 from tests.engines.databases import Databases, Place
 
+pytestmark = pytest.mark.every_engine
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ALWAYS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 CHUNKED = [kind.name for kind in KINDS.values() if kind.storage]

@@ -137,6 +137,7 @@ def test_every_timeframe_has_its_own_intervals(
     assert found(store, "2024-03-08", "2024-03-09", timeframe=timeframe) == expected
 
 
+@pytest.mark.every_engine
 def test_days_weeks_and_months_are_those_that_hold_a_session(store: Store) -> None:
     write(store, "D", [at("2024-03-25"), at("2024-03-28")], "1d")
     write(store, "W", [at("2024-03-18")], "1w")
@@ -382,6 +383,7 @@ def by_hand(
     odd=st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 59)), max_size=4),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.every_engine
 def test_it_finds_what_looking_at_every_interval_finds(
     store: Store,
     calendar: str,

@@ -166,6 +166,7 @@ def test_anything_that_speaks_arrow_is_loaded(store: Store, client: MDS) -> None
 
 
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
+@pytest.mark.every_engine
 def test_a_part_that_meets_a_row_is_merged_and_the_others_are_not(
     store: Store, client: MDS, on_conflict: OnConflict
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_part_that_meets_a_row_is_merged_and_the_others_are_not(
     assert stored(client) == as_of(client, list(left.values()))
 
 
+@pytest.mark.every_engine
 def test_the_same_load_again_writes_no_row_version(store: Store, client: MDS, tmp_path: Path) -> None:
     path = tmp_path / "b.parquet"
     path.write_bytes(as_parquet(bars()))
@@ -195,6 +197,7 @@ def test_of_a_key_that_comes_twice_the_last_row_is_left(store: Store, client: MD
         assert stored(one) == as_of(one, bars(range(10), level=500.0))
 
 
+@pytest.mark.every_engine
 def test_last_prices_are_kept_as_an_upsert_keeps_them(store: Store, client: MDS) -> None:
     loads = (bars(range(20, 40)), bars(range(20), level=7.0), bars(range(38, 44), level=300.0))
     other = client.for_tenant(store.tenant_b)
@@ -271,6 +274,7 @@ def test_of_columns_only_the_rows_in_question_are_put_aside(store: Store, client
     assert stored(client) == as_of(client, left)
 
 
+@pytest.mark.every_engine
 def test_a_row_that_only_the_server_refuses_is_put_aside(store: Store, client: MDS, tmp_path: Path) -> None:
     store.execute("ALTER TABLE store.bars ADD CONSTRAINT small CHECK (volume IS DISTINCT FROM 5)")
     (tmp_path / "b.csv").write_bytes(as_csv(bars(range(10))))
@@ -339,6 +343,7 @@ PROGRAM = (sys.executable, "-m", "datastore.cli")
 
 
 @pytest.mark.many_sessions
+@pytest.mark.every_engine
 def test_a_load_that_was_killed_is_completed_by_the_same_load_again(store: Store, client: MDS, tmp_path: Path) -> None:
     rows = bars(range(4000))
     parquet.write_table(table(rows), tmp_path / "b.parquet")
@@ -370,6 +375,7 @@ def test_a_load_and_an_application_write_the_same_series_at_once(store: Store, c
 
 
 @pytest.mark.parametrize("kind", CHUNKED)
+@pytest.mark.every_engine
 def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, client: MDS, kind: str) -> None:
     there = of_every_kind(100.0)[kind]
     client.upsert(kind, there)
@@ -384,6 +390,7 @@ def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, cl
     assert stored(client, kind) == as_of(client, list(left.values()), kind)
 
 
+@pytest.mark.every_engine
 def test_rollups_are_refreshed_over_what_was_loaded(store: Store, client: MDS) -> None:
     client.upsert_bars(bars(range(-3000, -2990)))
     aggregates.refresh(store.admin_dsn)

@@ -74,6 +74,7 @@ def fill(store: Store) -> None:
         client.enqueue_job("one", "of.an.application")
 
 
+@pytest.mark.every_engine
 def test_a_scrape_says_what_the_store_is_like(store: Store, exposed: ServiceMetrics) -> None:
     fill(store)
     found = scraped(exposed)
@@ -278,6 +279,7 @@ def test_many_that_scrape_at_once_read_once(store: Store, exposed: ServiceMetric
     assert len(texts) == 8
 
 
+@pytest.mark.every_engine
 def test_no_row_of_a_kind_is_read(store: Store, exposed: ServiceMetrics) -> None:
     """Rows may be locked away, and a scrape has all that it needs."""
     with psycopg.connect(store.superuser_dsn, autocommit=True) as connection:

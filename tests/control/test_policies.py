@@ -14,6 +14,8 @@ from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
 from tests.conftest import Client, Store
 
+pytestmark = pytest.mark.every_engine
+
 DAY: Final = timedelta(days=1)
 ALWAYS: Final = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 ROLLUPS: Final = [f"bars_{rollup.timeframe}" for rollup in KINDS["bars"].rollups]

@@ -25,6 +25,8 @@ from mds_client.errors import RLSDenied
 from tests.conftest import Store
 from tests.control.job_types import until, work
 
+pytestmark = pytest.mark.every_engine
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTES = 30
 

@@ -461,6 +461,7 @@ def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.Lo
     assert len(jobs.list_jobs(store.admin_dsn).items) == len(keys)
 
 
+@pytest.mark.every_engine
 def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: Store) -> None:
     timescale_policies.set_policy(store.admin_dsn, "fundamentals", "retention_after", timedelta(days=30))
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=30))

@@ -9,6 +9,8 @@ from datastore import migration, tenants
 from mds_client import KINDS, MDS, Bar
 from tests.engines.databases import Databases, Place, superuser
 
+pytestmark = pytest.mark.every_engine
+
 
 def age(place: Place) -> tuple[int, int]:
     """Which database it is, and how many transactions its server has had: another one has another number, and a new

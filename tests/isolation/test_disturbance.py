@@ -14,6 +14,8 @@ from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
 from tests.conftest import Store
 
+pytestmark = pytest.mark.every_engine
+
 UNREADABLE = ("infinity", "200000-01-01 00:00Z", "4000-01-01 00:00Z BC")
 """Times that PostgreSQL has and Python has not."""
 

@@ -14,6 +14,8 @@ from mds_client.rls import dsn_with_tenant, tenant
 from tests.conftest import Client
 from tests.isolation.conftest import ACTORS, BOUND, VICTIM, Actor, Siege, assault
 
+pytestmark = pytest.mark.every_engine
+
 SPY = (
     (
         "CREATE FUNCTION pg_temp.spy(anyelement) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS"

@@ -8,6 +8,8 @@ from psycopg.sql import SQL, Identifier
 
 from tests.isolation.conftest import ACTORS, Actor, Siege, assault
 
+pytestmark = pytest.mark.every_engine
+
 ON_A_TABLE = (
     "SELECT * FROM {table}",
     "SELECT count(*) FROM {table}",

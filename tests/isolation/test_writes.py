@@ -12,6 +12,8 @@ from mds_client.schema import Kind
 from tests.conftest import Client
 from tests.isolation.conftest import ACTORS, TS, VICTIM, Actor, Attack, Siege, assault
 
+pytestmark = pytest.mark.every_engine
+
 REFUSED = ("42501", "44000", "55000", "0A000", "42809")
 """No right, the view's check, or a command that the relation does not take at all."""
 

@@ -67,7 +67,7 @@ def _build(top: Path) -> None:
         shutil.copy2(ROOT / name, tree / name)
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "build", *options, str(tree)],
+            [sys.executable, "-m", "build", "--installer", "uv", *options, str(tree)],
             cwd=top,
             env=outside(),
             stdout=subprocess.PIPE,

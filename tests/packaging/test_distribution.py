@@ -21,6 +21,7 @@ from shutil import rmtree, which
 import pytest
 from packaging.metadata import Metadata
 from packaging.utils import canonicalize_name
+from uv import find_uv_bin
 
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
@@ -127,6 +128,7 @@ def _version(path: str) -> str | None:
 
 
 INTERPRETERS = interpreters()
+UV = find_uv_bin()
 
 
 class Stranger:
@@ -145,18 +147,20 @@ class Stranger:
         }
 
     def begin(self, python: str) -> None:
-        self._run([python, "-m", "venv", "venv"], outside())
+        self._run([UV, "venv", "--quiet", "--python", python, "venv"], outside())
 
     def install(self, *what: str) -> None:
-        # pip's own settings stay: where packages come from.
-        pip = [str(self.bin / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        self._run([*pip, "--no-compile", "--constraint", str(CONSTRAINTS), *what], outside())
+        # By uv, which takes seconds where pip takes a minute, and reads the same metadata.
+        self._uv("install", "--constraint", str(CONSTRAINTS), *what)
 
     def installed(self) -> dict[str, str]:
-        """The packages, each with its version, but for what a virtual environment begins with."""
-        listed = json.loads(self.run("pip", "--disable-pip-version-check", "list", "--format", "json"))
-        there = {str(canonicalize_name(item["name"])): item["version"] for item in listed}
-        return {name: version for name, version in there.items() if name not in ("pip", "setuptools")}
+        """The packages, each with its version."""
+        listed = json.loads(self._uv("list", "--format", "json"))
+        return {str(canonicalize_name(item["name"])): item["version"] for item in listed}
+
+    def _uv(self, command: str, *arguments: str) -> str:
+        python = str(self.bin / "python")
+        return self._run([UV, "pip", command, "--quiet", "--python", python, *arguments], outside())
 
     @property
     def site(self) -> Path:

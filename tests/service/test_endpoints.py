@@ -91,6 +91,7 @@ def test_rollups_are_listed(api: Api, admin: httpx.Client) -> None:
     assert {each["stored"] for each in found} == {api.store.engine == "timescale"}
 
 
+@pytest.mark.every_engine
 def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: httpx.Client) -> None:
     body = {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z", "rollups": ["bars_1h"]}
     answer = admin.post("/aggregates/refresh", json=body, headers={"Idempotency-Key": "january"})
@@ -105,6 +106,7 @@ def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: htt
     assert admin.post("/aggregates/refresh", json=body).json()["id"] != job["id"]
 
 
+@pytest.mark.every_engine
 def test_retention_is_a_job_and_says_before_what_it_would_remove(admin: httpx.Client) -> None:
     assert admin.get("/policies/expiring").json() == []
     assert admin.post("/policies/expire", json={"kind": "bars"}).json()["job_type"] == "expire-rows"
@@ -286,6 +288,7 @@ def test_bars_are_streamed_where_that_is_asked_for(api: Api, admin: httpx.Client
     assert {bar["timeframe"] for bar in bars} == {timeframe}
 
 
+@pytest.mark.every_engine
 def test_a_rollup_is_what_its_minutes_make(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(10)))
     path = f"/tenants/{api.store.tenant_a}/bars"

@@ -13,6 +13,8 @@ import pytest
 from tests.service.conftest import Api, problem
 from tests.service.test_endpoints import lines, upload
 
+pytestmark = pytest.mark.every_engine
+
 VAULT = {
     "vendor": "VAULT-OF-B",
     "symbol": "SECRETB",
