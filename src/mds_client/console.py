@@ -12,16 +12,17 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import click
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from mds_client import times
 from mds_client.errors import MDSError
 
 OK: Final = 0
@@ -37,14 +38,12 @@ class Instant(click.ParamType[datetime]):
     """A time as the models take it: ISO text; without a zone it is UTC."""
 
     name = "time"
-    _adapter = TypeAdapter(datetime)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            instant: datetime = self._adapter.validate_python(value)
-        except ValidationError as error:
-            self.fail(str(error.errors()[0]["msg"]), param, ctx)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+            return times.in_utc(times.parsed(value) if isinstance(value, str) else value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 def json_option(command: Command) -> Command:

@@ -2,14 +2,14 @@
 
 Models are frozen. They are strict about meaning (a price is finite, an identifier is not empty, an unknown field is an
 error and not dropped) and liberal about form (ISO text for times, decimal text for numbers, lower-case symbols).
-Times without a zone are UTC; every time comes back in UTC.
+Times without a zone are UTC; every time comes back in UTC. A bare number is no time (`mds_client.times`).
 """
 
 import json
 import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, repeat
 from operator import itemgetter
@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from mds_client import times
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
 
 __all__ = [
@@ -62,18 +63,6 @@ def _no_boolean(value: Any) -> Any:
     if value is True or value is False:
         raise ValueError("a truth value is not a number")
     return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    zone = value.tzinfo
-    if zone is UTC:
-        return value
-    if zone is None:
-        return value.replace(tzinfo=UTC)
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the time is outside the years 1 to 9999 in UTC") from None
 
 
 def _no_nul(value: str) -> str:
@@ -124,8 +113,8 @@ Text = Annotated[str, AfterValidator(_no_nul), Sql("text")]
 Timeframe = Annotated[
     str, StringConstraints(strip_whitespace=True, pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)$"), Sql("text")
 ]
-Instant = Annotated[datetime, AfterValidator(_in_utc), Sql("timestamptz")]
-Day = Annotated[date, Sql("date")]
+Instant = Annotated[datetime, BeforeValidator(times.instant), Sql("timestamptz")]
+Day = Annotated[date, BeforeValidator(times.day), Sql("date")]
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
 OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=2**63 - 1), Sql("bigint")]

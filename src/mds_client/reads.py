@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast,
 
 from pydantic import BaseModel
 
-from mds_client import sql
+from mds_client import sql, times
 from mds_client.errors import ConfigurationError
 from mds_client.models import (
     AnyKind,
@@ -440,11 +440,9 @@ def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ..
 def _instant(value: Time) -> datetime:
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            value = times.parsed(value)
         except ValueError as error:
-            raise ConfigurationError(
-                f"{value!r} is no time: use a datetime, or text in ISO 8601 such as '2024-01-02T15:30:00Z'"
-            ) from error
+            raise ConfigurationError(f"{value!r}: {error}") from error
     if not isinstance(value, datetime):
         if not isinstance(value, date):
             raise ConfigurationError(f"a time is needed (a datetime, or text in ISO 8601), not {value!r}")

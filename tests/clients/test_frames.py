@@ -165,7 +165,6 @@ def awkward() -> Iterator[tuple[str, pa.Table]]:
     texts = [time.isoformat() for time in table["ts"].to_pylist()]
     yield "ISO text", table.set_column(3, "ts", pa.array(texts))
     yield "naive ISO text", table.set_column(3, "ts", pa.array([text.removesuffix("+00:00") for text in texts]))
-    yield "unix seconds", table.set_column(3, "ts", table["ts"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()))
     closes = table["close_price"].to_pylist()
     for form in (pa.decimal128(10, 3), pa.decimal256(40, 5), pa.float32(), pa.float16(), pa.string()):
         values = [str(close) for close in closes] if form == pa.string() else closes

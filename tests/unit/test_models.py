@@ -112,7 +112,7 @@ def test_every_time_is_in_utc_and_the_same_instant_or_refused(time: datetime) ->
     try:
         kept = bar(ts=time).ts
     except ValidationError as error:
-        assert "outside the years 1 to 9999" in str(error)  # noqa: PT017 - either outcome is right
+        assert "outside" in str(error)  # noqa: PT017 - either outcome is right
         return
     assert kept.tzinfo is UTC
     # Compared in UTC: Python calls no two times of different zones equal that a change of the clock makes ambiguous.

@@ -1,18 +1,17 @@
 """What answers look like: the control plane's dataclasses as models, pages of them, and types that requests share."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
 
 from fastapi import Header, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, create_model
 from starlette.convertors import Convertor, register_url_convertor
 
 from datastore import idempotency
-from mds_client import KINDS
+from mds_client import KINDS, models
 
 T = TypeVar("T")
 
@@ -69,25 +68,6 @@ def page_with(items: Sequence[T], more: bool, cursor: Callable[[T], object]) -> 
     return {"items": items, "next": str(cursor(items[-1])) if more else None}
 
 
-_EARLIEST: Final = datetime(1700, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(2262, 1, 1, tzinfo=UTC)
-
-
-def _text(value: Any) -> Any:
-    # A number would be taken for seconds since 1970, and a year for one: 2024 is half an hour after midnight then.
-    if not isinstance(value, str | datetime) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
-        raise ValueError("a time is ISO text, as 2024-01-31T14:30:00Z")
-    return value
-
-
-def _storable(value: datetime) -> datetime:
-    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-    # Wide enough for any market; intervals around it can be computed, and every engine can store it.
-    if not _EARLIEST <= value <= _LATEST:
-        raise ValueError(f"a time is from {_EARLIEST.year} until {_LATEST.year}")
-    return value.astimezone(UTC)
-
-
 def _sendable(value: str) -> str:
     if "\0" in value:
         raise ValueError("text may not hold a NUL character")
@@ -101,12 +81,7 @@ def _declared(value: str) -> str:
 
 
 Kind = Annotated[str, AfterValidator(_declared), Field(json_schema_extra={"enum": list(KINDS)})]
-Instant = Annotated[
-    datetime,
-    BeforeValidator(_text),
-    AfterValidator(_storable),
-    Field(description="a time; without a zone it is UTC"),
-]
+Instant = Annotated[models.Instant, Field(description="a time; without a zone it is UTC")]
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_sendable)]
 
 LARGEST_ID: Final = 2**63 - 1
