@@ -21,6 +21,7 @@ from mds_client import operations, upserts
 from mds_client.errors import ConfigurationError, InvalidRow, MDSError, MDSOperationalError
 from mds_client.models import AnyKind, Row
 from mds_client.rejects import Reject, about_content
+from mds_client.rows import reason
 from mds_client.schema import KINDS, Kind, OnConflict
 from mds_client.sizes import sizing
 
@@ -153,7 +154,7 @@ class Core:
             try:
                 row = declared.model.model_validate(row)
             except ValidationError as error:
-                raise InvalidRow(upserts.reason(error)) from error
+                raise InvalidRow(reason(error)) from error
         elif not isinstance(row, declared.model):
             raise InvalidRow(f"a {declared.model.__name__} or a mapping is needed, not {type(row).__name__}")
         self._known[type(row)] = known

@@ -47,8 +47,8 @@ from mds_client.errors import ConfigurationError, InvalidRow, MDSError, Retryabl
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
+from mds_client.rows import reason
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
-from mds_client.upserts import reason
 from mds_client.utils import AsyncIngestion, Ingest, Ingestion, Source, rejects_path
 
 NO_SERVER = (

@@ -18,8 +18,9 @@ from mds_client.jobs import Priority
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
 from mds_client.reads import As, StreamAs, Symbols, Time
+from mds_client.rows import Input
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import CHUNK_ROWS, Input
+from mds_client.upserts import CHUNK_ROWS
 
 if TYPE_CHECKING:
     import pandas

@@ -39,6 +39,7 @@ DOORS = "src/datastore/schema/doors.py"
 FUNCTIONS = "src/datastore/schema/functions.py"
 SQL = "src/mds_client/sql.py"
 UPSERTS = "src/mds_client/upserts.py"
+ROWS = "src/mds_client/rows.py"
 READS = "src/mds_client/reads.py"
 BASE = "src/datastore/engines/base.py"
 TIMESCALE = "src/datastore/engines/timescale.py"
@@ -79,7 +80,7 @@ FAULTS: Final = (
     Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*DYING, *LIFECYCLE)),
     # Upserts
     Fault(
-        UPSERTS,
+        ROWS,
         "by_key = dict(zip(keys, rows, strict=True))",
         "by_key = dict(zip(reversed(keys), reversed(rows), strict=True))",
         BARS,
@@ -94,7 +95,7 @@ FAULTS: Final = (
         (*DYING, *BARS),
     ),
     Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
-    Fault(UPSERTS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
+    Fault(ROWS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
     # Statements and reads
     Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
     Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} > %s AND {0} < %s"', BARS),

@@ -32,8 +32,8 @@ from mds_client.files import Format, Input, Models, Part, RejectFile, of_stream,
 from mds_client.models import Row
 from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
 from mds_client.rejects import about_content
+from mds_client.rows import ArrowStream, Batch
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import ArrowStream, Batch
 
 T = TypeVar("T")
 
