@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mds_client import forks
 from mds_client.aclient import AMDS
-from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, reject_sink
+from mds_client.batching import BatchConfig, BatchStats, Core, Given
 from mds_client.errors import InvalidRow
 from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.pauses import ALINGER_S, AsyncCondition, AsyncWriter, NoLock
+from mds_client.rejects import OnReject, Reject, reject_sink
 from mds_client.schema import KINDS, OnConflict
 
 __all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchStats", "Reject"]

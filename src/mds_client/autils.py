@@ -10,12 +10,12 @@ from typing import Any
 
 from mds_client.abatch import AsyncBatchProcessor, BatchConfig
 from mds_client.aclient import AMDS
-from mds_client.batching import about_content
 from mds_client.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.errors import MDSError
 from mds_client.files import RejectFile, Source, SourceError, rejects_path
 from mds_client.ndjson import Ingest, Ingesting, areading
 from mds_client.pauses import aahead
+from mds_client.rejects import about_content
 from mds_client.schema import OnConflict
 
 __all__ = [

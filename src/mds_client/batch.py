@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mds_client import forks
 from mds_client.abatch import AsyncBatchProcessor as AsyncBatchProcessor
-from mds_client.batching import BatchConfig, BatchStats, Core, Given, OnReject, Reject, reject_sink
+from mds_client.batching import BatchConfig, BatchStats, Core, Given
 from mds_client.client import MDS
 from mds_client.errors import InvalidRow
 from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
 from mds_client.pauses import LINGER_S, Condition, Lock, Writer
+from mds_client.rejects import OnReject, Reject, reject_sink
 from mds_client.schema import KINDS, OnConflict
 
 __all__ = ["BatchConfig", "BatchProcessor", "BatchStats", "Reject"]

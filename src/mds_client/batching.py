@@ -1,42 +1,31 @@
 """The decisions of a batch processor, without a thread, a task or a wait.
 
-`Core` knows what is due, which rows to take and what an outcome means; how large a row is on the wire is here too.
-`mds_client.batch` waits and writes for it. How a batch is written is in `mds_client.upserts`.
+`Core` knows what is due, which rows to take and what an outcome means. `mds_client.batch` waits and writes for it.
+How a batch is written is in `mds_client.upserts`, how large a row is on the wire in `mds_client.sizes`, and what comes
+of a row that cannot be written in `mds_client.rejects`.
 """
 
-import inspect
-import json
 import logging
 import math
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from operator import itemgetter
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
-import psycopg
 from pydantic import ValidationError
 
 from mds_client import operations, upserts
-from mds_client.errors import (
-    ConfigurationError,
-    ConstraintViolation,
-    InvalidRow,
-    MDSError,
-    MDSOperationalError,
-    RetryableError,
-    RLSDenied,
-)
+from mds_client.errors import ConfigurationError, InvalidRow, MDSError, MDSOperationalError
 from mds_client.models import AnyKind, Row
-from mds_client.schema import KINDS, Kind, OnConflict, SqlType
+from mds_client.rejects import Reject, about_content
+from mds_client.rows import reason
+from mds_client.schema import KINDS, Kind, OnConflict
+from mds_client.sizes import sizing
 
-__all__ = ["BatchConfig", "BatchStats", "Core", "Reject"]
+__all__ = ["BatchConfig", "BatchStats", "Core"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,97 +71,7 @@ class BatchStats:
     last_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that cannot be written for its content, and why. `origin` is what `add` was given with it."""
-
-    kind: str | None
-    row: Any
-    reason: str
-    sqlstate: str | None = None
-    origin: Any = None
-
-    def to_json(self) -> str:
-        """One line of JSON, without its end."""
-        told = {"kind": self.kind, "row": self.row, "reason": self.reason}
-        told |= {"sqlstate": self.sqlstate, "origin": self.origin}
-        try:
-            if isinstance(self.row, Row):
-                told["row"] = self.row.model_dump(mode="json", warnings=False)
-            return json.dumps(told, default=str, allow_nan=False)
-        except (TypeError, ValueError):
-            # NaN, a key that is no text, a circle: what JSON cannot say is told as text.
-            return json.dumps(told | {"row": str(self.row), "origin": str(self.origin)})
-
-
 Given: TypeAlias = Row | Mapping[str, Any]
-OnReject: TypeAlias = Callable[[Reject], None] | str | os.PathLike[str]
-
-
-def reject_sink(on_reject: OnReject | None) -> Callable[[Reject], None] | None:
-    if on_reject is None:
-        return None
-    if inspect.iscoroutinefunction(on_reject):
-        raise ConfigurationError("on_reject is called and not awaited: a plain function is needed, or a path")
-    lock = threading.Lock()
-    if callable(on_reject):
-
-        def refuse(reject: Reject) -> None:
-            with lock:
-                on_reject(reject)
-    else:
-        path = Path(on_reject)
-
-        def refuse(reject: Reject) -> None:
-            with lock, path.open("a", encoding="utf-8") as file:
-                file.write(reject.to_json() + "\n")
-
-    return refuse
-
-
-WIDTHS: Final[dict[SqlType, int | None]] = {
-    "bigint": 8,
-    "double precision": 8,
-    "text": None,
-    "date": 4,
-    "timestamptz": 8,
-    "uuid": 16,
-}
-"""Bytes of a value in PostgreSQL's binary format; None if they go by the value."""
-
-
-def sizing(kind: Kind) -> Callable[[Row], int]:
-    """A function that says how many bytes a row takes in binary COPY, by arithmetic.
-
-    A row is 2 bytes and its fields, a field 4 bytes and its value, NULL no value
-    (https://www.postgresql.org/docs/current/sql-copy.html, "Tuples"). The series is one field, its id.
-    """
-    full = 2 + (4 + 8)
-    texts: list[str] = []
-    optional: dict[int, list[str]] = {}
-    for column in kind.columns:
-        width = WIDTHS[column.type]
-        full += 4 + (width or 0)
-        if width is None:
-            texts.append(column.name)
-        elif column.nullable:
-            optional.setdefault(width, []).append(column.name)
-    # A key column is never NULL: named beside the others it makes every getter answer with a tuple.
-    groups = [(itemgetter(kind.time, *names), width) for width, names in optional.items()]
-
-    def size(row: Row) -> int:
-        values = row.__dict__
-        total = full
-        for get, width in groups:
-            total -= width * get(values).count(None)
-        for name in texts:
-            text = values[name]
-            if text is not None:
-                total += len(text) if text.isascii() else len(text.encode())
-        return total
-
-    return size
-
 
 # Plain tuples: one is made for every row, and an object would cost as much as all the rest of `add`.
 Measured: TypeAlias = tuple[Kind, Row, int, Any]
@@ -196,21 +95,6 @@ Writing: TypeAlias = Generator[Step, Exception | None, None]
 
 PAUSE_MS: Final = 5000
 """The longest wait between a failure and the next attempt that nobody asked for."""
-
-
-def about_content(error: Exception) -> bool:
-    """Whether an error is about what is in some of the rows, so that the others can be written without them."""
-    if isinstance(error, RetryableError):
-        return False
-    if isinstance(error, InvalidRow | ConstraintViolation):
-        return True
-    if isinstance(error, RLSDenied):
-        # A missing right is the role's: no row is better than another.
-        return error.sqlstate != "42501"
-    if isinstance(error, MDSOperationalError):
-        # Class 22 is what the server says to a value; the driver says it without a code.
-        return (error.sqlstate or "")[:2] == "22" or isinstance(error.__cause__, psycopg.DataError)
-    return False
 
 
 class Core:
@@ -270,7 +154,7 @@ class Core:
             try:
                 row = declared.model.model_validate(row)
             except ValidationError as error:
-                raise InvalidRow(upserts.reason(error)) from error
+                raise InvalidRow(reason(error)) from error
         elif not isinstance(row, declared.model):
             raise InvalidRow(f"a {declared.model.__name__} or a mapping is needed, not {type(row).__name__}")
         self._known[type(row)] = known

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from mds_client.errors import ConfigurationError, InvalidRow
 from mds_client.models import Row
+from mds_client.rows import Batch, batch_of, reason
 from mds_client.schema import Kind
-from mds_client.upserts import Batch, batch_of, reason
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes; a longer line is no row of any kind."""

@@ -1,15 +1,15 @@
-"""Frames that are written: columns from anything that speaks the Arrow stream protocol, checked and encoded.
+"""Frames that are written: columns from anything that speaks the Arrow stream protocol, checked and sorted.
 
-Every value is checked by what the row model says, column by column (`Frame`), sorted, and encoded for a binary COPY
-(`NarrowFrame`). Which columns there are follows from the kind. `mds_client.upserts` sends them. Frames that are read
+Every value is checked by what the row model says, column by column (`Frame`). `mds_client.narrow` encodes the columns
+for a binary COPY. Which columns there are follows from the kind. `mds_client.upserts` sends them. Frames that are read
 are in `mds_client.arrow`, which raises the error about missing packages; import it first.
 """
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
@@ -19,34 +19,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from mds_client import sql
 from mds_client.errors import InvalidRow
 from mds_client.models import DataQualityWarning, out_of_order
-from mds_client.operations import CopyIn, Latest, SeriesName, Values
+from mds_client.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPES, ColumnValues, NarrowFrame
+from mds_client.operations import SeriesName
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
-from mds_client.sql import Statement
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-DAY: Final = date(1970, 1, 1)
-MICROSECOND: Final = timedelta(microseconds=1)
 FIRST_TIME: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 LAST_TIME: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-
-# PostgreSQL counts time and days from 2000-01-01.
-POSTGRES_EPOCH: Final = {"timestamptz": 946_684_800_000_000, "date": 10_957}
-
-SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER: Final = b"\xff\xff"
-BLOCK: Final = 8192
-"""Rows that are encoded at once: some milliseconds of work, and arrays that stay in the processor's cache."""
-
-NUMPY_TYPES: Final[dict[SqlType, str]] = {
-    "bigint": "i8",
-    "double precision": "f8",
-    "timestamptz": "i8",
-    "date": "i4",
-}
 
 
 @dataclass(frozen=True)
@@ -74,66 +55,6 @@ def _fields(kind: Kind) -> dict[str, _Field]:
         type_ = stored.get(name, "uuid" if name == TENANT_COLUMN else "text")
         fields[name] = _Field(name, type_, info.is_required(), nullable, validate)
     return fields
-
-
-@dataclass(frozen=True)
-class _Values:
-    """A checked column. Text and uuids are codes into `words`, which are distinct; other values are themselves: times
-    as microseconds and dates as days since 1970. `valid` is None if every row has a value."""
-
-    type: SqlType
-    values: NDArray[Any]
-    valid: NDArray[np.bool_] | None = None
-    words: list[Any] | None = None
-
-    def take(self, rows: NDArray[Any] | slice) -> "_Values":
-        return replace(self, values=self.values[rows], valid=None if self.valid is None else self.valid[rows])
-
-    def python(self) -> list[Any]:
-        """As the models have them."""
-        if self.absent:
-            return [None] * len(self.values)
-        values: list[Any] = self.values.tolist()
-        if self.words is not None:
-            values = [self.words[code] for code in values]
-        elif self.type == "timestamptz":
-            values = [EPOCH + timedelta(microseconds=value) for value in values]
-        elif self.type == "date":
-            values = [DAY + timedelta(days=value) for value in values]
-        if self.valid is not None:
-            values = [value if there else None for value, there in zip(values, self.valid.tolist(), strict=True)]
-        return values
-
-    @cached_property
-    def constant(self) -> int | None:
-        """The bytes that each value takes on the wire; None if they differ."""
-        if self.words is None:
-            return np.dtype(NUMPY_TYPES[self.type]).itemsize
-        if self.type == "uuid":
-            return 16
-        sizes = {len(word.encode()) for word in self.words}
-        return sizes.pop() if len(sizes) == 1 else None if sizes else 0
-
-    @property
-    def absent(self) -> bool:
-        """Whether there is no value at all."""
-        return self.valid is not None and not self.valid.any()
-
-    def wire(self) -> tuple[str, NDArray[Any]]:
-        """The type on the wire, as NumPy names it, and the values to assign to it."""
-        if self.words is None:
-            return ">" + NUMPY_TYPES[self.type], self.values - POSTGRES_EPOCH.get(self.type, 0)
-        words = [UUID(word).bytes if self.type == "uuid" else word.encode() for word in self.words]
-        return f"S{self.constant}", np.array(words, f"S{self.constant}")[self.values]
-
-    def sortable(self) -> NDArray[Any]:
-        """Numbers in the order of the values."""
-        if self.words is None:
-            return self.values
-        rank = np.empty(len(self.words), np.int64)
-        rank[sorted(range(len(self.words)), key=self.words.__getitem__)] = np.arange(len(self.words))
-        ranks: NDArray[Any] = rank[self.values]
-        return ranks
 
 
 class Frame:
@@ -181,14 +102,14 @@ class Frame:
             if code >= 0
         }
 
-    def narrow(self, ids: Mapping[SeriesName, int]) -> "NarrowFrame":
+    def narrow(self, ids: Mapping[SeriesName, int]) -> NarrowFrame:
         """The rows as the table has them, each key once (the last one wins), sorted by key."""
         of_name = np.array([ids[name] for name in self.names], np.int64)
         rank = np.empty(len(of_name), np.uint16 if len(of_name) < 1 << 16 else np.uint32)
         rank[np.argsort(of_name)] = np.arange(len(of_name))
         keys = [rank[self._codes], *(self._columns[name].sortable() for name in self.kind.key)]
         rows = _sorted(keys)
-        columns = {"series_id": _Values("bigint", of_name[self._codes[rows]])}
+        columns = {"series_id": ColumnValues("bigint", of_name[self._codes[rows]])}
         columns |= {name: self._columns[name].take(rows) for name in self.kind.column_names}
         return NarrowFrame(self.kind, columns)
 
@@ -268,7 +189,7 @@ def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
     return True, same
 
 
-def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> _Values:
+def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> ColumnValues:
     column = _plain(column)
     if column.null_count and not field.nullable and field.required:
         at = pc.index(column.is_null(), value=True).as_py()
@@ -298,7 +219,7 @@ def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     return column
 
 
-def _fast(field: _Field, column: "pa.ChunkedArray") -> _Values | None:
+def _fast(field: _Field, column: "pa.ChunkedArray") -> ColumnValues | None:
     """A column that is numbers already; None if the model has to look at every value.
 
     What the model asks of a number is a range: what holds for the smallest and the largest holds for all.
@@ -318,9 +239,9 @@ def _fast(field: _Field, column: "pa.ChunkedArray") -> _Values | None:
         made = _number(field.type, _filled(column))
     if made is None:
         return None
-    values = _Values(field.type, made, valid)
+    values = ColumnValues(field.type, made, valid)
     present = made if valid is None else made[valid]
-    extremes = _Values(field.type, np.array([present.min(), present.max()], made.dtype)).python()
+    extremes = ColumnValues(field.type, np.array([present.min(), present.max()], made.dtype)).python()
     try:
         return values if field.validate(extremes) == extremes else None
     except ValidationError:
@@ -353,9 +274,9 @@ def _number(type_: SqlType, values: NDArray[Any]) -> NDArray[Any] | None:
     return values.astype(np.int64) if values.dtype != np.uint64 or values.max() < 1 << 63 else None
 
 
-def _nothing(type_: SqlType, size: int) -> _Values:
+def _nothing(type_: SqlType, size: int) -> ColumnValues:
     words: list[Any] | None = None if type_ in NUMPY_TYPES else []
-    return _Values(type_, np.zeros(size, NUMPY_TYPES.get(type_, "i8")), np.zeros(size, np.bool_), words)
+    return ColumnValues(type_, np.zeros(size, NUMPY_TYPES.get(type_, "i8")), np.zeros(size, np.bool_), words)
 
 
 def _through_model(field: _Field, column: "pa.ChunkedArray", first: int) -> tuple[NDArray[Any], list[Any]]:
@@ -414,7 +335,7 @@ def _coded(values: list[Any]) -> tuple[NDArray[Any], list[Any]]:
     return np.array(codes, np.int64), list(numbers)
 
 
-def _as_words(type_: SqlType, codes: NDArray[Any], words: list[Any]) -> _Values:
+def _as_words(type_: SqlType, codes: NDArray[Any], words: list[Any]) -> ColumnValues:
     """Codes and what they stand for, as the type keeps its values."""
     missing = codes < 0
     valid = ~missing if missing.any() else None
@@ -422,99 +343,16 @@ def _as_words(type_: SqlType, codes: NDArray[Any], words: list[Any]) -> _Values:
         return _nothing(type_, len(codes))
     codes = np.where(missing, 0, codes)
     if type_ not in NUMPY_TYPES:
-        return _Values(type_, codes, valid, words)
+        return ColumnValues(type_, codes, valid, words)
     if type_ == "timestamptz":
         words = [(word - EPOCH) // MICROSECOND for word in words]
     elif type_ == "date":
         words = [(word - DAY).days for word in words]
-    return _Values(type_, np.array(words, NUMPY_TYPES[type_])[codes], valid)
+    return ColumnValues(type_, np.array(words, NUMPY_TYPES[type_])[codes], valid)
 
 
 def _and_more(rows: int) -> str:
     return f"; {rows} rows in all" if rows > 1 else ""
-
-
-class NarrowFrame:
-    """Rows as the table has them, in columns, sorted by key."""
-
-    def __init__(self, kind: Kind, columns: dict[str, _Values]) -> None:
-        self._kind = kind
-        self._columns = columns
-        self.latest = self._latest()
-
-    def rows(self) -> list[Values]:
-        """The same as rows of values."""
-        columns = [
-            [None if word is None else UUID(word) for word in column.python()]
-            if column.type == "uuid"
-            else column.python()
-            for column in self._columns.values()
-        ]
-        return list(zip(*columns, strict=True))
-
-    def copied(self, statement: Statement) -> CopyIn:
-        """The step that copies them."""
-        if any(column.constant is None for column in self._columns.values()):
-            # Text of many lengths: nothing is gained by columns.
-            return CopyIn(statement, tuple(column.type for column in sql.stored_columns(self._kind)), self.rows())
-        return CopyIn(statement, blocks=self._blocks())
-
-    def _blocks(self) -> Iterator[bytes]:
-        """A binary COPY, some thousand rows at a time."""
-        layout: list[tuple[str, str]] = [("count", ">i2")]
-        wires: dict[str, NDArray[Any]] = {}
-        for name, column in self._columns.items():
-            layout.append((f"length of {name}", ">i4"))
-            if not column.absent and column.constant:
-                wire, wires[name] = column.wire()
-                layout.append((name, wire))
-        form = np.dtype(layout)
-        model = np.zeros(1, form)
-        model["count"] = len(self._columns)
-        for name in self._columns:
-            model[f"length of {name}"] = form[name].itemsize if name in wires else -1
-        yield SIGNATURE
-        for start in range(0, len(self._columns["series_id"].values), BLOCK):
-            some = slice(start, start + BLOCK)
-            block = np.repeat(model, len(wires["series_id"][some]))
-            keep: NDArray[np.bool_] | None = None
-            for name, values in wires.items():
-                block[name] = values[some]
-                valid = self._columns[name].valid
-                if valid is None or valid[some].all():
-                    continue
-                # A NULL has a length of its own, and no bytes.
-                missing = ~valid[some]
-                block[f"length of {name}"][missing] = -1
-                if keep is None:
-                    keep = np.ones((len(block), form.itemsize), np.bool_)
-                offset = cast("Any", form.fields)[name][1]
-                keep[missing, offset : offset + form[name].itemsize] = False
-            yield block.tobytes() if keep is None else block.view(np.uint8).reshape(keep.shape)[keep].tobytes()
-        yield TRAILER
-
-    def _latest(self) -> dict[int, Latest]:
-        ids = self._columns["series_id"].values
-        times = self._columns[self._kind.time]
-        starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
-        ends = np.append(starts[1:], len(ids)) - 1
-        first = times.take(starts).python()
-        last = times.take(ends).python()
-        price_ts: list[Any] = [None] * len(starts)
-        price, unpriced = price_ts, [True] * len(starts)
-        if self._kind.price:
-            prices = self._columns[self._kind.price]
-            if prices.valid is None:
-                price_ts, price, unpriced = last, prices.take(ends).python(), [False] * len(starts)
-            else:
-                at = np.maximum.reduceat(np.where(prices.valid, np.arange(len(ids)), -1), starts)
-                there = at >= starts
-                newest = prices.take(at).python()
-                price_ts = [ts if ok else None for ts, ok in zip(times.take(at).python(), there.tolist(), strict=True)]
-                price = [value if ok else None for value, ok in zip(newest, there.tolist(), strict=True)]
-                unpriced = (~np.logical_and.reduceat(prices.valid, starts)).tolist()
-        found = zip(first, last, price_ts, price, unpriced, strict=True)
-        return dict(zip(ids[starts].tolist(), (Latest(*values) for values in found), strict=True))
 
 
 def whole(kind: Kind, rows: Any) -> Iterator[Frame]:

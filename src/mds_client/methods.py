@@ -14,12 +14,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client import jobs, operations, reads, upserts
+from mds_client.answers import As, StreamAs
+from mds_client.arguments import Symbols, Time
 from mds_client.jobs import Priority
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
-from mds_client.reads import As, StreamAs, Symbols, Time
+from mds_client.rows import Input
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import CHUNK_ROWS, Input
+from mds_client.upserts import CHUNK_ROWS
 
 if TYPE_CHECKING:
     import pandas

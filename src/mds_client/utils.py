@@ -12,13 +12,13 @@ from typing import Any
 from mds_client.autils import AsyncIngestion as AsyncIngestion
 from mds_client.autils import aingest_ndjson as aingest_ndjson
 from mds_client.batch import BatchConfig, BatchProcessor
-from mds_client.batching import about_content
 from mds_client.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.client import MDS
 from mds_client.errors import MDSError
 from mds_client.files import RejectFile, Source, SourceError, rejects_path
 from mds_client.ndjson import Ingest, Ingesting, reading
 from mds_client.pauses import ahead
+from mds_client.rejects import about_content
 from mds_client.schema import OnConflict
 
 __all__ = [

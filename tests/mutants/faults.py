@@ -39,6 +39,9 @@ DOORS = "src/datastore/schema/doors.py"
 FUNCTIONS = "src/datastore/schema/functions.py"
 SQL = "src/mds_client/sql.py"
 UPSERTS = "src/mds_client/upserts.py"
+ROWS = "src/mds_client/rows.py"
+ANSWERS = "src/mds_client/answers.py"
+ARGUMENTS = "src/mds_client/arguments.py"
 READS = "src/mds_client/reads.py"
 BASE = "src/datastore/engines/base.py"
 TIMESCALE = "src/datastore/engines/timescale.py"
@@ -79,7 +82,7 @@ FAULTS: Final = (
     Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*DYING, *LIFECYCLE)),
     # Upserts
     Fault(
-        UPSERTS,
+        ROWS,
         "by_key = dict(zip(keys, rows, strict=True))",
         "by_key = dict(zip(reversed(keys), reversed(rows), strict=True))",
         BARS,
@@ -94,7 +97,7 @@ FAULTS: Final = (
         (*DYING, *BARS),
     ),
     Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
-    Fault(UPSERTS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
+    Fault(ROWS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
     # Statements and reads
     Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
     Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} > %s AND {0} < %s"', BARS),
@@ -108,9 +111,9 @@ FAULTS: Final = (
     ),
     Fault(SQL, "strpos(lower(title), lower(%s)) > 0", "strpos(title, %s) > 0", KINDS),
     Fault(READS, 'return sorted(found, key=lambda row: cast("Any", row).symbol)', "return found", KINDS),
-    Fault(READS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
-    Fault(READS, "return _name(symbol).upper()", "return _name(symbol)", (*BARS, *KINDS)),
-    Fault(READS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),
+    Fault(ARGUMENTS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
+    Fault(ARGUMENTS, "return stored_name(symbol).upper()", "return stored_name(symbol)", (*BARS, *KINDS)),
+    Fault(ANSWERS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),
     # Engines
     Fault(BASE, "TIMESTAMPTZ '2000-01-01 00:00:00+00'", "TIMESTAMPTZ '2000-01-01 00:01:00+00'", ROLLUPS),
     Fault(BASE, 'SQL("DESC") if how == "last"', 'SQL("ASC") if how == "last"', ROLLUPS),

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mds_client import Bar, DataQualityWarning, InvalidRow, blocks, tables, upserts
+from mds_client import Bar, DataQualityWarning, InvalidRow, blocks, tables
 from mds_client.blocks import Block, Checked, checked
 from mds_client.columns import Frame
+from mds_client.rows import HEAVY_ROWS, Rows, batch_of
 from mds_client.schema import KINDS
-from mds_client.upserts import HEAVY_ROWS, Rows, batch_of
 
 BARS = KINDS["bars"]
 BEGIN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -195,4 +195,4 @@ def test_a_block_in_columns_is_the_same_rows_and_rejects_as_its_lines_one_by_one
 def test_a_block_of_plain_lines_is_read_into_columns() -> None:
     line = json.dumps({**PLAIN, "ts": BEGIN.isoformat(), "close_price": 1.5}).encode() + b"\n"
     assert isinstance(checked(BARS, Block(1, line * 3)).batch, Frame)
-    assert isinstance(checked(BARS, Block(1, line * 3 + b"# remark\n")).batch, upserts.Rows)
+    assert isinstance(checked(BARS, Block(1, line * 3 + b"# remark\n")).batch, Rows)

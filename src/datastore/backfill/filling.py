@@ -15,8 +15,8 @@ from datastore.jobs import JobContext, JobFailed, job_type
 from datastore.sources import Batch, Malformed, Span
 from mds_client import KINDS, MDS, Bar
 from mds_client.errors import InvalidRow
+from mds_client.rows import ArrowStream
 from mds_client.schema import OnConflict
-from mds_client.upserts import ArrowStream
 
 
 @job_type(JOB_TYPE)

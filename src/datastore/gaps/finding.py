@@ -11,7 +11,7 @@ nothing else, and only where that does not add up it is looked for where.
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -26,11 +26,11 @@ from datastore.connections import connect
 from datastore.gaps import calendars
 from datastore.gaps.calendars import CalendarError
 from datastore.gaps.looking import Piece, Portion
-from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
+from datastore.gaps.timeframes import GapError, Timeframe, Window, parse_timeframe, windows
 from datastore.names import TENANT_BITS
 from datastore.tenants import Tenant, find_tenant
 from mds_client import models
-from mds_client.upserts import reason
+from mds_client.rows import reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,26 +129,14 @@ def check(
     reversed range, CalendarError for a series without a calendar and a range that its calendar does not reach.
     """
     parsed = parse_timeframe(timeframe)
-    if start.tzinfo is None or end.tzinfo is None:
-        raise GapError("the range needs a time zone")
-    if end <= start:
-        raise GapError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
+    _check_range(start, end)
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
         ids = _series(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
     name = _Name(owner, vendor, timeframe)
-    by_calendar = defaultdict(list)
-    for symbol, its in sorted(of_series.items()):
-        by_calendar[its].append(symbol)
-    work = []
-    days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
-    for its, of_it in by_calendar.items():
-        due = windows(its, parsed, start, end, now)
-        for window in due:
-            days[window.day][0] += len(of_it) * window.expected
-        work += [Portion(parsed.step, due, {symbol: ids[symbol] for symbol in some}) for some in _some(of_it)]
+    work, days = _planned(ids, of_series, parsed, start, end, now)
     gaps: list[Gap] = []
     missing = 0
     for portion, found in zip(work, _shared(lambda portion: portion.missing(dsn), work, connections), strict=True):
@@ -167,6 +155,35 @@ def check(
         days=[Day(day, *counts) for day, counts in sorted(days.items())],
         calendars=of_series,
     )
+
+
+def _check_range(start: datetime, end: datetime) -> None:
+    if start.tzinfo is None or end.tzinfo is None:
+        raise GapError("the range needs a time zone")
+    if end <= start:
+        raise GapError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
+
+
+def _planned(
+    ids: Mapping[str, int | None],
+    of_series: Mapping[str, str],
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+) -> tuple[list[Portion], dict[date, list[int]]]:
+    """The work to do, and of each day how many intervals are expected, with room for how many are missing."""
+    by_calendar = defaultdict(list)
+    for symbol, its in sorted(of_series.items()):
+        by_calendar[its].append(symbol)
+    work: list[Portion] = []
+    days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
+    for its, of_it in by_calendar.items():
+        due = windows(its, timeframe, start, end, now)
+        for window in due:
+            days[window.day][0] += len(of_it) * window.expected
+        work += [Portion(timeframe.step, due, {symbol: ids[symbol] for symbol in some}) for some in _some(of_it)]
+    return work, days
 
 
 def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:

@@ -27,13 +27,13 @@ from datastore.errors import ControlError
 from datastore.names import OWNER, STORE
 from mds_client import KINDS, MDS, sql, upserts
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
-from mds_client.batching import about_content
 from mds_client.errors import InvalidRow, MDSError, MDSOperationalError
 from mds_client.files import Format, Input, Models, Part, RejectFile, of_stream, opened, reading, rejects_path
 from mds_client.models import Row
 from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
+from mds_client.rejects import about_content
+from mds_client.rows import ArrowStream, Batch
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import ArrowStream, Batch
 
 T = TypeVar("T")
 

@@ -62,6 +62,20 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
 def metadata() -> MetaData:
     """Every table that a database at head has."""
     tables = MetaData()
+    _tenant_tables(tables)
+    _objects_table(tables)
+    _series_table(tables)
+    _policies_table(tables)
+    _jobs_table(tables)
+    _backfills_table(tables)
+    _calendars_table(tables)
+    _gap_counts_table(tables)
+    for kind in KINDS.values():
+        kind_table(kind, tables)
+    return tables
+
+
+def _tenant_tables(tables: MetaData) -> None:
     Table(
         "tenants",
         tables,
@@ -89,6 +103,9 @@ def metadata() -> MetaData:
         PrimaryKeyConstraint("role", name="tenant_roles_pkey"),
         schema=STORE,
     )
+
+
+def _objects_table(tables: MetaData) -> None:
     # What of `datastore.schema` is installed: a digest of the declared text, and of what the catalog made of it.
     Table(
         "objects",
@@ -99,6 +116,9 @@ def metadata() -> MetaData:
         PrimaryKeyConstraint("name", name="objects_pkey"),
         schema=STORE,
     )
+
+
+def _series_table(tables: MetaData) -> None:
     # The numbers behind a tenant's prefix. One sequence for all tenants: what a number says about others is how many
     # series there are in all, and no more.
     Sequence("series_n", metadata=tables, schema=STORE, data_type=BigInteger, maxvalue=2**TENANT_BITS - 1)
@@ -135,6 +155,9 @@ def metadata() -> MetaData:
         unique=True,
         postgresql_nulls_not_distinct=True,
     )
+
+
+def _policies_table(tables: MetaData) -> None:
     # What an operator has set apart from the declarations; NULL switches a policy off. It survives a migrate.
     Table(
         "policies",
@@ -145,6 +168,9 @@ def metadata() -> MetaData:
         PrimaryKeyConstraint("relation", "policy", name="policies_pkey"),
         schema=STORE,
     )
+
+
+def _jobs_table(tables: MetaData) -> None:
     jobs = Table(
         "jobs",
         tables,
@@ -183,6 +209,10 @@ def metadata() -> MetaData:
         CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_check"),
         schema=STORE,
     )
+    _jobs_indexes(jobs)
+
+
+def _jobs_indexes(jobs: Table) -> None:
     # Claiming: a queue for each tenant and priority, the store's own being tenant 0, each in the order of due times.
     # What is not due yet is at a queue's end and is never read.
     Index(
@@ -201,13 +231,9 @@ def metadata() -> MetaData:
     Index("jobs_backfill", jobs.c.backfill_id, jobs.c.id, postgresql_where=text("backfill_id IS NOT NULL"))
     # Clean-up, of the store's own jobs only: a tenant's key is used up forever.
     Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("tenant_no IS NULL"))
-    _backfill_tables(tables)
-    for kind in KINDS.values():
-        kind_table(kind, tables)
-    return tables
 
 
-def _backfill_tables(tables: MetaData) -> None:
+def _backfills_table(tables: MetaData) -> None:
     Table(
         "backfills",
         tables,
@@ -233,6 +259,9 @@ def _backfill_tables(tables: MetaData) -> None:
         UniqueConstraint("tenant_no", "idempotency_key", name="backfills_idempotency_key"),
         schema=STORE,
     )
+
+
+def _calendars_table(tables: MetaData) -> None:
     # Which trading calendar series have: those of this vendor and symbol, or of any where that is NULL.
     Table(
         "calendars",
@@ -244,6 +273,9 @@ def _backfill_tables(tables: MetaData) -> None:
         UniqueConstraint("tenant_no", "vendor", "symbol", name="calendars_of_key", postgresql_nulls_not_distinct=True),
         schema=STORE,
     )
+
+
+def _gap_counts_table(tables: MetaData) -> None:
     # What the last daily count of the gaps of a vendor's series of a timeframe found; metrics read it.
     Table(
         "gap_counts",

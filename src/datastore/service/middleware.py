@@ -91,20 +91,24 @@ class Requests:
                 raise
             await problems.response(request_id, refusal)(scope, receive, sending)
         finally:
-            seconds = time.monotonic() - began
-            route = getattr(scope.get("route"), "path_format", None)
-            # Where nothing was answered, the client has gone.
-            self._metrics.request_ended(route, scope["method"], status or 499, seconds)
-            line = {
-                "request": request_id,
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(seconds, 4),
-                "token": getattr(state.get("token"), "name", None),
-                "client": (scope.get("client") or [None])[0],
-            }
-            access.info("%s", json.dumps(line))
+            self._ended(scope, status, time.monotonic() - began)
+
+    def _ended(self, scope: Scope, status: int | None, seconds: float) -> None:
+        """Count a request, and log its line. Its status is None where nothing was answered."""
+        route = getattr(scope.get("route"), "path_format", None)
+        # Where nothing was answered, the client has gone.
+        self._metrics.request_ended(route, scope["method"], status or 499, seconds)
+        state = scope["state"]
+        line = {
+            "request": state["request_id"],
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "seconds": round(seconds, 4),
+            "token": getattr(state.get("token"), "name", None),
+            "client": (scope.get("client") or [None])[0],
+        }
+        access.info("%s", json.dumps(line))
 
 
 class BodyLimit:

@@ -23,8 +23,8 @@ from mds_client import KINDS, Bar
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
 from mds_client.files import TimeUnit
+from mds_client.rows import ArrowStream
 from mds_client.schema import TENANT_COLUMN
-from mds_client.upserts import ArrowStream
 
 ENTRY_POINTS: Final = "datastore.sources"
 

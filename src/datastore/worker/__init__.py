@@ -3,7 +3,8 @@
 What jobs are is in `datastore.jobs`; what the store does for itself at regular times in `datastore.maintenance`.
 """
 
-from datastore.worker.worker import Settings, Watch, Worker
+from datastore.worker.settings import Settings, Watch
+from datastore.worker.worker import Worker
 
 __all__ = [
     "Settings",

@@ -8,55 +8,38 @@ answer counts as away: no statement is waited for longer than a third of the lea
 `datastore.worker.leases`.
 """
 
-import contextlib
 import logging
 import os
-import random
 import secrets
-import selectors
 import socket
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
-from datetime import timedelta
 from queue import SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from datastore import maintenance
 from datastore.connections import check_head
 from datastore.engines import detect
-from datastore.jobs import CANCEL, MAX_BACKOFF, JobType, JobTypes
+from datastore.jobs import CANCEL, JobTypes
 from datastore.names import JOBS_CHANNEL
 from datastore.worker import leases
+from datastore.worker.bell import Bell
+from datastore.worker.connections import LONGEST_SILENCE, connect, passing, reconnect_wait
 from datastore.worker.leases import Claimed, Outcome
+from datastore.worker.outcomes import outcome_of
 from datastore.worker.processes import JobProcesses
 from datastore.worker.runner import Ended, Setup, presentable
 from datastore.worker.running import LAST_CALL, Running
+from datastore.worker.settings import DEFAULTS, Settings, Watch
 from mds_client.config import watchful
-from mds_client.connections import GuardedConnection
 from mds_client.console import one_line
-from mds_client.errors import RetryableError, ServerOutOfMemory, TimeoutExceeded, mapped
 
 _log = logging.getLogger(__name__)
-
-SESSION: Final = {
-    "TimeZone": "UTC",
-    # A queue's statistics are always late: made of an empty outbox, they make a plan that reads all of a full one.
-    # Every statement has its index; and each is planned once.
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
-"""How the worker's own connections are set; those of jobs' functions are their own business."""
-
-LONGEST_SILENCE: Final = 10.0
-"""Seconds that a worker waits for an answer of the server at most, however long its lease is."""
 
 BURST: Final = 0.005
 """Seconds between two looks at a queue that the first one has emptied."""
@@ -67,45 +50,6 @@ LOCKED: Final = 0.5
 ROUNDS: Final = 10
 """How often at once it is looked behind what is locked at the head of queues."""
 
-UNSTARTED: Final = timedelta(seconds=5)
-"""How long a job waits for which no process could be started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a worker works.
-
-    Attributes:
-        concurrency: How many jobs run at once, each in a process of its own.
-        lease: How long a job is held without being heard of, and so how long it takes until another worker takes over
-            the jobs of one that was killed.
-        poll: How long a new job waits at most if no announcement comes through.
-        grace: How long a job that has to end has to do so, at a shutdown or when it is cancelled; then it is killed.
-        until_idle: Whether to end once nothing is due and nothing runs.
-        upkeep: Whether to enqueue the store's own periodic jobs.
-        process_jobs: A job process is replaced after so many jobs.
-        process_memory: A job process is replaced after a job if it uses more memory than this, in bytes.
-    """
-
-    concurrency: int = 4
-    lease: timedelta = timedelta(seconds=30)
-    poll: timedelta = timedelta(seconds=5)
-    grace: timedelta = timedelta(seconds=30)
-    until_idle: bool = False
-    upkeep: bool = True
-    process_jobs: int = 1000
-    process_memory: int = 512 << 20
-
-
-class Watch(Protocol):
-    """Is told which jobs begin and what comes of them, as `datastore.metrics.WorkerMetrics` is."""
-
-    def job_began(self) -> None:
-        """A job is run from now on."""
-
-    def job_ended(self, job_type: str, outcome: str, seconds: float) -> None:
-        """It has ended: `outcome` is its state after that, or `lost` where its lease was."""
-
 
 class Worker:
     """One worker on one database; its name is that of machine, process and a random part.
@@ -114,7 +58,7 @@ class Worker:
     the start; later a worker waits for it.
     """
 
-    def __init__(self, dsn: str, types: JobTypes, settings: Settings = Settings(), watch: Watch | None = None) -> None:
+    def __init__(self, dsn: str, types: JobTypes, settings: Settings = DEFAULTS, watch: Watch | None = None) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.counts: Counter[str] = Counter()
         self._dsn = dsn
@@ -125,9 +69,7 @@ class Worker:
         self._running: dict[int, Running] = {}
         self._ended: SimpleQueue[tuple[Running, Outcome]] = SimpleQueue()
         self._unrecorded: dict[int, tuple[Running, Outcome]] = {}
-        self._ears, self._bell = socket.socketpair()
-        for end in (self._ears, self._bell):
-            end.setblocking(False)
+        self._bell = Bell()
         self._stop_at: float | None = None
         self._whose_turn = 0
         self._known: set[str] = set()
@@ -150,7 +92,7 @@ class Worker:
         """
         now = time.monotonic()
         self._stop_at = now if self._stop_at is not None else now + self._settings.grace.total_seconds()
-        self._ring()
+        self._bell.ring()
 
     def run(self) -> Counter[str]:
         """Work until `stop`, or with `until_idle` until there is nothing to do; how many jobs ended in which state.
@@ -168,15 +110,14 @@ class Worker:
             self._beat_now.set()
             if pulse.is_alive():
                 pulse.join(self._patience + LAST_CALL)
-            self._ears.close()
             self._bell.close()
 
     # What the job processes call ------------------------------------------------------------------
 
     def job_ended(self, running: Running, ended: Ended) -> None:
         """A job has ended: record it."""
-        self._ended.put((running, self._outcome(running, ended)))
-        self._ring()
+        self._ended.put((running, outcome_of(self._types.get(running.job.job_type), running, ended)))
+        self._bell.ring()
 
     def processes_broken(self, error: BaseException) -> None:
         """No job can be run any more: end with this error."""
@@ -189,12 +130,12 @@ class Worker:
         failures = 0
         while True:
             try:
-                with self._connect() as connection:
+                with connect(self._dsn, self._patience) as connection:
                     failures = 0
                     self._work(connection)
                     return self.counts
             except psycopg.Error as error:
-                if not _passing(error):
+                if not passing(error):
                     raise
                 if self._broken is not None:
                     raise self._broken from error
@@ -203,15 +144,15 @@ class Worker:
                         _log.warning("the database is away: what is running is left to the workers after us")
                     return self.counts
                 failures += 1
-                wait = self._reconnect_wait(failures)
+                wait = reconnect_wait(failures, min(5.0, self._upkeep_every))
                 # Other workers that were cut off renew their leases before we take over what has expired.
                 self._upkeep_at = time.monotonic() + wait + self._upkeep_every
                 _log.warning("the database is away, trying again in %.1f s: %s", wait, one_line(str(error)))
-                self._sleep(wait)
+                self._bell.sleep(wait)
 
     def _introduce(self) -> None:
         """Say who is at work on what. Raises ControlError if the database is not at head."""
-        with self._connect() as connection:
+        with connect(self._dsn, self._patience) as connection:
             check_head(connection)
             _log.info(
                 "worker %s: %d jobs at once, %d types, on %s",
@@ -230,32 +171,6 @@ class Worker:
             most_jobs=self._settings.process_jobs,
             most_memory=self._settings.process_memory,
         )
-
-    def _connect(self) -> GuardedConnection:
-        """A connection on which a server that does not answer is noticed well within a lease."""
-        given = conninfo_to_dict(self._dsn)
-        seconds = max(1, int(self._patience))
-        own: dict[str, str | int] = {
-            "application_name": "datastore worker",
-            "connect_timeout": max(2, seconds),
-            "keepalives_idle": seconds,
-            "keepalives_interval": max(1, seconds // 3),
-            "keepalives_count": 3,
-            "tcp_user_timeout": seconds * 1000,
-        }
-        added = {key: value for key, value in own.items() if key not in given}
-        connection = GuardedConnection.connect(make_conninfo(self._dsn, **added), autocommit=True)
-        connection.limit(self._patience, 0)
-        # A server that is only slow ends the statement, and says so, before that.
-        session = SESSION | {"statement_timeout": f"{int(self._patience * 750)}ms"}
-        with connection.pipeline():
-            for setting in session.items():
-                connection.execute("SELECT set_config(%s, %s, false)", setting)
-        return connection
-
-    def _reconnect_wait(self, failures: int) -> float:
-        longest = min(5.0, self._upkeep_every)
-        return min(longest, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
     def _work(self, connection: psycopg.Connection[Any]) -> None:
         """Begin and record jobs until there is no more to do. Raises what psycopg raises."""
@@ -413,23 +328,10 @@ class Worker:
         """Until something is announced, a job has ended, we are to stop, or so many seconds are over."""
         told = list(connection.notifies(timeout=0))
         if not told and self._ended.empty():
-            self._sleep(seconds, connection.fileno())
+            self._bell.sleep(seconds, connection.fileno())
             told = list(connection.notifies(timeout=0))
         if any(one.payload == CANCEL for one in told):
             self._beat_now.set()
-
-    def _sleep(self, seconds: float, *files: int) -> None:
-        with selectors.DefaultSelector() as waiting:
-            for file in (self._ears.fileno(), *files):
-                waiting.register(file, selectors.EVENT_READ)
-            ready = {key.fd for key, _ in waiting.select(max(0.0, seconds))}
-        if self._ears.fileno() in ready:
-            self._ears.recv(4096)
-
-    def _ring(self) -> None:
-        # So full that nobody can have missed it, or closed because nobody waits any more.
-        with contextlib.suppress(OSError):
-            self._bell.send(b"!")
 
     # Holding on -----------------------------------------------------------------------------------
 
@@ -443,11 +345,11 @@ class Worker:
             self._beat_now.clear()
             try:
                 if connection is None:
-                    connection = self._connect()
+                    connection = connect(self._dsn, self._patience)
                 self._beat(connection, everybody=asked)
                 away = False
             except psycopg.Error as error:
-                if not _passing(error):
+                if not passing(error):
                     self._break(error)
                     return
                 log = _log.debug if away or not self._running else _log.warning
@@ -465,7 +367,7 @@ class Worker:
 
     def _break(self, error: BaseException) -> None:
         self._broken = error
-        self._ring()
+        self._bell.ring()
 
     def _beat(self, connection: psycopg.Connection[Any], *, everybody: bool) -> None:
         now = time.monotonic()
@@ -486,40 +388,3 @@ class Worker:
                     self._processes.end(one, "cancelled", max(LAST_CALL, self._settings.grace.total_seconds()))
             elif not locked.get(one.job.id):
                 self._processes.end(one, "lost")
-
-    # Ending ---------------------------------------------------------------------------------------
-
-    def _outcome(self, running: Running, ended: Ended) -> Outcome:
-        """What to record of a job that has ended."""
-        job, held = running.job, running.held()
-        kind = self._types.get(job.job_type)
-        match ended.how:
-            case "returned":
-                return Outcome(held, "succeeded", result=ended.text)
-            case "failed":
-                return Outcome(held, "failed", error=ended.text)
-            case "unstarted":
-                _log.error("job %d %s: %s", job.id, job.job_type, ended.text)
-                return Outcome(held, "queued", delay=UNSTARTED, given_back=True)
-            case "ended" if ended.why in ("lost", "stopping"):
-                return Outcome(held, "queued", given_back=True)
-            case "ended" if ended.why == "cancelled":
-                return Outcome(held, "cancelled")
-        assert kind is not None
-        error = ended.text
-        if ended.why == "timeout" and kind.timeout is not None:
-            error = f"it ran longer than {kind.timeout.total_seconds():g} s, and was ended"
-        if job.attempts >= job.max_attempts:
-            return Outcome(held, "failed", error=error)
-        return Outcome(held, "queued", error=error, delay=_backoff(kind, job.attempts))
-
-
-def _backoff(kind: JobType, attempts: int) -> timedelta:
-    """How long to wait after that many attempts: double each time, a random half taken off."""
-    longest = min(MAX_BACKOFF, kind.backoff * 2.0 ** min(attempts - 1, 30))
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
-
-
-def _passing(error: psycopg.Error) -> bool:
-    """Whether the same statement may succeed later, perhaps on another connection."""
-    return isinstance(mapped(error), RetryableError | ServerOutOfMemory | TimeoutExceeded)

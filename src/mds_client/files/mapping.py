@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mds_client.errors import InvalidRow
 from mds_client.models import Row
+from mds_client.rows import reason
 from mds_client.schema import Kind
-from mds_client.upserts import reason
 
 TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
 """How a time is written: ISO 8601 text, or a count of these units since 1970-01-01 (UTC)."""

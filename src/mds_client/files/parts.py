@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
-from mds_client import upserts
 from mds_client.errors import InvalidRow
 from mds_client.files.mapping import Mapping
 from mds_client.models import Row
+from mds_client.rows import Batch, Rows
 from mds_client.schema import Kind
-from mds_client.upserts import Batch
 
 RejectRow: TypeAlias = Callable[[int, str, str], None]
 """Takes an invalid row: its line or number in the input, the reason, its text."""
@@ -57,7 +56,7 @@ class Models:
     rows: list[Row]
 
     def batch(self) -> Batch:
-        return upserts.Rows(self.kind, self.rows)
+        return Rows(self.kind, self.rows)
 
     def sifted(self, _: RejectRow) -> "Models":
         return self

@@ -14,8 +14,8 @@ from mds_client.errors import InvalidRow, MDSError
 from mds_client.files.mapping import PLAIN, Mapping
 from mds_client.files.parts import Input, Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError
+from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
-from mds_client.upserts import ArrowStream
 
 Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson"]
 

@@ -10,8 +10,8 @@ from mds_client import arrow  # noqa: F401 - says which package is missing
 from mds_client.files.mapping import PLAIN, Mapping
 from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import SourceError
+from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
-from mds_client.upserts import ArrowStream
 
 
 class ArrowInput:

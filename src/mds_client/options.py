@@ -1,0 +1,44 @@
+"""What the commands of `mds` are told about the server, and the client that they get for it."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from mds_client.client import MDS
+from mds_client.config import Config
+from mds_client.errors import ConfigurationError
+
+NO_SERVER = (
+    "no server is named: pass --dsn or set MDS_DSN "
+    '(for a server of your own on this machine: datastore up && eval "$(datastore env)")'
+)
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dsn` and `--tenant-id`; the command gets the client's settings in their place."""
+
+    @click.option("--dsn", envvar="MDS_DSN", help="DSN of the database, a libpq URL. [MDS_DSN]")
+    @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a UUID. [MDS_TENANT_ID]")
+    @functools.wraps(command)
+    def configured(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
+        if not dsn:
+            raise ConfigurationError(NO_SERVER)
+        # One command needs few connections; the environment may say otherwise.
+        modest = {"pool_min": 0, "pool_max": 4, "app_name": "mds"}
+        return command(Config.load({"dsn": dsn, "tenant_id": tenant_id}, defaults=modest), *arguments, **options)
+
+    return configured
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same; the command gets an open client, closed when it ends."""
+
+    @settings_options
+    @functools.wraps(command)
+    def connected(config: Config, *arguments: Any, **options: Any) -> Any:
+        with MDS(config) as client:
+            return command(client, *arguments, **options)
+
+    return connected
