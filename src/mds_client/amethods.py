@@ -16,6 +16,7 @@ from mds_client import jobs, operations, reads, upserts
 from mds_client.answers import As, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.jobs import Priority
+from mds_client.mapping import Extra
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
 from mds_client.rows import Input
@@ -66,6 +67,7 @@ class AsyncMethods(ABC):
         *,
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
     ) -> int:
         """Write rows of any kind: all of them, or none. Writing the same rows again changes nothing.
 
@@ -74,13 +76,17 @@ class AsyncMethods(ABC):
             rows: Models or mappings of that kind, or a frame: anything that supports the Arrow stream protocol, such as
                 a PyArrow table, a polars or pandas data frame, or a DuckDB relation. The columns of a frame are the
                 fields of the kind. Values mean the same as in a model: a time without a zone is UTC, and what is finer
-                than a microsecond is cut off. NaN is refused, except from pandas, which has no other NULL. If a key
-                occurs twice, the last row wins. Rows that are None are skipped, with a DataQualityWarning.
+                than a microsecond is cut off. NaN is refused, except from pandas, which has no other NULL. A pandas
+                index that has a name is a column. A polars LazyFrame is collected. If a key occurs twice, the last row
+                wins; where the values differ, a DataQualityWarning says so. Rows that are None are skipped, and a row
+                without any value replaces no row that has values, both with a DataQualityWarning.
             on_conflict: What happens to a stored row with the same key. `replace` overwrites every value, `keep`
                 leaves the stored row, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length (an iterator, a generator, a
                 RecordBatchReader). Such input is written as it arrives, in bounded memory. After an error, the
                 transactions before it stay written. Input with a length is one transaction.
+            extra: What to do with columns that are no fields of the kind: `error` refuses the rows, `ignore` leaves the
+                columns out.
 
         Returns:
             The number of rows that were accepted.
@@ -91,10 +97,15 @@ class AsyncMethods(ABC):
             ConfigurationError: An argument is wrong.
             MDSOperationalError: The server refused. Nothing of the transaction is written.
         """
-        return await self.run(upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+        return await self.run(upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
 
     async def upsert_bars(
-        self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+        self,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
     ) -> int:
         """Write bars: all of them, or none. Writing the same bars again changes nothing, and makes no row version.
 
@@ -103,6 +114,7 @@ class AsyncMethods(ABC):
             on_conflict: What happens to a stored bar of the same series and time: `replace` overwrites every value,
                 `keep` leaves it, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length, such as a generator.
+            extra: `ignore` leaves columns out that are no fields of `Bar`; `error` refuses the rows.
 
         Returns:
             The number of rows that were accepted.
@@ -112,28 +124,45 @@ class AsyncMethods(ABC):
             RLSDenied: A row names another tenant. Nothing was sent.
             MDSOperationalError: The server refused. Nothing is written.
         """
-        return await self.run(upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+        return await self.run(upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
 
     async def upsert_fundamentals(
-        self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+        self,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
     ) -> int:
         """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
-        return await self.run(upserts.upsert_fundamentals(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+        return await self.run(
+            upserts.upsert_fundamentals(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+        )
 
     async def upsert_news(
-        self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+        self,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
     ) -> int:
         """Write news, as `upsert_bars` does. The key is vendor, time and id.
 
         An item without an id gets one from its content.
         """
-        return await self.run(upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+        return await self.run(upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
 
     async def upsert_options(
-        self, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+        self,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
-        return await self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows))
+        return await self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
 
     # Reading ------------------------------------------------------------------------------------------------------
 

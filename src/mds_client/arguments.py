@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TypeAlias
 
-from mds_client import times
+from mds_client import timeframes, times
 from mds_client.errors import ConfigurationError
 
 Time: TypeAlias = datetime | date | str
@@ -43,6 +43,14 @@ def stored_name(name: str) -> str:
     except UnicodeEncodeError as error:
         raise ConfigurationError(f"{name!r} cannot be sent: {error.reason}") from error
     return name.strip()
+
+
+def stored_timeframe(timeframe: str) -> str:
+    """A timeframe as it is stored. Raises ConfigurationError for text that is not one."""
+    try:
+        return str(timeframes.canonical(timeframe))
+    except ValueError as error:
+        raise ConfigurationError(f"{timeframe!r}: {error}") from error
 
 
 def stored_symbol(symbol: str) -> str:

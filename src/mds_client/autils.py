@@ -13,6 +13,7 @@ from mds_client.aclient import AMDS
 from mds_client.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.errors import MDSError
 from mds_client.files import RejectFile, Source, SourceError, rejects_path
+from mds_client.mapping import Extra
 from mds_client.ndjson import Ingest, Ingesting, areading
 from mds_client.pauses import aahead
 from mds_client.rejects import about_content
@@ -42,6 +43,7 @@ class AsyncIngestion(Ingesting):
         batch: How many rows and bytes are written at once. The default is blocks of 8 MiB.
         on_conflict: What happens to a stored row with the same key; see `AMDS.upsert`.
         strict: Whether the first line that is not a row ends the ingestion.
+        extra: What to do with fields that the kind does not have; see `AMDS.upsert`.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class AsyncIngestion(Ingesting):
         batch: BatchConfig | None = None,
         on_conflict: OnConflict = "replace",
         strict: bool = False,
+        extra: Extra = "error",
     ) -> None:
-        super().__init__(kind, source, rejects, batch=batch, on_conflict=on_conflict, strict=strict)
+        super().__init__(kind, source, rejects, batch=batch, on_conflict=on_conflict, strict=strict, extra=extra)
         self._client = client
         self._processor: AsyncBatchProcessor = AsyncBatchProcessor(
             client, batch, on_conflict=on_conflict, on_reject=self._reject_row

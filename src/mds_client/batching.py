@@ -18,11 +18,10 @@ from typing import Any, Final, TypeAlias
 from pydantic import ValidationError
 
 from mds_client import operations, upserts
-from mds_client.errors import ConfigurationError, InvalidRow, MDSError, MDSOperationalError
+from mds_client.errors import ConfigurationError, InvalidRow, MDSError, MDSOperationalError, reason
 from mds_client.models import AnyKind, Row
 from mds_client.rejects import Reject, about_content
-from mds_client.rows import reason
-from mds_client.schema import KINDS, Kind, OnConflict
+from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
 from mds_client.sizes import sizing
 
 __all__ = ["BatchConfig", "BatchStats", "Core"]
@@ -107,8 +106,7 @@ class Core:
         sink: Callable[[Reject], None] | None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        if on_conflict not in ("replace", "keep", "fill"):
-            raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
+        check_conflict(on_conflict)
         self.config, self.on_conflict, self.sink, self.clock = config, on_conflict, sink, clock
         self.closed = False
         self.inherited = False  # rows were pending when the process was forked: they are the parent's to write

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from mds_client.errors import ConfigurationError, InvalidRow
+from mds_client.errors import ConfigurationError, InvalidRow, reason
+from mds_client.mapping import PLAIN, Mapping
 from mds_client.models import Row
-from mds_client.rows import Batch, batch_of, reason
+from mds_client.rows import Batch, batch_of
 from mds_client.schema import Kind
 
 LONGEST_LINE: Final = 1 << 20
@@ -49,19 +51,25 @@ class Checked:
     rejects: list[tuple[int, str, bytes]] = field(default_factory=list)
 
 
-def coerce(kind: Kind, line: bytes) -> Row:
+def coerce(kind: Kind, line: bytes, mapping: Mapping = PLAIN) -> Row:
     """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
     if len(line) > LONGEST_LINE:
         raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
+    if mapping != PLAIN:
+        try:
+            record = from_json(line)
+        except ValueError as error:
+            raise InvalidRow(f"invalid JSON: {error}") from error
+        return mapping.row(kind, record)
     try:
         return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
     except ValidationError as error:
         raise InvalidRow(reason(error)) from error
 
 
-def checked(kind: Kind, block: Block, *, strict: bool = False) -> Checked:
+def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool = False) -> Checked:
     """A block's rows and rejects; with `strict` no further than to the first reject."""
-    if (batch := _in_columns(kind, block)) is not None:
+    if (batch := _in_columns(kind, block, mapping)) is not None:
         return Checked(block, len(batch), batch)
     found = Checked(block)
     rows: list[Row] = []
@@ -69,7 +77,7 @@ def checked(kind: Kind, block: Block, *, strict: bool = False) -> Checked:
     for number, line in block.lines():
         found.lines += 1
         try:
-            rows.append(coerce(kind, line))
+            rows.append(coerce(kind, line, mapping))
             if len(rows) == 1:
                 first = number
         except InvalidRow as error:
@@ -81,7 +89,10 @@ def checked(kind: Kind, block: Block, *, strict: bool = False) -> Checked:
     return found
 
 
-def _in_columns(kind: Kind, block: Block) -> Batch | None:
+def _in_columns(kind: Kind, block: Block, mapping: Mapping) -> Batch | None:
+    if not mapping.has_plain_names:
+        # Arrow would guess the types of columns with other names.
+        return None
     try:
         from mds_client import arrow, columns, tables  # noqa: F401 - the packages they need are optional
     except ConfigurationError:
@@ -90,7 +101,7 @@ def _in_columns(kind: Kind, block: Block) -> Batch | None:
     if table is None:
         return None
     try:
-        return columns.Frame(kind, table, block.first)
+        return columns.Frame(kind, mapping.table(kind, table), block.first)
     except InvalidRow:
         # Read line by line, it is told which lines are wrong, and the others are written.
         return None

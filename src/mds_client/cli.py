@@ -32,13 +32,12 @@ from mds_client.console import (
     show_rows,
     summarised,
 )
-from mds_client.errors import InvalidRow
+from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
 from mds_client.options import connection_options
-from mds_client.rows import reason
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 
 

@@ -5,8 +5,10 @@ for a binary COPY. Which columns there are follows from the kind. `mds_client.up
 are in `mds_client.arrow`, which raises the error about missing packages; import it first.
 """
 
+import contextlib
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -20,7 +22,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mds_client.errors import InvalidRow
-from mds_client.models import DataQualityWarning, out_of_order
+from mds_client.mapping import PLAIN
+from mds_client.mapping import Mapping as Mapping_
+from mds_client.models import DataQualityWarning, out_of_order, warn_of_empty, warn_of_replaced
 from mds_client.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPES, ColumnValues, NarrowFrame
 from mds_client.operations import SeriesName
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
@@ -68,14 +72,21 @@ class Frame:
         self.kind = kind
         self._first = first
         self._size: int = table.num_rows
+        self.replaced: int | None = None
         fields = _fields(kind)
+        table = _without_index(table)
         given: list[str] = table.column_names
         if unknown := [name for name in given if name not in fields]:
-            raise InvalidRow(f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(fields)}")
+            raise InvalidRow(
+                f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(fields)}."
+                " extra='ignore' leaves other columns out"
+            )
         if len(set(given)) < len(given):
             raise InvalidRow(f"a column comes twice: {', '.join(given)}")
         if lacking := [name for name, found in fields.items() if found.required and name not in given]:
             raise InvalidRow(f"{kind.name} need a column {', '.join(lacking)}")
+        for name in given:
+            _check_extension(table.schema.field(name))
         self._columns = {name: _checked(fields[name], table.column(name), first) for name in fields if name in given}
         for column in kind.columns:
             if column.name not in given:
@@ -108,10 +119,43 @@ class Frame:
         rank = np.empty(len(of_name), np.uint16 if len(of_name) < 1 << 16 else np.uint32)
         rank[np.argsort(of_name)] = np.arange(len(of_name))
         keys = [rank[self._codes], *(self._columns[name].sortable() for name in self.kind.key)]
-        rows = _sorted(keys)
+        empty = self._empty()
+        rows, replaced, by = _sorted(keys, empty)
+        self._say(empty, replaced, by)
         columns = {"series_id": ColumnValues("bigint", of_name[self._codes[rows]])}
         columns |= {name: self._columns[name].take(rows) for name in self.kind.column_names}
         return NarrowFrame(self.kind, columns)
+
+    def _empty(self) -> NDArray[np.bool_] | None:
+        """Which rows have no value beside their key; None if there are none."""
+        empty: NDArray[np.bool_] | None = None
+        for name in self.kind.measured:
+            valid = self._columns[name].valid
+            if valid is None:
+                return None
+            empty = ~valid if empty is None else empty & ~valid
+        return empty if empty is not None and empty.any() else None
+
+    def _say(self, empty: NDArray[np.bool_] | None, replaced: NDArray[Any], by: NDArray[Any]) -> None:
+        """Warn once of rows without values, and of rows that later ones with the same key and other values replace."""
+        if self.replaced is not None:
+            return
+        differ = np.zeros(len(replaced), np.bool_)
+        for name in self.kind.values:
+            column = self._columns[name]
+            other = column.values[replaced] != column.values[by]
+            if column.valid is not None:
+                other &= column.valid[replaced] & column.valid[by]
+                other |= column.valid[replaced] != column.valid[by]
+            differ |= other
+        if empty is not None:
+            differ &= ~empty[replaced]
+            warn_of_empty(self.kind, int(np.count_nonzero(empty)), self._first + int(np.flatnonzero(empty)[0]))
+        self.replaced = int(np.count_nonzero(differ))
+        if self.replaced:
+            first = np.sort(replaced[differ])[:1]
+            values = {name: column.take(first).python()[0] for name, column in self._columns.items()}
+            warn_of_replaced(self.kind, self.replaced, self._first + int(first[0]), values)
 
     def _derive(self, column: Column) -> None:
         """Fill a column that the model fills by itself where it is left out, by making models of those rows."""
@@ -164,8 +208,13 @@ class Frame:
         return codes, names
 
 
-def _sorted(keys: list[NDArray[Any]]) -> NDArray[Any]:
-    """The rows in the order of their keys; of several with one key, the last."""
+def _sorted(
+    keys: list[NDArray[Any]], empty: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The rows in the order of their keys; of several with one key, the last, or the last with a value.
+
+    Also which rows are left out, and for each of them the next one with its key.
+    """
     rows = np.arange(len(keys[0]))
     ordered, same = _compared(keys)
     if not ordered:
@@ -173,10 +222,12 @@ def _sorted(keys: list[NDArray[Any]]) -> NDArray[Any]:
         # numbers by counting.
         rows = np.argsort(keys[0], kind="stable")
         ordered, same = _compared([key[rows] for key in keys])
-    if not ordered:
-        rows = np.lexsort(keys[::-1])
+    if not ordered or (empty is not None and same.any()):
+        rows = np.lexsort(keys[::-1] if empty is None else [~empty, *keys[::-1]])
         _, same = _compared([key[rows] for key in keys])
-    return rows[np.append(~same, True)] if same.any() else rows
+    if not same.any():
+        return rows, rows[:0], rows[:0]
+    return rows[np.append(~same, True)], rows[:-1][same], rows[1:][same]
 
 
 def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
@@ -202,9 +253,35 @@ def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> ColumnValu
     return _as_words(field.type, *_through_model(field, column, first))
 
 
+_INDEX: Final = re.compile(r"__index_level_\d+__")
+
+
+def _without_index(table: "pa.Table") -> "pa.Table":
+    """A table without the columns that PyArrow makes of a pandas index that has no name."""
+    unnamed = [name for name in table.column_names if _INDEX.fullmatch(name)]
+    return table.drop_columns(unnamed) if unnamed else table
+
+
+_KNOWN: Final = ("arrow.uuid", "arrow.json", "pandas.period")
+
+
+def _check_extension(field: "pa.Field") -> None:
+    """Raise InvalidRow for a column of an extension type, whose stored values need not be what they mean."""
+    name = field.type.extension_name if isinstance(field.type, pa.BaseExtensionType) else None
+    if name is None and field.metadata:
+        name = field.metadata.get(b"ARROW:extension:name", b"").decode() or None
+        if name == "pandas.period":
+            raise InvalidRow(f"{field.name}: a pandas Period cannot be read without pandas: convert it to timestamps")
+    if name is not None and name not in _KNOWN:
+        raise InvalidRow(f"{field.name}: values of the extension type {name} cannot be read: convert the column")
+
+
 def _plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Without what only says how values are kept."""
     if isinstance(column.type, pa.BaseExtensionType):
+        if column.type.extension_name == "pandas.period":
+            # A period is stored as a number that counts from 1970 in its own unit; it begins at its start.
+            return pa.chunked_array([pa.array(column.to_pandas().dt.start_time)])
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     if pa.types.is_run_end_encoded(column.type):
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
@@ -355,31 +432,57 @@ def _and_more(rows: int) -> str:
     return f"; {rows} rows in all" if rows > 1 else ""
 
 
-def whole(kind: Kind, rows: Any) -> Iterator[Frame]:
+def whole(kind: Kind, rows: Any, mapping: Mapping_ = PLAIN) -> Iterator[Frame]:
     """A frame in memory as one batch."""
-    table = pa.table(rows)
+    with _readable():
+        table = pa.table(rows)
+    table = mapping.table(kind, table)
     if table.num_rows:
         yield Frame(kind, table)
     else:
         Frame(kind, table)
 
 
-def chunks(kind: Kind, rows: Any, size: int) -> Iterator[Frame]:
+def chunks(kind: Kind, rows: Any, size: int, mapping: Mapping_ = PLAIN) -> Iterator[Frame]:
     """A stream of record batches as batches of `size` rows."""
+    first = 0
+    with _readable():
+        reader = pa.RecordBatchReader.from_stream(rows)
+    with reader:
+        for table in regrouped(reader, reader.schema, size):
+            frame = Frame(kind, mapping.table(kind, table), first)
+            if len(frame):
+                yield frame
+            first += len(frame)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Raise InvalidRow where a frame cannot be had as Arrow's columns."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
+        raise InvalidRow(f"the frame cannot be read: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        # polars ends so where it has no Arrow type for a column.
+        raise InvalidRow(f"the frame cannot be read: {error}") from error
+
+
+def regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
+    """Record batches of any size as tables of so many rows; one without rows if there is none, for its schema."""
     held: list[Any] = []
-    count = first = 0
-    with pa.RecordBatchReader.from_stream(rows) as reader:
-        for batch in reader:
-            while batch.num_rows:
-                part = batch.slice(0, size - count)
-                batch = batch.slice(part.num_rows)
-                held.append(part)
-                count += part.num_rows
-                if count == size:
-                    yield Frame(kind, pa.Table.from_batches(held), first)
-                    first += count
-                    held, count = [], 0
-        if held or not first:
-            last = Frame(kind, pa.Table.from_batches(held, reader.schema), first)
-            if count:
-                yield last
+    count = 0
+    empty = True
+    for batch in batches:
+        while batch.num_rows:
+            part = batch.slice(0, rows - count)
+            batch = batch.slice(part.num_rows)
+            held.append(part)
+            count += part.num_rows
+            if count == rows:
+                yield pa.Table.from_batches(held)
+                held, count, empty = [], 0, False
+    if held or empty:
+        yield pa.Table.from_batches(held, schema)

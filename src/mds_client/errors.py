@@ -6,10 +6,13 @@ tried again is a property of the class.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = [
     "CommitUnknown",
@@ -166,3 +169,19 @@ def mapping() -> Iterator[None]:
         yield
     except (psycopg.Error, PoolClosed, PoolTimeout, TooManyRequests) as error:
         raise mapped(error) from error
+
+
+def reason(error: "ValidationError") -> str:
+    """What is wrong with a row, field by field, in one line."""
+    said = []
+    for problem in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        given = problem["input"]
+        if problem["type"] == "extra_forbidden":
+            message += "; extra='ignore' leaves it out"
+        if problem["type"] == "missing" or not where:
+            said.append(f"{where}: {message}" if where else message)
+        else:
+            said.append(f"{where}: {message} (got {str(given)[:60]!r})")
+    return "; ".join(said)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -17,8 +17,9 @@ from mds_client.client import MDS
 from mds_client.config import Config
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, show_json
 from mds_client.errors import InvalidRow, MDSError, RetryableError, TimeoutExceeded
+from mds_client.mapping import Extra
 from mds_client.options import connection_options, settings_options
-from mds_client.schema import KINDS
+from mds_client.schema import KINDS, OnConflict
 from mds_client.utils import AsyncIngestion, Ingest, Ingestion, Source, rejects_path
 
 
@@ -54,10 +55,17 @@ _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--strict", is_flag=True, help="Stop at the first invalid line."),
     click.option(
         "--on-conflict",
-        type=click.Choice(["replace", "keep", "fill"]),
+        type=click.Choice(get_args(OnConflict)),
         default="replace",
         show_default=True,
         help="What happens to a stored row with the same key.",
+    ),
+    click.option(
+        "--extra",
+        type=click.Choice(get_args(Extra)),
+        default="error",
+        show_default=True,
+        help="What to do with fields that the kind does not have: reject the row, or leave them out.",
     ),
 )
 
@@ -169,4 +177,6 @@ def _sentence(report: Ingest) -> str:
         f"{report.kind}: {counted(report.written, 'row')} written from {counted(report.lines, 'line')}"
         f" in {report.seconds:.2f} s ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
     )
+    if report.replaced:
+        said += f", {report.replaced:,} replaced by a later row with the same key and other values"
     return f"{said}, see {report.rejects}" if report.rejects else said

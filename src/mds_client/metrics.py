@@ -26,6 +26,12 @@ class ClientMetrics(Observer):
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._rows = Counter("mds_rows", "Rows accepted by an upsert.", ["kind", "mode"], registry=registry)
+        self._replaced = Counter(
+            "mds_rows_replaced",
+            "Rows of an upsert that a later row of the same call replaced: the same key, other values.",
+            ["kind"],
+            registry=registry,
+        )
         self._batches = Counter("mds_batches", "Upserts committed.", ["kind", "mode"], registry=registry)
         self._write_seconds = Histogram(
             "mds_write_seconds",
@@ -54,6 +60,7 @@ class ClientMetrics(Observer):
         self._operation_seconds.labels(operation).observe(seconds)
         if written is not None:
             self._rows.labels(written.kind, written.mode).inc(written.rows)
+            self._replaced.labels(written.kind).inc(written.replaced)
             self._batches.labels(written.kind, written.mode).inc()
             self._write_seconds.labels(written.kind, written.mode).observe(seconds)
 

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from mds_client import times
+from mds_client import timeframes, times
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
 
 __all__ = [
@@ -65,6 +65,12 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _count(value: Any) -> Any:
+    if value in (-1, "-1") and value is not False:
+        raise ValueError("-1 is no count; if it means that there is no value, say so with null_values")
+    return _no_boolean(value)
+
+
 def _no_nul(value: str) -> str:
     # PostgreSQL's text has no NUL; without this one such row would fail a whole batch at the server.
     if "\0" in value:
@@ -96,6 +102,19 @@ def out_of_order(kind: Kind, values: Mapping[str, Any], pair: tuple[str, str]) -
     return f"{name} {values[kind.time].isoformat()}: {greater} {values[greater]} is below {lesser} {values[lesser]}"
 
 
+def warn_of_empty(kind: Kind, count: int, first: int) -> None:
+    """Warn of rows that have no value beside their key. Such a row replaces no row that has values."""
+    said = f"row {first}: no value beside the key; such a row replaces no {kind.singular} that has values"
+    warnings.warn(f"{said}; {count} rows in all" if count > 1 else said, DataQualityWarning, stacklevel=3)
+
+
+def warn_of_replaced(kind: Kind, count: int, first: int, values: Mapping[str, Any]) -> None:
+    """Warn of rows that later rows of the same call replace, with the same key and other values."""
+    key = " ".join(str(values[part]) for part in (*kind.series, *kind.key))
+    said = f"row {first}: a later row has the same key ({key}) and other values, and replaces it"
+    warnings.warn(f"{said}; {count} rows in all" if count > 1 else said, DataQualityWarning, stacklevel=3)
+
+
 UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
 Name = Annotated[
     str,
@@ -110,14 +129,12 @@ Symbol = Annotated[
     Sql("text"),
 ]
 Text = Annotated[str, AfterValidator(_no_nul), Sql("text")]
-Timeframe = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)$"), Sql("text")
-]
+Timeframe = Annotated[str, BeforeValidator(timeframes.canonical), Sql("text")]
 Instant = Annotated[datetime, BeforeValidator(times.instant), Sql("timestamptz")]
 Day = Annotated[date, BeforeValidator(times.day), Sql("date")]
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
 OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=2**63 - 1), Sql("bigint")]
+Count = Annotated[int, BeforeValidator(_count), Field(ge=0, le=2**63 - 1), Sql("bigint")]
 
 
 class Row(BaseModel):
@@ -169,7 +186,8 @@ class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
 
     Prices are in the symbol's own currency and may be negative; `volume` is in units of the instrument. `timeframe`
-    is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month).
+    is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min`
+    and `1H` are understood; `60m` and `1h` are one timeframe.
     """
 
     symbol: Symbol
@@ -245,14 +263,14 @@ class News(Row):
 class OptionSnap(Row):
     """One option contract at a moment: implied volatility and greeks, open interest, volume, the underlying's price.
 
-    `option_type` is C (call) or P (put); `strike` and `spot` are in the underlying's currency; `iv` is a fraction a
-    year (0.25 is 25 %).
+    `option_type` is C (call) or P (put); `strike` and `spot` are in the underlying's currency, and may be zero or
+    negative, as for spreads; `iv` is a fraction a year (0.25 is 25 %).
     """
 
     symbol: Symbol
     expiry: Day
     option_type: OptionType
-    strike: Annotated[Number, Field(gt=0)]
+    strike: Number
     ts: Instant
     iv: Number | None = None
     delta: Number | None = None

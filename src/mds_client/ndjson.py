@@ -18,6 +18,7 @@ from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, R
 from mds_client.blocks import Checked, checked, coerce
 from mds_client.errors import InvalidRow
 from mds_client.files import BLOCK_BYTES, RejectFile, Source, SourceError
+from mds_client.mapping import Extra, extra_mapping
 from mds_client.models import Row
 from mds_client.operations import Operation
 from mds_client.schema import KINDS, OnConflict
@@ -28,6 +29,7 @@ from mds_client.upserts import upsert_batch
 class Ingest:
     """How an ingest ended: lines that held something, rows committed, lines rejected, and the time it took.
 
+    `replaced` of the rows have the same key as a later one that was written with them, and other values.
     `complete` is False where it was stopped; what is committed stays, and the same ingest again completes it.
     """
 
@@ -35,6 +37,7 @@ class Ingest:
     source: str
     lines: int
     written: int
+    replaced: int
     rejected: int
     seconds: float
     rejects: Path | None
@@ -63,8 +66,11 @@ class Ingesting:
         batch: BatchConfig | None,
         on_conflict: OnConflict,
         strict: bool,
+        extra: Extra,
     ) -> None:
         self.kind = KINDS.of(kind)
+        self._mapping = extra_mapping(extra)
+        self._replaced = 0
         self._source = source
         self._on_conflict = on_conflict
         self._rows = batch.max_rows if batch else sys.maxsize
@@ -86,6 +92,7 @@ class Ingesting:
             source=self._source.name,
             lines=self._lines,
             written=self._written + stats.written,
+            replaced=self._replaced,
             rejected=self._rejects.count,
             seconds=(self._ended or time.monotonic()) - self._started,
             rejects=self._rejects.path if self._rejects.count else None,
@@ -107,7 +114,7 @@ class Ingesting:
     def _checked(self) -> Iterator[Checked]:
         """A file's lines, block by block, checked."""
         for block in self._source.blocks(self._rows, self._bytes):
-            yield checked(self.kind, block, strict=self._strict)
+            yield checked(self.kind, block, self._mapping, strict=self._strict)
 
     def _writing(self, found: Checked) -> Operation[int] | None:
         """What writes a block's rows."""
@@ -116,6 +123,7 @@ class Ingesting:
 
     def _told(self, found: Checked) -> None:
         """Put a block's rejects aside, once its rows are written."""
+        self._replaced += (found.batch.replaced or 0) if found.batch else 0
         for number, why, line in found.rejects:
             self._reject(number, why, line.decode("utf-8", "replace"))
 
@@ -126,13 +134,13 @@ class Ingesting:
             if number in told and self._strict:
                 return
             if number not in told:
-                yield coerce(self.kind, line), number
+                yield coerce(self.kind, line, self._mapping), number
 
     def _row(self, number: int, line: bytes) -> Row | None:
         """A line as a row, or None if it was rejected."""
         self._lines += 1
         try:
-            return coerce(self.kind, line)
+            return coerce(self.kind, line, self._mapping)
         except InvalidRow as error:
             self._reject(number, str(error), line.decode("utf-8", "replace"))
             return None

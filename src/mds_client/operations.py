@@ -193,11 +193,15 @@ class Latest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an upsert has written: rows accepted, of which kind, in which write mode."""
+    """What an upsert has written: rows accepted, of which kind, in which write mode.
+
+    `replaced` of them were not written, because a later row of the same call has the same key and other values.
+    """
 
     kind: str
     mode: str
     rows: int
+    replaced: int = 0
 
 
 class Observer:

@@ -12,8 +12,10 @@ from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 from pydantic import ValidationError
 
 from mds_client import sql
-from mds_client.errors import ConfigurationError, InvalidRow
-from mds_client.models import DataQualityWarning, Row
+from mds_client.errors import ConfigurationError, InvalidRow, reason
+from mds_client.mapping import PLAIN
+from mds_client.mapping import Mapping as ColumnMapping
+from mds_client.models import DataQualityWarning, Row, warn_of_empty, warn_of_replaced
 from mds_client.operations import CopyIn, Latest, SeriesName, Values
 from mds_client.schema import Kind, stored
 
@@ -52,6 +54,10 @@ class Batch(Protocol):
     def names(self) -> Iterable[SeriesName]:
         """The names of their series, each once."""
 
+    @property
+    def replaced(self) -> int | None:
+        """How many rows later ones with the same key and other values replace. None before `narrow` is called."""
+
     def __len__(self) -> int: ...
 
     def claimed(self) -> Mapping[str, int]:
@@ -61,32 +67,42 @@ class Batch(Protocol):
         """The rows with the ids of their series."""
 
 
-def batches(kind: Kind, rows: Input, chunk_rows: int) -> Iterator[Batch]:
+def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = PLAIN) -> Iterator[Batch]:
     """Rows as checked batches, none of them empty: one of what has a length, else as many as it takes."""
+    if hasattr(rows, "collect_schema") and callable(collect := getattr(rows, "collect", None)):
+        # A polars LazyFrame.
+        rows = cast("ArrowStream", collect())
     if isinstance(rows, ArrowStream):
         from mds_client import arrow, columns  # noqa: F401 - the packages they need are optional
 
         if isinstance(rows, Sized):
-            yield from columns.whole(kind, rows)
+            yield from columns.whole(kind, rows, mapping)
         else:
-            yield from columns.chunks(kind, rows, chunk_rows)
+            yield from columns.chunks(kind, rows, chunk_rows, mapping)
     elif isinstance(rows, Sized):
-        if len(batch := batch_of(kind, rows)):
+        if len(batch := batch_of(kind, rows, mapping=mapping)):
             yield batch
     else:
         first, rest = 0, iter(rows)
         while some := list(islice(rest, chunk_rows)):
-            if len(batch := batch_of(kind, some, first)):
+            if len(batch := batch_of(kind, some, first, mapping)):
                 yield batch
             first += len(some)
 
 
-def batch_of(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> Batch:
+def batch_of(
+    kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0, mapping: ColumnMapping = PLAIN
+) -> Batch:
     """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is not a row.
 
     `first` is the number of the first row in the input.
     """
     listed = rows if isinstance(rows, list) else list(rows)
+    if mapping != PLAIN:
+        listed = [
+            mapping.values(kind, row, at) if isinstance(row, Mapping) and not isinstance(row, Row) else row
+            for at, row in enumerate(listed, start=first)
+        ]
     return _frame_of(kind, listed, first) or Rows(kind, listed, first)
 
 
@@ -119,6 +135,7 @@ class Rows:
     def __init__(self, kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> None:
         self._kind = kind
         self._first = first
+        self.replaced: int | None = None
         self._rows = _checked(kind, rows, first)
         name_of = itemgetter(*kind.series)
         # A model's fields are in its __dict__, which is the fastest way to them.
@@ -152,12 +169,48 @@ class Rows:
                     narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
             by_series[narrow[0]].append(narrow)
         key_of = itemgetter(*range(1, 1 + len(kind.key)))
+        replaced: list[Values] = []
         for series_id, rows in by_series.items():
             keys = [key_of(row) for row in rows]
             if any(map(ge, keys, keys[1:])):
-                by_key = dict(zip(keys, rows, strict=True))
+                by_key: dict[Any, Values] = {}
+                for key, narrow in zip(keys, rows, strict=True):
+                    if (before := by_key.get(key)) is not None and before != narrow:
+                        if self._is_empty(narrow):
+                            continue
+                        if not self._is_empty(before):
+                            replaced.append(before)
+                    by_key[key] = narrow
                 by_series[series_id] = [by_key[key] for key in sorted(by_key)]
+        if self.replaced is None:
+            self.replaced = len(replaced)
+            self._say(replaced)
         return NarrowRows(kind, by_series)
+
+    def _is_empty(self, row: Values) -> bool:
+        """Whether a narrow row has no value beside its key."""
+        measured = self._kind.measured
+        return bool(measured) and all(row[1 + self._kind.column_names.index(name)] is None for name in measured)
+
+    def _say(self, replaced: list[Values]) -> None:
+        """Warn of rows without values, and of rows that later ones with the same key and other values replace."""
+        kind = self._kind
+        if kind.measured:
+            nothing = (None,) * len(kind.measured)
+            measured_of = itemgetter(*kind.measured) if len(kind.measured) > 1 else lambda row: (row[kind.measured[0]],)
+            empty = [at for at, row in enumerate(self._rows) if measured_of(vars(row)) == nothing]
+            if empty:
+                warn_of_empty(kind, len(empty), self._first + empty[0])
+        if replaced:
+            wanted = set(map(itemgetter(*range(1, 1 + len(kind.column_names))), replaced))
+            values_of = itemgetter(*kind.column_names)
+            for at, row in enumerate(self._rows):
+                found = tuple(
+                    stored(value, column) for value, column in zip(values_of(vars(row)), kind.columns, strict=True)
+                )
+                if found in wanted:
+                    warn_of_replaced(kind, len(replaced), self._first + at, vars(row))
+                    return
 
 
 class NarrowRows:
@@ -203,20 +256,6 @@ def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) ->
         said = f"rows that are None were skipped: {len(missing)}, the first is row {missing[0]}"
         warnings.warn(said, DataQualityWarning, stacklevel=2)
     return checked
-
-
-def reason(error: ValidationError) -> str:
-    """What is wrong with a row, field by field, in one line."""
-    said = []
-    for problem in error.errors(include_url=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        given = problem["input"]
-        if problem["type"] == "missing" or not where:
-            said.append(f"{where}: {message}" if where else message)
-        else:
-            said.append(f"{where}: {message} (got {str(given)[:60]!r})")
-    return "; ".join(said)
 
 
 def _latest(rows: list[Values], time_at: int, price_at: int | None) -> Latest:

@@ -16,13 +16,15 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from mds_client.errors import ConfigurationError
+
 SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
 
 OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
 """What a row does to a stored row of the same key.
 
-`replace`: it overwrites every value, None included. `keep`: the stored row stays. `fill`: it overwrites, but None
-leaves the stored value.
+`replace`: it overwrites every value, None included, unless it has no value at all. `keep`: the stored row stays.
+`fill`: it overwrites, but None leaves the stored value.
 """
 
 Door: TypeAlias = Literal["replace", "keep", "fill", "append"]
@@ -35,6 +37,12 @@ SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe")
 """The columns of the series table that name a series; a kind uses a subset of them."""
 
 TENANT_COLUMN: Final = "tenant_id"
+
+
+def check_conflict(on_conflict: str) -> None:
+    """Raise ConfigurationError for a word that says no way to end a conflict."""
+    if on_conflict not in get_args(OnConflict):
+        raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,12 @@ class Kind:
     def values(self) -> tuple[str, ...]:
         """The stored columns that are not part of the key: what an upsert may overwrite."""
         return tuple(name for name in self.column_names if name not in self.key)
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """The values of which a row needs at least one to say anything; none where every row says something."""
+        columns = [column for column in self.columns if column.name in self.values and column.type != "uuid"]
+        return tuple(column.name for column in columns) if all(column.nullable for column in columns) else ()
 
     def column(self, name: str) -> Column:
         """The stored column of that name; KeyError if there is none."""

@@ -13,6 +13,7 @@ from typing import Final
 from mds_client import sql
 from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, MDSOperationalError, RetryableError, RLSDenied
+from mds_client.mapping import Extra, extra_mapping
 from mds_client.models import AnyKind
 from mds_client.operations import (
     Execute,
@@ -28,22 +29,27 @@ from mds_client.operations import (
     Written,
 )
 from mds_client.rows import HEAVY_ROWS, ArrowStream, Batch, Input, batches
-from mds_client.schema import KINDS, Kind, OnConflict
+from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
 
 CHUNK_ROWS: Final = 50_000
 """Rows of a stream that one transaction writes; it bounds the memory that they take."""
 
 
 def upsert(
-    kind: AnyKind, rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+    kind: AnyKind,
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
 ) -> Operation[int]:
     """The operation of `MDS.upsert`."""
     declared = KINDS.of(kind)
-    if on_conflict not in ("replace", "keep", "fill"):
-        raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
+    check_conflict(on_conflict)
+    mapping = extra_mapping(extra)
     if chunk_rows < 1:
         raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
-    source = _Source(batches(declared, rows, chunk_rows), whole=isinstance(rows, Sized))
+    source = _Source(batches(declared, rows, chunk_rows, mapping), whole=isinstance(rows, Sized))
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
         source.current()
@@ -57,13 +63,14 @@ def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace
 
 def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
     def talk(session: Session) -> Talk[int]:
-        accepted = source.written
+        accepted, replaced = source.written, 0
         try:
             for batch in source.left():
                 mode = session.config.write_mode_for(len(batch))
                 yield from _upsert(session, declared, batch, on_conflict, mode)
                 accepted += len(batch)
-                session.written = Written(declared.name, mode, accepted)
+                replaced += batch.replaced or 0
+                session.written = Written(declared.name, mode, accepted, replaced)
                 del batch  # before the next one is made
         except Exception as error:
             if source.written:
@@ -74,26 +81,32 @@ def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heav
     return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
 
 
-def upsert_bars(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
+def upsert_bars(
+    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+) -> Operation[int]:
     """The operation of `MDS.upsert_bars`."""
-    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
+    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
 
 
 def upsert_fundamentals(
-    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS
+    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
 ) -> Operation[int]:
     """The operation of `MDS.upsert_fundamentals`."""
-    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
+    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
 
 
-def upsert_news(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
+def upsert_news(
+    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+) -> Operation[int]:
     """The operation of `MDS.upsert_news`."""
-    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
+    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
 
 
-def upsert_options(rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS) -> Operation[int]:
+def upsert_options(
+    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+) -> Operation[int]:
     """The operation of `MDS.upsert_options`."""
-    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows)
+    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
 
 
 @dataclass(slots=True)

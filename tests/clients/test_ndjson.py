@@ -192,7 +192,7 @@ BAD = [
     (line(close_price=True), "close_price: a truth value is not a number"),
     (line(volume=True), "volume: a truth value is not a number"),
     (line(volume=1.5), "volume: Input should be a valid integer"),
-    (line(volume=-1), "volume: Input should be greater than or equal to 0"),
+    (line(volume=-1), "volume: -1 is no count; if it means that there is no value, say so with null_values"),
     (line(volume=2**63), "volume: Input should be less than or equal to 9223372036854775807"),
     (line(id="no uuid"), "id: 'no uuid' is not a uuid"),
     (line(extra=1), "extra: Extra inputs are not permitted"),
@@ -222,6 +222,27 @@ def test_each_bad_line_goes_aside_with_number_and_reason_and_stops_no_other(
         assert "\n" not in reason
         text = bad.decode("utf-8", "replace")
         assert row == (text.strip() if len(bad) <= LONGEST_LINE else text[: LONGEST_LINE + 1])
+
+
+def test_rows_that_later_ones_replace_are_counted_and_said(ingest: Run, store: Store) -> None:
+    Path("bars.ndjson").write_bytes(line(0, ts="2024-01-01T00:00:00Z") + line(1, ts="2024-01-01T00:00:00Z"))
+    done = ingest("bars.ndjson")
+    assert "1 replaced by a later row with the same key and other values" in done.out
+    assert written(store) == [1]
+
+
+def test_fields_that_the_kind_does_not_have_are_left_out_where_that_is_asked_for(ingest: Run, store: Store) -> None:
+    Path("bars.ndjson").write_bytes(line(0, extra=1) + line(1, extra={"a": 1}) + b"[1]\n" + line(2))
+    assert ingest("bars.ndjson", "--extra", "ignore").code == 3
+    assert written(store) == [0, 1, 2]
+    ((number, reason, _),) = rejected(Path("bars.ndjson.rejects.ndjson"))
+    assert (number, "no such field" in reason or "field" in reason.lower()) == (3, True)
+
+
+def test_a_json_array_is_read_as_rows(ingest: Run, store: Store) -> None:
+    Path("bars.json").write_bytes(b"[" + b",".join(line(n).strip() for n in range(3)) + b"]")
+    assert ingest("bars.json").code == 0
+    assert written(store) == [0, 1, 2]
 
 
 def test_rejects_go_in_once_they_are_mended(ingest: Run, store: Store) -> None:
@@ -433,6 +454,7 @@ def test_json_has_the_same_for_programs(ingest: Run) -> None:
         "source": "bars.ndjson",
         "lines": 2,
         "written": 2,
+        "replaced": 0,
         "rejected": 0,
         "rejects": None,
         "complete": True,

@@ -48,10 +48,15 @@ class Model:
         self.rows: dict[Key, Values] = {}
 
     def write(self, batch: list[Bar], on_conflict: str) -> None:
-        last = {(bar.symbol, bar.ts): (bar.close_price, bar.volume) for bar in batch}
+        last: dict[Key, Values] = {}
+        for bar in batch:
+            new = bar.close_price, bar.volume
+            # A row without any value replaces none.
+            if new != (None, None) or (bar.symbol, bar.ts) not in last:
+                last[bar.symbol, bar.ts] = new
         for key, new in last.items():
             old = self.rows.get(key)
-            if old is None or on_conflict == "replace":
+            if old is None or (on_conflict == "replace" and new != (None, None)):
                 self.rows[key] = new
             elif on_conflict == "fill":
                 self.rows[key] = (
@@ -70,7 +75,7 @@ class Model:
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 @settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     # Each example has a tenant of its own, and so an empty table.
     suppress_health_check=[HealthCheck.function_scoped_fixture],

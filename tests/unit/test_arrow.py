@@ -51,10 +51,17 @@ SCHEMA = pa.schema(
 def expected(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Narrow rows, made as plainly as can be."""
     by_key = {}
+    valued = set()
     for row in rows:
         values = [row.get(name) for name in BARS.column_names]
         uuid = UUID(row["id"]) if row["id"] else None
-        by_key[IDS["v", row["symbol"], "1m"], row["ts"]] = (IDS["v", row["symbol"], "1m"], *values[:-1], uuid)
+        key = IDS["v", row["symbol"], "1m"], row["ts"]
+        # A row without any value replaces none that has one.
+        if any(row.get(name) is not None for name in BARS.measured):
+            valued.add(key)
+        elif key in valued:
+            continue
+        by_key[key] = (key[0], *values[:-1], uuid)
     return [by_key[key] for key in sorted(by_key)]
 
 

@@ -54,13 +54,42 @@ def test_many_forms_are_one_value(field: str, given_: Any, kept: Any) -> None:
     assert (value, type(value)) == (kept, type(kept))
 
 
-@pytest.mark.parametrize("timeframe", ["1s", "15m", "4h", "1d", "1w", "3mo", "1q", "1y", "9999m"])
+@pytest.mark.parametrize("timeframe", ["1s", "15m", "4h", "1d", "1w", "3mo", "1q", "1y", "9999m", "90m", "7d"])
 def test_a_timeframe_is_a_count_and_a_unit(timeframe: str) -> None:
     assert bar(timeframe=timeframe).timeframe == timeframe
 
 
 @pytest.mark.parametrize(
-    "timeframe", ["m", "01m", "-1m", "1M", "1 m", "1min", "10000m", "1.5h", "1m;", "1m\n2m", "\uff11m"]
+    ("written", "kept"),
+    [
+        ("1min", "1m"),
+        ("1Min", "1m"),
+        ("5 mins", "5m"),
+        ("1H", "1h"),
+        ("4Hour", "4h"),
+        ("1D", "1d"),
+        ("1W", "1w"),
+        ("1wk", "1w"),
+        ("1Month", "1mo"),
+        ("60s", "1m"),
+        ("60m", "1h"),
+        ("3600s", "1h"),
+        ("120min", "2h"),
+        ("90m", "90m"),
+        ("24h", "24h"),
+    ],
+)
+def test_common_spellings_are_understood_and_one_timeframe_has_one_spelling(written: str, kept: str) -> None:
+    assert bar(timeframe=written).timeframe == kept
+
+
+def test_a_capital_m_is_asked_about_and_not_guessed() -> None:
+    with pytest.raises(ValidationError, match="1M may mean minutes or months: write 1m for minutes, 1mo for months"):
+        bar(timeframe="1M")
+
+
+@pytest.mark.parametrize(
+    "timeframe", ["m", "01m", "-1m", "1M", "1  m", "1fortnight", "10001m", "1.5h", "1m;", "1m\n2m", "\uff11m"]
 )
 def test_nothing_else_is_a_timeframe(timeframe: str) -> None:
     with pytest.raises(ValidationError):

@@ -187,7 +187,7 @@ def test_a_block_in_columns_is_the_same_rows_and_rejects_as_its_lines_one_by_one
 ) -> None:
     block = Block(first, (end.join(lines) + (end if ended else "")).encode("utf-8", "surrogatepass"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "_in_columns", lambda _kind, _block: None)
+        patch.setattr(blocks, "_in_columns", lambda _kind, _block, _mapping: None)
         expected = outcome(checked(BARS, block))
     assert repr(outcome(checked(BARS, block))) == repr(expected)
 

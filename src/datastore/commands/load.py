@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.progress import TimeRemainingColumn
@@ -13,7 +14,8 @@ from datastore.errors import ControlError
 from mds_client import KINDS
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, plain, show_json
 from mds_client.errors import MDSError
-from mds_client.files import FORMATS, Format, opened, rejects_path
+from mds_client.files import FORMATS, Format, Mapping, TimeUnit, opened, rejects_path
+from mds_client.mapping import Extra
 from mds_client.schema import OnConflict
 
 
@@ -29,10 +31,30 @@ from mds_client.schema import OnConflict
 )
 @click.option(
     "--on-conflict",
-    type=click.Choice(["replace", "keep", "fill"]),
+    type=click.Choice(get_args(OnConflict)),
     default="replace",
     show_default=True,
     help="What happens to a stored row with the same key.",
+)
+@click.option(
+    "--extra",
+    type=click.Choice(get_args(Extra)),
+    default="error",
+    show_default=True,
+    help="What to do with columns that the kind does not have: refuse the file, or leave them out.",
+)
+@click.option(
+    "--time-unit",
+    type=click.Choice(get_args(TimeUnit)),
+    default="iso",
+    show_default=True,
+    help="What numbers in the kind's time column count since 1970; iso takes text and timestamps only.",
+)
+@click.option(
+    "--null-value",
+    "null_values",
+    multiple=True,
+    help="Text or number that means that there is no value, such as - or -1; repeatable.",
 )
 @click.option(
     "--rejects",
@@ -54,6 +76,9 @@ def load(
     tenant: str,
     form: Format | None,
     on_conflict: OnConflict,
+    extra: Extra,
+    time_unit: TimeUnit,
+    null_values: tuple[str, ...],
     rejects: Path | None,
     part_rows: int,
     dsn: str,
@@ -72,7 +97,8 @@ def load(
     declared = KINDS[kind]
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
-    source = opened(declared, path, form)
+    mapping = Mapping(extra=extra, time_unit=time_unit, null_values=frozenset(null_values))
+    source = opened(declared, path, form, mapping)
     stopped: MDSError | ControlError | KeyboardInterrupt | None = None
     try:
         loading = loader.Loading(
@@ -105,6 +131,8 @@ def _sentence(report: loader.Load) -> str:
         f"{report.kind}: {counted(report.rows, 'row')} loaded in {report.seconds:.2f} s"
         f" ({report.rows_per_second:,.0f} rows/s) in {counted(report.parts, 'part')}, {report.merged} of them merged"
     )
+    if report.replaced:
+        said += f", {report.replaced:,} rows replaced by a later one with the same key and other values"
     if report.rollups:
         said += f"; refreshed {', '.join(report.rollups)}"
     return f"{said}; {report.rejected:,} rejected, see {report.rejects}" if report.rejects else said

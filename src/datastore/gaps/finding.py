@@ -30,7 +30,7 @@ from datastore.gaps.timeframes import GapError, Timeframe, Window, parse_timefra
 from datastore.names import TENANT_BITS
 from datastore.tenants import Tenant, find_tenant
 from mds_client import models
-from mds_client.rows import reason
+from mds_client.errors import reason
 
 T = TypeVar("T")
 R = TypeVar("R")

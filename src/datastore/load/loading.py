@@ -28,7 +28,19 @@ from datastore.names import OWNER, STORE
 from mds_client import KINDS, MDS, sql, upserts
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.errors import InvalidRow, MDSError, MDSOperationalError
-from mds_client.files import Format, Input, Models, Part, RejectFile, of_stream, opened, reading, rejects_path
+from mds_client.files import (
+    PLAIN,
+    Format,
+    Input,
+    Mapping,
+    Models,
+    Part,
+    RejectFile,
+    of_stream,
+    opened,
+    reading,
+    rejects_path,
+)
 from mds_client.models import Row
 from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
 from mds_client.rejects import about_content
@@ -50,9 +62,9 @@ _UNIQUE_VIOLATION: Final = "23505"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load did: rows accepted, rows rejected and the file they went to, parts committed and how many of those
-    met rows that were there, the span of time that was loaded (UTC, `end` is that of the newest row), the rollups that
-    were refreshed over it.
+    """What a load did: rows accepted, those of them that a later row with the same key replaced, rows rejected and the
+    file they went to, parts committed and how many of those met rows that were there, the span of time that was loaded
+    (UTC, `end` is that of the newest row), the rollups that were refreshed over it.
 
     `complete` is False where it was stopped; what is committed stays, and the same load again completes it.
     """
@@ -61,6 +73,7 @@ class Load:
     tenant: UUID
     source: str
     rows: int
+    replaced: int
     rejected: int
     rejects: Path | None
     parts: int
@@ -84,6 +97,7 @@ def load(
     source: str | ArrowStream,
     *,
     form: Format | None = None,
+    mapping: Mapping = PLAIN,
     on_conflict: OnConflict = "replace",
     rejects: Path | None = None,
     part_rows: int = PART_ROWS,
@@ -95,7 +109,7 @@ def load(
     unknown tenant, and the client's errors where the server refuses or is gone.
     """
     declared = KINDS.of(kind)
-    read = opened(declared, source, form) if isinstance(source, str) else of_stream(declared, source)
+    read = opened(declared, source, form, mapping) if isinstance(source, str) else of_stream(declared, source, mapping)
     try:
         target = rejects or rejects_path(source if isinstance(source, str) else "stream")
         return Loading(dsn, tenant, read, declared, target, on_conflict=on_conflict, part_rows=part_rows).run(progress)
@@ -125,7 +139,7 @@ class Loading:
         self._rejects = RejectFile(rejects)
         self._on_conflict: OnConflict = on_conflict
         self._part_rows = part_rows
-        self._rows = self._parts = self._merged = 0
+        self._rows = self._parts = self._merged = self._replaced = 0
         self._span: tuple[datetime, datetime] | None = None
         self._rollups: list[str] = []
         self._complete = False
@@ -139,6 +153,7 @@ class Loading:
             tenant=self._tenant,
             source=self._source.name,
             rows=self._rows,
+            replaced=self._replaced,
             rejected=self._rejects.count,
             rejects=self._rejects.path if self._rejects.count else None,
             parts=self._parts,
@@ -209,6 +224,7 @@ class Loading:
             self._write_one_by_one(client, part.sifted(self._rejects.write))
             return
         self._rows += len(batch)
+        self._replaced += batch.replaced or 0
         self._merged += written.merged
         self._parts += 1
         self._loaded(written.first, written.last)

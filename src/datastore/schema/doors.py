@@ -58,6 +58,13 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
             SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
             SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),
         )
+        if way == "replace" and kind.measured:
+            # A row without any value says nothing: it must not erase one that does.
+            action = SQL(" DO UPDATE SET {} WHERE ({}) AND ({})").format(
+                SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
+                SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),
+                SQL(" OR ").join(SQL("excluded.{} IS NOT NULL").format(Identifier(name)) for name in kind.measured),
+            )
     statements = (
         SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS SELECT {} FROM {} WHERE false").format(
             relation, column_list(names), Identifier(STORE, kind.name)

@@ -4,11 +4,11 @@ One reader and one column mapping serve every command, source and upload. Nothin
 `mds_client.utils` and `datastore.load`.
 """
 
-from mds_client.files.mapping import PLAIN, Mapping, TimeUnit
 from mds_client.files.parts import Columns, Input, Models, Part, RejectRow
 from mds_client.files.readers import FORMATS, Format, format_of_name, of_stream, opened, parquet, reading
 from mds_client.files.rejects import RejectFile, rejects_path
 from mds_client.files.source import BLOCK_BYTES, Source, SourceError
+from mds_client.mapping import PLAIN, Mapping, TimeUnit
 
 __all__ = [
     "BLOCK_BYTES",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mds_client import arrow  # noqa: F401 - says which package is missing
+from mds_client.columns import regrouped
 from mds_client.errors import InvalidRow
-from mds_client.files.mapping import Mapping
 from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import BYTE_ORDER_MARK, Source, SourceError
-from mds_client.files.tables import regrouped
+from mds_client.mapping import Mapping
 from mds_client.schema import Kind
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from mds_client.errors import InvalidRow
-from mds_client.files.mapping import Mapping
+from mds_client.mapping import Mapping
 from mds_client.models import Row
 from mds_client.rows import Batch, Rows
 from mds_client.schema import Kind

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 
-from pydantic_core import from_json
-
-from mds_client.blocks import LONGEST_LINE, coerce
+from mds_client.blocks import coerce
 from mds_client.errors import InvalidRow, MDSError
-from mds_client.files.mapping import PLAIN, Mapping
 from mds_client.files.parts import Input, Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError
+from mds_client.mapping import PLAIN, Mapping
 from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
 
@@ -65,7 +63,7 @@ class LinesInput:
         part = Models(self._kind, [], [])
         for line in self._source.lines():
             try:
-                row = coerce(self._kind, line) if self._mapping == PLAIN else self._mapping.row(self._kind, _json(line))
+                row = coerce(self._kind, line, self._mapping)
             except InvalidRow as error:
                 reject(self._source.line, str(error), line.decode("utf-8", "replace"))
                 continue
@@ -79,15 +77,6 @@ class LinesInput:
 
     def close(self) -> None:
         self._source.close()
-
-
-def _json(line: bytes) -> Any:
-    if len(line) > LONGEST_LINE:
-        raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
-    try:
-        return from_json(line)
-    except ValueError as error:
-        raise InvalidRow(f"invalid JSON: {error}") from error
 
 
 def opened(
@@ -127,11 +116,11 @@ def parquet(kind: Kind, path: str, mapping: Mapping, where: Any) -> Input:
     return tables.of_parquet(kind, path, mapping, where)
 
 
-def of_stream(kind: Kind, rows: ArrowStream, name: str = "stream") -> Input:
+def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping = PLAIN) -> Input:
     """Read anything that speaks the Arrow stream protocol. Raises ConfigurationError without PyArrow."""
     from mds_client.files import tables
 
-    return tables.of_stream(kind, rows, name)
+    return tables.of_stream(kind, rows, mapping)
 
 
 @contextlib.contextmanager

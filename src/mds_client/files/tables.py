@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from mds_client import arrow  # noqa: F401 - says which package is missing
-from mds_client.files.mapping import PLAIN, Mapping
+from mds_client.columns import regrouped
 from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import SourceError
+from mds_client.mapping import PLAIN, Mapping
 from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
 
@@ -41,28 +42,10 @@ class ArrowInput:
         """Nothing is held open here."""
 
 
-def regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
-    """Record batches of any size as tables of so many rows; one without rows if there is none, for its schema."""
-    held: list[Any] = []
-    count = 0
-    empty = True
-    for batch in batches:
-        while batch.num_rows:
-            part = batch.slice(0, rows - count)
-            batch = batch.slice(part.num_rows)
-            held.append(part)
-            count += part.num_rows
-            if count == rows:
-                yield pa.Table.from_batches(held)
-                held, count, empty = [], 0, False
-    if held or empty:
-        yield pa.Table.from_batches(held, schema)
-
-
-def of_stream(kind: Kind, rows: ArrowStream, name: str = "stream") -> ArrowInput:
+def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping) -> ArrowInput:
     """Anything that speaks the Arrow stream protocol as an input."""
     reader = pa.RecordBatchReader.from_stream(rows)
-    return ArrowInput(kind, name, reader, reader.schema, len(rows) if isinstance(rows, Sized) else None)
+    return ArrowInput(kind, "stream", reader, reader.schema, len(rows) if isinstance(rows, Sized) else None, mapping)
 
 
 def of_parquet(kind: Kind, path: str, mapping: Mapping, where: Any = None) -> ArrowInput:

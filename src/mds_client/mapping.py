@@ -9,9 +9,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mds_client.errors import InvalidRow
+from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.models import Row
-from mds_client.rows import reason
 from mds_client.schema import Kind
 
 TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
@@ -42,6 +41,11 @@ class Mapping(BaseModel):
     skip: frozenset[str] = frozenset()
     extra: Literal["error", "ignore"] = "error"
 
+    @property
+    def has_plain_names(self) -> bool:
+        """Whether every column has the name of its field, and values are written as the models take them."""
+        return not (self.columns or self.constants or self.null_values or self.skip) and self.time_unit == "iso"
+
     def fields(self, kind: Kind) -> list[str]:
         """The fields of a kind that are read."""
         return [name for name in kind.model.model_fields if name not in self.skip]
@@ -71,6 +75,13 @@ class Mapping(BaseModel):
         except RecursionError:
             raise InvalidRow("it is nested too deep") from None
 
+    def values(self, kind: Kind, record: Any, index: int) -> dict[str, Any]:
+        """The fields of one record, which are not checked yet. Raises InvalidRow, with the index."""
+        try:
+            return self._values(kind, record)
+        except InvalidRow as error:
+            raise InvalidRow(f"row {index}: {error}", index=index) from error
+
     def _values(self, kind: Kind, record: Any) -> dict[str, Any]:
         values: dict[str, Any] = dict(self.constants)
         read: set[Any] = set()
@@ -81,7 +92,8 @@ class Mapping(BaseModel):
             if value is not None and not self._is_null(value):
                 values[name] = value
         if self.extra == "error" and isinstance(record, AnyMapping) and (unknown := record.keys() - read):
-            raise InvalidRow(f"{', '.join(sorted(map(str, unknown)))}: {kind.name} have no such field")
+            names = ", ".join(sorted(map(str, unknown)))
+            raise InvalidRow(f"{names}: {kind.name} have no such field; extra='ignore' leaves it out")
         if self.time_unit != "iso" and kind.time in values:
             values[kind.time] = _instant(kind.time, values[kind.time], self.time_unit)
         return values
@@ -113,7 +125,8 @@ class Mapping(BaseModel):
         if self.time_unit != "iso" and kind.time in made:
             made[kind.time] = _instants(kind.time, made[kind.time], self.time_unit)
         if self.extra == "error" and (unknown := [name for at, name in enumerate(names) if at not in read]):
-            raise InvalidRow(f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(made)}")
+            there = f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(made)}"
+            raise InvalidRow(f"{there}. extra='ignore' leaves other columns out")
         return pa.table(made)
 
     def _place(self, name: str, names: list[str]) -> int | None:
@@ -135,11 +148,31 @@ class Mapping(BaseModel):
         if (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) and self.null_values:
             nulls = pa.array(sorted(self.null_values), column.type)
             column = pc.if_else(pc.is_in(column, nulls), pa.scalar(None, column.type), column)
+        elif self.null_values and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            numbers = pa.array(
+                [number for text in self.null_values if (number := _number(text)) is not None], pa.float64()
+            )
+            column = pc.if_else(
+                pc.is_in(column.cast(pa.float64(), safe=False), numbers), pa.scalar(None, column.type), column
+            )
         return column.fill_null(self.constants[name]) if name in self.constants and column.null_count else column
 
 
+Extra: TypeAlias = Literal["error", "ignore"]
+"""What to do with columns that belong to no field."""
+
 PLAIN: Final = Mapping()
 """Every column has the name of its field, and no other column is there."""
+
+
+def extra_mapping(extra: Extra) -> Mapping:
+    """The mapping that only says what to do with other columns. Raises ConfigurationError for an unknown word."""
+    if extra not in ("error", "ignore"):
+        raise ConfigurationError(f"extra is error or ignore, not {extra!r}")
+    return PLAIN if extra == "error" else _IGNORING
+
+
+_IGNORING: Final = Mapping(extra="ignore")
 
 
 def _value(record: Any, at: str | int) -> Any:
@@ -148,6 +181,13 @@ def _value(record: Any, at: str | int) -> Any:
     if isinstance(record, list):
         return record[at] if isinstance(at, int) and -len(record) <= at < len(record) else None
     raise InvalidRow(f"an object or a list is needed, not {type(record).__name__}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _instant(name: str, value: Any, unit: TimeUnit) -> datetime:

@@ -1,0 +1,56 @@
+"""Timeframes: a count and a unit, in one spelling.
+
+`1min`, `1Min`, `60s` and `1m` are one minute; `1H` and `60m` are one hour. Seconds and minutes that make whole minutes
+and hours are written so. Days, weeks, months, quarters and years are the calendar's, and are not converted.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+UNITS: Final = ("s", "m", "h", "d", "w", "mo", "q", "y")
+
+_SPELLINGS: Final = {
+    "s": ("s", "sec", "secs", "second", "seconds"),
+    "m": ("m", "min", "mins", "minute", "minutes", "t"),
+    "h": ("h", "hr", "hrs", "hour", "hours"),
+    "d": ("d", "day", "days"),
+    "w": ("w", "wk", "wks", "week", "weeks"),
+    "mo": ("mo", "mon", "mth", "month", "months"),
+    "q": ("q", "qtr", "quarter", "quarters"),
+    "y": ("y", "yr", "yrs", "year", "years"),
+}
+_UNIT_OF: Final = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
+_FORM: Final = re.compile(r"([1-9][0-9]{0,5}) ?([A-Za-z]+)")
+_LARGER: Final = {"s": "m", "m": "h"}
+
+MOST: Final = 9999
+"""The largest count."""
+
+
+def canonical(value: Any) -> Any:
+    """A timeframe in the spelling that the store uses.
+
+    Args:
+        value: Text such as `1m`, `1min`, `4H` or `1mo`.
+
+    Raises:
+        ValueError: It is not a timeframe, or may be read in two ways (`1M`).
+    """
+    return _canonical(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    found = _FORM.fullmatch(text.strip())
+    unit = None if found is None else _UNIT_OF.get(found[2].lower())
+    if found is None or unit is None:
+        raise ValueError(f"a timeframe is a count and a unit ({', '.join(UNITS)}), such as 1m, 4h or 1d")
+    count = int(found[1])
+    if found[2] == "M":
+        raise ValueError(f"{text.strip()} may mean minutes or months: write {count}m for minutes, {count}mo for months")
+    while unit in _LARGER and count % 60 == 0:
+        unit, count = _LARGER[unit], count // 60
+    if count > MOST:
+        raise ValueError(f"the count of a timeframe is at most {MOST}")
+    return f"{count}{unit}"

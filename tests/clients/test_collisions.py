@@ -1,0 +1,77 @@
+"""Rows that would take something away without a word: of one key, and without values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from mds_client import Bar, DataQualityWarning, OptionSnap
+from tests.conftest import Client, Store
+
+ALWAYS = ("2020-01-01", "2030-01-01")
+
+
+def bar(close: float | None, minute: int = 0, **more: Any) -> dict[str, Any]:
+    settled = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": f"2024-01-02T15:{minute:02}:00Z"}
+    return {**settled, "close_price": close, **more}
+
+
+def closes(client: Client) -> list[float | None]:
+    return [row.close_price for row in client.bars_window("S", "1m", *ALWAYS, "v")]
+
+
+FORMS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+    "mappings": lambda rows: rows,
+    "models": lambda rows: [Bar.model_validate(row) for row in rows],
+    "arrow": pa.Table.from_pylist,
+    "pandas": pd.DataFrame,
+    "polars": pl.DataFrame,
+    "lazy": pl.LazyFrame,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_one_key_with_other_values_are_counted_and_said(client: Client, form: str) -> None:
+    rows = [bar(1.0), bar(2.0, 1), bar(3.0), bar(2.0, 1), bar(4.0)]
+    with pytest.warns(DataQualityWarning, match=r"row 0: a later row has the same key \(v S 1m .*; 2 rows in all"):
+        assert client.upsert_bars(FORMS[form](rows)) == 5
+    assert closes(client) == [4.0, 2.0]
+
+
+def test_options_of_two_roots_are_not_taken_for_one_without_a_word(client: Client) -> None:
+    chain = [
+        OptionSnap(vendor="v", symbol="SPX", expiry="2024-06-21", option_type="C", strike=5000, ts="2024-01-02", iv=iv)
+        for iv in (0.151, 0.149)
+    ]
+    with pytest.warns(DataQualityWarning, match="a later row has the same key"):
+        client.upsert_options(chain)
+
+
+@pytest.mark.every_engine
+@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+@pytest.mark.parametrize("on_conflict", ["replace", "fill", "keep"])
+def test_a_row_without_a_value_erases_none(
+    connect: Callable[..., Client], store: Store, mode: str, on_conflict: str
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
+    client.upsert_bars([bar(1.0, volume=5), bar(2.0, 1)])
+    with pytest.warns(DataQualityWarning, match="row 0: no value beside the key; .*; 2 rows in all"):
+        assert client.upsert_bars([bar(None), bar(None, 2)], on_conflict=on_conflict) == 2
+    assert closes(client) == [1.0, 2.0, None]
+    assert [price.price for price in client.latest_prices(["S"], "v")] == [2.0]
+
+
+@pytest.mark.parametrize("form", ["mappings", "arrow", "polars"])
+def test_nor_one_of_the_same_call(client: Client, form: str) -> None:
+    with pytest.warns(DataQualityWarning, match="row 1: no value beside the key"):
+        client.upsert_bars(FORMS[form]([bar(1.0), bar(None)]))
+    assert closes(client) == [1.0]
+
+
+def test_a_price_may_still_be_taken_back_where_the_row_says_something(client: Client) -> None:
+    client.upsert_bars([bar(1.0, volume=5)])
+    client.upsert_bars([bar(None, volume=6)])
+    assert closes(client) == [None]
