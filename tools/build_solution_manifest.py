@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 
 import mds_client
 from datastore import aggregates, jobs, metrics, schema
-from datastore.cli import datastore
+from datastore.cli import command_line
 from datastore.config import VARIABLES, Settings
 from datastore.engines import OLDEST_SERVER, Engine
 from datastore.names import STORE
@@ -72,7 +72,7 @@ def make_targets() -> dict[str, str]:
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command of both command lines, with what one types to have it."""
-    for group in (mds_cli.command_line(), datastore):
+    for group in (mds_cli.command_line(), command_line()):
         yield from _commands(group, group.name or "")
 
 

@@ -234,7 +234,7 @@ def commands() -> str:
         "`datastore`; `zsh_source` and `fish_source` for other shells.",
         "",
     ]
-    for group in (mds_cli.command_line(), datastore_cli.datastore):
+    for group in (mds_cli.command_line(), datastore_cli.command_line()):
         lines += _command(group, group.name or "")
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 from datastore import aggregates
 from datastore.connections import as_owner
 from datastore.engines import Driver, Engine, Setting
+from datastore.errors import ControlError
 from mds_client import KINDS
 from mds_client.schema import Kind
 
@@ -20,7 +21,7 @@ Policy = Literal["columnstore_after", "retention_after", "refresh_within"]
 POLICIES: Final[tuple[str, ...]] = get_args(Policy)
 
 
-class PolicyError(Exception):
+class PolicyError(ControlError):
     """A policy cannot be set as asked; the message says why."""
 
 

@@ -19,6 +19,7 @@ from mds_client.errors import (
     ServerOutOfMemory,
     ServerUnreachable,
     TimeoutExceeded,
+    UnknownSeries,
 )
 from mds_client.models import (
     Bar,
@@ -70,5 +71,6 @@ __all__ = [
     "ServerOutOfMemory",
     "ServerUnreachable",
     "TimeoutExceeded",
+    "UnknownSeries",
     "__version__",
 ]

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from mds_client import jobs, operations, reads, upserts
+from mds_client import jobs, operations, reads, rollups, upserts
 from mds_client.answers import As, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.jobs import Priority
 from mds_client.mapping import Extra
+from mds_client.missing import Missing
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
 from mds_client.rows import Input
@@ -168,61 +169,110 @@ class AsyncMethods(ABC):
 
     @overload
     async def bars_window(
-        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> list[Bar]: ...
     @overload
     async def bars_window(
-        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     async def bars_window(
-        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     async def bars_window(
-        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def bars_window(
-        self, symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: As = "models",
+        missing: Missing = "warn",
     ) -> Any:
         """The bars with `start <= ts < end`, oldest first.
 
         Args:
             symbol: One symbol, or several: then their bars follow one another, ordered by symbol.
-            timeframe: The timeframe as it was written, such as `"1m"` or `"1d"`.
+            timeframe: The timeframe, such as `"1m"` or `"1d"`; `"1min"` and `"1D"` are the same.
             start: The first time of the window.
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
                 each field.
+            missing: What to do if a series does not exist, or no tenant is set: `"warn"` with a DataQualityWarning that
+                names series that may have been meant, `"raise"` UnknownSeries, or `"ignore"`.
 
         Returns:
-            All bars of the window, without a limit (`iter_bars_window` yields them in batches). A series that does not
-            exist has no bars.
+            All bars of the window, without a limit (`iter_bars_window` yields them in batches).
 
         Raises:
             ConfigurationError: `start` is after `end`, or the package of the frame is not installed.
+            UnknownSeries: `missing` is `"raise"`, and a series does not exist.
         """
-        return await self.run(reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_))
+        return await self.run(reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
 
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> list[Fundamentals]: ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"], missing: Missing = "warn"
     ) -> "pyarrow.Table": ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"], missing: Missing = "warn"
     ) -> "pandas.DataFrame": ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["polars"], missing: Missing = "warn"
     ) -> "polars.DataFrame": ...
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models"
+        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models", missing: Missing = "warn"
     ) -> Any:
         """The fundamentals with `start <= asof < end`, oldest first.
 
@@ -232,8 +282,9 @@ class AsyncMethods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Fundamentals`, or a frame; see `bars_window`.
+            missing: What to do if a series does not exist; see `bars_window`.
         """
-        return await self.run(reads.fundamentals_window(symbol, start, end, vendor, as_=as_))
+        return await self.run(reads.fundamentals_window(symbol, start, end, vendor, as_=as_, missing=missing))
 
     @overload
     async def news_window(
@@ -241,7 +292,7 @@ class AsyncMethods(ABC):
         start: Time,
         end: Time,
         *,
-        symbol: str | None = None,
+        symbol: Symbols | None = None,
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["models"] = "models",
@@ -252,7 +303,7 @@ class AsyncMethods(ABC):
         start: Time,
         end: Time,
         *,
-        symbol: str | None = None,
+        symbol: Symbols | None = None,
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["arrow"],
@@ -263,7 +314,7 @@ class AsyncMethods(ABC):
         start: Time,
         end: Time,
         *,
-        symbol: str | None = None,
+        symbol: Symbols | None = None,
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["pandas"],
@@ -274,7 +325,7 @@ class AsyncMethods(ABC):
         start: Time,
         end: Time,
         *,
-        symbol: str | None = None,
+        symbol: Symbols | None = None,
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["polars"],
@@ -284,7 +335,7 @@ class AsyncMethods(ABC):
         start: Time,
         end: Time,
         *,
-        symbol: str | None = None,
+        symbol: Symbols | None = None,
         vendor: str | None = None,
         text: str | None = None,
         as_: As = "models",
@@ -294,7 +345,7 @@ class AsyncMethods(ABC):
         Args:
             start: The first time of the window.
             end: The end of the window, which is not part of it.
-            symbol: Only news about this symbol.
+            symbol: Only news about this symbol, or these symbols.
             vendor: Only news from this vendor.
             text: Only news with this text in the title. Upper and lower case are the same.
             as_: A list of `News`, or a frame; see `bars_window`.
@@ -304,36 +355,66 @@ class AsyncMethods(ABC):
     @overload
     async def option_chain(
         self,
-        symbol: str,
+        symbol: Symbols,
         at: Time,
         vendor: str,
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> list[OptionSnap]: ...
     @overload
     async def option_chain(
-        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["arrow"]
+        self,
+        symbol: Symbols,
+        at: Time,
+        vendor: str,
+        *,
+        within: timedelta = timedelta(days=7),
+        as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     async def option_chain(
-        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["pandas"]
+        self,
+        symbol: Symbols,
+        at: Time,
+        vendor: str,
+        *,
+        within: timedelta = timedelta(days=7),
+        as_: Literal["pandas"],
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     async def option_chain(
-        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: Literal["polars"]
+        self,
+        symbol: Symbols,
+        at: Time,
+        vendor: str,
+        *,
+        within: timedelta = timedelta(days=7),
+        as_: Literal["polars"],
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def option_chain(
-        self, symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
+        self,
+        symbol: Symbols,
+        at: Time,
+        vendor: str,
+        *,
+        within: timedelta = timedelta(days=7),
+        as_: As = "models",
+        missing: Missing = "warn",
     ) -> Any:
         """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
 
         Args:
-            symbol: The underlying symbol.
+            symbol: The underlying symbol, or several: then their chains follow one another, ordered by symbol.
             at: The time. Contracts that had expired on its day (UTC) are left out.
             vendor: The vendor.
             within: How old a snapshot may be at that time.
             as_: A list of `OptionSnap`, or a frame; see `bars_window`.
+            missing: What to do if there are no options of the symbol; see `bars_window`.
 
         Returns:
             One snapshot for each contract, ordered by contract.
@@ -341,26 +422,66 @@ class AsyncMethods(ABC):
         Raises:
             ConfigurationError: `within` is not more than zero.
         """
-        return await self.run(reads.option_chain(symbol, at, vendor, within=within, as_=as_))
+        return await self.run(reads.option_chain(symbol, at, vendor, within=within, as_=as_, missing=missing))
 
     @overload
     async def rollup(
-        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["models"] = "models"
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> list[Bar]: ...
     @overload
     async def rollup(
-        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     async def rollup(
-        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     async def rollup(
-        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: Literal["polars"]
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def rollup(
-        self, symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: As = "models",
+        missing: Missing = "warn",
     ) -> Any:
         """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
 
@@ -368,17 +489,21 @@ class AsyncMethods(ABC):
         Intervals are aligned to midnight UTC. An interval without a 1m bar is left out.
 
         Args:
-            symbol: The symbol.
-            timeframe: The timeframe of the rollup, such as `"5m"`.
+            symbol: One symbol, or several: then their bars follow one another, ordered by symbol.
+            timeframe: A declared rollup, such as `"5m"`; a multiple of 1m that a day consists of, such as `"30m"` or
+                `"4h"`; or `"1w"`, `"1mo"`, `"1q"` or `"1y"` by the calendar (UTC; a week begins on Monday). What is not
+                declared is computed from the largest rollup that divides it.
             start: The first time of the window.
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Bar`, or a frame; see `bars_window`.
+            missing: What to do if a symbol has no 1m bars at all; see `bars_window`.
 
         Raises:
-            ConfigurationError: The timeframe has no rollup.
+            ConfigurationError: The timeframe cannot be computed.
+            UnknownSeries: `missing` is `"raise"`, and a symbol has no 1m bars.
         """
-        return await self.run(reads.rollup(symbol, timeframe, start, end, vendor, as_=as_))
+        return await self.run(rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
 
     @overload
     async def latest_prices(
@@ -524,6 +649,57 @@ class AsyncMethods(ABC):
         return self.stream(
             reads.iter_bars_window(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_)
         )
+
+    @overload
+    def iter_rollup(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["models"] = "models",
+    ) -> AsyncIterator[list[Bar]]: ...
+    @overload
+    def iter_rollup(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["arrow"],
+    ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
+    def iter_rollup(
+        self,
+        symbol: Symbols,
+        timeframe: str,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: StreamAs = "models",
+    ) -> AsyncIterator[Any]:
+        """Yield the bars of `rollup` in batches, for windows that do not fit into memory.
+
+        Args:
+            symbol: One symbol, or several.
+            timeframe: The timeframe of the bars; see `rollup`.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            batch_rows: The most rows of a list.
+            as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+
+        Yields:
+            Bars by series, in the order in which the store first saw the series, and oldest first within a series.
+        """
+        return self.stream(rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_))
 
     @overload
     def iter_fundamentals_window(

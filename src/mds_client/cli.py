@@ -123,7 +123,7 @@ def bars(
 
     Example: mds bars --vendor ibkr --symbol AAPL --timeframe 1d --start 2024-01-01 --format csv
     """
-    found = client.bars_window(symbol, timeframe, start, end or datetime.now(UTC), vendor)
+    found = client.bars_window(symbol, timeframe, start, end or datetime.now(UTC), vendor, missing="raise")
     _show_window(KINDS["bars"], found, "json" if as_json else form)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "SchemaMismatch",
     "ServerUnreachable",
     "TimeoutExceeded",
+    "UnknownSeries",
 ]
 
 
@@ -47,6 +48,10 @@ class InvalidRow(MDSError, ValueError):
     def __init__(self, message: str, *, index: int | None = None) -> None:
         super().__init__(message)
         self.index = index
+
+
+class UnknownSeries(MDSError, LookupError):
+    """A series that was asked for does not exist. The message says which, and what there is that is near it."""
 
 
 class MDSOperationalError(MDSError):

@@ -17,14 +17,23 @@ from mds_client.answers import (
     answered,
     check_as,
     check_stream_as,
-    constant_fields,
     emitted,
     models_of_many,
     models_of_one,
     read_frame,
 )
-from mds_client.arguments import Symbols, Time, instant, stored_name, stored_symbol, stored_symbols, time_span
+from mds_client.arguments import (
+    Symbols,
+    Time,
+    instant,
+    stored_name,
+    stored_symbol,
+    stored_symbols,
+    stored_timeframe,
+    time_span,
+)
 from mds_client.errors import ConfigurationError
+from mds_client.missing import Missing, check_missing, explained, warn_without_tenant
 from mds_client.models import (
     AnyKind,
     Bar,
@@ -45,22 +54,32 @@ R = TypeVar("R", bound=Row)
 
 
 def bars_window(
-    symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models"
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.bars_window`."""
-    return _window(Bar, symbol, start, end, as_, vendor=vendor, timeframe=timeframe)
+    name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
+    return _window(Bar, symbol, start, end, as_, missing, name)
 
 
-def fundamentals_window(symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Operation[Any]:
+def fundamentals_window(
+    symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models", missing: Missing = "warn"
+) -> Operation[Any]:
     """The operation of `MDS.fundamentals_window`."""
-    return _window(Fundamentals, symbol, start, end, as_, vendor=vendor)
+    return _window(Fundamentals, symbol, start, end, as_, missing, {"vendor": vendor})
 
 
 def news_window(
     start: Time,
     end: Time,
     *,
-    symbol: str | None = None,
+    symbol: Symbols | None = None,
     vendor: str | None = None,
     text: str | None = None,
     as_: As = "models",
@@ -72,7 +91,7 @@ def news_window(
     names = (stored_name(vendor),) if vendor is not None else ()
     conditions = (
         *names,
-        *((stored_symbol(symbol),) if symbol is not None else ()),
+        *((stored_symbols([symbol] if isinstance(symbol, str) else symbol),) if symbol is not None else ()),
         *((text,) if text is not None else ()),
     )
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
@@ -90,52 +109,49 @@ def news_window(
 
 
 def option_chain(
-    symbol: str, at: Time, vendor: str, *, within: timedelta = timedelta(days=7), as_: As = "models"
+    symbol: Symbols,
+    at: Time,
+    vendor: str,
+    *,
+    within: timedelta = timedelta(days=7),
+    as_: As = "models",
+    missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.option_chain`."""
     check_as(as_)
+    check_missing(missing)
     kind = KINDS["options"]
     at = instant(at)
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
-    name = (stored_name(vendor), stored_symbol(symbol))
-    asked = (*name, at - within, at, at.astimezone(UTC).date())
+    vendor = stored_name(vendor)
+    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
-        parameters = (*asked, session.wanted)
+        name = (vendor, symbols[0])
+        if isinstance(symbol, str):
+            statement = sql.option_chain(kind)
+            parameters: tuple[Any, ...] = (*name, *asked, session.wanted)
+            ids: dict[int, tuple[str | None, ...]] = {}
+        else:
+            ids = yield from _find(session, kind, symbols, {"vendor": vendor})
+            statement, parameters = sql.option_chains(kind), (list(ids), *asked, session.wanted)
         if as_ != "models":
-            return (yield from read_frame(session, kind, sql.option_chain(kind), parameters, name, as_))
-        (rows,) = yield Group((Execute(sql.option_chain(kind), parameters),), commit=True)
-        return models_of_one(OptionSnap, kind, session.tenant_id, name, rows)
+            named = name if isinstance(symbol, str) else ids
+            answer = yield from read_frame(session, kind, statement, parameters, named, as_)
+        else:
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+            if isinstance(symbol, str):
+                answer = models_of_one(OptionSnap, kind, session.tenant_id, name, rows)
+            else:
+                found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
+                answer = sorted(found, key=lambda row: row.symbol)
+        if not len(answer):
+            yield from explained(session, kind, vendor, symbols, None, missing)
+        return answer
 
     return Operation("option_chain", talk)
-
-
-def rollup(symbol: str, timeframe: str, start: Time, end: Time, vendor: str, *, as_: As = "models") -> Operation[Any]:
-    """The operation of `MDS.rollup`."""
-    check_as(as_)
-    kind = KINDS["bars"]
-    try:
-        declared = kind.rollup(stored_name(timeframe))
-    except LookupError as error:
-        raise ConfigurationError(str(error)) from error
-    name = (stored_name(vendor), stored_symbol(symbol), kind.base)
-    span = time_span(start, end)
-
-    columns = (kind.time, *(column for column, _ in kind.aggregates))
-
-    def talk(session: Session) -> Talk[Any]:
-        statement = sql.rollup_window(kind, declared)
-        if as_ != "models":
-            shown = (name[0], name[1], declared.timeframe)
-            return (
-                yield from read_frame(session, kind, statement, (*name, *span, session.wanted), shown, as_, columns)
-            )
-        (rows,) = yield Group((Execute(statement, (*name, *span, session.wanted)),), commit=True)
-        constant = constant_fields(kind, session.tenant_id, (*name[:-1], declared.timeframe))
-        return built_rows(Bar, constant, columns, rows)
-
-    return Operation("rollup", talk)
 
 
 def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Operation[Any]:
@@ -147,6 +163,7 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
+        warn_without_tenant(session)
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return answered(LatestPrice, found, as_)
@@ -163,6 +180,7 @@ def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "mode
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
+        warn_without_tenant(session)
         names = tuple(Series.model_fields)
         found = [
             built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
@@ -194,6 +212,7 @@ def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "mo
         (there,) = yield Group((listed,))
         ids = [series_id for series_id, *_ in there]
         (counted,) = yield Group((Execute(sql.coverage(declared), (ids, session.wanted)),), commit=True)
+        warn_without_tenant(session)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
         covered = [
@@ -217,6 +236,7 @@ def iter_bars_window(
     as_: StreamAs = "models",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_bars_window`."""
+    timeframe = stored_timeframe(timeframe)
     return _stream(Bar, symbol, start, end, batch_rows, as_, vendor=vendor, timeframe=timeframe)
 
 
@@ -247,34 +267,36 @@ def iter_rows(
     """The operation of `MDS.iter_rows`."""
     declared = KINDS.of(kind)
     check_stream_as(as_)
-    wanted = None if symbols is None else set(stored_symbols(symbols))
-    if wanted is not None and "symbol" not in declared.series:
+    if symbols is not None and "symbol" not in declared.series:
         raise ConfigurationError(f"{declared.name} are not kept by symbol")
     span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-
-    def chosen(name: tuple[str | None, ...]) -> bool:
-        named = dict(zip(SERIES_COLUMNS, name, strict=True))
-        return (
-            (vendor is None or named["vendor"] == stored_name(vendor))
-            and (wanted is None or named["symbol"] in wanted)
-            and (timeframe is None or named["timeframe"] == stored_name(timeframe))
-        )
+    conditions = {
+        "vendor": None if vendor is None else stored_name(vendor),
+        "symbols": None if symbols is None else stored_symbols(symbols),
+        "timeframe": None if timeframe is None else stored_timeframe(timeframe),
+    }
+    given = [condition for condition in conditions.values() if condition is not None]
+    statement = sql.list_series(vendor is not None, symbols is not None, timeframe is not None)
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((Execute(sql.list_series(False), (declared.name, session.wanted)),))
-        ids = [series_id for series_id, *name in there if chosen(tuple(name[:3]))]
+        (there,) = yield Group((Execute(statement, (declared.name, *given, session.wanted)),))
+        warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
-        yield from emitted(session, model, declared, _named(declared, there), ids, span, batch_rows, as_)
+        names = _named(declared, there)
+        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_)
 
     return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
 
 
-def _window(model: type[R], symbol: Symbols, start: Time, end: Time, as_: As, **name: str) -> Operation[Any]:
+def _window(
+    model: type[R], symbol: Symbols, start: Time, end: Time, as_: As, missing: Missing, name: dict[str, str]
+) -> Operation[Any]:
     kind = KINDS.of(model)
     span = time_span(start, end)
     check_as(as_)
+    check_missing(missing)
     if not isinstance(symbol, str):
-        return _windows(model, kind, stored_symbols(symbol), span, as_, name)
+        return _windows(model, kind, stored_symbols(symbol), span, as_, missing, name)
     parts = _series_name(kind, stored_symbol(symbol), name)
 
     # By one column, order is seen at a glance, and nearly always there.
@@ -285,25 +307,43 @@ def _window(model: type[R], symbol: Symbols, start: Time, end: Time, as_: As, **
     def talk(session: Session) -> Talk[Any]:
         if as_ != "models":
             parameters = (*parts, *span, session.wanted)
-            return (yield from read_frame(session, kind, select, parameters, parts, as_, ordered=ordered))
-        (rows,) = yield Group((Execute(select, (*parts, *span, session.wanted)),), commit=True)
-        return models_of_one(model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of))
+            answer = yield from read_frame(session, kind, select, parameters, parts, as_, ordered=ordered)
+        else:
+            (rows,) = yield Group((Execute(select, (*parts, *span, session.wanted)),), commit=True)
+            answer = models_of_one(
+                model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of)
+            )
+        if not len(answer):
+            symbol_at, timeframe = kind.series.index("symbol"), name.get("timeframe")
+            yield from explained(session, kind, parts[0], [parts[symbol_at]], timeframe, missing)
+        return answer
 
     return Operation(f"{kind.name}_window", talk)
 
 
 def _windows(
-    model: type[R], kind: Kind, symbols: list[str], span: tuple[datetime, datetime], as_: As, name: dict[str, str]
+    model: type[R],
+    kind: Kind,
+    symbols: list[str],
+    span: tuple[datetime, datetime],
+    as_: As,
+    missing: Missing,
+    name: dict[str, str],
 ) -> Operation[Any]:
     def talk(session: Session) -> Talk[Any]:
         ids = yield from _find(session, kind, symbols, name)
         parameters = (list(ids), *span, session.wanted)
         if as_ != "models":
-            return (yield from read_frame(session, kind, sql.windows(kind), parameters, ids, as_))
-        (rows,) = yield Group((Execute(sql.windows(kind), parameters),), commit=True)
-        found = models_of_many(model, kind, session.tenant_id, ids, rows)
-        # By id is by when a series was first seen; a reader expects the names' order.
-        return sorted(found, key=lambda row: cast("Any", row).symbol)
+            answer = yield from read_frame(session, kind, sql.windows(kind), parameters, ids, as_)
+        else:
+            (rows,) = yield Group((Execute(sql.windows(kind), parameters),), commit=True)
+            found = models_of_many(model, kind, session.tenant_id, ids, rows)
+            # By id is by when a series was first seen; a reader expects the names' order.
+            answer = sorted(found, key=lambda row: cast("Any", row).symbol)
+        if len(ids) < len(set(symbols)):
+            vendor, timeframe = stored_name(name["vendor"]), name.get("timeframe")
+            yield from explained(session, kind, vendor, symbols, timeframe, missing)
+        return answer
 
     return Operation(f"{kind.name}_window", talk)
 

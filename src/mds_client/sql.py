@@ -13,7 +13,7 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from mds_client.schema import SERIES_COLUMNS, Column, Door, Kind, OnConflict, Rollup
+from mds_client.schema import SERIES_COLUMNS, Column, Door, Kind, OnConflict
 
 Statement = bytes
 
@@ -272,18 +272,48 @@ def _span(time: str) -> Composable:
 
 
 @cache
-def rollup_window(kind: Kind, rollup: Rollup) -> Statement:
-    """The rows of a rollup of one series from a time on until before another, oldest first."""
+def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = False) -> Statement:
+    """Rows of a rollup of many series by their ids, from a time on until before another; by id, then by time.
+
+    With `one` it is one series by its name, and the rows have no id.
+
+    `source` is the timeframe of the rows that are read. `every` is the width or the calendar's unit of the rows that
+    are made of them; None if they are answered as they are.
+    """
+    columns = [(name, aggregate) for name, aggregate in kind.aggregates]
+    time = Identifier(kind.time)
+    rows = Identifier("mds", kind.name if source == kind.base else f"{kind.name}_{source}")
+    bucket: Composable = time
+    if every is None:
+        values, group = names(tuple(name for name, _ in columns)), SQL("")
+    else:
+        if every in ("week", "month", "quarter", "year"):
+            bucket = SQL("date_trunc({}, {}, 'UTC')").format(Literal(every), time)
+        else:
+            bucket = SQL("date_bin(interval {}, {}, timestamptz '2000-01-01 00:00:00+00')").format(Literal(every), time)
+        made = {
+            "first": SQL("(array_agg({0} ORDER BY {1}) FILTER (WHERE {0} IS NOT NULL))[1]"),
+            "last": SQL("(array_agg({0} ORDER BY {1} DESC) FILTER (WHERE {0} IS NOT NULL))[1]"),
+            "max": SQL("max({0})"),
+            "min": SQL("min({0})"),
+            "sum": SQL("sum({0})::bigint"),
+        }
+        values = SQL(", ").join(made[aggregate].format(Identifier(name), time) for name, aggregate in columns)
+        group = SQL(" GROUP BY 1" if one else " GROUP BY 1, 2")
     return _text(
         SQL(
-            "SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant} ORDER BY {time}"
+            "SELECT {id}{bucket}, {values} FROM {rows} WHERE series_id = {series} AND {span} AND {meant}{group}"
+            " ORDER BY {order}"
         ).format(
-            meant=MEANT,
-            columns=names((kind.time, *(name for name, _ in kind.aggregates))),
-            rows=Identifier(f"{kind.name}_{rollup.timeframe}"),
-            series=_one_series(kind),
+            id=SQL("" if one else "series_id, "),
+            series=_one_series(kind) if one else SQL("ANY(%b::bigint[])"),
+            bucket=bucket,
+            values=values,
+            rows=rows,
             span=_span(kind.time),
-            time=Identifier(kind.time),
+            meant=MEANT,
+            group=group,
+            order=SQL("1" if one else "1, 2"),
         )
     )
 
@@ -295,7 +325,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
     if by_vendor:
         conditions.append(SQL("series_id = {}").format(_one_series(kind)))
     if by_symbol:
-        conditions.append(SQL("symbol = %s"))
+        conditions.append(SQL("symbol = ANY(%b)"))
     if by_text:
         conditions.append(SQL("strpos(lower(title), lower(%s)) > 0"))
     conditions.append(MEANT)
@@ -329,14 +359,59 @@ def option_chain(kind: Kind) -> Statement:
 
 
 @cache
-def list_series(by_vendor: bool) -> Statement:
-    """The series of a kind, by name."""
-    where = SQL(" AND vendor = %s") if by_vendor else SQL("")
+def option_chains(kind: Kind) -> Statement:
+    """The newest snapshot of each contract of these series within a span of time, of those that have not expired."""
+    contract = names(("series_id", *(name for name in kind.key if name != kind.time)))
     return _text(
-        SQL("SELECT series_id, {}, last_ts, last_price FROM mds.series WHERE kind = %s{} AND {} ORDER BY {}").format(
-            names(SERIES_COLUMNS), where, MEANT, names(SERIES_COLUMNS)
+        SQL(
+            "SELECT DISTINCT ON ({contract}) series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
+            " AND {time} > %s AND {time} <= %s AND expiry >= %s AND {meant} ORDER BY {contract}, {time} DESC"
+        ).format(
+            meant=MEANT,
+            contract=contract,
+            columns=_selected(kind),
+            rows=Identifier(kind.name),
+            time=Identifier(kind.time),
         )
     )
+
+
+@cache
+def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = False) -> Statement:
+    """The series of a kind, by name: those of a vendor, of an array of symbols, of a timeframe, where that is asked."""
+    conditions = [SQL("kind = %s")]
+    if by_vendor:
+        conditions.append(SQL("vendor = %s"))
+    if by_symbol:
+        conditions.append(SQL("symbol = ANY(%b)"))
+    if by_timeframe:
+        conditions.append(SQL("timeframe = %s"))
+    return _text(
+        SQL("SELECT series_id, {names}, last_ts, last_price FROM mds.series WHERE {} ORDER BY {names}").format(
+            SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
+        )
+    )
+
+
+NEAR: Final = 50
+"""Names that are read to find one that may have been meant."""
+
+VENDORS: Final[Statement] = b"""
+SELECT DISTINCT vendor FROM mds.series WHERE kind = %s AND mds.is_tenant(%s) ORDER BY vendor LIMIT 50
+"""
+"""The vendors of a kind."""
+
+OF_SYMBOLS: Final[Statement] = b"""
+SELECT vendor, symbol, timeframe FROM mds.series WHERE kind = %s AND symbol = ANY(%b) AND mds.is_tenant(%s)
+ORDER BY vendor, symbol, timeframe LIMIT 50
+"""
+"""The series of these symbols, whatever their vendor."""
+
+NEAR_SYMBOLS: Final[Statement] = b"""
+SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s AND starts_with(symbol, %s)
+AND mds.is_tenant(%s) ORDER BY symbol LIMIT 50
+"""
+"""Symbols of a vendor that begin with a text."""
 
 
 @cache

@@ -54,3 +54,11 @@ def _canonical(text: str) -> str:
     if count > MOST:
         raise ValueError(f"the count of a timeframe is at most {MOST}")
     return f"{count}{unit}"
+
+
+def parts(timeframe: str) -> tuple[int, str]:
+    """The count and the unit of a timeframe in the store's spelling."""
+    found = _FORM.fullmatch(timeframe)
+    if found is None:
+        raise ValueError(f"{timeframe!r} is not a timeframe")
+    return int(found[1]), found[2]

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from mds_client import Bar, DataQualityWarning, OptionSnap
+from mds_client import Bar, DataQualityWarning
 from tests.conftest import Client, Store
 
 ALWAYS = ("2020-01-01", "2030-01-01")
@@ -42,10 +42,8 @@ def test_rows_of_one_key_with_other_values_are_counted_and_said(client: Client, 
 
 
 def test_options_of_two_roots_are_not_taken_for_one_without_a_word(client: Client) -> None:
-    chain = [
-        OptionSnap(vendor="v", symbol="SPX", expiry="2024-06-21", option_type="C", strike=5000, ts="2024-01-02", iv=iv)
-        for iv in (0.151, 0.149)
-    ]
+    contract = {"vendor": "v", "symbol": "SPX", "expiry": "2024-06-21", "option_type": "C", "strike": 5000}
+    chain = [{**contract, "ts": "2024-01-02", "iv": iv} for iv in (0.151, 0.149)]
     with pytest.warns(DataQualityWarning, match="a later row has the same key"):
         client.upsert_options(chain)
 

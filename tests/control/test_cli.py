@@ -17,7 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from datastore import migration
-from datastore.cli import datastore, main
+from datastore.cli import command_line, main
 from datastore.connections import head
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
@@ -54,14 +54,14 @@ def database(own: EmbeddedServer) -> Iterator[str]:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-@pytest.mark.parametrize("path", list(commands(datastore)), ids=" ".join)
+@pytest.mark.parametrize("path", list(commands(command_line())), ids=" ".join)
 def test_every_command_explains_itself_and_each_of_its_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ) -> None:
     use(monkeypatch)
     done = runs(main, capsys, monkeypatch)(*path, "--help")
     assert (done.code, done.err) == (0, "")
-    command: click.Command = datastore
+    command: click.Command = command_line()
     for name in path:
         assert isinstance(command, click.Group)
         command = command.commands[name]
@@ -74,7 +74,7 @@ def test_every_command_explains_itself_and_each_of_its_options(
         assert "as_json" in {option.name for option in command.params}
 
 
-GROUPS = [(), *((name,) for name, command in datastore.commands.items() if isinstance(command, click.Group))]
+GROUPS = [(), *((name,) for name, command in command_line().commands.items() if isinstance(command, click.Group))]
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)
@@ -273,8 +273,8 @@ def test_a_role_is_bound_to_a_tenant(run: Run, database: str, own: EmbeddedServe
 
 def needing_a_database() -> Iterator[tuple[str, ...]]:
     """Every command that takes a database, with what it cannot do without."""
-    for path in commands(datastore):
-        command: click.Command = datastore
+    for path in commands(command_line()):
+        command: click.Command = command_line()
         for name in path:
             command = command.commands[name] if isinstance(command, click.Group) else command
         if path == ("policies",) or ("dsn" in {option.name for option in command.params} and path != ("status",)):

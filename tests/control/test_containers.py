@@ -23,7 +23,7 @@ from compose_spec import PyCompose
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datastore import aggregates, config, migration, reads, tenants, timescale_policies
-from datastore.cli import datastore
+from datastore.cli import command_line
 from datastore.connections import head
 from datastore.embedded import binaries as _postgres_binaries
 from datastore.jobs import JobContext
@@ -303,8 +303,8 @@ def test_what_is_mounted_is_there() -> None:
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["image"] == BUILT_HERE])
 def test_what_the_image_is_asked_to_do_is_a_command_with_these_options(name: str) -> None:
     command, *options = SERVICES[name]["command"]
-    assert (command,) in set(commands(datastore))
-    known = {option for parameter in datastore.commands[command].params for option in parameter.opts}
+    assert (command,) in set(commands(command_line()))
+    known = {option for parameter in command_line().commands[command].params for option in parameter.opts}
     assert {option for option in options if option.startswith("-")} <= known
 
 

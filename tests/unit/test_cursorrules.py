@@ -20,7 +20,7 @@ import click
 import pytest
 import yaml
 
-from datastore.cli import datastore
+from datastore import cli as control
 from mds_client import KINDS
 from mds_client.cli import command_line
 from tools import build_solution_manifest as builder
@@ -194,7 +194,7 @@ def benchmarks() -> click.Command:
 COMMANDS: Final = {
     "make": wrong_make,
     "mds": lambda arguments: wrong_click(command_line(), arguments),
-    "datastore": lambda arguments: wrong_click(datastore, arguments),
+    "datastore": lambda arguments: wrong_click(control.command_line(), arguments),
     "python": wrong_python,
 }
 SHELL: Final = ("mkdir", "ln", "cp")
@@ -301,7 +301,7 @@ def test_the_manifest_names_every_command_and_kind() -> None:
         for name, inner in (command.commands if isinstance(command, click.Group) else {}).items():
             yield from paths(inner, f"{path} {name}")
 
-    there = {*paths(command_line(), "mds"), *paths(datastore, "datastore")}
+    there = {*paths(command_line(), "mds"), *paths(control.command_line(), "datastore")}
     assert set(manifest()["commands"]) == there
     assert all(manifest()["commands"].values())
     assert {"mds bars", "mds write-bar", "datastore policies set"} <= there

@@ -161,7 +161,7 @@ def _id(dsn: str, tenant: str) -> UUID:
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of results.")
 @database_option
 @json_option
-def list_series(
+def series(
     tenant: UUID | None, kind: str | None, vendor: str | None, after: int | None, limit: int, dsn: str, as_json: bool
 ) -> None:
     """Print the series, with the time and price of the newest row of each."""

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from datastore.errors import ControlError
+
 MINIMUM_MAJOR = 15
 # Root's own place for what another account must reach and cannot reach in the home or the virtual environment.
 SHARED_DIRECTORY = Path(
@@ -37,7 +39,7 @@ _LOG_BYTES = 10_000_000  # at a start, a longer log is renamed to server.log.old
 _NO_PROCESS = b"2147483647"  # above any system's largest process id
 
 
-class EmbeddedServerError(Exception):
+class EmbeddedServerError(ControlError):
     """Something about the embedded server went wrong; the text says what, and what to do if known."""
 
 

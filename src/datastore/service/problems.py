@@ -22,7 +22,6 @@ from datastore.backfill import BackfillConflict, BackfillError, UnknownBackfill
 from datastore.errors import ControlError, NotMigrated, Taken, UnknownTenant, UnsupportedServer
 from datastore.gaps import CalendarError, GapError
 from datastore.jobs import UnknownJob
-from datastore.service.bars import UnknownSeries
 from datastore.sources import SourceError
 from datastore.timescale_policies import PolicyError
 from mds_client.errors import (
@@ -36,6 +35,7 @@ from mds_client.errors import (
     SchemaMismatch,
     ServerOutOfMemory,
     TimeoutExceeded,
+    UnknownSeries,
     mapped,
 )
 

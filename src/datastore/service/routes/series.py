@@ -123,8 +123,6 @@ async def read_bars(
     """
     if start > end:
         raise Refusal("invalid", "start is not after end")
-    if rollup and timeframe not in bars.timeframes():
-        raise Refusal("invalid", f"there is no rollup {timeframe}; there are: {', '.join(bars.timeframes())}")
     asked = Asked(vendor, symbol, timeframe, start, end, rollup)
     if NDJSON in request.headers.get("accept", ""):
         return await _stream(here, tenant.id, asked, until_answered)

@@ -1,0 +1,222 @@
+"""Rollups: rows of a longer timeframe, which the server makes of shorter ones.
+
+A declared rollup is read as it is. Any other timeframe that a day consists of (`30m`, `4h`), and a calendar's week,
+month, quarter and year, is made of the largest rollup that divides it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mds_client import sql
+from mds_client.answers import As, StreamAs, check_as, check_stream_as, constant_fields, read_frame
+from mds_client.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.errors import ConfigurationError
+from mds_client.missing import Missing, check_missing, explained
+from mds_client.models import Bar, built_of_series, built_rows
+from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
+from mds_client.schema import KINDS, Kind
+from mds_client.timeframes import parts
+
+_DAY: Final = timedelta(days=1)
+_FIXED: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY}
+_CALENDAR: Final = {"1w": "week", "1mo": "month", "1q": "quarter", "3mo": "quarter", "1y": "year", "12mo": "year"}
+_ORIGIN: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a timeframe is made of: rows of `source`, grouped by `every`, which is None where they are read as they are.
+
+    `width` is that of the rows that are made; None for the calendar's units.
+    """
+
+    timeframe: str
+    source: str
+    every: str | None
+    width: timedelta | None
+
+    def around(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """The rows of the source that make the rows whose beginnings are in `start <= ts < end`."""
+        if self.every is None:
+            return start, end
+        return _not_before(self, start), _not_before(self, end)
+
+
+def _not_before(made: _Source, moment: datetime) -> datetime:
+    """The first beginning of a row that is not before a moment; bounds at the end of time stay."""
+    if moment.year in (1, 9999):
+        return moment
+    if made.width is not None:
+        return moment + (_ORIGIN - moment) % made.width
+    midnight = moment.astimezone(_ORIGIN.tzinfo).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = midnight if midnight == moment else midnight + _DAY
+    while not _begins(made.every or "", day):
+        day += _DAY
+    return day
+
+
+def _begins(unit: str, day: datetime) -> bool:
+    if unit == "week":
+        return day.weekday() == 0
+    return day.day == 1 and (unit == "month" or (day.month % 3 == 1 if unit == "quarter" else day.month == 1))
+
+
+def _source(kind: Kind, timeframe: str) -> _Source:
+    """What a timeframe is made of. Raises ConfigurationError for one that cannot be made."""
+    asked = stored_timeframe(timeframe)
+    for rollup in kind.rollups:
+        if rollup.timeframe == asked:
+            return _Source(asked, asked, None, rollup.width)
+    declared = {kind.base: _width(kind.base), **{rollup.timeframe: rollup.width for rollup in kind.rollups}}
+    if asked in _CALENDAR:
+        longest = max(declared, key=lambda name: declared[name])
+        return _Source(asked, longest, _CALENDAR[asked], None)
+    count, unit = parts(asked)
+    width = count * _FIXED[unit] if unit in _FIXED else None
+    dividing = [name for name, one in declared.items() if width is not None and not width % one and width > one]
+    if width is None or not dividing or (_DAY % width and width % _DAY):
+        there = ", ".join(rollup.timeframe for rollup in kind.rollups)
+        raise ConfigurationError(
+            f"there is no rollup {timeframe!r}: it is one of {there}, a multiple of {kind.base} that a day consists of"
+            f" (30m, 4h), or {', '.join(_CALENDAR)}"
+        )
+    return _Source(asked, max(dividing, key=lambda name: declared[name]), f"{width.total_seconds():.0f} seconds", width)
+
+
+def _width(timeframe: str) -> timedelta:
+    count, unit = parts(timeframe)
+    return count * _FIXED[unit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A rollup that is read: of these symbols of a vendor, in `start <= ts < end`."""
+
+    kind: Kind
+    made: _Source
+    vendor: str
+    symbols: list[str]
+    span: tuple[datetime, datetime]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its rows."""
+        return (self.kind.time, *(name for name, _ in self.kind.aggregates))
+
+    @property
+    def statement(self) -> sql.Statement:
+        """What gives its rows, with their series' ids in front."""
+        return sql.rollup_windows(self.kind, self.made.source, self.made.every)
+
+    def found(self, session: Session) -> Talk[dict[int, tuple[str | None, ...]]]:
+        """The series, by id, in the order of their names, with the timeframe that is asked for."""
+        parameters = [[self.vendor], self.symbols, [self.kind.base], session.wanted]
+        (there,) = yield Group((Execute(sql.find_series(self.kind), parameters),))
+        ordered = sorted(there, key=lambda row: row[2:])
+        return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, vendor, symbol, _ in ordered}
+
+    def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
+        """Rows as bars."""
+        constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
+        return built_of_series(Bar, constants, self.columns, rows)
+
+
+def _asked(symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str) -> _Asked:
+    kind = KINDS["bars"]
+    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    made = _source(kind, timeframe)
+    return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)))
+
+
+def rollup(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.rollup`."""
+    check_as(as_)
+    check_missing(missing)
+    asked = _asked(symbol, timeframe, start, end, vendor)
+
+    if isinstance(symbol, str):
+        return _one(asked, as_, missing)
+
+    def talk(session: Session) -> Talk[Any]:
+        names = yield from asked.found(session)
+        parameters = (list(names), *asked.span, session.wanted)
+        if as_ != "models":
+            columns = asked.columns
+            answer = yield from read_frame(session, asked.kind, asked.statement, parameters, names, as_, columns)
+        else:
+            (rows,) = yield Group((Execute(asked.statement, parameters),), commit=True)
+            order = {series_id: at for at, series_id in enumerate(names)}
+            answer = asked.models(session, names, sorted(rows, key=lambda row: order[row[0]]))
+        if len(names) < len(set(asked.symbols)):
+            yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
+        return answer
+
+    return Operation("rollup", talk)
+
+
+def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
+    """Of one symbol, in one round trip."""
+    kind, (symbol,) = asked.kind, asked.symbols
+    statement = sql.rollup_windows(kind, asked.made.source, asked.made.every, one=True)
+    shown = (asked.vendor, symbol, asked.made.timeframe)
+
+    def talk(session: Session) -> Talk[Any]:
+        parameters = (asked.vendor, symbol, kind.base, *asked.span, session.wanted)
+        if as_ != "models":
+            answer = yield from read_frame(session, kind, statement, parameters, shown, as_, asked.columns)
+        else:
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+            answer = built_rows(Bar, constant_fields(kind, session.tenant_id, shown), asked.columns, rows)
+        if not len(answer):
+            yield from explained(session, kind, asked.vendor, asked.symbols, kind.base, missing)
+        return answer
+
+    return Operation("rollup", talk)
+
+
+def iter_rollup(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+) -> Stream[Any]:
+    """The operation of `MDS.iter_rollup`."""
+    check_stream_as(as_)
+    if batch_rows < 1:
+        raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
+    asked = _asked(symbol, timeframe, start, end, vendor)
+
+    def talk(session: Session) -> Talk[None]:
+        names = yield from asked.found(session)
+        parameters = (list(names), *asked.span, session.wanted)
+        if as_ == "arrow":
+            from mds_client import arrow
+
+            columns = tuple(asked.kind.column(name) for name in asked.columns)
+            yield from arrow.emitting(
+                session, arrow.Query(asked.kind, asked.statement, parameters, names, columns)
+            )  # fmt: skip
+            return
+        yield Group((Execute(sql.declare_cursor(asked.statement), parameters),))
+        while True:
+            (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
+            if rows:
+                yield Emit(asked.models(session, names, rows))
+            if len(rows) < batch_rows:
+                return
+
+    return Stream(Operation("iter_rollup", talk, heavy=as_ != "models"))
