@@ -32,6 +32,7 @@ from mds_client.console import (
     show_rows,
     summarised,
 )
+from mds_client.deletes import Deleted
 from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
@@ -141,6 +142,46 @@ def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
     else:
         for row in rows:
             sys.stdout.write(row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) + "\n")
+
+
+@mds.command()
+@click.argument("kind", metavar="KIND")
+@click.option("--vendor", required=True, help="Vendor of the rows.")
+@click.option("--symbols", help="Only these symbols, separated by commas.")
+@click.option("--timeframe", help="Only this timeframe.")
+@click.option("--start", type=Instant(), help="From this time on, ISO; without a zone UTC.")
+@click.option("--end", type=Instant(), help="Until before this time, ISO.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@json_option
+def delete(
+    client: MDS, kind: str, symbols: str | None, dry_run: bool, yes: bool, as_json: bool, **filters: Any
+) -> None:
+    """Delete rows of a kind for good. Prints what it deletes, and asks first.
+
+    Example: mds delete bars --vendor ibkr --symbols AAPL --start 2611-01-01 --dry-run
+    """
+    _known(kind)
+    if symbols is not None:
+        filters["symbol"] = _names(symbols)
+    chosen = {key: value for key, value in filters.items() if value is not None}
+    found = client.delete(kind, **chosen, dry_run=True)
+    if dry_run or not found.rows:
+        _show_deleted(found, as_json)
+        return
+    if not yes:
+        _show_deleted(found, as_json=False)
+        click.confirm(f"Delete {counted(found.rows, 'row')} for good?", abort=True)
+    _show_deleted(client.delete(kind, **chosen), as_json)
+
+
+def _show_deleted(deleted: Deleted, as_json: bool) -> None:
+    if as_json:
+        show_json(deleted)
+        return
+    show_rows(deleted.series, False, empty="no rows")
+    click.echo(f"{counted(deleted.rows, 'row')} {'would be deleted' if deleted.dry_run else 'deleted'}")
 
 
 mds.add_command(ingest_ndjson)

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from mds_client import jobs, operations, reads, rollups, upserts
+from mds_client import deletes, jobs, operations, reads, rollups, upserts
 from mds_client.answers import As, StreamAs
 from mds_client.arguments import Symbols, Time
+from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
 from mds_client.mapping import Extra
 from mds_client.missing import Missing
@@ -163,6 +164,54 @@ class Methods(ABC):
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
         return self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+
+    def delete(
+        self,
+        kind: AnyKind,
+        *,
+        vendor: str,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        dry_run: bool = False,
+        step_rows: int = STEP_ROWS,
+    ) -> Deleted:
+        """Delete rows for good: wrong times, a wrong unit, a symbol that somebody mistyped.
+
+        Rows are deleted in steps, each a transaction of its own. After an error the steps before it stay done, and the
+        same call again goes on. The newest values of the series are found anew. A series without a row is deleted,
+        too. Where rollups are stored, a job of a worker refreshes them for the days in question.
+
+        Args:
+            kind: The kind's name, its model or its declaration.
+            vendor: The vendor.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            dry_run: Delete nothing, and say what would be deleted.
+            step_rows: The most rows of one step. Rows of one time are deleted together.
+
+        Returns:
+            How many rows of which series.
+
+        Raises:
+            UnknownSeries: There is no such series.
+            ConfigurationError: No tenant is set, or an argument is wrong.
+        """
+        return self.run(
+            deletes.delete(
+                kind,
+                vendor=vendor,
+                symbol=symbol,
+                timeframe=timeframe,
+                start=start,
+                end=end,
+                dry_run=dry_run,
+                step_rows=step_rows,
+            )
+        )
 
     # Reading ------------------------------------------------------------------------------------------------------
 

@@ -425,6 +425,26 @@ def coverage(kind: Kind) -> Statement:
     )
 
 
+@cache
+def count_rows(kind: Kind) -> Statement:
+    """Within a span of time: first time, last time and number of rows of each of these series that has any."""
+    return _text(
+        SQL(
+            "SELECT series_id, min({time}), max({time}), count(*) FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
+            " AND {span} AND {meant} GROUP BY series_id ORDER BY series_id"
+        ).format(time=Identifier(kind.time), rows=Identifier(kind.name), span=_span(kind.time), meant=MEANT)
+    )
+
+
+@cache
+def delete_rows(kind: Kind) -> Statement:
+    """Delete rows of one series of the given tenant within a span of time, at most so many.
+
+    Gives the number of rows, and the time from which on there are more, or NULL.
+    """
+    return _text(SQL("SELECT * FROM {}(%s, %s, %s, %s, %s)").format(Identifier("mds", f"delete_{kind.name}")))
+
+
 def declare_cursor(query: Statement) -> Statement:
     """Declare a cursor for a query. It is there until the transaction ends."""
     return b"DECLARE mds_stream NO SCROLL CURSOR FOR " + query

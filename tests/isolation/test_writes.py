@@ -196,6 +196,34 @@ def test_last_values_of_another_tenants_series_cannot_be_written_nor_found_out(
     assert siege.victim() == before
 
 
+@pytest.mark.parametrize("series", ["{foreign}", "{foreign} + 1", "NULL", "0", "-1", "9223372036854775807"])
+@pytest.mark.parametrize("tenant", ["{b}::uuid", "NULL"])
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_row_of_another_tenant_can_be_deleted_nor_learnt_about(
+    siege: Siege, actor: Actor, tenant: str, series: str
+) -> None:
+    before = siege.victim()
+    for kind in KINDS.values():
+        call = f"SELECT * FROM mds.delete_{kind.name}({tenant}, {series}, '-infinity', 'infinity', 1000000)"
+        seen = siege.attack(actor, call)
+        # A series of somebody else, and one of nobody, answer alike.
+        assert (seen.sqlstate, seen.marks()) == ("44000", []), kind.name
+    assert siege.victim() == before
+
+
+def test_a_function_of_the_attackers_does_not_change_whose_rows_are_deleted(siege: Siege) -> None:
+    before = siege.victim()
+    for schema in ("pg_temp",):
+        seen = siege.attack(
+            "service",
+            f"CREATE FUNCTION {schema}.tenant_floor() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
+            f"SET search_path = {schema}, store, mds, public",
+            "SELECT * FROM mds.delete_bars(NULL, {foreign}, '-infinity', 'infinity', 1000000)",
+        )
+        assert (seen.sqlstate, seen.marks()) == ("44000", [])
+    assert siege.victim() == before
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_no_kinds_rows_can_be_learnt_about_by_a_conflict(own_siege: Siege, kind: Kind) -> None:
     names = ("series_id", *kind.column_names)

@@ -16,6 +16,7 @@ from datastore.names import APP, STORE
 from datastore.schema.declared import DatabaseObject
 from datastore.schema.doors import door, last_values
 from datastore.schema.functions import functions, jobs_limit, jobs_trigger
+from datastore.schema.removal import deletion
 from datastore.schema.views import (
     jobs_view,
     kind_view,
@@ -46,6 +47,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         *(kind_view(kind) for kind in KINDS.values()),
         *(door(kind, way) for kind in KINDS.values() for way in DOORS),
         *(last_values(kind) for kind in KINDS.values()),
+        *(deletion(engine, kind) for kind in KINDS.values()),
         *(public_view(kind) for kind in KINDS.values()),
         *(rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         *(public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
