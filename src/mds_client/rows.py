@@ -175,11 +175,11 @@ class Rows:
             if any(map(ge, keys, keys[1:])):
                 by_key: dict[Any, Values] = {}
                 for key, narrow in zip(keys, rows, strict=True):
-                    if (before := by_key.get(key)) is not None and before != narrow:
+                    before = by_key.get(key)
+                    if before is not None and before != narrow and not self._is_empty(before):
                         if self._is_empty(narrow):
                             continue
-                        if not self._is_empty(before):
-                            replaced.append(before)
+                        replaced.append(before)
                     by_key[key] = narrow
                 by_series[series_id] = [by_key[key] for key in sorted(by_key)]
         if self.replaced is None:

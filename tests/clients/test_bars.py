@@ -180,7 +180,7 @@ def test_the_latest_price_follows_corrections(connect: Callable[..., Client], st
     client.upsert_bars([bar(1, 1.0), bar(2, 2.0), bar(3, 3.0)])
     client.upsert_bars([bar(3, 3.5), bar(0, 0.5)])
     assert latest() == 3.5
-    client.upsert_bars([bar(3, None), bar(4, None)])  # the newest price is taken back
+    client.upsert_bars([bar(3, None, volume=1), bar(4, None, volume=1)])  # the newest price is taken back
     assert latest() == 2.0
     client.upsert_bars([bar(4, 4.0)], on_conflict="keep")  # the stored bar at 4 has no close, and stays
     assert latest() == 2.0

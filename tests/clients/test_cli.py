@@ -232,9 +232,29 @@ def test_a_bar_is_written_from_its_options_and_read_back(mds: Run) -> None:
 def test_nothing_found_is_no_error(mds: Run) -> None:
     assert mds("latest-prices", "--vendor", "v", "--symbols", "NOPE") == Done(0, "", "no prices\n")
     assert mds("latest-prices", "--vendor", "v", "--symbols", ",", "--json") == Done(0, "[]\n", "")
-    assert mds("bars", *WINDOW) == Done(0, "", "no bars\n")
-    assert mds("bars", *WINDOW, "--format", "ndjson") == Done(0, "", "")
-    assert mds("bars", *WINDOW, "--json").json == []
+
+
+def test_a_series_that_does_not_exist_is_an_error_and_one_without_rows_is_none(mds: Run, store: Store) -> None:
+    assert mds("bars", *WINDOW) == Done(1, "", "error: the tenant has no bars at all\n")
+    bars(store, 2)
+    later = (*WINDOW, "--start", "2030-01-01", "--end", "2031-01-01")
+    assert mds("bars", *later) == Done(0, "", "no bars\n")
+    assert mds("bars", *later, "--format", "ndjson") == Done(0, "", "")
+    assert mds("bars", *later, "--json").json == []
+
+
+def test_rows_are_deleted_after_a_question(mds: Run, store: Store) -> None:
+    bars(store, 3)
+    asked = ("delete", "bars", "--vendor", "v")
+    would = mds(*asked, "--dry-run")
+    assert would.code == 0
+    assert "3 rows would be deleted" in would.out
+    refused = mds(*asked)
+    assert refused.code != 0
+    assert store.rows("SELECT count(*) FROM store.bars") == [(3,)]
+    done = mds(*asked, "--yes", "--json").json
+    assert (done["rows"], done["dry_run"]) == (3, False)
+    assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
 
 
 def test_a_window_is_printed_as_a_table(mds: Run, store: Store) -> None:
@@ -305,7 +325,7 @@ SECRET = "s3cret-w0rd"
         ((*BAR, "yesterday"), "ts: .*a time is ISO 8601 text"),
         ((*BAR, "2024-13-01"), "ts: .*month"),
         ((*BAR, "2024-01-01", "--close-price", "NaN"), "close_price: .*finite"),
-        ((*BAR, "2024-01-01", "--volume", "-1"), "volume: .*greater"),
+        ((*BAR, "2024-01-01", "--volume", "-1"), "volume: -1 is no count; .*null_values"),
         (("bars", *WINDOW, "--end", "2023-01-01"), "start .* is after end"),
         (("ingest-ndjson", "bars", "/no/such/file"), "/no/such/file: No such file"),
     ],

@@ -212,8 +212,8 @@ def test_a_window_of_a_rollup_has_its_start_and_not_its_end(client: Client) -> N
 
 def test_of_an_unknown_symbol_there_is_no_rollup_and_an_unknown_timeframe_is_named(client: Client) -> None:
     assert client.rollup("NOPE", "1h", *ALWAYS, "v") == []
-    with pytest.raises(ConfigurationError, match=r"no rollup '2h'; there are: 5m, 15m, 1h, 1d"):
-        client.rollup("AAPL", "2h", *ALWAYS, "v")
+    with pytest.raises(ConfigurationError, match=r"no rollup '7h': it is one of 5m, 15m, 1h, 1d"):
+        client.rollup("AAPL", "7h", *ALWAYS, "v")
 
 
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)

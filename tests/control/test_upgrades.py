@@ -42,6 +42,7 @@ FROZEN: Final = {
     "0005": "15a94f0fb68b073b7838459069c8ff211317e1277f013bfbf5951d0d8d7be0e5",
     "0006": "fcdd1348b69e6d671efd700b79367ea532a72a1d489c08e6268ec4db6987dfec",
     "0007": "63a57450ed0a94443ae4c494e06bd753d6f16ca5efa3773cab0c2b46209b5f41",
+    "0008": "e6d2c56e6e22f67ff6afb0fed11facfe81d796189de44b66be92d0b57a00ada0",
 }
 """What each migration file is, once it is released."""
 
@@ -159,6 +160,42 @@ def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
         again = migration.migrate(place.admin_dsn)
         assert (again.before, again.after, again.objects) == (head(), head(), [])
         works(place)
+
+
+OTHER_SPELLINGS: Final = """
+INSERT INTO store.series (series_id, kind, vendor, symbol, timeframe, last_ts, last_price, last_price_ts)
+  SELECT (t.no::bigint << 40) + nextval('store.series_n'), 'bars', 'v', s.symbol, s.timeframe, s.ts, s.price, s.ts
+  FROM store.tenants AS t, (VALUES
+    ('ALONE', '60m', timestamptz '2024-01-02 12:00Z', 1.0), ('ALONE', '120s', '2024-01-02 12:00Z', 2.0),
+    ('BOTH', '60m', '2024-01-02 13:00Z', 3.0), ('BOTH', '1h', '2024-01-02 12:00Z', 4.0), ('ALONE', '90m',
+    '2024-01-02 12:00Z', 5.0)) AS s(symbol, timeframe, ts, price) WHERE t.name = 'alpha';
+INSERT INTO store.bars (series_id, ts, close_price)
+  SELECT series_id, last_ts, last_price FROM store.series WHERE symbol IN ('ALONE', 'BOTH');
+INSERT INTO store.bars (series_id, ts, close_price)
+  SELECT series_id, '2024-01-02 12:00Z', 9.0 FROM store.series WHERE symbol = 'BOTH' AND timeframe = '60m';
+"""
+
+
+def test_what_was_written_in_another_spelling_of_a_timeframe_is_found_by_the_one(databases: Databases) -> None:
+    with restored(databases, RELEASES[-2]) as place:
+        with psycopg.connect(place.superuser_dsn) as connection:
+            connection.execute(OTHER_SPELLINGS)
+        migration.migrate(place.admin_dsn)
+        with MDS(dsn=place.dsn, tenant_id=ALPHA, pool_max=1) as client:
+            found = {
+                (symbol, timeframe): [bar.close_price for bar in client.bars_window(symbol, timeframe, *ALWAYS, "v")]
+                for symbol, timeframe in (("ALONE", "1h"), ("ALONE", "2m"), ("ALONE", "90m"), ("BOTH", "60m"))
+            }
+            assert found == {
+                ("ALONE", "1h"): [1.0],
+                ("ALONE", "2m"): [2.0],
+                ("ALONE", "90m"): [5.0],
+                # The rows of the one spelling stay, and the others come to them.
+                ("BOTH", "60m"): [4.0, 3.0],
+            }
+            assert [price.price for price in client.latest_prices(["BOTH"], "v")] == [3.0]
+        left = rows(place.superuser_dsn, "SELECT timeframe FROM store.series WHERE symbol = 'BOTH'")
+        assert left == [("1h",)]
 
 
 def works(place: Place) -> None:

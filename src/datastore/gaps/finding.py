@@ -129,6 +129,7 @@ def check(
     reversed range, CalendarError for a series without a calendar and a range that its calendar does not reach.
     """
     parsed = parse_timeframe(timeframe)
+    timeframe = f"{parsed.count}{parsed.unit}"
     _check_range(start, end)
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
