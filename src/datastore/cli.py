@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "server": ("up", "down", "status", "env"),
     "schema": ("migrate", "stamp-head", "seed", "check", "revision"),
     "tenants": ("tenants", "series", "freshness"),
-    "load": ("load",),
+    "load": ("load", "delete"),
     "policies": ("policies", "aggregates"),
     "backfills": ("gaps", "backfill", "calendars"),
     "jobs": ("worker", "jobs"),

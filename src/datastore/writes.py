@@ -11,6 +11,7 @@ from datastore.errors import ControlError
 from mds_client import KINDS, MDS
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.errors import InvalidRow
+from mds_client.mapping import Extra, extra_mapping
 from mds_client.schema import OnConflict
 from mds_client.utils import Source, coerce
 
@@ -43,7 +44,9 @@ class Upload:
     rejects: list[RejectedLine]
 
 
-def write_ndjson(client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnConflict = "replace") -> Upload:
+def write_ndjson(
+    client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnConflict = "replace", extra: Extra = "error"
+) -> Upload:
     """Write rows of a kind from NDJSON for the client's tenant.
 
     An invalid line, or of another tenant, is rejected and does not stop the others. A batch of rows is in memory
@@ -53,6 +56,7 @@ def write_ndjson(client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnCon
     if kind not in KINDS:
         raise UnknownKind(KINDS.unknown(kind))
     declared = KINDS.of(kind)
+    mapping = extra_mapping(extra)
     rejects: list[RejectedLine] = []
     lines = rejected = 0
 
@@ -70,7 +74,7 @@ def write_ndjson(client: MDS, kind: str, stream: BinaryIO, *, on_conflict: OnCon
         for line in source.lines():
             lines += 1
             try:
-                row = coerce(declared, line)
+                row = coerce(declared, line, mapping)
             except InvalidRow as error:
                 refuse(source.line, str(error))
             else:

@@ -22,6 +22,7 @@ from mds_client.client import MDS
 from mds_client.console import (
     FAILED,
     Instant,
+    confirmed_delete,
     counted,
     fail,
     guarded,
@@ -32,7 +33,6 @@ from mds_client.console import (
     show_rows,
     summarised,
 )
-from mds_client.deletes import Deleted
 from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
@@ -165,23 +165,7 @@ def delete(
     _known(kind)
     if symbols is not None:
         filters["symbol"] = _names(symbols)
-    chosen = {key: value for key, value in filters.items() if value is not None}
-    found = client.delete(kind, **chosen, dry_run=True)
-    if dry_run or not found.rows:
-        _show_deleted(found, as_json)
-        return
-    if not yes:
-        _show_deleted(found, as_json=False)
-        click.confirm(f"Delete {counted(found.rows, 'row')} for good?", abort=True)
-    _show_deleted(client.delete(kind, **chosen), as_json)
-
-
-def _show_deleted(deleted: Deleted, as_json: bool) -> None:
-    if as_json:
-        show_json(deleted)
-        return
-    show_rows(deleted.series, False, empty="no rows")
-    click.echo(f"{counted(deleted.rows, 'row')} {'would be deleted' if deleted.dry_run else 'deleted'}")
+    confirmed_delete(client, kind, filters, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 mds.add_command(ingest_ndjson)

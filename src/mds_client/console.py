@@ -155,6 +155,28 @@ def one_line(text: str) -> str:
     return "; ".join(line for line in lines if line)
 
 
+def confirmed_delete(
+    client: Any, kind: str, filters: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Say which rows would be deleted; delete them with `yes`, or if the question is answered so."""
+    chosen = {key: value for key, value in filters.items() if value is not None}
+    found = client.delete(kind, **chosen, dry_run=True)
+    if not dry_run and found.rows:
+        if not yes:
+            _show_deleted(found, as_json=False)
+            click.confirm(f"Delete {counted(found.rows, 'row')} for good?", abort=True, err=True)
+        found = client.delete(kind, **chosen)
+    _show_deleted(found, as_json=as_json)
+
+
+def _show_deleted(deleted: Any, *, as_json: bool) -> None:
+    if as_json:
+        show_json(deleted)
+        return
+    show_rows(deleted.series, False, empty="no rows")
+    click.echo(f"{counted(deleted.rows, 'row')} {'would be deleted' if deleted.dry_run else 'deleted'}")
+
+
 def guarded(command_line: Callable[[], click.Command], *errors: type[Exception]) -> Callable[[], None]:
     """A program's entry: an MDSError, an OSError and these errors become one clear line and an exit code."""
 

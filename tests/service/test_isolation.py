@@ -100,6 +100,8 @@ def attacks(siege: Siege) -> list[tuple[str, str, dict[str, Any]]]:
         ("GET", "/tenants/{tenant}/gaps", {"params": gaps}),
         ("POST", "/tenants/{tenant}/rows/{kind}", {"content": lines(VAULT), **ndjson}),
         ("POST", "/tenants/{tenant}/rows/{kind}", {"content": "nonsense", **ndjson}),
+        ("POST", "/tenants/{tenant}/rows/{kind}/delete", {"json": {"vendor": "VAULT-OF-B", "dry_run": False}}),
+        ("POST", "/tenants/{tenant}/rows/{kind}/delete", {"json": {"vendor": "VAULT-OF-B"}}),
         ("POST", "/tenants/{tenant}/export", {"json": {}}),
         ("GET", "/tenants/{tenant}/calendars", {}),
         ("PUT", "/tenants/{tenant}/calendars", {"json": {"calendar": "FX", "vendor": "VAULT-OF-B"}}),

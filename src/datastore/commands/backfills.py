@@ -17,6 +17,7 @@ from rich.text import Text
 from datastore import backfill as backfills
 from datastore import gaps as missing
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
+from datastore.commands import options
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
@@ -217,9 +218,8 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
     _show(_followed(dsn, made.id, None) if follow else made, as_json)
 
 
-def tenant_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--tenant`: only that one's backfills."""
-    return click.option("--tenant", type=click.UUID, help="Only a backfill of this tenant.")(command)
+tenant_option = options.tenant_option("Only a backfill of this tenant")
+"""`--tenant`: only that one's backfill."""
 
 
 @backfill.command("status")

@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 
 from datastore import jobs as outbox
-from datastore.commands import follow
+from datastore.commands import follow, options
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
 from datastore.config import ConfigurationError
@@ -36,9 +36,8 @@ def import_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(command)
 
 
-def tenant_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--tenant`: only that one's jobs."""
-    return click.option("--tenant", type=click.UUID, help="Only jobs of this tenant.")(command)
+tenant_option = options.tenant_option("Only jobs of this tenant")
+"""`--tenant`: only that one's jobs."""
 
 
 class Seconds(click.ParamType[timedelta]):
@@ -214,7 +213,7 @@ def list_types(modules: tuple[str, ...], as_json: bool) -> None:
 
 @jobs.command("enqueue")
 @click.argument("job_type")
-@click.option("--tenant", type=click.UUID, help="The tenant of the job. [default: the store itself]")
+@options.tenant_option("The tenant of the job, none for a job of the store itself")
 @click.option("--idempotency-key", required=True, help="The same key of a tenant is always the same job.")
 @click.option("--payload", default="{}", show_default=True, help="A JSON object.")
 @click.option(

@@ -1,6 +1,7 @@
-"""`load`: files into a tenant's rows, in bulk."""
+"""`load` and `delete`: files into a tenant's rows, in bulk, and rows out of them."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -8,11 +9,25 @@ import click
 from rich.progress import TimeRemainingColumn
 
 from datastore import load as loader
+from datastore import tenants
 from datastore.commands.follow import bar
 from datastore.commands.options import database_option
+from datastore.connections import connect
 from datastore.errors import ControlError
-from mds_client import KINDS
-from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, plain, show_json
+from mds_client import KINDS, MDS
+from mds_client.console import (
+    FAILED,
+    INTERRUPTED,
+    REJECTS,
+    Instant,
+    confirmed_delete,
+    counted,
+    fail,
+    json_option,
+    one_line,
+    plain,
+    show_json,
+)
 from mds_client.errors import MDSError
 from mds_client.files import FORMATS, Format, Mapping, TimeUnit, opened, rejects_path
 from mds_client.mapping import Extra
@@ -136,3 +151,47 @@ def _sentence(report: loader.Load) -> str:
     if report.rollups:
         said += f"; refreshed {', '.join(report.rollups)}"
     return f"{said}; {report.rejected:,} rejected, see {report.rejects}" if report.rejects else said
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
+@click.option("--tenant", required=True, help="The tenant, by name or UUID.")
+@click.option("--vendor", required=True, help="Vendor of the rows.")
+@click.option("--symbol", "symbols", multiple=True, help="Only this symbol. Repeatable. [default: all symbols]")
+@click.option("--timeframe", help="Only this timeframe.")
+@click.option("--start", type=Instant(), help="From this time on, ISO.")
+@click.option("--end", type=Instant(), help="Until before this time, ISO.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@database_option
+@json_option
+def delete(
+    kind: str,
+    tenant: str,
+    vendor: str,
+    symbols: tuple[str, ...],
+    timeframe: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    dry_run: bool,
+    yes: bool,
+    dsn: str,
+    as_json: bool,
+) -> None:
+    """Delete rows of a tenant for good. Prints what it deletes, and asks first.
+
+    Where rollups are stored, a job of a worker refreshes them.
+
+    Example: datastore delete bars --tenant demo --vendor ibkr --symbol AAPL --start 2261-01-01 --dry-run
+    """
+    with connect(dsn) as connection:
+        owner = tenants.find_tenant(connection, tenant).id
+    with MDS(dsn=dsn, tenant_id=str(owner), app_name="datastore delete", pool_min=1, pool_max=1) as client:
+        confirmed_delete(
+            client,
+            kind,
+            {"vendor": vendor, "symbol": list(symbols) or None, "timeframe": timeframe, "start": start, "end": end},
+            dry_run=dry_run,
+            yes=yes,
+            as_json=as_json,
+        )

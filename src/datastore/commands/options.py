@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from datastore import config
+from datastore.connections import connect
+from datastore.tenants import find_tenant
 
 
 def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,3 +67,25 @@ class Age(click.ParamType[timedelta | None]):
         except OverflowError:
             pass
         return self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
+
+
+def tenant_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--tenant`, by name or UUID; the command gets the UUID, or None. It takes `dsn`, too."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def resolved(*arguments: Any, tenant: str | None, dsn: str, **options: Any) -> Any:
+            return command(*arguments, tenant=None if tenant is None else tenant_id(dsn, tenant), dsn=dsn, **options)
+
+        return click.option("--tenant", help=f"{description}, by name or UUID.")(resolved)
+
+    return decorate
+
+
+def tenant_id(dsn: str, tenant: str) -> UUID:
+    """The UUID of a tenant that is named by its name or UUID. Raises UnknownTenant."""
+    try:
+        return UUID(tenant)
+    except ValueError:
+        with connect(dsn) as connection:
+            return find_tenant(connection, tenant).id

@@ -9,8 +9,7 @@ from datastore import idempotency, reads
 from datastore import tenants as registry
 from datastore.commands import follow as following
 from datastore.commands.follow import follow_option
-from datastore.commands.options import database_option
-from datastore.connections import connect
+from datastore.commands.options import database_option, tenant_id, tenant_option
 from datastore.jobs import JobRecord
 from mds_client import KINDS
 from mds_client.console import json_option, show_fields, show_rows
@@ -69,7 +68,7 @@ def unbind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
 @json_option
 def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
     """Disable a TENANT, by name or UUID: nobody can read or write as this tenant. Its data stays."""
-    show_fields(registry.disable_tenant(dsn, _id(dsn, tenant)), as_json)
+    show_fields(registry.disable_tenant(dsn, tenant_id(dsn, tenant)), as_json)
 
 
 @tenants.command("enable")
@@ -78,7 +77,7 @@ def disable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
 @json_option
 def enable_tenant(tenant: str, dsn: str, as_json: bool) -> None:
     """Enable a TENANT again, by name or UUID."""
-    show_fields(registry.enable_tenant(dsn, _id(dsn, tenant)), as_json)
+    show_fields(registry.enable_tenant(dsn, tenant_id(dsn, tenant)), as_json)
 
 
 @tenants.command("export")
@@ -110,7 +109,7 @@ def export_tenant(
     # As over HTTP, so that the same key is the same job.
     job = registry.export_tenant(
         dsn,
-        _id(dsn, tenant),
+        tenant_id(dsn, tenant),
         idempotency_key=idempotency.job_key(key, registry.EXPORT),
         format=format_,
         kinds=list(kinds) or None,
@@ -119,25 +118,25 @@ def export_tenant(
 
 
 @tenants.command("delete")
-@click.argument("tenant", type=click.UUID)
+@click.argument("tenant")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed. Counts every row of the tenant.")
 @click.option("--yes-delete", "name", metavar="NAME", help="The tenant's name, as a confirmation.")
 @follow_option
 @database_option
 @json_option
-def delete_tenant(tenant: UUID, dry_run: bool, name: str | None, follow: bool, dsn: str, as_json: bool) -> None:
-    """Disable a TENANT (a UUID), enqueue the removal of all its data, and print the job.
+def delete_tenant(tenant: str, dry_run: bool, name: str | None, follow: bool, dsn: str, as_json: bool) -> None:
+    """Disable a TENANT, by name or UUID, enqueue the removal of all its data, and print the job.
 
     Its logins lose the right to use the views. Removed data cannot be restored: export it first.
 
-    Example: datastore tenants delete 6b1c4d0e-0000-4000-8000-000000000000 --yes-delete acme
+    Example: datastore tenants delete acme --yes-delete acme
     """
     if dry_run:
-        show_fields(registry.plan_deletion(dsn, tenant), as_json)
+        show_fields(registry.plan_deletion(dsn, tenant_id(dsn, tenant)), as_json)
         return
     if name is None:
         raise click.UsageError("name the tenant once more: --yes-delete NAME; or --dry-run")
-    _show(registry.delete_tenant(dsn, tenant, name=name), follow, dsn, as_json)
+    _show(registry.delete_tenant(dsn, tenant_id(dsn, tenant), name=name), follow, dsn, as_json)
 
 
 def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
@@ -147,14 +146,8 @@ def _show(job: JobRecord, follow: bool, dsn: str, as_json: bool) -> None:
         following.end(found)
 
 
-def _id(dsn: str, tenant: str) -> UUID:
-    """The uuid of a tenant that is named by its name or uuid."""
-    with connect(dsn) as connection:
-        return registry.find_tenant(connection, tenant).id
-
-
 @click.command("series")
-@click.option("--tenant", type=click.UUID, help="Only series of this tenant (a UUID).")
+@tenant_option("Only series of this tenant")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Only series of this kind.")
 @click.option("--vendor", help="Only this vendor's.")
 @click.option("--after", type=int, help="Only series after this id, the last one of the previous page.")
@@ -170,7 +163,7 @@ def series(
 
 
 @click.command()
-@click.option("--tenant", type=click.UUID, help="Only data of this tenant (a UUID).")
+@tenant_option("Only data of this tenant")
 @click.option("--vendor", help="Only this vendor's.")
 @database_option
 @json_option

@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from datastore import reads, writes
@@ -37,6 +38,8 @@ from datastore.service.security import OperateTenant, Reader, ReadTenant, known_
 from datastore.service.state import Here, Service
 from datastore.writes import Upload
 from mds_client import KINDS, Bar
+from mds_client.deletes import Deleted
+from mds_client.mapping import Extra
 from mds_client.models import Timeframe
 from mds_client.schema import OnConflict
 
@@ -175,6 +178,7 @@ async def upload_rows(
     tenant: OperateTenant,
     kind: Annotated[str, Path(description="the kind of all rows", json_schema_extra={"enum": list(KINDS)})],
     on_conflict: Annotated[OnConflict, Query(description="what happens to a row that is there already")] = "replace",
+    extra: Annotated[Extra, Query(description="what to do with fields that the kind does not have")] = "error",
 ) -> Any:
     """Write rows from NDJSON, a line each; the same again changes nothing.
 
@@ -191,7 +195,7 @@ async def upload_rows(
     async with here.uploads.taken(tenant.id):
         # A thread of its own, and none of those that everything else is done in: the place is what limits them.
         done = await anyio.to_thread.run_sync(
-            partial(_write, here, tenant.id, kind, stream, on_conflict), limiter=anyio.CapacityLimiter(1)
+            partial(_write, here, tenant.id, kind, stream, on_conflict, extra), limiter=anyio.CapacityLimiter(1)
         )
     if done.rejected and not done.written:
         errors = [FieldError(where=f"body.line {each.line}", message=each.reason) for each in done.rejects]
@@ -199,5 +203,43 @@ async def upload_rows(
     return done
 
 
-def _write(here: Service, tenant: UUID, kind: str, stream: BinaryIO, on_conflict: OnConflict) -> Upload:
-    return writes.write_ndjson(here.client(tenant), kind, stream, on_conflict=on_conflict)
+def _write(here: Service, tenant: UUID, kind: str, stream: BinaryIO, on_conflict: OnConflict, extra: Extra) -> Upload:
+    return writes.write_ndjson(here.client(tenant), kind, stream, on_conflict=on_conflict, extra=extra)
+
+
+class Deletion(BaseModel):
+    """Which rows are deleted: all conditions hold together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vendor: Name
+    symbols: list[Name] | None = Field(None, min_length=1, max_length=1000)
+    timeframe: Timeframe | None = None
+    start: Instant | None = None
+    end: Instant | None = None
+    dry_run: bool = Field(True, description="delete nothing, and say what would be deleted")
+
+
+@router.post("/tenants/{tenant}/rows/{kind}/delete", response_model=model_of(Deleted), responses={409: problem(409)})
+def delete_rows(
+    here: Here,
+    tenant: OperateTenant,
+    kind: Annotated[str, Path(description="the kind of the rows", json_schema_extra={"enum": list(KINDS)})],
+    asked: Deletion,
+) -> Any:
+    """Delete rows for good, in steps; with `dry_run`, which is the default, say what would be deleted.
+
+    After a failure the steps before it stay done, and the same request goes on. Where rollups are stored, a job
+    refreshes them.
+    """
+    if kind not in KINDS:
+        raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
+    return here.client(tenant.id).delete(
+        kind,
+        vendor=asked.vendor,
+        symbol=asked.symbols,
+        timeframe=asked.timeframe,
+        start=asked.start,
+        end=asked.end,
+        dry_run=asked.dry_run,
+    )
