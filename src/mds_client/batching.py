@@ -323,7 +323,7 @@ class Core:
             kind, rows = part[0][KIND], [entry[ROW] for entry in part]
             began = self.clock()
             try:
-                error = yield partial(upserts.upsert, kind, rows, on_conflict=self.on_conflict)
+                error = yield partial(upserts.upsert, kind, rows, on_conflict=self.on_conflict, is_feed=True)
             finally:
                 self._seconds += self.clock() - began
             if error is None:

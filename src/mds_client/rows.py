@@ -54,9 +54,9 @@ class Batch(Protocol):
     def names(self) -> Iterable[SeriesName]:
         """The names of their series, each once."""
 
-    @property
-    def replaced(self) -> int | None:
-        """How many rows later ones with the same key and other values replace. None before `narrow` is called."""
+    replaced: int | None
+    """How many rows later ones with the same key and other values replace. None until `narrow` has counted and said it;
+    a number that is set before is neither counted nor said again."""
 
     def __len__(self) -> int: ...
 

@@ -42,18 +42,29 @@ def upsert(
     on_conflict: OnConflict = "replace",
     chunk_rows: int = CHUNK_ROWS,
     extra: Extra = "error",
+    is_feed: bool = False,
 ) -> Operation[int]:
-    """The operation of `MDS.upsert`."""
+    """The operation of `MDS.upsert`.
+
+    `is_feed`: the rows have come one after the other, so that a later one of the same key is what is expected.
+    """
     declared = KINDS.of(kind)
     check_conflict(on_conflict)
     mapping = extra_mapping(extra)
     if chunk_rows < 1:
         raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
-    source = _Source(batches(declared, rows, chunk_rows, mapping), whole=isinstance(rows, Sized))
+    made = batches(declared, rows, chunk_rows, mapping)
+    source = _Source(map(_of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
         source.current()
     return _writing(declared, source, on_conflict, heavy=heavy)
+
+
+def _of_feed(batch: Batch) -> Batch:
+    """A batch that warns of no row that a later one replaces."""
+    batch.replaced = 0
+    return batch
 
 
 def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:

@@ -1,5 +1,6 @@
 """Rows that would take something away without a word: of one key, and without values."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from mds_client import Bar, DataQualityWarning
+from mds_client import MDS, Bar, BatchProcessor, DataQualityWarning
 from tests.conftest import Client, Store
 
 ALWAYS = ("2020-01-01", "2030-01-01")
@@ -46,6 +47,14 @@ def test_options_of_two_roots_are_not_taken_for_one_without_a_word(client: Clien
     chain = [{**contract, "ts": "2024-01-02", "iv": iv} for iv in (0.151, 0.149)]
     with pytest.warns(DataQualityWarning, match="a later row has the same key"):
         client.upsert_options(chain)
+
+
+def test_a_feed_may_correct_a_bar_without_a_warning(store: Store) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        with warnings.catch_warnings(action="error"), BatchProcessor(client) as processor:
+            for close in (1.0, 2.0, 3.0):
+                processor.add(bar(close), "bars")
+        assert [row.close_price for row in client.bars_window("S", "1m", *ALWAYS, "v")] == [3.0]
 
 
 @pytest.mark.every_engine
