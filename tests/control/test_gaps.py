@@ -1,9 +1,10 @@
 """Gaps: found where they are and nowhere else, whatever the timeframe, the calendar and the engine."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -146,6 +147,34 @@ def test_days_weeks_and_months_are_those_that_hold_a_session(store: Store) -> No
     assert found(store, "2024-03-25", "2024-04-01", timeframe="1d") == [("D", "03-26T00:00", "03-28T00:00", 2)]
     assert found(store, "2024-03-18", "2024-04-01", timeframe="1w") == [("W", "03-25T00:00", "04-01T00:00", 1)]
     assert found(store, "2024-01-01", "2024-04-01", timeframe="1mo") == [("M", "02-01T00:00", "03-01T00:00", 1)]
+
+
+MARKETS = {
+    "XPAR": ("Europe/Paris", 0),
+    "XTKS": ("Asia/Tokyo", 0),
+    "XASX": ("Australia/Sydney", 0),
+    "XNYS": ("America/New_York", 0),
+    # Their days begin the evening before.
+    "FX": ("America/New_York", -7),
+    "CMES": ("America/Chicago", -7),
+}
+
+
+@pytest.mark.parametrize("stamped", ["where the exchange is", "in UTC"])
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_daily_bar_counts_for_its_session_however_it_is_stamped(store: Store, market: str, stamped: str) -> None:
+    zone, shift = MARKETS[market]
+    due = [session.day for session in calendars.sessions(market, at("2024-01-09"), at("2024-01-20"))]
+    days = [day for day in due if date(2024, 1, 9) <= day <= date(2024, 1, 19)]
+    assert 8 <= len(days) <= 9
+    begin = ZoneInfo(zone) if stamped == "where the exchange is" else UTC
+    hours = timedelta(hours=shift if stamped == "where the exchange is" else 0)
+    stamps = [(datetime.combine(day, time(), begin) + hours).astimezone(UTC) for day in days]
+    left_out = stamps[4]
+    write(store, "S", [stamp for stamp in stamps if stamp != left_out], timeframe="1d")
+    (gap,) = check(store, "2024-01-09", "2024-01-20", market, timeframe="1d").gaps
+    assert gap.missing == 1
+    assert gap.start <= left_out < gap.end
 
 
 def test_what_is_not_over_yet_is_no_gap(store: Store) -> None:

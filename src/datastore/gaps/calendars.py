@@ -6,7 +6,7 @@ own: `24/7`, and `FX`, the week of foreign exchange. What is to be found in the 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
@@ -111,6 +111,20 @@ def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
     else:
         found = _exchange(own, first, last)
     return [session for session in found if session.start < end and session.end > start]
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone in which a calendar's days begin. Raises CalendarError for an unknown name."""
+    own = resolve(name)
+    if own == ALWAYS:
+        return UTC
+    return _NEW_YORK if own == FX else _zone(own)
+
+
+@lru_cache
+def _zone(name: str) -> tzinfo:
+    found: tzinfo = _calendar(name, date(2024, 1, 1), date(2024, 1, 31)).tz
+    return found
 
 
 def _always(first: date, last: date) -> Iterator[Session]:

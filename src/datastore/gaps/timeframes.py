@@ -91,7 +91,7 @@ def windows(
         begin, reach = _midnight(first), min(_midnight(after), now)
     except (ValueError, OverflowError):
         raise GapError("the range leaves the years 1 to 9999") from None
-    return list(_periods(calendars.sessions(calendar, begin, reach), timeframe, start, end, now))
+    return list(_periods(calendar, calendars.sessions(calendar, begin, reach), timeframe, start, end, now))
 
 
 def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until: datetime) -> Iterator[Window]:
@@ -107,12 +107,23 @@ def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until
 
 
 def _periods(
-    found: Iterable[Session], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
+    calendar: str, found: list[Session], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
 ) -> Iterator[Window]:
+    """Windows of days and longer. A bar of a day belongs to the session that it is stamped for.
+
+    Vendors stamp it with midnight in UTC, with midnight where the exchange is, or with the beginning of the session,
+    which may be the evening before. So a day's window is from the first of these to the first of the next day's.
+    """
+    zone = calendars.zone(calendar)
+    opens = {session.day: session.start for session in found}
+
+    def begin(day: date) -> datetime:
+        local = datetime.combine(day, time(), zone).astimezone(UTC)
+        return min(_midnight(day), local, opens.get(day, local))
+
     for (first, after), _ in groupby(found, key=lambda session: timeframe.around(session.day)):
-        begin, over = _midnight(first), _midnight(after)
-        if start <= begin < end and over <= now:
-            yield Window(first, begin, over, 1)
+        if start <= _midnight(first) < end and _midnight(after) <= now:
+            yield Window(first, begin(first), begin(after), 1)
 
 
 def _month(number: int) -> date:
