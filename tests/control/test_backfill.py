@@ -150,8 +150,16 @@ def test_a_gap_is_filled_from_files_and_the_rollups_are_right(store: Store, fold
             rolled = client.rollup("T", rollup.timeframe, at(WEEKS[0]), at(WEEKS[1]), "v")
             assert sum(bar.volume or 0 for bar in rolled) == sum(range(3900))
             assert rolled[-1].close_price == 3899 % 7 + 1
-    assert gaps.find(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=at(WEEKS[0]), end=at(WEEKS[1]),
-                     calendar="XNYS") == []  # fmt: skip
+    left = gaps.check(
+        store.admin_dsn,
+        tenant="a",
+        vendor="v",
+        timeframe="1m",
+        start=at(WEEKS[0]),
+        end=at(WEEKS[1]),
+        calendar="XNYS",
+    )
+    assert left.gaps == []
 
 
 @pytest.mark.engines("timescale")

@@ -379,7 +379,7 @@ def test_what_cannot_be_checked_is_an_error_that_says_why(
     asked = {"tenant": "a", "vendor": "v", "timeframe": "1m", "start": at("2024-03-08"), "end": at("2024-03-09"),
              "calendar": "XNYS", **options}  # fmt: skip
     with pytest.raises(error, match=message):
-        gaps.find(store.admin_dsn, **asked)  # type: ignore[arg-type]
+        gaps.check(store.admin_dsn, **asked)  # type: ignore[arg-type]
 
 
 # Against the simplest thing that could work ---------------------------------------------------------------------------

@@ -33,6 +33,10 @@ SECURITY = ("tests/service/test_security.py", "tests/service/test_isolation.py")
 SOURCES = ("tests/control/test_sources.py",)
 INTERRUPTED = ("tests/clients/test_interrupted_calls.py", "tests/clients/test_silence.py")
 LOAD = ("tests/control/test_load.py",)
+TIMES = ("tests/unit/test_times.py",)
+COLLISIONS = ("tests/clients/test_collisions.py",)
+ASKED = ("tests/clients/test_missing.py",)
+DELETES = ("tests/clients/test_delete.py",)
 
 DECLARED = "src/datastore/schema/declared.py"
 DOORS = "src/datastore/schema/doors.py"
@@ -83,8 +87,8 @@ FAULTS: Final = (
     # Upserts
     Fault(
         ROWS,
-        "by_key = dict(zip(keys, rows, strict=True))",
-        "by_key = dict(zip(reversed(keys), reversed(rows), strict=True))",
+        "for key, narrow in zip(keys, rows, strict=True):",
+        "for key, narrow in zip(reversed(keys), reversed(rows), strict=True):",
         BARS,
     ),
     Fault(UPSERTS, "if len(claimed) > 1 or", "if False or", (*BARS, "tests/clients/test_bad_input.py")),
@@ -110,7 +114,7 @@ FAULTS: Final = (
         (*BARS, *KINDS),
     ),
     Fault(SQL, "strpos(lower(title), lower(%s)) > 0", "strpos(title, %s) > 0", KINDS),
-    Fault(READS, 'return sorted(found, key=lambda row: cast("Any", row).symbol)', "return found", KINDS),
+    Fault(READS, 'answer = sorted(found, key=lambda row: cast("Any", row).symbol)', "answer = found", KINDS),
     Fault(ARGUMENTS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
     Fault(ARGUMENTS, "return stored_name(symbol).upper()", "return stored_name(symbol)", (*BARS, *KINDS)),
     Fault(ANSWERS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),
@@ -186,7 +190,7 @@ FAULTS: Final = (
     ),
     Fault(LEASES, "ORDER BY q.priority DESC, j.due_at, j.id", "ORDER BY j.due_at, j.id", WORKER),
     # Gaps
-    Fault(WINDOWS, "if start <= begin < end and over <= now:", "if start <= begin < end:", GAPS),
+    Fault(WINDOWS, "end and _midnight(after) <= now:", "end:", GAPS),
     Fault(WINDOWS, "end = min(end, now)", "pass", GAPS),
     Fault(WINDOWS, "until = _floor(until, step)", "pass", GAPS),
     # The service
@@ -200,5 +204,31 @@ FAULTS: Final = (
         "ipaddress.ip_network((found, 64), strict=False)",
         "ipaddress.ip_network((found, 128), strict=False)",
         SECURITY,
+    ),
+    # Vendors' data
+    Fault("src/mds_client/times.py", "if not FIRST <= value < END:", "if False:", TIMES),
+    Fault("src/mds_client/times.py", "raise ValueError(NO_NUMBER)\n    zone", "pass\n    zone", TIMES),
+    Fault("src/mds_client/timeframes.py", 'if found[2] == "M":', "if False:", ("tests/unit/test_models.py",)),
+    Fault(DOORS, 'if way == "replace" and kind.measured:', "if False:", COLLISIONS),
+    Fault("src/mds_client/columns.py", "differ &= ~empty[replaced]", "pass", COLLISIONS),
+    Fault(
+        "src/mds_client/rollups.py",
+        "return _not_before(self, start), _not_before(self, end)",
+        "return start, end",
+        ASKED,
+    ),
+    Fault(SQL, 'conditions.append(SQL("symbol = ANY(%b)"))', "pass", ASKED),
+    Fault(
+        "src/datastore/schema/removal.py",
+        "wanted > store.tenant_floor() AND wanted < store.tenant_ceiling()",
+        "wanted IS NOT NULL",
+        ISOLATION,
+    ),
+    Fault("src/datastore/schema/removal.py", "SET last_ts = (SELECT max", "SET last_ts = (SELECT min", DELETES),
+    Fault(
+        "src/datastore/gaps/timeframes.py",
+        "return min(_midnight(day), local, opens",
+        "return max(_midnight(day), opens",
+        GAPS,
     ),
 )

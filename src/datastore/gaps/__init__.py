@@ -5,7 +5,7 @@ They are filled by `datastore.backfill`.
 
 from datastore.gaps.calendars import Assignment, CalendarError, Session
 from datastore.gaps.counts import Counted, count_all, last_counts
-from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, check, find
+from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, check
 from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Window",
     "check",
     "count_all",
-    "find",
     "last_counts",
     "parse_timeframe",
     "windows",

@@ -79,30 +79,6 @@ class Check:
 # What is missing ------------------------------------------------------------------------------------------------------
 
 
-def find(
-    dsn: str,
-    *,
-    tenant: UUID | str,
-    vendor: str,
-    timeframe: str,
-    start: datetime,
-    end: datetime,
-    symbols: Sequence[str] | None = None,
-    calendar: str | None = None,
-) -> list[Gap]:
-    """Like `check`, but returns only the gaps."""
-    return check(
-        dsn,
-        tenant=tenant,
-        vendor=vendor,
-        timeframe=timeframe,
-        start=start,
-        end=end,
-        symbols=symbols,
-        calendar=calendar,
-    ).gaps
-
-
 def check(
     dsn: str,
     *,
