@@ -308,14 +308,16 @@ def test_a_refresh_over_more_chunks_than_one_transaction_takes_is_complete(
 def test_the_first_days_of_the_calendar_keep_their_rollup_after_a_refresh(
     connect: Callable[..., Client], store: Store
 ) -> None:
-    """Their chunk begins before the year 1, which no client can hold."""
+    """Their chunk begins before the year 1, which no client can hold. Rows of such times are of an older release."""
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     first = datetime(1, 1, 1, tzinfo=UTC)
-    minutes = [
-        Bar(vendor="v", symbol="OLD", timeframe="1m", ts=first + timedelta(days=at, minutes=10), close_price=1.0 + at)
-        for at in range(3)
-    ]
-    client.upsert_bars(minutes)
+    client.upsert_bars([Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2024, 1, 1, tzinfo=UTC))])
+    for at in range(3):
+        store.execute(
+            "INSERT INTO store.bars (series_id, ts, close_price) SELECT series_id, %s, %s FROM store.series",
+            first + timedelta(days=at, minutes=10),
+            1.0 + at,
+        )
     before = client.rollup("OLD", "5m", first, first + timedelta(days=9), "v")
     assert [row.close_price for row in before] == [1.0, 2.0, 3.0]
     aggregates.refresh(store.admin_dsn)
