@@ -7,7 +7,7 @@ from collections.abc import Mapping as AnyMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.models import Row
@@ -29,6 +29,7 @@ class Mapping(BaseModel):
         time_unit: How the kind's time is written.
         null_values: Texts that mean "no value", as they are written.
         skip: Fields that are not read, even if there is a column of that name.
+        delimiter: What stands between the values of a CSV file.
         extra: What to do with columns that belong to no field: `error` rejects the row, `ignore` leaves them out.
     """
 
@@ -39,6 +40,7 @@ class Mapping(BaseModel):
     time_unit: TimeUnit = "iso"
     null_values: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
     extra: Literal["error", "ignore"] = "error"
 
     @property

@@ -101,6 +101,15 @@ def test_a_csv_with_a_column_twice_is_refused_by_its_name(tmp_path: Path) -> Non
         read(csv(tmp_path / "b.csv", b"vendor,symbol,ts,ts\n", b"v,S,1,2\n"))
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_asked_for_and_then_read(tmp_path: Path, delimiter: str) -> None:
+    path = csv(tmp_path / "b.csv", (HEADER + line(1) + line(2, '"1"')).replace(b",", delimiter.encode()))
+    with pytest.raises(InvalidRow, match=r"the header is one name, 'vendor.*--delimiter"):
+        read(path)
+    rows, rejects, _ = read(path, Mapping(delimiter=delimiter))
+    assert ([row.close_price for row in rows], rejects) == ([1.0, 1.0], [])
+
+
 def test_a_csv_of_a_header_alone_has_no_rows_and_an_empty_file_says_so(tmp_path: Path) -> None:
     assert read(csv(tmp_path / "b.csv", HEADER)) == ([], [], [])
     with pytest.raises(SourceError, match="the file is empty"):

@@ -71,6 +71,7 @@ from mds_client.schema import OnConflict
     multiple=True,
     help="Text or number that means that there is no value, such as - or -1; repeatable.",
 )
+@click.option("--delimiter", default=",", show_default=True, help="What stands between the values of a CSV file.")
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -94,6 +95,7 @@ def load(
     extra: Extra,
     time_unit: TimeUnit,
     null_values: tuple[str, ...],
+    delimiter: str,
     rejects: Path | None,
     part_rows: int,
     dsn: str,
@@ -112,7 +114,9 @@ def load(
     declared = KINDS[kind]
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
-    mapping = Mapping(extra=extra, time_unit=time_unit, null_values=frozenset(null_values))
+    if len(delimiter) != 1:
+        raise click.BadParameter("it is one character", param_hint="--delimiter")
+    mapping = Mapping(extra=extra, time_unit=time_unit, null_values=frozenset(null_values), delimiter=delimiter)
     source = opened(declared, path, form, mapping)
     stopped: MDSError | ControlError | KeyboardInterrupt | None = None
     try:

@@ -50,7 +50,14 @@ class CsvInput:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        names = self._lines.header()
+        delimiter = self._mapping.delimiter
+        names = self._lines.header(delimiter)
+        other = next((mark for mark in ";\t|" if mark in names[0]), None)
+        if len(names) == 1 and other is not None:
+            raise InvalidRow(
+                f"the header is one name, {names[0][:60]!r}: if values stand between {other!r}, say so with"
+                f" --delimiter {'$' if other == chr(9) else ''}{other!r}"
+            )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidRow(f"a column comes twice in the header: {', '.join(twice)}")
         if self._lines.is_at_end():
@@ -59,7 +66,9 @@ class CsvInput:
             self._lines,
             # One thread, so that an invalid line comes with its number.
             read_options=arrow_csv.ReadOptions(block_size=8 << 20, use_threads=False, column_names=names),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._damage),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=self._damage
+            ),
             # As text: what it means is for the model to say.
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
@@ -125,13 +134,13 @@ class _Lines(io.RawIOBase):
             self._left = block
         return False
 
-    def header(self) -> list[str]:
+    def header(self, delimiter: str) -> list[str]:
         """The names of the columns: the first line."""
         if self.is_at_end():
             raise SourceError(f"{self._name}: the file is empty: a CSV needs a line with the names of its columns")
         line, _, self._left = self._left.partition(b"\n")
         try:
-            (names,) = csv.reader([line.decode()])
+            (names,) = csv.reader([line.decode()], delimiter=delimiter)
         except (csv.Error, UnicodeDecodeError) as error:
             raise SourceError(f"{self._name}: line {self.number(-1)}: the header cannot be read: {error}") from error
         return [name.strip() for name in names]
