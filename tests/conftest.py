@@ -158,6 +158,17 @@ def _find_engines(config: pytest.Config) -> Engines:
 before_the_server = pytest.mark.engines("postgres")
 """For what a client does or refuses by itself: a server never learns of it, or gets what any other gets."""
 
+_QUALITY: Final = "mds_client.models.DataQualityWarning"
+
+odd_rows = pytest.mark.filterwarnings(f"ignore:row .*(no value beside the key|a later row has the same key):{_QUALITY}")
+"""For tests that write keys alone, or one key twice, and are about something else than the warning of it."""
+
+nothing_there = pytest.mark.filterwarnings(
+    f"ignore:(no tenant is set|there is no vendor|the tenant has no|.* has no (timeframe|bars|fundamentals|options))"
+    f":{_QUALITY}"
+)
+"""For tests that read what is not there, and are about something else than the warning of it."""
+
 CLIENTS: Final = Path(__file__).parent / "clients"
 """The suite that passes through the pooler, too."""
 

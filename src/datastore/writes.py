@@ -18,6 +18,9 @@ from mds_client.utils import Source, coerce
 MOST_TOLD: Final = 100
 """Rejects that are told one by one; further ones are counted."""
 
+LARGEST_ARRAY: Final = 8 << 20
+"""Bytes of a JSON array, which is in memory as a whole, as lines are not."""
+
 _BATCH: Final = BatchConfig(max_rows=10_000, max_ms=60_000)
 
 
@@ -69,7 +72,7 @@ def write_ndjson(
     def refuse_row(reject: Reject) -> None:
         refuse(int(reject.origin), reject.reason)
 
-    source = Source("the body", stream)
+    source = Source("the body", stream, largest_array=LARGEST_ARRAY)
     with BatchProcessor(client, _BATCH, on_conflict=on_conflict, on_reject=refuse_row) as processor:
         for line in source.lines():
             lines += 1

@@ -657,6 +657,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[list[Bar]]: ...
     @overload
     def iter_bars_window(
@@ -669,6 +670,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_bars_window(
         self,
@@ -680,6 +682,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the bars of `bars_window` in batches, for windows that do not fit into memory.
 
@@ -691,12 +694,15 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
         return self.stream(
-            reads.iter_bars_window(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_)
+            reads.iter_bars_window(
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing
+            )
         )
 
     @overload
@@ -710,6 +716,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[list[Bar]]: ...
     @overload
     def iter_rollup(
@@ -722,6 +729,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_rollup(
         self,
@@ -733,6 +741,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the bars of `rollup` in batches, for windows that do not fit into memory.
 
@@ -744,11 +753,14 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
-        return self.stream(rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_))
+        return self.stream(
+            rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+        )
 
     @overload
     def iter_fundamentals_window(
@@ -760,6 +772,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[list[Fundamentals]]: ...
     @overload
     def iter_fundamentals_window(
@@ -774,9 +787,12 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
-        return self.stream(reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_))
+        return self.stream(
+            reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+        )
 
     @overload
     def iter_rows(

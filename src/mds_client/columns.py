@@ -28,10 +28,10 @@ from mds_client.models import DataQualityWarning, out_of_order, warn_of_empty, w
 from mds_client.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPES, ColumnValues, NarrowFrame
 from mds_client.operations import SeriesName
 from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
+from mds_client.times import PER_SECOND
 
 FIRST_TIME: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 LAST_TIME: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,16 @@ class Frame:
         self._size: int = table.num_rows
         self.replaced: int | None = None
         fields = _fields(kind)
-        table = _without_index(table)
+        table = without_index(table)
         given: list[str] = table.column_names
         if unknown := [name for name in given if name not in fields]:
+            named = ", ".join(name or "(a column without a name)" for name in unknown)
             raise InvalidRow(
-                f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(fields)}."
+                f"{kind.name} have no column {named}; there are: {', '.join(fields)}."
                 " extra='ignore' leaves other columns out"
             )
-        if len(set(given)) < len(given):
-            raise InvalidRow(f"a column comes twice: {', '.join(given)}")
+        if twice := sorted({name for name in given if given.count(name) > 1}):
+            raise InvalidRow(f"a column comes twice: {', '.join(twice)}")
         if lacking := [name for name, found in fields.items() if found.required and name not in given]:
             raise InvalidRow(f"{kind.name} need a column {', '.join(lacking)}")
         for name in given:
@@ -256,7 +257,7 @@ def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> ColumnValu
 _INDEX: Final = re.compile(r"__index_level_\d+__")
 
 
-def _without_index(table: "pa.Table") -> "pa.Table":
+def without_index(table: "pa.Table") -> "pa.Table":
     """A table without the columns that PyArrow makes of a pandas index that has no name."""
     unnamed = [name for name in table.column_names if _INDEX.fullmatch(name)]
     return table.drop_columns(unnamed) if unnamed else table

@@ -159,12 +159,15 @@ def confirmed_delete(
     client: Any, kind: str, filters: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Say which rows would be deleted; delete them with `yes`, or if the question is answered so."""
+    if as_json and not (dry_run or yes):
+        raise click.UsageError("with --json nobody is asked: add --yes, or --dry-run")
     chosen = {key: value for key, value in filters.items() if value is not None}
     found = client.delete(kind, **chosen, dry_run=True)
     if not dry_run and found.rows:
         if not yes:
             _show_deleted(found, as_json=False)
-            click.confirm(f"Delete {counted(found.rows, 'row')} for good?", abort=True, err=True)
+            if not click.confirm(f"Delete {counted(found.rows, 'row')} for good?", err=True):
+                fail("nothing is deleted")
         found = client.delete(kind, **chosen)
     _show_deleted(found, as_json=as_json)
 

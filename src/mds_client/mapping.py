@@ -4,20 +4,21 @@ The same mapping reads records (JSON objects and lists) and tables (CSV, Parquet
 """
 
 from collections.abc import Mapping as AnyMapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias, cast
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.models import Row
 from mds_client.schema import Kind
+from mds_client.times import PER_SECOND, UNIX
 
 TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
 """How a time is written: ISO 8601 text, or a count of these units since 1970-01-01 (UTC)."""
 
-_UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+Extra: TypeAlias = Literal["error", "ignore"]
+"""What to do with columns that belong to no field."""
 
 
 class Mapping(BaseModel):
@@ -41,7 +42,7 @@ class Mapping(BaseModel):
     null_values: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
     delimiter: str = Field(default=",", min_length=1, max_length=1)
-    extra: Literal["error", "ignore"] = "error"
+    extra: Extra = "error"
 
     @property
     def has_plain_names(self) -> bool:
@@ -126,15 +127,18 @@ class Mapping(BaseModel):
                 made[name] = pa.repeat(pa.scalar(self.constants[name]), table.num_rows)
         if self.time_unit != "iso" and kind.time in made:
             made[kind.time] = _instants(kind.time, made[kind.time], self.time_unit)
-        if self.extra == "error" and (unknown := [name for at, name in enumerate(names) if at not in read]):
-            there = f"{kind.name} have no column {', '.join(unknown)}; there are: {', '.join(made)}"
-            raise InvalidRow(f"{there}. extra='ignore' leaves other columns out")
+        if self.extra == "error":
+            # They belong to no field: whoever checks the columns says so.
+            for at in sorted(set(range(len(names))) - read):
+                if names[at] in made:
+                    raise InvalidRow(f"the column {names[at]!r} is not read: its field is read from another column")
+                made[names[at]] = table.column(at)
         return pa.table(made)
 
     def _place(self, name: str, names: list[str]) -> int | None:
         at = self.columns.get(name, name)
         if isinstance(at, int):
-            return at if at < len(names) else None
+            return at % len(names) if -len(names) <= at < len(names) else None
         if names.count(at) > 1:
             raise InvalidRow(f"the column {at!r} comes twice")
         return names.index(at) if at in names else None
@@ -145,7 +149,8 @@ class Mapping(BaseModel):
 
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if pa.types.is_null(column.type) and name in self.constants:
+        if name in self.constants and not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            # A name, which a vendor may write as a number.
             column = column.cast(pa.string())
         if (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) and self.null_values:
             nulls = pa.array(sorted(self.null_values), column.type)
@@ -160,17 +165,14 @@ class Mapping(BaseModel):
         return column.fill_null(self.constants[name]) if name in self.constants and column.null_count else column
 
 
-Extra: TypeAlias = Literal["error", "ignore"]
-"""What to do with columns that belong to no field."""
-
 PLAIN: Final = Mapping()
 """Every column has the name of its field, and no other column is there."""
 
 
 def extra_mapping(extra: Extra) -> Mapping:
     """The mapping that only says what to do with other columns. Raises ConfigurationError for an unknown word."""
-    if extra not in ("error", "ignore"):
-        raise ConfigurationError(f"extra is error or ignore, not {extra!r}")
+    if extra not in get_args(Extra):
+        raise ConfigurationError(f"extra is {' or '.join(get_args(Extra))}, not {extra!r}")
     return PLAIN if extra == "error" else _IGNORING
 
 
@@ -198,7 +200,7 @@ def _instant(name: str, value: Any, unit: TimeUnit) -> datetime:
     try:
         # Whole numbers as such: as a float a count of nanoseconds would lose its last digits.
         count = value if isinstance(value, float) else int(value)
-        return _UNIX + timedelta(microseconds=count * 1_000_000 // _PER_SECOND[unit])
+        return UNIX + timedelta(microseconds=count * 1_000_000 // PER_SECOND[unit])
     except ValueError:
         raise InvalidRow(f"{name}: a count of {unit} is needed, not {value!r}") from None
     except OverflowError:

@@ -652,6 +652,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> Iterator[list[Bar]]: ...
     @overload
     def iter_bars_window(
@@ -664,6 +665,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_bars_window(
         self,
@@ -675,6 +677,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the bars of `bars_window` in batches, for windows that do not fit into memory.
 
@@ -686,12 +689,15 @@ class Methods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
         return self.stream(
-            reads.iter_bars_window(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_)
+            reads.iter_bars_window(
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing
+            )
         )
 
     @overload
@@ -705,6 +711,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> Iterator[list[Bar]]: ...
     @overload
     def iter_rollup(
@@ -717,6 +724,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        missing: Missing = "warn",
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_rollup(
         self,
@@ -728,6 +736,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the bars of `rollup` in batches, for windows that do not fit into memory.
 
@@ -739,11 +748,14 @@ class Methods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
-        return self.stream(rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_))
+        return self.stream(
+            rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+        )
 
     @overload
     def iter_fundamentals_window(
@@ -755,6 +767,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["models"] = "models",
+        missing: Missing = "warn",
     ) -> Iterator[list[Fundamentals]]: ...
     @overload
     def iter_fundamentals_window(
@@ -769,9 +782,12 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
-        return self.stream(reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_))
+        return self.stream(
+            reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+        )
 
     @overload
     def iter_rows(

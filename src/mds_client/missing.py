@@ -37,6 +37,8 @@ def explained(
 ) -> Talk[None]:
     """Say which of the named series do not exist, and which ones may have been meant.
 
+    `timeframe` None stands for any.
+
     Raises:
         UnknownSeries: `missing` is `raise`, and one of them does not exist.
     """
@@ -45,10 +47,10 @@ def explained(
     if session.tenant_id is None:
         said: str | None = NO_TENANT
     else:
-        wanted = {"vendor": [vendor], "symbol": list(symbols), "timeframe": [timeframe]}
-        parameters = [*(wanted[part] for part in kind.series), session.wanted]
-        (found,) = yield Group((Execute(sql.find_series(kind), parameters),), commit=True)
-        there = {row[2 + kind.series.index("symbol")] for row in found}
+        conditions = [vendor, list(symbols), *([] if timeframe is None else [timeframe])]
+        listing = sql.list_series(True, True, timeframe is not None)
+        (found,) = yield Group((Execute(listing, (kind.name, *conditions, session.wanted)),), commit=True)
+        there = {symbol for _, _, symbol, *_ in found}
         lacking = [symbol for symbol in symbols if symbol not in there]
         said = (yield from _said(session, kind, vendor, lacking, timeframe)) if lacking else None
     if said is None:

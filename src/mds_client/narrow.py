@@ -6,7 +6,7 @@ raises the error about missing packages.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, Final, cast
 from uuid import UUID
@@ -18,8 +18,9 @@ from mds_client import sql
 from mds_client.operations import CopyIn, Latest, Values
 from mds_client.schema import Kind, SqlType
 from mds_client.sql import Statement
+from mds_client.times import UNIX
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = UNIX
 DAY: Final = date(1970, 1, 1)
 MICROSECOND: Final = timedelta(microseconds=1)
 

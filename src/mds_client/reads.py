@@ -129,8 +129,8 @@ def option_chain(
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
-        name = (vendor, symbols[0])
         if isinstance(symbol, str):
+            name = (vendor, symbols[0])
             statement = sql.option_chain(kind)
             parameters: tuple[Any, ...] = (*name, *asked, session.wanted)
             ids: dict[int, tuple[str | None, ...]] = {}
@@ -163,7 +163,8 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
-        warn_without_tenant(session)
+        if not rows:
+            yield from explained(session, kind, vendor, wanted, None, "warn")
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return answered(LatestPrice, found, as_)
@@ -234,10 +235,11 @@ def iter_bars_window(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_bars_window`."""
-    timeframe = stored_timeframe(timeframe)
-    return _stream(Bar, symbol, start, end, batch_rows, as_, vendor=vendor, timeframe=timeframe)
+    name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
+    return _stream(Bar, symbol, start, end, batch_rows, as_, missing, name)
 
 
 def iter_fundamentals_window(
@@ -248,9 +250,10 @@ def iter_fundamentals_window(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_fundamentals_window`."""
-    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, vendor=vendor)
+    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, missing, {"vendor": vendor})
 
 
 def iter_rows(
@@ -355,15 +358,19 @@ def _stream(
     end: Time,
     batch_rows: int,
     as_: StreamAs,
-    **name: str,
+    missing: Missing,
+    name: dict[str, str],
 ) -> Stream[Any]:
     kind = KINDS.of(model)
     check_stream_as(as_)
+    check_missing(missing)
     span = time_span(start, end)
     symbols = [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
 
     def talk(session: Session) -> Talk[None]:
         ids = yield from _find(session, kind, symbols, name)
+        if len(ids) < len(set(symbols)):
+            yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)
         yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_)
 
     return Stream(Operation(f"iter_{kind.name}_window", talk, heavy=as_ != "models"))

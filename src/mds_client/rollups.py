@@ -193,15 +193,19 @@ def iter_rollup(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_rollup`."""
     check_stream_as(as_)
+    check_missing(missing)
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
     asked = _asked(symbol, timeframe, start, end, vendor)
 
     def talk(session: Session) -> Talk[None]:
         names = yield from asked.found(session)
+        if len(names) < len(set(asked.symbols)):
+            yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
         parameters = (list(names), *asked.span, session.wanted)
         if as_ == "arrow":
             from mds_client import arrow

@@ -8,8 +8,6 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-UNITS: Final = ("s", "m", "h", "d", "w", "mo", "q", "y")
-
 _SPELLINGS: Final = {
     "s": ("s", "sec", "secs", "second", "seconds"),
     "m": ("m", "min", "mins", "minute", "minutes", "t"),
@@ -20,6 +18,7 @@ _SPELLINGS: Final = {
     "q": ("q", "qtr", "quarter", "quarters"),
     "y": ("y", "yr", "yrs", "year", "years"),
 }
+UNITS: Final = tuple(_SPELLINGS)
 _UNIT_OF: Final = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
 _FORM: Final = re.compile(r"([1-9][0-9]{0,5}) ?([A-Za-z]+)")
 _LARGER: Final = {"s": "m", "m": "h"}

@@ -9,6 +9,12 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""What counts of seconds begin at."""
+
+PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Units in which times are counted."""
+
 FIRST: Final = datetime(1700, 1, 1, tzinfo=UTC)
 END: Final = datetime(2262, 1, 1, tzinfo=UTC)
 """Rows have times from FIRST on and before END: what is outside is a mistake in a unit, and no market existed."""

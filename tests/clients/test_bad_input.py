@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
 from mds_client.upserts import upsert_bars
-from tests.conftest import Client, Store, before_the_server
+from tests.conftest import Client, Store, before_the_server, nothing_there, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 MODES = ("executemany", "values", "copy")
@@ -136,6 +136,7 @@ def test_times_from_the_first_year_to_the_last_come_back_as_they_were(
 
 
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_none_in_every_optional_field_is_a_row(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     row = {name: None for name, field in Bar.model_fields.items() if not field.is_required()}
@@ -146,6 +147,7 @@ def test_none_in_every_optional_field_is_a_row(connect: Callable[..., Client], s
 
 
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_the_same_key_many_times_in_one_batch_is_one_row_the_last(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
@@ -207,6 +209,7 @@ def test_one_row_is_a_batch(client: Client, store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 10_000, "%", "🦆"])
+@nothing_there
 def test_a_question_for_a_name_that_nothing_has_finds_nothing(client: Client, name: str) -> None:
     client.upsert_bars([GOOD])
     assert client.bars_window(name, "1m", *ALWAYS, "v") == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mds_client import Bar, ConfigurationError, DataQualityWarning, InvalidRow, LatestPrice, RLSDenied
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, nothing_there, odd_rows
 
 pytestmark = pytest.mark.every_engine
 
@@ -49,6 +49,7 @@ def test_a_bar_comes_back_as_it_was_written(client: Client, store: Store) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_every_write_mode_leaves_the_same_table(connect: Callable[..., Client], store: Store, mode: str) -> None:
     awkward = [
         bar(3, 3.0, volume=0, id="0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"),
@@ -94,6 +95,7 @@ def test_every_write_mode_leaves_the_same_table(connect: Callable[..., Client], 
 
 
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_writing_again_makes_no_row_version(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     bars = [bar(minute, None if minute % 7 == 0 else minute / 3, symbol=f"S{minute % 5}") for minute in range(100)]
@@ -145,6 +147,7 @@ def test_a_window_takes_times_without_a_zone_as_utc(client: Client) -> None:
     assert len(client.bars_window("AAPL", "1m", naive, naive + timedelta(seconds=1), "v")) == 1
 
 
+@nothing_there
 def test_an_unknown_series_has_no_bars(client: Client) -> None:
     assert window(client, "NOPE") == []
 
@@ -154,6 +157,8 @@ def test_a_window_whose_start_is_after_its_end_is_an_error(client: Client) -> No
         client.bars_window("AAPL", "1m", NOON, NOON - timedelta(days=1), "v")
 
 
+@odd_rows
+@nothing_there
 def test_the_latest_price_is_the_newest_close_over_all_timeframes(client: Client, store: Store) -> None:
     client.upsert_bars(
         [bar(5, 2.0), bar(1, 1.0), bar(9, None), bar(0, 7.0, timeframe="1d"), bar(3, 4.0, symbol="msft")]

@@ -229,8 +229,11 @@ def test_a_bar_is_written_from_its_options_and_read_back(mds: Run) -> None:
     assert price["price_timestamp"] == "2024-01-01T10:00:00+00:00"
 
 
+@pytest.mark.filterwarnings("default:the tenant has no:mds_client.models.DataQualityWarning")
 def test_nothing_found_is_no_error(mds: Run) -> None:
-    assert mds("latest-prices", "--vendor", "v", "--symbols", "NOPE") == Done(0, "", "no prices\n")
+    assert mds("latest-prices", "--vendor", "v", "--symbols", "NOPE") == Done(
+        0, "", "warning: the tenant has no bars at all\nno prices\n"
+    )
     assert mds("latest-prices", "--vendor", "v", "--symbols", ",", "--json") == Done(0, "[]\n", "")
 
 
@@ -252,6 +255,9 @@ def test_rows_are_deleted_after_a_question(mds: Run, store: Store) -> None:
     refused = mds(*asked)
     assert refused.code != 0
     assert store.rows("SELECT count(*) FROM store.bars") == [(3,)]
+    unasked = mds(*asked, "--json")
+    assert (unasked.code, unasked.out) == (2, "")
+    assert "add --yes, or --dry-run" in unasked.err
     done = mds(*asked, "--yes", "--json").json
     assert (done["rows"], done["dry_run"]) == (3, False)
     assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]

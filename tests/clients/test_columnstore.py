@@ -13,7 +13,7 @@ import pytest
 from datastore import aggregates
 from mds_client import KINDS, Bar, Kind, LatestPrice, News, OptionSnap
 from mds_client.rls import dsn_with_tenant
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, nothing_there
 
 pytestmark = pytest.mark.every_engine
 
@@ -121,6 +121,7 @@ def write(client: Client, batch: dict[str, list[Any]], **options: Any) -> None:
         client.upsert(kind, some, **options)
 
 
+@nothing_there
 def test_every_call_answers_as_before_for_two_tenants_whose_series_share_names(client: Client, store: Store) -> None:
     clients = (client, client.for_tenant(store.tenant_b))
     write(clients[0], rows(100.0))

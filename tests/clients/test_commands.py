@@ -16,7 +16,7 @@ from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError
 from mds_client.cli import main
 from tests.clients.test_cli import Run, runs, two_tenants, use
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, nothing_there, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -158,6 +158,8 @@ def test_the_asynchronous_ingest_without_a_server_is_one_line(mds: Run, tmp_path
 
 
 @pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
+@odd_rows
+@nothing_there
 def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     written = bars(30)
@@ -182,6 +184,8 @@ def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as
 
 
 @pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
+@odd_rows
+@nothing_there
 def test_what_there_is_is_answered_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     for frame in (client.latest_prices(["S0"], "v", as_=as_), client.series(as_=as_), client.coverage(as_=as_)):

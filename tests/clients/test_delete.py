@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from datastore import aggregates
+from datastore.maintenance.on_demand import RefreshOrder
 from mds_client import ConfigurationError, UnknownSeries
 from tests.clients.test_columnstore import compress
 from tests.conftest import Client, Store
@@ -130,8 +131,11 @@ def test_rollups_know_no_more_of_what_was_deleted(client: Client, store: Store) 
     client.delete("bars", vendor="v", symbol="A", start=BEGIN + timedelta(hours=20))
     jobs = store.rows("SELECT payload FROM store.jobs WHERE job_type = 'refresh-aggregates' AND state = 'queued'")
     if store.engine == "timescale":
-        assert jobs == [({"start": "2024-01-01T00:00:00Z", "end": "2024-01-03T00:00:00Z"},)]
-        aggregates.refresh(store.admin_dsn, BEGIN, BEGIN + timedelta(days=2))
+        ((payload,),) = jobs
+        assert payload == {"start": "2024-01-01T00:00:00Z", "end": "2024-01-03T00:00:00Z"}
+        # What the worker's job does with it.
+        order = RefreshOrder.model_validate(payload)
+        aggregates.refresh(store.admin_dsn, order.start, order.end, order.rollups)
     else:
         assert jobs == []
     assert [row.volume for row in client.rollup("A", "1d", *ALWAYS, "v")] == [20]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datastore.load import load
 from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSDenied, Row, arrow
 from mds_client.arrow import Query
 from mds_client.errors import MDSOperationalError, RetryableError
 from mds_client.operations import Stream
-from tests.conftest import Client, Store, Waiting, before_the_server
+from tests.conftest import Client, Store, Waiting, before_the_server, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 BARS = KINDS["bars"]
@@ -77,6 +79,7 @@ def forget(store: Store) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("on_conflict", ON_CONFLICT)
+@odd_rows
 def test_a_frame_and_a_list_of_the_same_models_leave_the_same_table(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: str
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_frame_means_the_same_in_every_form(connect: Callable[..., Client], st
 
 
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_null_is_taken_wherever_a_value_may_be_missing(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     known = str(uuid4())
@@ -213,6 +217,7 @@ def test_null_is_taken_wherever_a_value_may_be_missing(connect: Callable[..., Cl
 
 
 @before_the_server
+@odd_rows
 def test_nan_is_null_in_pandas_and_refused_elsewhere(client: Client, store: Store) -> None:
     values = [1.0, float("nan"), 3.0]
     client.upsert_bars(bars().to_pandas().assign(close_price=values, volume=[1.0, None, 3.0]))
@@ -232,6 +237,7 @@ def test_a_time_finer_than_a_microsecond_is_cut_off(client: Client, store: Store
     ]
 
 
+@odd_rows
 def test_where_a_key_comes_twice_in_a_frame_the_last_row_wins(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
     table = pa.concat_tables([bars(3), bars(2, close_price=[9.0, 8.0]), bars(1, close_price=pa.nulls(1, pa.float64()))])
@@ -343,6 +349,93 @@ def test_options_in_a_frame_are_what_models_are(connect: Callable[..., Client], 
     assert stored(store, "options") == expected
     strikes = pa.array([1.0, -0.5, 0.0, 3.0])
     client.upsert_options(table.set_column(table.column_names.index("strike"), "strike", strikes))
+
+
+# As people have them
+
+ALWAYS = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
+
+CLOSES = pd.DataFrame(
+    {
+        "vendor": "v",
+        "symbol": "A",
+        "timeframe": "1d",
+        "ts": pd.date_range("2024-01-02", periods=5, tz="UTC"),
+        "close_price": [1.0, None, 3.0, 4.0, 5.0],
+    }
+)
+
+CUT: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], list[float]]] = {
+    "dropna": (lambda frame: frame.dropna(), [1.0, 3.0, 4.0, 5.0]),
+    "query": (lambda frame: frame.query("close_price > 3"), [4.0, 5.0]),
+    "drop_duplicates": (lambda frame: pd.concat([frame, frame]).drop_duplicates().dropna(), [1.0, 3.0, 4.0, 5.0]),
+    "concat": (lambda frame: pd.concat([frame[3:], frame[:1]]), [1.0, 4.0, 5.0]),
+    "an index that is named": (lambda frame: frame.dropna().set_index("ts"), [1.0, 3.0, 4.0, 5.0]),
+    "an index of two levels": (lambda frame: frame.dropna().set_index(["symbol", "ts"]), [1.0, 3.0, 4.0, 5.0]),
+}
+
+
+@pytest.mark.parametrize("cut", CUT)
+def test_a_pandas_frame_is_taken_with_the_index_that_is_left(client: Client, cut: str) -> None:
+    change, expected = CUT[cut]
+    client.upsert_bars(change(CLOSES))
+    assert [row.close_price for row in client.bars_window("A", "1d", *ALWAYS, "v")] == expected
+
+
+def test_a_file_that_pandas_wrote_with_such_an_index_is_loaded(store: Store, tmp_path: Path) -> None:
+    CLOSES.dropna().to_parquet(tmp_path / "b.parquet")
+    done = load(store.admin_dsn, "a", "bars", str(tmp_path / "b.parquet"), rejects=tmp_path / "r")
+    assert (done.rows, done.rejected) == (4, 0)
+    # One row is wrong: the others are read one by one, and their index is still no column.
+    wrong = CLOSES.dropna().assign(close_price=["1", "x", "3", "4"])
+    wrong.to_parquet(tmp_path / "w.parquet")
+    done = load(store.admin_dsn, "a", "bars", str(tmp_path / "w.parquet"), rejects=tmp_path / "r")
+    assert (done.rows, done.rejected) == (3, 1)
+
+
+def test_a_period_is_the_time_at_which_it_begins(client: Client) -> None:
+    client.upsert_bars(CLOSES[:1].assign(ts=pd.period_range("2024-03-01", periods=1, freq="M")))
+    (row,) = client.bars_window("A", "1d", *ALWAYS, "v")
+    assert row.ts == datetime(2024, 3, 1, tzinfo=UTC)
+
+
+class Money(pa.ExtensionType):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "tests.money")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, _storage: Any, _serialized: bytes) -> "Money":
+        return cls()
+
+
+UNREADABLE: dict[str, tuple[Callable[[], Any], str]] = {
+    "a column twice in pandas": (lambda: pd.concat([CLOSES, CLOSES[["ts"]]], axis=1), "ts"),
+    "a column twice in Arrow": (
+        lambda: pa.Table.from_arrays([pa.array([1.0])] * 2, names=["close_price", "close_price"]),
+        "a column comes twice: close_price",
+    ),
+    "a type that is not known here": (
+        lambda: pa.table({"close_price": pa.ExtensionArray.from_storage(Money(), pa.array([100]))}),
+        "close_price: values of the extension type tests.money cannot be read",
+    ),
+    "128 bits": (lambda: pl.from_pandas(CLOSES).with_columns(volume=pl.lit(1, pl.Int128)), "volume|i128"),
+}
+
+
+@before_the_server
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_frame_that_cannot_be_read_is_an_invalid_row_that_names_the_column(client: Client, what: str) -> None:
+    make, message = UNREADABLE[what]
+    frame = make()
+    if isinstance(frame, pa.Table):
+        for name in ("vendor", "symbol", "timeframe", "ts"):
+            if name not in frame.column_names:
+                frame = frame.append_column(name, pa.array(["2024-01-02" if name == "ts" else "1d"]))
+    with pytest.raises(InvalidRow, match=message):
+        client.upsert_bars(frame)
 
 
 # Streams
@@ -472,6 +565,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
 
 @pytest.mark.parametrize("nulls", ["none", "some", "all"])
 @pytest.mark.every_engine
+@odd_rows
 def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store: Store, nulls: str) -> None:
     size, random = 30_000, np.random.default_rng(1)
 

@@ -14,7 +14,7 @@ from mds_client.errors import RLSDenied
 from mds_client.operations import Execute, Group, Operation, Session, Talk
 from mds_client.schema import KINDS
 from tests.clients import storm
-from tests.conftest import Store
+from tests.conftest import Store, nothing_there
 
 pytestmark = [
     pytest.mark.many_sessions,
@@ -23,6 +23,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("call", storm.CALLS, ids=lambda call: str(call.__name__))
+@nothing_there
 def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Call) -> None:
     asyncio.run(storm.cancel_everywhere(store.dsn, store.tenant_a, store.tenant_b, call))
     assert storm.damage(store.superuser_dsn) == storm.Damage(0, 0, 0, 0)
@@ -30,6 +31,7 @@ def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Cal
 
 @pytest.mark.parametrize("pool_max", [2, 20])
 @pytest.mark.engines("postgres")
+@nothing_there
 def test_calls_can_be_cancelled_at_any_time(store: Store, pool_max: int) -> None:
     ends = asyncio.run(storm.cancel_at_random(store.dsn, store.tenant_a, store.tenant_b, 600, 7, pool_max))
     # No call fails because another one was cancelled.

@@ -23,7 +23,7 @@ from mds_client import (
     RLSDenied,
     Series,
 )
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, nothing_there, odd_rows
 
 pytestmark = pytest.mark.every_engine
 
@@ -94,6 +94,7 @@ FULL: Final[dict[str, list[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@odd_rows
 def test_rows_of_every_kind_come_back_as_they_were_written(client: Client, store: Store, kind: str) -> None:
     rows = FULL[kind]
     assert client.upsert(kind, rows) == len(rows)
@@ -140,6 +141,7 @@ def settled(kind: str, on_conflict: str) -> dict[Any, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("on_conflict", CONFLICTS)
+@odd_rows
 def test_every_write_mode_ends_conflicts_the_same_way(
     connect: Callable[..., Client], store: Store, kind: str, on_conflict: str
 ) -> None:
@@ -174,6 +176,7 @@ def test_every_write_mode_ends_conflicts_the_same_way(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", MODES)
+@odd_rows
 def test_writing_a_kind_again_makes_no_row_version(
     connect: Callable[..., Client], store: Store, kind: str, mode: str
 ) -> None:
@@ -189,6 +192,7 @@ def test_writing_a_kind_again_makes_no_row_version(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@odd_rows
 def test_two_tenants_rows_of_the_same_keys_are_apart(client: Client, store: Store, kind: str) -> None:
     other = client.for_tenant(store.tenant_b)
     client.upsert(kind, FULL[kind])
@@ -213,6 +217,7 @@ def test_the_same_headline_again_is_the_same_row_and_another_score_changes_it(cl
 # Windows ----------------------------------------------------------------------------------------------------------
 
 
+@nothing_there
 def test_a_window_of_many_symbols_is_one_after_the_other_by_name(client: Client) -> None:
     client.upsert_bars(
         [bar(minute, symbol=symbol) for symbol in ("MSFT", "AAPL", "ZM", "IBM") for minute in (2, 0, 1)]
@@ -235,6 +240,7 @@ def test_many_symbols_come_by_name_although_the_store_saw_them_in_another_order(
     assert symbols == ["AAPL", "MSFT", "ZM"]
 
 
+@nothing_there
 def test_a_window_of_many_symbols_says_the_same_as_windows_of_each(client: Client) -> None:
     client.upsert_bars([bar(minute, minute / 3, symbol=f"S{minute % 7}") for minute in range(70)])
     names = [f"S{number}" for number in range(8)]
@@ -243,6 +249,7 @@ def test_a_window_of_many_symbols_says_the_same_as_windows_of_each(client: Clien
     ]
 
 
+@nothing_there
 def test_fundamentals_have_windows_by_their_date(client: Client) -> None:
     client.upsert_fundamentals(
         [figures(day * 1440, day, symbol=symbol) for symbol in ("MSFT", "AAPL") for day in range(4)]
@@ -340,6 +347,8 @@ def test_an_option_chain_is_each_contracts_newest_snapshot_up_to_a_time(client: 
 # What there is ----------------------------------------------------------------------------------------------------
 
 
+@odd_rows
+@nothing_there
 def test_series_symbols_and_coverage_say_what_there_is(client: Client, store: Store) -> None:
     client.upsert_bars(
         [bar(minute, minute) for minute in (3, 1, 2)]
@@ -418,6 +427,7 @@ def test_a_window_comes_in_batches_of_the_size_that_was_asked_for(
         assert [row for batch in batches for row in batch] == window
 
 
+@nothing_there
 def test_of_nothing_there_is_no_batch(client: Client) -> None:
     assert list(client.iter_bars_window("NOPE", "1m", *ALWAYS, "v")) == []
     assert list(client.iter_rows("options")) == []
@@ -519,6 +529,7 @@ def test_an_error_of_the_server_ends_a_transaction_as_a_whole(client: Client, st
 
 
 @pytest.mark.many_sessions
+@nothing_there
 def test_what_a_transaction_has_not_committed_nobody_else_sees(client: Client, store: Store) -> None:
     with client.transaction() as transaction:
         transaction.upsert_bars([bar(0)])

@@ -127,7 +127,7 @@ def test_reading_refuses_what_writing_refuses(client: Client, asked: str) -> Non
 
 def test_reading_some_series_fetches_the_names_of_no_others(filled: Client, store: Store) -> None:
     filled.upsert_bars(
-        [{"vendor": "many", "symbol": f"S{n}", "timeframe": "1m", "ts": "2024-01-02"} for n in range(500)]
+        [{"vendor": "many", "symbol": f"S{n}", "timeframe": "1m", "ts": "2024-01-02", "volume": 1} for n in range(500)]
     )
     stream = reads.iter_rows("bars", vendor="acme", symbols=["MSFT"], timeframe="1m")
     talk = stream.operation.talk(Session(Config.load(dsn=store.dsn), {}, wanted=store.tenant_a))

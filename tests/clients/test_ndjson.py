@@ -28,7 +28,7 @@ from datastore.embedded import EmbeddedServer
 from mds_client.cli import main
 from mds_client.utils import LONGEST_LINE, RejectFile
 from tests.clients.test_cli import MDS_PROGRAM, Done, Run, runs, two_tenants, use
-from tests.conftest import SETTINGS, Store
+from tests.conftest import SETTINGS, Store, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -224,6 +224,7 @@ def test_each_bad_line_goes_aside_with_number_and_reason_and_stops_no_other(
         assert row == (text.strip() if len(bad) <= LONGEST_LINE else text[: LONGEST_LINE + 1])
 
 
+@odd_rows
 def test_rows_that_later_ones_replace_are_counted_and_said(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(line(0, ts="2024-01-01T00:00:00Z") + line(1, ts="2024-01-01T00:00:00Z"))
     done = ingest("bars.ndjson")

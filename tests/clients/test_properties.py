@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from datastore import tenants
 from mds_client import Bar
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, odd_rows
 
 pytestmark = pytest.mark.every_engine
 
@@ -81,6 +81,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(batches=st.lists(writes, max_size=6))
+@odd_rows
 def test_the_table_is_what_a_plain_model_of_it_says(
     connect: Callable[..., Client], store: Store, mode: str, batches: list[tuple[list[Bar], str]]
 ) -> None:

@@ -14,7 +14,7 @@ from datastore.engines import CHUNKS_AT_ONCE
 from datastore.errors import ControlError
 from mds_client import KINDS, Bar, ConfigurationError
 from mds_client.sql import USE_TENANT
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, nothing_there, odd_rows
 
 pytestmark = pytest.mark.every_engine
 
@@ -132,6 +132,7 @@ def series_of(bars: list[Bar]) -> dict[str, list[Bar]]:
 
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
+@odd_rows
 def test_a_rollup_is_what_its_minutes_make(client: Client, store: Store, timeframe: str, refreshed: bool) -> None:
     bars = awkward()
     client.upsert_bars(bars)
@@ -210,6 +211,7 @@ def test_a_window_of_a_rollup_has_its_start_and_not_its_end(client: Client) -> N
     ]
 
 
+@nothing_there
 def test_of_an_unknown_symbol_there_is_no_rollup_and_an_unknown_timeframe_is_named(client: Client) -> None:
     assert client.rollup("NOPE", "1h", *ALWAYS, "v") == []
     with pytest.raises(ConfigurationError, match=r"no rollup '7h': it is one of 5m, 15m, 1h, 1d"):

@@ -23,7 +23,7 @@ from mds_client.cli import command_line, main
 from mds_client.models import Count, Day, Instant, Number, Symbol, Text, UuidText
 from mds_client.schema import Storage, kind
 from tests.clients.test_cli import Run, runs, two_tenants, use
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 TRADE_ID = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
@@ -118,6 +118,7 @@ def test_the_database_is_as_declared_and_tells_when_it_is_not(trades: Store) -> 
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy", "auto"])
+@odd_rows
 def test_it_is_written_in_every_mode_and_again_without_a_change(
     trades: Store, trade: type[Row], connect: Callable[..., Client], mode: str
 ) -> None:

@@ -108,9 +108,11 @@ def test_every_name_that_is_listed_is_a_calendar_or_says_which_package_cannot_ma
     for name in sorted({calendars.resolve(name) for name in calendars.names()} - {"24/7", "FX"}):
         try:
             # A month, where the calendar itself asks for all of its years: what fails there fails here.
-            assert exchange_calendars.get_calendar(name, start="2024-05-01", end="2024-05-31").sessions.size
-        except Exception:  # noqa: BLE001 - whatever the library's rules do with the pandas that is installed
+            made = exchange_calendars.get_calendar(name, start="2024-05-01", end="2024-05-31")
+        except (NotImplementedError, TypeError, ValueError):
             cannot.append(name)
+        else:
+            assert made.sessions.size, name
     assert len(cannot) < 10, cannot
     for name in cannot:
         with pytest.raises(CalendarError, match="by the exchange-calendars and pandas that are installed: "):

@@ -17,7 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from datastore import migration
-from datastore.cli import command_line, main
+from datastore.cli import COMMANDS, command_line, main
 from datastore.connections import head
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
@@ -415,3 +415,9 @@ def test_the_program_is_installed() -> None:
     assert program
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == f"datastore, version {__version__}\n"
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_command_is_found_in_the_module_that_is_imported_for_it(module: str) -> None:
+    for name in COMMANDS[module]:
+        assert command_line(name).commands[name].name == name

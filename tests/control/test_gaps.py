@@ -362,7 +362,7 @@ def test_long_gaps_alone_are_listed_where_that_is_asked_for_and_all_are_counted(
         ({"tenant": "nobody"}, ControlError, "no tenant 'nobody'"),
         ({"vendor": "w"}, GapError, "there are no 1m bars of w"),
         ({"timeframe": "5m"}, GapError, "there are no 5m bars of v"),
-        ({"timeframe": "1x"}, GapError, "'1x' is no timeframe"),
+        ({"timeframe": "1x"}, GapError, "'1x': a timeframe is a count and a unit"),
         ({"symbols": ["S", "NONE"]}, GapError, "v has no 1m bars of NONE"),
         ({"symbols": [""]}, GapError, "symbols: "),
         ({"calendar": "XNIS"}, CalendarError, "no calendar 'XNIS'; near it"),

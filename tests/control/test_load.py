@@ -29,7 +29,7 @@ from mds_client.schema import OnConflict
 from tests.clients.test_cli import Run, runs, use
 from tests.clients.test_columnstore import CHUNKED, compress, key_of, settled
 from tests.clients.test_columnstore import rows as of_every_kind
-from tests.conftest import Store
+from tests.conftest import Store, odd_rows
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 SYMBOLS = tuple(f"S{number}" for number in range(5))
@@ -189,6 +189,7 @@ def test_the_same_load_again_writes_no_row_version(store: Store, client: MDS, tm
     assert versions(store) == before
 
 
+@odd_rows
 def test_of_a_key_that_comes_twice_the_last_row_is_left(store: Store, client: MDS) -> None:
     twice = [*bars(range(10)), *bars(range(10), level=500.0)]
     load(store.admin_dsn, "a", "bars", table(twice), part_rows=100)

@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from mds_client import KINDS, MDS, ConfigurationError, MDSOperationalError, RLSDenied
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
 from mds_client.rls import dsn_with_tenant, tenant
-from tests.conftest import Client
+from tests.conftest import Client, nothing_there
 from tests.isolation.conftest import ACTORS, BOUND, VICTIM, Actor, Siege, assault
 
 pytestmark = pytest.mark.every_engine
@@ -438,6 +438,7 @@ def test_for_tenant_needs_a_uuid(siege: Siege, connect: Callable[..., Client]) -
         connect(dsn=siege.service_dsn).for_tenant("b")
 
 
+@nothing_there
 def test_a_client_without_a_tenant_reads_nothing_and_is_refused_to_write(
     siege: Siege, connect: Callable[..., Client]
 ) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from datastore.connections import head
+from datastore.writes import LARGEST_ARRAY
 from mds_client import MDS
 from tests.service.conftest import BAR, Api, problem
 
@@ -225,6 +226,24 @@ def test_an_upload_without_a_single_row_is_a_problem_that_names_the_lines(api: A
     found = problem(upload(admin, api.store.tenant_a, "nonsense\n" * 150), 422)
     assert found["errors"][0]["where"] == "body.line 1"
     assert len(found["errors"]) == 100
+
+
+def test_a_json_array_is_rows_as_long_as_it_fits_into_memory(api: Api, admin: httpx.Client) -> None:
+    rows = [{**BAR, "ts": f"2024-01-02T15:{minute:02}:00Z"} for minute in range(3)]
+    assert upload(admin, api.store.tenant_a, json.dumps(rows)).json()["written"] == 3
+    large = upload(admin, api.store.tenant_a, json.dumps(rows) + " " * LARGEST_ARRAY)
+    assert "a JSON array of more than 8 MiB" in problem(large, 422)["detail"]
+
+
+def test_rows_are_deleted_and_said_before(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(BAR))
+    path = f"/tenants/{api.store.tenant_a}/rows/bars/delete"
+    would = admin.post(path, json={"vendor": BAR["vendor"]}).json()
+    assert (would["rows"], would["dry_run"], len(would["series"])) == (1, True, 1)
+    done = admin.post(path, json={"vendor": BAR["vendor"], "dry_run": False}).json()
+    assert (done["rows"], done["dry_run"]) == (1, False)
+    assert api.store.rows("SELECT count(*) FROM store.bars") == [(0,)]
+    problem(admin.post(path, json={"vendor": BAR["vendor"]}), 404)
 
 
 def test_on_conflict_says_what_happens_to_a_row_that_is_there(api: Api, admin: httpx.Client) -> None:

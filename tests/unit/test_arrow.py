@@ -16,6 +16,7 @@ from mds_client import KINDS, ConfigurationError, arrow, sql
 from mds_client.columns import Frame, chunks
 from mds_client.operations import SeriesName
 from mds_client.schema import Column
+from tests.conftest import odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 BARS, OPTIONS = KINDS["bars"], KINDS["options"]
@@ -67,6 +68,7 @@ def expected(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(bar, min_size=1, max_size=40))
+@odd_rows
 def test_rows_come_sorted_by_key_and_the_last_of_each(rows: list[dict[str, Any]]) -> None:
     frame = Frame(BARS, pa.Table.from_pylist(rows, SCHEMA))
     narrow = frame.narrow({name: IDS[name] for name in frame.names})
@@ -75,6 +77,7 @@ def test_rows_come_sorted_by_key_and_the_last_of_each(rows: list[dict[str, Any]]
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(bar, min_size=1, max_size=40))
+@odd_rows
 def test_what_is_encoded_is_decoded_to_the_same(rows: list[dict[str, Any]]) -> None:
     frame = Frame(BARS, pa.Table.from_pylist(rows, SCHEMA))
     narrow = frame.narrow({name: IDS[name] for name in frame.names})
@@ -103,6 +106,7 @@ def messages(data: bytes) -> tuple[bytearray, "array[int]"]:
     return bytearray(data), lengths
 
 
+@odd_rows
 def test_last_values_are_those_of_each_series_newest_row_and_newest_price() -> None:
     rows = [
         {
@@ -128,6 +132,7 @@ def test_last_values_are_those_of_each_series_newest_row_and_newest_price() -> N
     assert found == {9: (0, 2, 1, 1.5, True), 7: (0, 0, None, None, True), 8: (0, 0, 0, 3.0, False)}
 
 
+@odd_rows
 def test_options_are_sorted_by_the_whole_key() -> None:
     keys = [(2, "P", 10.0), (2, "C", 20.0), (1, "P", 10.0), (2, "C", 10.0), (1, "P", 10.0)]
     rows = [

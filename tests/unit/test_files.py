@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from mds_client import KINDS, Bar
+from mds_client import KINDS, Bar, columns
 from mds_client.errors import InvalidRow
 from mds_client.files import PLAIN, Format, Mapping, Source, SourceError, opened
 
@@ -207,8 +207,11 @@ def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignore
     strict = Mapping(constants={"vendor": "x"})
     with pytest.raises(InvalidRow, match="Close: bars have no such field"):
         strict.row(BARS, record)
+    table = pa.table({name: [value] for name, value in record.items()})
     with pytest.raises(InvalidRow, match="bars have no column Close"):
-        strict.table(BARS, pa.table({name: [value] for name, value in record.items()}))
+        columns.Frame(BARS, strict.table(BARS, table))
+    with pytest.raises(InvalidRow, match="the column 'close_price' is not read: its field is read from another"):
+        Mapping(columns={"close_price": "Close"}).table(BARS, table)
     assert Mapping(constants={"vendor": "x"}, extra="ignore").row(BARS, record) == Bar.model_validate(BAR)
 
 

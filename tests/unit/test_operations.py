@@ -13,6 +13,7 @@ from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Latest, O
 from mds_client.reads import bars_window, latest_prices
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import last_values, upsert, upsert_bars
+from tests.conftest import odd_rows
 
 TENANT = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
 OTHER = "ffffffff-5e5b-4b0e-9a6b-0b8f6f3c2d11"
@@ -137,6 +138,7 @@ def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() 
     assert (played.ended, played.answer, known.learned) == (True, 2, {})
 
 
+@odd_rows
 def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_one_has_no_price() -> None:
     rows = [bar(2, None), bar(1, 2.5), bar(0, None, symbol="B"), bar(0, 1.5)]
     played = Played(upsert_bars(rows), session(cached={AAPL: 7, ("bars", ("v", "B", "1m")): 9}))
@@ -200,6 +202,7 @@ def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after
     assert played.say([]) == Group((Execute(sql.merge_stage(BARS, "replace")), keep), commit=True)
 
 
+@odd_rows
 def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
     known = {("bars", ("v", "B", "1m")): 3, ("bars", ("v", "A", "1m")): 9}
     batch = [bar(1, 1.0, symbol="A"), bar(0, 2.0, symbol="A"), bar(1, 3.0, symbol="B"), bar(1, 4.0, symbol="A")]

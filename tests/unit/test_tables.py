@@ -18,6 +18,7 @@ from mds_client.blocks import Block, Checked, checked
 from mds_client.columns import Frame
 from mds_client.rows import HEAVY_ROWS, Rows, batch_of
 from mds_client.schema import KINDS
+from tests.conftest import odd_rows
 
 BARS = KINDS["bars"]
 BEGIN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -96,6 +97,7 @@ def row_by_row(rows: list[Any]) -> Any:
 
 @settings(max_examples=600, deadline=None)
 @given(FEW)
+@odd_rows
 def test_dictionaries_in_columns_are_the_same_rows_and_what_is_none_is_left_to_the_model(rows: list[Any]) -> None:
     table = tables.of_rows(BARS, rows)
     if table is None:
@@ -134,6 +136,7 @@ def test_one_wrong_row_among_many_is_named_as_it_is_among_few(odd: dict[str, Any
 
 
 @pytest.mark.parametrize("odd", [{"open_price": Decimal("1.5")}, {"ts": pandas.Timestamp(BEGIN)}, {"volume": "7"}])
+@odd_rows
 def test_values_that_only_the_model_can_read_are_read_by_it(odd: dict[str, Any]) -> None:
     rows = [{**PLAIN, "ts": BEGIN + timedelta(minutes=number)} for number in range(HEAVY_ROWS)] + [{**PLAIN, **odd}]
     assert content(batch_of(BARS, rows)) == content(Rows(BARS, rows))
@@ -182,6 +185,7 @@ def outcome(found: Checked) -> Any:
 
 @settings(max_examples=800, deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 10**6))
+@odd_rows
 def test_a_block_in_columns_is_the_same_rows_and_rejects_as_its_lines_one_by_one(
     lines: list[str], end: str, ended: bool, first: int
 ) -> None:

@@ -1,18 +1,15 @@
 """Timeframes, and the windows in which a calendar expects bars."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from datastore.errors import ControlError
 from datastore.gaps import calendars
 from datastore.gaps.calendars import Session
-from mds_client import models
+from mds_client import timeframes
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MONDAY: Final = date(2000, 1, 3).toordinal()
@@ -62,12 +59,9 @@ class Timeframe:
 def parse_timeframe(text: str) -> Timeframe:
     """A timeframe as bars have it, in parts. Raises GapError if it is not one."""
     try:
-        valid: str = TypeAdapter(models.Timeframe).validate_python(text)
-    except ValidationError:
-        raise GapError(f"{text!r} is no timeframe: a count and s, m, h, d, w, mo, q or y, as 15m") from None
-    found = re.fullmatch(r"(\d+)([a-z]+)", valid)
-    assert found is not None
-    return Timeframe(int(found[1]), found[2])
+        return Timeframe(*timeframes.parts(timeframes.canonical(text)))
+    except ValueError as error:
+        raise GapError(f"{text!r}: {error}") from None
 
 
 def windows(

@@ -53,7 +53,7 @@ class Body(io.RawIOBase):
         if not self._left:
             self._left = anyio.from_thread.run(self._received)
             if not self._begun and self._left.startswith((GZIP, ZSTD)):
-                # How large it would become is nobody's to say beforehand.
+                # Its size after decompression is not known before it is read.
                 raise Refusal("unsupported-media-type", "the body is compressed, and lines are taken as they are")
             self._begun = True
         some = self._left[: len(view)]

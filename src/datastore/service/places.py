@@ -38,7 +38,7 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, tenant: UUID) -> AsyncIterator[None]:
-        """Have one of a tenant's places. Raises Refusal if none has become free in time."""
+        """Take one of the tenant's places for the block. Raises Refusal if no place becomes free in time."""
         turn = _Turn(tenant)
         self._waiting.append(turn)
         self._call()

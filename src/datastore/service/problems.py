@@ -38,6 +38,7 @@ from mds_client.errors import (
     UnknownSeries,
     mapped,
 )
+from mds_client.files import SourceError as InputError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -153,6 +154,7 @@ _BY_CLASS: Final[list[tuple[type[Exception], str]]] = [
     (GapError, "invalid"),
     (CalendarError, "invalid"),
     (SourceError, "invalid"),
+    (InputError, "invalid"),
     (config.ConfigurationError, "conflict"),
     (Taken, "conflict"),
     (NotMigrated, "unavailable"),

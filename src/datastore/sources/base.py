@@ -8,7 +8,7 @@ are fetched, and what becomes of them, is in `datastore.backfill`.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -25,6 +25,7 @@ from mds_client.files import Mapping as Columns
 from mds_client.files import TimeUnit
 from mds_client.rows import ArrowStream
 from mds_client.schema import TENANT_COLUMN
+from mds_client.times import UNIX
 
 ENTRY_POINTS: Final = "datastore.sources"
 
@@ -137,7 +138,7 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
     """
     values = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
     for name, moment in (("start", span.start), ("end", span.end)):
-        microseconds = (moment - _UNIX) // timedelta(microseconds=1)
+        microseconds = (moment - UNIX) // timedelta(microseconds=1)
         values[name] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
         values[f"{name}_date"] = moment.date().isoformat()
         values[f"{name}_s"] = str(microseconds // 1_000_000)
@@ -158,8 +159,7 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
     return re.sub(r"\{([^{}]*)\}", value, template)
 
 
-_UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
-SAMPLE: Final = Span("v", "S", "1m", _UNIX, _UNIX)
+SAMPLE: Final = Span("v", "S", "1m", UNIX, UNIX)
 """To try a template on."""
 
 

@@ -211,7 +211,7 @@ def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[
             continue
         field = pc.field(there[name])
         text = field if pa.types.is_string(types[name]) else field.cast(pa.string())
-        # Every blank text is below the first character that is none.
+        # A blank text sorts before "!", the first character that is not blank.
         blank = (text < "!") & (pc.utf8_trim_whitespace(text) == "")
         without |= (blank & (text != "")) if name in given else (blank | field.is_null())
     return without

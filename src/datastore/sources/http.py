@@ -276,7 +276,7 @@ def _without_secrets(values: dict[str, str], instead: str) -> dict[str, str]:
 
 
 def _secret(where: str, held: str) -> str:
-    """A secret's value. ValueError, which repeats no name that is none: it may be the secret itself."""
+    """The value of a secret. The ValueError for a wrong name does not repeat it: it may be the secret itself."""
     if not held.startswith(config.SECRET_PREFIX):
         raise ValueError(f"{where}: names no variable of secrets: these begin with {config.SECRET_PREFIX}")
     try:

@@ -86,7 +86,9 @@ class Columns:
     def sifted(self, reject: RejectRow) -> Models:
         lines: list[int] = []
         rows: list[Row] = []
-        for number, values in enumerate(_records(self.table), start=self.first):
+        from mds_client import columns
+
+        for number, values in enumerate(_records(columns.without_index(self.table)), start=self.first):
             try:
                 rows.append(self.mapping.row(self.kind, values))
             except InvalidRow as error:

@@ -64,10 +64,10 @@ class Source:
 
     With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes and
     `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the newest
-    line that was read, from 1.
+    line that was read, from 1. `largest_array` is how many bytes a JSON array may have, which is held in memory.
     """
 
-    def __init__(self, path: str, stream: BinaryIO | None = None) -> None:
+    def __init__(self, path: str, stream: BinaryIO | None = None, *, largest_array: int = LARGEST_ARRAY) -> None:
         self.name = "standard input" if path == "-" else path
         if stream is None and path == "-":
             stream = sys.stdin.buffer
@@ -89,6 +89,7 @@ class Source:
             arriving = _Arriving(cast("_Buffered", plain))
         self._stream = io.BufferedReader(arriving, 1 << 16)
         self._is_array: bool | None = None
+        self._largest_array = largest_array
 
     def read1(self, size: int, /) -> bytes:
         """Up to so many of the decompressed bytes. Raises SourceError if the input is damaged."""
@@ -146,11 +147,10 @@ class Source:
 
     def _elements(self) -> Iterator[bytes]:
         """The elements of a JSON array, each as one line."""
-        data = self._stream.read(LARGEST_ARRAY + 1)
-        if len(data) > LARGEST_ARRAY:
-            raise SourceError(
-                f"{self.name}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB: write one object on each line"
-            )
+        data = self._stream.read(self._largest_array + 1)
+        if len(data) > self._largest_array:
+            most = self._largest_array >> 20
+            raise SourceError(f"{self.name}: a JSON array of more than {most} MiB: write one object on each line")
         try:
             text = data.removeprefix(BYTE_ORDER_MARK).decode()
         except UnicodeDecodeError as error:

@@ -221,7 +221,7 @@ class Deletion(BaseModel):
 
 
 @router.post("/tenants/{tenant}/rows/{kind}/delete", response_model=model_of(Deleted), responses={409: problem(409)})
-def delete_rows(
+async def delete_rows(
     here: Here,
     tenant: OperateTenant,
     kind: Annotated[str, Path(description="the kind of the rows", json_schema_extra={"enum": list(KINDS)})],
@@ -230,11 +230,18 @@ def delete_rows(
     """Delete rows for good, in steps; with `dry_run`, which is the default, say what would be deleted.
 
     After a failure the steps before it stay done, and the same request goes on. Where rollups are stored, a job
-    refreshes them.
+    refreshes them. It takes one of the tenant's places for uploads.
     """
     if kind not in KINDS:
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
-    return here.client(tenant.id).delete(
+    async with here.uploads.taken(tenant.id):
+        return await anyio.to_thread.run_sync(
+            partial(_delete, here, tenant.id, kind, asked), limiter=anyio.CapacityLimiter(1)
+        )
+
+
+def _delete(here: Service, tenant: UUID, kind: str, asked: Deletion) -> Deleted:
+    return here.client(tenant).delete(
         kind,
         vendor=asked.vendor,
         symbol=asked.symbols,
