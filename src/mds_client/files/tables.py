@@ -50,15 +50,15 @@ def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping) -> ArrowInput:
 
 def of_parquet(kind: Kind, path: str, mapping: Mapping, where: Any = None) -> ArrowInput:
     """A Parquet file. With `where`, an expression on its columns, only those rows; groups without any are not read."""
-    from pyarrow import dataset
+    from pyarrow import dataset, parquet
 
     if path == "-":
         raise SourceError("Parquet cannot be read from a pipe: its index is at the end")
+    if where is None:
+        file = parquet.ParquetFile(path)
+        return ArrowInput(kind, path, file.iter_batches(), file.schema_arrow, file.metadata.num_rows, mapping)
     data = dataset.dataset(path, format="parquet")
-    # One column twice cannot be asked for by its name.
-    names = {} if len(set(data.schema.names)) < len(data.schema.names) else {"columns": list(data.schema.names)}
-    batches = data.to_batches(filter=where, **names)
-    return ArrowInput(kind, path, batches, data.schema, data.count_rows() if where is None else None, mapping)
+    return ArrowInput(kind, path, data.to_batches(filter=where), data.schema, None, mapping)
 
 
 def of_arrow(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
