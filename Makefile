@@ -1,8 +1,12 @@
 # Each target makes its own virtual environment in .venv and installs what it needs: Python 3.11+ and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-# uv does in seconds what takes pip minutes. It reads UV_DEFAULT_INDEX for a mirror of PyPI, not pip's settings.
-INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# uv does in seconds what takes pip minutes. It does not read pip's settings: where these name a mirror, or where uv is
+# not allowed out, pip installs the same.
+COMMA := ,
+export UV_SYSTEM_CERTS := true
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || $(PIP) $(1)
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench engines docs generate constraints format clean
 
@@ -13,8 +17,8 @@ help: ## say what there is
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=python3.13"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@$(INSTALL) --editable '.[dev]'
+	@$(PIP) uv
+	@$(call INSTALL,--editable '.[dev]')
 	@touch $@
 
 demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
@@ -50,7 +54,7 @@ format: .venv/installed ## what ruff can mend by itself
 # ArcticDB needs an older pandas than the tests, and there is none of it for every machine.
 .venv/benchmarks: .venv/installed benchmarks/arcticdb.txt
 	@echo "installing what is compared with ..."
-	@$(INSTALL) --editable '.[dev,bench]'
+	@$(call INSTALL,--editable '.[dev$(COMMA)bench]')
 	@test -x .venv/arcticdb/bin/python || $(PYTHON) -m venv --without-pip .venv/arcticdb
 	@$(BIN)/uv pip install --quiet --python .venv/arcticdb/bin/python --only-binary :all: \
 	  --requirement benchmarks/arcticdb.txt || echo "ArcticDB cannot be had here: it is left out"

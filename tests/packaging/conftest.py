@@ -37,8 +37,13 @@ def listed(*options: str) -> list[str]:
 
 
 def outside(*, drop: Iterable[str] = ("PYTHON", "PYTEST_", "VIRTUAL_ENV")) -> dict[str, str]:
-    """This environment, pip's settings included, without what a test run has put into it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(tuple(drop))}
+    """This environment, pip's settings included, without what a test run has put into it.
+
+    uv trusts what the system trusts, as pip does by its settings.
+    """
+    return {"UV_SYSTEM_CERTS": "true"} | {
+        name: value for name, value in os.environ.items() if not name.startswith(tuple(drop))
+    }
 
 
 @pytest.fixture(scope="session")
