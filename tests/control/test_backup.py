@@ -123,7 +123,8 @@ def batches(number: int) -> dict[str, list[Row]]:
         "fundamentals": [Fundamentals(**same, asof=ts, eps=number + 0.2) for ts in times],
         "news": [News(vendor="v", published_at=ts, title=f"Title {number}") for ts in times],
         "options": [
-            OptionSnap(**same, ts=ts, expiry=date(2025, 1, 17), option_type="C", strike=number + 0.5) for ts in times
+            OptionSnap(**same, ts=ts, expiry=date(2025, 1, 17), option_type="C", strike=number + 0.5, iv=1)
+            for ts in times
         ],
     }
     assert set(found) == set(KINDS)

@@ -70,7 +70,7 @@ def fill(store: Store) -> None:
             Bar(vendor="v", symbol=name, timeframe="1m", ts=START + timedelta(days=day, minutes=minute), close_price=1)
             for name in ("X", "Y") for day in (0, 30) for minute in range(200)
         ])  # fmt: skip
-        client.upsert_fundamentals([Fundamentals(vendor="w", symbol="X", asof=START)])
+        client.upsert_fundamentals([Fundamentals(vendor="w", symbol="X", asof=START, eps=1)])
         client.enqueue_job("one", "of.an.application")
 
 

@@ -58,11 +58,11 @@ def write_days(client: Client) -> None:
             for number, ts in enumerate(times)
         ]
     )
-    client.upsert_fundamentals([Fundamentals(vendor="v", symbol="AAPL", asof=ts) for ts in times])
+    client.upsert_fundamentals([Fundamentals(vendor="v", symbol="AAPL", asof=ts, eps=1) for ts in times])
     client.upsert_news([News(vendor="v", published_at=ts, title="t") for ts in times])
     client.upsert_options(
         [
-            OptionSnap(vendor="v", symbol="AAPL", ts=ts, expiry=date(2199, 1, 1), option_type="P", strike=1)
+            OptionSnap(vendor="v", symbol="AAPL", ts=ts, expiry=date(2199, 1, 1), option_type="P", strike=1, iv=1)
             for ts in times
         ]
     )
