@@ -1,4 +1,7 @@
-"""A relay between client and server that can fall silent: sockets stay open, data is taken, nothing is passed on."""
+"""A relay between client and server that can fall silent: sockets stay open, data is taken, nothing is passed on.
+
+It can also cut a connection at a certain statement.
+"""
 
 import socket
 import threading
@@ -20,6 +23,7 @@ class Relay:
         self._sockets: list[socket.socket] = [self._listener]
         self._number = 0
         self._silent = False
+        self._cut: tuple[bytes, int] | None = None
         self._pumps: list[threading.Thread] = []
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
@@ -28,6 +32,11 @@ class Relay:
         """Pass on nothing more of the connections that there are; new ones work: the network has failed over."""
         with self._lock:
             self._passing.clear()
+
+    def cut_before(self, text: bytes, time: int) -> None:
+        """End the connection whose client sends this text, at the given time that one is seen; it is not passed on."""
+        with self._lock:
+            self._cut = (text, time)
 
     def silence(self) -> None:
         """Pass on nothing more, of new connections neither, until `heal`."""
@@ -65,13 +74,25 @@ class Relay:
                     if not self._silent:
                         self._passing.add(self._number)
                 for one, other in ((client, server), (server, client)):
-                    pump = threading.Thread(target=self._pump, args=(one, other, self._number), daemon=True)
+                    arguments = (one, other, self._number, one is client)
+                    pump = threading.Thread(target=self._pump, args=arguments, daemon=True)
                     pump.start()
                     self._pumps.append(pump)
 
-    def _pump(self, one: socket.socket, other: socket.socket, number: int) -> None:
+    def _is_cut(self, data: bytes) -> bool:
+        with self._lock:
+            if self._cut is None or self._cut[0] not in data:
+                return False
+            text, time = self._cut
+            self._cut = None if time == 1 else (text, time - 1)
+            return time == 1
+
+    def _pump(self, one: socket.socket, other: socket.socket, number: int, from_client: bool) -> None:
         with suppress(OSError):
             while data := one.recv(65536):
+                if from_client and self._is_cut(data):
+                    one.shutdown(socket.SHUT_RDWR)
+                    break
                 if number in self._passing:
                     other.sendall(data)
             if number in self._passing:

@@ -91,6 +91,12 @@ INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_e
     "0006": """
 UPDATE store.jobs SET fence = attempts WHERE attempts > 0;
 """,
+    "0009": """
+UPDATE store.bars SET vwap = 1.25, trade_count = 12, volume_fraction = CASE WHEN volume > 0 THEN 0.5 END
+  WHERE ts > '2024-01-20Z';
+UPDATE store.fundamentals SET currency = 'USD', period = 'FY2023';
+UPDATE store.options SET bid = 1.5, ask = 1.75, last = 1.625, vega = 0.1, theta = -0.01, rho = 0.02, oi_fraction = 0.25;
+""",
 }
 
 

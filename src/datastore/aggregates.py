@@ -16,7 +16,7 @@ from datastore.connections import as_owner
 from datastore.engines import Driver, Engine
 from datastore.errors import ControlError
 from datastore.names import REFRESH_LOCK, STORE
-from mds_client import KINDS
+from mds_client import KINDS, schema
 from mds_client.schema import Kind, Rollup
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -53,23 +53,44 @@ def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Compo
     time = Identifier(kind.time)
     values = SQL(", ").join(
         SQL("{} AS {}").format(engine.aggregate(how, Identifier(name), time), Identifier(name))
-        for name, how in kind.aggregates
+        for name, how in _stored(kind)
     )
     return SQL("SELECT series_id, {} AS {}, {} FROM {}{} GROUP BY 1, 2").format(
         engine.bucket(rollup.width, time), time, values, Identifier(STORE, source), where or SQL("")
     )
 
 
+def _stored(kind: Kind) -> list[tuple[str, schema.Aggregate]]:
+    """The columns of a stored rollup, and what it makes of the rows: an amount has two, as in the table."""
+    made = [(kind.column(name), how) for name, how in kind.aggregates]
+    return [*kind.aggregates, *((column.fraction, how) for column, how in made if column.amount)]
+
+
 def create(engine: Engine, driver: Driver) -> list[str]:
-    """Store the rollups that are not stored yet, where the engine can, and fill them; return their names."""
+    """Store the rollups that are not stored yet, where the engine can, and fill them; return their names.
+
+    One that lacks a column, because its declaration has changed, is set aside, and its rows go into the new one. Call
+    `drop_replaced` when the views read the new one.
+    """
+    for kind, rollup in rollups():
+        engine.set_aside(driver, kind, rollup, [name for name, _ in _stored(kind)])
     made = []
     for kind, rollup in rollups():
         source = kind.name if rollup.source == kind.base else f"{kind.name}_{rollup.source}"
         if engine.create_rollup(driver, kind, rollup, select(engine, kind, rollup, source)):
+            made.append((kind, rollup))
+    driver.commit()
+    for kind, rollup in rollups():
+        if not engine.fill_from_aside(driver, kind, rollup) and (kind, rollup) in made:
             # What is there already is materialised now: a policy looks only at what changes from here on.
             engine.refresh_rollup(driver, kind, rollup, (None, None))
-            made.append(relation(kind, rollup))
-    return made
+    return [relation(kind, rollup) for kind, rollup in made]
+
+
+def drop_replaced(engine: Engine, driver: Driver) -> None:
+    """Drop the stored rollups that others have taken the place of, what is derived from a rollup before it."""
+    for kind, rollup in reversed(list(rollups())):
+        engine.drop_aside(driver, kind, rollup)
 
 
 def refresh_stored(

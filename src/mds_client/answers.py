@@ -130,7 +130,9 @@ def models_of_one(
     model: type[R], kind: Kind, tenant_id: str | None, name: Sequence[str | None], rows: list[Values]
 ) -> list[R]:
     """Rows of one series as the model's instances: a constant part for the series, a stored part from the row."""
-    return built_rows(model, constant_fields(kind, tenant_id, name), kind.column_names, rows)
+    return built_rows(
+        model, constant_fields(kind, tenant_id, name), kind.column_names, rows, [amount.name for amount in kind.amounts]
+    )
 
 
 def models_of_many(
@@ -138,4 +140,4 @@ def models_of_many(
 ) -> list[R]:
     """Rows of many series, each with its series id in front."""
     constants = {series_id: constant_fields(kind, tenant_id, name) for series_id, name in names.items()}
-    return built_of_series(model, constants, kind.column_names, rows)
+    return built_of_series(model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts])

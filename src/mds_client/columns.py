@@ -344,6 +344,9 @@ def _microseconds(column: "pa.ChunkedArray") -> NDArray[Any] | None:
 
 def _number(type_: SqlType, values: NDArray[Any]) -> NDArray[Any] | None:
     if type_ == "double precision":
+        if values.dtype.kind in "iu" and len(values) and values.max() > 2**53:
+            # Not every such number is one of these; the model looks at each.
+            return None
         made = values.astype(np.float64, copy=False)
         return made if np.isfinite(made).all() else None
     if values.dtype.kind == "f":

@@ -22,9 +22,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
     StringConstraints,
     model_validator,
 )
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import simple_ser_schema
 
 from mds_client import timeframes, times
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
@@ -69,6 +73,27 @@ def _count(value: Any) -> Any:
     if value in (-1, "-1") and value is not False:
         raise ValueError("-1 is no count; if it means that there is no value, say so with null_values")
     return _no_boolean(value)
+
+
+def _exact(value: Any) -> Any:
+    """What is to be an amount. Raises ValueError for a whole number that a float does not have exactly."""
+    value = _count(value)
+    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(whole, int) and (whole >= 2**63 or int(float(whole)) != whole):
+        raise ValueError("a whole number above 2**53 cannot be stored exactly")
+    return value
+
+
+def _written_as_it_is(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    # Declared as a float, a whole number would be written with a point.
+    return {**handler(source), "serialization": simple_ser_schema("any")}
+
+
+def _amount(value: float) -> float:
+    """A whole number as an int."""
+    if value >= 2**63:
+        raise ValueError("the number is too large to be stored")
+    return int(value) if value.is_integer() else value
 
 
 def _no_nul(value: str) -> str:
@@ -135,6 +160,14 @@ Day = Annotated[date, BeforeValidator(times.day), Sql("date")]
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
 OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
 Count = Annotated[int, BeforeValidator(_count), Field(ge=0, le=2**63 - 1), Sql("bigint")]
+Amount = Annotated[
+    float,
+    BeforeValidator(_exact),
+    Field(ge=0, allow_inf_nan=False),
+    AfterValidator(_amount),
+    GetPydanticSchema(_written_as_it_is),
+    Sql("double precision", amount=True),
+]
 
 
 class Row(BaseModel):
@@ -179,15 +212,17 @@ AnyKind: TypeAlias = str | type[Row] | Kind
         "low_price": "min",
         "close_price": "last",
         "volume": "sum",
+        "trade_count": "sum",
     },
     ordered=(_RANGE,),
 )
 class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
 
-    Prices are in the symbol's own currency and may be negative; `volume` is in units of the instrument. `timeframe`
-    is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min`
-    and `1H` are understood; `60m` and `1h` are one timeframe.
+    Prices are in the symbol's own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in
+    units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a
+    unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are
+    understood; `60m` and `1h` are one timeframe.
     """
 
     symbol: Symbol
@@ -197,8 +232,10 @@ class Bar(Row):
     high_price: Number | None = None
     low_price: Number | None = None
     close_price: Number | None = None
-    volume: Count | None = None
+    volume: Amount | None = None
     id: UuidText | None = None
+    vwap: Number | None = None
+    trade_count: Count | None = None
 
     @model_validator(mode="after")
     def _look(self) -> Self:
@@ -209,7 +246,11 @@ class Bar(Row):
 
 @kind("fundamentals", singular="fundamental", time="asof", series=("vendor", "symbol"))
 class Fundamentals(Row):
-    """A company's figures as of a date, in its reporting currency; `eps` is earnings per share."""
+    """A company's figures as of a date, in its reporting currency; `eps` is earnings per share.
+
+    `currency` is that currency, as ISO 4217 names it (`USD`); `period` is the time that the figures are for, in the
+    vendor's words (`FY2024`, `2024-Q3`).
+    """
 
     symbol: Symbol
     asof: Instant
@@ -218,6 +259,8 @@ class Fundamentals(Row):
     net_income: Number | None = None
     eps: Number | None = None
     id: UuidText | None = None
+    currency: Symbol | None = None
+    period: Name | None = None
 
 
 @kind(
@@ -261,10 +304,11 @@ class News(Row):
     storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=7)),
 )
 class OptionSnap(Row):
-    """One option contract at a moment: implied volatility and greeks, open interest, volume, the underlying's price.
+    """One option contract at a moment: prices, implied volatility and greeks, open interest, volume.
 
-    `option_type` is C (call) or P (put); `strike` and `spot` are in the underlying's currency, and may be zero or
-    negative, as for spreads; `iv` is a fraction a year (0.25 is 25 %).
+    `option_type` is C (call) or P (put); `strike` and `spot`, the price of the underlying, are in the underlying's
+    currency, and may be zero or negative, as for spreads. `iv` is a fraction a year (0.25 is 25 %). `theta`, `vega` and
+    `rho` are in the units of the vendor. `oi` is the open interest.
     """
 
     symbol: Symbol
@@ -275,10 +319,16 @@ class OptionSnap(Row):
     iv: Number | None = None
     delta: Number | None = None
     gamma: Number | None = None
-    oi: Count | None = None
-    volume: Count | None = None
+    oi: Amount | None = None
+    volume: Amount | None = None
     spot: Number | None = None
     id: UuidText | None = None
+    bid: Number | None = None
+    ask: Number | None = None
+    last: Number | None = None
+    vega: Number | None = None
+    theta: Number | None = None
+    rho: Number | None = None
 
 
 class LatestPrice(BaseModel):
@@ -363,15 +413,25 @@ def built(model: type[T], values: dict[str, Any]) -> T:
     return instance
 
 
-def built_rows(model: type[T], common: dict[str, Any], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[T]:
+def built_rows(
+    model: type[T],
+    common: dict[str, Any],
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    amounts: Sequence[str] = (),
+) -> list[T]:
     """Build many instances. `common` holds every field; each row overrides the fields in `names`.
 
-    Many times as fast as `model_construct`. The instances share their set of fields: a frozen instance never changes
-    it, and a copy gets its own.
+    Of the `amounts`, whole numbers become an int. Many times as fast as `model_construct`. The instances share their
+    set of fields: a frozen instance never changes it, and a copy gets its own.
     """
     # Step by step over all rows: a loop over rows takes half as long again.
     values = [common.copy() for _ in rows]
     _all(map(dict.update, values, map(zip, repeat(names), rows)))
+    for name in amounts:
+        for fields in values:
+            if (amount := fields[name]) is not None and amount.is_integer():
+                fields[name] = int(amount)
     made = list(map(model.__new__, repeat(model, len(values))))
     _all(map(_VALUES, made, values))
     _all(map(_SET, made, repeat(set(common))))
@@ -386,10 +446,14 @@ def _all(steps: Iterable[object]) -> None:
 
 
 def built_of_series(
-    model: type[T], common: Mapping[int, dict[str, Any]], names: Sequence[str], rows: Iterable[Sequence[Any]]
+    model: type[T],
+    common: Mapping[int, dict[str, Any]],
+    names: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    amounts: Sequence[str] = (),
 ) -> list[T]:
     """The same for rows of several series, each with its series id in front; `common` is by that id."""
     made: list[T] = []
     for series_id, group in groupby(rows, itemgetter(0)):
-        made += built_rows(model, common[series_id], names, [row[1:] for row in group])
+        made += built_rows(model, common[series_id], names, [row[1:] for row in group], amounts)
     return made

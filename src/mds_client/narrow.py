@@ -14,7 +14,6 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mds_client import sql
 from mds_client.operations import CopyIn, Latest, Values
 from mds_client.schema import Kind, SqlType
 from mds_client.sql import Statement
@@ -100,6 +99,17 @@ class ColumnValues:
         return ranks
 
 
+def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:
+    """Whole parts, and fractions where there are any."""
+    whole = np.trunc(amounts.values)
+    fractions = amounts.values - whole
+    there = fractions != 0 if amounts.valid is None else (fractions != 0) & amounts.valid
+    return (
+        ColumnValues("bigint", whole.astype(np.int64), amounts.valid),
+        ColumnValues("double precision", fractions, there),
+    )
+
+
 class NarrowFrame:
     """Rows as the table has them, in columns, sorted by key."""
 
@@ -122,8 +132,15 @@ class NarrowFrame:
         """The step that copies them."""
         if any(column.constant is None for column in self._columns.values()):
             # Text of many lengths: nothing is gained by columns.
-            return CopyIn(statement, tuple(column.type for column in sql.stored_columns(self._kind)), self.rows())
+            return CopyIn(statement, tuple(column.type for column in self._columns.values()), self.rows())
         return CopyIn(statement, blocks=self._blocks())
+
+    def in_table(self) -> "NarrowFrame":
+        """The same with the columns of the table itself, in which an amount has two."""
+        columns = dict(self._columns)
+        for amount in self._kind.amounts:
+            columns[amount.name], columns[amount.fraction] = _parts(columns[amount.name])
+        return NarrowFrame(self._kind, columns)
 
     def _blocks(self) -> Iterator[bytes]:
         """A binary COPY, some thousand rows at a time."""

@@ -105,6 +105,11 @@ class _Asked:
         return (self.kind.time, *(name for name, _ in self.kind.aggregates))
 
     @property
+    def amounts(self) -> list[str]:
+        """Those of them that are amounts."""
+        return [amount.name for amount in self.kind.amounts if amount.name in self.columns]
+
+    @property
     def statement(self) -> sql.Statement:
         """What gives its rows, with their series' ids in front."""
         return sql.rollup_windows(self.kind, self.made.source, self.made.every)
@@ -119,7 +124,7 @@ class _Asked:
     def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
         """Rows as bars."""
         constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
-        return built_of_series(Bar, constants, self.columns, rows)
+        return built_of_series(Bar, constants, self.columns, rows, self.amounts)
 
 
 def _asked(symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str) -> _Asked:
@@ -176,7 +181,9 @@ def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
             answer = yield from read_frame(session, kind, statement, parameters, shown, as_, asked.columns)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
-            answer = built_rows(Bar, constant_fields(kind, session.tenant_id, shown), asked.columns, rows)
+            answer = built_rows(
+                Bar, constant_fields(kind, session.tenant_id, shown), asked.columns, rows, asked.amounts
+            )
         if not len(answer):
             yield from explained(session, kind, asked.vendor, asked.symbols, kind.base, missing)
         return answer

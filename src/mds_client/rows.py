@@ -46,6 +46,9 @@ class Narrow(Protocol):
     def copied(self, statement: sql.Statement) -> CopyIn:
         """The step that copies them."""
 
+    def in_table(self) -> "Narrow":
+        """The same with the columns of the table itself, in which an amount has two."""
+
 
 class Batch(Protocol):
     """Checked rows that are written in one transaction."""
@@ -229,7 +232,44 @@ class NarrowRows:
 
     def copied(self, statement: sql.Statement) -> CopyIn:
         """The step that copies them."""
-        return CopyIn(statement, tuple(column.type for column in sql.stored_columns(self._kind)), self._rows)
+        types = tuple(column.type for column in sql.stored_columns(self._kind))
+        return CopyIn(statement, types, self._rows)
+
+    def in_table(self) -> "TableRows":
+        """The same with the columns of the table itself, in which an amount has two."""
+        return TableRows(self._kind, self._rows, self.latest)
+
+
+class TableRows:
+    """Narrow rows with the columns of the table itself, in which an amount has two."""
+
+    def __init__(self, kind: Kind, rows: list[Values], latest: Mapping[int, Latest]) -> None:
+        self._kind = kind
+        places = [1 + kind.column_names.index(amount.name) for amount in kind.amounts]
+        self._rows = [_parted(row, places) for row in rows]
+        self.latest = latest
+
+    def rows(self) -> list[Values]:
+        """As they are."""
+        return self._rows
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+        return CopyIn(statement, ("bigint", *(column.type for column in self._kind.in_table)), self._rows)
+
+    def in_table(self) -> "TableRows":
+        """They are."""
+        return self
+
+
+def _parted(row: Values, places: list[int]) -> Values:
+    """A row with the whole parts of the amounts in their places, and the fractions behind the others."""
+    parts = list(row)
+    for at in places:
+        whole = None if row[at] is None else int(row[at])
+        parts[at] = whole
+        parts.append(None if whole is None or whole == row[at] else row[at] - whole)
+    return tuple(parts)
 
 
 def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:

@@ -50,19 +50,32 @@ class Sql:
     """Marks a field's annotation with the PostgreSQL type that stores it.
 
     `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
+    `amount`: a number that is mostly whole, see `Column.amount`.
     """
 
     type: SqlType
     always: bool = False
+    amount: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A stored column: a field of the model that is not part of the series and not the tenant."""
+    """A stored column: a field of the model that is not part of the series and not the tenant.
+
+    An `amount`, such as a volume, is mostly a whole number. A table keeps it in two columns: a bigint with its whole
+    part, and its `fraction`, which is NULL for a whole number. Whole numbers take less room so, and a table that had
+    whole numbers only needs no rewrite.
+    """
 
     name: str
     type: SqlType
     nullable: bool
+    amount: bool = False
+
+    @property
+    def fraction(self) -> str:
+        """The column of the fraction of an amount."""
+        return f"{self.name}_fraction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +151,18 @@ class Kind:
     def column_names(self) -> tuple[str, ...]:
         """The stored columns in the table's order, `series_id` left out."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def amounts(self) -> tuple[Column, ...]:
+        """The stored columns that are amounts."""
+        return tuple(column for column in self.columns if column.amount)
+
+    @cached_property
+    def in_table(self) -> tuple[Column, ...]:
+        """The columns of the kind's table and of its views in `mds`, `series_id` left out: an amount's fraction comes
+        behind all others."""
+        whole = [Column(column.name, "bigint", column.nullable) if column.amount else column for column in self.columns]
+        return (*whole, *(Column(amount.fraction, "double precision", nullable=True) for amount in self.amounts))
 
     @cached_property
     def values(self) -> tuple[str, ...]:
@@ -278,6 +303,11 @@ def _declared(
     for field in key:
         if columns[field].nullable:
             raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
+    for field, how in aggregates.items():
+        if columns[field].amount and how != "sum":
+            raise TypeError(
+                f"{model.__name__}: {field!r} is an amount, of which a rollup can be the sum, and not the {how}"
+            )
     in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
@@ -296,7 +326,7 @@ def _declared(
     )
 
 
-def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool]:
+def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool, bool]:
     info = model.model_fields[field]
     found = [mark for mark in info.metadata if isinstance(mark, Sql)]
     nullable = False
@@ -314,7 +344,7 @@ def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool]:
     marked = {mark.type for mark in found}
     if len(marked) != 1:
         raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
-    return marked.pop(), nullable and not any(mark.always for mark in found)
+    return marked.pop(), nullable and not any(mark.always for mark in found), any(mark.amount for mark in found)
 
 
 def stored(value: Any, column: Column) -> Any:

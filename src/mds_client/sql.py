@@ -137,24 +137,43 @@ def door(kind: Kind, way: Door) -> str:
     return f"{kind.name}_{way}"
 
 
+def table_columns(kind: Kind) -> tuple[str, ...]:
+    """The columns of a kind's table and of its views in `mds`, in their order."""
+    return ("series_id", *(column.name for column in kind.in_table))
+
+
 def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
-    return SQL("INSERT INTO {} ({}) {}").format(
-        Identifier("mds", door(kind, way)), names(("series_id", *kind.column_names)), source
+    """Insert rows of a relation that has the kind's columns: an amount's whole part, and its fraction if it has one."""
+    whole = {amount.name for amount in kind.amounts}
+    selected = [
+        SQL("trunc(r.{})::bigint" if name in whole else "r.{}").format(Identifier(name))
+        for name in ("series_id", *kind.column_names)
+    ]
+    selected += [SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(amount.name)) for amount in kind.amounts]
+    return SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+        Identifier("mds", door(kind, way)), names(table_columns(kind)), SQL(", ").join(selected), source
     )
+
+
+def amount(column: Column) -> Composable:
+    """The number that is stored in two columns."""
+    return SQL("({} + coalesce({}, 0::double precision))").format(Identifier(column.name), Identifier(column.fraction))
 
 
 @cache
 def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
     """Write one narrow row; for executemany."""
-    values = SQL(", ").join(SQL("%s") for _ in stored_columns(kind))
-    return _text(_upsert(kind, on_conflict, SQL("VALUES ({})").format(values)))
+    values = SQL(", ").join(SQL("%s::{}").format(SQL(column.type)) for column in stored_columns(kind))
+    columns = names(tuple(column.name for column in stored_columns(kind)))
+    return _text(_upsert(kind, on_conflict, SQL("(VALUES ({})) AS r({})").format(values, columns)))
 
 
 @cache
 def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
     """Write a page of narrow rows, one array a column."""
     page = arrays(column.type for column in stored_columns(kind))
-    return _text(_upsert(kind, on_conflict, SQL("SELECT * FROM unnest({})").format(page)))
+    columns = names(tuple(column.name for column in stored_columns(kind)))
+    return _text(_upsert(kind, on_conflict, SQL("unnest({}) AS r({})").format(page, columns)))
 
 
 @cache
@@ -205,8 +224,7 @@ def merge_stage(kind: Kind, way: Door) -> Statement:
 
     Reading it in that order is what makes it fast: neighbouring rows meet the same pages of the index.
     """
-    columns = names(("series_id", *kind.column_names))
-    return _text(_upsert(kind, way, SQL("SELECT {} FROM {}").format(columns, _stage(kind))))
+    return _text(_upsert(kind, way, SQL("{} AS r").format(_stage(kind))))
 
 
 def _named(kind: Kind, operator: Composable) -> Composable:
@@ -217,10 +235,10 @@ def _named(kind: Kind, operator: Composable) -> Composable:
     )
 
 
-def _selected(kind: Kind) -> Composable:
-    # A uuid is text in the models.
+def selected(kind: Kind) -> Composable:
+    """The kind's columns as the models have them: a uuid is text, and an amount is one number."""
     return SQL(", ").join(
-        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else Identifier(column.name)
+        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else _number(column)
         for column in kind.columns
     )
 
@@ -234,7 +252,7 @@ def window(kind: Kind, *, ordered: bool = True) -> Statement:
     """
     return _text(
         SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant}{order}").format(
-            columns=_selected(kind),
+            columns=selected(kind),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=_span(kind.time),
@@ -252,7 +270,7 @@ def windows(kind: Kind) -> Statement:
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant}"
             " ORDER BY series_id, {key}"
         ).format(
-            columns=_selected(kind),
+            columns=selected(kind),
             rows=Identifier(kind.name),
             span=_span(kind.time),
             meant=MEANT,
@@ -271,6 +289,10 @@ def _span(time: str) -> Composable:
     return SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
 
 
+def _number(column: Column) -> Composable:
+    return amount(column) if column.amount else Identifier(column.name)
+
+
 @cache
 def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = False) -> Statement:
     """Rows of a rollup of many series by their ids, from a time on until before another; by id, then by time.
@@ -280,12 +302,12 @@ def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = Fa
     `source` is the timeframe of the rows that are read. `every` is the width or the calendar's unit of the rows that
     are made of them; None if they are answered as they are.
     """
-    columns = [(name, aggregate) for name, aggregate in kind.aggregates]
+    columns = [(kind.column(name), aggregate) for name, aggregate in kind.aggregates]
     time = Identifier(kind.time)
     rows = Identifier("mds", kind.name if source == kind.base else f"{kind.name}_{source}")
     bucket: Composable = time
     if every is None:
-        values, group = names(tuple(name for name, _ in columns)), SQL("")
+        values, group = SQL(", ").join(_number(column) for column, _ in columns), SQL("")
     else:
         if every in ("week", "month", "quarter", "year"):
             bucket = SQL("date_trunc({}, {}, 'UTC')").format(Literal(every), time)
@@ -296,9 +318,12 @@ def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = Fa
             "last": SQL("(array_agg({0} ORDER BY {1} DESC) FILTER (WHERE {0} IS NOT NULL))[1]"),
             "max": SQL("max({0})"),
             "min": SQL("min({0})"),
-            "sum": SQL("sum({0})::bigint"),
+            "sum": SQL("sum({0})"),
         }
-        values = SQL(", ").join(made[aggregate].format(Identifier(name), time) for name, aggregate in columns)
+        values = SQL(", ").join(
+            SQL("{}::{}").format(made[aggregate].format(_number(column), time), SQL(column.type))
+            for column, aggregate in columns
+        )
         group = SQL(" GROUP BY 1" if one else " GROUP BY 1, 2")
     return _text(
         SQL(
@@ -331,7 +356,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
     conditions.append(MEANT)
     return _text(
         SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
-            columns=_selected(kind),
+            columns=selected(kind),
             rows=Identifier(kind.name),
             conditions=SQL(" AND ").join(conditions),
             key=names(kind.key),
@@ -350,7 +375,7 @@ def option_chain(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=_selected(kind),
+            columns=selected(kind),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             time=Identifier(kind.time),
@@ -369,7 +394,7 @@ def option_chains(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=_selected(kind),
+            columns=selected(kind),
             rows=Identifier(kind.name),
             time=Identifier(kind.time),
         )

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastore.load import load
-from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSDenied, Row, arrow
+from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSDenied, Row, arrow, sql
 from mds_client.arrow import Query
 from mds_client.errors import MDSOperationalError, RetryableError
 from mds_client.operations import Stream
@@ -37,8 +37,10 @@ BAR = pa.schema(
         "timeframe": pa.string(),
         "ts": pa.timestamp("us", "UTC"),
         **dict.fromkeys(("open_price", "high_price", "low_price", "close_price"), pa.float64()),
-        "volume": pa.int64(),
+        "volume": pa.float64(),
         "id": pa.string(),
+        "vwap": pa.float64(),
+        "trade_count": pa.int64(),
     }
 )
 
@@ -58,7 +60,7 @@ def bars(minutes: int = 3, symbols: int = 1, start: int = 0, **columns: Any) -> 
 
 def stored(store: Store, kind: str = "bars") -> list[tuple[Any, ...]]:
     """Everything that is stored of a kind, with the series' last values, whatever the ids are."""
-    columns = ", ".join(f"r.{column}" for column in KINDS[kind].column_names)
+    columns = ", ".join(f"r.{column.name}" for column in KINDS[kind].in_table)
     key = ", ".join(f"r.{column}" for column in KINDS[kind].key)
     return store.rows(
         f"SELECT s.vendor, s.symbol, s.timeframe, s.last_ts, s.last_price, s.last_price_ts, {columns}"
@@ -93,7 +95,8 @@ def test_a_frame_and_a_list_of_the_same_models_leave_the_same_table(
         ts=st.integers(-3, 3).map(lambda minute: NOON + timedelta(minutes=minute)),
         open_price=price,
         close_price=price,
-        volume=st.none() | st.integers(0, 2**63 - 1),
+        volume=st.none() | st.integers(0, 2**53) | st.floats(0, 2**62),
+        trade_count=st.none() | st.integers(0, 2**63 - 1),
         id=st.none() | st.uuids().map(str),
     )
 
@@ -207,7 +210,7 @@ def test_null_is_taken_wherever_a_value_may_be_missing(connect: Callable[..., Cl
         tenant_id=pa.array([None, store.tenant_a, None, None]),
     )
     client.upsert_bars(table)
-    assert [row[7:] for row in stored(store)] == [
+    assert [row[7:13] for row in stored(store)] == [
         (None, None, None, None, 1, None),
         (None, None, None, 1.0, None, UUID(known)),
         (None, None, None, None, None, None),
@@ -270,8 +273,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a truth value": ({"close_price": [True, False, True]}, r"row 0: close_price: a truth value.*; 3 rows in all"),
     "text that is no number": ({"close_price": ["1", "2", "12,50"]}, r"row 2: close_price: .*got '12,50'"),
     "a negative volume": ({"volume": [1, -1, 2]}, r"row 1: volume: -1 is no count; .*null_values"),
-    "half a share": ({"volume": [1.0, 2.0, 1.5]}, r"row 2: volume: .*fractional"),
-    "too many shares": ({"volume": pa.array([1, 2**63, 1], pa.uint64())}, r"row 1: volume: .*less than or equal"),
+    "half a trade": ({"trade_count": [1.0, 2.0, 1.5]}, r"row 2: trade_count: .*fractional"),
+    "too many trades": ({"trade_count": pa.array([1, 2**63, 1], pa.uint64())}, r"row 1: trade_count: .*less than or"),
+    "too many shares": ({"volume": pa.array([1, 2**63, 1], pa.uint64())}, r"row 1: volume: .*stored exactly"),
     "a list": ({"close_price": [[1.0]] * 3}, r"close_price"),
     "no time": ({"ts": pa.array([NOON, None, NOON])}, r"row 1: ts: a value is needed$"),
     "text that is no time": ({"ts": ["2024-01-01", "yesterday", "now"]}, r"row 1: ts: .*; 2 rows in all"),
@@ -538,7 +542,7 @@ def test_a_row_that_is_there_against_expectation_sends_the_batch_down_the_merge(
 
 def window(store: Store, client: Client, symbol: str = "S0") -> Query:
     select = (
-        b"SELECT ts, open_price, high_price, low_price, close_price, volume, id::text FROM mds.bars"
+        b"SELECT " + sql.selected(BARS).as_bytes(None) + b" FROM mds.bars"
         b" WHERE series_id = (SELECT series_id FROM mds.series WHERE symbol = %s) ORDER BY ts"
     )
     return Query(BARS, select, (symbol,), ("v", symbol, "1m"))
@@ -549,7 +553,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
     table = client.run(arrow.frame("window", window(store, client)))
     names = pa.dictionary(pa.int32(), pa.string())
     time = pa.timestamp("us", "UTC")
-    assert table.schema.types == [names] * 4 + [time] + [pa.float64()] * 4 + [pa.int64(), pa.string()]
+    assert table.schema.types == [names] * 4 + [time] + [pa.float64()] * 5 + [pa.string(), pa.float64(), pa.int64()]
     last: dict[str, Any] = {
         "vendor": "v",
         "symbol": "S0",
@@ -577,7 +581,8 @@ def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store
         size,
         open_price=some(random.random(size), pa.float64()),
         close_price=some(random.random(size), pa.float64()),
-        volume=some(random.integers(0, 2**62, size), pa.int64()),
+        volume=some(random.integers(0, 2**53, size) / 64, pa.float64()),
+        trade_count=some(random.integers(0, 2**62, size), pa.int64()),
         id=some([str(UUID(int=int(number))) for number in random.integers(0, 2**62, size)], pa.string()),
     )
     client.upsert_bars(table)
@@ -628,11 +633,13 @@ def test_text_of_any_length_is_read(client: Client, store: Store) -> None:
 
 
 def test_a_frame_is_arrow_pandas_or_polars(client: Client, store: Store) -> None:
-    client.upsert_bars(bars(2, volume=[None, 7]))
+    client.upsert_bars(bars(2, volume=[None, 7], trade_count=[None, 3]))
     query = window(store, client)
     pandas = client.run(arrow.frame("window", query, "pandas"))
     assert isinstance(pandas, pd.DataFrame)
-    assert pandas["volume"].tolist() == [pd.NA, 7]
+    assert pandas["trade_count"].tolist() == [pd.NA, 3]
+    assert str(pandas["volume"].dtype) == "float64"
+    assert pandas["volume"].tolist()[1] == 7.0
     assert pandas["ts"].tolist() == [pd.Timestamp(NOON), pd.Timestamp(NOON + timedelta(minutes=1))]
     polars = client.run(arrow.frame("window", query, "polars"))
     assert isinstance(polars, pl.DataFrame)

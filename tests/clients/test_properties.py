@@ -17,10 +17,10 @@ pytestmark = pytest.mark.every_engine
 BEGIN = datetime(2024, 3, 29, 23, 57, tzinfo=UTC)
 
 Key = tuple[str, datetime]
-Values = tuple[float | None, int | None]
+Values = tuple[float | None, float | None]
 
 prices = st.none() | st.sampled_from([0.0, -0.0, 0.1, -37.63, 1e300, 5e-324]) | st.floats(-1e9, 1e9)
-volumes = st.none() | st.integers(0, 2**63 - 1)
+volumes = st.none() | st.integers(0, 2**53) | st.floats(0, 1e9) | st.sampled_from([2**62, 0.1, 1e18])
 bars = st.builds(
     lambda symbol, minute, close, volume: Bar(
         vendor="v",
@@ -114,8 +114,8 @@ def _shared(connect: Callable[..., Client], store: Store, mode: str) -> Client:
 
 def _rows(store: Store, no: int) -> dict[Key, Values]:
     found = store.rows(
-        "SELECT s.symbol, b.ts, b.close_price, b.volume FROM store.bars AS b JOIN store.series AS s USING (series_id)"
-        " WHERE series_id >> 40 = %s",
+        "SELECT s.symbol, b.ts, b.close_price, b.volume + coalesce(b.volume_fraction, 0)"
+        " FROM store.bars AS b JOIN store.series AS s USING (series_id) WHERE series_id >> 40 = %s",
         no,
     )
     return {(symbol, ts): (close, volume) for symbol, ts, close, volume in found}

@@ -176,13 +176,16 @@ def test_rollups_have_the_same_columns_on_every_engine(store: Store) -> None:
             ("symbol", "text"),
             ("timeframe", "text"),
             *prices,
-            ("volume", "bigint"),
+            ("volume", "double precision"),
+            ("trade_count", "bigint"),
         ]
         assert store.rows(columns, "mds", f"bars_{timeframe}") == [
             ("series_id", "bigint"),
             ("ts", "timestamp with time zone"),
             *prices,
             ("volume", "bigint"),
+            ("trade_count", "bigint"),
+            ("volume_fraction", "double precision"),
         ]
 
 
@@ -313,7 +316,9 @@ def test_the_first_days_of_the_calendar_keep_their_rollup_after_a_refresh(
     """Their chunk begins before the year 1, which no client can hold. Rows of such times are of an older release."""
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     first = datetime(1, 1, 1, tzinfo=UTC)
-    client.upsert_bars([Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2024, 1, 1, tzinfo=UTC))])
+    client.upsert_bars(
+        [Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2024, 1, 1, tzinfo=UTC), close_price=1)]
+    )
     for at in range(3):
         store.execute(
             "INSERT INTO store.bars (series_id, ts, close_price) SELECT series_id, %s, %s FROM store.series",

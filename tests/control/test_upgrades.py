@@ -17,12 +17,13 @@ from alembic.script import ScriptDirectory
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from datastore import migration, tenants
+from datastore import aggregates, migration, tenants
 from datastore.connections import head
 from datastore.engines import detect
 from mds_client import KINDS, MDS
 from tests.control.catalog import rows, shape
 from tests.engines.databases import PASSWORD, Databases, Place
+from tests.relay import Relay
 
 pytestmark = pytest.mark.every_engine
 
@@ -43,6 +44,7 @@ FROZEN: Final = {
     "0006": "fcdd1348b69e6d671efd700b79367ea532a72a1d489c08e6268ec4db6987dfec",
     "0007": "63a57450ed0a94443ae4c494e06bd753d6f16ca5efa3773cab0c2b46209b5f41",
     "0008": "e6d2c56e6e22f67ff6afb0fed11facfe81d796189de44b66be92d0b57a00ada0",
+    "0009": "9c4376692a16bf51f97b61121915973198c0ec6e9a8a44f9d32fff26add2cd7c",
 }
 """What each migration file is, once it is released."""
 
@@ -160,6 +162,84 @@ def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
         again = migration.migrate(place.admin_dsn)
         assert (again.before, again.after, again.objects) == (head(), head(), [])
         works(place)
+
+
+ASIDE: Final = "SELECT count(*) FROM pg_class WHERE relname LIKE '%aside'"
+
+
+def rollups_of_another_release(place: Place) -> dict[str, list[Any]]:
+    """Store the rollups as releases up to 0008 did, lose the oldest rows, and say what there is of each rollup."""
+    with psycopg.connect(place.superuser_dsn, autocommit=True) as driver:
+        driver.execute("SET ROLE mds_owner")
+        for source, name, width in (
+            ("bars", "bars_5m", "5 minutes"),
+            ("bars_5m", "bars_15m", "15 minutes"),
+            ("bars_15m", "bars_1h", "1 hour"),
+            ("bars_1h", "bars_1d", "1 day"),
+        ):
+            values = ", ".join(
+                f"{how}({column}{', ts' if how in ('first', 'last') else ''}) AS {column}"
+                for column, how in KINDS["bars"].aggregates
+                if column != "trade_count"
+            )
+            driver.execute(
+                f"CREATE MATERIALIZED VIEW store.{name} WITH (timescaledb.continuous,"
+                " timescaledb.materialized_only = false) AS"
+                f" SELECT series_id, time_bucket('{width}', ts) AS ts, {values}"
+                f" FROM store.{source} GROUP BY 1, 2 WITH NO DATA".encode()
+            )
+            driver.execute("CALL refresh_continuous_aggregate(%s, NULL, '2024-03-01Z')", (f"store.{name}",))
+        driver.execute("SELECT drop_chunks('store.bars', older_than => '2024-01-20Z'::timestamptz)")
+    return stored_rollups(place)
+
+
+def stored_rollups(place: Place) -> dict[str, list[Any]]:
+    """Every rollup, as the owner of the schema reads it."""
+    return {
+        name: rows(place.superuser_dsn, f"SELECT series_id, ts, close_price, volume FROM store.{name} ORDER BY 1, 2")
+        for name in aggregates.names()
+    }
+
+
+@pytest.mark.engines("timescale")
+def test_a_rollup_that_gets_a_column_keeps_what_retention_has_removed(databases: Databases) -> None:
+    with restored(databases, RELEASES[-2]) as place:
+        had = rollups_of_another_release(place)
+        ((left,),) = rows(place.superuser_dsn, "SELECT count(*) FROM store.bars")
+        assert all(len(found) > left for found in had.values())
+        migrated = migration.migrate(place.admin_dsn)
+        assert {f"rollup {name}" for name in aggregates.names()} <= set(migrated.objects)
+        assert stored_rollups(place) == had
+        assert migration.check(place.admin_dsn) == []
+        assert rows(place.superuser_dsn, ASIDE) == [(0,)]
+        # What is there is refreshed, and what is gone stays.
+        aggregates.refresh(place.admin_dsn)
+        assert stored_rollups(place) == had
+        with MDS(dsn=place.dsn, tenant_id=ALPHA, pool_max=1) as client:
+            newest = client.bars_window("AAPL", "1m", *ALWAYS, "v")[-1]
+            client.upsert_bars([newest.model_copy(update={"volume": 0.5, "trade_count": 3})])
+            aggregates.refresh(place.admin_dsn)
+            (day,) = client.rollup("AAPL", "1d", newest.ts - timedelta(days=1), newest.ts, "v")
+            assert (day.volume, day.trade_count) == (0.5, 3)
+        assert migration.migrate(place.admin_dsn).objects == []
+
+
+@pytest.mark.engines("timescale")
+@pytest.mark.parametrize("copy", [1, 3])
+def test_a_migrate_whose_connection_is_cut_while_it_copies_a_rollup_goes_on(databases: Databases, copy: int) -> None:
+    with restored(databases, RELEASES[-2]) as place:
+        had = rollups_of_another_release(place)
+        relay = Relay(place.admin_dsn)
+        try:
+            relay.cut_before(b'INSERT INTO "_timescaledb_internal"', copy)
+            with pytest.raises(psycopg.OperationalError):
+                migration.migrate(relay.dsn)
+        finally:
+            relay.close()
+        assert rows(place.superuser_dsn, ASIDE) != [(0,)]
+        migration.migrate(place.admin_dsn)
+        assert stored_rollups(place) == had
+        assert migration.check(place.admin_dsn) == []
 
 
 OTHER_SPELLINGS: Final = """

@@ -44,7 +44,7 @@ def bar(number: int = 0, **fields: Any) -> Bar:
 
 def number(row: Row) -> int:
     assert isinstance(row, Bar)
-    assert row.volume is not None
+    assert isinstance(row.volume, int)
     return row.volume
 
 

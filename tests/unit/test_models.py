@@ -43,7 +43,9 @@ def bar(**fields: Any) -> Bar:
         ("close_price", -37.63, -37.63),
         ("volume", "100", 100),
         ("volume", 100.0, 100),
-        ("volume", 2**63 - 1, 2**63 - 1),
+        ("volume", "1.5", 1.5),
+        ("volume", 2**62, 2**62),
+        ("trade_count", 2**63 - 1, 2**63 - 1),
         ("id", UUID(UUID_TEXT), UUID_TEXT),
         ("id", "{" + UUID_TEXT.upper() + "}", UUID_TEXT),
         ("tenant_id", UUID(UUID_TEXT), UUID_TEXT),
@@ -104,7 +106,13 @@ def test_a_price_is_a_finite_number(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 0.5, True, "1e3", float("inf"), float("nan")])
-def test_a_volume_is_a_count(value: Any) -> None:
+def test_a_number_of_trades_is_a_count(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        bar(trade_count=value)
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, 2**63, 2**53 + 1, str(2**53 + 1), 1e19, True, float("inf"), float("nan")])
+def test_a_volume_is_a_finite_amount_that_a_float_has_exactly(value: Any) -> None:
     with pytest.raises(ValidationError):
         bar(volume=value)
 

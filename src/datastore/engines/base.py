@@ -3,7 +3,7 @@
 Everything else in the control plane is the same on every engine, and asks no engine what it is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -122,6 +122,23 @@ class Engine:
     def create_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, select: Composable) -> bool:
         """Store a rollup; False where it is there, or is computed when it is read."""
         return False
+
+    def set_aside(self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]) -> None:
+        """Rename a stored rollup that lacks some of these columns, so that another one can take its name.
+
+        Views go on reading it.
+        """
+
+    def fill_from_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> bool:
+        """Fill a new stored rollup with the rows of the one that was set aside; False if there is none.
+
+        So it also has what the old one has kept of rows that retention has removed. A part a transaction: after an
+        interruption another call goes on.
+        """
+        return False
+
+    def drop_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> None:
+        """Drop the stored rollup that was set aside, if there is one. Nothing may depend on it any more."""
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
         """Bring the stored rollup up to the rows within a span (either end None: unbounded).

@@ -1,6 +1,6 @@
 """TimescaleDB: under the Apache licence (hypertables) and Community (columnstore, rollups, policies)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -222,6 +222,57 @@ class Timescale(TimescaleApache):
         )
         return True
 
+    def set_aside(self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]) -> None:
+        name = f"{kind.name}_{rollup.timeframe}"
+        if (stored := self._stored(driver, name)) is None or set(columns) <= set(self._columns(driver, stored)):
+            return
+        if self._stored(driver, name + _ASIDE) is not None:
+            # A migration to an earlier release was interrupted: what it was making is of no use any more.
+            driver.execute(SQL("DROP MATERIALIZED VIEW {}").format(Identifier(STORE, name)))
+            return
+        driver.execute(
+            SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(Identifier(STORE, name), Identifier(name + _ASIDE))
+        )
+
+    def fill_from_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> bool:
+        name = f"{kind.name}_{rollup.timeframe}"
+        old, new = self._stored(driver, name + _ASIDE), self._stored(driver, name)
+        if old is None or new is None:
+            return False
+        span = SQL("{0} >= %s AND {0} < %s").format(Identifier(kind.time))
+        names = SQL(", ").join(map(Identifier, self._columns(driver, old)))
+        empty = SQL("DELETE FROM {} WHERE {}").format(Identifier(*new), span)
+        copy = SQL("INSERT INTO {} ({names}) SELECT {names} FROM {} WHERE {}").format(
+            Identifier(*new), Identifier(*old), span, names=names
+        )
+        newest = SQL("SELECT max({}) FROM {}")
+        to, there = (one(driver.execute(newest.format(Identifier(kind.time), Identifier(*t)))) for t in (old, new))
+        chunks = self._chunks(driver, old)
+        for chunk in chunks:
+            # In the order of time, so that the newest row says how far it has come.
+            if there is None or there < min(chunk[1], to):
+                driver.execute(empty, chunk)
+                driver.execute(copy, chunk)
+                driver.commit()
+        if chunks:
+            # What is stored counts up to where a refresh has come. One of a time before all rows finds nothing to do,
+            # and brings it to the newest row that is stored.
+            before = chunks[0][0] - max(rollup.width, timedelta(days=1))
+            self._refresh(driver, f"{STORE}.{name}", [(before - 3 * rollup.width, before)])
+        return True
+
+    def drop_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> None:
+        name = f"{kind.name}_{rollup.timeframe}{_ASIDE}"
+        driver.execute(SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(Identifier(STORE, name)))
+
+    def _columns(self, driver: Driver, table: tuple[str, str]) -> list[str]:
+        found = driver.execute(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+            " ORDER BY attnum",
+            (".".join(table),),
+        )
+        return [name for (name,) in found]
+
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
         # Only where there are chunks: elsewhere the server would make nothing of what a rollup has kept of rows that
         # retention has removed since. And only what is over: what is stored up to some time is never computed live
@@ -234,14 +285,16 @@ class Timescale(TimescaleApache):
             for chunks in self._covered(driver, kind, CHUNKS_AT_ONCE)
             if (begin := _later(chunks[0], span[0])) < (end := min(over, _earlier(chunks[1], span[1])))
         ]
+        self._refresh(driver, f"{STORE}.{kind.name}_{rollup.timeframe}", parts)
+
+    def _refresh(self, driver: Driver, aggregate: str, spans: Sequence[tuple[datetime | None, datetime]]) -> None:
         # Not allowed within a transaction.
         driver.commit()
         driver.autocommit = True
         try:
-            for part in parts:
+            for span in spans:
                 driver.execute(
-                    "CALL refresh_continuous_aggregate(%s, %s::timestamptz, %s::timestamptz)",
-                    (f"{STORE}.{kind.name}_{rollup.timeframe}", *part),
+                    "CALL refresh_continuous_aggregate(%s, %s::timestamptz, %s::timestamptz)", (aggregate, *span)
                 )
         finally:
             driver.autocommit = False
@@ -305,13 +358,18 @@ class Timescale(TimescaleApache):
         return covered
 
     def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str]:
-        stored = driver.execute(
+        stored = self._stored(driver, f"{kind.name}_{rollup.timeframe}")
+        assert stored is not None
+        return stored
+
+    def _stored(self, driver: Driver, name: str) -> tuple[str, str] | None:
+        """The table behind a continuous aggregate; None if there is no such aggregate."""
+        found = driver.execute(
             "SELECT materialization_hypertable_schema, materialization_hypertable_name"
             " FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s",
-            (STORE, f"{kind.name}_{rollup.timeframe}"),
+            (STORE, name),
         ).fetchone()
-        assert stored is not None
-        return str(stored[0]), str(stored[1])
+        return None if found is None else (str(found[0]), str(found[1]))
 
     def _age_of_lost_rows(self, driver: Driver, kind: Kind, rollup: Rollup) -> timedelta | None:
         """The age of the newest rows that a stored rollup has and that it could not be made of again."""
@@ -365,6 +423,9 @@ class Timescale(TimescaleApache):
             if procedure in _POLICY_OF
         ]
 
+
+_ASIDE: Final = "_aside"
+"""What the name of a stored rollup ends with while another one takes its place."""
 
 _POLICY_OF: Final = {
     "policy_compression": "columnstore_after",

@@ -289,7 +289,7 @@ _AS_OWNER: Final = SQL("SET LOCAL ROLE {}").format(Identifier(OWNER)).as_bytes(N
 @cache
 def _copy_rows(kind: Kind) -> sql.Statement:
     """Copy narrow rows into the table itself."""
-    columns = sql.names(("series_id", *kind.column_names))
+    columns = sql.names(sql.table_columns(kind))
     return SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(Identifier(STORE, kind.name), columns).as_bytes(None)
 
 
@@ -309,7 +309,7 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
         session.written = Written(kind.name, "copy", len(batch))
         yield Group((Execute(sql.SAVEPOINT),))
         try:
-            yield Group((narrow.copied(_copy_rows(kind)),))
+            yield Group((narrow.in_table().copied(_copy_rows(kind)),))
         except MDSOperationalError as error:
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise

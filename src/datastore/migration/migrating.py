@@ -113,24 +113,25 @@ def _settle(driver: psycopg.Connection[Any]) -> list[str]:
     driver.commit()
     made += [f"rollup {name}" for name in aggregates.create(engine, driver)]
     driver.commit()
-    made += _apply_objects(driver)
+    made += _apply_objects(engine, driver)
     timescale_policies.enforce(engine, driver)
     driver.commit()
     return made
 
 
-def _apply_objects(driver: psycopg.Connection[Any]) -> list[str]:
+def _apply_objects(engine: Engine, driver: psycopg.Connection[Any]) -> list[str]:
     """Make every object that is not there as declared, and return their names."""
     known = declared_objects(driver)
     installed = installed_objects(driver)
     made = []
-    for item in objects(detect(driver)):
+    for item in objects(engine):
         if known.get(item.name) == (item.digest, installed.get(item.name)):
             continue
         _apply(driver, item)
         made.append(item.name)
+    aggregates.drop_replaced(engine, driver)
     installed = installed_objects(driver)
-    for item in objects(detect(driver)):
+    for item in objects(engine):
         driver.execute(
             "INSERT INTO store.objects (name, declared, installed) VALUES (%s, %s, %s)"
             " ON CONFLICT (name) DO UPDATE SET declared = excluded.declared, installed = excluded.installed",

@@ -45,12 +45,20 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
     differently where that tenant has the row; and ON CONFLICT on it runs the writer's expressions on the row that is
     there, whosever that is. Here the rule says what happens, and only with a series id that is the tenant's.
     """
-    names = ("series_id", *kind.column_names)
+    names = sql.table_columns(kind)
     relation = Identifier("mds", sql.door(kind, way))
     action: Composable = SQL(" DO NOTHING")
     if way in ("replace", "fill") and kind.values:
         new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
         values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
+        # Both parts of an amount come from one row.
+        part = SQL("excluded.{part}")
+        if way == "fill":
+            part = SQL("CASE WHEN excluded.{name} IS NULL THEN t.{part} ELSE excluded.{part} END")
+        values += [
+            (Identifier(one.fraction), part.format(name=Identifier(one.name), part=Identifier(one.fraction)))
+            for one in kind.amounts
+        ]
         # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
         # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
         # if someone had changed it.)
@@ -79,7 +87,7 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
             own=_own_or_refused(Identifier("new", "series_id")),
             values=SQL(", ").join(
                 _readable_or_refused(Identifier("new", name)) if name == kind.time else Identifier("new", name)
-                for name in kind.column_names
+                for name in names[1:]
             ),
             conflict=SQL("")
             if way == "append"

@@ -53,7 +53,7 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
         kind.name,
         metadata,
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
-        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.columns),
+        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
         PrimaryKeyConstraint("series_id", *kind.key, name=f"{kind.name}_pkey"),
         schema=STORE,
     )

@@ -8,7 +8,8 @@ from datastore import aggregates
 from datastore.engines import Engine
 from datastore.names import STORE
 from datastore.schema.declared import STORE_SCHEMA, DatabaseObject, column_list, mine, own_series, view_object
-from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Kind, Rollup
+from mds_client import sql
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Column, Kind, Rollup
 
 
 def tenants_view() -> DatabaseObject:
@@ -39,7 +40,7 @@ def series_view() -> DatabaseObject:
 def kind_view(kind: Kind) -> DatabaseObject:
     """The rows of a kind, by series id."""
     body = SQL("SELECT {} FROM {} WHERE {}").format(
-        column_list(("series_id", *kind.column_names)),
+        column_list(sql.table_columns(kind)),
         Identifier(STORE, kind.name),
         mine(Identifier("series_id")),
     )
@@ -57,13 +58,22 @@ def public_view(kind: Kind) -> DatabaseObject:
         store=STORE_SCHEMA,
         tenant=Identifier(TENANT_COLUMN),
         names=column_list(kind.series, "s"),
-        values=column_list(tuple(name for name in kind.column_names if name != kind.time), "r"),
+        values=SQL(", ").join(_public(column) for column in kind.columns if column.name != kind.time),
         rows=Identifier(STORE, kind.name),
         kind=Literal(kind.name),
         own=own_series(Identifier("s", "series_id")),
         mine=mine(Identifier("r", "series_id")),
     )
     return view_object("public", kind.relation, body)
+
+
+def _public(column: Column) -> Composable:
+    """A column of the rows `r`, as people see it: an amount is one number."""
+    if not column.amount:
+        return Identifier("r", column.name)
+    return SQL("(r.{0} + coalesce(r.{1}, 0::double precision)) AS {0}").format(
+        Identifier(column.name), Identifier(column.fraction)
+    )
 
 
 def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
@@ -88,9 +98,12 @@ def _rollup_columns(kind: Kind) -> Composable:
             SQL("series_id"),
             Identifier(kind.time),
             *(
-                SQL("{0}::{1} AS {0}").format(Identifier(name), SQL(kind.column(name).type))
+                SQL("{0}::{1} AS {0}").format(
+                    Identifier(name), SQL("bigint" if kind.column(name).amount else kind.column(name).type)
+                )
                 for name, _ in kind.aggregates
             ),
+            *(Identifier(column.fraction) for column in kind.amounts if column.name in dict(kind.aggregates)),
         ]
     )
 
@@ -115,7 +128,7 @@ def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseOb
         tenant=Identifier(TENANT_COLUMN),
         names=column_list(tuple(part for part in kind.series if part != "timeframe"), "s"),
         timeframe=SQL("{}::text").format(Literal(rollup.timeframe)),
-        values=column_list(tuple(column for column, _ in kind.aggregates), "r"),
+        values=SQL(", ").join(_public(kind.column(name)) for name, _ in kind.aggregates),
         rows=rows,
         kind=Literal(kind.name),
         base=Literal(kind.base),

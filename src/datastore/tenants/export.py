@@ -17,7 +17,7 @@ from datastore.names import STORE
 from datastore.reads import series_range
 from datastore.tenants.lifecycle import count
 from datastore.tenants.registry import Tenant, get_tenant
-from mds_client import KINDS, export
+from mds_client import KINDS, export, sql
 from mds_client.models import Row, built_of_series
 from mds_client.schema import Kind
 
@@ -125,17 +125,16 @@ class _Everything:
         constants = self._constants(kind, span)
         model = cast("type[Row]", kind.model)
         statement = SQL("SELECT series_id, {} FROM {} WHERE series_id >= %s AND series_id < %s ORDER BY {}").format(
-            SQL(", ").join(
-                SQL("{}::text" if column.type == "uuid" else "{}").format(Identifier(column.name))
-                for column in kind.columns
-            ),
+            sql.selected(kind),
             Identifier(STORE, kind.name),
             SQL(", ").join(map(Identifier, ("series_id", *kind.key))),
         )
         with self._driver.cursor(name=f"export_{kind.name}") as cursor:
             cursor.execute(statement, span)
             while rows := cursor.fetchmany(batch_rows):
-                yield built_of_series(model, constants, kind.column_names, rows)
+                yield built_of_series(
+                    model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts]
+                )
                 self._done += len(rows)
                 self._context.progress(self._done, self._total)
 
