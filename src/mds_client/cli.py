@@ -35,6 +35,7 @@ from mds_client.console import (
 )
 from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
+from mds_client.import_commands import import_files
 from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
@@ -168,6 +169,7 @@ def delete(
     confirmed_delete(client, kind, filters, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
+mds.add_command(import_files)
 mds.add_command(ingest_ndjson)
 mds.add_command(ingest_ndjson_async)
 

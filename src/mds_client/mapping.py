@@ -3,12 +3,14 @@
 The same mapping reads records (JSON objects and lists) and tables (CSV, Parquet, Arrow).
 """
 
+import codecs
 from collections.abc import Mapping as AnyMapping
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Literal, Self, TypeAlias, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mds_client import times
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.models import Row
 from mds_client.schema import Kind
@@ -28,9 +30,14 @@ class Mapping(BaseModel):
         columns: The column of a field whose column has another name: a name, or a position (from 0) in a list.
         constants: The value of a field where the row has none.
         time_unit: How the kind's time is written.
+        time_zone: The zone of times that do not name one, such as `America/New_York`. The default is UTC.
         null_values: Texts that mean "no value", as they are written.
+        decimal: What stands before the fraction of a number that is written as text.
+        thousands: What stands between the thousands of such a number; empty if nothing does.
         skip: Fields that are not read, even if there is a column of that name.
         delimiter: What stands between the values of a CSV file.
+        header: The names of the columns of a CSV file whose first line is a row.
+        encoding: The encoding of a text file. The default is UTF-8, or UTF-16 where the file begins with its mark.
         extra: What to do with columns that belong to no field: `error` rejects the row, `ignore` leaves them out.
     """
 
@@ -39,15 +46,43 @@ class Mapping(BaseModel):
     columns: dict[str, str | int] = {}
     constants: dict[str, str] = {}
     time_unit: TimeUnit = "iso"
+    time_zone: str | None = None
     null_values: frozenset[str] = frozenset()
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
     skip: frozenset[str] = frozenset()
     delimiter: str = Field(default=",", min_length=1, max_length=1)
+    header: tuple[str, ...] = ()
+    encoding: str | None = None
     extra: Extra = "error"
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str | None) -> str | None:
+        try:
+            return None if encoding is None else codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError(f"there is no encoding {encoding!r}") from None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_there(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            times.zone(zone)
+        return zone
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.thousands == self.decimal:
+            raise ValueError(f"{self.decimal!r} cannot stand both before fractions and between thousands")
+        if self.time_zone is not None and self.time_unit != "iso":
+            raise ValueError("a count since 1970 has no time zone")
+        return self
 
     @property
     def has_plain_names(self) -> bool:
         """Whether every column has the name of its field, and values are written as the models take them."""
-        return not (self.columns or self.constants or self.null_values or self.skip) and self.time_unit == "iso"
+        return self.model_copy(update={"extra": "error"}) == PLAIN
 
     def fields(self, kind: Kind) -> list[str]:
         """The fields of a kind that are read."""
@@ -93,13 +128,20 @@ class Mapping(BaseModel):
             read.add(at)
             value = _value(record, at)
             if value is not None and not self._is_null(value):
-                values[name] = value
+                values[name] = self._plain_number(value) if isinstance(value, str) and _is_number(kind, name) else value
         if self.extra == "error" and isinstance(record, AnyMapping) and (unknown := record.keys() - read):
             names = ", ".join(sorted(map(str, unknown)))
             raise InvalidRow(f"{names}: {kind.name} have no such field; extra='ignore' leaves it out")
         if self.time_unit != "iso" and kind.time in values:
             values[kind.time] = _instant(kind.time, values[kind.time], self.time_unit)
+        if self.time_zone is not None and kind.time in values:
+            values[kind.time] = _local(kind.time, values[kind.time], self.time_zone)
         return values
+
+    def _plain_number(self, text: str) -> str:
+        if self.thousands:
+            text = text.replace(self.thousands, "")
+        return text.replace(",", ".") if self.decimal == "," else text
 
     def _is_null(self, value: Any) -> bool:
         return bool(self.null_values) and isinstance(value, str | int | float) and str(value) in self.null_values
@@ -122,11 +164,13 @@ class Mapping(BaseModel):
             at = self._place(name, names)
             if at is not None:
                 read.add(at)
-                made[name] = self._column(name, table.column(at))
+                made[name] = self._column(kind, name, table.column(at))
             elif name in self.constants:
                 made[name] = pa.repeat(pa.scalar(self.constants[name]), table.num_rows)
         if self.time_unit != "iso" and kind.time in made:
             made[kind.time] = _instants(kind.time, made[kind.time], self.time_unit)
+        if self.time_zone is not None and kind.time in made:
+            made[kind.time] = _locals(kind.time, made[kind.time], self.time_zone)
         if self.extra == "error":
             # They belong to no field: whoever checks the columns says so.
             for at in sorted(set(range(len(names))) - read):
@@ -143,7 +187,7 @@ class Mapping(BaseModel):
             raise InvalidRow(f"the column {at!r} comes twice")
         return names.index(at) if at in names else None
 
-    def _column(self, name: str, column: Any) -> Any:
+    def _column(self, kind: Kind, name: str, column: Any) -> Any:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -162,6 +206,11 @@ class Mapping(BaseModel):
             column = pc.if_else(
                 pc.is_in(column.cast(pa.float64(), safe=False), numbers), pa.scalar(None, column.type), column
             )
+        if (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) and _is_number(kind, name):
+            if self.thousands:
+                column = pc.replace_substring(column, self.thousands, "")
+            if self.decimal == ",":
+                column = pc.replace_substring(column, ",", ".")
         return column.fill_null(self.constants[name]) if name in self.constants and column.null_count else column
 
 
@@ -187,6 +236,10 @@ def _value(record: Any, at: str | int) -> Any:
     raise InvalidRow(f"an object or a list is needed, not {type(record).__name__}")
 
 
+def _is_number(kind: Kind, name: str) -> bool:
+    return name in kind.column_names and kind.column(name).type in ("double precision", "bigint")
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text)
@@ -205,6 +258,35 @@ def _instant(name: str, value: Any, unit: TimeUnit) -> datetime:
         raise InvalidRow(f"{name}: a count of {unit} is needed, not {value!r}") from None
     except OverflowError:
         raise InvalidRow(f"{name}: {value} {unit} since 1970 is no time between the years 1 and 9999") from None
+
+
+def _local(name: str, value: Any, zone: str) -> Any:
+    """A time without a zone as one of this zone; others stay."""
+    try:
+        value = times.parsed(value) if isinstance(value, str) else value
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - gets its zone below
+        return times.local(value, zone) if isinstance(value, datetime) and value.tzinfo is None else value
+    except ValueError as error:
+        raise InvalidRow(f"{name}: {error}") from None
+
+
+def _locals(name: str, column: Any, zone: str) -> Any:
+    """A column of times in that zone; InvalidRow, which sends the rows one by one, where one of them is not a time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        if pa.types.is_date(column.type):
+            column = column.cast(pa.timestamp("us"))
+        if pa.types.is_timestamp(column.type):
+            return pc.assume_timezone(column, zone) if column.type.tz is None else column
+        values = {value: _local(name, value, zone) for value in column.unique().to_pylist()}
+        instants = {value: times.instant(found) for value, found in values.items() if found is not None}
+    except (InvalidRow, ValueError) as error:
+        # Also PyArrow's error about a time that a zone skips, or has twice.
+        raise InvalidRow(f"{name}: {error}", index=0) from error
+    return pa.chunked_array([pa.array(map(instants.get, column.to_pylist()), pa.timestamp("us", "UTC"))])
 
 
 def _instants(name: str, column: Any, unit: TimeUnit) -> Any:

@@ -98,23 +98,29 @@ def parsed(text: str) -> datetime:
 def _looked_at(text: str) -> datetime:
     if (text.isdigit() and len(text) != 8) or (_NUMBER.fullmatch(text) and not text.isdigit()):
         raise ValueError(NO_NUMBER)
-    zone: tzinfo | None = None
+    named_zone: tzinfo | None = None
     if text[-1:].isalpha() and (named := _ZONED.fullmatch(text)):
-        text, zone = named["local"], _zone(named["zone"])
+        text, named_zone = named["local"], zone(named["zone"])
     if not _FORM.fullmatch(text):
         raise ValueError("a time is ISO 8601 text, like 2024-01-31T14:30:00Z")
     try:
         value = datetime.fromisoformat(_OFFSET.sub("", text).upper())
     except ValueError as error:
         raise ValueError(f"not a time: {error}") from None
-    if zone is None:
+    if named_zone is None:
         return value
     if value.tzinfo is not None:
         raise ValueError("the time has both an offset and the name of a zone")
-    return _local(value, zone)
+    return _local(value, named_zone)
 
 
-def _zone(name: str) -> tzinfo:
+def local(value: datetime, name: str) -> datetime:
+    """A datetime without a zone as the local time of a named one. Raises ValueError as `parsed`."""
+    return _local(value, zone(name))
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone of a name. Raises ValueError if there is none."""
     if name in ("UTC", "GMT"):
         return UTC
     try:

@@ -95,7 +95,7 @@ def test_a_frame_and_a_list_of_the_same_models_leave_the_same_table(
         ts=st.integers(-3, 3).map(lambda minute: NOON + timedelta(minutes=minute)),
         open_price=price,
         close_price=price,
-        volume=st.none() | st.integers(0, 2**53) | st.floats(0, 2**62),
+        volume=st.none() | st.integers(0, 2**53) | st.floats(0, 2**52),
         trade_count=st.none() | st.integers(0, 2**63 - 1),
         id=st.none() | st.uuids().map(str),
     )

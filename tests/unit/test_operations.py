@@ -128,8 +128,8 @@ def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() 
     upsert, first, last = sql.upsert_row(BARS, "replace"), NOON, NOON + timedelta(minutes=1)
     assert played.group == Group(
         (
-            Execute(upsert, (7, first, None, None, None, 1.0, None, None)),
-            Execute(upsert, (7, last, None, None, None, 1.0, None, None)),
+            Execute(upsert, (7, first, None, None, None, 1.0, *[None] * 4)),
+            Execute(upsert, (7, last, None, None, None, 1.0, *[None] * 4)),
             kept(7, Latest(first, last, last, 1.0, has_unpriced=False)),
         ),
         commit=True,
@@ -166,7 +166,7 @@ def test_of_a_kind_without_a_price_only_the_newest_times_are_kept() -> None:
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
 def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     rows = [bar(minute) for minute in range(5)]
-    narrow = [(7, NOON + timedelta(minutes=minute), None, None, None, 1.0, None, None) for minute in range(5)]
+    narrow = [(7, NOON + timedelta(minutes=minute), None, None, None, 1.0, *[None] * 4) for minute in range(5)]
 
     def first(mode: str) -> Played:
         with_ = session(cached={AAPL: 7}, write_mode=mode, values_page_size=2)
@@ -276,7 +276,7 @@ def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -
     ask = sql.window(BARS, ordered=False)
     assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON, TENANT)),), commit=True)
     later = NOON + timedelta(minutes=1)
-    played.say([(later, None, None, None, None, None, None), (NOON, 1.0, None, None, 2.0, 3, None)])
+    played.say([(later, *[None] * 8), (NOON, 1.0, None, None, 2.0, 3.0, None, None, None)])
     assert played.answer == [
         bar(close=2.0, open_price=1.0, volume=3, tenant_id=TENANT),
         bar(1, None, tenant_id=TENANT),
@@ -356,7 +356,9 @@ def test_every_statement_quotes_its_columns_and_names_its_schema(kind: Kind) -> 
         places = re.findall(r"(?:INSERT INTO|(?<!DISTINCT )FROM|^UPDATE|JOIN|COPY|NOT EXISTS) (\S+)", text)
         assert places, text
         for place in places:
-            assert place.startswith(('"mds".', "mds.", '"pg_temp".', "unnest(", "STDIN", "(SELECT", "LATERAL")), text
+            assert place.startswith(
+                ('"mds".', "mds.", '"pg_temp".', "unnest(", "STDIN", "(SELECT", "(VALUES", "LATERAL")
+            ), text
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -29,8 +29,8 @@ from mds_client.console import (
     show_json,
 )
 from mds_client.errors import MDSError
-from mds_client.files import FORMATS, Format, Mapping, TimeUnit, opened, rejects_path
-from mds_client.mapping import Extra
+from mds_client.files import FORMATS, Format, Mapping, opened, rejects_path
+from mds_client.mapping_options import check_mapping, mapping_options
 from mds_client.schema import OnConflict
 
 
@@ -51,27 +51,7 @@ from mds_client.schema import OnConflict
     show_default=True,
     help="What happens to a stored row with the same key.",
 )
-@click.option(
-    "--extra",
-    type=click.Choice(get_args(Extra)),
-    default="error",
-    show_default=True,
-    help="What to do with columns that the kind does not have: refuse the file, or leave them out.",
-)
-@click.option(
-    "--time-unit",
-    type=click.Choice(get_args(TimeUnit)),
-    default="iso",
-    show_default=True,
-    help="What numbers in the kind's time column count since 1970; iso takes text and timestamps only.",
-)
-@click.option(
-    "--null-value",
-    "null_values",
-    multiple=True,
-    help="Text or number that means that there is no value, such as - or -1; repeatable.",
-)
-@click.option("--delimiter", default=",", show_default=True, help="What stands between the values of a CSV file.")
+@mapping_options
 @click.option(
     "--rejects",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -92,10 +72,7 @@ def load(
     tenant: str,
     form: Format | None,
     on_conflict: OnConflict,
-    extra: Extra,
-    time_unit: TimeUnit,
-    null_values: tuple[str, ...],
-    delimiter: str,
+    mapping: Mapping,
     rejects: Path | None,
     part_rows: int,
     dsn: str,
@@ -114,9 +91,7 @@ def load(
     declared = KINDS[kind]
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
-    if len(delimiter) != 1:
-        raise click.BadParameter("it is one character", param_hint="--delimiter")
-    mapping = Mapping(extra=extra, time_unit=time_unit, null_values=frozenset(null_values), delimiter=delimiter)
+    check_mapping(declared, mapping)
     source = opened(declared, path, form, mapping)
     stopped: MDSError | ControlError | KeyboardInterrupt | None = None
     try:

@@ -33,7 +33,7 @@ class CsvInput:
         self._kind = kind
         self._source = source
         self._mapping = mapping
-        self._lines = _Lines(source)
+        self._lines = _Lines(source, 0 if mapping.header else 1)
         # Rows that are not in the table, by their number among all rows; and those that are not rejected yet.
         self._damaged: list[int] = []
         self._waiting = self._lines.waiting
@@ -51,7 +51,7 @@ class CsvInput:
         from pyarrow import csv as arrow_csv
 
         delimiter = self._mapping.delimiter
-        names = self._lines.header(delimiter)
+        names = list(self._mapping.header) or self._lines.header(delimiter)
         other = next((mark for mark in ";\t|" if mark in names[0]), None)
         if len(names) == 1 and other is not None:
             raise InvalidRow(
@@ -60,6 +60,7 @@ class CsvInput:
             )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidRow(f"a column comes twice in the header: {', '.join(twice)}")
+        self._check(names)
         if self._lines.is_at_end():
             return
         reader = arrow_csv.open_csv(
@@ -85,6 +86,15 @@ class CsvInput:
     def close(self) -> None:
         self._source.close()
 
+    def _check(self, names: list[str]) -> None:
+        """Raise InvalidRow if no name is that of a column which is read: the first line is a row, then."""
+        fields = {self._mapping.columns.get(name, name) for name in self._mapping.fields(self._kind)}
+        if not fields & {*names, *range(len(names))}:
+            raise InvalidRow(
+                f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: if the"
+                f" file has no header, name its columns with --header {self._kind.series[0]},{self._kind.time},…"
+            )
+
     def _damage(self, row: Any) -> str:
         """A line with too many or too few values."""
         why = f"{row.actual_columns} values, not {row.expected_columns}"
@@ -102,9 +112,13 @@ def _behind(left_out: list[int], number: int) -> int:
 
 
 class _Lines(io.RawIOBase):
-    """The lines of a CSV file below its header, without comments and blank lines, as a stream."""
+    """The lines of a CSV file below its header, without comments and blank lines, as a stream.
 
-    def __init__(self, source: Source) -> None:
+    `headers` is how many lines the header has.
+    """
+
+    def __init__(self, source: Source, headers: int) -> None:
+        self._headers = headers
         self._blocks = self._read(source)
         self._name = source.name
         self._left = b""
@@ -147,7 +161,7 @@ class _Lines(io.RawIOBase):
 
     def number(self, row: int) -> int:
         """The line, from 1, at which a row begins; the header is row -1."""
-        return _behind(self._none, row + 1) + 1
+        return _behind(self._none, row + self._headers) + 1
 
     def _read(self, source: Source) -> Iterator[bytes]:
         held = b""

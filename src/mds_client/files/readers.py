@@ -99,13 +99,13 @@ def opened(
     with reading(shown):
         form = form or _detected(path, _head(path))
         if form == "ndjson":
-            return LinesInput(kind, Source(path, stream), mapping)
+            return LinesInput(kind, Source(path, stream, encoding=mapping.encoding), mapping)
         from mds_client.files import tables
 
         if form == "csv":
             from mds_client.files.delimited import CsvInput
 
-            return CsvInput(kind, Source(path, stream), mapping)
+            return CsvInput(kind, Source(path, stream, encoding=mapping.encoding), mapping)
         return (tables.of_parquet if form == "parquet" else tables.of_arrow)(kind, path, mapping)
 
 

@@ -1,5 +1,6 @@
 """A file or pipe of JSON rows: plain or compressed, line by line or in blocks of lines."""
 
+import codecs
 import contextlib
 import io
 import json
@@ -7,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, cast
 
 from mds_client import compression
 from mds_client.blocks import LONGEST_LINE, Block
@@ -56,18 +57,49 @@ class _Arriving(io.RawIOBase):
         return len(some)
 
 
+class _Recoded(io.RawIOBase):
+    """Text of another encoding as UTF-8."""
+
+    def __init__(self, source: _Buffered, encoding: str) -> None:
+        self._source = source
+        self._decode = codecs.getincrementaldecoder(encoding)().decode
+        self._left = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._left and not self._ended:
+            data = self._source.read1(1 << 16)
+            self._ended = not data
+            self._left = self._decode(data, self._ended).encode()
+        some = self._left[: len(view)]
+        self._left = self._left[len(view) :]
+        view[: len(some)] = some
+        return len(some)
+
+
 class Source:
     """A file of rows, one JSON object on each line, or standard input for `-`.
 
     Compression is detected by content, not by name. A JSON array is read as its elements, as if each stood on a line of
-    its own; `line` counts them.
+    its own; `line` counts them. Text is UTF-8, or UTF-16 where it begins with its mark; `encoding` names another.
 
     With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes and
     `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the newest
     line that was read, from 1. `largest_array` is how many bytes a JSON array may have, which is held in memory.
     """
 
-    def __init__(self, path: str, stream: BinaryIO | None = None, *, largest_array: int = LARGEST_ARRAY) -> None:
+    def __init__(
+        self,
+        path: str,
+        stream: BinaryIO | None = None,
+        *,
+        largest_array: int = LARGEST_ARRAY,
+        encoding: str | None = None,
+    ) -> None:
         self.name = "standard input" if path == "-" else path
         if stream is None and path == "-":
             stream = sys.stdin.buffer
@@ -87,7 +119,12 @@ class Source:
         arriving = _Arriving(cast("_Buffered", raw), head)
         if (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
             arriving = _Arriving(cast("_Buffered", plain))
-        self._stream = io.BufferedReader(arriving, 1 << 16)
+        self._stream: io.BufferedReader[Any] = io.BufferedReader(arriving, 1 << 16)
+        with self._reading():
+            if encoding is None and self._stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                encoding = "utf-16"
+        if encoding not in (None, "utf-8"):
+            self._stream = io.BufferedReader(_Recoded(self._stream, encoding), 1 << 16)
         self._is_array: bool | None = None
         self._largest_array = largest_array
 
@@ -105,6 +142,8 @@ class Source:
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeError as error:
+            raise SourceError(f"{self.name}: after line {self.line}: {error}") from error
         except (OSError, *compression.DAMAGED) as error:
             damage = "damaged" if isinstance(error, compression.DAMAGED) else "unreadable"
             raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
