@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 
 from mds_client import KINDS, Bar, columns
 from mds_client.errors import InvalidRow
@@ -218,3 +219,84 @@ def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignore
 def test_a_mapping_that_names_an_unknown_field_says_which_there_are() -> None:
     with pytest.raises(ValueError, match="price: no field of a bar; there are: vendor, symbol"):
         Mapping(columns={"price": "p"}, skip=frozenset(["tenant_id"])).check(BARS)
+
+
+GERMAN = "Date;Close;Umsatz\n2024-01-02 09:30;1.187,50;1.000.000,25\n2024-07-02 09:30;188,5;-"
+HOW = {
+    "columns": {"ts": "Date", "close_price": "Close", "volume": "Umsatz"},
+    "constants": {"vendor": "v", "symbol": "AAPL", "timeframe": "1d"},
+    "delimiter": ";",
+    "decimal": ",",
+    "thousands": ".",
+    "null_values": frozenset("-"),
+    "time_zone": "America/New_York",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "cp1252"])
+def test_numbers_times_and_text_are_read_as_a_mapping_says(tmp_path: Path, encoding: str) -> None:
+    text = GERMAN
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    path = csv(tmp_path / "b.csv", (mark + text + "\n").encode(encoding))
+    named = {"encoding": encoding} if encoding == "cp1252" else {}
+    rows, rejects, lines = read(path, Mapping(**HOW, **named))
+    assert (rejects, lines) == ([], [2, 3])
+    assert [(row.close_price, row.volume) for row in rows] == [(1187.5, 1_000_000.25), (188.5, None)]
+    # New York is five hours behind UTC in winter, and four in summer.
+    assert [row.ts.isoformat() for row in rows] == ["2024-01-02T14:30:00+00:00", "2024-07-02T13:30:00+00:00"]
+
+
+def test_columns_read_the_same_as_records(tmp_path: Path) -> None:
+    rows = [{"Date": "2024-01-02 09:30", "Close": "1.187,5", "Umsatz": "-"}]
+    mapping = Mapping(**HOW)
+    (record,) = [mapping.row(BARS, row) for row in rows]
+    batch = columns.Frame(BARS, mapping.table(BARS, pa.Table.from_pylist(rows)))
+    ((_, ts, *rest),) = batch.narrow({("v", "AAPL", "1d"): 1}).rows()
+    assert (ts, rest[3], rest[4]) == (record.ts, record.close_price, record.volume)
+    naive = pa.table({"Date": pa.array([datetime(2024, 1, 2, 9, 30)]), "Close": [1187.5]})  # noqa: DTZ001
+    assert mapping.table(BARS, naive)["ts"].to_pylist() == [record.ts]
+
+
+@pytest.mark.parametrize("time", ["2024-03-10 02:30", "2024-11-03 01:30"])
+def test_a_local_time_that_is_not_or_is_twice_is_rejected_with_its_line(tmp_path: Path, time: str) -> None:
+    path = csv(tmp_path / "b.csv", f"Date;Close;Umsatz\n2024-01-02;1;1\n{time};1;1\n".encode())
+    rows, rejects, _ = read(path, Mapping(**HOW))
+    assert len(rows) == 1
+    ((number, why),) = rejects
+    assert (number, "exist" in why) == (3, True)
+
+
+def test_a_file_without_a_header_is_told_of_and_read_by_names_or_positions(tmp_path: Path) -> None:
+    path = csv(tmp_path / "b.csv", line(1), line(2, "wrong"), line(3))
+    with pytest.raises(InvalidRow, match=r"the first line has no name of a column of bars.*--header"):
+        read(path)
+    names = ("vendor", "symbol", "timeframe", "ts", "close_price")
+    rows, rejects, lines = read(path, Mapping(header=names))
+    assert ([row.ts.minute for row in rows], [number for number, _ in rejects], lines) == ([1, 3], [2], [1, 3])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_json_in_utf_16_is_read(tmp_path: Path, encoding: str) -> None:
+    path = csv(tmp_path / "b.ndjson", ("\ufeff" + f"{json.dumps(BAR)}\n" * 2).encode(encoding))
+    rows, rejects, _ = read(path)
+    assert (len(rows), rejects) == (2, [])
+
+
+def test_text_that_is_not_in_its_encoding_ends_with_the_name_of_the_file(tmp_path: Path) -> None:
+    path = csv(tmp_path / "b.csv", b"\xff\xfe" + (HEADER + line(1)).decode().encode("utf-16-le") + b"x")
+    with pytest.raises(SourceError, match=r"b\.csv"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"encoding": "klingon"}, "there is no encoding 'klingon'"),
+        ({"time_zone": "Mars/Phobos"}, "there is no time zone Mars/Phobos"),
+        ({"decimal": ",", "thousands": ","}, "cannot stand both"),
+        ({"time_unit": "ms", "time_zone": "UTC"}, "has no time zone"),
+    ],
+)
+def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Mapping(**wrong)
