@@ -222,7 +222,7 @@ def test_a_mapping_that_names_an_unknown_field_says_which_there_are() -> None:
 
 
 GERMAN = "Date;Close;Umsatz\n2024-01-02 09:30;1.187,50;1.000.000,25\n2024-07-02 09:30;188,5;-"
-HOW = {
+HOW: dict[str, Any] = {
     "columns": {"ts": "Date", "close_price": "Close", "volume": "Umsatz"},
     "constants": {"vendor": "v", "symbol": "AAPL", "timeframe": "1d"},
     "delimiter": ";",
@@ -238,7 +238,7 @@ def test_numbers_times_and_text_are_read_as_a_mapping_says(tmp_path: Path, encod
     text = GERMAN
     mark = "\ufeff" if encoding == "utf-16-le" else ""
     path = csv(tmp_path / "b.csv", (mark + text + "\n").encode(encoding))
-    named = {"encoding": encoding} if encoding == "cp1252" else {}
+    named: dict[str, Any] = {"encoding": encoding} if encoding == "cp1252" else {}
     rows, rejects, lines = read(path, Mapping(**HOW, **named))
     assert (rejects, lines) == ([], [2, 3])
     assert [(row.close_price, row.volume) for row in rows] == [(1187.5, 1_000_000.25), (188.5, None)]
