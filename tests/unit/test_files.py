@@ -249,7 +249,7 @@ def test_numbers_times_and_text_are_read_as_a_mapping_says(tmp_path: Path, encod
 def test_columns_read_the_same_as_records(tmp_path: Path) -> None:
     rows = [{"Date": "2024-01-02 09:30", "Close": "1.187,5", "Umsatz": "-"}]
     mapping = Mapping(**HOW)
-    (record,) = [mapping.row(BARS, row) for row in rows]
+    record: Any = mapping.row(BARS, rows[0])
     batch = columns.Frame(BARS, mapping.table(BARS, pa.Table.from_pylist(rows)))
     ((_, ts, *rest),) = batch.narrow({("v", "AAPL", "1d"): 1}).rows()
     assert (ts, rest[3], rest[4]) == (record.ts, record.close_price, record.volume)
