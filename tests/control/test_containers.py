@@ -130,9 +130,8 @@ def test_the_two_logins_do_their_work_and_no_more(bare: Place, secrets: Path, lo
         try:
             assert tenants.bind_role(admin, "a", "one_bound_login").roles == ["one_bound_login"]
             with MDS(dsn=service, tenant_id=str(tenant.id), pool_max=1) as client:
-                client.upsert_bars(
-                    [Bar(vendor="v", symbol="X", timeframe="1m", ts="2024-01-01T00:00:00Z", close_price=1)]
-                )  # type: ignore[arg-type]
+                bar = {"vendor": "v", "symbol": "X", "timeframe": "1m", "ts": "2024-01-01T00:00:00Z", "close_price": 1}
+                client.upsert_bars([Bar.model_validate(bar)])
                 assert client.symbols() == ["X"]
             timescale_policies.apply_policies(admin)
             aggregates.refresh(admin)
