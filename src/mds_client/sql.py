@@ -217,24 +217,25 @@ def _named(kind: Kind, operator: Composable) -> Composable:
     )
 
 
-def _selected(kind: Kind) -> Composable:
+def _selected(kind: Kind, columns: tuple[str, ...] | None) -> Composable:
+    """These stored columns of a kind, or all."""
     # A uuid is text in the models.
     return SQL(", ").join(
-        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else Identifier(column.name)
-        for column in kind.columns
+        SQL("{}::text").format(Identifier(name)) if kind.column(name).type == "uuid" else Identifier(name)
+        for name in (kind.column_names if columns is None else columns)
     )
 
 
 @cache
-def window(kind: Kind, *, ordered: bool = True) -> Statement:
-    """The rows of one series from a time on until before another, oldest first.
+def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool = True) -> Statement:
+    """The rows of one series from a time on until before another, oldest first: these columns of them, or all.
 
     Not `ordered`: as they come. They come in order, by the key's index, but through the view the server does not know
     that they do, and would sort them all once more.
     """
     return _text(
         SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant}{order}").format(
-            columns=_selected(kind),
+            columns=_selected(kind, columns),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=_span(kind.time),
@@ -245,14 +246,14 @@ def window(kind: Kind, *, ordered: bool = True) -> Statement:
 
 
 @cache
-def windows(kind: Kind) -> Statement:
+def windows(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The same for many series by their ids; by id, then by key."""
     return _text(
         SQL(
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant}"
             " ORDER BY series_id, {key}"
         ).format(
-            columns=_selected(kind),
+            columns=_selected(kind, columns),
             rows=Identifier(kind.name),
             span=_span(kind.time),
             meant=MEANT,
@@ -272,21 +273,21 @@ def _span(time: str) -> Composable:
 
 
 @cache
-def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = False) -> Statement:
-    """Rows of a rollup of many series by their ids, from a time on until before another; by id, then by time.
+def rollup_windows(
+    kind: Kind, source: str, every: str | None, columns: tuple[str, ...], *, one: bool = False
+) -> Statement:
+    """These columns of a rollup of many series by their ids, from a time on until before another; by id, then by time.
 
     With `one` it is one series by its name, and the rows have no id.
 
     `source` is the timeframe of the rows that are read. `every` is the width or the calendar's unit of the rows that
     are made of them; None if they are answered as they are.
     """
-    columns = [(name, aggregate) for name, aggregate in kind.aggregates]
     time = Identifier(kind.time)
     rows = Identifier("mds", kind.name if source == kind.base else f"{kind.name}_{source}")
     bucket: Composable = time
-    if every is None:
-        values, group = names(tuple(name for name, _ in columns)), SQL("")
-    else:
+    selected: dict[str, Composable] = {name: Identifier(name) for name, _ in kind.aggregates}
+    if every is not None:
         if every in ("week", "month", "quarter", "year"):
             bucket = SQL("date_trunc({}, {}, 'UTC')").format(Literal(every), time)
         else:
@@ -298,28 +299,29 @@ def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = Fa
             "min": SQL("min({0})"),
             "sum": SQL("sum({0})::bigint"),
         }
-        values = SQL(", ").join(made[aggregate].format(Identifier(name), time) for name, aggregate in columns)
-        group = SQL(" GROUP BY 1" if one else " GROUP BY 1, 2")
+        selected = {name: made[aggregate].format(Identifier(name), time) for name, aggregate in kind.aggregates}
+    selected[kind.time] = bucket
+    order = bucket if one else SQL("series_id, {}").format(bucket)
     return _text(
         SQL(
-            "SELECT {id}{bucket}, {values} FROM {rows} WHERE series_id = {series} AND {span} AND {meant}{group}"
-            " ORDER BY {order}"
+            "SELECT {id}{values} FROM {rows} WHERE series_id = {series} AND {span} AND {meant}{group} ORDER BY {order}"
         ).format(
             id=SQL("" if one else "series_id, "),
             series=_one_series(kind) if one else SQL("ANY(%b::bigint[])"),
-            bucket=bucket,
-            values=values,
+            values=SQL(", ").join(selected[name] for name in columns),
             rows=rows,
             span=_span(kind.time),
             meant=MEANT,
-            group=group,
-            order=SQL("1" if one else "1, 2"),
+            group=SQL("") if every is None else SQL(" GROUP BY {}").format(order),
+            order=order,
         )
     )
 
 
 @cache
-def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> Statement:
+def news_window(
+    kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool, columns: tuple[str, ...] | None = None
+) -> Statement:
     """News of a time, by whatever else was asked for; oldest first. The text is looked for in the title."""
     conditions = [_span(kind.time)]
     if by_vendor:
@@ -331,7 +333,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
     conditions.append(MEANT)
     return _text(
         SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
-            columns=_selected(kind),
+            columns=_selected(kind, columns),
             rows=Identifier(kind.name),
             conditions=SQL(" AND ").join(conditions),
             key=names(kind.key),
@@ -340,7 +342,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
 
 
 @cache
-def option_chain(kind: Kind) -> Statement:
+def option_chain(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The newest snapshot of each contract within a span of time, of those that have not expired at its end."""
     contract = names(tuple(name for name in kind.key if name != kind.time))
     return _text(
@@ -350,7 +352,7 @@ def option_chain(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=_selected(kind),
+            columns=_selected(kind, columns),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             time=Identifier(kind.time),
@@ -359,7 +361,7 @@ def option_chain(kind: Kind) -> Statement:
 
 
 @cache
-def option_chains(kind: Kind) -> Statement:
+def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The newest snapshot of each contract of these series within a span of time, of those that have not expired."""
     contract = names(("series_id", *(name for name in kind.key if name != kind.time)))
     return _text(
@@ -369,7 +371,7 @@ def option_chains(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=_selected(kind),
+            columns=_selected(kind, columns),
             rows=Identifier(kind.name),
             time=Identifier(kind.time),
         )

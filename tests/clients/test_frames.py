@@ -549,7 +549,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
     table = client.run(arrow.frame("window", window(store, client)))
     names = pa.dictionary(pa.int32(), pa.string())
     time = pa.timestamp("us", "UTC")
-    assert table.schema.types == [names] * 4 + [time] + [pa.float64()] * 4 + [pa.int64(), pa.string()]
+    assert table.schema.types == [names, time] + [pa.float64()] * 4 + [pa.int64()] + [names] * 2 + [pa.string()]
     last: dict[str, Any] = {
         "vendor": "v",
         "symbol": "S0",
@@ -557,7 +557,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
         "ts": NOON + timedelta(minutes=2),
         "close_price": 2.0,
     }
-    assert table.to_pylist()[2] == Bar(tenant_id=store.tenant_a, **last).model_dump()
+    assert table.to_pylist()[2] == Bar(**last).model_dump(exclude={"tenant_id"})
     empty = client.run(arrow.frame("window", window(store, client, "NOPE")))
     assert (empty.num_rows, empty.schema) == (0, table.schema)
     assert client.upsert_bars(table) == 3
@@ -599,7 +599,6 @@ def test_rows_of_many_series_bring_their_names_along(client: Client, store: Stor
     )
     assert client.run(arrow.frame("all", query)).to_pylist() == [
         {
-            "tenant_id": store.tenant_a,
             "vendor": "v",
             "symbol": f"S{symbol}",
             "timeframe": "1m",
