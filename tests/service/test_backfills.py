@@ -145,7 +145,7 @@ def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, adm
     "change",
     [
         {"end": "2024-01-01T00:00:00Z"},
-        {"tenant": "a"},
+        {"tenant": ""},
         {"source": {"type": "nothing"}},
         {"source": {"type": "files", "path": "../../etc/passwd.csv"}},
         {"source": {"type": "http", "url": "http://127.0.0.1/"}},

@@ -49,7 +49,7 @@ def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--start", type=Instant(), required=True, help="From this time on, ISO."),
         click.option("--timeframe", default="1m", show_default=True, help="Timeframe of the bars."),
         click.option("--vendor", required=True, help="Vendor of the bars."),
-        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
     ):
         command = option(command)
     return command
@@ -365,7 +365,7 @@ def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--symbol", help="Only series of this symbol."),
         click.option("--vendor", help="Only series of this vendor."),
-        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
     ):
         command = option(command)
     return command
