@@ -112,7 +112,7 @@ def news_window(
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(False), (kind.name, session.wanted))
+        listed = Execute(sql.list_series(vendor is not None), (kind.name, *names, session.wanted))
         parameters = (*span, *conditions, session.wanted)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
@@ -213,11 +213,14 @@ def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "mode
 
 def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
     """The operation of `MDS.symbols`."""
-    found = series(kind, vendor=vendor)
+    statement = sql.list_symbols(vendor is not None)
+    parameters = (KINDS.of(kind).name, *((stored_name(vendor),) if vendor is not None else ()))
 
     def talk(session: Session) -> Talk[list[str]]:
-        answer = yield from found.talk(session)
-        return sorted({one.symbol for one in answer if one.symbol is not None})
+        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
+        warn_without_tenant(session)
+        # In the order of Python, whatever the database's collation is.
+        return sorted(symbol for (symbol,) in rows)
 
     return Operation("symbols", talk)
 

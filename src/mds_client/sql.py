@@ -395,6 +395,16 @@ def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = F
     )
 
 
+@cache
+def list_symbols(by_vendor: bool) -> Statement:
+    """The symbols of a kind, each once: those of a vendor, where that is asked."""
+    return _text(
+        SQL("SELECT DISTINCT symbol FROM mds.series WHERE kind = %s{} AND symbol IS NOT NULL AND {}").format(
+            SQL(" AND vendor = %s" if by_vendor else ""), MEANT
+        )
+    )
+
+
 NEAR: Final = 50
 """Names that are read to find one that may have been meant."""
 

@@ -22,7 +22,7 @@ from mds_client.operations import (
     Session,
     StaleSeries,
 )
-from mds_client.reads import bars_window, iter_rows, latest_prices
+from mds_client.reads import bars_window, iter_rows, latest_prices, news_window, symbols
 from mds_client.rollups import iter_rollup, rollup
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import last_values, upsert, upsert_bars
@@ -95,6 +95,23 @@ class Played:
     @property
     def statements(self) -> list[bytes]:
         return [statement_of(step) for step in self.group.steps]
+
+
+def test_symbols_are_asked_for_each_once_and_no_series_are_fetched() -> None:
+    played = Played(symbols("bars", vendor="v"), session())
+    (step,) = played.group.steps
+    assert isinstance(step, Execute)
+    assert step.statement.startswith(b"SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s")
+    played.say([("b",), ("B",)])
+    assert played.answer == ["B", "b"]
+
+
+def test_news_of_a_vendor_look_up_that_vendor_alone() -> None:
+    played = Played(news_window(NOON, NOON, vendor="v"), session())
+    listed, _ = played.group.steps
+    assert isinstance(listed, Execute)
+    assert b"vendor = %s" in listed.statement
+    assert listed.parameters == ("news", "v", TENANT)
 
 
 SOME = ["close_price", "symbol"]
