@@ -37,7 +37,7 @@ from mds_client.models import Timeframe
 router = APIRouter(tags=["backfills"])
 
 LISTED = 100
-"""Chunks of a plan that are listed."""
+"""Chunks of a plan, and repeats of a gap check, that are listed."""
 
 
 class BackfillBody(BackfillSpec):
@@ -69,7 +69,8 @@ class Planned(Plan):
 @dataclass(frozen=True, slots=True)
 class Found(Check):
     """What a gap check found: a page of the gaps by symbol and time, how complete each day is, and by which calendars
-    that is. `next` is what to pass as `after` for the gaps that follow; null at the end."""
+    that is. `next` is what to pass as `after` for the gaps that follow; null at the end. `repeated` counts the days,
+    weeks or months of a series that have several bars; `repeats` are the first hundred of them."""
 
     next: str | None
 
@@ -91,7 +92,10 @@ def find_gaps(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """Find the bars that should be there by the trading calendar, and are not."""
+    """Find the bars that should be there by the trading calendar, and are not.
+
+    Of days and what is longer it also finds those that have several bars.
+    """
     now = datetime.now(UTC)
     found = gaps.check(
         here.dsn,
@@ -107,7 +111,8 @@ def find_gaps(
     )
     first = after or 0
     more = len(found.gaps) > first + limit
-    return _with(found, gaps=found.gaps[first : first + limit], next=str(first + limit) if more else None)
+    page, repeats = found.gaps[first : first + limit], found.repeats[:LISTED]
+    return _with(found, gaps=page, repeats=repeats, next=str(first + limit) if more else None)
 
 
 @router.post("/backfills/plan", response_model=model_of(Planned), responses={404: problem(404), 409: problem(409)})
