@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 import psycopg
 from psycopg.abc import Params
 from psycopg.rows import dict_row
-from psycopg.sql import SQL, Composable
+from psycopg.sql import SQL, Composable, Literal
 from psycopg.types.json import set_json_loads
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ MOST_BYTES: Final = 16 << 20
 STEP: Final = 10
 """How many rows are read at once."""
 
-_WEIGHED: Final = SQL("SELECT page.*, octet_length(page::text) AS weight FROM ({}) AS page ORDER BY id DESC")
+_WEIGHED: Final = SQL("SELECT page.*, octet_length(page::text) AS weight FROM ({}) AS page ORDER BY id DESC LIMIT {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def read_page(
     with connection.cursor("page", row_factory=dict_row) as cursor:
         if loads is not None:
             set_json_loads(loads, cursor)
-        cursor.execute(_WEIGHED.format(query), parameters)
+        cursor.execute(_WEIGHED.format(query, Literal(limit + 1)), parameters)
         found: list[T] = []
         while len(found) < limit and size < MOST_BYTES:
             if not (step := cursor.fetchmany(min(STEP, limit - len(found)))):

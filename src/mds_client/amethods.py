@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client import deletes, jobs, operations, reads, rollups, upserts
-from mds_client.answers import As, StreamAs
+from mds_client.answers import As, Columns, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
@@ -238,6 +238,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -250,6 +251,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -262,6 +264,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def bars_window(
@@ -273,6 +276,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The bars with `start <= ts < end`, oldest first.
@@ -284,7 +288,8 @@ class AsyncMethods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
-                each field.
+                each field, in an order for the eye: symbol, time and values first, ids last. The tenant is left out.
+            columns: The columns of the frame, in this order; others are not fetched. `"tenant_id"` is one of them.
             missing: What to do if a series does not exist, or no tenant is set: `"warn"` with a DataQualityWarning that
                 names series that may have been meant, `"raise"` UnknownSeries, or `"ignore"`.
 
@@ -292,10 +297,13 @@ class AsyncMethods(ABC):
             All bars of the window, without a limit (`iter_bars_window` yields them in batches).
 
         Raises:
-            ConfigurationError: `start` is after `end`, or the package of the frame is not installed.
+            ConfigurationError: `start` is after `end`, there is no such column, columns of models are asked for, or the
+                package of the frame is not installed.
             UnknownSeries: `missing` is `"raise"`, and a series does not exist.
         """
-        return await self.run(reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
+        return await self.run(
+            reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     async def fundamentals_window(
@@ -310,18 +318,50 @@ class AsyncMethods(ABC):
     ) -> list[Fundamentals]: ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["polars"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models", missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: As = "models",
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> Any:
         """The fundamentals with `start <= asof < end`, oldest first.
 
@@ -331,9 +371,12 @@ class AsyncMethods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Fundamentals`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
         """
-        return await self.run(reads.fundamentals_window(symbol, start, end, vendor, as_=as_, missing=missing))
+        return await self.run(
+            reads.fundamentals_window(symbol, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     async def news_window(
@@ -356,6 +399,7 @@ class AsyncMethods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
     ) -> "pyarrow.Table": ...
     @overload
     async def news_window(
@@ -367,6 +411,7 @@ class AsyncMethods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
     ) -> "pandas.DataFrame": ...
     @overload
     async def news_window(
@@ -378,6 +423,7 @@ class AsyncMethods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["polars"],
+        columns: Columns | None = None,
     ) -> "polars.DataFrame": ...
     async def news_window(
         self,
@@ -388,6 +434,7 @@ class AsyncMethods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: As = "models",
+        columns: Columns | None = None,
     ) -> Any:
         """The news with `start <= published_at < end`, oldest first.
 
@@ -398,8 +445,11 @@ class AsyncMethods(ABC):
             vendor: Only news from this vendor.
             text: Only news with this text in the title. Upper and lower case are the same.
             as_: A list of `News`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
         """
-        return await self.run(reads.news_window(start, end, symbol=symbol, vendor=vendor, text=text, as_=as_))
+        return await self.run(
+            reads.news_window(start, end, symbol=symbol, vendor=vendor, text=text, as_=as_, columns=columns)
+        )
 
     @overload
     async def option_chain(
@@ -421,6 +471,7 @@ class AsyncMethods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -432,6 +483,7 @@ class AsyncMethods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -443,6 +495,7 @@ class AsyncMethods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def option_chain(
@@ -453,6 +506,7 @@ class AsyncMethods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
@@ -463,6 +517,7 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             within: How old a snapshot may be at that time.
             as_: A list of `OptionSnap`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if there are no options of the symbol; see `bars_window`.
 
         Returns:
@@ -471,7 +526,9 @@ class AsyncMethods(ABC):
         Raises:
             ConfigurationError: `within` is not more than zero.
         """
-        return await self.run(reads.option_chain(symbol, at, vendor, within=within, as_=as_, missing=missing))
+        return await self.run(
+            reads.option_chain(symbol, at, vendor, within=within, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     async def rollup(
@@ -495,6 +552,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -507,6 +565,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -519,6 +578,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def rollup(
@@ -530,6 +590,7 @@ class AsyncMethods(ABC):
         vendor: str,
         *,
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
@@ -546,29 +607,36 @@ class AsyncMethods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Bar`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if a symbol has no 1m bars at all; see `bars_window`.
 
         Raises:
             ConfigurationError: The timeframe cannot be computed.
             UnknownSeries: `missing` is `"raise"`, and a symbol has no 1m bars.
         """
-        return await self.run(rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
+        return await self.run(
+            rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     async def latest_prices(
         self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models"
     ) -> list[LatestPrice]: ...
     @overload
-    async def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"]) -> "pyarrow.Table": ...
+    async def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"], columns: Columns | None = None
+    ) -> "pyarrow.Table": ...
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"]
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"], columns: Columns | None = None
     ) -> "pandas.DataFrame": ...
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"]
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"], columns: Columns | None = None
     ) -> "polars.DataFrame": ...
-    async def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Any:
+    async def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+    ) -> Any:
         """The newest close of each of these symbols, over all timeframes, ordered by symbol.
 
         The price is kept with the series, so the cost does not depend on the number of bars.
@@ -577,8 +645,9 @@ class AsyncMethods(ABC):
             symbols: The symbols. Those without a close are left out.
             vendor: The vendor.
             as_: A list of `LatestPrice`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
         """
-        return await self.run(reads.latest_prices(symbols, vendor, as_=as_))
+        return await self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns))
 
     @overload
     async def series(
@@ -670,6 +739,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_bars_window(
@@ -682,6 +752,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the bars of `bars_window` in batches, for windows that do not fit into memory.
@@ -694,6 +765,7 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            columns: The columns of the batches, in this order; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
@@ -701,7 +773,7 @@ class AsyncMethods(ABC):
         """
         return self.stream(
             reads.iter_bars_window(
-                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
             )
         )
 
@@ -729,6 +801,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_rollup(
@@ -741,6 +814,7 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the bars of `rollup` in batches, for windows that do not fit into memory.
@@ -753,13 +827,16 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            columns: The columns of the batches, in this order; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
         return self.stream(
-            rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+            rollups.iter_rollup(
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
+            )
         )
 
     @overload
@@ -776,7 +853,16 @@ class AsyncMethods(ABC):
     ) -> AsyncIterator[list[Fundamentals]]: ...
     @overload
     def iter_fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, batch_rows: int = 10_000, as_: Literal["arrow"]
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_fundamentals_window(
         self,
@@ -787,11 +873,14 @@ class AsyncMethods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> AsyncIterator[Any]:
         """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
         return self.stream(
-            reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+            reads.iter_fundamentals_window(
+                symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
+            )
         )
 
     @overload
@@ -832,6 +921,7 @@ class AsyncMethods(ABC):
         timeframe: str | None = None,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
     ) -> AsyncIterator["pyarrow.RecordBatch"]: ...
     def iter_rows(
         self,
@@ -844,6 +934,7 @@ class AsyncMethods(ABC):
         timeframe: str | None = None,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
     ) -> AsyncIterator[Any]:
         """Yield every row of a kind in batches, as `iter_bars_window` does: by series, and then by key.
 
@@ -856,13 +947,22 @@ class AsyncMethods(ABC):
             timeframe: Only rows of this timeframe.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of models, or `"arrow"` for PyArrow record batches.
+            columns: The columns of the batches, in this order; see `bars_window`.
 
         Raises:
             ConfigurationError: The kind has no symbols, or an argument is wrong.
         """
         return self.stream(
             reads.iter_rows(
-                kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, batch_rows=batch_rows, as_=as_
+                kind,
+                start,
+                end,
+                vendor=vendor,
+                symbols=symbols,
+                timeframe=timeframe,
+                batch_rows=batch_rows,
+                as_=as_,
+                columns=columns,
             )
         )
 

@@ -5,6 +5,7 @@ for.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -14,7 +15,7 @@ from mds_client import sql
 from mds_client.errors import ConfigurationError
 from mds_client.models import Row, built_of_series, built_rows
 from mds_client.operations import Emit, Execute, Group, Session, Talk, Values
-from mds_client.schema import Kind
+from mds_client.schema import TENANT_COLUMN, Kind
 
 if TYPE_CHECKING:
     from mds_client.arrow import Query
@@ -23,6 +24,9 @@ R = TypeVar("R", bound=Row)
 
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 """What rows are answered as: a list of models, or a frame (the extra `arrow`)."""
+
+Columns: TypeAlias = Sequence[str]
+"""The names of a frame's columns."""
 
 AS: Final[tuple[As, ...]] = get_args(As)
 
@@ -47,13 +51,59 @@ def check_stream_as(as_: StreamAs) -> None:
     check_as(as_)
 
 
-def answered(model: type[BaseModel], found: list[Any], as_: As) -> Any:
-    """Models as they are, or as a frame."""
+def check_columns(columns: Columns | None, there: Sequence[str], as_: As) -> tuple[str, ...] | None:
+    """The columns that are asked for, in that order, or None. Raises ConfigurationError if there is no such column."""
+    if columns is None:
+        return None
+    if as_ == "models":
+        raise ConfigurationError("columns are those of a frame: pass as_, too; a model has all its fields")
+    known = f"there are: {', '.join(there)}"
+    if isinstance(columns, str):
+        raise ConfigurationError(f"columns is a list of names, not {columns!r}; {known}")
+    asked = tuple(columns)
+    if unknown := [name for name in asked if name not in there]:
+        raise ConfigurationError(f"columns: there is no {', '.join(map(repr, unknown))}; {known}")
+    if not asked:
+        raise ConfigurationError(f"columns names no column; {known}")
+    if twice := sorted({name for name in asked if asked.count(name) > 1}):
+        raise ConfigurationError(f"columns names a column twice: {', '.join(twice)}")
+    return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The columns of a frame, and the stored ones that a statement has to give for them, in the table's order."""
+
+    fields: tuple[str, ...]
+    stored: tuple[str, ...]
+
+
+def shown(kind: Kind, columns: Columns | None, as_: As, stored: tuple[str, ...] | None = None) -> Shown:
+    """What is shown of a kind's rows: these columns, or all. `stored` are those that the rows have, the time first.
+
+    Raises ConfigurationError if columns are asked for that the rows do not have.
+    """
+    stored = kind.column_names if stored is None else stored
+    everything = kind.shown(stored)
+    asked = check_columns(columns, (*everything, TENANT_COLUMN), as_)
+    if asked is None:
+        return Shown(everything, stored)
+    # A row of no columns would not be counted.
+    return Shown(asked, tuple(name for name in stored if name in asked) or stored[:1])
+
+
+def answered(model: type[BaseModel], found: list[Any], as_: As, columns: Sequence[str] | None = None) -> Any:
+    """Models as they are, or as a frame with these columns."""
     if as_ == "models":
         return found
     from mds_client import arrow
 
-    return arrow.of_models(model, found, as_)
+    return arrow.of_models(model, found, as_, without_tenant(model) if columns is None else columns)
+
+
+def without_tenant(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a model that a frame shows: the tenant is shown only to who names it."""
+    return tuple(name for name in model.model_fields if name != TENANT_COLUMN)
 
 
 def read_frame(
@@ -63,30 +113,33 @@ def read_frame(
     parameters: Sequence[Any],
     names: Sequence[str | None] | dict[int, tuple[str | None, ...]],
     as_: As,
-    columns: tuple[str, ...] | None = None,
+    show: Shown,
     *,
     ordered: bool = True,
 ) -> Talk[Any]:
     """A query's rows as a frame: of one series with that name, or of many with their names by id.
 
-    `ordered`: they come in the order of their key, by series.
+    `select` gives the columns `show.stored`. `ordered`: the rows come in the order of their key, by series; otherwise
+    the time is among the columns.
     """
     from mds_client import arrow
 
-    by_id = isinstance(names, dict)
+    # As the models are: by id is by when a series was first seen.
+    by_symbol = isinstance(names, dict) and "symbol" in kind.series and len(names) > 1
+    fields = (*show.fields, "symbol") if by_symbol and "symbol" not in show.fields else show.fields
     query: Query = arrow.Query(
         kind,
         select,
         parameters,
         names if isinstance(names, dict) else tuple(names),
-        None if columns is None else tuple(kind.column(name) for name in columns),
+        tuple(kind.column(name) for name in show.stored),
+        fields,
     )
     table = yield from arrow.reading(session, query)
-    if by_id and "symbol" in kind.series and len(names) > 1:
-        # As the models are: by id is by when a series was first seen.
-        table = arrow.sorted_by(table, ("symbol", *kind.key))
+    if by_symbol:
+        table = arrow.sorted_by(table, "symbol").select(list(show.fields))
     elif not ordered:
-        table = arrow.sorted_by(table, kind.key)
+        table = arrow.sorted_by(table, kind.time)
     return arrow.as_frame(table, cast("Any", as_))
 
 
@@ -99,12 +152,13 @@ def emitted(
     span: tuple[datetime, datetime],
     batch_rows: int,
     as_: StreamAs,
+    show: Shown,
 ) -> Talk[None]:
     """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's."""
     if as_ == "arrow":
-        from mds_client import arrow
-
-        yield from arrow.emitting(session, arrow.Query(kind, sql.windows(kind), (ids, *span, session.wanted), names))
+        yield from emitted_frames(
+            session, kind, sql.windows(kind, show.stored), (ids, *span, session.wanted), names, show
+        )  # fmt: skip
         return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
@@ -115,6 +169,21 @@ def emitted(
             yield Emit(models_of_many(model, kind, session.tenant_id, names, rows))
         if len(rows) < batch_rows:
             return
+
+
+def emitted_frames(
+    session: Session,
+    kind: Kind,
+    select: sql.Statement,
+    parameters: Sequence[Any],
+    names: dict[int, tuple[str | None, ...]],
+    show: Shown,
+) -> Talk[None]:
+    """A query's rows as record batches; see `read_frame`."""
+    from mds_client import arrow
+
+    columns = tuple(kind.column(name) for name in show.stored)
+    yield from arrow.emitting(session, arrow.Query(kind, select, parameters, names, columns, show.fields))
 
 
 def constant_fields(kind: Kind, tenant_id: str | None, name: Sequence[str | None]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Query:
 
     `select` is a query that gives `columns` in their order, uuids as text; None stands for all of the kind's, in the
     order of `Kind.columns`. `series` names what the rows belong to: one name where all are of one series; or names by
-    series id, and then `select` gives the `series_id` before the columns.
+    series id, and then `select` gives the `series_id` before the columns. `fields` are the columns of the frame: of the
+    tenant, the series and `columns`, in any order; None stands for `Kind.shown`.
     """
 
     kind: Kind
@@ -67,6 +68,7 @@ class Query:
     parameters: Sequence[Any]
     series: SeriesName | Mapping[int, SeriesName]
     columns: tuple[Column, ...] | None = None
+    fields: tuple[str, ...] | None = None
 
     @property
     def stored(self) -> tuple[Column, ...]:
@@ -75,10 +77,12 @@ class Query:
 
     @property
     def schema(self) -> "pa.Schema":
-        """The frame's: tenant and series as dictionaries, then the columns; times in UTC, in microseconds."""
-        names = [pa.field(name, NAMES, nullable=False) for name in (TENANT_COLUMN, *self.kind.series)]
-        rest = [pa.field(column.name, ARROW_TYPES[column.type], column.nullable) for column in self.stored]
-        return pa.schema(names + rest)
+        """The frame's: tenant and series are dictionaries; times are in UTC, in microseconds."""
+        there = {name: pa.field(name, NAMES, nullable=False) for name in (TENANT_COLUMN, *self.kind.series)}
+        for column in self.stored:
+            there[column.name] = pa.field(column.name, ARROW_TYPES[column.type], column.nullable)
+        fields = self.kind.shown([column.name for column in self.stored]) if self.fields is None else self.fields
+        return pa.schema([there[name] for name in fields])
 
 
 def schema_of(kind: Kind) -> "pa.Schema":
@@ -149,10 +153,14 @@ _PYTHON_TYPES: Final[dict[type, Any]] = {
 }
 
 
-def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs) -> Any:
-    """Models that are no rows of a kind, such as latest prices, as a frame; the columns are there without rows, too."""
+def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, names: Sequence[str]) -> Any:
+    """Models that are no rows of a kind, such as latest prices, as a frame of the fields with these names.
+
+    The columns are there without rows, too.
+    """
     fields = []
-    for name, info in model.model_fields.items():
+    for name in names:
+        info = model.model_fields[name]
         options = set(get_args(info.annotation)) or {info.annotation}
         (python,) = options - {type(None)}
         fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
@@ -160,19 +168,17 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs) -
     return as_frame(pa.table(columns, schema=pa.schema(fields)), as_)
 
 
-def sorted_by(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
-    """A table in the order of these columns; as it is where one column is all that counts, and it is in order."""
-    if len(names) == 1:
-        only = table[names[0]].cast(pa.int64()).to_numpy()
+def sorted_by(table: "pa.Table", name: str) -> "pa.Table":
+    """A table in the order of a column; rows that have the same value stay in their order."""
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        # PyArrow does not sort dictionaries.
+        column = column.cast(pa.string())
+    else:
+        only = column.cast(pa.int64()).to_numpy()
         if (only[:-1] <= only[1:]).all():
             return table
-    # PyArrow does not sort dictionaries.
-    plain = [
-        table[name].cast(pa.string()) if pa.types.is_dictionary(table.schema.field(name).type) else table[name]
-        for name in names
-    ]
-    keys = pa.table(plain, names=list(names))
-    return table.take(compute.sort_indices(keys, [(name, "ascending") for name in names]))
+    return table.take(compute.sort_indices(column))
 
 
 def check(as_: str) -> None:
@@ -214,20 +220,28 @@ class _Reader:
         else:
             names = [query.series]
         # For each part of the name the words there are, and which of them each series has.
-        self._words: list[tuple[Any, NDArray[Any]]] = []
-        for part in range(len(query.kind.series)):
-            words = pa.array([name[part] for name in names], pa.string()).dictionary_encode()
-            self._words.append((words.dictionary, words.indices.to_numpy()))
+        self._words: dict[str, tuple[Any, NDArray[Any]]] = {}
+        for at, part in enumerate(query.kind.series):
+            words = pa.array([name[at] for name in names], pa.string()).dictionary_encode()
+            self._words[part] = (words.dictionary, words.indices.to_numpy())
 
     def batch(self, taken: bytearray, lengths: Any) -> "pa.RecordBatch":
         """One portion."""
         arrays = _arrays(self._columns, taken, lengths, first=self._first)
         self._first = False
         size = len(arrays[0])
-        at = np.searchsorted(self._ids, arrays.pop(0).to_numpy()) if self._by_id else np.zeros(size, np.int64)
-        tenant = pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([self._session.tenant_id]))
-        series = [pa.DictionaryArray.from_arrays(codes[at].astype(np.int32), words) for words, codes in self._words]
-        return pa.record_batch([tenant, *series, *arrays], schema=self._schema)
+        at = np.searchsorted(self._ids, arrays[0].to_numpy()) if self._by_id else np.zeros(size, np.int64)
+        there = {column.name: array for column, array in zip(self._columns, arrays, strict=True)}
+
+        def column(name: str) -> Any:
+            if name in there:
+                return there[name]
+            if name in self._words:
+                words, codes = self._words[name]
+                return pa.DictionaryArray.from_arrays(codes[at].astype(np.int32), words)
+            return pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([self._session.tenant_id]))
+
+        return pa.record_batch([column(name) for name in self._schema.names], schema=self._schema)
 
 
 def _arrays(columns: Sequence[Column], taken: bytearray, lengths: Any, *, first: bool) -> list[Any]:

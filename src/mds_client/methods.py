@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client import deletes, jobs, operations, reads, rollups, upserts
-from mds_client.answers import As, StreamAs
+from mds_client.answers import As, Columns, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
@@ -237,6 +237,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -249,6 +250,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -261,6 +263,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     def bars_window(
@@ -272,6 +275,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The bars with `start <= ts < end`, oldest first.
@@ -283,7 +287,8 @@ class Methods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
-                each field.
+                each field, in an order for the eye: symbol, time and values first, ids last. The tenant is left out.
+            columns: The columns of the frame, in this order; others are not fetched. `"tenant_id"` is one of them.
             missing: What to do if a series does not exist, or no tenant is set: `"warn"` with a DataQualityWarning that
                 names series that may have been meant, `"raise"` UnknownSeries, or `"ignore"`.
 
@@ -291,10 +296,13 @@ class Methods(ABC):
             All bars of the window, without a limit (`iter_bars_window` yields them in batches).
 
         Raises:
-            ConfigurationError: `start` is after `end`, or the package of the frame is not installed.
+            ConfigurationError: `start` is after `end`, there is no such column, columns of models are asked for, or the
+                package of the frame is not installed.
             UnknownSeries: `missing` is `"raise"`, and a series does not exist.
         """
-        return self.run(reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
+        return self.run(
+            reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     def fundamentals_window(
@@ -309,18 +317,50 @@ class Methods(ABC):
     ) -> list[Fundamentals]: ...
     @overload
     def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["arrow"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["pandas"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: Literal["polars"], missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     def fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models", missing: Missing = "warn"
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: As = "models",
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> Any:
         """The fundamentals with `start <= asof < end`, oldest first.
 
@@ -330,9 +370,12 @@ class Methods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Fundamentals`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
         """
-        return self.run(reads.fundamentals_window(symbol, start, end, vendor, as_=as_, missing=missing))
+        return self.run(
+            reads.fundamentals_window(symbol, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     def news_window(
@@ -355,6 +398,7 @@ class Methods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
     ) -> "pyarrow.Table": ...
     @overload
     def news_window(
@@ -366,6 +410,7 @@ class Methods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
     ) -> "pandas.DataFrame": ...
     @overload
     def news_window(
@@ -377,6 +422,7 @@ class Methods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: Literal["polars"],
+        columns: Columns | None = None,
     ) -> "polars.DataFrame": ...
     def news_window(
         self,
@@ -387,6 +433,7 @@ class Methods(ABC):
         vendor: str | None = None,
         text: str | None = None,
         as_: As = "models",
+        columns: Columns | None = None,
     ) -> Any:
         """The news with `start <= published_at < end`, oldest first.
 
@@ -397,8 +444,11 @@ class Methods(ABC):
             vendor: Only news from this vendor.
             text: Only news with this text in the title. Upper and lower case are the same.
             as_: A list of `News`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
         """
-        return self.run(reads.news_window(start, end, symbol=symbol, vendor=vendor, text=text, as_=as_))
+        return self.run(
+            reads.news_window(start, end, symbol=symbol, vendor=vendor, text=text, as_=as_, columns=columns)
+        )
 
     @overload
     def option_chain(
@@ -420,6 +470,7 @@ class Methods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -431,6 +482,7 @@ class Methods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -442,6 +494,7 @@ class Methods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     def option_chain(
@@ -452,6 +505,7 @@ class Methods(ABC):
         *,
         within: timedelta = timedelta(days=7),
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
@@ -462,6 +516,7 @@ class Methods(ABC):
             vendor: The vendor.
             within: How old a snapshot may be at that time.
             as_: A list of `OptionSnap`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if there are no options of the symbol; see `bars_window`.
 
         Returns:
@@ -470,7 +525,9 @@ class Methods(ABC):
         Raises:
             ConfigurationError: `within` is not more than zero.
         """
-        return self.run(reads.option_chain(symbol, at, vendor, within=within, as_=as_, missing=missing))
+        return self.run(
+            reads.option_chain(symbol, at, vendor, within=within, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     def rollup(
@@ -494,6 +551,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -506,6 +564,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["pandas"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -518,6 +577,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: Literal["polars"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     def rollup(
@@ -529,6 +589,7 @@ class Methods(ABC):
         vendor: str,
         *,
         as_: As = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
@@ -545,25 +606,36 @@ class Methods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: A list of `Bar`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
             missing: What to do if a symbol has no 1m bars at all; see `bars_window`.
 
         Raises:
             ConfigurationError: The timeframe cannot be computed.
             UnknownSeries: `missing` is `"raise"`, and a symbol has no 1m bars.
         """
-        return self.run(rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, missing=missing))
+        return self.run(
+            rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+        )
 
     @overload
     def latest_prices(
         self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models"
     ) -> list[LatestPrice]: ...
     @overload
-    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"]) -> "pyarrow.Table": ...
+    def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"], columns: Columns | None = None
+    ) -> "pyarrow.Table": ...
     @overload
-    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"]) -> "pandas.DataFrame": ...
+    def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"], columns: Columns | None = None
+    ) -> "pandas.DataFrame": ...
     @overload
-    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"]) -> "polars.DataFrame": ...
-    def latest_prices(self, symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Any:
+    def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"], columns: Columns | None = None
+    ) -> "polars.DataFrame": ...
+    def latest_prices(
+        self, symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+    ) -> Any:
         """The newest close of each of these symbols, over all timeframes, ordered by symbol.
 
         The price is kept with the series, so the cost does not depend on the number of bars.
@@ -572,8 +644,9 @@ class Methods(ABC):
             symbols: The symbols. Those without a close are left out.
             vendor: The vendor.
             as_: A list of `LatestPrice`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
         """
-        return self.run(reads.latest_prices(symbols, vendor, as_=as_))
+        return self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns))
 
     @overload
     def series(
@@ -665,6 +738,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_bars_window(
@@ -677,6 +751,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the bars of `bars_window` in batches, for windows that do not fit into memory.
@@ -689,6 +764,7 @@ class Methods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            columns: The columns of the batches, in this order; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
@@ -696,7 +772,7 @@ class Methods(ABC):
         """
         return self.stream(
             reads.iter_bars_window(
-                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
             )
         )
 
@@ -724,6 +800,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_rollup(
@@ -736,6 +813,7 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the bars of `rollup` in batches, for windows that do not fit into memory.
@@ -748,13 +826,16 @@ class Methods(ABC):
             vendor: The vendor.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of `Bar`, or `"arrow"` for PyArrow record batches of some thousand rows.
+            columns: The columns of the batches, in this order; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
 
         Yields:
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
         return self.stream(
-            rollups.iter_rollup(symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+            rollups.iter_rollup(
+                symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
+            )
         )
 
     @overload
@@ -771,7 +852,16 @@ class Methods(ABC):
     ) -> Iterator[list[Fundamentals]]: ...
     @overload
     def iter_fundamentals_window(
-        self, symbol: Symbols, start: Time, end: Time, vendor: str, *, batch_rows: int = 10_000, as_: Literal["arrow"]
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        batch_rows: int = 10_000,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_fundamentals_window(
         self,
@@ -782,11 +872,14 @@ class Methods(ABC):
         *,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Iterator[Any]:
         """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
         return self.stream(
-            reads.iter_fundamentals_window(symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, missing=missing)
+            reads.iter_fundamentals_window(
+                symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
+            )
         )
 
     @overload
@@ -827,6 +920,7 @@ class Methods(ABC):
         timeframe: str | None = None,
         batch_rows: int = 10_000,
         as_: Literal["arrow"],
+        columns: Columns | None = None,
     ) -> Iterator["pyarrow.RecordBatch"]: ...
     def iter_rows(
         self,
@@ -839,6 +933,7 @@ class Methods(ABC):
         timeframe: str | None = None,
         batch_rows: int = 10_000,
         as_: StreamAs = "models",
+        columns: Columns | None = None,
     ) -> Iterator[Any]:
         """Yield every row of a kind in batches, as `iter_bars_window` does: by series, and then by key.
 
@@ -851,13 +946,22 @@ class Methods(ABC):
             timeframe: Only rows of this timeframe.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of models, or `"arrow"` for PyArrow record batches.
+            columns: The columns of the batches, in this order; see `bars_window`.
 
         Raises:
             ConfigurationError: The kind has no symbols, or an argument is wrong.
         """
         return self.stream(
             reads.iter_rows(
-                kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, batch_rows=batch_rows, as_=as_
+                kind,
+                start,
+                end,
+                vendor=vendor,
+                symbols=symbols,
+                timeframe=timeframe,
+                batch_rows=batch_rows,
+                as_=as_,
+                columns=columns,
             )
         )
 

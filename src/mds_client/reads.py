@@ -13,14 +13,19 @@ from typing import Any, TypeVar, cast
 from mds_client import sql
 from mds_client.answers import (
     As,
+    Columns,
+    Shown,
     StreamAs,
     answered,
     check_as,
+    check_columns,
     check_stream_as,
     emitted,
     models_of_many,
     models_of_one,
     read_frame,
+    shown,
+    without_tenant,
 )
 from mds_client.arguments import (
     Symbols,
@@ -48,7 +53,7 @@ from mds_client.models import (
     built_rows,
 )
 from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
-from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
+from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
 
 R = TypeVar("R", bound=Row)
 
@@ -61,18 +66,26 @@ def bars_window(
     vendor: str,
     *,
     as_: As = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.bars_window`."""
     name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
-    return _window(Bar, symbol, start, end, as_, missing, name)
+    return _window(Bar, symbol, start, end, as_, columns, missing, name)
 
 
 def fundamentals_window(
-    symbol: Symbols, start: Time, end: Time, vendor: str, *, as_: As = "models", missing: Missing = "warn"
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.fundamentals_window`."""
-    return _window(Fundamentals, symbol, start, end, as_, missing, {"vendor": vendor})
+    return _window(Fundamentals, symbol, start, end, as_, columns, missing, {"vendor": vendor})
 
 
 def news_window(
@@ -83,10 +96,12 @@ def news_window(
     vendor: str | None = None,
     text: str | None = None,
     as_: As = "models",
+    columns: Columns | None = None,
 ) -> Operation[Any]:
     """The operation of `MDS.news_window`."""
     check_as(as_)
     kind = KINDS["news"]
+    show = shown(kind, columns, as_)
     span = time_span(start, end)
     names = (stored_name(vendor),) if vendor is not None else ()
     conditions = (
@@ -94,14 +109,14 @@ def news_window(
         *((stored_symbols([symbol] if isinstance(symbol, str) else symbol),) if symbol is not None else ()),
         *((text,) if text is not None else ()),
     )
-    statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None)
+    statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(False), (kind.name, session.wanted))
+        listed = Execute(sql.list_series(vendor is not None), (kind.name, *names, session.wanted))
         parameters = (*span, *conditions, session.wanted)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
-            return (yield from read_frame(session, kind, statement, parameters, _named(kind, vendors), as_))
+            return (yield from read_frame(session, kind, statement, parameters, _named(kind, vendors), as_, show))
         vendors, rows = yield Group((listed, Execute(statement, parameters)), commit=True)
         return models_of_many(News, kind, session.tenant_id, _named(kind, vendors), rows)
 
@@ -115,12 +130,14 @@ def option_chain(
     *,
     within: timedelta = timedelta(days=7),
     as_: As = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.option_chain`."""
     check_as(as_)
     check_missing(missing)
     kind = KINDS["options"]
+    show = shown(kind, columns, as_)
     at = instant(at)
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
@@ -131,15 +148,15 @@ def option_chain(
     def talk(session: Session) -> Talk[Any]:
         if isinstance(symbol, str):
             name = (vendor, symbols[0])
-            statement = sql.option_chain(kind)
+            statement = sql.option_chain(kind, show.stored)
             parameters: tuple[Any, ...] = (*name, *asked, session.wanted)
             ids: dict[int, tuple[str | None, ...]] = {}
         else:
             ids = yield from _find(session, kind, symbols, {"vendor": vendor})
-            statement, parameters = sql.option_chains(kind), (list(ids), *asked, session.wanted)
+            statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
         if as_ != "models":
             named = name if isinstance(symbol, str) else ids
-            answer = yield from read_frame(session, kind, statement, parameters, named, as_)
+            answer = yield from read_frame(session, kind, statement, parameters, named, as_, show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
             if isinstance(symbol, str):
@@ -154,9 +171,12 @@ def option_chain(
     return Operation("option_chain", talk)
 
 
-def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") -> Operation[Any]:
+def latest_prices(
+    symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+) -> Operation[Any]:
     """The operation of `MDS.latest_prices`."""
     check_as(as_)
+    fields = check_columns(columns, (*without_tenant(LatestPrice), TENANT_COLUMN), as_)
     kind = KINDS["bars"]
     vendor = stored_name(vendor)
     wanted = sorted(set(stored_symbols(symbols)))
@@ -167,7 +187,7 @@ def latest_prices(symbols: Sequence[str], vendor: str, *, as_: As = "models") ->
             yield from explained(session, kind, vendor, wanted, None, "warn")
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
-        return answered(LatestPrice, found, as_)
+        return answered(LatestPrice, found, as_, fields)
 
     return Operation("latest_prices", talk)
 
@@ -193,11 +213,14 @@ def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "mode
 
 def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
     """The operation of `MDS.symbols`."""
-    found = series(kind, vendor=vendor)
+    statement = sql.list_symbols(vendor is not None)
+    parameters = (KINDS.of(kind).name, *((stored_name(vendor),) if vendor is not None else ()))
 
     def talk(session: Session) -> Talk[list[str]]:
-        answer = yield from found.talk(session)
-        return sorted({one.symbol for one in answer if one.symbol is not None})
+        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
+        warn_without_tenant(session)
+        # In the order of Python, whatever the database's collation is.
+        return sorted(symbol for (symbol,) in rows)
 
     return Operation("symbols", talk)
 
@@ -235,11 +258,12 @@ def iter_bars_window(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_bars_window`."""
     name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
-    return _stream(Bar, symbol, start, end, batch_rows, as_, missing, name)
+    return _stream(Bar, symbol, start, end, batch_rows, as_, columns, missing, name)
 
 
 def iter_fundamentals_window(
@@ -250,10 +274,11 @@ def iter_fundamentals_window(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_fundamentals_window`."""
-    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, missing, {"vendor": vendor})
+    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, columns, missing, {"vendor": vendor})
 
 
 def iter_rows(
@@ -266,10 +291,12 @@ def iter_rows(
     timeframe: str | None = None,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    columns: Columns | None = None,
 ) -> Stream[Any]:
     """The operation of `MDS.iter_rows`."""
     declared = KINDS.of(kind)
     check_stream_as(as_)
+    show = shown(declared, columns, as_)
     if symbols is not None and "symbol" not in declared.series:
         raise ConfigurationError(f"{declared.name} are not kept by symbol")
     span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
@@ -286,31 +313,39 @@ def iter_rows(
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
         names = _named(declared, there)
-        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_)
+        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show)
 
     return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
 
 
 def _window(
-    model: type[R], symbol: Symbols, start: Time, end: Time, as_: As, missing: Missing, name: dict[str, str]
+    model: type[R],
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    as_: As,
+    columns: Columns | None,
+    missing: Missing,
+    name: dict[str, str],
 ) -> Operation[Any]:
     kind = KINDS.of(model)
     span = time_span(start, end)
     check_as(as_)
     check_missing(missing)
+    show = shown(kind, columns, as_)
     if not isinstance(symbol, str):
-        return _windows(model, kind, stored_symbols(symbol), span, as_, missing, name)
+        return _windows(model, kind, stored_symbols(symbol), span, as_, show, missing, name)
     parts = _series_name(kind, stored_symbol(symbol), name)
 
     # By one column, order is seen at a glance, and nearly always there.
-    ordered = len(kind.key) > 1
-    select = sql.window(kind, ordered=ordered)
+    ordered = len(kind.key) > 1 or kind.time not in show.fields
+    select = sql.window(kind, show.stored, ordered=ordered)
     time_of = itemgetter(kind.column_names.index(kind.time))
 
     def talk(session: Session) -> Talk[Any]:
         if as_ != "models":
             parameters = (*parts, *span, session.wanted)
-            answer = yield from read_frame(session, kind, select, parameters, parts, as_, ordered=ordered)
+            answer = yield from read_frame(session, kind, select, parameters, parts, as_, show, ordered=ordered)
         else:
             (rows,) = yield Group((Execute(select, (*parts, *span, session.wanted)),), commit=True)
             answer = models_of_one(
@@ -330,16 +365,19 @@ def _windows(
     symbols: list[str],
     span: tuple[datetime, datetime],
     as_: As,
+    show: Shown,
     missing: Missing,
     name: dict[str, str],
 ) -> Operation[Any]:
+    statement = sql.windows(kind, show.stored)
+
     def talk(session: Session) -> Talk[Any]:
         ids = yield from _find(session, kind, symbols, name)
         parameters = (list(ids), *span, session.wanted)
         if as_ != "models":
-            answer = yield from read_frame(session, kind, sql.windows(kind), parameters, ids, as_)
+            answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
         else:
-            (rows,) = yield Group((Execute(sql.windows(kind), parameters),), commit=True)
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
             found = models_of_many(model, kind, session.tenant_id, ids, rows)
             # By id is by when a series was first seen; a reader expects the names' order.
             answer = sorted(found, key=lambda row: cast("Any", row).symbol)
@@ -358,11 +396,13 @@ def _stream(
     end: Time,
     batch_rows: int,
     as_: StreamAs,
+    columns: Columns | None,
     missing: Missing,
     name: dict[str, str],
 ) -> Stream[Any]:
     kind = KINDS.of(model)
     check_stream_as(as_)
+    show = shown(kind, columns, as_)
     check_missing(missing)
     span = time_span(start, end)
     symbols = [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
@@ -371,7 +411,7 @@ def _stream(
         ids = yield from _find(session, kind, symbols, name)
         if len(ids) < len(set(symbols)):
             yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)
-        yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_)
+        yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_, show)
 
     return Stream(Operation(f"iter_{kind.name}_window", talk, heavy=as_ != "models"))
 

@@ -9,7 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mds_client import sql
-from mds_client.answers import As, StreamAs, check_as, check_stream_as, constant_fields, read_frame
+from mds_client.answers import (
+    As,
+    Columns,
+    Shown,
+    StreamAs,
+    check_as,
+    check_stream_as,
+    constant_fields,
+    emitted_frames,
+    read_frame,
+    shown,
+)
 from mds_client.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
 from mds_client.errors import ConfigurationError
 from mds_client.missing import Missing, check_missing, explained
@@ -98,21 +109,17 @@ class _Asked:
     vendor: str
     symbols: list[str]
     span: tuple[datetime, datetime]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of its rows."""
-        return (self.kind.time, *(name for name, _ in self.kind.aggregates))
+    show: Shown
 
     @property
     def amounts(self) -> list[str]:
-        """Those of them that are amounts."""
-        return [amount.name for amount in self.kind.amounts if amount.name in self.columns]
+        """Those of its columns that are amounts."""
+        return [amount.name for amount in self.kind.amounts if amount.name in self.show.stored]
 
     @property
     def statement(self) -> sql.Statement:
         """What gives its rows, with their series' ids in front."""
-        return sql.rollup_windows(self.kind, self.made.source, self.made.every)
+        return sql.rollup_windows(self.kind, self.made.source, self.made.every, self.show.stored)
 
     def found(self, session: Session) -> Talk[dict[int, tuple[str | None, ...]]]:
         """The series, by id, in the order of their names, with the timeframe that is asked for."""
@@ -124,14 +131,17 @@ class _Asked:
     def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
         """Rows as bars."""
         constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
-        return built_of_series(Bar, constants, self.columns, rows, self.amounts)
+        return built_of_series(Bar, constants, self.show.stored, rows, self.amounts)
 
 
-def _asked(symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str) -> _Asked:
+def _asked(
+    symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, as_: As, columns: Columns | None
+) -> _Asked:
     kind = KINDS["bars"]
+    show = shown(kind, columns, as_, (kind.time, *(name for name, _ in kind.aggregates)))
     symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
     made = _source(kind, timeframe)
-    return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)))
+    return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
 
 
 def rollup(
@@ -142,12 +152,13 @@ def rollup(
     vendor: str,
     *,
     as_: As = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.rollup`."""
     check_as(as_)
     check_missing(missing)
-    asked = _asked(symbol, timeframe, start, end, vendor)
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
 
     if isinstance(symbol, str):
         return _one(asked, as_, missing)
@@ -156,8 +167,7 @@ def rollup(
         names = yield from asked.found(session)
         parameters = (list(names), *asked.span, session.wanted)
         if as_ != "models":
-            columns = asked.columns
-            answer = yield from read_frame(session, asked.kind, asked.statement, parameters, names, as_, columns)
+            answer = yield from read_frame(session, asked.kind, asked.statement, parameters, names, as_, asked.show)
         else:
             (rows,) = yield Group((Execute(asked.statement, parameters),), commit=True)
             order = {series_id: at for at, series_id in enumerate(names)}
@@ -172,18 +182,17 @@ def rollup(
 def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
     """Of one symbol, in one round trip."""
     kind, (symbol,) = asked.kind, asked.symbols
-    statement = sql.rollup_windows(kind, asked.made.source, asked.made.every, one=True)
-    shown = (asked.vendor, symbol, asked.made.timeframe)
+    statement = sql.rollup_windows(kind, asked.made.source, asked.made.every, asked.show.stored, one=True)
+    name = (asked.vendor, symbol, asked.made.timeframe)
 
     def talk(session: Session) -> Talk[Any]:
         parameters = (asked.vendor, symbol, kind.base, *asked.span, session.wanted)
         if as_ != "models":
-            answer = yield from read_frame(session, kind, statement, parameters, shown, as_, asked.columns)
+            answer = yield from read_frame(session, kind, statement, parameters, name, as_, asked.show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
-            answer = built_rows(
-                Bar, constant_fields(kind, session.tenant_id, shown), asked.columns, rows, asked.amounts
-            )
+            fields = constant_fields(kind, session.tenant_id, name)
+            answer = built_rows(Bar, fields, asked.show.stored, rows, asked.amounts)
         if not len(answer):
             yield from explained(session, kind, asked.vendor, asked.symbols, kind.base, missing)
         return answer
@@ -200,6 +209,7 @@ def iter_rollup(
     *,
     batch_rows: int = 10_000,
     as_: StreamAs = "models",
+    columns: Columns | None = None,
     missing: Missing = "warn",
 ) -> Stream[Any]:
     """The operation of `MDS.iter_rollup`."""
@@ -207,7 +217,7 @@ def iter_rollup(
     check_missing(missing)
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    asked = _asked(symbol, timeframe, start, end, vendor)
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
 
     def talk(session: Session) -> Talk[None]:
         names = yield from asked.found(session)
@@ -215,12 +225,7 @@ def iter_rollup(
             yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
         parameters = (list(names), *asked.span, session.wanted)
         if as_ == "arrow":
-            from mds_client import arrow
-
-            columns = tuple(asked.kind.column(name) for name in asked.columns)
-            yield from arrow.emitting(
-                session, arrow.Query(asked.kind, asked.statement, parameters, names, columns)
-            )  # fmt: skip
+            yield from emitted_frames(session, asked.kind, asked.statement, parameters, names, asked.show)
             return
         yield Group((Execute(sql.declare_cursor(asked.statement), parameters),))
         while True:

@@ -6,7 +6,7 @@ No SQL text lives here (`mds_client.sql`), and no waiting.
 """
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -174,6 +174,17 @@ class Kind:
         """The values of which a row needs at least one to say anything; none where every row says something."""
         columns = [column for column in self.columns if column.name in self.values and column.type != "uuid"]
         return tuple(column.name for column in columns) if all(column.nullable for column in columns) else ()
+
+    def shown(self, stored: Sequence[str]) -> tuple[str, ...]:
+        """The columns of a frame of rows that have these stored columns, in the order in which they are shown.
+
+        A narrow terminal shows what comes first: whose row it is, its time, its values. What is the same in all rows of
+        most frames follows, and ids come last. The tenant is shown only to who names it.
+        """
+        ids = [name for name in stored if self.column(name).type == "uuid"]
+        leading = [name for name in self.series if name == "symbol"]
+        rest = [name for name in self.series if name not in leading]
+        return (*leading, *(name for name in stored if name not in ids), *rest, *ids)
 
     def column(self, name: str) -> Column:
         """The stored column of that name; KeyError if there is none."""

@@ -235,24 +235,24 @@ def _named(kind: Kind, operator: Composable) -> Composable:
     )
 
 
-def selected(kind: Kind) -> Composable:
-    """The kind's columns as the models have them: a uuid is text, and an amount is one number."""
+def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
+    """These stored columns of a kind, or all, as the models have them: a uuid is text, and an amount is one number."""
     return SQL(", ").join(
         SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else _number(column)
-        for column in kind.columns
+        for column in (kind.columns if columns is None else map(kind.column, columns))
     )
 
 
 @cache
-def window(kind: Kind, *, ordered: bool = True) -> Statement:
-    """The rows of one series from a time on until before another, oldest first.
+def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool = True) -> Statement:
+    """The rows of one series from a time on until before another, oldest first: these columns of them, or all.
 
     Not `ordered`: as they come. They come in order, by the key's index, but through the view the server does not know
     that they do, and would sort them all once more.
     """
     return _text(
         SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant}{order}").format(
-            columns=selected(kind),
+            columns=selected(kind, columns),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=_span(kind.time),
@@ -263,14 +263,14 @@ def window(kind: Kind, *, ordered: bool = True) -> Statement:
 
 
 @cache
-def windows(kind: Kind) -> Statement:
+def windows(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The same for many series by their ids; by id, then by key."""
     return _text(
         SQL(
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant}"
             " ORDER BY series_id, {key}"
         ).format(
-            columns=selected(kind),
+            columns=selected(kind, columns),
             rows=Identifier(kind.name),
             span=_span(kind.time),
             meant=MEANT,
@@ -294,21 +294,22 @@ def _number(column: Column) -> Composable:
 
 
 @cache
-def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = False) -> Statement:
-    """Rows of a rollup of many series by their ids, from a time on until before another; by id, then by time.
+def rollup_windows(
+    kind: Kind, source: str, every: str | None, columns: tuple[str, ...], *, one: bool = False
+) -> Statement:
+    """These columns of a rollup of many series by their ids, from a time on until before another; by id, then by time.
 
     With `one` it is one series by its name, and the rows have no id.
 
     `source` is the timeframe of the rows that are read. `every` is the width or the calendar's unit of the rows that
     are made of them; None if they are answered as they are.
     """
-    columns = [(kind.column(name), aggregate) for name, aggregate in kind.aggregates]
     time = Identifier(kind.time)
     rows = Identifier("mds", kind.name if source == kind.base else f"{kind.name}_{source}")
     bucket: Composable = time
-    if every is None:
-        values, group = SQL(", ").join(_number(column) for column, _ in columns), SQL("")
-    else:
+    stored = [(kind.column(name), aggregate) for name, aggregate in kind.aggregates]
+    selected: dict[str, Composable] = {column.name: _number(column) for column, _ in stored}
+    if every is not None:
         if every in ("week", "month", "quarter", "year"):
             bucket = SQL("date_trunc({}, {}, 'UTC')").format(Literal(every), time)
         else:
@@ -320,31 +321,32 @@ def rollup_windows(kind: Kind, source: str, every: str | None, *, one: bool = Fa
             "min": SQL("min({0})"),
             "sum": SQL("sum({0})"),
         }
-        values = SQL(", ").join(
-            SQL("{}::{}").format(made[aggregate].format(_number(column), time), SQL(column.type))
-            for column, aggregate in columns
-        )
-        group = SQL(" GROUP BY 1" if one else " GROUP BY 1, 2")
+        selected = {
+            column.name: SQL("{}::{}").format(made[aggregate].format(_number(column), time), SQL(column.type))
+            for column, aggregate in stored
+        }
+    selected[kind.time] = bucket
+    order = bucket if one else SQL("series_id, {}").format(bucket)
     return _text(
         SQL(
-            "SELECT {id}{bucket}, {values} FROM {rows} WHERE series_id = {series} AND {span} AND {meant}{group}"
-            " ORDER BY {order}"
+            "SELECT {id}{values} FROM {rows} WHERE series_id = {series} AND {span} AND {meant}{group} ORDER BY {order}"
         ).format(
             id=SQL("" if one else "series_id, "),
             series=_one_series(kind) if one else SQL("ANY(%b::bigint[])"),
-            bucket=bucket,
-            values=values,
+            values=SQL(", ").join(selected[name] for name in columns),
             rows=rows,
             span=_span(kind.time),
             meant=MEANT,
-            group=group,
-            order=SQL("1" if one else "1, 2"),
+            group=SQL("") if every is None else SQL(" GROUP BY {}").format(order),
+            order=order,
         )
     )
 
 
 @cache
-def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> Statement:
+def news_window(
+    kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool, columns: tuple[str, ...] | None = None
+) -> Statement:
     """News of a time, by whatever else was asked for; oldest first. The text is looked for in the title."""
     conditions = [_span(kind.time)]
     if by_vendor:
@@ -356,7 +358,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
     conditions.append(MEANT)
     return _text(
         SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
-            columns=selected(kind),
+            columns=selected(kind, columns),
             rows=Identifier(kind.name),
             conditions=SQL(" AND ").join(conditions),
             key=names(kind.key),
@@ -365,7 +367,7 @@ def news_window(kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool) -> 
 
 
 @cache
-def option_chain(kind: Kind) -> Statement:
+def option_chain(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The newest snapshot of each contract within a span of time, of those that have not expired at its end."""
     contract = names(tuple(name for name in kind.key if name != kind.time))
     return _text(
@@ -375,7 +377,7 @@ def option_chain(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=selected(kind),
+            columns=selected(kind, columns),
             rows=Identifier(kind.name),
             series=_one_series(kind),
             time=Identifier(kind.time),
@@ -384,7 +386,7 @@ def option_chain(kind: Kind) -> Statement:
 
 
 @cache
-def option_chains(kind: Kind) -> Statement:
+def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """The newest snapshot of each contract of these series within a span of time, of those that have not expired."""
     contract = names(("series_id", *(name for name in kind.key if name != kind.time)))
     return _text(
@@ -394,7 +396,7 @@ def option_chains(kind: Kind) -> Statement:
         ).format(
             meant=MEANT,
             contract=contract,
-            columns=selected(kind),
+            columns=selected(kind, columns),
             rows=Identifier(kind.name),
             time=Identifier(kind.time),
         )
@@ -414,6 +416,16 @@ def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = F
     return _text(
         SQL("SELECT series_id, {names}, last_ts, last_price FROM mds.series WHERE {} ORDER BY {names}").format(
             SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
+        )
+    )
+
+
+@cache
+def list_symbols(by_vendor: bool) -> Statement:
+    """The symbols of a kind, each once: those of a vendor, where that is asked."""
+    return _text(
+        SQL("SELECT DISTINCT symbol FROM mds.series WHERE kind = %s{} AND symbol IS NOT NULL AND {}").format(
+            SQL(" AND vendor = %s" if by_vendor else ""), MEANT
         )
     )
 

@@ -23,6 +23,7 @@ from datastore.backfill import (
     UnknownBackfill,
     filling,
     planning,
+    records,
 )
 from datastore.errors import UnknownTenant
 from datastore.gaps import CalendarError, GapError, calendars
@@ -444,6 +445,30 @@ def test_backfills_are_listed_newest_first_by_page_and_by_tenant(store: Store, f
     newest = backfill.list_backfills(store.admin_dsn, limit=1)
     assert (newest.items, newest.more) == ([backfill.get_backfill(store.admin_dsn, third.id)], True)
     assert not backfill.list_backfills(store.admin_dsn, limit=3).more
+
+
+def test_a_page_of_backfills_reads_the_jobs_of_these_and_of_no_others(store: Store) -> None:
+    store.execute(
+        "INSERT INTO store.backfills (tenant_no, idempotency_key, kind, vendor, timeframe, range_start, range_end,"
+        " source, params, series, missing) SELECT 1 + n %% 2, n::text, 'bars', 'v', '1m', now(), now() + '1 day', '{}',"
+        " '{}', 1, 1 FROM generate_series(1, 40) AS n"
+    )
+    store.execute(
+        "INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, state, backfill_id)"
+        " SELECT b.tenant_no, b.id || ' ' || n, 'backfill', '{}', 50, 'queued', b.id"
+        " FROM store.backfills AS b, generate_series(1, 10) AS n; ANALYZE store.jobs, store.backfills"
+    )
+    with psycopg.connect(store.admin_dsn) as connection:
+        # Small tables are read as a whole, whoever asks.
+        connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
+        found = records.page(connection, UUID(store.tenant_a), None, 2)
+        (read,) = connection.execute(
+            "SELECT coalesce(seq_tup_read, 0) + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'jobs'"
+        ).fetchall()
+    assert [(one.jobs["queued"], one.tenant) for one in found.items] == [(10, UUID(store.tenant_a))] * 2
+    assert found.more
+    # Those of one more, by which it is known that there are more.
+    assert read[0] <= 30
 
 
 def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None:

@@ -69,6 +69,30 @@ def test_gaps_are_json_for_programs(half: Store, run: Run) -> None:
     assert "--picture is for people, --json for programs" in both.err
 
 
+def test_days_with_several_bars_are_listed_and_counted(run: Run, store: Store) -> None:
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
+        client.upsert_bars([
+            Bar(vendor="v", symbol="S", timeframe="1d", ts=f"2024-01-{day:02}T{hour:02}:00Z", close_price=1)  # type: ignore[arg-type]
+            for day in (2, 3, 4) for hour in (0, 5)
+        ])  # fmt: skip
+    what = ("--tenant", "a", "--vendor", "v", "--timeframe", "1d", "--calendar", "XNYS",
+            "--start", "2024-01-02", "--end", "2024-01-05", "--limit", "2")  # fmt: skip
+    assert [line.split() for line in run("gaps", *what).out.splitlines()] == [
+        ["1", "series:", "0", "of", "3", "bars", "are", "missing", "(0.00%)"],
+        ["symbol", "day", "bars"],
+        ["S", "2024-01-02", "2"],
+        ["S", "2024-01-03", "2"],
+        ["several", "bars", "where", "one", "is", "expected:", "3", "intervals"],
+    ]
+    assert run("gaps", *what, "--picture").out.splitlines()[-1] == "several bars where one is expected: 3 intervals"
+    found = run("gaps", *what, "--json").json
+    assert (found["missing"], found["repeated"], len(found["repeats"])) == (0, 3, 2)
+    assert found["repeats"][0] == {
+        "symbol": "S", "day": "2024-01-02", "start": "2024-01-02T00:00:00+00:00", "end": "2024-01-03T00:00:00+00:00",
+        "bars": 2,
+    }  # fmt: skip
+
+
 def test_the_picture_has_a_mark_for_every_day(half: Store, run: Run) -> None:
     lines = run("gaps", *WHAT, "--picture").out.splitlines()
     assert lines[1] == "2024-03 " + "." * 7 + "+" + ".." + "0" + "." * 20

@@ -88,6 +88,50 @@ def test_two_bars_in_one_minute_do_not_make_up_for_a_minute_that_is_missing(stor
     assert found(store, "2024-03-08", "2024-03-11") == [("S", "03-08T20:58", "03-08T21:00", 2)]
 
 
+SEVERAL: dict[str, tuple[str, str, list[str], list[tuple[str, int]]]] = {
+    "midnight in UTC and in New York": (
+        "1d",
+        "XNYS",
+        ["01-09T00:00", "01-09T05:00", "01-10T00:00", "01-11T05:00", "01-11T14:30", "01-11T00:00", "01-12T05:00"],
+        [("2024-01-09", 2), ("2024-01-11", 3)],
+    ),
+    "midnight in UTC and in Tokyo": ("1d", "XTKS", ["01-09T15:00", "01-10T00:00", "01-11T00:00"], [("2024-01-10", 2)]),
+    "the evening before": ("1d", "FX", ["01-08T22:00", "01-09T00:00", "01-10T00:00"], [("2024-01-09", 2)]),
+    "a day without a session": ("1d", "XNYS", ["01-13T00:00", "01-13T05:00", "01-12T00:00"], []),
+    "weeks": ("1w", "XNYS", ["01-08T00:00", "01-12T00:00", "01-15T00:00"], [("2024-01-08", 2)]),
+    "months": ("1mo", "XNYS", ["01-01T00:00", "01-31T00:00"], [("2024-01-01", 2)]),
+    "minutes": ("1m", "XNYS", ["01-09T14:30:00", "01-09T14:30:30"], []),
+}
+
+
+@pytest.mark.parametrize("what", SEVERAL)
+@pytest.mark.every_engine
+def test_a_session_with_several_daily_weekly_or_monthly_bars_is_found(store: Store, what: str) -> None:
+    timeframe, calendar, stamps, several = SEVERAL[what]
+    write(store, "S", [at(f"2024-{stamp}") for stamp in stamps], timeframe)
+    write(store, "T", [at("2024-01-09T05:00")], timeframe)
+    done = check(store, "2024-01-01", "2024-02-01", calendar, timeframe=timeframe)
+    assert [(repeat.symbol, repeat.day.isoformat(), repeat.bars) for repeat in done.repeats] == [
+        ("S", day, bars) for day, bars in several
+    ]
+    assert done.repeated == len(several)
+    for repeat in done.repeats:
+        its = [at(f"2024-{stamp}") for stamp in stamps if repeat.start <= at(f"2024-{stamp}") < repeat.end]
+        assert len(its) == repeat.bars
+
+
+def test_repeats_are_listed_up_to_a_number_and_all_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datastore.gaps.finding.REPEATS", 3)
+    for symbol in ("S", "T"):
+        write(store, symbol, times("2024-01-08", "2024-01-13", 12 * HOUR), "1d")
+    done = check(store, "2024-01-08", "2024-01-13", timeframe="1d")
+    assert (done.repeated, done.missing) == (10, 0)
+    assert [repeat.symbol for repeat in done.repeats] == ["S"] * 3
+    calendars.assign(store.admin_dsn, "a", "XNYS")
+    (counted,) = gaps.count_all(store.admin_dsn, now=at("2024-01-13"), within=timedelta(days=5))
+    assert counted.repeated == 10
+
+
 def test_whole_days_are_one_gap_over_holidays_and_weekends(store: Store) -> None:
     write(store, "S", times("2024-01-10T14:30", "2024-01-10T21:00"))
     # 11 and 12, a weekend, Martin Luther King's day, 16.

@@ -208,21 +208,21 @@ def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
     store.execute("UPDATE store.jobs SET due_at = now() - interval '1 hour' WHERE id = %s", late.id)
     put(store.admin_dsn, "u", {}, tenant=None, key="later", due_at=datetime.now(UTC) + timedelta(days=1))
     with psycopg.connect(store.admin_dsn) as connection:
-        found = jobs.backlog(connection)
+        found = jobs.backlog(connection, [])
     counts = [(count.job_type, count.state, count.jobs) for count in found.counts]
     assert counts == [("t", "failed", 1), ("t", "queued", 2), ("t", "running", 1), ("u", "queued", 2)]
     assert found.oldest_due is not None
     assert timedelta(hours=1) <= found.oldest_due < timedelta(hours=2)
     store.execute("DELETE FROM store.jobs WHERE tenant_no IS NULL")
     with psycopg.connect(store.admin_dsn) as connection:
-        assert jobs.backlog(connection).oldest_due is not None
+        assert jobs.backlog(connection, []).oldest_due is not None
     # Jobs of a tenant that is disabled wait for that, and for no worker.
     store.execute("UPDATE store.tenants SET disabled_at = now()")
     with psycopg.connect(store.admin_dsn) as connection:
-        assert jobs.backlog(connection).oldest_due is None
+        assert jobs.backlog(connection, []).oldest_due is None
     store.execute("DELETE FROM store.jobs")
     with psycopg.connect(store.admin_dsn) as connection:
-        assert jobs.backlog(connection) == jobs.Backlog([], None)
+        assert jobs.backlog(connection, []) == jobs.Backlog([], None)
 
 
 # What an application may -----------------------------------------------------------------------------------------

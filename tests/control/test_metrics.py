@@ -24,7 +24,8 @@ from psycopg.sql import SQL, Identifier
 
 from datastore import jobs, metrics, tenants, timescale_policies
 from datastore.connections import head
-from datastore.metrics import DECLARED, OTHER, ServiceMetrics, StoreCollector, WorkerMetrics
+from datastore.jobs.records import JobCount
+from datastore.metrics import DECLARED, OTHER, ServiceMetrics, StoreCollector, WorkerMetrics, reads
 from mds_client import MDS, Bar, Fundamentals
 from tests.conftest import Store
 from tests.engines.promtool import promtool
@@ -196,6 +197,27 @@ def test_many_vendors_share_one_label(store: Store, exposed: ServiceMetrics) -> 
     assert len(series) == metrics.MAX_GROUPS + 1
     assert sum(series.values()) == 1000
     assert series["bars", OTHER, OTHER] == 1000 - metrics.MAX_GROUPS
+
+
+def test_no_more_groups_are_fetched_than_there_are_labels(store: Store) -> None:
+    """Whatever names tenants make up for vendors and for types of jobs."""
+    thousand = "FROM generate_series(1, 1000) AS n"
+    store.execute(
+        "INSERT INTO store.series (series_id, kind, vendor, symbol, timeframe)"
+        f" SELECT (1::bigint << 40) + n, 'bars', 'v' || n, 'X', '1m' {thousand}"
+    )
+    store.execute(
+        "INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing,"
+        f" gaps) SELECT 1, 'v' || n, '1m', now(), now(), 1, 9, 9, 1 {thousand}"
+    )
+    store.execute(
+        "INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, state)"
+        f" SELECT 1, n::text, 'type ' || n, '{{}}', 50, 'queued' {thousand}"
+    )
+    with psycopg.connect(store.admin_dsn) as connection:
+        for statement in (reads._SERIES, reads._GAPS):
+            assert connection.execute(statement, reads._LABELS).rowcount == metrics.MAX_GROUPS + 1
+        assert jobs.backlog(connection, []).counts == [JobCount(None, "queued", 1000)]
 
 
 def test_a_tenant_with_very_many_vendors_leaves_the_others_their_labels(store: Store, exposed: ServiceMetrics) -> None:

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import click
 import pytest
 
 from datastore import idempotency, jobs, reads, tenants
-from datastore.cli import main
+from datastore.cli import command_line, main
 from datastore.errors import ControlError, UnknownTenant
 from mds_client import MDS, Bar, News
 from mds_client.errors import RLSDenied
-from tests.clients.test_cli import Run, runs, use
+from tests.clients.test_cli import Run, commands, runs, use
 from tests.conftest import Store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -104,6 +105,45 @@ def test_disable_and_enable_by_name_or_uuid(run: Run, store: Store, named: str) 
     assert json.loads(run("tenants", "enable", name, "--json").out)["disabled_at"] is None
     done = run("tenants", "disable", "nobody")
     assert (done.code, done.err) == (1, "error: there is no tenant 'nobody'\n")
+
+
+def test_every_command_that_is_about_a_tenant_takes_its_name_or_uuid() -> None:
+    found = set()
+    for path in commands(command_line()):
+        command: click.Command = command_line()
+        for word in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[word]
+        for parameter in command.params:
+            if parameter.name == "tenant":
+                found.add(path)
+                said = parameter.help if isinstance(parameter, click.Option) else command.help
+                assert "by name or UUID" in (said or ""), path
+                assert parameter.type.name == "text", path
+    assert len(found) > 20
+
+
+@pytest.mark.parametrize("command", ["series", "freshness", "jobs list", "backfill list", "calendars list"])
+def test_a_list_of_an_unknown_tenant_is_an_error_and_not_empty(run: Run, filled: Store, command: str) -> None:
+    for unknown in ("nobody", str(uuid4())):
+        done = run(*command.split(), "--tenant", unknown)
+        assert (done.code, done.err) == (1, f"error: there is no tenant {unknown!r}\n")
+    by_name, by_id = (run(*command.split(), "--tenant", tenant) for tenant in ("a", filled.tenant_a))
+    assert by_name.code == by_id.code == 0
+    # Ages grow from one call to the next.
+    assert by_name.out == by_id.out or command == "freshness"
+
+
+def test_a_token_is_for_the_tenant_of_a_name_and_a_uuid_needs_no_database(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = ("token", "create", "--name", "n", "--scope", "read", "--json", "--tenant")
+    assert json.loads(run(*create, "a").out)["line"].endswith(f"tenant={store.tenant_a}")
+    done = run(*create, "nobody")
+    assert (done.code, done.out, done.err) == (1, "", "error: there is no tenant 'nobody'\n")
+    monkeypatch.delenv("DATABASE_URL")
+    assert json.loads(run(*create, store.tenant_b).out)["line"].endswith(f"tenant={store.tenant_b}")
+    assert json.loads(run(*create, "b", "--dsn", store.admin_dsn).out)["line"].endswith(f"tenant={store.tenant_b}")
 
 
 def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -> None:

@@ -46,6 +46,19 @@ def test_gaps_come_in_pages_with_what_they_add_up_to(api: Api, admin: httpx.Clie
     assert starts == sorted(set(starts))
 
 
+def test_days_with_several_bars_are_found(api: Api, admin: httpx.Client) -> None:
+    daily = [
+        {**minutes(1)[0], "timeframe": "1d", "ts": f"2024-01-0{day}T0{hour}:00:00Z"}
+        for day in (2, 3)
+        for hour in (0, 5)
+    ]
+    upload(admin, api.store.tenant_a, lines(*daily))
+    asked = {"vendor": "acme", "timeframe": "1d", "start": "2024-01-02", "end": "2024-01-04", "calendar": "XNYS"}
+    found = admin.get("/tenants/a/gaps", params=asked).json()
+    assert (found["missing"], found["repeated"]) == (0, 2)
+    assert [(repeat["day"], repeat["bars"]) for repeat in found["repeats"]] == [("2024-01-02", 2), ("2024-01-03", 2)]
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -145,7 +158,7 @@ def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, adm
     "change",
     [
         {"end": "2024-01-01T00:00:00Z"},
-        {"tenant": "a"},
+        {"tenant": ""},
         {"source": {"type": "nothing"}},
         {"source": {"type": "files", "path": "../../etc/passwd.csv"}},
         {"source": {"type": "http", "url": "http://127.0.0.1/"}},

@@ -1,6 +1,5 @@
 """A tenant's token against another tenant: nothing is seen, changed, or told apart from what is not there."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +87,8 @@ def siege(
         assert siege.state() == siege.before
 
 
-def attacks(siege: Siege) -> list[tuple[str, str, dict[str, Any]]]:
-    """Every way to name the other tenant, or what is its own: method, path as it is described, what is sent."""
+def attacks(tenant: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every way to name another tenant, or what is its own: method, path as it is described, what is sent."""
     ndjson = {"headers": {"Content-Type": "application/x-ndjson"}}
     gaps = {"vendor": "VAULT-OF-B", "start": "2024-01-02", "calendar": "24/7"}
     return [
@@ -107,10 +106,10 @@ def attacks(siege: Siege) -> list[tuple[str, str, dict[str, Any]]]:
         ("PUT", "/tenants/{tenant}/calendars", {"json": {"calendar": "FX", "vendor": "VAULT-OF-B"}}),
         ("DELETE", "/tenants/{tenant}/calendars", {"params": {"vendor": "VAULT-OF-B"}}),
         ("GET", "/series/{id}", {}),
-        ("GET", "/series", {"params": {"tenant": siege.b}}),
-        ("GET", "/freshness", {"params": {"tenant": siege.b}}),
-        ("GET", "/jobs", {"params": {"tenant": siege.b}}),
-        ("GET", "/backfills", {"params": {"tenant": siege.b}}),
+        ("GET", "/series", {"params": {"tenant": tenant}}),
+        ("GET", "/freshness", {"params": {"tenant": tenant}}),
+        ("GET", "/jobs", {"params": {"tenant": tenant}}),
+        ("GET", "/backfills", {"params": {"tenant": tenant}}),
         ("GET", "/jobs/{id}", {}),
         ("POST", "/jobs/{id}/retry", {}),
         ("POST", "/jobs/{id}/cancel", {}),
@@ -154,22 +153,65 @@ def said(found: dict[str, Any]) -> str:
     return _IDS.sub("ID", f"{found['type']} {found['title']} {found['detail']}")
 
 
-def test_what_is_anothers_is_as_if_it_were_not_there(siege: Siege) -> None:
-    """The same answer as for what nobody has."""
-    nobody = str(uuid4())
-    for method, path, given in attacks(siege):
-        theirs = path.replace("{tenant}", siege.b).replace("{kind}", "bars").replace("{id}", siege.id_of(path))
-        answer = siege.attacker.request(method, theirs, **given)
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_anothers_is_as_if_it_were_not_there(siege: Siege, named: bool) -> None:
+    """The same answer as for what nobody has, to the last byte but for what was asked."""
+    theirs, nobodys = ("b", "q") if named else (siege.b, str(uuid4()))
+    for (method, path, given), (_, _, absent) in zip(attacks(theirs), attacks(nobodys), strict=True):
+        there = path.replace("{tenant}", theirs).replace("{kind}", "bars").replace("{id}", siege.id_of(path))
+        answer = siege.attacker.request(method, there, **given)
         found = problem(answer, 404)
         assert not [mark for mark in MARKS if mark in answer.text]
-        nothing = path.replace("{tenant}", nobody).replace("{kind}", "bars").replace("{id}", str(10**12))
-        absent = json.loads(json.dumps(given).replace(siege.b, nobody))
-        assert said(problem(siege.attacker.request(method, nothing, **absent), 404)) == said(found)
+        nothing = path.replace("{tenant}", nobodys).replace("{kind}", "bars").replace("{id}", str(10**12))
+        other = siege.attacker.request(method, nothing, **absent)
+        assert said(problem(other, 404)) == said(found).replace(f"'{theirs}'", f"'{nobodys}'")
+        assert {*answer.headers} == {*other.headers}
 
 
-@pytest.mark.parametrize("whose", ["a", "b"])
-def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str) -> None:
-    tenant = {"a": siege.a, "b": siege.b}[whose]
+def test_an_operator_names_a_tenant_by_its_name_wherever_by_its_id(siege: Siege) -> None:
+    of_tenants = [each for each in STORE_WIDE if "{tenant}" in each[1] and each[0] != "DELETE"]
+    asked = [*attacks("b"), *((method, path, {"json": body or {}}) for method, path, body in of_tenants)]
+    of_id = [*attacks(siege.b), *asked[len(attacks("b")) :]]
+    named = 0
+    for (method, path, given), (_, _, by_id) in zip(asked, of_id, strict=True):
+        if ("{tenant}" not in path and given == by_id) or given.get("json", {}).get("dry_run") is False:
+            continue
+        named += 1
+        answers = []
+        for tenant, sent in (("b", given), (siege.b, by_id)):
+            there = path.replace("{tenant}", tenant).replace("{kind}", "bars")
+            answers.append(siege.admin.request(method, there, **sent).status_code)
+        assert answers[0] == answers[1] != 404, path
+    assert named >= 20
+    for path in ("/backfills/plan", "/backfills"):
+        assert siege.admin.post(path, json={**SPEC, "tenant": "b"}).status_code in (200, 202)
+        assert problem(siege.admin.post(path, json={**SPEC, "tenant": "nobody"}), 404)
+    siege.before = siege.state()
+
+
+def test_an_unknown_tenant_is_told_without_the_names_of_others(siege: Siege) -> None:
+    for client in (siege.attacker, siege.admin):
+        detail = problem(client.get("/tenants/nobody"), 404)["detail"]
+        assert detail == "there is no tenant 'nobody'"
+
+
+def test_ones_own_name_is_as_good_as_ones_id(siege: Siege) -> None:
+    own = {"symbol": "OWN", "vendor": "acme", "timeframe": "1m", "start": "2024-01-01", "end": "2024-02-01"}
+    for client in (siege.attacker, siege.admin):
+        by_id = client.get(f"/tenants/{siege.a}/bars", params=own).json()
+        assert client.get("/tenants/a/bars", params=own).json() == by_id
+        assert len(by_id["items"]) == 1
+        assert client.get("/tenants/a").json()["id"] == siege.a
+        for path in ("/series", "/freshness", "/jobs", "/backfills"):
+            answers = [client.get(path, params={"tenant": tenant}) for tenant in ("a", siege.a)]
+            assert {answer.status_code for answer in answers} == {200}
+            assert answers[0].json() == answers[1].json() or path == "/freshness"
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("whose", ["a", "b", "q"])
+def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str, named: bool) -> None:
+    tenant = whose if named else {"a": siege.a, "b": siege.b, "q": str(uuid4())}[whose]
     filled = {"{tenant}": tenant, "{relation}": "bars", "{policy}": "retention_after"}
     for method, path, body in STORE_WIDE:
         for name, value in filled.items():
@@ -185,7 +227,7 @@ def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str) -> None
 def test_every_endpoint_is_attacked(siege: Siege) -> None:
     described = siege.admin.get("/openapi.json").json()["paths"]
     every = {(method.upper(), path) for path, operations in described.items() for method in operations}
-    attacked = {(method, path) for method, path, _ in (*attacks(siege), *STORE_WIDE)}
+    attacked = {(method, path) for method, path, _ in (*attacks(siege.b), *STORE_WIDE)}
     # What is nobody's: how the service is, and the names of the world's calendars.
     assert every - attacked == {("GET", "/health"), ("GET", "/ready"), ("GET", "/calendars")}
 
@@ -247,6 +289,8 @@ def test_a_tenant_that_is_named_like_another_is_not_taken_for_it(siege: Siege) -
     try:
         assert siege.admin.post(f"/tenants/{siege.b}/roles", json={"role": role}).json()["id"] == siege.b
         assert siege.admin.post("/backfills", json={**SPEC, "tenant": siege.b}).json()["tenant"] == siege.b
+        # To the older one's own token, too, it is the younger one's id, which is not there.
+        problem(siege.attacker.get(f"/tenants/{siege.b}"), 404)
     finally:
         store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     siege.before = siege.state()

@@ -1,6 +1,7 @@
 """What the client would send: operations driven by hand, and the text of every statement."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,20 @@ import pytest
 from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
 from mds_client.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
-from mds_client.operations import CopyIn, Execute, ExecuteMany, Group, Latest, Operation, Results, Session, StaleSeries
-from mds_client.reads import bars_window, latest_prices
+from mds_client.operations import (
+    CopyIn,
+    CopyOut,
+    Execute,
+    ExecuteMany,
+    Group,
+    Latest,
+    Operation,
+    Results,
+    Session,
+    StaleSeries,
+)
+from mds_client.reads import bars_window, iter_rows, latest_prices, news_window, symbols
+from mds_client.rollups import iter_rollup, rollup
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import last_values, upsert, upsert_bars
 from tests.conftest import odd_rows
@@ -82,6 +95,51 @@ class Played:
     @property
     def statements(self) -> list[bytes]:
         return [statement_of(step) for step in self.group.steps]
+
+
+def test_symbols_are_asked_for_each_once_and_no_series_are_fetched() -> None:
+    played = Played(symbols("bars", vendor="v"), session())
+    (step,) = played.group.steps
+    assert isinstance(step, Execute)
+    assert step.statement.startswith(b"SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s")
+    played.say([("b",), ("B",)])
+    assert played.answer == ["B", "b"]
+
+
+def test_news_of_a_vendor_look_up_that_vendor_alone() -> None:
+    played = Played(news_window(NOON, NOON, vendor="v"), session())
+    listed, _ = played.group.steps
+    assert isinstance(listed, Execute)
+    assert b"vendor = %s" in listed.statement
+    assert listed.parameters == ("news", "v", TENANT)
+
+
+SOME = ["close_price", "symbol"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda start, end: bars_window("AAPL", "1m", start, end, "v", as_="arrow", columns=SOME),
+        lambda start, end: bars_window(["AAPL"], "1m", start, end, "v", as_="arrow", columns=SOME),
+        lambda start, end: rollup("AAPL", "1h", start, end, "v", as_="arrow", columns=SOME),
+        lambda start, end: rollup(["AAPL"], "4h", start, end, "v", as_="arrow", columns=SOME),
+        lambda start, end: iter_rows("bars", start, end, as_="arrow", columns=SOME).operation,
+        lambda start, end: iter_rollup("AAPL", "4h", start, end, "v", as_="arrow", columns=SOME).operation,
+    ],
+)
+def test_columns_that_nobody_asks_for_are_not_fetched(read: Callable[..., Operation[Any]]) -> None:
+    played = Played(read(NOON, NOON + timedelta(days=1)), session())
+    if isinstance(played.group.steps[0], Execute):
+        # What both of the statements that look series up answer.
+        played.say([(1, "v", "AAPL", "1m", "1m")])
+    (step,) = played.group.steps
+    assert isinstance(step, CopyOut)
+    selected = step.statement.partition(b" FROM mds.")[0].partition(b' FROM "mds"."')[0]
+    assert b'"close_price"' in selected
+    for name in BARS.column_names:
+        # That of a rollup orders its values by time, and gives none.
+        assert f'"{name}"'.encode() not in re.sub(rb'ORDER BY "ts"', b"", selected) or name == "close_price"
 
 
 def test_an_empty_batch_asks_the_server_nothing() -> None:

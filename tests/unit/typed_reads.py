@@ -24,6 +24,13 @@ def sync(mds: MDS) -> None:
     assert_type(mds.option_chain("AAPL", START, "v"), list[OptionSnap])
     assert_type(mds.rollup("AAPL", "5m", START, END, "v", as_="pandas"), pandas.DataFrame)
     assert_type(mds.latest_prices(["AAPL"], "v"), list[LatestPrice])
+    assert_type(mds.bars_window("AAPL", "1m", START, END, "v", as_="polars", columns=["ts"]), polars.DataFrame)
+    assert_type(mds.rollup("AAPL", "5m", START, END, "v", as_="pandas", columns=("ts", "volume")), pandas.DataFrame)
+    assert_type(mds.news_window(START, END, as_="polars", columns=["title"]), polars.DataFrame)
+    assert_type(mds.latest_prices(["AAPL"], "v", as_="pandas", columns=["price"]), pandas.DataFrame)
+    # Columns of models are an error, for who checks types as well.
+    mds.bars_window("AAPL", "1m", START, END, "v", columns=["ts"])  # type: ignore[call-overload]  # pyright: ignore
+    mds.iter_rows(News, columns=["title"])  # type: ignore[call-overload]  # pyright: ignore
     assert_type(mds.series(), list[Series])
     assert_type(mds.series(News, as_="polars"), polars.DataFrame)
     assert_type(mds.symbols(), list[str])

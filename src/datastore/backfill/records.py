@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Composed, Literal
+from psycopg.sql import SQL, Composable, Composed, Literal
 from psycopg.types.json import Jsonb
 from pydantic_core import to_jsonable_python
 
@@ -94,15 +94,25 @@ def list_backfills(
     """
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
-        found = read_page(
-            connection,
-            _select(
-                "(%(tenant)s::uuid IS NULL OR t.id = %(tenant)s) AND (%(after)s::bigint IS NULL OR b.id < %(after)s)"
-            ),
-            {"tenant": tenant, "after": after},
-            _Row,
-            limit,
+        return page(connection, tenant, after, limit)
+
+
+def page(
+    connection: psycopg.Connection[Any], tenant: UUID | None, after: int | None, limit: int
+) -> Page[BackfillRecord]:
+    """A page of backfills; reads the jobs of these, and no others'."""
+    conditions = [
+        SQL(condition)
+        for value, condition in (
+            (tenant, "tenant_no = (SELECT no FROM store.tenants WHERE id = %(tenant)s)"),
+            (after, "id < %(after)s"),
         )
+        if value is not None
+    ]
+    source = SQL("(SELECT * FROM store.backfills WHERE {} ORDER BY id DESC LIMIT {})").format(
+        SQL(" AND ").join(conditions) if conditions else SQL("true"), Literal(limit + 1)
+    )
+    found = read_page(connection, _select("true", source), {"tenant": tenant, "after": after}, _Row, limit)
     return Page([row.record() for row in found.items], found.more)
 
 
@@ -243,11 +253,13 @@ def _state(counts: dict[str, int], started_at: datetime | None) -> str:
     return next((state for state in ("failed", "cancelled") if counts[state]), "succeeded")
 
 
+_BACKFILLS: Final = SQL("store.backfills")
+
 _SELECT: Final = """
 SELECT b.id, t.id AS tenant, b.idempotency_key, b.kind, b.vendor, b.timeframe, b.range_start AS start,
        b.range_end AS end, b.source, b.params, b.series, b.missing, b.created_at, b.report, b.reported_at,
        j.counts, j.done, j.busy, j.rows, j.rejected, j.started_at, j.finished_at, j.errors, now() AS now
-FROM store.backfills AS b JOIN store.tenants AS t ON t.no = b.tenant_no
+FROM {source} AS b JOIN store.tenants AS t ON t.no = b.tenant_no
 CROSS JOIN LATERAL (
   WITH its AS (
     SELECT state, done, started_at, finished_at, error, result, (payload ->> 'planned')::bigint AS planned
@@ -273,9 +285,9 @@ WHERE {condition}
 """
 
 
-def _select(condition: LiteralString) -> Composed:
+def _select(condition: LiteralString, source: Composable = _BACKFILLS) -> Composed:
     counts = SQL(", ").join(SQL("count(*) FILTER (WHERE state = {})").format(Literal(state)) for state in jobs.STATES)
-    return SQL(_SELECT).format(counts=counts, condition=SQL(condition))
+    return SQL(_SELECT).format(counts=counts, source=source, condition=SQL(condition))
 
 
 def _one(connection: psycopg.Connection[Any], condition: LiteralString, **parameters: Any) -> BackfillRecord | None:

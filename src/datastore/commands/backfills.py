@@ -37,6 +37,7 @@ _MARKS: Final = (
 _CLOSED: Final = "."
 
 _GAP_COLUMNS: Final = ("symbol", "start", "end", "missing")
+_REPEAT_COLUMNS: Final = ("symbol", "day", "bars")
 _LIST_COLUMNS: Final = ("id", "tenant", "vendor", "timeframe", "start", "end", "state", "missing", "done", "created_at")
 
 
@@ -49,7 +50,7 @@ def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--start", type=Instant(), required=True, help="From this time on, ISO."),
         click.option("--timeframe", default="1m", show_default=True, help="Timeframe of the bars."),
         click.option("--vendor", required=True, help="Vendor of the bars."),
-        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
     ):
         command = option(command)
     return command
@@ -62,7 +63,13 @@ def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @series_options
 @click.option("--at-least", type=click.IntRange(1), default=1, show_default=True,
               help="List only gaps of at least so many bars. All are counted.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of gaps to list.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Maximum number of gaps to list, and of repeats.",
+)
 @click.option("--picture", "drawn", is_flag=True, help="Draw the days, one line for each month, and list no gaps.")
 @database_option
 @json_option
@@ -80,7 +87,7 @@ def gaps(
     dsn: str,
     as_json: bool,
 ) -> None:
-    """Find missing bars by the trading calendar.
+    """Find missing bars by the trading calendar, and days, weeks or months that have several bars.
 
     Example: datastore gaps --tenant default --vendor acme --start 2024-01-01 --end 2025-01-01 --calendar XNYS --picture
     """
@@ -101,7 +108,7 @@ def gaps(
     )
     listed, more = found.gaps[:limit], max(0, len(found.gaps) - limit)
     if as_json:
-        show_json({**plain(replace(found, gaps=listed)), "more_gaps": more})
+        show_json({**plain(replace(found, gaps=listed, repeats=found.repeats[:limit])), "more_gaps": more})
         return
     if drawn:
         draw(found.days)
@@ -111,6 +118,15 @@ def gaps(
             click.echo(f"and {more:,} more gaps", err=True)
     share = found.missing / found.expected if found.expected else 0.0
     click.echo(f"{found.series:,} series: {found.missing:,} of {found.expected:,} bars are missing ({share:.2%})")
+    if found.repeated:
+        _show_repeats(found, limit, drawn)
+
+
+def _show_repeats(found: missing.Check, limit: int, drawn: bool) -> None:
+    """Print the first of the days, weeks or months that have several bars, and how many there are."""
+    if not drawn:
+        show_rows(found.repeats[:limit], as_json=False, columns=_REPEAT_COLUMNS)
+    click.echo(f"several bars where one is expected: {counted(found.repeated, 'interval')}")
 
 
 def draw(days: Iterable[Day]) -> None:
@@ -365,7 +381,7 @@ def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--symbol", help="Only series of this symbol."),
         click.option("--vendor", help="Only series of this vendor."),
-        click.option("--tenant", required=True, help="The tenant, by name or uuid."),
+        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
     ):
         command = option(command)
     return command

@@ -84,8 +84,5 @@ def tenant_option(description: str) -> Callable[[Callable[..., Any]], Callable[.
 
 def tenant_id(dsn: str, tenant: str) -> UUID:
     """The UUID of a tenant that is named by its name or UUID. Raises UnknownTenant."""
-    try:
-        return UUID(tenant)
-    except ValueError:
-        with connect(dsn) as connection:
-            return find_tenant(connection, tenant).id
+    with connect(dsn) as connection:
+        return find_tenant(connection, tenant).id

@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from datastore import config
-from datastore.commands.options import Age, database_option
+from datastore.commands.options import Age, database_option, readable, tenant_id
 from datastore.config import ConfigurationError
 from datastore.service import tokens
 from datastore.service.tokens import Scope
@@ -50,16 +50,29 @@ def token() -> None:
     help="What the token can do; each scope includes those before it.",
 )
 @click.option("--expires", type=Age(), help="Lifetime of the token, such as 90d. [default: unlimited]")
-@click.option("--tenant", type=click.UUID, help="Limit the token to this tenant. [default: the whole store]")
+@click.option("--tenant", help="Limit the token to this tenant, by name or UUID. [default: the whole store]")
+@click.option("--dsn", help="DSN of the database, which is asked for the tenant of a name. [DATABASE_URL]")
 @json_option
-def create_token(name: str, scope: str, expires: timedelta | None, tenant: UUID | None, as_json: bool) -> None:
+def create_token(
+    name: str, scope: str, expires: timedelta | None, tenant: str | None, dsn: str | None, as_json: bool
+) -> None:
     """Create a token, and print it with its line for the configuration.
 
     The token is shown once and stored nowhere. The line contains its hash. Add it to DATASTORE_TOKENS, or to the file
     that DATASTORE_TOKENS_FILE names. A running service reads the file again when it changes.
     """
     try:
-        made = tokens.create(name, Scope[scope], expires_in=expires, tenant=tenant)
+        made = tokens.create(
+            name, Scope[scope], expires_in=expires, tenant=None if tenant is None else _only(tenant, dsn)
+        )
     except OverflowError:
         raise click.BadParameter("that is after the year 9999", param_hint="--expires") from None
     show_fields({"token": made.token, "line": made.line}, as_json)
+
+
+def _only(tenant: str, dsn: str | None) -> UUID:
+    """The tenant of a token: a UUID as it is, which needs no database, or that of a name."""
+    try:
+        return UUID(tenant)
+    except ValueError:
+        return tenant_id(readable(dsn or config.load().dsn()), tenant)

@@ -5,7 +5,7 @@ They are filled by `datastore.backfill`.
 
 from datastore.gaps.calendars import Assignment, CalendarError, Session
 from datastore.gaps.counts import Counted, count_all, last_counts
-from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, check
+from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, Repeat, check
 from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Day",
     "Gap",
     "GapError",
+    "Repeat",
     "Session",
     "Window",
     "check",

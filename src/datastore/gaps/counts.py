@@ -39,13 +39,14 @@ class GapCount:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One check of `count_all`; `problem` says why there is none."""
+    """One check of `count_all`; `problem` says why there is none. `repeated`: see `Check`."""
 
     tenant: UUID
     vendor: str
     timeframe: str
     missing: int | None
     gaps: int | None
+    repeated: int | None
     problem: str | None
 
 
@@ -95,9 +96,9 @@ def count_all(
         try:
             found = check(dsn, tenant=tenant, vendor=vendor, timeframe=timeframe, start=start, end=now, now=now)
         except ControlError as error:
-            done.append(Counted(tenant, vendor, timeframe, None, None, str(error)))
+            done.append(Counted(tenant, vendor, timeframe, None, None, None, str(error)))
         else:
-            count = Counted(tenant, vendor, timeframe, found.missing, len(found.gaps), None)
+            count = Counted(tenant, vendor, timeframe, found.missing, len(found.gaps), found.repeated, None)
             _keep(dsn, count, found, start, now)
             done.append(count)
     with connect(dsn) as connection:

@@ -5,6 +5,9 @@ What should be there: of every session, the intervals of the timeframe that have
 interval is there if a bar's `ts` lies in it, so that bars that begin with the session and not with the hour count too.
 It is expected once it is over.
 
+Of a day, a week or a month one bar is expected, and more than one are found, too: the same bar under two times, as with
+midnight in UTC and where the exchange is, is two rows, and no gap.
+
 How it is found was measured (docs/decisions/0010): bars are counted for each series and session, by the primary key and
 nothing else, and only where that does not add up it is looked for where.
 """
@@ -39,6 +42,10 @@ SERIES_AT_ONCE: Final = 50
 """Series that one statement counts: enough to make it worth while, few enough to share the work between connections."""
 
 
+REPEATS: Final = 1000
+"""Repeats that a check lists at the most. All of them are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """`missing` intervals of a series that are not there, all that are expected in `start <= time < end` (UTC).
@@ -65,8 +72,25 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """A day, week or month that has several bars of a series, as where a vendor's times have changed.
+
+    `day` is its first date, `bars` the number of bars in `start <= time < end` (UTC), of which one is expected.
+    """
+
+    symbol: str
+    day: date
+    start: datetime
+    end: datetime
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """What a gap check found: the gaps by symbol and time, how complete each day is, and by which calendars that is."""
+    """What a gap check found: the gaps by symbol and time, how complete each day is, and by which calendars that is.
+
+    `repeated` counts the days, weeks or months of a series that have several bars, of which `repeats` are the first.
+    """
 
     series: int
     expected: int
@@ -74,6 +98,8 @@ class Check:
     gaps: list[Gap]
     days: list[Day]
     calendars: dict[str, str]
+    repeated: int
+    repeats: list[Repeat]
 
 
 # What is missing ------------------------------------------------------------------------------------------------------
@@ -115,15 +141,18 @@ def check(
     name = _Name(owner, vendor, timeframe)
     work, days = _planned(ids, of_series, parsed, start, end, now)
     gaps: list[Gap] = []
-    missing = 0
-    for portion, found in zip(work, _shared(lambda portion: portion.missing(dsn), work, connections), strict=True):
-        for symbol, pieces in found.items():
-            for piece in pieces:
+    repeats: list[Repeat] = []
+    missing = repeated = 0
+    for portion, found in zip(work, _shared(lambda portion: portion.look(dsn), work, connections), strict=True):
+        for symbol, looked in found.items():
+            for piece in looked.pieces:
                 days[portion.windows[piece.window].day][1] += piece.missing
-            for gap in name.gaps(symbol, portion.windows, pieces):
+            for gap in name.gaps(symbol, portion.windows, looked.pieces):
                 missing += gap.missing
                 if gap.missing >= at_least:
                     gaps.append(gap)
+            repeated += len(looked.repeats)
+            repeats += _repeats(symbol, portion.windows, looked.repeats[: REPEATS - len(repeats)])
     return Check(
         series=len(ids),
         expected=sum(expected for expected, _ in days.values()),
@@ -131,6 +160,8 @@ def check(
         gaps=sorted(gaps, key=lambda gap: (gap.symbol, gap.start)),
         days=[Day(day, *counts) for day, counts in sorted(days.items())],
         calendars=of_series,
+        repeated=repeated,
+        repeats=sorted(repeats, key=lambda repeat: (repeat.symbol, repeat.start)),
     )
 
 
@@ -215,6 +246,12 @@ class _Name:
     def _gap(self, symbol: str, run: Sequence[Piece]) -> Gap:
         missing = sum(piece.missing for piece in run)
         return Gap(self.tenant.id, self.vendor, symbol, self.timeframe, run[0].start, run[-1].end, missing)
+
+
+def _repeats(symbol: str, due: Sequence[Window], found: Iterable[tuple[int, int]]) -> Iterator[Repeat]:
+    for number, bars in found:
+        window = due[number]
+        yield Repeat(symbol, window.day, window.start, window.end, bars)
 
 
 def _goes_on(due: Sequence[Window], before: Piece, after: Piece) -> bool:

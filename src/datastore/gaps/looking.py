@@ -1,8 +1,8 @@
-"""The statements that count bars and find what is missing."""
+"""The statements that count bars and find what is missing, and what is there more than once."""
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
@@ -27,7 +27,8 @@ class Piece:
 
 
 # For each series and window: how many bars there are, and how many of them stand where an interval begins. As many as
-# are expected of these say that nothing is missing: a key is there once. The bounds of the whole are said again as
+# are expected of these say that nothing is missing: a key is there once. Of a day and what is longer only one bar is
+# expected, wherever in it: more than one are told, too. The bounds of the whole are said again as
 # constants, by which chunks are left out when the statement is planned.
 _COUNT: Final = """
 SELECT s.id, w.no, c.present
@@ -40,7 +41,7 @@ CROSS JOIN LATERAL (
   FROM store.bars AS b
   WHERE b.series_id = s.id AND b.ts >= w.start AND b.ts < w.over AND b.ts >= %(first)s AND b.ts < %(last)s
 ) AS c
-WHERE c.aligned < w.expected
+WHERE c.aligned < w.expected OR (%(step)s::interval IS NULL AND c.present > w.expected)
 """
 
 # For each series and window that is not empty: from the end of each interval that is there to the beginning of the next
@@ -64,6 +65,15 @@ ORDER BY w.id, w.no, g.next
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found of one series: what is missing, in order, and of which windows there are how many bars, where one
+    is expected."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    repeats: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Portion:
     """Some series of one calendar, by symbol with their ids, and the windows that are due for each."""
 
@@ -71,20 +81,21 @@ class Portion:
     windows: list[Window]
     series: dict[str, int | None]
 
-    def missing(self, dsn: str) -> dict[str, list[Piece]]:
-        """What each series has not, in order."""
-        found: dict[str, list[Piece]] = {symbol: [] for symbol in self.series}
+    def look(self, dsn: str) -> dict[str, Looked]:
+        """What each series has not, or has more than once."""
+        found = {symbol: Looked() for symbol in self.series}
         symbols = {id_: symbol for symbol, id_ in self.series.items() if id_ is not None}
         for symbol, id_ in self.series.items():
             if id_ is None:
-                found[symbol] = [self._whole(number) for number in range(len(self.windows))]
+                found[symbol].pieces.extend(self._whole(number) for number in range(len(self.windows)))
         # Never prepared: a plan that is made once for all would look into every chunk.
         with connect(dsn, prepare_threshold=None) as connection:
             # Not for the session, which may be shared behind a pooler: compiling would take longer than counting.
             connection.execute("SELECT set_config('jit', 'off', true)")
             for numbers in self._slices():
-                for id_, pieces in self._look(connection, list(symbols), numbers).items():
-                    found[symbols[id_]] += sorted(pieces, key=lambda piece: piece.start)
+                for id_, looked in self._look(connection, list(symbols), numbers).items():
+                    found[symbols[id_]].pieces.extend(sorted(looked.pieces, key=lambda piece: piece.start))
+                    found[symbols[id_]].repeats.extend(sorted(looked.repeats))
         return found
 
     def _slices(self) -> Iterator[list[int]]:
@@ -95,7 +106,7 @@ class Portion:
         for _, numbers in groupby(range(len(self.windows)), lambda no: (self.windows[no].start - EPOCH) // width):
             yield list(numbers)
 
-    def _look(self, connection: psycopg.Connection[Any], ids: list[int], numbers: list[int]) -> dict[int, list[Piece]]:
+    def _look(self, connection: psycopg.Connection[Any], ids: list[int], numbers: list[int]) -> dict[int, Looked]:
         due = [self.windows[number] for number in numbers]
         common = {"step": self.step, "epoch": EPOCH, "first": due[0].start, "last": due[-1].end}
         short = connection.execute(
@@ -109,12 +120,14 @@ class Portion:
                 "expected": [window.expected for window in due],
             },
         ).fetchall()
-        found: dict[int, list[Piece]] = defaultdict(list)
+        found: dict[int, Looked] = defaultdict(Looked)
         in_part = []
         for id_, number, present in short:
             if not present:
-                found[id_].append(self._whole(number))
-            elif self.step is not None:
+                found[id_].pieces.append(self._whole(number))
+            elif self.step is None:
+                found[id_].repeats.append((number, present))
+            else:
                 in_part.append((id_, number))
         if in_part and self.step is not None:
             located = connection.execute(
@@ -129,7 +142,7 @@ class Portion:
             ).fetchall()
             for id_, number, start, end in located:
                 start, end = start.astimezone(UTC), end.astimezone(UTC)
-                found[id_].append(Piece(number, start, end, (end - start) // self.step))
+                found[id_].pieces.append(Piece(number, start, end, (end - start) // self.step))
         return found
 
     def _whole(self, number: int) -> Piece:

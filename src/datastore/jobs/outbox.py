@@ -3,6 +3,7 @@
 Applications enqueue jobs through their own view (`mds_client.jobs`). `datastore.worker` runs them.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -180,15 +181,16 @@ def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
     connection.execute("SELECT pg_notify(%s, %s)", (JOBS_CHANNEL, what))
 
 
-def backlog(connection: psycopg.Connection[Any]) -> Backlog:
-    """What the outbox holds, for metrics.
+def backlog(connection: psycopg.Connection[Any], types: Sequence[str]) -> Backlog:
+    """What the outbox holds, for metrics; jobs of other types than these are counted together.
 
     Reads the index entries of the jobs that it counts: what has ended well or was cancelled is not counted, and costs
     nothing however much there is of it.
     """
     counts = connection.execute(
-        "SELECT job_type, state, count(*) FROM store.jobs WHERE state IN ('queued', 'running', 'failed')"
-        " GROUP BY 1, 2 ORDER BY 1, 2"
+        "SELECT CASE WHEN job_type = ANY(%s) THEN job_type END, state, count(*) FROM store.jobs"
+        " WHERE state IN ('queued', 'running', 'failed') GROUP BY 1, 2 ORDER BY 1, 2",
+        (list(types),),
     ).fetchall()
     oldest = connection.execute(
         QUEUES

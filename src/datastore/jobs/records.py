@@ -65,9 +65,9 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs of a type are in a state that someone waits for: queued, running or failed."""
+    """How many jobs of a type are in a state that someone waits for: queued, running or failed. No type: the others."""
 
-    job_type: str
+    job_type: str | None
     state: str
     jobs: int
 

@@ -37,36 +37,50 @@ def tenants_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 # Which groups have labels of their own is decided fairly: the first of every tenant, then the second of each. By
-# size alone, one tenant with many vendors would leave no label to the others, and no alert.
+# size alone, one tenant with many vendors would leave no label to the others, and no alert. What is beyond is added up
+# by the server: however many names tenants make up, no more come than there are labels.
 _SERIES: Final = f"""
-SELECT kind, vendor, coalesce(timeframe, ''), sum(series)::bigint, max(newest)
+SELECT kind, CASE WHEN own THEN vendor ELSE %(other)s END, CASE WHEN own THEN timeframe ELSE %(other)s END,
+       sum(series)::bigint, max(newest)
 FROM (
-  SELECT kind, vendor, timeframe, count(*) AS series, max(last_ts) AS newest,
-         row_number() OVER (PARTITION BY tenant ORDER BY count(*) DESC, kind, vendor, timeframe) AS place
-  FROM (SELECT series_id >> {TENANT_BITS} AS tenant, kind, vendor, timeframe, last_ts FROM store.series) AS s
-  GROUP BY tenant, kind, vendor, timeframe
-) AS groups
-GROUP BY kind, vendor, timeframe ORDER BY min(place), 4 DESC, 1, 2, 3
+  SELECT kind, vendor, coalesce(timeframe, '') AS timeframe, sum(series) AS series, max(newest) AS newest,
+         row_number() OVER (ORDER BY min(place), sum(series) DESC, kind, vendor, timeframe) <= %(most)s AS own
+  FROM (
+    SELECT kind, vendor, timeframe, count(*) AS series, max(last_ts) AS newest,
+           row_number() OVER (PARTITION BY tenant ORDER BY count(*) DESC, kind, vendor, timeframe) AS place
+    FROM (SELECT series_id >> {TENANT_BITS} AS tenant, kind, vendor, timeframe, last_ts FROM store.series) AS s
+    GROUP BY tenant, kind, vendor, timeframe
+  ) AS groups
+  GROUP BY kind, vendor, timeframe
+) AS ranked
+GROUP BY 1, 2, 3
 """  # noqa: S608 - a number of the project's own
 
 _GAPS: Final = """
-SELECT vendor, timeframe, sum(gaps)::bigint, sum(missing)::bigint, min(checked_at)
+SELECT CASE WHEN own THEN vendor ELSE %(other)s END, CASE WHEN own THEN timeframe ELSE %(other)s END,
+       sum(gaps)::bigint, sum(missing)::bigint, min(checked_at)
 FROM (
-  SELECT *, row_number() OVER (PARTITION BY tenant_no ORDER BY missing DESC, vendor, timeframe) AS place
-  FROM store.gap_counts
-) AS counts
-GROUP BY vendor, timeframe ORDER BY min(place), 4 DESC, 1, 2
+  SELECT vendor, timeframe, sum(gaps) AS gaps, sum(missing) AS missing, min(checked_at) AS checked_at,
+         row_number() OVER (ORDER BY min(place), sum(missing) DESC, vendor, timeframe) <= %(most)s AS own
+  FROM (
+    SELECT *, row_number() OVER (PARTITION BY tenant_no ORDER BY missing DESC, vendor, timeframe) AS place
+    FROM store.gap_counts
+  ) AS counts
+  GROUP BY vendor, timeframe
+) AS ranked
+GROUP BY 1, 2
 """
+
+_LABELS: Final = {"other": OTHER, "most": MAX_GROUPS}
 
 
 def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
     """Series and their newest rows, by kind, vendor and timeframe."""
-    rows = driver.execute(_SERIES).fetchall()
     counts: dict[tuple[str, ...], int] = {}
     newest: dict[tuple[str, ...], float] = {}
-    for at, (kind, vendor, timeframe, count, last) in enumerate(rows):
+    for kind, vendor, timeframe, count, last in driver.execute(_SERIES, _LABELS).fetchall():
         labels: tuple[str, ...] = (kind, vendor, timeframe)
-        if at >= MAX_GROUPS:
+        if vendor == OTHER:
             labels = (known_label(kind, KINDS), OTHER, OTHER)
         counts[labels] = counts.get(labels, 0) + count
         if last is not None:
@@ -77,36 +91,30 @@ def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
     """The counts of the last gap check."""
-    rows = driver.execute(_GAPS).fetchall()
-    found: dict[tuple[str, ...], tuple[int, int, float]] = {}
-    for at, (vendor, timeframe, gaps, missing, checked) in enumerate(rows):
-        labels: tuple[str, ...] = (vendor, timeframe) if at < MAX_GROUPS else (OTHER, OTHER)
-        before = found.get(labels, (0, 0, float("inf")))
-        found[labels] = (before[0] + gaps, before[1] + missing, min(before[2], checked.timestamp()))
-    for labels, (gaps, missing, instant) in found.items():
-        yield "datastore_gaps", labels, gaps
-        yield "datastore_missing_bars", labels, missing
-        yield "datastore_gap_check_timestamp_seconds", labels, instant
+    for vendor, timeframe, gaps, missing, checked in driver.execute(_GAPS, _LABELS).fetchall():
+        yield "datastore_gaps", (vendor, timeframe), gaps
+        yield "datastore_missing_bars", (vendor, timeframe), missing
+        yield "datastore_gap_check_timestamp_seconds", (vendor, timeframe), checked.timestamp()
 
 
 def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
     """Jobs by type and state."""
-    backlog = jobs.backlog(driver)
+    backlog = jobs.backlog(driver, sorted(types))
     # Applications name the types of their jobs as they like. All labels are there before their first job is: what has
     # just appeared has not increased, and a first failure would be no alert.
     counts: dict[tuple[str, ...], int] = {
         (name, state): 0 for name in (*sorted(types), OTHER) for state in ("queued", "running", "failed")
     }
     for count in backlog.counts:
-        labels = (known_label(count.job_type, types), count.state)
-        counts[labels] = counts.get(labels, 0) + count.jobs
+        counts[count.job_type or OTHER, count.state] += count.jobs
     # Whose worker is lost waits for another, which takes it back. Without any it would be said to run forever.
     for job_type, lost in driver.execute(
-        "SELECT job_type, count(*) FROM store.jobs WHERE state = 'running' AND leased_until < now() GROUP BY 1"
+        "SELECT CASE WHEN job_type = ANY(%s) THEN job_type END, count(*) FROM store.jobs"
+        " WHERE state = 'running' AND leased_until < now() GROUP BY 1",
+        (sorted(types),),
     ).fetchall():
-        name = known_label(job_type, types)
-        counts[name, "running"] -= lost
-        counts[name, "queued"] += lost
+        counts[job_type or OTHER, "running"] -= lost
+        counts[job_type or OTHER, "queued"] += lost
     yield from (("datastore_jobs", labels, number) for labels, number in counts.items())
     oldest = backlog.oldest_due
     yield "datastore_job_oldest_due_seconds", (), oldest.total_seconds() if oldest else 0.0

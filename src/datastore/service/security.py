@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import Depends, Path, Security
+from fastapi import Depends, Path, Query, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
@@ -24,6 +24,7 @@ from starlette.types import Scope as AsgiScope
 
 from datastore import tenants
 from datastore.errors import UnknownTenant
+from datastore.service.models import Name
 from datastore.service.problems import Refusal
 from datastore.service.state import Here
 from datastore.service.tokens import Scope, Token, Tokens
@@ -161,39 +162,55 @@ StoreOperator = Annotated[Token, _needs(Scope.operate, store_wide=True)]
 StoreAdmin = Annotated[Token, _needs(Scope.admin, store_wide=True)]
 
 
-def tenant_of(token: Token, wanted: UUID | None) -> UUID | None:
-    """The tenant that a token may ask about: its own, or the one that it asks for. None is everybody.
-
-    Another tenant than its own is as if it were not there.
-    """
-    if token.tenant is None:
-        return wanted
-    if wanted not in (None, token.tenant):
-        raise UnknownTenant(wanted)
-    return token.tenant
-
-
-def known_tenant(dsn: str, token: Token, wanted: UUID) -> Tenant:
-    """The tenant of that id, if the token may see it. Raises UnknownTenant."""
-    tenant_of(token, wanted)
-    return tenants.get_tenant(dsn, wanted)
-
-
 TENANT_EXAMPLE: Final = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 
-TenantId = Annotated[UUID, Path(description="the tenant", examples=[TENANT_EXAMPLE])]
+TENANT: Final = (
+    "the tenant, by uuid or name; what reads as a uuid is one, and a name with a slash cannot stand in a path"
+)
 
 
-def _tenant(scope: Scope) -> Any:
+def known_tenant(dsn: str, own: Tenant | None, wanted: str) -> Tenant:
+    """The tenant of that uuid or name, if a token may see it; `own` is the only one that it sees. Raises UnknownTenant.
+
+    Nobody else is looked for with a token of one tenant: what is another's is answered as what nobody has, and takes no
+    longer.
+    """
+    try:
+        id_ = UUID(wanted)
+    except ValueError:
+        id_ = None
+    if own is None:
+        return tenants.get_tenant(dsn, wanted if id_ is None else id_)
+    if wanted == own.name if id_ is None else id_ == own.id:
+        return own
+    raise UnknownTenant(wanted)
+
+
+def _tenant(token: Any) -> Any:
     def found(
-        here: Here, tenant: TenantId, own: OwnTenant, token: Annotated[Token, _needs(scope, store_wide=False)]
+        here: Here,
+        _: token,
+        own: OwnTenant,
+        tenant: Annotated[Name, Path(description=TENANT, examples=[TENANT_EXAMPLE])],
     ) -> Tenant:
-        if own is not None and own.id == tenant:
-            return own
-        return known_tenant(here.dsn, token, tenant)
+        return known_tenant(here.dsn, own, tenant)
 
     return Depends(found)
 
 
-ReadTenant = Annotated[Tenant, _tenant(Scope.read)]
-OperateTenant = Annotated[Tenant, _tenant(Scope.operate)]
+ReadTenant = Annotated[Tenant, _tenant(Reader)]
+OperateTenant = Annotated[Tenant, _tenant(Operator)]
+AdminTenant = Annotated[Tenant, _tenant(StoreAdmin)]
+
+
+def _asked_tenant(
+    here: Here,
+    token: Reader,
+    own: OwnTenant,
+    tenant: Annotated[Name | None, Query(description="only this tenant's, by uuid or name")] = None,
+) -> UUID | None:
+    return token.tenant if tenant is None else known_tenant(here.dsn, own, tenant).id
+
+
+AskedTenant = Annotated[UUID | None, Depends(_asked_tenant)]
+"""The tenant that a list is asked of: the one that is named, the token's own, or None for everybody."""

@@ -42,10 +42,11 @@ def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[
         return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
 
 
-def get_tenant(dsn: str, tenant: UUID) -> Tenant:
-    """The tenant of that id, whatever others are named; raises UnknownTenant."""
+def get_tenant(dsn: str, tenant: UUID | str) -> Tenant:
+    """The tenant of that id, whatever others are named, or of that name; raises UnknownTenant."""
+    condition: LiteralString = "t.id = %(tenant)s" if isinstance(tenant, UUID) else "t.name = %(tenant)s"
     with connect(dsn) as connection:
-        for found in _tenants(connection, "t.id = %(id)s", id=tenant):
+        for found in _tenants(connection, condition, tenant=tenant):
             return found
     raise UnknownTenant(tenant)
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from datastore import backfill, gaps, idempotency
 from datastore.backfill import BackfillRecord, BackfillSpec, Plan
@@ -25,29 +24,26 @@ from datastore.service.models import (
 from datastore.service.openapi import problem
 from datastore.service.security import (
     TENANT_EXAMPLE,
+    AskedTenant,
     Operator,
     Reader,
     ReadTenant,
     StoreOperator,
     known_tenant,
-    tenant_of,
 )
 from datastore.service.state import Here
-from datastore.service.tokens import Token
-from mds_client.models import Timeframe, canonical_uuid
+from mds_client.models import Timeframe
 
 router = APIRouter(tags=["backfills"])
 
 LISTED = 100
-"""Chunks of a plan that are listed."""
+"""Chunks of a plan, and repeats of a gap check, that are listed."""
 
 
 class BackfillBody(BackfillSpec):
-    """What to fill from where; the tenant by its uuid."""
+    """What to fill from where; the tenant by its uuid or name."""
 
-    tenant: Annotated[
-        str, AfterValidator(canonical_uuid), Field(json_schema_extra={"format": "uuid"}, examples=[TENANT_EXAMPLE])
-    ]
+    tenant: Annotated[Name, Field(examples=[TENANT_EXAMPLE])]
     start: Instant = Field(examples=["2024-01-01T00:00:00Z"])
     end: Instant = Field(examples=["2024-02-01T00:00:00Z"])
     source: dict[str, Any] = Field(examples=[{"type": "files", "path": "{vendor}/{symbol}/{start_date}.csv"}])
@@ -73,7 +69,8 @@ class Planned(Plan):
 @dataclass(frozen=True, slots=True)
 class Found(Check):
     """What a gap check found: a page of the gaps by symbol and time, how complete each day is, and by which calendars
-    that is. `next` is what to pass as `after` for the gaps that follow; null at the end."""
+    that is. `next` is what to pass as `after` for the gaps that follow; null at the end. `repeated` counts the days,
+    weeks or months of a series that have several bars; `repeats` are the first hundred of them."""
 
     next: str | None
 
@@ -95,7 +92,10 @@ def find_gaps(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """Find the bars that should be there by the trading calendar, and are not."""
+    """Find the bars that should be there by the trading calendar, and are not.
+
+    Of days and what is longer it also finds those that have several bars.
+    """
     now = datetime.now(UTC)
     found = gaps.check(
         here.dsn,
@@ -111,17 +111,17 @@ def find_gaps(
     )
     first = after or 0
     more = len(found.gaps) > first + limit
-    return _with(found, gaps=found.gaps[first : first + limit], next=str(first + limit) if more else None)
+    page, repeats = found.gaps[first : first + limit], found.repeats[:LISTED]
+    return _with(found, gaps=page, repeats=repeats, next=str(first + limit) if more else None)
 
 
 @router.post("/backfills/plan", response_model=model_of(Planned), responses={404: problem(404), 409: problem(409)})
-def plan(here: Here, token: StoreOperator, body: BackfillBody) -> Any:
+def plan(here: Here, _: StoreOperator, body: BackfillBody) -> Any:
     """What a backfill would do now: what is missing, cut into jobs. Nothing is stored.
 
     For tokens of the whole store only, as starting one: a source may hold what is another tenant's.
     """
-    _check(here, token, body)
-    found = backfill.plan(here.dsn, body)
+    found = backfill.plan(here.dsn, _of_tenant(here, body))
     return _with(found, chunks=found.chunks[:LISTED], jobs=len(found.chunks))
 
 
@@ -136,22 +136,17 @@ def plan(here: Here, token: StoreOperator, body: BackfillBody) -> Any:
         409: problem(409),
     },
 )
-def start(here: Here, token: StoreOperator, body: BackfillBody, response: Response, key: IdempotencyKey = None) -> Any:
+def start(here: Here, _: StoreOperator, body: BackfillBody, response: Response, key: IdempotencyKey = None) -> Any:
     """Find what is missing, and have workers fill it."""
-    _check(here, token, body)
-    made = backfill.start(here.dsn, body, idempotency_key=idempotency.key(key))
+    made = backfill.start(here.dsn, _of_tenant(here, body), idempotency_key=idempotency.key(key))
     response.headers["Location"] = f"/backfills/{made.id}"
     return made
 
 
 @router.get("/backfills", response_model=page_of(BackfillRecord))
-def list_backfills(
-    here: Here, token: Reader, tenant: UUID | None = None, after: After = None, limit: Limit = 100
-) -> Any:
+def list_backfills(here: Here, tenant: AskedTenant, after: After = None, limit: Limit = 100) -> Any:
     """Backfills, newest first. A page is shorter than its limit where they are large."""
-    if tenant is not None:
-        known_tenant(here.dsn, token, tenant)
-    found = backfill.list_backfills(here.dsn, tenant=tenant_of(token, tenant), after=after, limit=limit)
+    found = backfill.list_backfills(here.dsn, tenant=tenant, after=after, limit=limit)
     return page_with(found.items, found.more, lambda each: each.id)
 
 
@@ -173,8 +168,9 @@ def resume(here: Here, token: Operator, id: BackfillId) -> Any:  # noqa: A002
     return backfill.resume_backfill(here.dsn, id, tenant=token.tenant)
 
 
-def _check(here: Here, token: Token, body: BackfillBody) -> None:
-    known_tenant(here.dsn, token, UUID(body.tenant))
+def _of_tenant(here: Here, body: BackfillBody) -> BackfillSpec:
+    """The same of the tenant's uuid, which no other tenant is named like."""
+    return body.model_copy(update={"tenant": str(known_tenant(here.dsn, None, body.tenant).id)})
 
 
 def _with(found: Any, **more: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`/jobs`: list, show, retry and cancel jobs."""
 
 from typing import Annotated, Any, Literal, get_args
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
@@ -10,7 +9,7 @@ from datastore.jobs import JobRecord
 from datastore.service.jobs import Job, shown
 from datastore.service.models import LARGEST_ID, After, Limit, Name, page_of, page_with
 from datastore.service.openapi import problem
-from datastore.service.security import Operator, Reader, known_tenant, tenant_of
+from datastore.service.security import AskedTenant, Operator, Reader
 from datastore.service.state import Here
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -25,7 +24,7 @@ JobId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="the job")]
 def list_jobs(
     here: Here,
     token: Reader,
-    tenant: UUID | None = None,
+    tenant: AskedTenant,
     state: State | None = None,
     job_type: Annotated[Name | None, Query(examples=["backfill-chunk"])] = None,
     after: After = None,
@@ -33,11 +32,7 @@ def list_jobs(
 ) -> Any:
     """Jobs, newest first; of a tenant, in a state, of a type, where given. A page is shorter than its limit where jobs
     are large. A tenant's token is not told which worker has one."""
-    if tenant is not None:
-        known_tenant(here.dsn, token, tenant)
-    found = jobs.list_jobs(
-        here.dsn, tenant=tenant_of(token, tenant), state=state, job_type=job_type, after=after, limit=limit
-    )
+    found = jobs.list_jobs(here.dsn, tenant=tenant, state=state, job_type=job_type, after=after, limit=limit)
     return page_with([shown(token, job) for job in found.items], found.more, lambda job: job.id)
 
 

@@ -34,7 +34,7 @@ from datastore.service.models import (
 )
 from datastore.service.openapi import problem
 from datastore.service.problems import FieldError, Refusal
-from datastore.service.security import OperateTenant, Reader, ReadTenant, known_tenant, tenant_of
+from datastore.service.security import AskedTenant, OperateTenant, Reader, ReadTenant
 from datastore.service.state import Here, Service
 from datastore.writes import Upload
 from mds_client import KINDS, Bar
@@ -52,19 +52,14 @@ LINES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
 @router.get("/series", response_model=page_of(SeriesRecord))
 def list_series(
     here: Here,
-    token: Reader,
-    tenant: UUID | None = None,
+    tenant: AskedTenant,
     kind: Kind | None = None,
     vendor: Name | None = None,
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
     """The series that there are, by tenant and then by when each was first seen."""
-    if tenant is not None:
-        known_tenant(here.dsn, token, tenant)
-    found = reads.list_series(
-        here.dsn, tenant=tenant_of(token, tenant), kind=kind, vendor=vendor, after=after, limit=limit + 1
-    )
+    found = reads.list_series(here.dsn, tenant=tenant, kind=kind, vendor=vendor, after=after, limit=limit + 1)
     return page(found, limit, lambda series: series.id)
 
 
@@ -82,11 +77,9 @@ def get_series(
 
 
 @router.get("/freshness", response_model=list_of(Freshness))
-def freshness(here: Here, token: Reader, tenant: UUID | None = None, vendor: Name | None = None) -> Any:
+def freshness(here: Here, tenant: AskedTenant, vendor: Name | None = None) -> Any:
     """How old the data is, per kind, vendor and timeframe."""
-    if tenant is not None:
-        known_tenant(here.dsn, token, tenant)
-    return reads.freshness(here.dsn, tenant=tenant_of(token, tenant), vendor=vendor)
+    return reads.freshness(here.dsn, tenant=tenant, vendor=vendor)
 
 
 async def _until_answered() -> AsyncIterator[AsyncExitStack]:

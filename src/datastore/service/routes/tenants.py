@@ -14,13 +14,12 @@ from datastore.service.openapi import problem
 from datastore.service.problems import Refusal
 from datastore.service.security import (
     TENANT_EXAMPLE,
+    AdminTenant,
     OperateTenant,
     Operator,
     ReadTenant,
     StoreAdmin,
     StoreReader,
-    TenantId,
-    known_tenant,
 )
 from datastore.service.state import Here
 from datastore.tenants import Deletion, Format, Tenant
@@ -76,33 +75,27 @@ def get_tenant(tenant: ReadTenant) -> Any:
 
 
 @router.post("/{tenant}/disable", response_model=model_of(Tenant))
-def disable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+def disable(here: Here, tenant: AdminTenant) -> Any:
     """Disable the tenant: nobody can read or write as this tenant. Its data stays. You can repeat it."""
-    known_tenant(here.dsn, token, tenant)
-    return tenants.disable_tenant(here.dsn, tenant)
+    return tenants.disable_tenant(here.dsn, tenant.id)
 
 
 @router.post("/{tenant}/enable", response_model=model_of(Tenant), responses={409: problem(409)})
-def enable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+def enable(here: Here, tenant: AdminTenant) -> Any:
     """Take back a disabling; not once the tenant is being deleted."""
-    known_tenant(here.dsn, token, tenant)
-    return tenants.enable_tenant(here.dsn, tenant)
+    return tenants.enable_tenant(here.dsn, tenant.id)
 
 
 @router.post("/{tenant}/roles", response_model=model_of(Tenant), responses={409: problem(409)})
-def bind_role(here: Here, token: StoreAdmin, tenant: TenantId, body: RoleBody) -> Any:
+def bind_role(here: Here, tenant: AdminTenant, body: RoleBody) -> Any:
     """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
-    known_tenant(here.dsn, token, tenant)
-    return tenants.bind_role(here.dsn, str(tenant), body.role)
+    return tenants.bind_role(here.dsn, str(tenant.id), body.role)
 
 
 @router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})
-def unbind_role(
-    here: Here, token: StoreAdmin, tenant: TenantId, role: Annotated[Name, Path(examples=["desk_1_login"])]
-) -> Any:
+def unbind_role(here: Here, tenant: AdminTenant, role: Annotated[Name, Path(examples=["desk_1_login"])]) -> Any:
     """Take back a binding, and with it the login's right to the views. Sessions of it have to end first."""
-    known_tenant(here.dsn, token, tenant)
-    return tenants.unbind_role(here.dsn, str(tenant), role)
+    return tenants.unbind_role(here.dsn, str(tenant.id), role)
 
 
 @router.post("/{tenant}/export", **accepts())
@@ -124,20 +117,18 @@ def export(
 
 
 @router.get("/{tenant}/deletion", response_model=model_of(Deletion))
-def plan_deletion(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
+def plan_deletion(here: Here, tenant: AdminTenant) -> Any:
     """What a deletion would remove now: the dry run. Counts every row of the tenant."""
-    known_tenant(here.dsn, token, tenant)
-    return tenants.plan_deletion(here.dsn, tenant)
+    return tenants.plan_deletion(here.dsn, tenant.id)
 
 
 @router.delete("/{tenant}", **accepts())
 def delete(
     here: Here,
     token: StoreAdmin,
-    tenant: TenantId,
+    tenant: AdminTenant,
     name: Annotated[Name, Query(description="the tenant's name, so that none is deleted by mistake")],
     response: Response,
 ) -> JobRecord:
     """Disable a tenant now, and remove it with all its data in bounded steps, as a job. Again is the same job."""
-    known_tenant(here.dsn, token, tenant)
-    return accepted(response, token, tenants.delete_tenant(here.dsn, tenant, name=name))
+    return accepted(response, token, tenants.delete_tenant(here.dsn, tenant.id, name=name))
