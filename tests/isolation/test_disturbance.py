@@ -7,9 +7,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from datastore import aggregates, gaps, metrics, migration, reads, tenants, timescale_policies
 from datastore.jobs import JobContext
+from datastore.locks import held
+from datastore.names import LOCKS, REFRESH_LOCK
+from datastore.worker import leases
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
 from tests.conftest import Store
@@ -115,3 +119,59 @@ def test_a_bar_of_the_next_century_hides_nobodys_bars_of_today(store: Store) -> 
             assert [row.close_price for row in found] == [1.0, 2.0]
             late = client.rollup("X", timeframe, now, datetime(2101, 1, 1, tzinfo=UTC), "v")
             assert [row.close_price for row in late] == [3.0]
+
+
+# Locks -------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+DO $$
+DECLARE
+  relation oid;
+BEGIN
+  FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'store')
+  LOOP
+    BEGIN PERFORM nextval(relation::regclass); EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN PERFORM brin_summarize_range(relation::regclass, 0); EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN PERFORM pg_relation_size(relation::regclass); EXCEPTION WHEN OTHERS THEN NULL; END;
+  END LOOP;
+END
+$$
+"""
+"""By their numbers, which the catalog shows to everybody: nextval locks a relation before it looks at rights."""
+
+FORMER = (0x6D64735F6D696772, 0x6D64735F726F6C6C, 0x6D64735F6A6F6273)
+"""The advisory locks of releases that had such."""
+
+
+@pytest.mark.many_sessions
+def test_no_lock_that_a_tenant_can_take_holds_up_a_migration_a_refresh_or_a_claim(
+    store: Store, attacker: psycopg.Connection[object]
+) -> None:
+    for number in FORMER:
+        attacker.execute("SELECT pg_advisory_lock(%s)", (number,))
+    with attacker.transaction():
+        attacker.execute(HOLD)
+        reached = store.rows(
+            "SELECT DISTINCT c.relname::text, l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
+            " WHERE l.pid = %s AND l.granted AND c.relname = ANY(%s)",
+            attacker.info.backend_pid,
+            list(LOCKS),
+        )
+        # Of the locks' tables it holds the strongest mode that it can get.
+        assert sorted(reached) == [(lock, "RowExclusiveLock") for lock in sorted(LOCKS)]
+        admin = make_conninfo(store.admin_dsn, options="-c lock_timeout=20s")
+        assert migration.migrate(admin).objects == []
+        aggregates.refresh(admin)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            with held(admin, REFRESH_LOCK, connection):
+                pass
+            assert leases.claim(connection, "w", 1, timedelta(seconds=30)).taken == []
+
+
+@pytest.mark.parametrize("mode", ["ACCESS SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "ACCESS EXCLUSIVE"])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_of_the_store_cannot_be_taken_by_name(
+    attacker: psycopg.Connection[object], lock: str, mode: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), attacker.transaction():
+        attacker.execute(f"LOCK TABLE store.{lock} IN {mode} MODE".encode())
