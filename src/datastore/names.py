@@ -39,6 +39,8 @@ APP: Final = "mds_app"
 JOBS_CHANNEL: Final = "mds_jobs"
 """Where workers listen. Anybody may listen with them, so what is sent is that there is something, and no more."""
 
+FULLEST_QUEUE: Final = 0.5
+"""The part of the server's queue of notifications up to which jobs are announced; beyond it, workers find them."""
 
 LONGEST_KEY: Final = 500
 LARGEST_PAYLOAD: Final = 1 << 20

@@ -1,22 +1,31 @@
 """What a tenant may write for itself, and must not disturb anybody else by: no row of its own stops the control plane,
 hides others' bars or makes lists unreadable."""
 
+import itertools
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from datastore import aggregates, gaps, metrics, migration, reads, tenants, timescale_policies
+from datastore import aggregates, gaps, jobs, metrics, migration, reads, tenants, timescale_policies
+from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from datastore.jobs import JobContext
 from datastore.locks import held
 from datastore.names import LOCKS, REFRESH_LOCK
 from datastore.worker import leases
+from datastore.worker.announcements import DEAF, FRUITLESS
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
-from tests.conftest import Store
+from tests.conftest import SETTINGS, Store
+from tests.control.job_types import Note, noted, put, until, working
 
 pytestmark = pytest.mark.every_engine
 
@@ -175,3 +184,106 @@ def test_a_lock_of_the_store_cannot_be_taken_by_name(
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege), attacker.transaction():
         attacker.execute(f"LOCK TABLE store.{lock} IN {mode} MODE".encode())
+
+
+# Notifications -----------------------------------------------------------------------------------------------------
+
+
+class Flood:
+    """Announcements without end, from a login that is bound to a tenant."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self.commits = 0
+
+    def __enter__(self) -> "Flood":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            while not self._over.is_set():
+                connection.execute(
+                    "SELECT pg_notify('mds_jobs', 'cancel'), pg_notify('mds_jobs', repeat('x', 7000) || n)"
+                    " FROM generate_series(1, 50) AS n"
+                )
+                self.commits += 1
+
+
+@pytest.mark.many_sessions
+def test_a_flood_of_announcements_makes_a_worker_look_once_an_interval(
+    store: Store, attacker: psycopg.Connection[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[float] = []
+    claim, renew = leases.claim, leases.renew
+    beats: list[float] = []
+
+    def seen(*arguments: Any) -> leases.Claim:
+        looks.append(monotonic())
+        return claim(*arguments)
+
+    def renewed(*arguments: Any) -> dict[int, bool]:
+        beats.append(monotonic())
+        return renew(*arguments)
+
+    monkeypatch.setattr(leases, "claim", seen)
+    monkeypatch.setattr(leases, "renew", renewed)
+    file, ready = tmp_path / "notes", tmp_path / "ready"
+    forever = timedelta(hours=1)
+    dsn = make_conninfo(store.dsn, user="attacker", password="x")
+    with working(store.admin_dsn, poll=forever, lease=forever), Flood(dsn) as flood:
+        # Something runs meanwhile, which every announcement could be about.
+        put(store.admin_dsn, "test-stubborn", Note(file=file, text="held", until=ready), tenant=None, key="held")
+        until(lambda: noted(file))
+        looks.clear()
+        beats.clear()
+        before = flood.commits
+        until(lambda: flood.commits - before > 300 and len(looks) > FRUITLESS + 3)
+        # A job that is announced amid the flood, or found.
+        put(store.admin_dsn, "test-note", Note(file=file, text="in time"), tenant=None, key="k")
+        until(lambda: "in time" in noted(file))
+        ready.touch()
+    apart = [after - one for one, after in itertools.pairwise(looks)]
+    soon = [gap for gap in apart if gap < DEAF]
+    # The first ones are at once; and those around the jobs that begin and end.
+    assert len(soon) <= 3 * (FRUITLESS + 2), apart
+    assert len(beats) <= len(looks)
+
+
+@pytest.mark.engines("postgres")
+def test_a_full_queue_of_notifications_keeps_no_other_tenant_from_enqueueing_jobs(tmp_path: Path) -> None:
+    # The setting, which makes the queue small, is of PostgreSQL 17 and later.
+    server = EmbeddedServer(tmp_path / "server", port=0, settings={**SETTINGS, "max_notify_queue_pages": "64"})
+    server.up(migration.migrate)
+    try:
+        admin, service = server.dsn(ADMIN_ROLE), server.dsn(SERVICE_ROLE)
+        first, second = tenants.seed(admin, ("a", "b"))
+        with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+            connection.execute("CREATE ROLE attacker LOGIN PASSWORD 'x'")
+        tenants.bind_role(admin, first.name, "attacker")
+        dsn = make_conninfo(service, user="attacker", password="x")
+        with psycopg.connect(dsn) as holding, psycopg.connect(dsn, autocommit=True) as sending:
+            holding.execute("LISTEN mine")
+            holding.commit()
+            # What is in a transaction takes nothing from the queue.
+            holding.execute("SELECT 1")
+            with suppress(psycopg.errors.ProgramLimitExceeded):
+                while True:
+                    sending.execute("SELECT pg_notify('mine', repeat('x', 7000) || n) FROM generate_series(1, 5) AS n")
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                sending.execute("SELECT pg_notify('mine', repeat('x', 7900))")
+            with MDS(dsn=service, tenant_id=str(second.id)) as client:
+                made = client.enqueue_job("k", "test-note", {"file": str(tmp_path / "notes"), "text": "done"})
+            cancelled = put(admin, "test-note", Note(file=tmp_path / "notes"), tenant=None, key="own")
+            assert jobs.cancel_job(admin, cancelled.id).state == "cancelled"
+            with working(admin, poll=timedelta(milliseconds=50)):
+                until(lambda: jobs.get_job(admin, made.id).state == "succeeded")
+    finally:
+        server.down(mode="immediate")
+        server.discard()
