@@ -19,6 +19,21 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO mds_owner;
 GRANT USAGE ON SCHEMA public TO mds_app;
 DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO mds_app', current_database()); END $$;
+DO $$
+DECLARE
+  function regprocedure;
+BEGIN
+  IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    FOR function IN
+      SELECT p.oid FROM pg_proc AS p
+      WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN (
+        'lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_put', 'lowrite', 'lo_truncate', 'lo_truncate64')
+        AND has_function_privilege('public', p.oid, 'EXECUTE')
+    LOOP
+      EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
+    END LOOP;
+  END IF;
+END $$;
 SET ROLE mds_owner;
 BEGIN;
 
@@ -463,7 +478,7 @@ CREATE OR REPLACE FUNCTION store.announce_jobs() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF EXISTS (SELECT FROM made) THEN
+  IF EXISTS (SELECT FROM made) AND pg_notification_queue_usage() < 0.5 THEN
     PERFORM pg_notify('mds_jobs', '');
   END IF;
   RETURN NULL;

@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from datastore import aggregates, gaps, jobs, metrics, migration, reads, tenants, timescale_policies
+from datastore.closing import CLOSE_LARGE_OBJECTS
 from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from datastore.jobs import JobContext
 from datastore.locks import held
@@ -287,3 +288,100 @@ def test_a_full_queue_of_notifications_keeps_no_other_tenant_from_enqueueing_job
     finally:
         server.down(mode="immediate")
         server.discard()
+
+
+# The disk, and connections -----------------------------------------------------------------------------------------
+
+WRITING_OBJECTS = (
+    "SELECT lo_create(0)",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT lo_import('/etc/hostname', 0)",
+    "SELECT lo_put(1, 0, 'x')",
+    "SELECT lowrite(0, 'x')",
+    "SELECT lo_truncate(0, 0)",
+    "SELECT lo_truncate64(0, 0)",
+)
+READING_OBJECTS = {
+    *("lo_close", "lo_get", "lo_lseek", "lo_lseek64", "lo_open", "lo_tell", "lo_tell64", "lo_unlink", "loread"),
+}
+
+
+@pytest.mark.many_sessions
+@pytest.mark.parametrize("by", [pytest.param("up", marks=pytest.mark.engines("postgres")), "a superuser"])
+def test_no_tenant_can_make_large_objects(store: Store, attacker: psycopg.Connection[object], by: str) -> None:
+    if by == "a superuser":
+        with psycopg.connect(store.superuser_dsn) as connection:
+            connection.execute(CLOSE_LARGE_OBJECTS)
+    for statement in WRITING_OBJECTS:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            attacker.execute(statement.encode())
+    callable_ = store.rows(
+        "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
+        " AND (proname LIKE 'lo\\_%%' OR proname IN ('loread', 'lowrite'))"
+        " AND has_function_privilege('attacker', oid, 'EXECUTE')"
+    )
+    assert {name for (name,) in callable_} == READING_OBJECTS
+
+
+@pytest.fixture
+def limited(store: Store) -> Iterator[str]:
+    """The DSN of a login that the control plane has made and bound, with limits."""
+    with psycopg.connect(store.admin_dsn) as connection:
+        connection.execute("CREATE ROLE limited LOGIN PASSWORD 'x'")
+    yield make_conninfo(store.dsn, user="limited", password="x")
+    store.execute("DROP OWNED BY limited; DROP ROLE limited")
+
+
+@pytest.mark.engines("postgres")
+def test_a_bound_login_cannot_undo_its_limits(store: Store, limited: str) -> None:
+    bound = tenants.bind_role(store.admin_dsn, "a", "limited", connections=2)
+    assert (bound.limits, bound.to_run) == (["2 connections", "temp_file_limit 10GB"], [])
+    with psycopg.connect(limited, autocommit=True) as connection:
+        for statement in (
+            "ALTER ROLE limited CONNECTION LIMIT -1",
+            "ALTER ROLE limited SET temp_file_limit = -1",
+            "SET temp_file_limit = -1",
+            "SELECT set_config('temp_file_limit', '-1', false)",
+            "ALTER ROLE limited RESET temp_file_limit",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+        # This takes back what the role may set, and leaves the rest.
+        connection.execute("ALTER ROLE limited RESET ALL")
+        connection.execute("RESET ALL")
+        assert connection.execute("SHOW temp_file_limit").fetchone() == ("10GB",)
+        with psycopg.connect(limited) as second:
+            assert second.execute("SHOW temp_file_limit").fetchone() == ("10GB",)
+            with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+                psycopg.connect(limited)
+
+
+@pytest.mark.engines("postgres")
+def test_limits_that_a_login_has_stay_and_hold(store: Store, limited: str) -> None:
+    store.execute("ALTER ROLE limited CONNECTION LIMIT 7; ALTER ROLE limited SET temp_file_limit = '1MB'")
+    assert tenants.bind_role(store.admin_dsn, "a", "limited").limits == ["7 connections", "temp_file_limit 1MB"]
+    with psycopg.connect(limited, autocommit=True) as connection:
+        connection.execute("SET work_mem = '64kB'")
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"):
+            connection.execute("SELECT n FROM generate_series(1, 1000000) AS n ORDER BY md5(n::text) OFFSET 999999")
+    assert tenants.bind_role(store.admin_dsn, "a", "limited", connections=9).limits[0] == "9 connections"
+
+
+@pytest.mark.engines("postgres", "timescale-apache")
+def test_what_the_control_plane_may_not_limit_is_said_as_statements_for_a_superuser(store: Store) -> None:
+    # From PostgreSQL 16 on only who has made a role, or administers it, may change it.
+    store.execute("CREATE ROLE not_its_own LOGIN PASSWORD 'x'")
+    try:
+        bound = tenants.bind_role(store.admin_dsn, "a", "not_its_own")
+        assert (bound.roles, bound.limits) == (["not_its_own"], [])
+        assert bound.to_run == [
+            'ALTER ROLE "not_its_own" CONNECTION LIMIT 20',
+            "ALTER ROLE \"not_its_own\" SET temp_file_limit = '10GB'",
+        ]
+        store.execute("; ".join(bound.to_run))
+        again = tenants.bind_role(store.admin_dsn, "a", "not_its_own")
+        assert (again.limits, again.to_run) == (["20 connections", "temp_file_limit 10GB"], [])
+    finally:
+        store.execute("DROP OWNED BY not_its_own; DROP ROLE not_its_own")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datastore import config
+from datastore.closing import CLOSE_LARGE_OBJECTS
 from datastore.connections import connect
 from datastore.engines import detect
 from datastore.errors import ControlError
@@ -93,6 +94,7 @@ def _rights() -> list[SQL]:
         SQL("GRANT USAGE ON SCHEMA public TO mds_app"),
         # The client stages its batches in a temporary table.
         SQL("DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO mds_app', current_database()); END $$"),
+        CLOSE_LARGE_OBJECTS,
     ]
 
 

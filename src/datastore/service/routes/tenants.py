@@ -23,7 +23,7 @@ from datastore.service.security import (
     known_tenant,
 )
 from datastore.service.state import Here
-from datastore.tenants import Deletion, Format, Tenant
+from datastore.tenants import BoundTenant, Deletion, Format, Tenant
 
 router = APIRouter(prefix="/tenants", tags=["tenants"])
 
@@ -39,6 +39,9 @@ class RoleBody(Body):
     """A login role of the database."""
 
     role: Annotated[Name, Field(examples=["desk_1_login"])]
+    connections: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="how many connections it may have; null: 20, if it has no limit yet"
+    )
 
 
 class ExportBody(Body):
@@ -89,11 +92,14 @@ def enable(here: Here, token: StoreAdmin, tenant: TenantId) -> Any:
     return tenants.enable_tenant(here.dsn, tenant)
 
 
-@router.post("/{tenant}/roles", response_model=model_of(Tenant), responses={409: problem(409)})
+@router.post("/{tenant}/roles", response_model=model_of(BoundTenant), responses={409: problem(409)})
 def bind_role(here: Here, token: StoreAdmin, tenant: TenantId, body: RoleBody) -> Any:
-    """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
+    """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets.
+
+    The role is limited, too. `to_run` are the statements for that which a superuser has to run.
+    """
     known_tenant(here.dsn, token, tenant)
-    return tenants.bind_role(here.dsn, str(tenant), body.role)
+    return tenants.bind_role(here.dsn, str(tenant), body.role, connections=body.connections)
 
 
 @router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})
