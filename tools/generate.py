@@ -66,12 +66,12 @@ def _kind(kind: Kind) -> Iterator[str]:
         names = ", ".join(f"`{kind.name}_{rollup.timeframe}`" for rollup in kind.rollups)
         made = ", ".join(f"{name} {how}" for name, how in kind.aggregates)
         yield from (f"Rollups of the {kind.base} rows: {names} ({made}).", "")
-    yield from ("| field | stored as | may be left out |", "| --- | --- | --- |")
+    yield from ("| field | stored as | may be left out | meaning |", "| --- | --- | --- | --- |")
     for name, info in kind.model.model_fields.items():
         stored = "(the tenant)" if name == "tenant_id" else "(the series)"
         if name in kind.column_names:
             stored = f"`{kind.column(name).type}`"
-        yield f"| `{name}` | {stored} | {'no' if info.is_required() else 'yes'} |"
+        yield f"| `{name}` | {stored} | {'no' if info.is_required() else 'yes'} | {info.description} |"
     yield ""
 
 

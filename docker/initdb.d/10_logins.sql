@@ -4,7 +4,7 @@
 -- Their passwords are the files mds_admin_password and mds_service_password in the folder MDS_SECRETS (/run/secrets).
 -- Other names for the two: psql -v admin_role=… -v service_role=…
 --
--- Neither may make roles. A tenant's own login is made by the superuser, and bound by the control plane
+-- Neither may make roles. A tenant's own login is made, and limited, by the superuser, and bound by the control plane
 -- (datastore tenants bind-role).
 \set ON_ERROR_STOP on
 \if :{?admin_role}

@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Composable, Identifier
 from datastore.connections import as_owner
 from datastore.engines import Driver, Engine
 from datastore.errors import ControlError
+from datastore.locks import held
 from datastore.names import REFRESH_LOCK, STORE
 from mds_client import KINDS, schema
 from mds_client.schema import Kind, Rollup
@@ -162,7 +163,6 @@ def refresh(
     with as_owner(dsn) as (engine, driver):
         if not engine.materialized():
             return []
-        # Each rollup is a transaction of its own: the lock is the session's, and ends with it.
-        driver.execute("SELECT pg_advisory_lock(%s)", (REFRESH_LOCK,))
-        driver.commit()
-        return refresh_stored(engine, driver, start, end, wanted)
+        # Each rollup is a transaction of its own.
+        with held(dsn, REFRESH_LOCK, driver):
+            return refresh_stored(engine, driver, start, end, wanted)

@@ -1,12 +1,18 @@
-"""Names and numbers that several packages share: roles, schemas, channels, limits, advisory locks."""
+"""Names and numbers that several packages share: roles, schemas, channels, limits, locks."""
 
 from typing import Final
 
-MIGRATION_LOCK: Final = 0x6D64735F6D696772
-"""The advisory lock under which a database is migrated; any number that other programs will not take."""
+MIGRATION_LOCK: Final = "lock_migration"
+"""The lock under which a database is migrated. A lock is a table: see `datastore.locks`."""
 
-REFRESH_LOCK: Final = 0x6D64735F726F6C6C
-"""The advisory lock under which rollups are refreshed: two refreshes of one over spans that overlap end in an error."""
+REFRESH_LOCK: Final = "lock_refresh"
+"""The lock under which rollups are refreshed: two refreshes of one over spans that overlap end in an error."""
+
+CLAIM_LOCK: Final = "lock_claim"
+"""The lock under which jobs are claimed."""
+
+LOCKS: Final = (MIGRATION_LOCK, REFRESH_LOCK, CLAIM_LOCK)
+"""Every lock of the store."""
 
 STORE: Final = "store"
 """The private schema: no application role has any right on a table in it."""
@@ -33,10 +39,9 @@ APP: Final = "mds_app"
 JOBS_CHANNEL: Final = "mds_jobs"
 """Where workers listen. Anybody may listen with them, so what is sent is that there is something, and no more."""
 
+FULLEST_QUEUE: Final = 0.5
+"""The part of the server's queue of notifications up to which jobs are announced; beyond it, workers find them."""
 
 LONGEST_KEY: Final = 500
 LARGEST_PAYLOAD: Final = 1 << 20
 """Bytes of a job's idempotency key and type, and of its payload as text."""
-
-CLAIM_LOCK: Final = 0x6D64735F6A6F6273
-"""The advisory lock under which jobs are claimed; any number that other programs will not take."""

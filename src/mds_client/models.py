@@ -179,8 +179,8 @@ class Row(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tenant_id: UuidText | None = None
-    vendor: Name
+    tenant_id: UuidText | None = Field(default=None, description="The tenant that owns the row.")
+    vendor: Name = Field(description="Who the data is from.")
 
     def __getitem__(self, field: str) -> Any:
         """A field by its name, as in a mapping. Raises KeyError for an unknown name."""
@@ -225,17 +225,17 @@ class Bar(Row):
     understood; `60m` and `1h` are one timeframe.
     """
 
-    symbol: Symbol
-    timeframe: Timeframe
-    ts: Instant
-    open_price: Number | None = None
-    high_price: Number | None = None
-    low_price: Number | None = None
-    close_price: Number | None = None
-    volume: Amount | None = None
-    id: UuidText | None = None
-    vwap: Number | None = None
-    trade_count: Count | None = None
+    symbol: Symbol = Field(description="The instrument, in upper case.")
+    timeframe: Timeframe = Field(description="What a bar spans: a count and a unit, such as 1m, 1h, 1d.")
+    ts: Instant = Field(description="When the bar begins.")
+    open_price: Number | None = Field(default=None, description="The first price of the bar.")
+    high_price: Number | None = Field(default=None, description="The highest price of the bar.")
+    low_price: Number | None = Field(default=None, description="The lowest price of the bar.")
+    close_price: Number | None = Field(default=None, description="The last price of the bar.")
+    volume: Amount | None = Field(default=None, description="What was traded in the bar, in units of the instrument.")
+    id: UuidText | None = Field(default=None, description="The vendor's id of the row, where it has one.")
+    vwap: Number | None = Field(default=None, description="The average price of the bar, weighted by volume.")
+    trade_count: Count | None = Field(default=None, description="The number of trades in the bar.")
 
     @model_validator(mode="after")
     def _look(self) -> Self:
@@ -252,15 +252,19 @@ class Fundamentals(Row):
     vendor's words (`FY2024`, `2024-Q3`).
     """
 
-    symbol: Symbol
-    asof: Instant
-    total_assets: Number | None = None
-    total_liabilities: Number | None = None
-    net_income: Number | None = None
-    eps: Number | None = None
-    id: UuidText | None = None
-    currency: Symbol | None = None
-    period: Name | None = None
+    symbol: Symbol = Field(description="The company's instrument, in upper case.")
+    asof: Instant = Field(description="The date of the figures.")
+    total_assets: Number | None = Field(default=None, description="Total assets, in the reporting currency.")
+    total_liabilities: Number | None = Field(default=None, description="Total liabilities, in the reporting currency.")
+    net_income: Number | None = Field(default=None, description="Net income, in the reporting currency.")
+    eps: Number | None = Field(default=None, description="Earnings per share, in the reporting currency.")
+    id: UuidText | None = Field(default=None, description="The vendor's id of the row, where it has one.")
+    currency: Symbol | None = Field(
+        default=None, description="The reporting currency, as ISO 4217 names it, such as USD."
+    )
+    period: Name | None = Field(
+        default=None, description="The time that the figures are for, in the words of the vendor, such as FY2024."
+    )
 
 
 @kind(
@@ -278,12 +282,18 @@ class News(Row):
     another score, is the same row.
     """
 
-    published_at: Instant
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_no_nul), Sql("text")]
-    symbol: Symbol | None = None
-    url: Text | None = None
-    sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = None
-    id: Annotated[UuidText | None, Sql("uuid", always=True)] = None
+    published_at: Instant = Field(description="When the news was published.")
+    title: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_no_nul), Sql("text")
+    ] = Field(description="The headline.")
+    symbol: Symbol | None = Field(default=None, description="The instrument that the news is about, in upper case.")
+    url: Text | None = Field(default=None, description="Where the text is.")
+    sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = Field(
+        default=None, description="How good the news is: from -1 (bad) to 1 (good)."
+    )
+    id: Annotated[UuidText | None, Sql("uuid", always=True)] = Field(
+        default=None, description="The vendor's id, or one that follows from vendor, time, title, symbol and url."
+    )
 
     @model_validator(mode="after")
     def _identify(self) -> Self:
@@ -311,24 +321,30 @@ class OptionSnap(Row):
     `rho` are in the units of the vendor. `oi` is the open interest.
     """
 
-    symbol: Symbol
-    expiry: Day
-    option_type: OptionType
-    strike: Number
-    ts: Instant
-    iv: Number | None = None
-    delta: Number | None = None
-    gamma: Number | None = None
-    oi: Amount | None = None
-    volume: Amount | None = None
-    spot: Number | None = None
-    id: UuidText | None = None
-    bid: Number | None = None
-    ask: Number | None = None
-    last: Number | None = None
-    vega: Number | None = None
-    theta: Number | None = None
-    rho: Number | None = None
+    symbol: Symbol = Field(description="The underlying, in upper case.")
+    expiry: Day = Field(description="The day on which the contract expires.")
+    option_type: OptionType = Field(description="C (call) or P (put).")
+    strike: Number = Field(description="The strike, in the underlying's currency.")
+    ts: Instant = Field(description="The moment of the snapshot.")
+    iv: Number | None = Field(default=None, description="The implied volatility, a fraction a year: 0.25 is 25 %.")
+    delta: Number | None = Field(default=None, description="Delta: change of the price by the underlying's price.")
+    gamma: Number | None = Field(default=None, description="Gamma: change of delta by the underlying's price.")
+    oi: Amount | None = Field(default=None, description="The open interest, in contracts.")
+    volume: Amount | None = Field(default=None, description="What was traded on the day, in contracts.")
+    spot: Number | None = Field(default=None, description="The underlying's price, in its currency.")
+    id: UuidText | None = Field(default=None, description="The vendor's id of the row, where it has one.")
+    bid: Number | None = Field(default=None, description="The highest price that is bid.")
+    ask: Number | None = Field(default=None, description="The lowest price that is asked.")
+    last: Number | None = Field(default=None, description="The price of the last trade.")
+    vega: Number | None = Field(
+        default=None, description="Vega: change of the price by the implied volatility, in the unit of the vendor."
+    )
+    theta: Number | None = Field(
+        default=None, description="Theta: change of the price by time, in the unit of the vendor."
+    )
+    rho: Number | None = Field(
+        default=None, description="Rho: change of the price by the interest rate, in the unit of the vendor."
+    )
 
 
 class LatestPrice(BaseModel):
@@ -339,11 +355,11 @@ class LatestPrice(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    tenant_id: str
-    vendor: str
-    symbol: str
-    price: float
-    price_timestamp: datetime
+    tenant_id: str = Field(description="The tenant that owns the price.")
+    vendor: str = Field(description="Who the price is from.")
+    symbol: str = Field(description="The instrument, in upper case.")
+    price: float = Field(description="The newest close.")
+    price_timestamp: datetime = Field(description="When the bar begins that the price is from.")
 
 
 class Series(BaseModel):
@@ -351,12 +367,12 @@ class Series(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: str
-    vendor: str
-    symbol: str | None
-    timeframe: str | None
-    last_ts: datetime | None
-    last_price: float | None
+    kind: str = Field(description="What the rows are: bars, fundamentals, news or options.")
+    vendor: str = Field(description="Who the data is from.")
+    symbol: str | None = Field(description="The instrument, in upper case; none for news.")
+    timeframe: str | None = Field(description="What a bar spans; none for other kinds.")
+    last_ts: datetime | None = Field(description="The time of the newest row.")
+    last_price: float | None = Field(description="The newest close, where the kind has prices.")
 
 
 class Coverage(BaseModel):
@@ -384,20 +400,20 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: int
-    tenant_id: str
-    idempotency_key: str
-    job_type: str
-    payload: Any
-    priority: int
-    state: JobState
-    attempts: int
-    created_at: datetime
-    finished_at: datetime | None = None
-    error: str | None = None
-    done: int | None = None
-    total: int | None = None
-    result: Any = None
+    id: int = Field(description="The job's number.")
+    tenant_id: str = Field(description="The tenant that the job belongs to.")
+    idempotency_key: str = Field(description="The tenant's key of the job: the same key is the same job.")
+    job_type: str = Field(description="Which function takes the job.")
+    payload: Any = Field(description="What the function is given.")
+    priority: int = Field(description="From 0 to 100, the larger one first.")
+    state: JobState = Field(description="queued, running, succeeded, failed or cancelled.")
+    attempts: int = Field(description="How often the job was begun.")
+    created_at: datetime = Field(description="When the job was enqueued.")
+    finished_at: datetime | None = Field(default=None, description="When the job ended.")
+    error: str | None = Field(default=None, description="What the last attempt failed with.")
+    done: int | None = Field(default=None, description="How far the job is, in units of its own.")
+    total: int | None = Field(default=None, description="How far the job has to come, in units of its own.")
+    result: Any = Field(default=None, description="What the function returned.")
 
 
 # Where an instance keeps what it is made of: a frozen one takes it no other way, and setattr would look it up anew.

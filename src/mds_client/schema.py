@@ -6,7 +6,7 @@ No SQL text lives here (`mds_client.sql`), and no waiting.
 """
 
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -356,6 +356,11 @@ def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool, bool]:
     if len(marked) != 1:
         raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
     return marked.pop(), nullable and not any(mark.always for mark in found), any(mark.amount for mark in found)
+
+
+def described(model: type[BaseModel], fields: Iterable[str]) -> dict[str, str | None]:
+    """What a model says of these fields, in their order; None where it says nothing."""
+    return {field: model.model_fields[field].description for field in fields}
 
 
 def stored(value: Any, column: Column) -> Any:

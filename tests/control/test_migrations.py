@@ -147,6 +147,8 @@ DRIFT = (
         "view public.tenants was changed by hand",
     ),
     ("DROP VIEW public.latest_prices", "view public.latest_prices is missing"),
+    ("COMMENT ON VIEW public.symbols IS 'mine'", "view public.symbols was changed by hand"),
+    ("COMMENT ON COLUMN public.series.symbol IS NULL", "view public.series was changed by hand"),
     ("GRANT DELETE ON mds.bars TO mds_app", "view mds.bars was changed by hand"),
     ("GRANT SELECT ON mds.series TO PUBLIC", "view mds.series was changed by hand"),
     ("GRANT UPDATE (vendor) ON mds.series TO mds_app", "view mds.series was changed by hand"),

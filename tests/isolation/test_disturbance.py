@@ -1,18 +1,32 @@
 """What a tenant may write for itself, and must not disturb anybody else by: no row of its own stops the control plane,
 hides others' bars or makes lists unreadable."""
 
+import itertools
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from datastore import aggregates, gaps, metrics, migration, reads, tenants, timescale_policies
+from datastore import aggregates, gaps, jobs, metrics, migration, reads, tenants, timescale_policies
+from datastore.closing import CLOSE_LARGE_OBJECTS
+from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from datastore.jobs import JobContext
+from datastore.locks import held
+from datastore.names import LOCKS, REFRESH_LOCK
+from datastore.worker import leases
+from datastore.worker.announcements import DEAF, FRUITLESS
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
-from tests.conftest import Store
+from tests.conftest import SETTINGS, Store
+from tests.control.job_types import Note, noted, put, until, working
 
 pytestmark = pytest.mark.every_engine
 
@@ -115,3 +129,259 @@ def test_a_bar_of_the_next_century_hides_nobodys_bars_of_today(store: Store) -> 
             assert [row.close_price for row in found] == [1.0, 2.0]
             late = client.rollup("X", timeframe, now, datetime(2101, 1, 1, tzinfo=UTC), "v")
             assert [row.close_price for row in late] == [3.0]
+
+
+# Locks -------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+DO $$
+DECLARE
+  relation oid;
+BEGIN
+  FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'store')
+  LOOP
+    BEGIN PERFORM nextval(relation::regclass); EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN PERFORM brin_summarize_range(relation::regclass, 0); EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN PERFORM pg_relation_size(relation::regclass); EXCEPTION WHEN OTHERS THEN NULL; END;
+  END LOOP;
+END
+$$
+"""
+"""By their numbers, which the catalog shows to everybody: nextval locks a relation before it looks at rights."""
+
+FORMER = (0x6D64735F6D696772, 0x6D64735F726F6C6C, 0x6D64735F6A6F6273)
+"""The advisory locks of releases that had such."""
+
+
+@pytest.mark.many_sessions
+def test_no_lock_that_a_tenant_can_take_holds_up_a_migration_a_refresh_or_a_claim(
+    store: Store, attacker: psycopg.Connection[object]
+) -> None:
+    for number in FORMER:
+        attacker.execute("SELECT pg_advisory_lock(%s)", (number,))
+    with attacker.transaction():
+        attacker.execute(HOLD)
+        reached = store.rows(
+            "SELECT DISTINCT c.relname::text, l.mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
+            " WHERE l.pid = %s AND l.granted AND c.relname = ANY(%s)",
+            attacker.info.backend_pid,
+            list(LOCKS),
+        )
+        # Of the locks' tables it holds the strongest mode that it can get.
+        assert sorted(reached) == [(lock, "RowExclusiveLock") for lock in sorted(LOCKS)]
+        admin = make_conninfo(store.admin_dsn, options="-c lock_timeout=20s")
+        assert migration.migrate(admin).objects == []
+        aggregates.refresh(admin)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            with held(admin, REFRESH_LOCK, connection):
+                pass
+            assert leases.claim(connection, "w", 1, timedelta(seconds=30)).taken == []
+
+
+@pytest.mark.parametrize("mode", ["ACCESS SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "ACCESS EXCLUSIVE"])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_of_the_store_cannot_be_taken_by_name(
+    attacker: psycopg.Connection[object], lock: str, mode: str
+) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), attacker.transaction():
+        attacker.execute(f"LOCK TABLE store.{lock} IN {mode} MODE".encode())
+
+
+# Notifications -----------------------------------------------------------------------------------------------------
+
+
+class Flood:
+    """Announcements without end, from a login that is bound to a tenant."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self.commits = 0
+
+    def __enter__(self) -> "Flood":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            while not self._over.is_set():
+                connection.execute(
+                    "SELECT pg_notify('mds_jobs', 'cancel'), pg_notify('mds_jobs', repeat('x', 7000) || n)"
+                    " FROM generate_series(1, 50) AS n"
+                )
+                self.commits += 1
+
+
+@pytest.mark.many_sessions
+def test_a_flood_of_announcements_makes_a_worker_look_once_an_interval(
+    store: Store, attacker: psycopg.Connection[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[float] = []
+    claim, renew = leases.claim, leases.renew
+    beats: list[float] = []
+
+    def seen(*arguments: Any) -> leases.Claim:
+        looks.append(monotonic())
+        return claim(*arguments)
+
+    def renewed(*arguments: Any) -> dict[int, bool]:
+        beats.append(monotonic())
+        return renew(*arguments)
+
+    monkeypatch.setattr(leases, "claim", seen)
+    monkeypatch.setattr(leases, "renew", renewed)
+    file, ready = tmp_path / "notes", tmp_path / "ready"
+    forever = timedelta(hours=1)
+    dsn = make_conninfo(store.dsn, user="attacker", password="x")
+    with working(store.admin_dsn, poll=forever, lease=forever), Flood(dsn) as flood:
+        # Something runs meanwhile, which every announcement could be about.
+        put(store.admin_dsn, "test-stubborn", Note(file=file, text="held", until=ready), tenant=None, key="held")
+        until(lambda: noted(file))
+        looks.clear()
+        beats.clear()
+        before = flood.commits
+        until(lambda: flood.commits - before > 300 and len(looks) > FRUITLESS + 3)
+        # A job that is announced amid the flood, or found.
+        put(store.admin_dsn, "test-note", Note(file=file, text="in time"), tenant=None, key="k")
+        until(lambda: "in time" in noted(file))
+        ready.touch()
+    apart = [after - one for one, after in itertools.pairwise(looks)]
+    soon = [gap for gap in apart if gap < DEAF]
+    # The first ones are at once; and those around the jobs that begin and end.
+    assert len(soon) <= 3 * (FRUITLESS + 2), apart
+    assert len(beats) <= len(looks)
+
+
+@pytest.mark.engines("postgres")
+def test_a_full_queue_of_notifications_keeps_no_other_tenant_from_enqueueing_jobs(tmp_path: Path) -> None:
+    # The setting, which makes the queue small, is of PostgreSQL 17 and later.
+    server = EmbeddedServer(tmp_path / "server", port=0, settings={**SETTINGS, "max_notify_queue_pages": "64"})
+    server.up(migration.migrate)
+    try:
+        admin, service = server.dsn(ADMIN_ROLE), server.dsn(SERVICE_ROLE)
+        first, second = tenants.seed(admin, ("a", "b"))
+        with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+            connection.execute("CREATE ROLE attacker LOGIN PASSWORD 'x'")
+        tenants.bind_role(admin, first.name, "attacker")
+        dsn = make_conninfo(service, user="attacker", password="x")
+        with psycopg.connect(dsn) as holding, psycopg.connect(dsn, autocommit=True) as sending:
+            holding.execute("LISTEN mine")
+            holding.commit()
+            # What is in a transaction takes nothing from the queue.
+            holding.execute("SELECT 1")
+            with suppress(psycopg.errors.ProgramLimitExceeded):
+                while True:
+                    sending.execute("SELECT pg_notify('mine', repeat('x', 7000) || n) FROM generate_series(1, 5) AS n")
+            with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+                sending.execute("SELECT pg_notify('mine', repeat('x', 7900))")
+            with MDS(dsn=service, tenant_id=str(second.id)) as client:
+                made = client.enqueue_job("k", "test-note", {"file": str(tmp_path / "notes"), "text": "done"})
+            cancelled = put(admin, "test-note", Note(file=tmp_path / "notes"), tenant=None, key="own")
+            assert jobs.cancel_job(admin, cancelled.id).state == "cancelled"
+            with working(admin, poll=timedelta(milliseconds=50)):
+                until(lambda: jobs.get_job(admin, made.id).state == "succeeded")
+    finally:
+        server.down(mode="immediate")
+        server.discard()
+
+
+# The disk, and connections -----------------------------------------------------------------------------------------
+
+WRITING_OBJECTS = (
+    "SELECT lo_create(0)",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT lo_import('/etc/hostname', 0)",
+    "SELECT lo_put(1, 0, 'x')",
+    "SELECT lowrite(0, 'x')",
+    "SELECT lo_truncate(0, 0)",
+    "SELECT lo_truncate64(0, 0)",
+)
+READING_OBJECTS = {
+    *("lo_close", "lo_get", "lo_lseek", "lo_lseek64", "lo_open", "lo_tell", "lo_tell64", "lo_unlink", "loread"),
+}
+
+
+@pytest.mark.many_sessions
+@pytest.mark.parametrize("by", [pytest.param("up", marks=pytest.mark.engines("postgres")), "a superuser"])
+def test_no_tenant_can_make_large_objects(store: Store, attacker: psycopg.Connection[object], by: str) -> None:
+    if by == "a superuser":
+        with psycopg.connect(store.superuser_dsn) as connection:
+            connection.execute(CLOSE_LARGE_OBJECTS)
+    for statement in WRITING_OBJECTS:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            attacker.execute(statement.encode())
+    callable_ = store.rows(
+        "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
+        " AND (proname LIKE 'lo\\_%%' OR proname IN ('loread', 'lowrite'))"
+        " AND has_function_privilege('attacker', oid, 'EXECUTE')"
+    )
+    assert {name for (name,) in callable_} == READING_OBJECTS
+
+
+@pytest.fixture
+def limited(store: Store) -> Iterator[str]:
+    """The DSN of a login that the control plane has made and bound, with limits."""
+    with psycopg.connect(store.admin_dsn) as connection:
+        connection.execute("CREATE ROLE limited LOGIN PASSWORD 'x'")
+    yield make_conninfo(store.dsn, user="limited", password="x")
+    store.execute("DROP OWNED BY limited; DROP ROLE limited")
+
+
+@pytest.mark.engines("postgres")
+def test_a_bound_login_cannot_undo_its_limits(store: Store, limited: str) -> None:
+    bound = tenants.bind_role(store.admin_dsn, "a", "limited", connections=2)
+    assert (bound.limits, bound.to_run) == (["2 connections", "temp_file_limit 10GB"], [])
+    with psycopg.connect(limited, autocommit=True) as connection:
+        for statement in (
+            "ALTER ROLE limited CONNECTION LIMIT -1",
+            "ALTER ROLE limited SET temp_file_limit = -1",
+            "SET temp_file_limit = -1",
+            "SELECT set_config('temp_file_limit', '-1', false)",
+            "ALTER ROLE limited RESET temp_file_limit",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+        # This takes back what the role may set, and leaves the rest.
+        connection.execute("ALTER ROLE limited RESET ALL")
+        connection.execute("RESET ALL")
+        assert connection.execute("SHOW temp_file_limit").fetchone() == ("10GB",)
+        with psycopg.connect(limited) as second:
+            assert second.execute("SHOW temp_file_limit").fetchone() == ("10GB",)
+            with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+                psycopg.connect(limited)
+
+
+@pytest.mark.engines("postgres")
+def test_limits_that_a_login_has_stay_and_hold(store: Store, limited: str) -> None:
+    store.execute("ALTER ROLE limited CONNECTION LIMIT 7; ALTER ROLE limited SET temp_file_limit = '1MB'")
+    assert tenants.bind_role(store.admin_dsn, "a", "limited").limits == ["7 connections", "temp_file_limit 1MB"]
+    with psycopg.connect(limited, autocommit=True) as connection:
+        connection.execute("SET work_mem = '64kB'")
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"):
+            connection.execute("SELECT n FROM generate_series(1, 1000000) AS n ORDER BY md5(n::text) OFFSET 999999")
+    assert tenants.bind_role(store.admin_dsn, "a", "limited", connections=9).limits[0] == "9 connections"
+
+
+@pytest.mark.engines("postgres", "timescale-apache")
+def test_what_the_control_plane_may_not_limit_is_said_as_statements_for_a_superuser(store: Store) -> None:
+    # From PostgreSQL 16 on only who has made a role, or administers it, may change it.
+    store.execute("CREATE ROLE not_its_own LOGIN PASSWORD 'x'")
+    try:
+        bound = tenants.bind_role(store.admin_dsn, "a", "not_its_own")
+        assert (bound.roles, bound.limits) == (["not_its_own"], [])
+        assert bound.to_run == [
+            'ALTER ROLE "not_its_own" CONNECTION LIMIT 20',
+            "ALTER ROLE \"not_its_own\" SET temp_file_limit = '10GB'",
+        ]
+        store.execute("; ".join(bound.to_run))
+        again = tenants.bind_role(store.admin_dsn, "a", "not_its_own")
+        assert (again.limits, again.to_run) == (["20 connections", "temp_file_limit 10GB"], [])
+    finally:
+        store.execute("DROP OWNED BY not_its_own; DROP ROLE not_its_own")

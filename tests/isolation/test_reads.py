@@ -80,7 +80,10 @@ SETTINGS = (
 )
 
 
-CORE = ("mds.bars", "mds.series", "public.bars", "public.latest_prices", "public.tenants")
+CORE = (
+    *("mds.bars", "mds.series"),
+    *("public.bars", "public.latest_prices", "public.series", "public.symbols", "public.tenants"),
+)
 """The views that have a row of each tenant."""
 
 

@@ -139,12 +139,14 @@ def test_the_views_show_exactly_ones_own(siege: Siege, actor: Actor) -> None:
         actor,
         "SELECT 'bars', tenant_id::text FROM public.bars UNION ALL SELECT 'latest', tenant_id::text"
         " FROM public.latest_prices UNION ALL SELECT 'tenants', id::text FROM public.tenants"
+        " UNION ALL SELECT 'series', tenant_id::text FROM public.series"
+        " UNION ALL SELECT 'symbols', tenant_id::text FROM public.symbols"
         " UNION ALL SELECT 'mds bars', (series_id >> 40)::text FROM mds.bars"
         " UNION ALL SELECT 'mds series', (series_id >> 40)::text FROM mds.series",
     )
     ((number,),) = siege.rows("SELECT no FROM store.tenants WHERE id = %s", siege.tenant_a)
     assert set(seen.rows) == {
-        *itertools.product(("bars", "latest", "tenants"), (siege.tenant_a,)),
+        *itertools.product(("bars", "latest", "series", "symbols", "tenants"), (siege.tenant_a,)),
         *itertools.product(("mds bars", "mds series"), (str(number),)),
     }
 
@@ -205,6 +207,11 @@ POWERS = (
     "UPDATE public.bars SET close_price = 1",
     "INSERT INTO public.bars (ts) VALUES (now())",
     "UPDATE public.latest_prices SET price = 1",
+    "UPDATE public.series SET last_price = 1",
+    "DELETE FROM public.series",
+    "INSERT INTO public.series (kind, vendor) VALUES ('bars', 'x')",
+    "DELETE FROM public.symbols",
+    "COMMENT ON COLUMN public.series.symbol IS 'mine'",
     # A lock on a view goes through to the table of all tenants.
     "LOCK TABLE mds.bars IN ACCESS EXCLUSIVE MODE",
     "LOCK TABLE mds.bars IN SHARE MODE",

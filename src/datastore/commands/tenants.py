@@ -42,11 +42,17 @@ def list_tenants(dsn: str, as_json: bool) -> None:
 @tenants.command("bind-role")
 @click.argument("tenant")
 @click.argument("role")
+@click.option("--connections", type=click.IntRange(1),
+              help=f"Maximum of connections. [default: {registry.CONNECTIONS}, if the role has no limit]")  # fmt: skip
 @database_option
 @json_option
-def bind_role(tenant: str, role: str, dsn: str, as_json: bool) -> None:
-    """Bind a login ROLE to a TENANT, by name or UUID. Every session of the role acts as that tenant."""
-    show_fields(registry.bind_role(dsn, tenant, role), as_json)
+def bind_role(tenant: str, role: str, connections: int | None, dsn: str, as_json: bool) -> None:
+    """Bind a login ROLE to a TENANT, by name or UUID. Every session of the role acts as that tenant.
+
+    Also limits what the role cannot limit itself: its connections, and the temporary files of a session. Run the
+    statements of "to run" as a superuser: the control plane's role has no right to.
+    """
+    show_fields(registry.bind_role(dsn, tenant, role, connections=connections), as_json)
 
 
 @tenants.command("unbind-role")

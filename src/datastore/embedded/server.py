@@ -33,6 +33,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from datastore.closing import CLOSE_LARGE_OBJECTS
 from datastore.embedded import binaries as machine
 from datastore.embedded.binaries import (
     Account,
@@ -131,9 +132,13 @@ class EmbeddedServer:
                     create, owner = sql.SQL("CREATE DATABASE {} OWNER {}"), sql.Identifier(ADMIN_ROLE)
                     connection.execute(create.format(sql.Identifier(DATABASE), owner))
             migrate(self.dsn(ADMIN_ROLE))
-            with self._superuser() as connection:
+            with self._superuser(DATABASE) as connection:
                 grant = sql.SQL("GRANT {} TO {}")
                 connection.execute(grant.format(sql.Identifier(APP), sql.Identifier(SERVICE_ROLE)))
+                # So that the control plane can limit the logins of tenants.
+                limit = sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}")
+                connection.execute(limit.format(sql.Identifier(ADMIN_ROLE)))
+                connection.execute(CLOSE_LARGE_OBJECTS)
             return self.status()
 
     def down(self, *, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
@@ -237,9 +242,9 @@ class EmbeddedServer:
         )
 
     @contextlib.contextmanager
-    def _superuser(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    def _superuser(self, dbname: str = "postgres") -> Iterator[psycopg.Connection[tuple[object, ...]]]:
         try:
-            with psycopg.connect(self.superuser_dsn(), autocommit=True, connect_timeout=10) as connection:
+            with psycopg.connect(self.superuser_dsn(dbname), autocommit=True, connect_timeout=10) as connection:
                 yield connection
         except psycopg.Error as error:
             raise EmbeddedServerError(f"the server of {self.home} refused us: {error}") from error

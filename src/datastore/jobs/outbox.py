@@ -29,7 +29,7 @@ from datastore.jobs.records import (
     loads,
     read_records,
 )
-from datastore.names import JOBS_CHANNEL, MAX_ATTEMPTS
+from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, MAX_ATTEMPTS
 from datastore.pages import Page, read_page
 
 CANCEL: Final = "cancel"
@@ -177,8 +177,10 @@ def cancel_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  
 
 
 def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
-    """Notify the workers when the transaction commits."""
-    connection.execute("SELECT pg_notify(%s, %s)", (JOBS_CHANNEL, what))
+    """Notify the workers when the transaction commits, unless the server's queue of notifications is filling up."""
+    connection.execute(
+        "SELECT pg_notify(%s, %s) WHERE pg_notification_queue_usage() < %s", (JOBS_CHANNEL, what, FULLEST_QUEUE)
+    )
 
 
 def backlog(connection: psycopg.Connection[Any], types: Sequence[str]) -> Backlog:

@@ -33,7 +33,7 @@ def declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, st
 
 
 def installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
-    """A digest of each object as the catalog has it: text, defaults, rules, options, owner and grants.
+    """A digest of each object as the catalog has it: text, defaults, rules, options, comments, owner and grants.
 
     Where nothing was ever granted or revoked these are the owner's default ones, which a restore does not spell out.
     """
@@ -45,6 +45,8 @@ def installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
                  pg_get_userbyid(c.relowner), c.relacl::text,
                  (SELECT string_agg(a.attname || a.attacl::text, '|' ORDER BY a.attnum) FROM pg_attribute AS a
                   WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL),
+                 (SELECT string_agg(d.objsubid || d.description, '|' ORDER BY d.objsubid) FROM pg_description AS d
+                  WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass),
                  (SELECT string_agg(d.adnum || pg_get_expr(d.adbin, d.adrelid), '|' ORDER BY d.adnum)
                   FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
                  (SELECT string_agg(pg_get_ruledef(r.oid), '|' ORDER BY r.rulename) FROM pg_rewrite AS r

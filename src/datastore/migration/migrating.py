@@ -43,7 +43,7 @@ class Migration:
 def migrate(dsn: str) -> Migration:
     """Bring a database to head: roles and schemas, migrations, then functions, views and grants.
 
-    Safe to run again and by several at once: an advisory lock lets one work at a time. The role needs CREATE on the
+    Safe to run again and by several at once: a lock lets one work at a time. The role needs CREATE on the
     database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
     """
     with owner_connection(dsn) as connection:

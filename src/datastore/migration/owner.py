@@ -2,18 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from alembic.util import CommandError
+from psycopg import errors
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datastore import config
+from datastore.closing import CLOSE_LARGE_OBJECTS
 from datastore.connections import connect
 from datastore.engines import detect
 from datastore.errors import ControlError
+from datastore.locks import held
 from datastore.names import APP, MIGRATION_LOCK, OWNER
 
 
@@ -23,18 +26,19 @@ def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
 
     Without a DSN it is that of the environment.
     """
-    with sqlalchemy_connection(dsn or config.load().dsn()) as connection:
+    dsn = dsn or config.load().dsn()
+    with sqlalchemy_connection(dsn) as connection:
         driver = driver_of(connection)
-        driver.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        driver.commit()
-        try:
-            _bootstrap(driver)
-            driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
-            driver.commit()
-            yield connection
-        finally:
-            # Closing the connection ends lock and role; a broken one has lost both already.
-            connection.rollback()
+        _found(driver)
+        with held(dsn, MIGRATION_LOCK, driver):
+            try:
+                _bootstrap(driver)
+                driver.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
+                driver.commit()
+                yield connection
+            finally:
+                # Closing the connection ends the role; a broken one has lost it already.
+                connection.rollback()
 
 
 @contextlib.contextmanager
@@ -61,6 +65,11 @@ def driver_of(connection: Connection) -> psycopg.Connection[Any]:
 
 def bootstrap_statements() -> list[SQL]:
     """Roles and schemas: what has to be there before a migration can run as the owner."""
+    return [*_founding(), *_rights()]
+
+
+def _founding() -> list[SQL]:
+    """What the lock of migrations needs. Without the lock, and so nothing that is there already is touched."""
     return [
         _create_role(OWNER),
         _create_role(APP),
@@ -71,12 +80,21 @@ def bootstrap_statements() -> list[SQL]:
             " THEN GRANT mds_owner TO CURRENT_USER; END IF; END $$"
         ),
         SQL("CREATE SCHEMA IF NOT EXISTS store AUTHORIZATION mds_owner"),
+        SQL("SET ROLE mds_owner"),
+        SQL(f"CREATE TABLE IF NOT EXISTS store.{MIGRATION_LOCK} (unused boolean)"),
+        SQL("RESET ROLE"),
+    ]
+
+
+def _rights() -> list[SQL]:
+    return [
         SQL("CREATE SCHEMA IF NOT EXISTS mds AUTHORIZATION mds_owner"),
         SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
         SQL("GRANT USAGE, CREATE ON SCHEMA public TO mds_owner"),
         SQL("GRANT USAGE ON SCHEMA public TO mds_app"),
         # The client stages its batches in a temporary table.
         SQL("DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO mds_app', current_database()); END $$"),
+        CLOSE_LARGE_OBJECTS,
     ]
 
 
@@ -89,9 +107,35 @@ def _create_role(role: LiteralString) -> SQL:
     )
 
 
+_RACES: Final = 5
+"""How often the founding is tried. Each try that fails has met another one that did the same."""
+
+
+def _found(driver: psycopg.Connection[Any]) -> None:
+    """Make what the lock of migrations needs, by several at once if need be."""
+    for left in reversed(range(_RACES)):
+        try:
+            for statement in _founding():
+                driver.execute(statement)
+            driver.commit()
+        except (
+            errors.UniqueViolation,
+            errors.DuplicateObject,
+            errors.DuplicateSchema,
+            errors.DuplicateTable,
+            # The catalog's "tuple concurrently updated".
+            errors.InternalError_,
+        ):
+            driver.rollback()
+            if not left:
+                raise
+        else:
+            return
+
+
 def _bootstrap(driver: psycopg.Connection[Any]) -> None:
     engine = detect(driver)
-    for statement in bootstrap_statements():
+    for statement in _rights():
         driver.execute(statement)
     engine.prepare_owner(driver, OWNER)
     driver.commit()

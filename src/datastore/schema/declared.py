@@ -1,5 +1,6 @@
 """Database objects as they are declared, and what their statements share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -53,8 +54,32 @@ def for_app(function: str) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Comments:
+    """What a view's readers are told by the catalog (psql's `\\d+`): of the view, and of its columns by name."""
+
+    view: str
+    columns: Mapping[str, str | None]
+
+    def statements(self, relation: Identifier) -> list[Composable]:
+        """What sets them."""
+        return [
+            SQL("COMMENT ON VIEW {} IS {}").format(relation, Literal(self.view)),
+            *(
+                SQL("COMMENT ON COLUMN {}.{} IS {}").format(relation, Identifier(name), Literal(text))
+                for name, text in self.columns.items()
+            ),
+        ]
+
+
 def view_object(
-    schema: str, name: str, body: Composable, *, writable: tuple[str, ...] = (), extra: tuple[Composable, ...] = ()
+    schema: str,
+    name: str,
+    body: Composable,
+    *,
+    writable: tuple[str, ...] = (),
+    extra: tuple[Composable, ...] = (),
+    comments: Comments | None = None,
 ) -> DatabaseObject:
     """A view with a security barrier that applications can read, and write with the rights in `writable`."""
     relation = Identifier(schema, name)
@@ -65,6 +90,7 @@ def view_object(
         SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(relation, Identifier(APP)),
         SQL("GRANT SELECT ON {} TO {}").format(relation, Identifier(APP)),
         *(SQL("GRANT {} ON {} TO {}").format(SQL(right), relation, Identifier(APP)) for right in writable),
+        *(comments.statements(relation) if comments else ()),
     ]
     return DatabaseObject(
         f"view {schema}.{name}",

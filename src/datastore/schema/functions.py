@@ -6,7 +6,7 @@ from typing import Final
 from psycopg.sql import SQL, Literal
 
 from datastore.engines import Engine
-from datastore.names import JOBS_CHANNEL, LARGEST_PAYLOAD, LONGEST_KEY, TENANT_BITS
+from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, LARGEST_PAYLOAD, LONGEST_KEY, TENANT_BITS
 from datastore.schema.declared import DatabaseObject, for_app
 
 # Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types
@@ -83,13 +83,14 @@ BEGIN
   RETURN tenant;
 END
 $$""",
-    # With the rights of the role that inserts: it reads nothing but what was inserted just now.
+    # With the rights of the role that inserts: it reads nothing but what was inserted just now. Anybody can fill the
+    # server's queue of notifications, and one that is full would fail the transaction: workers look by themselves.
     "store.announce_jobs()": f"""
 CREATE OR REPLACE FUNCTION store.announce_jobs() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF EXISTS (SELECT FROM made) THEN
+  IF EXISTS (SELECT FROM made) AND pg_notification_queue_usage() < {FULLEST_QUEUE} THEN
     PERFORM pg_notify('{JOBS_CHANNEL}', '');
   END IF;
   RETURN NULL;

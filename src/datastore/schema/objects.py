@@ -23,9 +23,11 @@ from datastore.schema.views import (
     latest_prices_view,
     public_jobs_view,
     public_rollup_view,
+    public_series_view,
     public_view,
     rollup_view,
     series_view,
+    symbols_view,
     tenants_view,
 )
 from mds_client import KINDS
@@ -51,6 +53,8 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         *(public_view(kind) for kind in KINDS.values()),
         *(rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         *(public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
+        public_series_view(),
+        symbols_view(),
         latest_prices_view(),
         jobs_view(),
         public_jobs_view(),

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
-from datastore.names import BEFORE, BEHIND, LARGEST_TENANT_NO, MAX_ATTEMPTS, STORE, TENANT_BITS
+from datastore.names import BEFORE, BEHIND, LARGEST_TENANT_NO, LOCKS, MAX_ATTEMPTS, STORE, TENANT_BITS
 from mds_client import KINDS
 from mds_client.schema import SERIES_COLUMNS, Kind, SqlType
 
@@ -70,6 +70,7 @@ def metadata() -> MetaData:
     _backfills_table(tables)
     _calendars_table(tables)
     _gap_counts_table(tables)
+    _lock_tables(tables)
     for kind in KINDS.values():
         kind_table(kind, tables)
     return tables
@@ -293,6 +294,12 @@ def _gap_counts_table(tables: MetaData) -> None:
         PrimaryKeyConstraint("tenant_no", "vendor", "timeframe", name="gap_counts_pkey"),
         schema=STORE,
     )
+
+
+def _lock_tables(tables: MetaData) -> None:
+    # Without a row and without an index: see `datastore.locks`. The first one is there before any migration.
+    for name in LOCKS:
+        Table(name, tables, Column("unused", Boolean), schema=STORE)
 
 
 def _tenant_no(table: str) -> Column[int]:

@@ -1,5 +1,7 @@
 """Views that applications read."""
 
+import inspect
+from collections.abc import Iterable
 from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
@@ -7,9 +9,20 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from datastore import aggregates
 from datastore.engines import Engine
 from datastore.names import STORE
-from datastore.schema.declared import STORE_SCHEMA, DatabaseObject, column_list, mine, own_series, view_object
+from datastore.schema.declared import (
+    STORE_SCHEMA,
+    Comments,
+    DatabaseObject,
+    column_list,
+    mine,
+    own_series,
+    view_object,
+)
 from mds_client import sql
-from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Column, Kind, Rollup
+from mds_client.models import Job, LatestPrice, Series
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Column, Kind, Rollup, described
+
+_OWN_TENANT: Final = "The tenant of the session."
 
 
 def tenants_view() -> DatabaseObject:
@@ -17,7 +30,8 @@ def tenants_view() -> DatabaseObject:
     body = SQL("SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())").format(
         STORE_SCHEMA, STORE_SCHEMA
     )
-    return view_object("public", "tenants", body)
+    columns = {"id": _OWN_TENANT, "name": "The tenant's name.", "created_at": "When the tenant was created."}
+    return view_object("public", "tenants", body, comments=Comments("The tenant of the session: one row.", columns))
 
 
 def series_view() -> DatabaseObject:
@@ -35,6 +49,48 @@ def series_view() -> DatabaseObject:
         writable=(f"INSERT ({', '.join(names)})", f"UPDATE ({', '.join(last)})"),
         extra=(numbered,),
     )
+
+
+_LAST_PRICE_TS: Final = "When the bar begins that the newest close is from."
+
+
+def public_series_view() -> DatabaseObject:
+    """The series of the tenant, by name."""
+    names = tuple(Series.model_fields)
+    body = SQL("SELECT (SELECT {store}.current_tenant()) AS {tenant}, {names} FROM {store}.series WHERE {own}").format(
+        store=STORE_SCHEMA,
+        tenant=Identifier(TENANT_COLUMN),
+        names=column_list((*names, "last_price_ts")),
+        own=own_series(Identifier("series_id")),
+    )
+    about = (
+        "Every series that there is: what stays the same over its rows, and its newest values. Reads no rows of a kind."
+    )
+    columns = {TENANT_COLUMN: _OWN_TENANT, **described(Series, names), "last_price_ts": _LAST_PRICE_TS}
+    return view_object("public", "series", body, comments=Comments(about, columns))
+
+
+def symbols_view() -> DatabaseObject:
+    """The symbols of the tenant, each once for a kind and a vendor."""
+    names = ("kind", "vendor", "symbol")
+    # In the order of the index of names: the symbols are read from it one by one, already sorted.
+    body = SQL(
+        "SELECT DISTINCT (SELECT {store}.current_tenant()) AS {tenant}, {names} FROM {store}.series"
+        " WHERE {own} AND symbol IS NOT NULL"
+    ).format(
+        store=STORE_SCHEMA,
+        tenant=Identifier(TENANT_COLUMN),
+        names=column_list(names),
+        own=own_series(Identifier("series_id")),
+    )
+    about = "Every symbol, once for a kind and a vendor. Symbols are in upper case. Reads no rows of a kind."
+    columns = {TENANT_COLUMN: _OWN_TENANT, **described(Series, names), "symbol": "The instrument, in upper case."}
+    return view_object("public", "symbols", body, comments=Comments(about, columns))
+
+
+def _plain(text: str | None) -> str:
+    """A docstring on one line."""
+    return " ".join(inspect.cleandoc(text or "").split())
 
 
 def kind_view(kind: Kind) -> DatabaseObject:
@@ -64,7 +120,16 @@ def public_view(kind: Kind) -> DatabaseObject:
         own=own_series(Identifier("s", "series_id")),
         mine=mine(Identifier("r", "series_id")),
     )
-    return view_object("public", kind.relation, body)
+    return view_object("public", kind.relation, body, comments=_of_kind(kind, kind.column_names))
+
+
+def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -> Comments:
+    """What the kind's model says of itself and of its fields."""
+    about = _plain(kind.model.__doc__)
+    if rollup is not None:
+        about = f"{kind.name} of {rollup.timeframe}, made of those of {rollup.source}. {about}"
+    said = described(kind.model, (*kind.series, *((kind.time,) if rollup else ()), *columns))
+    return Comments(about, {TENANT_COLUMN: _OWN_TENANT, **said})
 
 
 def _public(column: Column) -> Composable:
@@ -134,7 +199,8 @@ def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseOb
         base=Literal(kind.base),
         own=own_series(Identifier("s", "series_id")),
     )
-    return view_object("public", name, body)
+    columns = tuple(column for column, _ in kind.aggregates)
+    return view_object("public", name, body, comments=_of_kind(kind, columns, rollup))
 
 
 _JOB_COLUMNS: Final = (
@@ -143,6 +209,15 @@ _JOB_COLUMNS: Final = (
 )
 _JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result", "cancel_requested")
 """What else a tenant sees of its jobs: how far they are, and what came of them. Which worker has one is not its own."""
+
+
+_JOB_MORE: Final = {
+    "due_at": "The job is not begun before this time.",
+    "max_attempts": "How often the job may be begun.",
+    "started_at": "When the last attempt began.",
+    "cancel_requested": "Whether the job is to be cancelled.",
+}
+"""Of the columns that are no fields of `Job`."""
 
 
 def jobs_view() -> DatabaseObject:
@@ -161,7 +236,13 @@ def public_jobs_view() -> DatabaseObject:
     body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
         STORE_SCHEMA, Identifier(TENANT_COLUMN), column_list((*_JOB_COLUMNS, *_JOB_PROGRESS))
     )
-    return view_object("public", "jobs_outbox", body)
+    said = described(Job, tuple(name for name in (*_JOB_COLUMNS, *_JOB_PROGRESS) if name in Job.model_fields))
+    return view_object(
+        "public",
+        "jobs_outbox",
+        body,
+        comments=Comments(_plain(Job.__doc__), {TENANT_COLUMN: _OWN_TENANT, **said, **_JOB_MORE}),
+    )
 
 
 def latest_prices_view() -> DatabaseObject:
@@ -172,4 +253,6 @@ def latest_prices_view() -> DatabaseObject:
         " FROM {store}.series AS s WHERE {own} AND s.last_price IS NOT NULL"
         " ORDER BY s.vendor, s.symbol, s.last_price_ts DESC, s.timeframe"
     ).format(store=STORE_SCHEMA, tenant=Identifier(TENANT_COLUMN), own=own_series(Identifier("s", "series_id")))
-    return view_object("public", "latest_prices", body)
+    said = described(LatestPrice, ("vendor", "symbol", "price", "price_timestamp"))
+    comments = Comments(_plain(LatestPrice.__doc__), {TENANT_COLUMN: _OWN_TENANT, **said})
+    return view_object("public", "latest_prices", body, comments=comments)

@@ -14,12 +14,22 @@ from datastore.tenants.lifecycle import (
     plan_deletion,
     run_deletion,
 )
-from datastore.tenants.registry import Tenant, create_tenant, find_tenant, get_tenant, list_tenants, seed
-from datastore.tenants.roles import bind_role, unbind_role
+from datastore.tenants.registry import (
+    BoundTenant,
+    Tenant,
+    create_tenant,
+    find_tenant,
+    get_tenant,
+    list_tenants,
+    seed,
+)
+from datastore.tenants.roles import CONNECTIONS, bind_role, unbind_role
 
 __all__ = [
+    "CONNECTIONS",
     "DELETE",
     "EXPORT",
+    "BoundTenant",
     "Deletion",
     "DeletionOrder",
     "ExportOrder",

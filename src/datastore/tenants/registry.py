@@ -27,6 +27,18 @@ class Tenant:
     roles: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class BoundTenant(Tenant):
+    """A tenant to which a login was bound just now.
+
+    `limits` are the login's limits that are in force, of those that it cannot change itself. `to_run` are the
+    statements for the others: the control plane's role may not run them, and a superuser may.
+    """
+
+    limits: list[str]
+    to_run: list[str]
+
+
 def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: bool = False) -> Tenant:  # noqa: A002
     """Make a tenant. With `if_absent`, one of that name (and id, where given) is returned as it is.
 

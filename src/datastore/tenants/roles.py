@@ -1,14 +1,15 @@
 """Login roles that are bound to a tenant."""
 
+from dataclasses import fields
 from typing import Any, Final
 
 import psycopg
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.names import APP, OWNER
-from datastore.tenants.registry import Tenant, find_tenant
+from datastore.tenants.registry import BoundTenant, Tenant, find_tenant
 
 _BEYOND_BINDING: Final = (
     "pg_read_all_data",
@@ -23,11 +24,34 @@ _BEYOND_BINDING: Final = (
 """PostgreSQL's own roles that see or change other tenants' data past the views, or read what others ask."""
 
 
-def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
-    """Bind a login role to a tenant, by name or uuid, and let it use the views.
+CONNECTIONS: Final = 20
+"""How many connections a bound login may have, where nobody says."""
 
-    From then on every session of that role is this tenant, whatever it sets. Raises ControlError if tenant or role
-    does not exist, where the role is bound to another tenant, or where it has rights that no binding could hold.
+TEMP_FILE_LIMIT: Final = "10GB"
+"""How much room the temporary files of a session of a bound login may take, where nobody says."""
+
+
+def bind_role(dsn: str, tenant: str, role: str, *, connections: int | None = None) -> BoundTenant:
+    """Bind a login role to a tenant, by name or uuid, let it use the views, and limit it.
+
+    From then on every session of that role is this tenant, whatever it sets. The limits are two that the role cannot
+    change: of its connections, and of a session's temporary files. One that the role has already stays, unless
+    `connections` says another.
+
+    Args:
+        dsn: Where to, as the control plane.
+        tenant: The tenant, by name or uuid.
+        role: The login.
+        connections: How many connections the login may have. None: `CONNECTIONS`, where it has no limit yet.
+
+    Returns:
+        The tenant; with the limits, and the statements that a superuser has to run for those that the control plane's
+        role may not set. It may set the first with CREATEROLE, from PostgreSQL 16 on only of roles that it created or
+        administers; for the second it needs SET on the parameter as well.
+
+    Raises:
+        ControlError: Tenant or role does not exist, the role is bound to another tenant, or it has rights that no
+            binding could hold.
     """
     with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
@@ -63,7 +87,46 @@ def bind_role(dsn: str, tenant: str, role: str) -> Tenant:
         if bound[0] != found.no:
             raise ControlError(f"role {role!r} is bound to another tenant")
         connection.execute(SQL("GRANT {} TO {}").format(Identifier(APP), Identifier(role)))
-        return find_tenant(connection, tenant)
+        to_run = _limit(connection, role, connections)
+        made = find_tenant(connection, tenant)
+        fields_ = {field.name: getattr(made, field.name) for field in fields(made)}
+        return BoundTenant(**fields_, limits=_limits(connection, role), to_run=to_run)
+
+
+_IN_FORCE: Final = """
+SELECT NULLIF(rolconnlimit, -1), (
+  SELECT split_part(setting, '=', 2) FROM unnest(rolconfig) AS setting WHERE setting LIKE 'temp_file_limit=%%')
+FROM pg_roles WHERE rolname = %s
+"""
+
+
+def _limit(connection: psycopg.Connection[Any], role: str, connections: int | None) -> list[str]:
+    """Set the limits that a login cannot undo; returns the statements that the control plane may not run."""
+    row = connection.execute(_IN_FORCE, (role,)).fetchone()
+    assert row is not None
+    most, temporary = row
+    statements = []
+    if (most is None or connections is not None) and most != (wanted := connections or CONNECTIONS):
+        statements.append(SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(Identifier(role), Literal(wanted)))
+    if temporary is None:
+        limit = SQL("ALTER ROLE {} SET temp_file_limit = {}")
+        statements.append(limit.format(Identifier(role), Literal(TEMP_FILE_LIMIT)))
+    left = []
+    for statement in statements:
+        try:
+            with connection.transaction():
+                connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            left.append(statement.as_string(connection))
+    return left
+
+
+def _limits(connection: psycopg.Connection[Any], role: str) -> list[str]:
+    row = connection.execute(_IN_FORCE, (role,)).fetchone()
+    assert row is not None
+    most, temporary = row
+    said = (None if most is None else f"{most} connections", temporary and f"temp_file_limit {temporary}")
+    return [limit for limit in said if limit]
 
 
 class OpenSessions(ControlError):

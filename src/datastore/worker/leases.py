@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL
 
 from datastore.jobs import COLUMNS, QUEUES, JobRecord, announce, reading
+from datastore.locks import taking
 from datastore.names import CLAIM_LOCK
 
 _CLAIM: Final = QUEUES + SQL(
@@ -52,6 +53,9 @@ _CLAIM: Final = QUEUES + SQL(
 """Claim the jobs that are due next: from the tenant with the fewest running jobs first, tenants in turn, and within a
 tenant by priority, then age. Jobs that are locked, because an operator cancels them just now, are skipped. Every result
 row carries `waiting`, the ids that were candidates; there is always at least one row."""
+
+_CLAIM_TURN: Final = taking(CLAIM_LOCK)
+"""Wait until nobody else claims."""
 
 _RENEW: Final = """
 WITH held AS MATERIALIZED (
@@ -189,7 +193,7 @@ def claim(
     # gets together with its statements: a worker that stalls here keeps nobody waiting.
     with reading(connection.cursor(row_factory=dict_row)) as cursor:
         with connection.pipeline():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (CLAIM_LOCK,))
+            connection.execute(_CLAIM_TURN)
             cursor.execute(_CLAIM, parameters)
         rows = cursor.fetchall()
     taken = []

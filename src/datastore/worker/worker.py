@@ -20,14 +20,13 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.sql import SQL, Identifier
 
 from datastore import maintenance
 from datastore.connections import check_head
 from datastore.engines import detect
-from datastore.jobs import CANCEL, JobTypes
-from datastore.names import JOBS_CHANNEL
+from datastore.jobs import JobTypes
 from datastore.worker import leases
+from datastore.worker.announcements import Announcements
 from datastore.worker.bell import Bell
 from datastore.worker.connections import LONGEST_SILENCE, connect, passing, reconnect_wait
 from datastore.worker.leases import Claimed, Outcome
@@ -79,6 +78,7 @@ class Worker:
         self._upkeep_every = self._lease / 4
         self._patience = min(LONGEST_SILENCE, max(1.0, self._lease / 3))
         self._processes: JobProcesses
+        self._announcements: Announcements
         self._broken: BaseException | None = None
         self._beat_now = threading.Event()
         self._over = threading.Event()
@@ -174,7 +174,7 @@ class Worker:
 
     def _work(self, connection: psycopg.Connection[Any]) -> None:
         """Begin and record jobs until there is no more to do. Raises what psycopg raises."""
-        connection.execute(SQL("LISTEN {}").format(Identifier(JOBS_CHANNEL)))
+        self._announcements = Announcements(connection, self._bell)
         stopping = False
         while True:
             self._record(connection)
@@ -190,17 +190,20 @@ class Worker:
                 if left <= 0:
                     self._give_back(connection)
                     return
-                self._wait(connection, min(left, LOCKED) if self._unrecorded else left)
+                self._wait(min(left, LOCKED) if self._unrecorded else left)
                 continue
             upkeep_in = self._upkeep(connection)
             if self._unrecorded:
                 upkeep_in = min(upkeep_in, LOCKED)
             free = self._settings.concurrency - len(self._running)
-            # A burst of announcements, which anybody can send, is met by a few claims and not by one each.
+            # A burst of announcements, or of jobs that end, is met by a few claims and not by one each.
             time.sleep(max(0.0, self._claim_at - time.monotonic()))
+            self._announcements.listen()
             begun, locked = self._begin(connection, free) if free > 0 else (0, False)
+            if begun:
+                self._announcements.were_right()
             if begun == max(0, free):
-                self._wait(connection, upkeep_in)
+                self._wait(upkeep_in)
                 continue
             if self._settings.until_idle and not begun and not self._running and not locked:
                 return
@@ -208,7 +211,7 @@ class Worker:
             due_in = leases.until_next(connection)
             waits = [upkeep_in, LOCKED if locked else self._settings.poll.total_seconds()]
             # A little more, so that it is due by then.
-            self._wait(connection, min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
+            self._wait(min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
 
     def _upkeep(self, connection: psycopg.Connection[Any]) -> float:
         """Take back what other workers have lost, and enqueue periodic jobs; in how many seconds to do so again."""
@@ -317,20 +320,16 @@ class Worker:
         # All have ended by then. What cannot be recorded, because someone has locked it, runs out with its lease.
         deadline = time.monotonic() + 3 * LAST_CALL
         while self._running and time.monotonic() < deadline:
-            self._wait(connection, LOCKED)
+            self._wait(LOCKED)
             self._record(connection)
             if self._broken is not None:
                 raise self._broken
 
     # Waiting --------------------------------------------------------------------------------------
 
-    def _wait(self, connection: psycopg.Connection[Any], seconds: float) -> None:
+    def _wait(self, seconds: float) -> None:
         """Until something is announced, a job has ended, we are to stop, or so many seconds are over."""
-        told = list(connection.notifies(timeout=0))
-        if not told and self._ended.empty():
-            self._bell.sleep(seconds, connection.fileno())
-            told = list(connection.notifies(timeout=0))
-        if any(one.payload == CANCEL for one in told):
+        if self._announcements.wait(seconds, look=not self._ended.empty()):
             self._beat_now.set()
 
     # Holding on -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from datastore.service.security import (
     StoreReader,
 )
 from datastore.service.state import Here
-from datastore.tenants import Deletion, Format, Tenant
+from datastore.tenants import BoundTenant, Deletion, Format, Tenant
 
 router = APIRouter(prefix="/tenants", tags=["tenants"])
 
@@ -38,6 +38,9 @@ class RoleBody(Body):
     """A login role of the database."""
 
     role: Annotated[Name, Field(examples=["desk_1_login"])]
+    connections: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="how many connections it may have; null: 20, if it has no limit yet"
+    )
 
 
 class ExportBody(Body):
@@ -86,10 +89,13 @@ def enable(here: Here, tenant: AdminTenant) -> Any:
     return tenants.enable_tenant(here.dsn, tenant.id)
 
 
-@router.post("/{tenant}/roles", response_model=model_of(Tenant), responses={409: problem(409)})
+@router.post("/{tenant}/roles", response_model=model_of(BoundTenant), responses={409: problem(409)})
 def bind_role(here: Here, tenant: AdminTenant, body: RoleBody) -> Any:
-    """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets."""
-    return tenants.bind_role(here.dsn, str(tenant.id), body.role)
+    """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets.
+
+    The role is limited, too. `to_run` are the statements for that which a superuser has to run.
+    """
+    return tenants.bind_role(here.dsn, str(tenant.id), body.role, connections=body.connections)
 
 
 @router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})
