@@ -165,7 +165,7 @@ def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
         works(place)
 
 
-BEFORE_FRACTIONS: Final = next(path for path in RELEASES if path.stem == "0008")
+BEFORE_SPELLINGS, BEFORE_FRACTIONS = (path for path in RELEASES if path.stem in ("0007", "0008"))
 ASIDE: Final = "SELECT count(*) FROM pg_class WHERE relname LIKE '%aside'"
 
 
@@ -259,7 +259,7 @@ INSERT INTO store.bars (series_id, ts, close_price)
 
 
 def test_what_was_written_in_another_spelling_of_a_timeframe_is_found_by_the_one(databases: Databases) -> None:
-    with restored(databases, RELEASES[-2]) as place:
+    with restored(databases, BEFORE_SPELLINGS) as place:
         with psycopg.connect(place.superuser_dsn) as connection:
             connection.execute(OTHER_SPELLINGS)
         migration.migrate(place.admin_dsn)
