@@ -5,6 +5,9 @@ BIN := .venv/bin
 # not allowed out, pip installs the same.
 COMMA := ,
 export UV_SYSTEM_CERTS := true
+# uv compiles nothing while it installs. Where bytecode may not be written either, as some images set, each of the
+# hundreds of processes that the tests start compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || $(PIP) $(1)
 .DEFAULT_GOAL := help

@@ -9,6 +9,7 @@ empty store to itself in a twentieth of a second is in `tests.engines.databases`
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from datastore import migration, tenants
+from datastore import migration
 from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from mds_client import AMDS, MDS
 from tests.engines import must_have, promtool
@@ -105,7 +106,15 @@ EVERY_ENGINE: Final = (
 )
 
 
+def _keep_bytecode() -> None:
+    """Let this run, its workers and the programs that it starts keep what they compile: it takes a program three times
+    as long to start without, and rewriting every assert takes each worker half a minute."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _keep_bytecode()
     config.addinivalue_line("markers", MANY_SESSIONS)
     config.addinivalue_line("markers", EVERY_ENGINE)
     config.addinivalue_line(
@@ -288,13 +297,16 @@ def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def store(databases: Databases, engine: str) -> Iterator[Store]:
     """A migrated database of the test's own, with the tenants `a` and `b`."""
     with databases.migrated() as place:
-        first, second = tenants.seed(place.admin_dsn, ("a", "b"))
+        # As `tenants.seed` does, whose own connection takes longer than all else that a test needs to begin.
+        with superuser(place.superuser_dsn) as session:
+            made = session.execute("INSERT INTO store.tenants (name) VALUES ('a'), ('b') RETURNING id::text").fetchall()
+        (first,), (second,) = made
         yield Store(
             dsn=place.dsn,
             admin_dsn=place.admin_dsn,
             superuser_dsn=place.superuser_dsn,
-            tenant_a=str(first.id),
-            tenant_b=str(second.id),
+            tenant_a=first,
+            tenant_b=second,
             engine="postgres" if engine == POOLER else engine,
         )
 

@@ -31,6 +31,7 @@ from tests.engines import (
     pgbouncer,
     server,
 )
+from tests.engines.blank import Blank
 from tests.engines.pgbouncer import PgBouncer
 
 POOLER: Final = "pgbouncer"
@@ -189,8 +190,9 @@ class _Kept:
     """A superuser's session that stays open: what it is asked takes less time than a new one takes to learn the
     catalog. Whoever ends it, by a restart too, costs the next one a new one."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, **options: Any) -> None:
         self._dsn = dsn
+        self._options = options
         self._connection: psycopg.Connection[Any] | None = None
         self.lock = threading.Lock()
 
@@ -201,7 +203,7 @@ class _Kept:
             except psycopg.OperationalError:
                 self.close()
         if self._connection is None:
-            self._connection = psycopg.connect(self._dsn, autocommit=True)
+            self._connection = psycopg.connect(self._dsn, autocommit=True, **self._options)
         return self._connection
 
     def close(self) -> None:
@@ -227,25 +229,35 @@ def superuser(dsn: str) -> Iterator[psycopg.Connection[Any]]:
             yield connection
 
 
+def _restored(place: Place, blank: Blank, *, shared: bool) -> bool:
+    """Whether a database is as it was made, after its rows are gone."""
+    try:
+        with superuser(place.superuser_dsn) as session:
+            return blank.restored(session, shared=shared)
+    except psycopg.Error:
+        return False
+
+
 class Cloned(ABC):
     """Those of a server with many: a template is cloned, and a clone is used again for as long as it can be emptied."""
 
     single_session: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._spare: list[str] = []
-        self._whole = ""
+        self._spare: list[tuple[str, Place]] = []
+        self._blank: Blank | None = None
 
     @contextmanager
     def migrated(self) -> Iterator[Place]:
-        name = self._spare.pop() if self._spare else self._clone()
-        if not self._whole:
-            self._whole = _catalog(self._superuser_dsn(name))
-        elif not _emptied(self._superuser_dsn(name), self._whole):
+        name, place = self._spare.pop() if self._spare else self._clone()
+        if self._blank is None:
+            with superuser(place.superuser_dsn) as session:
+                self._blank = Blank(session)
+        elif not _restored(place, self._blank, shared=False):
             self._drop(name)
-            name = self._clone()
-        yield self._place(name)
-        self._spare.append(name)
+            name, place = self._clone()
+        yield place
+        self._spare.append((name, place))
 
     @contextmanager
     def bare(self, *, extension: bool = True) -> Iterator[Place]:
@@ -257,11 +269,12 @@ class Cloned(ABC):
         finally:
             self._drop(name)
 
-    def _clone(self) -> str:
+    def _clone(self) -> tuple[str, Place]:
+        """A new one's name and its place, which takes the embedded server some looking up."""
         name = self._create(self._template())
-        dsn = self._superuser_dsn(name)
-        _kept[dsn] = _Kept(dsn)
-        return name
+        place = self._place(name)
+        _kept[place.superuser_dsn] = _Kept(place.superuser_dsn)
+        return name, place
 
     def _create(self, template: str) -> str:
         name = f"{self._prefix}_{next(_numbers)}"
@@ -342,7 +355,7 @@ class Native(Cloned):
 
     def close(self) -> None:
         """Remove what was made, should the server outlive us."""
-        for name in (*self._spare, *([self._made] if self._made else [])):
+        for name in (*(name for name, _ in self._spare), *([self._made] if self._made else [])):
             self._drop(name)
 
     def _template(self) -> str:
@@ -369,30 +382,6 @@ class Native(Cloned):
         return self._engine.superuser_dsn(name)
 
 
-# What a test may change beside rows, each as a line: relations, constraints, columns' rights, functions, roles, jobs.
-_CATALOG: LiteralString = """
-SELECT md5(string_agg(line, '' ORDER BY line)) FROM (
-  SELECT concat_ws(' ', oid, relname, relowner, relacl, relrowsecurity, reloptions, relnatts) FROM pg_class
-  WHERE relnamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
-  UNION ALL SELECT concat_ws(' ', attrelid, attnum, attname, attacl) FROM pg_attribute WHERE attacl IS NOT NULL
-  UNION ALL SELECT concat_ws(' ', a.attrelid, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, d.adbin::text)
-    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-    WHERE a.attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind = 'r')
-  UNION ALL SELECT concat_ws(' ', oid, conname) FROM pg_constraint
-    WHERE connamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
-  UNION ALL SELECT concat_ws(' ', oid, proname, proacl, md5(prosrc)) FROM pg_proc
-    WHERE pronamespace IN ('store'::regnamespace, 'mds'::regnamespace, 'public'::regnamespace)
-  UNION ALL SELECT concat_ws(' ', oid, tgname, tgenabled) FROM pg_trigger
-    WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'store'::regnamespace)
-  UNION ALL SELECT concat_ws(' ', oid, nspname, nspacl) FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'
-  UNION ALL SELECT concat_ws(' ', setrole, setconfig) FROM pg_db_role_setting AS s
-    WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-  UNION ALL SELECT count(*)::text FROM pg_depend
-  {jobs}
-) AS lines(line)
-"""
-_JOBS: LiteralString = "UNION ALL SELECT concat_ws(' ', id, config) FROM _timescaledb_config.bgw_job"
-
 # A new engine gives its memory back; WebAssembly has 4 GB at the most.
 _TOO_MUCH: Final = 1_800_000_000
 
@@ -405,32 +394,37 @@ class Single:
     def __init__(self, engine: CommunityServer) -> None:
         self._engine = engine
         self._place = _place(engine.superuser_dsn())
-        self._whole = ""
+        self._blank: Blank | None = None
+        self._bared = False
+        # Prepared statements do not outlive the turn of another client.
+        _kept[self._place.superuser_dsn] = _Kept(self._place.superuser_dsn, prepare_threshold=None)
 
     @contextmanager
     def migrated(self) -> Iterator[Place]:
-        if not self._whole:
+        if self._blank is None:
+            if self._bared:
+                self._engine.reset(to_base=True)
             self._make()
-        elif self._engine.memory() > _TOO_MUCH or not _emptied(self._place.superuser_dsn, self._whole):
+        elif self._bared or self._engine.memory() > _TOO_MUCH or not _restored(self._place, self._blank, shared=True):
             self._engine.reset()
+        self._bared = False
         yield self._place
 
     @contextmanager
     def bare(self, *, extension: bool = True) -> Iterator[Place]:
         """Goes back to an empty database, so the next migrated one costs a reset too."""
+        self._bared = True
         self._engine.reset(to_base=True)
         self._own(extension=extension)
-        try:
-            yield self._place
-        finally:
-            self._engine.reset()
+        yield self._place
 
     def _make(self) -> None:
         self._own(extension=True)
         migration.migrate(self._place.admin_dsn)
         _execute(self._place.superuser_dsn, f"GRANT {APP} TO {SERVICE_ROLE}")
         self._engine.snapshot()
-        self._whole = _catalog(self._place.superuser_dsn)
+        with superuser(self._place.superuser_dsn) as session:
+            self._blank = Blank(session)
 
     def _own(self, *, extension: bool) -> None:
         database = Identifier(str(conninfo_to_dict(self._place.superuser_dsn)["dbname"]))
@@ -440,85 +434,3 @@ class Single:
             SQL("ALTER DATABASE {} OWNER TO {}").format(database, Identifier(ADMIN_ROLE)),
             *(["CREATE EXTENSION timescaledb"] if extension else []),
         )
-
-
-def _catalog(dsn: str) -> str:
-    """A digest of what a test may change in a database beside rows."""
-    with superuser(dsn) as session:
-        return _digest(session)
-
-
-def _digest(session: psycopg.Connection[Any]) -> str:
-    jobs = session.execute("SELECT to_regclass('_timescaledb_config.bgw_job')::text").fetchone()
-    catalog = SQL(_CATALOG).format(jobs=SQL(_JOBS if jobs and jobs[0] else ""))
-    row = session.execute(catalog).fetchone()
-    assert row is not None
-    return str(row[0])
-
-
-def _emptied(dsn: str, whole: str) -> bool:
-    """Have no row left, nor anybody else connected; whether the database is again as it was made."""
-    try:
-        with superuser(dsn) as session:
-            session.execute(_ALONE)
-            timescale = session.execute("SELECT to_regclass('_timescaledb_catalog.hypertable')::text").fetchone()
-            tables = SQL(_HYPERTABLES if timescale != (None,) else _TABLES)
-            session.execute(SQL(_EMPTY).format(tables=tables))
-            return _digest(session) == whole
-    except psycopg.Error:
-        return False
-
-
-# The server's own waiting for their ends looks ten times a second.
-_ALONE: LiteralString = """
-DO $$ BEGIN
-  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
-   WHERE datname = current_database() AND pid <> pg_backend_pid();
-  FOR attempt IN 1..5000 LOOP
-    PERFORM pg_stat_clear_snapshot();
-    EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity
-      WHERE datname = current_database() AND pid <> pg_backend_pid());
-    PERFORM pg_sleep(0.001);
-  END LOOP;
-END $$
-"""
-
-# What may hold rows, where they are, and whether truncating is the way: it makes new files for a table and for each of
-# its indexes, which takes longer than to delete a few rows, but chunks go by it, and many rows.
-_TABLES: LiteralString = """
-SELECT 'store', relname::text, 'store', relname::text, pg_relation_size(oid) > 65536
-FROM pg_class
-WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname NOT IN ('alembic_version', 'objects')
-"""
-# Rollups before what they are made of.
-_HYPERTABLES: LiteralString = f"""
-(SELECT view_schema::text, view_name::text, materialization_hypertable_schema::text,
-        materialization_hypertable_name::text, true
- FROM timescaledb_information.continuous_aggregates)
-UNION ALL
-(SELECT t.schema, t.name, t.schema, t.name, t.many OR EXISTS (
-   SELECT FROM _timescaledb_catalog.hypertable AS h WHERE (h.schema_name, h.table_name) = (t.schema, t.name))
- FROM ({_TABLES}) AS t(schema, name, of_schema, of_name, many))
-"""
-_EMPTY: LiteralString = """
-DO $$
-DECLARE
-  relation record;
-  filled boolean;
-BEGIN
-  -- Rows go in any order: no foreign key is looked at, and no trigger of the store's own runs.
-  SET LOCAL session_replication_role = replica;
-  FOR relation IN SELECT * FROM ({tables}) AS all_of_them(schema, name, of_schema, of_name, truncated) LOOP
-    IF NOT relation.truncated THEN
-      EXECUTE format('DELETE FROM %I.%I', relation.schema, relation.name);
-      CONTINUE;
-    END IF;
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', relation.of_schema, relation.of_name) INTO filled;
-    IF filled THEN
-      EXECUTE format('TRUNCATE %I.%I CASCADE', relation.schema, relation.name);
-    END IF;
-  END LOOP;
-  PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence JOIN pg_class ON pg_class.oid = seqrelid
-   WHERE relnamespace = 'store'::regnamespace;
-END $$
-"""
