@@ -16,6 +16,7 @@ from rich.text import Text
 
 from datastore import backfill as backfills
 from datastore import gaps as missing
+from datastore import worker
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands import options
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
@@ -215,6 +216,8 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
         before = backfills.find_backfill(dsn, asked["tenant"], key)
         asked["end"] = before.end if before is not None else None
     made = backfills.start(dsn, _spec(**asked), idempotency_key=key or str(uuid4()))
+    if not follow and not made.finished and (why := worker.unserved(dsn, made.source)) is not None:
+        click.echo(f"warning: {why}", err=True)
     _show(_followed(dsn, made.id, None) if follow else made, as_json)
 
 
@@ -326,7 +329,9 @@ def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
         if found.finished:
             return None
         said = f"until about {found.eta:%H:%M:%S} UTC" if found.eta else found.state
-        idle = found.state == "queued" and nobody_works(dsn)
+        idle = None
+        if found.state == "queued":
+            idle = worker.unserved(dsn, found.source) or nobody_works(dsn)
         return Step(found.done, found.missing or None, said, idle)
 
     return followed(f"backfill {id_}", lambda: backfills.get_backfill(dsn, id_, tenant=tenant), step)

@@ -10,10 +10,14 @@ from datastore.sources.base import (
     SourceUnavailable,
     Span,
     expand,
+    listed,
     make,
     mapping,
     names,
+    needs,
+    offers,
     to_bar,
+    why_not,
     wrong,
 )
 
@@ -24,9 +28,13 @@ __all__ = [
     "SourceUnavailable",
     "Span",
     "expand",
+    "listed",
     "make",
     "mapping",
     "names",
+    "needs",
+    "offers",
     "to_bar",
+    "why_not",
     "wrong",
 ]

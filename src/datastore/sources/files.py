@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from importlib.util import find_spec
 from itertools import groupby
 from operator import or_
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,10 @@ from mds_client.errors import MDSError
 from mds_client.files import Columns as Part
 from mds_client.files import Input, TimeUnit, format_of_name, opened, parquet
 from mds_client.files import Mapping as Columns
+
+ROOT: Final = "DATASTORE_SOURCE_ROOT"
+
+PYARROW: Final = "the package pyarrow (the extra arrow)"
 
 ROWS: Final = 10_000
 """Rows of a batch."""
@@ -69,6 +74,16 @@ class Files(BaseModel):
     def _known(cls, columns: dict[str, str]) -> dict[str, str]:
         mapping(columns, "iso")
         return columns
+
+    def needs(self) -> Sequence[str]:
+        """A folder, which another worker may not have; and of Parquet what reads it."""
+        return [ROOT, PYARROW] if format_of_name(self.path) == "parquet" else [ROOT]
+
+    @classmethod
+    def offers(cls, settings: Settings) -> Sequence[str]:
+        """The folder, where it is there, and the package, where it is installed."""
+        there = settings.source_root is not None and settings.source_root.is_dir()
+        return [*([ROOT] if there else []), *([PYARROW] if find_spec("pyarrow") else [])]
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
         """The bars of the files, read once for all spans that share them."""
