@@ -21,7 +21,7 @@ from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands import options
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
 from datastore.commands.listing import show_page
-from datastore.commands.options import database_option
+from datastore.commands.options import database_option, file_behind_at
 from datastore.gaps import Day
 from datastore.gaps import calendars as trading
 from datastore.sources import wrong
@@ -166,7 +166,7 @@ def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--on-conflict", type=click.Choice(get_args(OnConflict)), show_default=True,
                      default=BackfillSpec.model_fields["on_conflict"].default,
                      help="What happens to a stored row with the same key."),
-        click.option("--source", required=True, metavar="JSON|@FILE",
+        click.option("--source", required=True, metavar="JSON|@FILE", shell_complete=file_behind_at,
                      help='The source as JSON: {"type": "files", "path": "bars/{symbol}.csv"}, or @FILE.'),
     ):  # fmt: skip
         command = option(command)
