@@ -9,8 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg.types.json import Jsonb
+from pyarrow import parquet
 from pydantic import ValidationError
 
 from datastore import backfill, gaps, jobs
@@ -209,6 +211,82 @@ def test_rows_of_a_service_that_are_no_bars_are_different_ones_in_every_chunk(st
     service.answer = lambda _symbol, _query: {"data": {"bars": [{"t": "soon", "c": 1}]}}
     done = finish(store, start(store, symbols=["S"], source=service.spec(), chunk_days=1).id)
     assert (done.jobs["succeeded"], done.rejected) == (10, 10)
+
+
+# Sources that have nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_source_of_another_time_fails_the_job_and_says_what_it_holds(store: Store, folder: Path) -> None:
+    made = start(store, start="2025-03-03", end="2025-03-05")
+    (job,) = jobs.list_jobs(store.admin_dsn).items
+    with pytest.raises(JobFailed) as failed:
+        run(store, job.id)
+    assert str(failed.value) == (
+        "nothing in the source is of what was asked for: S, T of v in 1m from 2025-03-03T00:00:00Z to"
+        " 2025-03-05T00:00:00Z. It holds 7,800 bars: S of v in 1m from 2024-03-04T14:30:00Z to 2024-03-15T19:59:00Z,"
+        " T of v in 1m from 2024-03-04T14:30:00Z to 2024-03-15T19:59:00Z"
+    )
+    done = finish(store, made.id) if store.engine != "timescale" else None
+    assert done is None or (done.state, done.rows, done.errors) == ("failed", 0, [str(failed.value)])
+
+
+def test_a_file_of_other_symbols_fails_the_job_and_names_some_of_them(store: Store, folder: Path) -> None:
+    (folder / "all.csv").write_text(
+        "symbol,ts,close_price\n" + "\n".join(f"X{number},{STAMPS[number].isoformat()},1" for number in range(9))
+    )
+    start(store, source={"type": "files", "path": "all.csv"})
+    with pytest.raises(
+        JobFailed, match=r"It holds 9 bars: X0 of v in 1m from 2024-03-04T14:30:00Z to .*, X4 .* and 4 more"
+    ):
+        run(store, jobs.list_jobs(store.admin_dsn).items[0].id)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_that_ends_within_the_backfill_or_lies_around_it_is_rightly_empty(
+    store: Store, folder: Path, suffix: str
+) -> None:
+    """The week after its end, and a halt that nobody traded in."""
+    kept = [ts for ts in STAMPS[:1950] if ts.date() != at("2024-03-06").date()]
+    if suffix == "csv":
+        (folder / "S.csv").write_text("ts,close_price\n" + "\n".join(f"{ts.isoformat()},1" for ts in kept))
+    else:
+        table = pa.table({"ts": pa.array(kept, pa.timestamp("us", "UTC")), "close_price": [1.0] * len(kept)})
+        parquet.write_table(table, folder / "S.parquet")
+    source = {"type": "files", "path": f"{{symbol}}.{suffix}"}
+    start(store, symbols=["S"], source=source)
+    later, first = jobs.list_jobs(store.admin_dsn).items
+    assert [run(store, job.id)["rows"] for job in (first, later)] == [len(kept), 0]
+    start(store, "halt", symbols=["S"], source=source, start="2024-03-06", end="2024-03-07")
+    (halt,) = jobs.list_jobs(store.admin_dsn, state="queued", limit=1).items
+    assert (run(store, halt.id)["rows"], run(store, halt.id)["missing"]) == (0, 390)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fails"),
+    [
+        ([], False),
+        (None, False),
+        # A service that answers by the day, in which nothing more was traded.
+        ([{"t": "2024-03-04T09:00:00Z", "c": 1}], False),
+        ([{"t": "2024-03-01T14:30:00Z", "c": 1}], True),
+        # Milliseconds for seconds.
+        ([{"t": "1970-01-20T17:45:00Z", "c": 1}], True),
+    ],
+    ids=["empty", "null", "the day", "another day", "another unit"],
+)
+def test_an_answer_may_be_empty_and_may_not_be_of_another_time(
+    store: Store, service: Service, answer: Any, fails: bool
+) -> None:
+    service.answer = lambda _symbol, _query: {"data": {"bars": answer}}
+    start(store, symbols=["S"], source=service.spec(), start="2024-03-04T20:59", end="2024-03-04T21:00")
+    (job,) = jobs.list_jobs(store.admin_dsn).items
+    if fails:
+        with pytest.raises(
+            JobFailed, match=r"nothing in the source .* It holds 1 bar: S of v in 1m from (2024-03-01|1970)"
+        ):
+            run(store, job.id)
+    else:
+        assert run(store, job.id)["rows"] == 0
 
 
 def test_times_are_in_utc_wherever_the_session_is(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ What is done with the bars is in `datastore.backfill`.
 from datastore.sources.base import (
     Batch,
     Malformed,
+    Other,
+    Others,
     SourceError,
     SourceUnavailable,
     Span,
@@ -24,6 +26,8 @@ from datastore.sources.base import (
 __all__ = [
     "Batch",
     "Malformed",
+    "Other",
+    "Others",
     "SourceError",
     "SourceUnavailable",
     "Span",

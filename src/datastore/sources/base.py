@@ -72,7 +72,44 @@ class Malformed:
     whole: str | None = None
 
 
-Batch: TypeAlias = Sequence[Bar | Malformed] | ArrowStream
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Bars of a series that a source holds and nobody asked for: how many, and the first and the last time.
+
+    A source that leaves such bars out says so with this where it gives no bar at all: a backfill that matches nothing
+    can then say what there is.
+    """
+
+    vendor: str
+    symbol: str
+    timeframe: str
+    first: datetime
+    last: datetime
+    rows: int = 1
+
+
+class Others:
+    """What a source holds beside what was asked for, by series."""
+
+    def __init__(self) -> None:
+        self._by_series: dict[tuple[str, str, str], Other] = {}
+
+    def add(self, other: Bar | Other) -> None:
+        """Count a bar, or what was counted elsewhere."""
+        if isinstance(other, Bar):
+            other = Other(other.vendor, other.symbol, other.timeframe, other.ts, other.ts)
+        key = (other.vendor, other.symbol, other.timeframe)
+        if (before := self._by_series.get(key)) is not None:
+            first, last = min(before.first, other.first), max(before.last, other.last)
+            other = Other(*key, first, last, before.rows + other.rows)
+        self._by_series[key] = other
+
+    def found(self) -> list[Other]:
+        """What there is, by series."""
+        return [self._by_series[key] for key in sorted(self._by_series)]
+
+
+Batch: TypeAlias = Sequence[Bar | Malformed | Other] | ArrowStream
 """What a source gives at once: bars, of which those that nobody asked for are left out, or a frame with a bar's fields
 as columns, which holds no others. What comes twice is written once."""
 
