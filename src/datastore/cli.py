@@ -10,12 +10,15 @@ from typing import Any, Final
 
 import click
 import psycopg
+from psycopg import errors
 
 from datastore import config
+from datastore.commands import options
+from datastore.connections import not_the_operators
 from datastore.errors import ControlError, UnsupportedServer
 from mds_client import __version__
 from mds_client.console import guarded, summarised
-from mds_client.errors import mapped
+from mds_client.errors import MDSOperationalError, RLSDenied, mapped
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "server": ("up", "down", "status", "env"),
@@ -37,7 +40,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except psycopg.Error as error:
-            raise mapped(error) from error
+            raise _understood(ctx, mapped(error)) from error
+        except RLSDenied as error:
+            raise _understood(ctx, error) from error
+
+
+def _understood(context: click.Context, error: MDSOperationalError) -> Exception:
+    """An error, or in its place that the login is an application's: another DSN is what helps."""
+    dsn = options.named(context)
+    refused = isinstance(error, RLSDenied) and error.sqlstate == errors.InsufficientPrivilege.sqlstate
+    said = not_the_operators(dsn) if refused and dsn is not None else None
+    return error if said is None else config.ConfigurationError(said)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

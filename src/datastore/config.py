@@ -97,6 +97,11 @@ def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
     return value
 
 
+def secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The names of the secrets that are set."""
+    return sorted(name for name, value in environment.items() if name.startswith(SECRET_PREFIX) and value)
+
+
 def _file(environment: Mapping[str, str], name: str) -> str | None:
     """What the file says that is named there, or None if none is."""
     if not (path := environment.get(name)):

@@ -78,6 +78,29 @@ def check_head(driver: psycopg.Connection[Any]) -> None:
         raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
 
 
+def not_the_operators(dsn: str) -> str | None:
+    """What to say of a login that a command of an operator was refused with; None if it is an operator's.
+
+    None also where the database does not tell.
+    """
+    try:
+        with connect(dsn) as driver:
+            found = driver.execute(
+                "SELECT current_user::text, bool_or(rolsuper OR rolcreaterole) FILTER (WHERE rolname = current_user)"
+                " OR bool_or(pg_has_role(oid, 'MEMBER')) FILTER (WHERE rolname = %s) FROM pg_roles",
+                (OWNER,),
+            ).fetchone()
+    except psycopg.Error:
+        return None
+    if found is None or found[1] is not False:
+        return None
+    return (
+        f"the login {found[0]!r} is an application's, and cannot do what this command does. Name the control plane's in"
+        f" DATABASE_URL or --dsn: a member of {OWNER}, or before the first migration a role that can create roles and"
+        " schemas. MDS_DSN is for applications"
+    )
+
+
 @contextmanager
 def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
     """A connection that acts as the owner of a schema that is at head, committed at the end."""

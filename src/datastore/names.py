@@ -45,3 +45,6 @@ FULLEST_QUEUE: Final = 0.5
 LONGEST_KEY: Final = 500
 LARGEST_PAYLOAD: Final = 1 << 20
 """Bytes of a job's idempotency key and type, and of its payload as text."""
+
+OFFER_LOCKS: Final = 0x6D647377
+"""The first number of the advisory locks by which workers tell what they have; any that others will not take."""

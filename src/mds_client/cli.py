@@ -21,6 +21,7 @@ from mds_client._version import __version__
 from mds_client.client import MDS
 from mds_client.console import (
     FAILED,
+    FileName,
     Instant,
     confirmed_delete,
     counted,
@@ -211,7 +212,7 @@ def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
         Example: mds dump-{name} bars ./bars.{name} --vendor ibkr --symbols AAPL,MSFT --start 2024-01-01
         """)  # fmt: skip
     @click.argument("kind", metavar="KIND")
-    @click.argument("path", metavar="FILE|-")
+    @click.argument("path", metavar="FILE|-", type=FileName())
     @click.option("--vendor", help="Only from this vendor.")
     @click.option("--symbols", help="Only these symbols, separated by commas.")
     @click.option("--timeframe", help="Only this timeframe.")

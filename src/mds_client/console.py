@@ -46,6 +46,13 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
+class FileName(click.Path):
+    """The name of a file, or - for standard input or output: a shell completes it. What opens it says what is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, allow_dash=True)
+
+
 def json_option(command: Command) -> Command:
     """`--json`, which every command has."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)

@@ -15,7 +15,7 @@ from mds_client.aclient import AMDS
 from mds_client.batch import BatchConfig
 from mds_client.client import MDS
 from mds_client.config import Config
-from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, show_json
+from mds_client.console import FAILED, INTERRUPTED, REJECTS, FileName, counted, fail, json_option, one_line, show_json
 from mds_client.errors import InvalidRow, MDSError, RetryableError, TimeoutExceeded
 from mds_client.mapping import Extra
 from mds_client.options import connection_options, settings_options
@@ -38,7 +38,7 @@ def ingest_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("kind", metavar="KIND", callback=_known_kind),
-    click.argument("path", metavar="FILE|-"),
+    click.argument("path", metavar="FILE|-", type=FileName()),
     click.option("--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Rows in one batch."),
     click.option(
         "--max-ms",

@@ -17,12 +17,14 @@ from typing import Final, Self
 from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, Reject
 from mds_client.blocks import Checked, checked, coerce
 from mds_client.errors import InvalidRow
-from mds_client.files import BLOCK_BYTES, RejectFile, Source, SourceError
+from mds_client.files import BLOCK_BYTES, RejectFile, Source, SourceError, other_format
 from mds_client.mapping import Extra, extra_mapping
 from mds_client.models import Row
 from mds_client.operations import Operation
 from mds_client.schema import KINDS, OnConflict
 from mds_client.upserts import upsert_batch
+
+_NAMES: Final = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "ndjson": "NDJSON"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class Ingesting:
     def _told(self, found: Checked) -> None:
         """Put a block's rejects aside, once its rows are written."""
         self._replaced += (found.batch.replaced or 0) if found.batch else 0
+        if found.rejects and not (found.batch or self._written or self._rejects.count):
+            self._recognise(found.rejects[0][2])
         for number, why, line in found.rejects:
             self._reject(number, why, line.decode("utf-8", "replace"))
 
@@ -142,8 +146,20 @@ class Ingesting:
         try:
             return coerce(self.kind, line, self._mapping)
         except InvalidRow as error:
+            if self._lines == 1:
+                self._recognise(line)
             self._reject(number, str(error), line.decode("utf-8", "replace"))
             return None
+
+    def _recognise(self, first: bytes) -> None:
+        """Raise SourceError if the first line, which is not a row, is of another format: no line would be a row."""
+        form = other_format(self.kind, self._source.name, first)
+        if form is not None:
+            name = _NAMES[form]
+            raise SourceError(
+                f"{self._source.name} is {name}, not NDJSON. The operator's command reads it: datastore load"
+                f" {self.kind.name} FILE --tenant NAME. In Python, MDS.upsert takes what pandas, polars or PyArrow read"
+            )
 
     def _reject_row(self, reject: Reject) -> None:
         """Put a row aside that the server refuses for what it holds."""

@@ -131,6 +131,54 @@ def test_an_input_without_rows_is_no_error(ingest: Run, monkeypatch: pytest.Monk
     assert done.out.startswith("bars: 0 rows written from 0 lines")
 
 
+CSV = b"vendor,symbol,timeframe,ts,close_price\nv,A,1m,2024-01-02T12:00Z,1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("bars.csv", CSV, "bars.csv is CSV"),
+        ("bars.txt", b"# from a vendor\n\n" + CSV, "bars.txt is CSV"),
+        ("bars", b"\xef\xbb\xbf" + CSV.replace(b",", b";"), "bars is CSV"),
+        ("bars.csv.gz", gzip.compress(b"12:00,1\n12:01,2\n"), "bars.csv.gz is CSV"),
+        ("-", CSV, "standard input is CSV"),
+        ("bars.parquet", b"PAR1\x00\n\xff\nPAR1", "bars.parquet is Parquet"),
+    ],
+    ids=["name", "content", "semicolons", "no header", "pipe", "parquet"],
+)
+@pytest.mark.parametrize("command", ["ingest-ndjson", "ingest-ndjson-async"])
+def test_an_input_of_another_format_is_named_with_the_command_that_reads_it(
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+    name: str,
+    data: bytes,
+    said: str,
+) -> None:
+    use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
+    monkeypatch.chdir(tmp_path)
+    if name == "-":
+        feed(monkeypatch, data)
+    else:
+        Path(name).write_bytes(data)
+    done = runs(main, capsys, monkeypatch)(command, "bars", name)
+    assert (done.code, done.out) == (1, "")
+    assert f"error: {said}, not NDJSON. The operator's command reads it: datastore load bars FILE" in done.err
+    assert list(Path().glob("*rejects*")) == []
+    assert store.rows("SELECT FROM store.bars") == []
+
+
+def test_lines_that_are_no_json_are_rejected_one_by_one_where_they_look_like_nothing_else(
+    ingest: Run, store: Store
+) -> None:
+    Path("bars.ndjson").write_bytes(b"vendor, that is all\n{broken\n" + line(0))
+    done = ingest("bars.ndjson")
+    assert (done.code, written(store)) == (3, [0])
+    assert [number for number, _, _ in rejected(Path("bars.ndjson.rejects.ndjson"))] == [1, 2]
+
+
 def test_a_gzip_of_several_parts_is_read_to_its_end(ingest: Run, store: Store) -> None:
     Path("parts.gz").write_bytes(gzip.compress(lines([0])) + gzip.compress(lines([1])))
     assert ingest("parts.gz").code == 0

@@ -171,10 +171,10 @@ def working(dsn: str, **settings: Any) -> Iterator[Worker]:
 
 
 @contextmanager
-def process(dsn: str, *options: object, log: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def process(dsn: str, *options: object, log: Path | None = None, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """`datastore worker` as a process of its own; killed at the end of the block, if it is there still."""
     command = [sys.executable, "-m", "datastore.entry", "worker", "--import", __name__, "--no-upkeep", "--json"]
-    environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONPATH": str(ROOT), **environment}
     with (log or Path(os.devnull)).open("a") as stderr:
         started = subprocess.Popen(
             [*command, *map(str, options)], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True

@@ -9,8 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg.types.json import Jsonb
+from pyarrow import parquet
 from pydantic import ValidationError
 
 from datastore import backfill, gaps, jobs
@@ -28,11 +30,14 @@ from datastore.backfill import (
 from datastore.errors import UnknownTenant
 from datastore.gaps import CalendarError, GapError, calendars
 from datastore.jobs import JobContext, JobFailed
+from datastore.names import OFFER_LOCKS
 from datastore.sources import SourceError
+from datastore.worker import scope, unserved
+from datastore.worker import worker as worker_module
 from mds_client import KINDS, MDS, Bar
 from tests.conftest import Store
 from tests.control.http_source import Service, at, minutes, serving
-from tests.control.job_types import process, until, work, working
+from tests.control.job_types import Note, is_in, process, put, until, work, working
 
 WEEKS = ("2024-03-04", "2024-03-16")
 """Two weeks of New York, between which its clocks change."""
@@ -209,6 +214,82 @@ def test_rows_of_a_service_that_are_no_bars_are_different_ones_in_every_chunk(st
     assert (done.jobs["succeeded"], done.rejected) == (10, 10)
 
 
+# Sources that have nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_source_of_another_time_fails_the_job_and_says_what_it_holds(store: Store, folder: Path) -> None:
+    made = start(store, start="2025-03-03", end="2025-03-05")
+    (job,) = jobs.list_jobs(store.admin_dsn).items
+    with pytest.raises(JobFailed) as failed:
+        run(store, job.id)
+    assert str(failed.value) == (
+        "nothing in the source is of what was asked for: S, T of v in 1m from 2025-03-03T00:00:00Z to"
+        " 2025-03-05T00:00:00Z. It holds 7,800 bars: S of v in 1m from 2024-03-04T14:30:00Z to 2024-03-15T19:59:00Z,"
+        " T of v in 1m from 2024-03-04T14:30:00Z to 2024-03-15T19:59:00Z"
+    )
+    done = finish(store, made.id) if store.engine != "timescale" else None
+    assert done is None or (done.state, done.rows, done.errors) == ("failed", 0, [str(failed.value)])
+
+
+def test_a_file_of_other_symbols_fails_the_job_and_names_some_of_them(store: Store, folder: Path) -> None:
+    (folder / "all.csv").write_text(
+        "symbol,ts,close_price\n" + "\n".join(f"X{number},{STAMPS[number].isoformat()},1" for number in range(9))
+    )
+    start(store, source={"type": "files", "path": "all.csv"})
+    with pytest.raises(
+        JobFailed, match=r"It holds 9 bars: X0 of v in 1m from 2024-03-04T14:30:00Z to .*, X4 .* and 4 more"
+    ):
+        run(store, jobs.list_jobs(store.admin_dsn).items[0].id)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_that_ends_within_the_backfill_or_lies_around_it_is_rightly_empty(
+    store: Store, folder: Path, suffix: str
+) -> None:
+    """The week after its end, and a halt that nobody traded in."""
+    kept = [ts for ts in STAMPS[:1950] if ts.date() != at("2024-03-06").date()]
+    if suffix == "csv":
+        (folder / "S.csv").write_text("ts,close_price\n" + "\n".join(f"{ts.isoformat()},1" for ts in kept))
+    else:
+        table = pa.table({"ts": pa.array(kept, pa.timestamp("us", "UTC")), "close_price": [1.0] * len(kept)})
+        parquet.write_table(table, folder / "S.parquet")
+    source = {"type": "files", "path": f"{{symbol}}.{suffix}"}
+    start(store, symbols=["S"], source=source)
+    later, first = jobs.list_jobs(store.admin_dsn).items
+    assert [run(store, job.id)["rows"] for job in (first, later)] == [len(kept), 0]
+    start(store, "halt", symbols=["S"], source=source, start="2024-03-06", end="2024-03-07")
+    (halt,) = jobs.list_jobs(store.admin_dsn, state="queued", limit=1).items
+    assert (run(store, halt.id)["rows"], run(store, halt.id)["missing"]) == (0, 390)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fails"),
+    [
+        ([], False),
+        (None, False),
+        # A service that answers by the day, in which nothing more was traded.
+        ([{"t": "2024-03-04T09:00:00Z", "c": 1}], False),
+        ([{"t": "2024-03-01T14:30:00Z", "c": 1}], True),
+        # Milliseconds for seconds.
+        ([{"t": "1970-01-20T17:45:00Z", "c": 1}], True),
+    ],
+    ids=["empty", "null", "the day", "another day", "another unit"],
+)
+def test_an_answer_may_be_empty_and_may_not_be_of_another_time(
+    store: Store, service: Service, answer: Any, fails: bool
+) -> None:
+    service.answer = lambda _symbol, _query: {"data": {"bars": answer}}
+    start(store, symbols=["S"], source=service.spec(), start="2024-03-04T20:59", end="2024-03-04T21:00")
+    (job,) = jobs.list_jobs(store.admin_dsn).items
+    if fails:
+        with pytest.raises(
+            JobFailed, match=r"nothing in the source .* It holds 1 bar: S of v in 1m from (2024-03-01|1970)"
+        ):
+            run(store, job.id)
+    else:
+        assert run(store, job.id)["rows"] == 0
+
+
 def test_times_are_in_utc_wherever_the_session_is(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGTZ", "America/New_York")
     done = finish(store, start(store).id)
@@ -295,6 +376,90 @@ def test_a_source_that_is_away_for_a_moment_is_tried_again_by_the_worker(store: 
     store.execute("UPDATE store.jobs SET due_at = now()")
     work(store.admin_dsn)
     assert backfill.get_backfill(store.admin_dsn, made.id).state == "succeeded"
+
+
+# Workers that cannot ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.many_sessions
+def test_a_worker_that_cannot_read_the_source_leaves_it_to_the_one_that_can(
+    store: Store, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("log") / "log"
+    with (
+        process(store.admin_dsn, "--concurrency", 4, log=log, DATASTORE_SOURCE_ROOT="") as cannot,
+        process(store.admin_dsn, "--concurrency", 1),
+    ):
+        until(lambda: log.exists() and "jobs at once" in log.read_text())
+        made = start(store, chunk_series=1)
+        # The other one has its work meanwhile, though the backfill's jobs stand before it.
+        note = put(store.admin_dsn, "test-note", Note(file=folder / "n"), tenant=store.tenant_a, key="n", priority=0)
+        until(is_in(store.admin_dsn, note.id, "succeeded"))
+        until(lambda: backfill.get_backfill(store.admin_dsn, made.id).finished)
+        cannot.terminate()
+        counts = json.loads(cannot.communicate(timeout=60)[0])
+    done = backfill.get_backfill(store.admin_dsn, made.id)
+    assert (done.state, done.jobs["succeeded"], done.rows) == ("succeeded", 4, 7800)
+    assert store.rows("SELECT state, attempts, count(*) FROM store.jobs GROUP BY 1, 2") == [("succeeded", 1, 5)]
+    assert counts["failed"] == counts["queued"] == 0
+    left = "backfill {} is left to other workers: source 'files': files are not read: no DATASTORE_SOURCE_ROOT is set"
+    assert log.read_text().count(left.format(made.id)) == 1
+
+
+@pytest.mark.many_sessions
+def test_what_no_worker_can_read_waits_for_one_that_can(
+    store: Store, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "of the vendor")
+    monkeypatch.setenv("DATASTORE_SOURCE_URLS", f"{service.root} DATASTORE_SECRET_KEY")
+    made = start(store, symbols=["S"], source=service.spec(secret_headers={"X-Key": "DATASTORE_SECRET_KEY"}))
+    monkeypatch.delenv("DATASTORE_SECRET_KEY")
+    assert work(store.admin_dsn) == {}
+    assert {job.attempts for job in jobs.list_jobs(store.admin_dsn).items} == {0}
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "of the vendor")
+    assert work(store.admin_dsn) == {"succeeded": 2}
+    assert backfill.get_backfill(store.admin_dsn, made.id).state == "succeeded"
+
+
+@pytest.mark.many_sessions
+def test_a_folder_that_is_mounted_later_is_looked_for_again(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = start(store, symbols=["S"], chunk_days=3660)
+    monkeypatch.setattr(worker_module, "AGAIN", 0.0)
+    away = folder.rename(folder.with_name("away"))
+    with working(store.admin_dsn, lease=timedelta(seconds=8)):
+        until(lambda: unserved(store.admin_dsn, made.source) == "1 worker running, none of which can read the source:"
+              " start one that has DATASTORE_SOURCE_ROOT")  # fmt: skip
+        until(lambda: f"backfill {made.id} is left to other workers: it needs DATASTORE_SOURCE_ROOT" in caplog.text)
+        away.rename(folder)
+        until(lambda: backfill.get_backfill(store.admin_dsn, made.id).finished)
+        assert unserved(store.admin_dsn, made.source) is None
+    assert backfill.get_backfill(store.admin_dsn, made.id).rows == 3900
+
+
+@pytest.mark.many_sessions
+def test_who_asks_hears_what_a_worker_needs_and_no_application_can_pretend_to_be_one(
+    store: Store, service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SECRET_KEY", "of the vendor")
+    monkeypatch.setenv("DATASTORE_SOURCE_URLS", f"{service.root} DATASTORE_SECRET_KEY")
+    secret = service.spec(secret_headers={"X-Key": "DATASTORE_SECRET_KEY"})
+    files = spec().source
+    nobody = "no worker runs: start one (datastore worker) that has DATASTORE_SOURCE_ROOT and the source files"
+    assert unserved(store.admin_dsn, files) == nobody
+    with psycopg.connect(store.dsn, autocommit=True) as application:
+        for name in ("a worker", "the source files", "DATASTORE_SOURCE_ROOT"):
+            application.execute("SELECT pg_advisory_lock_shared(%s, %s)", (OFFER_LOCKS, scope._key(name)))
+        assert unserved(store.admin_dsn, files) == nobody
+    with process(store.admin_dsn, DATASTORE_SECRET_KEY=""), process(store.admin_dsn, DATASTORE_SOURCE_URLS=""):
+        until(lambda: unserved(store.admin_dsn, files) is None)
+        until(lambda: (unserved(store.admin_dsn, secret) or "").startswith("2 workers running"))
+        assert unserved(store.admin_dsn, service.spec()) is None
+        assert (unserved(store.admin_dsn, secret) or "").endswith("DATASTORE_SECRET_KEY")
+        with process(store.admin_dsn):
+            until(lambda: unserved(store.admin_dsn, secret) is None)
+        until(lambda: unserved(store.admin_dsn, secret) is not None)
 
 
 @pytest.mark.many_sessions

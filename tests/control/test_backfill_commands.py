@@ -14,7 +14,7 @@ from mds_client import MDS, Bar
 from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Store
 from tests.control.http_source import minutes
-from tests.control.job_types import work, working
+from tests.control.job_types import process, until, work, working
 
 FRIDAY = minutes("2024-03-08T14:30", "2024-03-08T21:00")
 MONDAY = minutes("2024-03-11T13:30", "2024-03-11T20:00")
@@ -117,6 +117,25 @@ def test_a_backfill_is_planned_started_done_and_reported(half: Store, run: Run, 
     (listed,) = run("backfill", "list", "--json").json
     assert listed["id"] == started["id"]
     assert run("backfill", "list").out.splitlines()[1].split()[:3] == [str(started["id"]), half.tenant_a, "v"]
+
+
+@pytest.mark.many_sessions
+def test_a_start_says_at_once_that_no_running_worker_can_read_the_source(
+    half: Store, run: Run, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ("backfill", "start", *WHAT, "--source", source, "--key", "k")
+    nobody = (
+        "warning: no worker runs: start one (datastore worker) that has DATASTORE_SOURCE_ROOT and the source files\n"
+    )
+    assert run(*what).err == nobody
+    with process(half.admin_dsn, DATASTORE_SOURCE_ROOT=""):
+        cannot = (
+            "warning: 1 worker running, none of which can read the source: start one that has DATASTORE_SOURCE_ROOT\n"
+        )
+        until(lambda: run(*what).err != nobody)
+        assert run(*what, "--json").err == cannot
+    with working(half.admin_dsn):
+        until(lambda: run(*what).err == "")
 
 
 def test_the_same_command_again_is_the_same_backfill_also_where_it_ends_now(half: Store, run: Run, source: str) -> None:

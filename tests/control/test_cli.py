@@ -390,12 +390,6 @@ def test_a_database_that_is_not_migrated_says_so(run: Run, database: str, comman
     assert re.fullmatch(r"error: .*not migrated.*run datastore migrate\n", done.err)
 
 
-def test_a_role_without_rights_is_told_so_in_one_line(run: Run, own: EmbeddedServer) -> None:
-    done = run("migrate", "--dsn", own.env()["MDS_DSN"])
-    assert (done.code, done.out) == (1, "")
-    assert re.fullmatch(r"error: .*permission denied.*\n", done.err)
-
-
 @pytest.mark.parametrize("age", ["soon", "d", "", "-1d", "\u00b2d", "1.5d", "999999999999d"])
 def test_an_age_that_is_none_is_wrong_usage(run: Run, age: str) -> None:
     done = run("policies", "set", "bars", "retention_after", "--", age)

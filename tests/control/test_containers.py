@@ -28,7 +28,7 @@ from datastore.connections import head
 from datastore.embedded import binaries as _postgres_binaries
 from datastore.jobs import JobContext
 from datastore.service import tokens
-from mds_client import MDS, Bar
+from mds_client import MDS
 from tests.clients.test_cli import commands
 from tests.conftest import Store
 from tests.engines.databases import Place
@@ -249,7 +249,8 @@ def test_a_file_may_hold_the_dsn(tmp_path: Path) -> None:
 def test_the_compose_file_is_one_and_names_only_what_it_has() -> None:
     """Against the specification: unknown keys, wrong values, and secrets, volumes and services that are not there."""
     plain = {key: value for key, value in yaml.safe_load(COMPOSE).items() if not key.startswith("x-")}
-    found = PyCompose.from_yaml(yaml.safe_dump(plain))
+    # With the variables' defaults in place, which the specification's own types do not read.
+    found = PyCompose.from_yaml(interpolated(yaml.safe_dump(plain)))
     found.validate()
     assert set(found.service_names()) == {"db", "migrate", "service", "worker", "prometheus", "grafana"}
     for service in SERVICES.values():
@@ -287,10 +288,35 @@ def test_no_secret_is_written_down_and_every_one_that_is_named_is_mounted(name: 
     assert "docker/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+def interpolated(text: str, **variables: str) -> str:
+    """Text as compose reads it: ${A:-b} is b where A is not set or empty, ${A:+b} where it is."""
+
+    def value(found: re.Match[str]) -> str:
+        given = variables.get(found["name"], "")
+        return (given or found["text"]) if found["sort"] == "-" else (given and found["text"])
+
+    return re.sub(r"\$\{(?P<name>\w+):(?P<sort>[-+])(?P<text>[^}]*)\}", value, text)
+
+
+@pytest.mark.parametrize("name", ["service", "worker"])
+def test_backfills_read_what_the_operator_names_and_nothing_by_default(name: str) -> None:
+    environment, volumes = SERVICES[name]["environment"], SERVICES[name]["volumes"]
+
+    def settings(**variables: str) -> config.Settings:
+        return config.load({key: interpolated(value, **variables) for key, value in environment.items()
+                            if key.startswith("DATASTORE_SOURCE")})  # fmt: skip
+
+    assert (settings().source_root, settings().source_urls) == (None, ())
+    named = settings(DATASTORE_SOURCE_ROOT="/home/me/vendor", DATASTORE_SOURCE_URLS="https://a, https://b")
+    assert (named.source_root, named.source_urls) == (Path("/sources"), ("https://a", "https://b"))
+    mounted = [interpolated(volume, DATASTORE_SOURCE_ROOT="/home/me/vendor") for volume in volumes]
+    assert "/home/me/vendor:/sources:ro" in mounted
+
+
 def test_what_is_mounted_is_there() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
-            source, target, *options = volume.split(":")
+            source, target, *options = interpolated(volume).split(":")
             if source.startswith("."):
                 assert (ROOT / source).exists()
                 assert options == ["ro"]

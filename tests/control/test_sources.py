@@ -15,7 +15,7 @@ import pytest
 
 from datastore import sources
 from datastore.config import Settings
-from datastore.sources import Malformed, SourceError, SourceUnavailable, Span
+from datastore.sources import Malformed, Other, SourceError, SourceUnavailable, Span
 from mds_client import Bar
 from tests.control.http_source import Service, at, minutes, serving
 
@@ -36,7 +36,7 @@ def fetched(spec: dict[str, Any], settings: Settings, *spans: Span) -> tuple[lis
         for row in rows:
             if isinstance(row, Malformed):
                 malformed.append(row)
-            else:
+            elif not isinstance(row, Other):
                 bars.append(row if isinstance(row, Bar) else Bar.model_validate(row))
     return bars, malformed
 
@@ -202,6 +202,31 @@ def test_no_file_outside_of_the_operators_folder_is_read(root: Path, tmp_path: P
         fetched({"type": "files", "path": "*.csv"}, settings)
     with pytest.raises(ValueError, match="no pattern below the folder"):
         fetched({"type": "files", "path": "{symbol}/secret.csv"}, settings, span(".."))
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "csv", "parquet", "text.parquet"])
+def test_files_that_hold_nothing_that_was_asked_for_say_what_they_hold(root: Path, suffix: str) -> None:
+    path = root / f"b.{suffix}"
+    if "parquet" in suffix:
+        write_parquet(path, "s", "T", ts=None if "text" in suffix else pa.timestamp("ns", "UTC"))
+    else:
+        path.write_bytes((csv if suffix == "csv" else ndjson)("s", "T"))
+    (root / "c.csv").write_bytes(csv("T"))
+    source = sources.make({"type": "files", "path": f"*.{suffix}"}, Settings(source_root=root))
+
+    def others(*spans: Span) -> list[Other]:
+        return [
+            one for batch in source.fetch(spans) if isinstance(batch, list) for one in batch if isinstance(one, Other)
+        ]
+
+    rows = len(records())
+    last = at("2024-03-08T15:00")
+    twice = 2 if suffix == "csv" else 1
+    assert others(span("S", "2025-01-01", "2025-02-01")) == [
+        Other("v", "S", "1m", STAMPS[0], last, rows),
+        Other("v", "T", "1m", STAMPS[0], last, rows * twice),
+    ]
+    assert others(span("S"), span("U")) == []
 
 
 # HTTP -----------------------------------------------------------------------------------------------------------------

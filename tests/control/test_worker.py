@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from datastore import jobs, maintenance, timescale_policies
+from datastore import jobs, maintenance, tenants, timescale_policies
 from datastore.jobs import JobError, JobRecord
 from datastore.worker import leases
 from mds_client import MDS
@@ -194,7 +194,6 @@ def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(
 @pytest.mark.parametrize(
     ("kind", "payload", "says"),
     [
-        ("nobody-knows", {}, "no function takes jobs of type 'nobody-knows'"),
         ("test-note", {"text": "x"}, "the payload is not valid for 'test-note': file: Field required"),
         ("test-note", {"file": 3}, "the payload is not valid for 'test-note': file: "),
         ("test-give-up", {"file": "/dev/null", "text": "this"}, "never: this"),
@@ -211,6 +210,30 @@ def test_what_no_attempt_could_do_fails_at_once(store: Store, kind: str, payload
     assert (dead.state, dead.attempts, dead.result) == ("failed", 1, None)
     assert dead.error is not None
     assert dead.error.startswith(says)
+
+
+def test_a_job_of_a_type_that_a_worker_does_not_know_waits_and_keeps_no_other_waiting(
+    store: Store, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = put(store.admin_dsn, "nobody-knows", {}, tenant=store.tenant_a, key="unknown", priority=50)
+    for number in range(5):
+        put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_a, key=str(number))
+    assert work(store.admin_dsn, concurrency=2) == {"succeeded": 5}
+    waiting = ended(store, unknown)
+    assert (waiting.state, waiting.attempts, waiting.error) == ("queued", 0, None)
+    told = [record.getMessage() for record in caplog.records if "nobody-knows" in record.getMessage()]
+    assert told == ["jobs of type 'nobody-knows' wait for another worker: no function of this one takes them"]
+
+
+def test_an_export_waits_for_a_worker_that_has_a_folder_for_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="k", kinds=["bars"])
+    monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
+    assert work(store.admin_dsn) == {}
+    assert ended(store, job).attempts == 0
+    monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
+    assert work(store.admin_dsn) == {"succeeded": 1}
 
 
 def test_a_result_that_cannot_be_stored_leaves_the_others_as_they_are(store: Store) -> None:

@@ -143,6 +143,7 @@ def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, adm
     made = started.json()
     assert (started.status_code, started.headers["Location"]) == (202, f"/backfills/{made['id']}")
     assert (made["state"], made["missing"], made["jobs"]["queued"]) == ("queued", 10, 1)
+    assert made["warning"].startswith("no worker runs: start one (datastore worker) that has DATASTORE_SOURCE_ROOT")
     again = admin.post("/backfills", json=body, headers={"Idempotency-Key": "one"})
     assert (again.status_code, again.json()["id"]) == (202, made["id"])
     problem(admin.post("/backfills", json=body | {"chunk_days": 1}, headers={"Idempotency-Key": "one"}), 409)

@@ -4,7 +4,7 @@ Where the bars come from is in `datastore.sources`.
 """
 
 from datastore.backfill.planning import Plan, plan
-from datastore.backfill.records import BackfillRecord, find_backfill, get_backfill, list_backfills
+from datastore.backfill.records import BackfillRecord, find_backfill, get_backfill, list_backfills, sources_of
 from datastore.backfill.running import cancel_backfill, resume_backfill, start
 from datastore.backfill.spec import BackfillConflict, BackfillError, BackfillSpec, ChunkJob, UnknownBackfill
 
@@ -22,5 +22,6 @@ __all__ = [
     "list_backfills",
     "plan",
     "resume_backfill",
+    "sources_of",
     "start",
 ]

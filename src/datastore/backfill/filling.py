@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from datastore import aggregates, gaps, sources
+from datastore.backfill import elsewhere
 from datastore.backfill.records import LISTED, BackfillRecord, of_job
 from datastore.backfill.spec import JOB_TYPE, KIND, Chunk, ChunkJob
 from datastore.config import ConfigurationError
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, job_type
-from datastore.sources import Batch, Malformed, Span
+from datastore.sources import Batch, Malformed, Others, Span
 from mds_client import KINDS, MDS, Bar
 from mds_client.errors import InvalidRow
 from mds_client.rows import ArrowStream
@@ -44,6 +45,8 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
             for batch in source.fetch(spans):
                 written.write(client, batch, spans, found.params["on_conflict"])
                 context.progress(min(written.rows, payload.planned))
+        if not written.matched and (why := elsewhere.nothing_of(found, spans, written.others.found())) is not None:
+            raise JobFailed(why)
         if written.rows and found.timeframe == KINDS[KIND].base:
             aggregates.refresh(context.dsn, payload.start, payload.end)
     return {
@@ -60,6 +63,8 @@ class _Written:
 
     def __init__(self) -> None:
         self.rows = 0
+        self.matched = False
+        self.others = Others()
         self.rejected = 0
         self.rejected_in: Counter[str] = Counter()
         self.rejects: list[dict[str, str]] = []
@@ -69,6 +74,7 @@ class _Written:
         if isinstance(batch, ArrowStream):
             try:
                 self.rows += client.upsert(KIND, batch, on_conflict=on_conflict)
+                self.matched = True
             except InvalidRow:
                 batch = _one_by_one(batch)
             else:
@@ -82,9 +88,12 @@ class _Written:
                     self.rejected_in[row.whole] += 1
                 if len(self.rejects) < LISTED:
                     self.rejects.append({"where": row.where, "why": row.why})
-            elif (span := wanted.get(row.symbol)) is not None and span.has(row):
+            elif isinstance(row, Bar) and (span := wanted.get(row.symbol)) is not None and span.has(row):
                 bars.append(row)
+            else:
+                self.others.add(row)
         if bars:
+            self.matched = True
             self.rows += client.upsert(KIND, bars, on_conflict=on_conflict)
 
 

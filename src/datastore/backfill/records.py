@@ -1,5 +1,6 @@
 """Backfills as they are stored, with their progress and report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, LiteralString
@@ -308,3 +309,15 @@ def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
             tenant=job.tenant,
             job=job.id,
         )
+
+
+def sources_of(
+    connection: psycopg.Connection[Any], ids: Sequence[int], *, waiting: bool = False
+) -> dict[int, dict[str, Any]]:
+    """The sources of these backfills by id, or of those of them that have a job that waits."""
+    found = connection.execute(
+        "SELECT id, source FROM store.backfills AS b WHERE id = ANY(%s) AND (NOT %s OR EXISTS"
+        " (SELECT FROM store.jobs WHERE backfill_id = b.id AND state = 'queued'))",
+        (list(ids), waiting),
+    )
+    return dict(found.fetchall())

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from datastore import backfill as backfills
 from datastore import gaps as missing
+from datastore import worker
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands import options
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
 from datastore.commands.listing import show_page
-from datastore.commands.options import database_option
+from datastore.commands.options import database_option, file_behind_at
 from datastore.gaps import Day
 from datastore.gaps import calendars as trading
 from datastore.sources import wrong
@@ -181,7 +182,7 @@ def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--on-conflict", type=click.Choice(get_args(OnConflict)), show_default=True,
                      default=BackfillSpec.model_fields["on_conflict"].default,
                      help="What happens to a stored row with the same key."),
-        click.option("--source", required=True, metavar="JSON|@FILE",
+        click.option("--source", required=True, metavar="JSON|@FILE", shell_complete=file_behind_at,
                      help='The source as JSON: {"type": "files", "path": "bars/{symbol}.csv"}, or @FILE.'),
     ):  # fmt: skip
         command = option(command)
@@ -231,6 +232,8 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
         before = backfills.find_backfill(dsn, asked["tenant"], key)
         asked["end"] = before.end if before is not None else None
     made = backfills.start(dsn, _spec(**asked), idempotency_key=key or str(uuid4()))
+    if not follow and not made.finished and (why := worker.unserved(dsn, made.source)) is not None:
+        click.echo(f"warning: {why}", err=True)
     _show(_followed(dsn, made.id, None) if follow else made, as_json)
 
 
@@ -342,7 +345,9 @@ def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
         if found.finished:
             return None
         said = f"until about {found.eta:%H:%M:%S} UTC" if found.eta else found.state
-        idle = found.state == "queued" and nobody_works(dsn)
+        idle = None
+        if found.state == "queued":
+            idle = worker.unserved(dsn, found.source) or nobody_works(dsn)
         return Step(found.done, found.missing or None, said, idle)
 
     return followed(f"backfill {id_}", lambda: backfills.get_backfill(dsn, id_, tenant=tenant), step)

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far something is: `done` of `total` (None: nobody knows yet), what to say beside the bar, and whether it is
-    due while nobody is at work."""
+    """How far something is: `done` of `total` (None: nobody knows yet), what to say beside the bar, and what to say if
+    it stays so for long: it is due, and nobody does it."""
 
     done: int
     total: int | None
     said: str
-    idle: bool
+    idle: str | None
 
 
 def follow_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,15 +76,17 @@ def followed(
             if not now.idle:
                 at_work = clock()
             elif not told and clock() - at_work >= PATIENCE:
-                click.echo(f"nothing has begun for {PATIENCE:.0f} s: is there a worker? (datastore worker)", err=True)
+                click.echo(f"nothing has begun for {PATIENCE:.0f} s: {now.idle}", err=True)
                 told = True
             sleep(LOOK)
     return found
 
 
-def nobody_works(dsn: str) -> bool:
-    """Whether no worker is at work on any job."""
-    return not jobs.list_jobs(dsn, state="running", limit=1).items
+def nobody_works(dsn: str) -> str | None:
+    """What to say where no worker is at work on any job."""
+    if jobs.list_jobs(dsn, state="running", limit=1).items:
+        return None
+    return "is there a worker that can do it? (datastore worker; it logs what it leaves to others)"
 
 
 def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:
@@ -93,7 +95,8 @@ def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:
     def step(found: JobRecord) -> Step | None:
         if found.state not in ("queued", "running"):
             return None
-        idle = found.state == "queued" and found.due_at <= datetime.now(UTC) and nobody_works(dsn)
+        due = found.state == "queued" and found.due_at <= datetime.now(UTC)
+        idle = nobody_works(dsn) if due else None
         return Step(found.done or 0, found.total, found.state, idle)
 
     return followed(f"job {id_}", lambda: jobs.get_job(dsn, id_, tenant=tenant), step)

@@ -125,9 +125,7 @@ def _watching(types: Collection[str], host: str, port: int, stack: contextlib.Ex
     try:
         server = watch.serve(port, host)
     except OSError as error:
-        raise ConfigurationError(
-            f"--metrics-port {port} on {host} cannot be listened on: {error.strerror or error}"
-        ) from error
+        raise options.cannot_listen("--metrics-port", port, host, error) from error
     stack.enter_context(contextlib.closing(server))
     return watch
 

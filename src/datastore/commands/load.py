@@ -19,6 +19,7 @@ from mds_client.console import (
     FAILED,
     INTERRUPTED,
     REJECTS,
+    FileName,
     Instant,
     confirmed_delete,
     counted,
@@ -36,7 +37,7 @@ from mds_client.schema import OnConflict
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
-@click.argument("path", metavar="FILE|-")
+@click.argument("path", metavar="FILE|-", type=FileName())
 @click.option("--tenant", required=True, help="The tenant, by name or UUID.")
 @click.option(
     "--format",

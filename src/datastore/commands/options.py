@@ -1,14 +1,17 @@
 """What several commands take: where the database is, the embedded server's folder, an age."""
 
+import glob
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
 import psycopg
+from click.shell_completion import CompletionItem
 from psycopg.conninfo import conninfo_to_dict
 
 from datastore import config
@@ -30,7 +33,18 @@ def _database(context: click.Context, _option: click.Parameter, value: str | Non
     return None if context.params.get("sql") else readable(value or config.load().dsn())
 
 
+_DSN: Final = "datastore.dsn"
+
+
+def named(context: click.Context) -> str | None:
+    """The DSN that a command was given, by whatever option or variable."""
+    found: str | None = context.meta.get(_DSN)
+    return found
+
+
 def readable(dsn: str) -> str:
+    """A DSN that can be read, which the command's context remembers. Raises ConfigurationError."""
+    click.get_current_context().meta[_DSN] = dsn
     try:
         conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
@@ -67,6 +81,24 @@ class Age(click.ParamType[timedelta | None]):
         except OverflowError:
             pass
         return self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
+
+
+def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.ConfigurationError:
+    """Why a command cannot listen, with the option that says where."""
+    why = error.strerror or str(error)
+    if isinstance(error, socket.gaierror):
+        return config.ConfigurationError(f"the address {host!r} cannot be listened on: {why}")
+    return config.ConfigurationError(f"{option} {port} on {host} cannot be listened on: {why}")
+
+
+def file_behind_at(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a file behind @. The shell's own completion would take the @ for a part of the name."""
+    if incomplete and not incomplete.startswith("@"):
+        return []
+    folder, _, begun = incomplete[1:].rpartition("/")
+    begins = f"{folder}/" if "/" in incomplete else ""
+    found = sorted(Path(begins or ".").glob(f"{glob.escape(begun)}*"))
+    return [CompletionItem(f"@{begins}{path.name}{'/' if path.is_dir() else ''}") for path in found]
 
 
 def tenant_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from datastore import reads
-from datastore.commands.options import home_option
-from datastore.embedded import EmbeddedServer
+from datastore.commands.options import home_option, readable
+from datastore.embedded import EmbeddedServer, PortTakenError
 from mds_client.console import FAILED, json_option, plain, show_fields, show_json
 
 
@@ -24,7 +24,10 @@ def up(home: Path, port: int | None, as_json: bool) -> None:
     server = EmbeddedServer(home, port=port)
     from datastore import migration  # Alembic takes long to import
 
-    status = server.up(migration.migrate)
+    try:
+        status = server.up(migration.migrate)
+    except PortTakenError as error:
+        raise PortTakenError(f"--port {port}: {error}" if port else str(error)) from error
     show_fields(status.as_dict(), as_json)
 
 
@@ -47,7 +50,7 @@ def down(home: Path, as_json: bool) -> None:
 def status(dsn: str | None, home: Path, as_json: bool) -> None:
     """Show whether the embedded server runs, where, since when and with which engine. Exit code 1 if it does not."""
     if dsn:
-        show_fields(reads.describe(dsn), as_json)
+        show_fields(reads.describe(readable(dsn)), as_json)
         return
     server = EmbeddedServer(home)
     found = server.status()

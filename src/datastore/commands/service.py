@@ -5,10 +5,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import click
+from psycopg.conninfo import make_conninfo
 
 from datastore import config
-from datastore.commands.options import Age, database_option, readable, tenant_id
+from datastore.commands.options import Age, cannot_listen, database_option, readable, tenant_id
 from datastore.config import ConfigurationError
+from datastore.connections import not_the_operators
 from datastore.service import tokens
 from datastore.service.tokens import Scope
 from mds_client.console import json_option, show_fields
@@ -33,7 +35,13 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
         raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
-    server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
+    # Not waited for: a service starts before its database does.
+    if (why := not_the_operators(make_conninfo(dsn, connect_timeout=2))) is not None:
+        raise ConfigurationError(why)
+    try:
+        server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
+    except server.CannotListen as error:
+        raise cannot_listen("--port", port, host, error.why) from error
 
 
 @click.group()

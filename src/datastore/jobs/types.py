@@ -84,7 +84,7 @@ class JobType:
     Each further failure doubles that, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that jobs that
     failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant can
     enqueue a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, and has
-    failed; None is no limit.
+    failed; None is no limit. `ready` raises ConfigurationError where a worker lacks a setting that the type needs.
     """
 
     name: str
@@ -93,6 +93,7 @@ class JobType:
     backoff: timedelta
     store_only: bool
     timeout: timedelta | None = None
+    ready: Callable[[], object] | None = None
 
     @property
     def where(self) -> str:
@@ -107,7 +108,12 @@ _types: dict[str, JobType] = {}
 
 
 def job_type(
-    name: str, *, backoff: timedelta = BACKOFF, store_only: bool = False, timeout: timedelta | None = None
+    name: str,
+    *,
+    backoff: timedelta = BACKOFF,
+    store_only: bool = False,
+    timeout: timedelta | None = None,
+    ready: Callable[[], object] | None = None,
 ) -> Callable[[AnyFunction], AnyFunction]:
     """Register a function as what runs jobs of this type.
 
@@ -123,6 +129,8 @@ def job_type(
         store_only: Whether it is never called for a tenant's job.
         timeout: How long a job may run. Then `Cancelled` is raised when the function reports or checks; if it does
             neither, its process is killed a second later. The attempt has failed. None is no limit.
+        ready: Called when a worker starts: raises ConfigurationError where a setting is missing that the function
+            needs. That worker leaves jobs of the type to others.
 
     Raises:
         JobError: The name is taken by another function, or the function cannot run jobs.
@@ -130,7 +138,7 @@ def job_type(
 
     def register(function: AnyFunction) -> AnyFunction:
         payload = _payload_of(function)
-        made = JobType(name, function, payload, backoff, store_only, timeout)
+        made = JobType(name, function, payload, backoff, store_only, timeout, ready)
         if (there := _types.get(name)) is not None and there.where != made.where:
             raise JobError(f"job type {name!r} is {there.where} already, and cannot be {made.where} too")
         _types[name] = made

@@ -25,14 +25,26 @@ _GRACE_S: Final = 30
 """How long requests under way may take when the server is to end."""
 
 
+class CannotListen(Exception):
+    """The address that the service is to listen on cannot be had."""
+
+    def __init__(self, why: OSError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
 
-    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and OSError if the address
-    cannot be had.
+    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and CannotListen if the
+    address cannot be had.
     """
     app = create_app(replace(settings, database_url=dsn))
-    with listen(host, port) as listening:
+    try:
+        listening = listen(host, port)
+    except OSError as error:
+        raise CannotListen(error) from error
+    with listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         # The socket takes connections from here on; they wait for the few milliseconds until they are served.

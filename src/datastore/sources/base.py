@@ -5,8 +5,9 @@ A source is a plug-in: a pydantic model of its own settings with a method `fetch
 are fetched, and what becomes of them, is in `datastore.backfill`.
 """
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -26,6 +27,8 @@ from mds_client.files import TimeUnit
 from mds_client.rows import ArrowStream
 from mds_client.schema import TENANT_COLUMN
 from mds_client.times import UNIX
+
+_log = logging.getLogger(__name__)
 
 ENTRY_POINTS: Final = "datastore.sources"
 
@@ -69,13 +72,55 @@ class Malformed:
     whole: str | None = None
 
 
-Batch: TypeAlias = Sequence[Bar | Malformed] | ArrowStream
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Bars of a series that a source holds and nobody asked for: how many, and the first and the last time.
+
+    A source that leaves such bars out says so with this where it gives no bar at all: a backfill that matches nothing
+    can then say what there is.
+    """
+
+    vendor: str
+    symbol: str
+    timeframe: str
+    first: datetime
+    last: datetime
+    rows: int = 1
+
+
+class Others:
+    """What a source holds beside what was asked for, by series."""
+
+    def __init__(self) -> None:
+        self._by_series: dict[tuple[str, str, str], Other] = {}
+
+    def add(self, other: Bar | Other) -> None:
+        """Count a bar, or what was counted elsewhere."""
+        if isinstance(other, Bar):
+            other = Other(other.vendor, other.symbol, other.timeframe, other.ts, other.ts)
+        key = (other.vendor, other.symbol, other.timeframe)
+        if (before := self._by_series.get(key)) is not None:
+            first, last = min(before.first, other.first), max(before.last, other.last)
+            other = Other(*key, first, last, before.rows + other.rows)
+        self._by_series[key] = other
+
+    def found(self) -> list[Other]:
+        """What there is, by series."""
+        return [self._by_series[key] for key in sorted(self._by_series)]
+
+
+Batch: TypeAlias = Sequence[Bar | Malformed | Other] | ArrowStream
 """What a source gives at once: bars, of which those that nobody asked for are left out, or a frame with a bar's fields
 as columns, which holds no others. What comes twice is written once."""
 
 
 class Source(Protocol):
-    """What a backfill reads from."""
+    """What a backfill reads from.
+
+    A source that works on some machines only has two more methods. `needs(self)` names what a worker must have to read
+    it, as `DATASTORE_SOURCE_ROOT`. The class method `offers(cls, settings)` names what this machine has. A worker that
+    lacks what is needed leaves the backfill to others.
+    """
 
     def fetch(self, spans: Sequence[Span]) -> Iterable[Batch]:
         """The bars of these spans, all of one vendor and timeframe, as they come and in any order.
@@ -116,6 +161,51 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
         raise SourceError(f"source {name!r}: {wrong(error)}") from None
     source: Source = made
     return source
+
+
+def needs(spec: Mapping[str, Any], settings: Settings | None = None) -> frozenset[str]:
+    """What a worker must have to read a source, in the words of `offers`. Raises what `make` raises."""
+    own = getattr(make(spec, settings), "needs", tuple)
+    return frozenset([_installed(spec["type"]), *own()])
+
+
+def offers(settings: Settings | None = None) -> frozenset[str]:
+    """What this machine has: the sources that are installed, and what each says of the operator's settings.
+
+    A source that cannot be loaded here is not offered; that is logged.
+    """
+    settings = settings or config.load()
+    found: set[str] = set()
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            own = getattr(entry.load(), "offers", None)
+            found |= {_installed(entry.name), *(own(settings) if own is not None else ())}
+        except ModuleNotFoundError as error:
+            _log.info("source %r is not offered: the package %s is missing", entry.name, error.name)
+        except Exception as error:  # noqa: BLE001 - a plug-in's own, whatever it is
+            _log.warning("source %r is not offered: %s: %s", entry.name, type(error).__name__, error)
+    return frozenset(found)
+
+
+def _installed(name: str) -> str:
+    return f"the source {name}"
+
+
+def why_not(spec: Mapping[str, Any], offered: Collection[str]) -> str | None:
+    """Why a source cannot be read on this machine, which offers that; None if it can."""
+    try:
+        missing = needs(spec).difference(offered)
+    except (ControlError, config.ConfigurationError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a plug-in's own, whatever it is
+        return f"{type(error).__name__}: {error}"
+    return f"it needs {listed(missing)}" if missing else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence has them."""
+    *first, last = sorted(names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def wrong(error: ValidationError) -> str:

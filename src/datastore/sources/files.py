@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from importlib.util import find_spec
 from itertools import groupby
 from operator import or_
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from datastore.sources.base import (
     SAMPLE,
     Batch,
     Malformed,
+    Other,
+    Others,
     SourceUnavailable,
     Span,
     expand,
@@ -26,6 +29,11 @@ from mds_client.errors import MDSError
 from mds_client.files import Columns as Part
 from mds_client.files import Input, TimeUnit, format_of_name, opened, parquet
 from mds_client.files import Mapping as Columns
+from mds_client.times import in_utc
+
+ROOT: Final = "DATASTORE_SOURCE_ROOT"
+
+PYARROW: Final = "the package pyarrow (the extra arrow)"
 
 ROWS: Final = 10_000
 """Rows of a batch."""
@@ -70,17 +78,38 @@ class Files(BaseModel):
         mapping(columns, "iso")
         return columns
 
+    def needs(self) -> Sequence[str]:
+        """A folder, which another worker may not have; and of Parquet what reads it."""
+        return [ROOT, PYARROW] if format_of_name(self.path) == "parquet" else [ROOT]
+
+    @classmethod
+    def offers(cls, settings: Settings) -> Sequence[str]:
+        """The folder, where it is there, and the package, where it is installed."""
+        there = settings.source_root is not None and settings.source_root.is_dir()
+        return [*([ROOT] if there else []), *([PYARROW] if find_spec("pyarrow") else [])]
+
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
         """The bars of the files, read once for all spans that share them."""
         by_pattern = sorted(spans, key=lambda span: _pattern(self.path, span))
-        found = False
+        read: list[tuple[Path, list[Span]]] = []
+        others, gave = Others(), False
         for pattern, group in groupby(by_pattern, key=lambda span: _pattern(self.path, span)):
             of_it = list(group)
             for path in self._files(pattern):
-                found = True
-                yield from self._read(path, of_it)
-        if not found:
+                read.append((path, of_it))
+                for batch in self._read(path, of_it, others):
+                    gave = gave or not isinstance(batch, list) or any(isinstance(one, Bar) for one in batch)
+                    yield batch
+        if not read:
             raise SourceUnavailable(f"no file matches {self.path!r}")
+        if gave:
+            return
+        # Only then is what else there is worth the reading.
+        for path, of_it in read:
+            for one in self._others(path, of_it):
+                others.add(one)
+                yield []
+        yield others.found()
 
     def _files(self, pattern: str) -> list[Path]:
         if not self._root.is_dir():
@@ -95,54 +124,95 @@ class Files(BaseModel):
                 raise SourceUnavailable(f"{path.relative_to(self._root)} leads out of DATASTORE_SOURCE_ROOT")
         return files
 
-    def _read(self, path: Path, spans: Sequence[Span]) -> Iterator[Batch]:
-        where = str(path.relative_to(self._root))
+    def _columns(self, spans: Sequence[Span]) -> Columns:
+        """Which column is which field, and what holds where there is none."""
         given = {"vendor": spans[0].vendor, "timeframe": spans[0].timeframe}
         if "{symbol}" in self.path:
             given["symbol"] = spans[0].symbol
-        columns = mapping(self.columns, self.time_unit, given)
+        return mapping(self.columns, self.time_unit, given)
+
+    def _read(self, path: Path, spans: Sequence[Span], others: Others) -> Iterator[Batch]:
+        where = str(path.relative_to(self._root))
+        columns = self._columns(spans)
         wanted = {span.symbol: span for span in spans}
         try:
             if format_of_name(path.name) == "parquet":
-                yield from self._parquet(path, where, columns, wanted)
+                yield from self._parquet(path, where, columns, wanted, others)
                 return
             # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
             with path.open("rb") as stream:
                 form = format_of_name(path.name)
-                yield from _bars(opened(BARS, where, form, columns, stream=stream), wanted)
+                yield from _bars(opened(BARS, where, form, columns, stream=stream), wanted, others)
         except (MDSError, OSError) as error:
             raise SourceUnavailable(_relative(error, path, where)) from error
 
-    def _parquet(self, path: Path, where: str, columns: Columns, wanted: Mapping[str, Span]) -> Iterator[Batch]:
+    def _parquet(
+        self, path: Path, where: str, columns: Columns, wanted: Mapping[str, Span], others: Others
+    ) -> Iterator[Batch]:
         import pyarrow as pa
-        from pyarrow import parquet as pq
 
         try:
-            schema = pq.read_schema(path)
-            named = {name: columns.columns.get(name, name) for name in columns.fields(BARS)}
-            there = {name: str(column) for name, column in named.items() if column in schema.names}
-            types = {name: schema.field(column).type for name, column in there.items()}
-            time, given = types.get("ts"), columns.constants
-            if time is None or not pa.types.is_timestamp(time) or not ("symbol" in there or "symbol" in given):
+            there, types = _there(path, columns)
+            given = columns.constants
+            if not _is_frame(types, given):
                 # No frame of bars as it is: record by record, which says what is wrong with it.
-                yield from _bars(parquet(BARS, str(path), columns, None), wanted, where)
+                yield from _bars(parquet(BARS, str(path), columns, None), wanted, others, where)
                 return
+            time = types["ts"]
             names = {name: _named(name, there, given) for name in _NAMES}
             for part in parquet(BARS, str(path), columns, _within(wanted, names, there["ts"], time)).parts(ROWS, _none):
                 if (frame := cast("Part", part).mapped()).num_rows:
                     yield frame
             # Rows without a time or name are read one by one, so that each is reported as malformed.
-            yield from _bars(parquet(BARS, str(path), columns, _nobodys(there, types, given)), wanted, where)
+            yield from _bars(parquet(BARS, str(path), columns, _nobodys(there, types, given)), wanted, others, where)
         except pa.ArrowException as error:
             raise SourceUnavailable(f"{where}: {_relative(error, path, where)}") from error
+
+    def _others(self, path: Path, spans: Sequence[Span]) -> Iterator[Other]:
+        """What a Parquet file holds, of which `_parquet` reads no more than is wanted."""
+        if format_of_name(path.name) != "parquet":
+            return
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        from pyarrow import dataset
+
+        columns = self._columns(spans)
+        there, types = _there(path, columns)
+        if not _is_frame(types, columns.constants):
+            return
+        shown = {name: _named(name, there, columns.constants) for name in _NAMES}
+        shown["ts"] = pc.field(there["ts"]).cast(pa.timestamp("us", types["ts"].tz), safe=False)
+        for batch in dataset.dataset(path, format="parquet").to_batches(columns=shown):
+            grouped = pa.Table.from_batches([batch]).group_by(list(_NAMES))
+            for row in grouped.aggregate([("ts", "min"), ("ts", "max"), ("ts", "count")]).to_pylist():
+                if row["ts_count"] and all(row[name] for name in _NAMES):
+                    first, last = (in_utc(row[moment]) for moment in ("ts_min", "ts_max"))
+                    yield Other(row["vendor"], row["symbol"], row["timeframe"], first, last, row["ts_count"])
+
+
+def _there(path: Path, columns: Columns) -> tuple[dict[str, str], dict[str, Any]]:
+    """Which column of a Parquet file a field is in, and of what type that is, where there is one."""
+    from pyarrow import parquet as pq
+
+    schema = pq.read_schema(path)
+    named = {name: columns.columns.get(name, name) for name in columns.fields(BARS)}
+    there = {name: str(column) for name, column in named.items() if column in schema.names}
+    return there, {name: schema.field(column).type for name, column in there.items()}
+
+
+def _is_frame(types: Mapping[str, Any], given: Mapping[str, str]) -> bool:
+    """Whether a file's rows are bars as they are: with a time that is one, and a symbol."""
+    import pyarrow as pa
+
+    return "ts" in types and pa.types.is_timestamp(types["ts"]) and ("symbol" in types or "symbol" in given)
 
 
 def _none(_line: int, _why: str, _text: str) -> None:
     """A table rejects nothing before its rows are checked."""
 
 
-def _bars(rows: Input, wanted: Mapping[str, Span], where: str | None = None) -> Iterator[Batch]:
-    """The bars of a file that are wanted, and all that is malformed in it."""
+def _bars(rows: Input, wanted: Mapping[str, Span], others: Others, where: str | None = None) -> Iterator[Batch]:
+    """The bars of a file that are wanted, and all that is malformed in it. What else it holds is counted."""
     file = where or rows.name
     malformed: list[Malformed] = []
 
@@ -151,7 +221,12 @@ def _bars(rows: Input, wanted: Mapping[str, Span], where: str | None = None) -> 
 
     for part in rows.parts(ROWS, reject):
         bars = cast("list[Bar]", part.sifted(reject).rows)
-        some = [bar for bar in bars if (span := wanted.get(bar.symbol)) is not None and span.has(bar)]
+        some = []
+        for bar in bars:
+            if (span := wanted.get(bar.symbol)) is not None and span.has(bar):
+                some.append(bar)
+            else:
+                others.add(bar)
         if some or malformed:
             yield [*malformed, *some]
             malformed.clear()

@@ -149,6 +149,19 @@ class Http(BaseModel):
         mapping(columns, "iso")
         return columns
 
+    def needs(self) -> Sequence[str]:
+        """The URL's host among those that may be asked, and each secret."""
+        return [
+            _origin(_url(expand(self.url, SAMPLE, safe=""))),
+            *self.secret_headers.values(),
+            *self.secret_params.values(),
+        ]
+
+    @classmethod
+    def offers(cls, settings: Settings) -> Sequence[str]:
+        """The hosts that the operator lets be asked, and the secrets that are set."""
+        return [*(_origin(url) for url, _ in _allowed(settings.source_urls)), *config.secrets()]
+
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
         """Each span's bars, a batch for each page."""
         headers = {"Accept": "application/json", **self.headers, **self._secrets["secret_headers"]}
@@ -336,6 +349,11 @@ def _begins(url: httpx.URL, allowed: httpx.URL) -> bool:
     if (url.scheme, url.host, _port(url)) != (allowed.scheme, allowed.host, _port(allowed)):
         return False
     return url.path == allowed.path or url.path.startswith(allowed.path.rstrip("/") + "/")
+
+
+def _origin(url: httpx.URL) -> str:
+    """What a worker must be set up with to ask a URL, as far as a worker says it beforehand."""
+    return f"{url.scheme}://{url.host}:{_port(url)}/ in DATASTORE_SOURCE_URLS"
 
 
 def _port(url: httpx.URL) -> int | None:

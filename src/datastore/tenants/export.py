@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 from psycopg.sql import SQL, Identifier
 
 from datastore import config, jobs
+from datastore.config import ConfigurationError
 from datastore.connections import as_owner
 from datastore.engines import Driver
 from datastore.errors import ControlError
@@ -80,15 +82,20 @@ def export_tenant(
         return jobs.enqueue(driver, EXPORT, order, tenant=None, idempotency_key=f"{idempotency_key} of {found.no}")
 
 
-@job_type(EXPORT)
+def _root() -> Path:
+    root = config.load().exports
+    if root is None:
+        raise ConfigurationError("no folder for exports: set DATASTORE_EXPORTS where the worker runs")
+    return root
+
+
+@job_type(EXPORT, ready=_root)
 def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     """Write the files of an export; a second run writes them anew."""
     whose = context.job.tenant or order.tenant
     if whose is None:
         raise JobFailed("an export is of a tenant's rows")
-    root = config.load().exports
-    if root is None:
-        raise JobFailed("no folder for exports: set DATASTORE_EXPORTS where the worker runs")
+    root = _root()
     tenant = get_tenant(context.dsn, whose)
     folder = root / str(tenant.id) / str(context.job.id)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 What jobs are is in `datastore.jobs`; what the store does for itself at regular times in `datastore.maintenance`.
 """
 
+from datastore.worker.scope import unserved
 from datastore.worker.settings import Settings, Watch
 from datastore.worker.worker import Worker
 
@@ -10,4 +11,5 @@ __all__ = [
     "Settings",
     "Watch",
     "Worker",
+    "unserved",
 ]

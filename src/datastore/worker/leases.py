@@ -6,7 +6,7 @@ longer holds it changes nothing. What someone else has locked (an operator at a 
 else from being written. Who calls them, and when, is in `datastore.worker`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -24,19 +24,20 @@ _CLAIM: Final = QUEUES + SQL(
     , running AS (
       SELECT coalesce(tenant_no, 0) AS tenant, count(*) AS jobs FROM store.jobs WHERE state = 'running' GROUP BY 1
     ), waiting AS (
-      SELECT q.tenant, j.id,
+      SELECT q.tenant, j.id, coalesce(j.backfill_id, 0) AS backfill,
              coalesce(r.jobs, 0)
              + row_number() OVER (PARTITION BY q.tenant ORDER BY q.priority DESC, j.due_at, j.id) AS turn
       FROM queues AS q LEFT JOIN running AS r ON r.tenant = q.tenant
       CROSS JOIN LATERAL (
-        SELECT id, due_at FROM store.jobs
+        SELECT id, due_at, backfill_id FROM store.jobs
         WHERE state = 'queued' AND coalesce(tenant_no, 0) = q.tenant AND priority = q.priority AND due_at <= now()
-          AND id <> ALL (%(but)s::bigint[])
+          AND id <> ALL (%(but)s::bigint[]) AND (%(types)s::text[] IS NULL OR job_type = ANY (%(types)s))
+          AND coalesce(backfill_id, 0) <> ALL (%(unreadable)s::bigint[])
         ORDER BY due_at, id LIMIT %(slots)s) AS j
       WHERE q.tenant = 0 OR EXISTS (SELECT FROM store.tenants AS t WHERE t.no = q.tenant AND t.disabled_at IS NULL)
     ), chosen AS MATERIALIZED (
       SELECT j.id, w.turn, w.tenant FROM waiting AS w JOIN store.jobs AS j ON j.id = w.id
-      WHERE j.state = 'queued'
+      WHERE j.state = 'queued' AND w.backfill = ANY (%(readable)s::bigint[])
       ORDER BY w.turn, w.tenant <= %(last)s, w.tenant LIMIT %(slots)s FOR UPDATE OF j SKIP LOCKED
     ), claimed AS (
       UPDATE store.jobs AS j
@@ -44,15 +45,19 @@ _CLAIM: Final = QUEUES + SQL(
           leased_until = clock_timestamp() + %(lease)s, started_at = clock_timestamp(), done = NULL, total = NULL
       FROM chosen AS c WHERE j.id = c.id RETURNING j.*
     )
-    SELECT {}, j.fence, c.tenant AS whose, w.ids AS waiting
-    FROM (SELECT array_agg(id) AS ids FROM waiting) AS w LEFT JOIN (
+    SELECT {}, j.fence, c.tenant AS whose, w.ids AS waiting, w.unseen
+    FROM (
+      SELECT array_agg(id) FILTER (WHERE backfill = ANY (%(readable)s)) AS ids,
+             array_agg(DISTINCT backfill) FILTER (WHERE backfill <> ALL (%(readable)s)) AS unseen
+      FROM waiting) AS w LEFT JOIN (
       claimed AS j JOIN chosen AS c ON c.id = j.id LEFT JOIN store.tenants AS t ON t.no = j.tenant_no) ON true
     ORDER BY c.turn, c.tenant <= %(last)s, c.tenant
     """
 ).format(COLUMNS)
 """Claim the jobs that are due next: from the tenant with the fewest running jobs first, tenants in turn, and within a
-tenant by priority, then age. Jobs that are locked, because an operator cancels them just now, are skipped. Every result
-row carries `waiting`, the ids that were candidates; there is always at least one row."""
+tenant by priority, then age. Only of the given types, and of backfills that are known to be readable. Jobs that are
+locked, because an operator cancels them just now, are skipped. Every result row carries `waiting`, the ids that were
+candidates, and `unseen`, the backfills that nobody has looked at; there is always at least one row."""
 
 _CLAIM_TURN: Final = taking(CLAIM_LOCK)
 """Wait until nobody else claims."""
@@ -123,6 +128,18 @@ _NEXT: Final = QUEUES + SQL(
 """In how long the next job is due that is not due yet."""
 
 
+_TYPES: Final = """
+WITH RECURSIVE types AS (
+  (SELECT job_type FROM store.jobs WHERE state = 'queued' ORDER BY job_type LIMIT 1)
+  UNION ALL
+  SELECT n.job_type FROM types AS t CROSS JOIN LATERAL (
+    SELECT job_type FROM store.jobs WHERE state = 'queued' AND job_type > t.job_type ORDER BY job_type LIMIT 1) AS n
+)
+SELECT job_type FROM types WHERE job_type <> ALL (%s::text[]) LIMIT %s
+"""
+"""Of which types jobs wait. One step of the index for each type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A job that was taken, and the fence that it is held by."""
@@ -134,11 +151,12 @@ class Claimed:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What was taken, in the order in which it ought to begin; what was due and could not be, because someone has it
-    locked; and whose turn it was last."""
+    locked; whose turn it was last; and the backfills of which has to be said first whether their source is readable."""
 
     taken: list[Claimed]
     locked: list[int]
     last: int
+    unseen: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +201,35 @@ def claim(
     lease: timedelta,
     last: int = 0,
     but: Sequence[int] = (),
+    *,
+    types: Sequence[str] | None = None,
+    readable: Collection[int] = (),
+    unreadable: Collection[int] = (),
 ) -> Claim:
     """Take up to so many jobs, and none `but` those: what this worker runs still, though it was taken from it.
 
-    `last` says whose turn it was.
+    Args:
+        connection: Where to.
+        worker: Who asks.
+        slots: How many jobs at the most.
+        lease: For how long.
+        last: Whose turn it was last.
+        but: The ids of jobs that are not taken.
+        types: The job types that the worker can do. None is any.
+        readable: Backfills whose source it can read. No job of another backfill is taken.
+        unreadable: Backfills whose source it cannot read: what stands behind their jobs is looked at.
     """
-    parameters = {"worker": worker, "slots": slots, "lease": lease, "last": last, "but": list(but)}
+    parameters = {
+        "worker": worker,
+        "slots": slots,
+        "lease": lease,
+        "last": last,
+        "but": list(but),
+        "types": None if types is None else list(types),
+        # 0 is of no backfill.
+        "readable": [0, *readable],
+        "unreadable": list(unreadable),
+    }
     # One claims at a time, so that each sees what the others have. A pipeline is one transaction, whose end the server
     # gets together with its statements: a worker that stalls here keeps nobody waiting.
     with reading(connection.cursor(row_factory=dict_row)) as cursor:
@@ -198,15 +239,22 @@ def claim(
         rows = cursor.fetchall()
     taken = []
     waiting: list[int] = []
+    unseen: list[int] = []
     for row in rows:
         whose, waiting, fence = row.pop("whose"), row.pop("waiting") or [], row.pop("fence")
+        unseen = row.pop("unseen") or []
         if fence is not None:
             taken.append(Claimed(JobRecord(**row), fence))
             last = whose
     # With slots left over, what is waiting still was passed over, and may have kept others out of its queue's head.
     has = {one.job.id for one in taken}
     locked = [id_ for id_ in waiting if id_ not in has] if len(taken) < slots else []
-    return Claim(taken, locked, last)
+    return Claim(taken, locked, last, unseen)
+
+
+def queued_types(connection: psycopg.Connection[Any], known: Sequence[str], limit: int) -> list[str]:
+    """The types of jobs that wait, without those that are known."""
+    return [name for (name,) in connection.execute(_TYPES, (list(known), limit)).fetchall()]
 
 
 def renew(connection: psycopg.Connection[Any], worker: str, jobs: Sequence[Held], lease: timedelta) -> dict[int, bool]:

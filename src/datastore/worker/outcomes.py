@@ -16,7 +16,7 @@ UNSTARTED: Final = timedelta(seconds=5)
 """How long a job waits for which no process could be started."""
 
 
-def outcome_of(kind: JobType | None, running: Running, ended: Ended) -> Outcome:
+def outcome_of(kind: JobType, running: Running, ended: Ended) -> Outcome:
     """What to record of a job that has ended."""
     job, held = running.job, running.held()
     match ended.how:
@@ -31,7 +31,6 @@ def outcome_of(kind: JobType | None, running: Running, ended: Ended) -> Outcome:
             return Outcome(held, "queued", given_back=True)
         case "ended" if ended.why == "cancelled":
             return Outcome(held, "cancelled")
-    assert kind is not None
     error = ended.text
     if ended.why == "timeout" and kind.timeout is not None:
         error = f"it ran longer than {kind.timeout.total_seconds():g} s, and was ended"

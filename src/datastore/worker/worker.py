@@ -34,6 +34,7 @@ from datastore.worker.outcomes import outcome_of
 from datastore.worker.processes import JobProcesses
 from datastore.worker.runner import Ended, Setup, presentable
 from datastore.worker.running import LAST_CALL, Running
+from datastore.worker.scope import Scope
 from datastore.worker.settings import DEFAULTS, Settings, Watch
 from mds_client.config import watchful
 from mds_client.console import one_line
@@ -48,6 +49,9 @@ LOCKED: Final = 0.5
 
 ROUNDS: Final = 10
 """How often at once it is looked behind what is locked at the head of queues."""
+
+AGAIN: Final = 60.0
+"""Seconds until it is looked again at what this worker could not do."""
 
 
 class Worker:
@@ -73,6 +77,8 @@ class Worker:
         self._whose_turn = 0
         self._known: set[str] = set()
         self._claim_at = 0.0
+        self._scope = Scope(types)
+        self._look_at = 0.0
         self._upkeep_at = 0.0
         self._lease = settings.lease.total_seconds()
         self._upkeep_every = self._lease / 4
@@ -116,7 +122,7 @@ class Worker:
 
     def job_ended(self, running: Running, ended: Ended) -> None:
         """A job has ended: record it."""
-        self._ended.put((running, outcome_of(self._types.get(running.job.job_type), running, ended)))
+        self._ended.put((running, outcome_of(self._types[running.job.job_type], running, ended)))
         self._bell.ring()
 
     def processes_broken(self, error: BaseException) -> None:
@@ -156,7 +162,7 @@ class Worker:
             check_head(connection)
             _log.info(
                 "worker %s: %d jobs at once, %d types, on %s",
-                *(self.name, self._settings.concurrency, len(self._types), detect(connection).name),
+                *(self.name, self._settings.concurrency, len(self._scope.types), detect(connection).name),
             )
 
     def _setup(self) -> Setup:
@@ -175,6 +181,7 @@ class Worker:
     def _work(self, connection: psycopg.Connection[Any]) -> None:
         """Begin and record jobs until there is no more to do. Raises what psycopg raises."""
         self._announcements = Announcements(connection, self._bell)
+        self._look_again(connection)
         stopping = False
         while True:
             self._record(connection)
@@ -222,43 +229,57 @@ class Worker:
             _log.warning(
                 "job %d %s: worker %s was lost, the job is %s", lost.id, lost.job_type, lost.worker, lost.state
             )
+        if self._look_at <= time.monotonic():
+            self._look_again(connection)
         if self._settings.upkeep:
             maintenance.put_down(connection, self._known)
         self._upkeep_at = time.monotonic() + self._upkeep_every
         return self._upkeep_every
 
+    def _look_again(self, connection: psycopg.Connection[Any]) -> None:
+        self._scope.look_again(connection)
+        self._look_at = time.monotonic() + AGAIN
+
     def _begin(self, connection: psycopg.Connection[Any], free: int) -> tuple[int, bool]:
         """Begin up to so many jobs: how many, and whether others are due that someone has locked."""
-        begun = 0
+        begun = rounds = 0
         passed: list[int] = []
-        for _ in range(ROUNDS):
+        while rounds < ROUNDS:
             now = time.monotonic()
             # What runs here still, though it was taken from us, is not begun a second time.
             but = [*self._running, *passed]
-            found = leases.claim(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but)
+            found = leases.claim(
+                *(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but),
+                types=self._scope.types,
+                readable=self._scope.readable,
+                unreadable=self._scope.unreadable,
+            )
             self._whose_turn = found.last
             for claimed in found.taken:
                 self._run(claimed, now)
             begun += len(found.taken)
             passed += found.locked
-            if begun == free or not found.locked:
+            if begun == free:
+                break
+            if found.unseen:
+                # Each is new only once.
+                self._scope.look(connection, found.unseen)
+                continue
+            if not found.locked:
                 break
             # It stands at the head of its queue: look behind it.
+            rounds += 1
         return begun, bool(passed)
 
     def _run(self, claimed: Claimed, now: float) -> None:
-        kind = self._types.get(claimed.job.job_type)
-        timeout = None if kind is None or kind.timeout is None else kind.timeout.total_seconds()
+        kind = self._types[claimed.job.job_type]
+        timeout = None if kind.timeout is None else kind.timeout.total_seconds()
         running = Running(claimed.job, claimed.fence, self._lease, timeout, now)
         if self._watch is not None:
             self._watch.job_began()
         with self._lock:
             self._running[claimed.job.id] = running
-        if kind is None:
-            error = f"no function takes jobs of type {claimed.job.job_type!r}"
-            self.job_ended(running, Ended("failed", error))
-        else:
-            self._processes.begin(running)
+        self._processes.begin(running)
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
         """Record what has ended. What cannot be recorded now is kept, and its job held, until it can."""

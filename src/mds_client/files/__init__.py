@@ -5,7 +5,16 @@ One reader and one column mapping serve every command, source and upload. Nothin
 """
 
 from mds_client.files.parts import Columns, Input, Models, Part, RejectRow
-from mds_client.files.readers import FORMATS, Format, format_of_name, of_stream, opened, parquet, reading
+from mds_client.files.readers import (
+    FORMATS,
+    Format,
+    format_of_name,
+    of_stream,
+    opened,
+    other_format,
+    parquet,
+    reading,
+)
 from mds_client.files.rejects import RejectFile, rejects_path
 from mds_client.files.source import BLOCK_BYTES, Source, SourceError
 from mds_client.mapping import PLAIN, Mapping, TimeUnit
@@ -28,6 +37,7 @@ __all__ = [
     "format_of_name",
     "of_stream",
     "opened",
+    "other_format",
     "parquet",
     "reading",
     "rejects_path",

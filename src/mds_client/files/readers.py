@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,21 @@ def format_of_name(name: str) -> Format | None:
     for ending in _COMPRESSED:
         name = name.removesuffix(ending)
     return _BY_SUFFIX.get(Path(name).suffix)
+
+
+def other_format(kind: Kind, name: str, first: bytes) -> Format | None:
+    """The format of an input that is not NDJSON, by its name and its first line that holds something.
+
+    None if that cannot be told: the line may be JSON with a mistake in it.
+    """
+    for magic, form in _MAGIC:
+        if first.startswith(magic):
+            return form
+    if first.startswith((b"{", b"[")):
+        return None
+    names = {part.strip(' "').lower() for part in re.split(r"[,;\t|]", first.decode(errors="replace"))}
+    is_header = len(names & set(kind.model.model_fields)) > 1
+    return "csv" if is_header or format_of_name(name) == "csv" else None
 
 
 def _head(path: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, model_validator
 
-from datastore import backfill, gaps, idempotency
+from datastore import backfill, gaps, idempotency, worker
 from datastore.backfill import BackfillRecord, BackfillSpec, Plan
 from datastore.gaps import Check
 from datastore.service.models import (
@@ -75,6 +75,14 @@ class Found(Check):
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Started(BackfillRecord):
+    """A backfill whose jobs are enqueued. `warning` says why no worker that runs can read its source, and what to do;
+    null if one can."""
+
+    warning: str | None
+
+
 BackfillId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="the backfill")]
 
 
@@ -128,7 +136,7 @@ def plan(here: Here, _: StoreOperator, body: BackfillBody) -> Any:
 @router.post(
     "/backfills",
     status_code=202,
-    response_model=model_of(BackfillRecord),
+    response_model=model_of(Started),
     response_description="Its jobs are enqueued: follow it until it is no longer queued or running",
     responses={
         202: {"headers": {"Location": {"description": "the backfill", "schema": {"type": "string"}}}},
@@ -140,7 +148,7 @@ def start(here: Here, _: StoreOperator, body: BackfillBody, response: Response, 
     """Find what is missing, and have workers fill it."""
     made = backfill.start(here.dsn, _of_tenant(here, body), idempotency_key=idempotency.key(key))
     response.headers["Location"] = f"/backfills/{made.id}"
-    return made
+    return _with(made, warning=None if made.finished else worker.unserved(here.dsn, made.source))
 
 
 @router.get("/backfills", response_model=page_of(BackfillRecord))
