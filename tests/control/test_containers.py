@@ -28,7 +28,7 @@ from datastore.connections import head
 from datastore.embedded import binaries as _postgres_binaries
 from datastore.jobs import JobContext
 from datastore.service import tokens
-from mds_client import MDS
+from mds_client import MDS, Bar
 from tests.clients.test_cli import commands
 from tests.conftest import Store
 from tests.engines.databases import Place
