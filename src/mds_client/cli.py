@@ -133,7 +133,9 @@ def bars(
 def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
     names = [name for name in kind.model.model_fields if name != TENANT_COLUMN]
     if form in ("table", "json"):
-        shown = [name for name in names if name != "id" or any(getattr(row, "id", None) for row in rows)]
+        # What few vendors have is shown where a row has it.
+        rare = names[names.index("id") :]
+        shown = [name for name in names if name not in rare or any(getattr(row, name) is not None for row in rows)]
         show_rows(rows, form == "json", shown, empty=f"no {kind.name}")
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")

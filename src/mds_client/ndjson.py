@@ -157,8 +157,8 @@ class Ingesting:
         if form is not None:
             name = _NAMES[form]
             raise SourceError(
-                f"{self._source.name} is {name}, not NDJSON. The operator's command reads it: datastore load"
-                f" {self.kind.name} FILE --tenant NAME. In Python, MDS.upsert takes what pandas, polars or PyArrow read"
+                f"{self._source.name} is {name}, not NDJSON. This command reads it: mds import {self.kind.name} FILE."
+                " In Python, MDS.upsert takes what pandas, polars or PyArrow read"
             )
 
     def _reject_row(self, reject: Reject) -> None:

@@ -165,7 +165,7 @@ def test_an_input_of_another_format_is_named_with_the_command_that_reads_it(
         Path(name).write_bytes(data)
     done = runs(main, capsys, monkeypatch)(command, "bars", name)
     assert (done.code, done.out) == (1, "")
-    assert f"error: {said}, not NDJSON. The operator's command reads it: datastore load bars FILE" in done.err
+    assert f"error: {said}, not NDJSON. This command reads it: mds import bars FILE" in done.err
     assert list(Path().glob("*rejects*")) == []
     assert store.rows("SELECT FROM store.bars") == []
 

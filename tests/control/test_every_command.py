@@ -58,7 +58,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "mds": {
         "ping": (), "schema-version": (), "latest-prices": ("--vendor", "v", "--symbols", "S"), "bars": WINDOW,
-        "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"),
+        "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"), "import": ("bars", "ROWS"),
         "ingest-ndjson-async": ("bars", "ROWS"), "enqueue-job": ("--idempotency-key", "m", "--job-type", "t"),
         "dump-ndjson": ("bars", "OUT"), "dump-csv": ("bars", "OUT"), "dump-parquet": ("bars", "OUT"),
         "write-bar": (*ROW, "--timeframe", "1m", "--ts", "2024-01-03T14:30Z", "--close-price", "1"),
