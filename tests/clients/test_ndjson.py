@@ -239,7 +239,7 @@ BAD = [
     (line().replace(b"0.0", b"1e999"), "close_price: Input should be a finite number"),
     (line(close_price=True), "close_price: a truth value is not a number"),
     (line(volume=True), "volume: a truth value is not a number"),
-    (line(volume=1.5), "volume: Input should be a valid integer"),
+    (line(trade_count=1.5), "trade_count: Input should be a valid integer"),
     (line(volume=-1), "volume: -1 is no count; if it means that there is no value, say so with null_values"),
     (line(volume=2**63), "volume: Input should be less than or equal to 9223372036854775807"),
     (line(id="no uuid"), "id: 'no uuid' is not a uuid"),
