@@ -254,7 +254,8 @@ def test_a_flood_of_announcements_makes_a_worker_look_once_an_interval(
     soon = [gap for gap in apart if gap < DEAF]
     # The first ones are at once; and those around the jobs that begin and end.
     assert len(soon) <= 3 * (FRUITLESS + 2), apart
-    assert len(beats) <= len(looks)
+    # What is said to be cancelled is asked for as often; one of each may be under way where counting begins and ends.
+    assert len(beats) <= len(looks) + FRUITLESS
 
 
 @pytest.mark.engines("postgres")
