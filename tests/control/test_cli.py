@@ -293,7 +293,11 @@ def needed(parameter: click.Parameter) -> tuple[str, ...]:
     return (parameter.opts[0], text) if isinstance(parameter, click.Option) else (text,)
 
 
-ALSO: dict[tuple[str, ...], tuple[str, ...]] = {("tenants", "delete"): ("--dry-run",)}
+ALSO: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("tenants", "delete"): ("--dry-run",),
+    # A token for the whole store needs no database.
+    ("token", "create"): ("--tenant", "x"),
+}
 """What a command wants beside what it always needs."""
 
 
