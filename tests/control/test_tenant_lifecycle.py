@@ -16,6 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from datastore import aggregates, jobs, tenants
+from datastore.config import ConfigurationError
 from datastore.errors import ControlError
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord
 from datastore.names import STORE
@@ -483,7 +484,7 @@ def test_an_export_needs_a_folder_a_kind_and_a_format_that_there_are(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
-    with pytest.raises(JobFailed, match="set DATASTORE_EXPORTS"):
+    with pytest.raises(ConfigurationError, match="set DATASTORE_EXPORTS"):
         export(store)
     with pytest.raises(ControlError, match="no kind trades"):
         export(store, kinds=["trades"])
