@@ -80,7 +80,8 @@ class Frame:
             named = ", ".join(name or "(a column without a name)" for name in unknown)
             raise InvalidRow(
                 f"{kind.name} have no column {named}; there are: {', '.join(fields)}."
-                " extra='ignore' leaves other columns out"
+                " A mapping says which column is which field (--map FIELD=COLUMN), and extra='ignore' (--extra ignore)"
+                " leaves other columns out"
             )
         if twice := sorted({name for name in given if given.count(name) > 1}):
             raise InvalidRow(f"a column comes twice: {', '.join(twice)}")

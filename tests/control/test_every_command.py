@@ -54,7 +54,8 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "worker": ("--until-idle", "--no-upkeep"), "jobs list": (), "jobs show": ("JOB",), "jobs follow": ("JOB",),
         "jobs retry": ("JOB",), "jobs cancel": ("JOB",), "jobs types": (),
         "jobs enqueue": ("maintain-outbox", "--idempotency-key", "one"),
-        "serve": ("--port", "0"), "token create": ("--name", "n", "--scope", "read", "--expires", "9d"),
+        "serve": ("--port", "0"),
+        "token create": ("--name", "n", "--scope", "read", "--expires", "9d", "--tenant", "a"),
     },
     "mds": {
         "ping": (), "schema-version": (), "latest-prices": ("--vendor", "v", "--symbols", "S"), "bars": WINDOW,

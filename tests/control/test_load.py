@@ -242,7 +242,7 @@ def test_a_tenant_that_is_not_there_is_an_error(store: Store, tenant: str) -> No
 
 BAD = (
     ("b.ndjson", b'{"vendor": "v", "symbol": "X", "timeframe": "1m"}\nnot json\n', 201),
-    ("b.csv", b"v,X,1m,,,,,,,\nv,X,1m,never,,,,,,\nv,X\nv,X,1m,2024-01-02,,,,nan,,\n", 202),
+    ("b.csv", b"v,X,1m,,,,,,,,,\nv,X,1m,never,,,,,,,,\nv,X\nv,X,1m,2024-01-02,,,,nan,,,,\n", 202),
 )
 
 

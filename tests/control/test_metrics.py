@@ -274,7 +274,7 @@ def test_requests_are_counted_by_route_method_and_status(store: Store, exposed: 
 
 def test_the_clients_of_the_process_are_in_the_same_scrape(store: Store, exposed: ServiceMetrics) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, app_name="service", observer=exposed.client) as client:
-        client.upsert_bars([Bar(vendor="v", symbol="X", timeframe="1m", ts=START)])
+        client.upsert_bars([Bar(vendor="v", symbol="X", timeframe="1m", ts=START, close_price=1)])
         found = scraped(exposed)
     assert sum(found["mds_rows_total"].values()) == 1
     assert ("service", "idle") in found["mds_pool_connections"]
