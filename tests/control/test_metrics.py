@@ -492,21 +492,22 @@ def test_promtool_finds_nothing_to_say(store: Store, exposed: ServiceMetrics) ->
 @pytest.mark.many_sessions
 def test_a_worker_on_the_command_line_answers_scrapes_while_it_works(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
-        client.enqueue_job("one", "of.an.application")
+        client.enqueue_job("one", "test-answer", payload={"what": 1})
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "datastore.cli", "worker", "--no-upkeep", "--metrics-port", str(port)]
+    command += ["--import", "tests.control.job_types"]
     worker = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": store.admin_dsn}, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip
     try:
         assert worker.stderr
         for line in worker.stderr:
-            if "of.an.application" in line and "failed" in line:
+            if "test-answer" in line and "failed" in line:
                 break
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             text = answer.read().decode()
     finally:
         worker.terminate()
         worker.communicate()
-    assert f'datastore_worker_jobs_total{{job_type="{OTHER}",outcome="failed"}} 1.0' in text
+    assert 'datastore_worker_jobs_total{job_type="test-answer",outcome="failed"} 1.0' in text
     assert "datastore_worker_jobs_in_progress 0.0" in text
