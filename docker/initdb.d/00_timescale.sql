@@ -377,8 +377,6 @@ BEGIN;
 
 ALTER TABLE store.bars ADD COLUMN vwap DOUBLE PRECISION;
 
-ALTER TABLE store.bars ADD COLUMN volume_fraction DOUBLE PRECISION;
-
 ALTER TABLE store.options ADD COLUMN bid DOUBLE PRECISION;
 
 ALTER TABLE store.options ADD COLUMN ask DOUBLE PRECISION;
@@ -396,6 +394,8 @@ ALTER TABLE store.options ADD COLUMN oi_fraction DOUBLE PRECISION;
 ALTER TABLE store.options ADD COLUMN volume_fraction DOUBLE PRECISION;
 
 ALTER TABLE store.bars ADD COLUMN trade_count BIGINT;
+
+ALTER TABLE store.bars ADD COLUMN volume_fraction DOUBLE PRECISION;
 
 ALTER TABLE store.fundamentals ADD COLUMN currency TEXT;
 

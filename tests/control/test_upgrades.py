@@ -44,7 +44,7 @@ FROZEN: Final = {
     "0006": "fcdd1348b69e6d671efd700b79367ea532a72a1d489c08e6268ec4db6987dfec",
     "0007": "63a57450ed0a94443ae4c494e06bd753d6f16ca5efa3773cab0c2b46209b5f41",
     "0008": "e6d2c56e6e22f67ff6afb0fed11facfe81d796189de44b66be92d0b57a00ada0",
-    "0009": "9c4376692a16bf51f97b61121915973198c0ec6e9a8a44f9d32fff26add2cd7c",
+    "0009": "17d6e1d33d2622288e29bbfd684c40119af38fac4d7be7cf81d81dbd4a0ecfcf",
     "0010": "b2f47c6aec544a119d35b0e35fb84074cf85f463df374f8bd7fb1886b23f1442",
 }
 """What each migration file is, once it is released."""

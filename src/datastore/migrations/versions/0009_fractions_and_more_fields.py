@@ -17,7 +17,7 @@ branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
 _NUMBERS = {
-    "bars": ("vwap", "volume_fraction"),
+    "bars": ("vwap",),
     "options": ("bid", "ask", "last", "vega", "theta", "rho", "oi_fraction", "volume_fraction"),
 }
 
@@ -27,6 +27,7 @@ def upgrade() -> None:
         for name in names:
             op.add_column(table, sa.Column(name, sa.Double()), schema="store")
     op.add_column("bars", sa.Column("trade_count", sa.BigInteger()), schema="store")
+    op.add_column("bars", sa.Column("volume_fraction", sa.Double()), schema="store")
     op.add_column("fundamentals", sa.Column("currency", sa.Text()), schema="store")
     op.add_column("fundamentals", sa.Column("period", sa.Text()), schema="store")
 
@@ -34,6 +35,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("fundamentals", "period", schema="store")
     op.drop_column("fundamentals", "currency", schema="store")
+    op.drop_column("bars", "volume_fraction", schema="store")
     op.drop_column("bars", "trade_count", schema="store")
     for table, names in _NUMBERS.items():
         for name in names:
