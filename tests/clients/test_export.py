@@ -27,7 +27,8 @@ ROWS: dict[str, list[Row]] = {
             ts=NOON + timedelta(minutes=minute, microseconds=minute),
             close_price=None if minute == 3 else 0.1 + minute / 3,
             open_price=1e300,
-            volume=2**53 + 1,
+            volume=2**53 - 0.5 if minute == 1 else 2**53 - 1,
+            trade_count=2**53 + 1,
         )
         for symbol in ("A", "B'\"\\", "ÜÑÏ")
         for timeframe in ("1m", "1d")
