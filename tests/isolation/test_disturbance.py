@@ -1,14 +1,11 @@
 """What a tenant may write for itself, and must not disturb anybody else by: no row of its own stops the control plane,
 hides others' bars or makes lists unreadable."""
 
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -22,11 +19,10 @@ from datastore.jobs import JobContext
 from datastore.locks import held
 from datastore.names import LOCKS, REFRESH_LOCK
 from datastore.worker import leases
-from datastore.worker.announcements import DEAF, FRUITLESS
 from mds_client import KINDS, MDS, Bar, sql
 from mds_client.schema import DOORS
 from tests.conftest import SETTINGS, Store
-from tests.control.job_types import Note, noted, put, until, working
+from tests.control.job_types import Note, put, until, working
 
 pytestmark = pytest.mark.every_engine
 
@@ -215,48 +211,6 @@ class Flood:
                     " FROM generate_series(1, 50) AS n"
                 )
                 self.commits += 1
-
-
-@pytest.mark.many_sessions
-def test_a_flood_of_announcements_makes_a_worker_look_once_an_interval(
-    store: Store, attacker: psycopg.Connection[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    looks: list[float] = []
-    claim, renew = leases.claim, leases.renew
-    beats: list[float] = []
-
-    def seen(*arguments: Any) -> leases.Claim:
-        looks.append(monotonic())
-        return claim(*arguments)
-
-    def renewed(*arguments: Any) -> dict[int, bool]:
-        beats.append(monotonic())
-        return renew(*arguments)
-
-    monkeypatch.setattr(leases, "claim", seen)
-    monkeypatch.setattr(leases, "renew", renewed)
-    file, ready = tmp_path / "notes", tmp_path / "ready"
-    forever = timedelta(hours=1)
-    dsn = make_conninfo(store.dsn, user="attacker", password="x")
-    with working(store.admin_dsn, poll=forever, lease=forever), Flood(dsn) as flood:
-        # Something runs meanwhile, which every announcement could be about.
-        put(store.admin_dsn, "test-stubborn", Note(file=file, text="held", until=ready), tenant=None, key="held")
-        until(lambda: noted(file))
-        looks.clear()
-        beats.clear()
-        before = flood.commits
-        until(lambda: flood.commits - before > 300 and len(looks) > FRUITLESS + 3)
-        # A job that is announced amid the flood, or found.
-        put(store.admin_dsn, "test-note", Note(file=file, text="in time"), tenant=None, key="k")
-        until(lambda: "in time" in noted(file))
-        announced = flood.commits - before
-        ready.touch()
-    apart = [after - one for one, after in itertools.pairwise(looks)]
-    soon = [gap for gap in apart if gap < DEAF]
-    # The first ones are at once, and those around the jobs that begin and end: few of what was announced.
-    assert len(soon) <= announced / 4, apart
-    # What is said to be cancelled is asked for as often; one of each may be under way where counting begins and ends.
-    assert len(beats) <= announced / 4
 
 
 @pytest.mark.engines("postgres")
