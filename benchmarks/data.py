@@ -6,7 +6,7 @@ whether a table holds them, computed once from the columns and once by the serve
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -256,8 +256,8 @@ class Files:
 
 
 def encoded(rows: "pa.Table", ids: dict[str, int]) -> Sequence[bytes]:
-    """Rows as a binary COPY of sorted narrow rows, with the ids of these symbols."""
-    kind = KINDS["bars"]
+    """Rows as a binary COPY into the table itself: sorted, with the ids of these symbols, an amount in two columns."""
+    kind = replace(KINDS["bars"], columns=KINDS["bars"].in_table)
     frame = Frame(kind, rows)
     step = frame.narrow({name: ids[str(name[1])] for name in frame.names}).copied(b"")
     assert step.blocks is not None, "bars have no text, so that they are encoded in blocks"

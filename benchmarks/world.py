@@ -26,7 +26,9 @@ FAR: Final = BEGIN + timedelta(days=3650)
 STORED: Final = SQL("(SELECT s.symbol, b.* FROM store.bars AS b JOIN store.series AS s USING (series_id))")
 """The store's rows with the columns of a bar, for the checksum."""
 
-COLUMNS: Final = ("series_id", *KINDS["bars"].column_names)
+IN_TABLE: Final = KINDS["bars"].in_table
+COLUMNS: Final = ("series_id", *(column.name for column in IN_TABLE))
+"""The table's columns, an amount as two of them."""
 
 
 class Database:

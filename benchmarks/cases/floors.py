@@ -19,7 +19,7 @@ def names(columns: tuple[str, ...], table: str | None = None) -> Composed:
 
 def merge(source: Composable) -> Composed:
     """The merge that the doors do, without them."""
-    values = KINDS["bars"].values
+    values = tuple(name for name in COLUMNS if name not in ("series_id", *KINDS["bars"].key))
     return SQL(
         "INSERT INTO store.bars AS t ({columns}) SELECT {columns} FROM {source} ON CONFLICT (series_id, ts)"
         " DO UPDATE SET {update} WHERE ({old}) IS DISTINCT FROM ({new})"

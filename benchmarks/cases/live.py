@@ -10,10 +10,10 @@ from psycopg.sql import SQL, Identifier
 from benchmarks.case import Calls, Work, case, expect
 from benchmarks.cases.floors import merge, names
 from benchmarks.data import DAY, VENDOR, symbol, trading_minute
-from benchmarks.world import COLUMNS, Database, World
+from benchmarks.world import COLUMNS, IN_TABLE, Database, World
 from datastore.names import OWNER
 from mds_client import KINDS, Bar
-from mds_client.sql import arrays, stored_columns
+from mds_client.sql import arrays
 
 GROUP = "live"
 SERIES = 500
@@ -67,12 +67,14 @@ def bare(world: World, series: int) -> Iterator[Work]:
     database = world.writes
     database.filled(world.size.history)
     rows = feed(world, series, world.size.calls + 1)
+    # The feed's volumes are whole, so that their fractions are NULL.
     values = attrgetter(*KINDS["bars"].column_names)
+    fractions = (None,) * len(KINDS["bars"].amounts)
     pages = [
-        [list(column) for column in zip(*((database.ids[row.symbol], *values(row)) for row in page), strict=True)]
+        list(map(list, zip(*((database.ids[row.symbol], *values(row), *fractions) for row in page), strict=True)))
         for page in rows
     ]
-    page = arrays(column.type for column in stored_columns(KINDS["bars"]))
+    page = arrays(("bigint", *(column.type for column in IN_TABLE)))
     statement = merge(SQL("unnest({}) AS page({})").format(page, names(COLUMNS)))
     with psycopg.connect(database.superuser_dsn, autocommit=True, prepare_threshold=0) as owner:
         owner.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
