@@ -8,6 +8,7 @@ empty store to itself in a twentieth of a second is in `tests.engines.databases`
 """
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -200,6 +201,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("many_sessions"):
         names = [name for name in names if not shares_session(name)]
     metafunc.parametrize("engine", names, indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests are made and none of them goes away: let nothing look through them, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

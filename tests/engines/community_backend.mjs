@@ -65,17 +65,17 @@ let heard = 0 // the number of the last order with the client's bytes
 let reported = new Map() // settings as the present client knows them
 const orders = [] // what this thread was told and has not done yet
 
-const flush = () => {
-  if (output.length === 0) return
+// Takes what it has written, for the client.
+const taken = () => {
   const bytes = Buffer.concat(output)
   output = []
-  port.postMessage({ bytes })
+  return bytes.length > 0 ? { bytes } : {}
 }
 
 // Waits for the client's next messages without returning to the event loop, since the engine cannot be suspended.
 // It asks for more only inside COPY … FROM STDIN, because it is given whole messages.
 const waitForInput = () => {
-  flush()
+  if (output.length > 0) port.postMessage(taken())
   while (!leaving) {
     const seen = Atomics.load(bell, 0)
     const order = orders.shift() ?? receiveMessageOnPort(port)?.message
@@ -163,18 +163,23 @@ const report = () => {
 
 const CURRENT_DATABASE = must('SELECT current_database()')[0][0]
 let defaults = new Map() // settings that the present client came with, and what they were before
+const originals = new Map() // what settings are without a client, once somebody has asked: listing all takes long
 
 const applySetting = (name, value) => {
-  if (!defaults.has(name)) {
+  if (!originals.has(name)) {
     const [row] = must(`SELECT reset_val FROM pg_settings WHERE lower(name) = lower(${quote(name)})`)
-    defaults.set(name, row?.[0] ?? '')
+    originals.set(name, row?.[0] ?? '')
   }
+  defaults.set(name, originals.get(name))
   setDefault(name, value, PGC_S_CLIENT)
 }
 
-const fails = (role, name, value) => {
+// The error of settings that a role may not have, or that have no such value.
+const fails = (role, ...settings) => {
+  if (settings.length === 0) return undefined
   const become = role ? `SET LOCAL SESSION AUTHORIZATION ${quote(role)};` : ''
-  const { failure } = ask(`BEGIN; ${become} SELECT set_config(${quote(name)}, ${quote(value)}, true)`)
+  const calls = settings.map(([name, value]) => `set_config(${quote(name)}, ${quote(value)}, true)`)
+  const { failure } = ask(`BEGIN; ${become} SELECT ${calls.join()}`)
   must('ROLLBACK')
   return failure
 }
@@ -191,13 +196,11 @@ const enter = ({ user, database: wanted, settings }) => {
     ORDER BY setrole <> 0, setdatabase <> 0`)
   for (const [entry] of stored) {
     const [name, value] = [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]
-    if (!fails(undefined, name, value)) applySetting(name, value)
+    if (!fails(undefined, [name, value])) applySetting(name, value)
   }
-  for (const [name, value] of settings) {
-    const failure = fails(user, name, value)
-    if (failure) return error(failure.C, failure.M)
-    applySetting(name, value)
-  }
+  const failure = fails(user, ...settings)
+  if (failure) return error(failure.C, failure.M)
+  for (const [name, value] of settings) applySetting(name, value)
   if (user !== OWNER) setDefault('session_authorization', user, PGC_S_OVERRIDE)
   return undefined
 }
@@ -268,9 +271,9 @@ const handle = async (order) => {
       return port.postMessage({ answer: {} })
     }
     report()
-    flush()
     // Between transactions, and nothing begun: the last that it wrote is that it is ready.
-    port.postMessage({ done: heard, idle: written.type === 'Z' && written.status === 'I' })
+    const idle = written.type === 'Z' && written.status === 'I'
+    port.postMessage({ ...taken(), done: heard, idle })
   } else if (order.login) {
     const answer = login(order.login)
     written = new LastMessage()
