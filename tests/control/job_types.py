@@ -3,6 +3,7 @@
 What a job does it notes in a file, a line at a time, so that tests see what processes that are gone have done.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,8 +23,8 @@ import psycopg
 from pydantic import BaseModel
 
 from datastore import jobs
-from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type
-from datastore.worker import Settings, Worker
+from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type, own_modules
+from datastore.worker import Settings, Worker, runner
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -140,8 +143,19 @@ def is_in(dsn: str, id_: int, state: str) -> Callable[[], bool]:
     return lambda: jobs.get_job(dsn, id_).state == state
 
 
+@cache
+def _start_fork_server() -> None:
+    """Have what the processes of jobs are copied from import calendars, too, once a run: each takes a second for it."""
+    if sys.platform == "linux":
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            [runner.__name__, *own_modules(), "exchange_calendars"]
+        )
+        forkserver.ensure_running()
+
+
 def work(dsn: str, **settings: Any) -> dict[str, int]:
     """Do what is due, in this process; how many jobs ended in which state."""
+    _start_fork_server()
     settings = {"upkeep": False, "until_idle": True, "concurrency": 1, **settings}
     return dict(Worker(dsn, jobs.load(__name__), Settings(**settings)).run())
 
@@ -149,6 +163,7 @@ def work(dsn: str, **settings: Any) -> dict[str, int]:
 @contextmanager
 def working(dsn: str, **settings: Any) -> Iterator[Worker]:
     """A worker in a thread of this process, for as long as the block runs."""
+    _start_fork_server()
     settings = {"upkeep": False, "grace": timedelta(0), **settings}
     worker = Worker(dsn, jobs.load(__name__), Settings(**settings))
     broken: list[BaseException] = []
