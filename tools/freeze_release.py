@@ -97,6 +97,15 @@ UPDATE store.bars SET vwap = 1.25, trade_count = 12, volume_fraction = CASE WHEN
 UPDATE store.fundamentals SET currency = 'USD', period = 'FY2023';
 UPDATE store.options SET bid = 1.5, ask = 1.75, last = 1.625, vega = 0.1, theta = -0.01, rho = 0.02, oi_fraction = 0.25;
 """,
+    "0011": """
+UPDATE store.news SET vendor_id = '24843171';
+UPDATE store.options SET multiplier = 100;
+INSERT INTO store.series (series_id, kind, vendor, symbol, root, last_ts)
+  SELECT (t.no::bigint << 40) + nextval('store.series_n'), 'options', 'v', 'AAPL', 'AAPL1', '2024-02-09 12:00Z'
+  FROM store.tenants AS t ORDER BY t.no;
+INSERT INTO store.options (series_id, ts, expiry, option_type, strike, iv, multiplier)
+  SELECT series_id, '2024-02-09 12:00Z', '2025-01-17', 'C', 150.5, 0.5, 150 FROM store.series WHERE root = 'AAPL1';
+""",
 }
 
 

@@ -35,6 +35,7 @@ class SeriesRecord:
     vendor: str
     symbol: str | None
     timeframe: str | None
+    root: str | None
     last_ts: datetime | None
     last_price: float | None
     last_price_ts: datetime | None
@@ -75,7 +76,7 @@ def list_series(
         floor, ceiling = _range(connection, tenant)
         return cursor.execute(
             """
-            SELECT s.series_id AS id, t.id AS tenant, s.kind, s.vendor, s.symbol, s.timeframe,
+            SELECT s.series_id AS id, t.id AS tenant, s.kind, s.vendor, s.symbol, s.timeframe, s.root,
                    s.last_ts, s.last_price, s.last_price_ts
             FROM store.series AS s JOIN store.tenants AS t ON t.no = s.series_id >> %(bits)s
             WHERE s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND s.series_id > %(after)s

@@ -24,10 +24,17 @@ from pydantic import TypeAdapter, ValidationError
 from mds_client.errors import InvalidRow
 from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as Mapping_
-from mds_client.models import DataQualityWarning, out_of_order, warn_of_empty, warn_of_replaced
+from mds_client.models import (
+    DataQualityWarning,
+    is_uuid,
+    out_of_order,
+    own_id,
+    warn_of_empty,
+    warn_of_replaced,
+)
 from mds_client.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPES, ColumnValues, NarrowFrame
 from mds_client.operations import SeriesName
-from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
+from mds_client.schema import DEFAULTS, TENANT_COLUMN, Column, Kind, SqlType
 from mds_client.times import PER_SECOND
 
 FIRST_TIME: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
@@ -89,12 +96,17 @@ class Frame:
             raise InvalidRow(f"{kind.name} need a column {', '.join(lacking)}")
         for name in given:
             _check_extension(table.schema.field(name))
+        for column in kind.columns:
+            if column.otherwise and column.name in given:
+                table = _own_ids(table, column.name, column.otherwise, first)
+        given = table.column_names
         self._columns = {name: _checked(fields[name], table.column(name), first) for name in fields if name in given}
         for column in kind.columns:
             if column.name not in given:
                 self._columns[column.name] = _nothing(column.type, self._size)
             if not column.nullable and not fields[column.name].required:
                 self._derive(column)
+        self._columns |= {part: self._with_default(part) for part in kind.series if part in DEFAULTS}
         self._codes, self.names = self._series()
         if look:
             self._look()
@@ -176,6 +188,18 @@ class Frame:
             values[row] = value
         self._columns[column.name] = _as_words(column.type, *_coded(values))
 
+    def _with_default(self, name: str) -> ColumnValues:
+        """A part of the series' names, with the default where it has no value."""
+        default, found = self._columns[DEFAULTS[name]], self._columns.get(name)
+        if found is None or found.absent or found.words is None or default.words is None:
+            return default
+        if found.valid is None:
+            return found
+        both = [*found.words, *default.words]
+        places = {word: at for at, word in enumerate(dict.fromkeys(both))}
+        codes = np.where(found.valid, found.values, default.values + len(found.words))
+        return ColumnValues(found.type, np.array([places[word] for word in both], np.int64)[codes], None, list(places))
+
     def _look(self) -> None:
         """Warn of rows that look wrong: one line, for the first of them."""
         for pair in self.kind.ordered:
@@ -240,6 +264,28 @@ def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
             return False, same
         same &= key[:-1] == key[1:]
     return True, same
+
+
+def _own_ids(table: "pa.Table", name: str, otherwise: str, first: int) -> "pa.Table":
+    """A table whose ids that are not uuids are in the other column, as text; one that is given stays."""
+    column = _plain(table.column(name))
+    if pa.types.is_fixed_size_binary(column.type) or pa.types.is_null(column.type):
+        return table
+    ids: list[Any] = column.to_pylist()
+    own = [None if value is None or isinstance(value, UUID) or is_uuid(value) else own_id(value) for value in ids]
+    for at, value in enumerate(own):
+        if value is not None and not isinstance(value, str):
+            message = f"row {first + at}: {name}: {value!r} is neither a uuid nor text nor a whole number"
+            raise InvalidRow(message, index=first + at)
+    if not any(value is not None for value in own):
+        return table
+    uuids = [value if other is None else None for value, other in zip(ids, own, strict=True)]
+    table = table.set_column(table.column_names.index(name), name, pa.array(uuids, pa.string()))
+    if otherwise not in table.column_names:
+        return table.append_column(otherwise, pa.array(own, pa.string()))
+    given = _plain(table.column(otherwise)).cast(pa.string())
+    at = table.column_names.index(otherwise)
+    return table.set_column(at, otherwise, pc.coalesce(given, pa.array(own, pa.string())))
 
 
 def _checked(field: _Field, column: "pa.ChunkedArray", first: int) -> ColumnValues:

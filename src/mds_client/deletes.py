@@ -22,6 +22,7 @@ class DeletedSeries:
     vendor: str
     symbol: str | None
     timeframe: str | None
+    root: str | None
     rows: int
     first: datetime
     last: datetime
@@ -96,7 +97,9 @@ def delete(
                 else:
                     left[series_id] = following
         total = sum(one.rows for one in found.values()) if dry_run else sum(done.values())
-        series = sorted(found.values(), key=lambda one: (one.vendor, one.symbol or "", one.timeframe or ""))
+        series = sorted(
+            found.values(), key=lambda one: (one.vendor, one.symbol or "", one.timeframe or "", one.root or "")
+        )
         return Deleted(declared.name, total, series, dry_run)
 
     return Operation(f"delete_{declared.name}", talk)

@@ -58,6 +58,21 @@ def canonical_uuid(text: str) -> str:
         raise ValueError(f"{text!r} is not a uuid") from None
 
 
+def is_uuid(value: object) -> bool:
+    """Whether a value is the text of a uuid."""
+    try:
+        return isinstance(value, str) and bool(canonical_uuid(value))
+    except ValueError:
+        return False
+
+
+def own_id(value: Any) -> Any:
+    """A vendor's id as text. A column of numbers that has gaps comes as floats."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _uuid_text(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
@@ -141,12 +156,8 @@ def warn_of_replaced(kind: Kind, count: int, first: int, values: Mapping[str, An
 
 
 UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
-    AfterValidator(_no_nul),
-    Sql("text"),
-]
+_NAME = (StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_no_nul), Sql("text"))
+Name = Annotated[str, *_NAME]
 Symbol = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_upper=True),
@@ -278,8 +289,11 @@ class Fundamentals(Row):
 class News(Row):
     """A headline. `sentiment_score` is from -1 (bad) to 1 (good).
 
-    Without an `id` it gets one that follows from vendor, time, title, symbol and url: the same item again, also with
-    another score, is the same row.
+    A vendor's own id of the article is `vendor_id`: `id` follows from it and from the symbol, so that a corrected
+    headline replaces the earlier one, and an article about several symbols is a row for each. An `id` that is not a
+    uuid, such as a number, is taken for it. An `id` that is a uuid names one row, whatever its symbol. Without both,
+    `id` follows from vendor, time, title, symbol and url: the same item again, also with another score, is the same
+    row.
     """
 
     published_at: Instant = Field(description="When the news was published.")
@@ -291,14 +305,30 @@ class News(Row):
     sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = Field(
         default=None, description="How good the news is: from -1 (bad) to 1 (good)."
     )
-    id: Annotated[UuidText | None, Sql("uuid", always=True)] = Field(
-        default=None, description="The vendor's id, or one that follows from vendor, time, title, symbol and url."
+    id: Annotated[UuidText | None, Sql("uuid", always=True, otherwise="vendor_id")] = Field(
+        default=None,
+        description="The vendor's id where it is a uuid; else one that follows from vendor_id, or from the content.",
     )
+    vendor_id: Annotated[str, BeforeValidator(own_id), *_NAME] | None = Field(
+        default=None, description="The vendor's id of the article where it is not a uuid, as text."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_at_id(cls, values: Any) -> Any:
+        given = values.get("id") if isinstance(values, Mapping) else None
+        if given is None or isinstance(given, UUID) or is_uuid(given):
+            return values
+        return {"vendor_id": given, **{name: value for name, value in values.items() if name != "id"}}
 
     @model_validator(mode="after")
     def _identify(self) -> Self:
         if self.id is None:
-            said = json.dumps([self.vendor, self.published_at.isoformat(), self.title, self.symbol, self.url])
+            said = json.dumps(
+                [self.vendor, self.published_at.isoformat(), self.title, self.symbol, self.url]
+                if self.vendor_id is None
+                else [self.vendor, self.vendor_id, self.symbol]
+            )
             # The instance is frozen for its users; this is still its making.
             object.__setattr__(self, "id", str(uuid5(_NEWS, said)))
         return self
@@ -309,7 +339,7 @@ class News(Row):
     singular="option",
     relation="options_snap",
     time="ts",
-    series=("vendor", "symbol"),
+    series=("vendor", "symbol", "root"),
     key=("expiry", "option_type", "strike"),
     storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=7)),
 )
@@ -319,6 +349,10 @@ class OptionSnap(Row):
     `option_type` is C (call) or P (put); `strike` and `spot`, the price of the underlying, are in the underlying's
     currency, and may be zero or negative, as for spreads. `iv` is a fraction a year (0.25 is 25 %). `theta`, `vega` and
     `rho` are in the units of the vendor. `oi` is the open interest.
+
+    `root` is the symbol under which the contract is listed, by default the underlying's: SPX and SPXW options of one
+    expiry and strike are two contracts of SPX. `multiplier` is the number of units of the underlying that one contract
+    stands for.
     """
 
     symbol: Symbol = Field(description="The underlying, in upper case.")
@@ -345,6 +379,26 @@ class OptionSnap(Row):
     rho: Number | None = Field(
         default=None, description="Rho: change of the price by the interest rate, in the unit of the vendor."
     )
+    root: Symbol = Field(
+        default="", description="The symbol under which the contract is listed; by default the underlying's."
+    )
+    multiplier: Annotated[Number | None, Sql("double precision", last=True)] = Field(
+        default=None, description="The number of units of the underlying that one contract stands for."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_at_root(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "root" in values and values["root"] is None:
+            return {name: value for name, value in values.items() if name != "root"}
+        return values
+
+    @model_validator(mode="after")
+    def _be_listed(self) -> Self:
+        if not self.root:
+            # The instance is frozen for its users; this is still its making.
+            object.__setattr__(self, "root", self.symbol)
+        return self
 
 
 class LatestPrice(BaseModel):
@@ -371,6 +425,9 @@ class Series(BaseModel):
     vendor: str = Field(description="Who the data is from.")
     symbol: str | None = Field(description="The instrument, in upper case; none for news.")
     timeframe: str | None = Field(description="What a bar spans; none for other kinds.")
+    root: str | None = Field(
+        default=None, description="The root of options that are not listed under their underlying's symbol."
+    )
     last_ts: datetime | None = Field(description="The time of the newest row.")
     last_price: float | None = Field(description="The newest close, where the kind has prices.")
 
@@ -384,6 +441,7 @@ class Coverage(BaseModel):
     vendor: str
     symbol: str | None
     timeframe: str | None
+    root: str | None = None
     first: datetime
     last: datetime
     count: int

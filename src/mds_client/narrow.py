@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mds_client.operations import CopyIn, Latest, Values
 from mds_client.schema import Kind, SqlType
-from mds_client.sql import Statement
+from mds_client.sql import Statement, table_columns
 from mds_client.times import UNIX
 
 EPOCH: Final = UNIX
@@ -140,7 +140,7 @@ class NarrowFrame:
         columns = dict(self._columns)
         for amount in self._kind.amounts:
             columns[amount.name], columns[amount.fraction] = _parts(columns[amount.name])
-        return NarrowFrame(self._kind, columns)
+        return NarrowFrame(self._kind, {name: columns[name] for name in table_columns(self._kind)})
 
     def _blocks(self) -> Iterator[bytes]:
         """A binary COPY, some thousand rows at a time."""

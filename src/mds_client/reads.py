@@ -53,7 +53,7 @@ from mds_client.models import (
     built_rows,
 )
 from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
-from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
+from mds_client.schema import DEFAULTS, KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
 
 R = TypeVar("R", bound=Row)
 
@@ -146,24 +146,15 @@ def option_chain(
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
-        if isinstance(symbol, str):
-            name = (vendor, symbols[0])
-            statement = sql.option_chain(kind, show.stored)
-            parameters: tuple[Any, ...] = (*name, *asked, session.wanted)
-            ids: dict[int, tuple[str | None, ...]] = {}
-        else:
-            ids = yield from _find(session, kind, symbols, {"vendor": vendor})
-            statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
+        # A symbol has a series for each root.
+        ids = yield from _find(session, kind, symbols, {"vendor": vendor})
+        statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
         if as_ != "models":
-            named = name if isinstance(symbol, str) else ids
-            answer = yield from read_frame(session, kind, statement, parameters, named, as_, show)
+            answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
-            if isinstance(symbol, str):
-                answer = models_of_one(OptionSnap, kind, session.tenant_id, name, rows)
-            else:
-                found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
-                answer = sorted(found, key=lambda row: row.symbol)
+            found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
+            answer = sorted(found, key=lambda row: (row.symbol, row.expiry, row.option_type, row.strike, row.root))
         if not len(answer):
             yield from explained(session, kind, vendor, symbols, None, missing)
         return answer
@@ -240,7 +231,10 @@ def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "mo
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
         covered = [
-            built(Coverage, dict(zip(names, (declared.name, *name[:3], *found[series_id]), strict=True)))
+            built(
+                Coverage,
+                dict(zip(names, (declared.name, *name[: len(SERIES_COLUMNS)], *found[series_id]), strict=True)),
+            )
             for series_id, *name in there
             if series_id in found
         ]
@@ -421,15 +415,18 @@ def _find(
 ) -> Talk[dict[int, tuple[str | None, ...]]]:
     """The series of these symbols, by id, in the order of their names."""
     columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
-    parameters = [*(columns[part] for part in kind.series), session.wanted]
+    parameters = [*(columns[part] for part in kind.searched), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
 
 
 def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
     """The names of listed series, by id, with the parts that the kind uses."""
-    used = [SERIES_COLUMNS.index(part) for part in kind.series]
-    return {series_id: tuple(name[at] for at in used) for series_id, *name in there}
+    used = [(SERIES_COLUMNS.index(part), SERIES_COLUMNS.index(DEFAULTS.get(part, part))) for part in kind.series]
+    return {
+        series_id: tuple(name[default] if name[at] is None else name[at] for at, default in used)
+        for series_id, *name in there
+    }
 
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:

@@ -246,7 +246,9 @@ class TableRows:
     def __init__(self, kind: Kind, rows: list[Values], latest: Mapping[int, Latest]) -> None:
         self._kind = kind
         places = [1 + kind.column_names.index(amount.name) for amount in kind.amounts]
-        self._rows = [_parted(row, places) for row in rows]
+        parted = ("series_id", *kind.column_names, *(amount.fraction for amount in kind.amounts))
+        in_order = itemgetter(*(parted.index(name) for name in sql.table_columns(kind)))
+        self._rows = [in_order(_parted(row, places)) for row in rows]
         self.latest = latest
 
     def rows(self) -> list[Values]:

@@ -33,8 +33,14 @@ error."""
 
 DOORS: Final[tuple[Door, ...]] = get_args(Door)
 
-SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe")
+SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe", "root")
 """The columns of the series table that name a series; a kind uses a subset of them."""
+
+DEFAULTS: Final = {"root": "symbol"}
+"""A column of a series' name whose value is by default that of another one, and is stored as NULL then.
+
+Clients see the value. Series are looked up without these columns, because few differ in nothing else.
+"""
 
 TENANT_COLUMN: Final = "tenant_id"
 
@@ -50,12 +56,15 @@ class Sql:
     """Marks a field's annotation with the PostgreSQL type that stores it.
 
     `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
-    `amount`: a number that is mostly whole, see `Column.amount`.
+    `amount`: a number that is mostly whole, see `Column.amount`. `otherwise`: the text field that takes a value of
+    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`.
     """
 
     type: SqlType
     always: bool = False
     amount: bool = False
+    otherwise: str | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +74,17 @@ class Column:
     An `amount`, such as a volume, is mostly a whole number. A table keeps it in two columns: a bigint with its whole
     part, and its `fraction`, which is NULL for a whole number. Whole numbers take less room so, and a table that had
     whole numbers only needs no rewrite.
+
+    `otherwise` is the text column that takes a value of another form. `last`: the column was added when the kind's
+    amounts had fractions already, and comes behind these in the table.
     """
 
     name: str
     type: SqlType
     nullable: bool
     amount: bool = False
+    otherwise: str | None = None
+    last: bool = False
 
     @property
     def fraction(self) -> str:
@@ -133,6 +147,11 @@ class Kind:
     ordered: tuple[tuple[str, str], ...] = ()
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The parts of a series' name by which it is looked up."""
+        return tuple(name for name in self.series if name not in DEFAULTS)
+
+    @property
     def base(self) -> str:
         """The timeframe that the rollups are derived from."""
         derived = {rollup.timeframe for rollup in self.rollups}
@@ -160,9 +179,14 @@ class Kind:
     @cached_property
     def in_table(self) -> tuple[Column, ...]:
         """The columns of the kind's table and of its views in `mds`, `series_id` left out: an amount's fraction comes
-        behind all others."""
+        behind all columns but those that were added after it."""
         whole = [Column(column.name, "bigint", column.nullable) if column.amount else column for column in self.columns]
-        return (*whole, *(Column(amount.fraction, "double precision", nullable=True) for amount in self.amounts))
+        fractions = (Column(amount.fraction, "double precision", nullable=True) for amount in self.amounts)
+        return (
+            *(column for column in whole if not column.last),
+            *fractions,
+            *(column for column in whole if column.last),
+        )
 
     @cached_property
     def values(self) -> tuple[str, ...]:
@@ -307,9 +331,7 @@ def _declared(
     if unknown := set(series) - set(SERIES_COLUMNS):
         raise TypeError(f"{model.__name__}: a series is named by {SERIES_COLUMNS}, not by {sorted(unknown)}")
     columns = {
-        field: Column(field, *_sql_type(model, field))
-        for field in model.model_fields
-        if field not in series and field != TENANT_COLUMN
+        field: _column(model, field) for field in model.model_fields if field not in series and field != TENANT_COLUMN
     }
     for field in key:
         if columns[field].nullable:
@@ -337,7 +359,7 @@ def _declared(
     )
 
 
-def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool, bool]:
+def _column(model: type[BaseModel], field: str) -> Column:
     info = model.model_fields[field]
     found = [mark for mark in info.metadata if isinstance(mark, Sql)]
     nullable = False
@@ -355,7 +377,14 @@ def _sql_type(model: type[BaseModel], field: str) -> tuple[SqlType, bool, bool]:
     marked = {mark.type for mark in found}
     if len(marked) != 1:
         raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
-    return marked.pop(), nullable and not any(mark.always for mark in found), any(mark.amount for mark in found)
+    return Column(
+        field,
+        marked.pop(),
+        nullable=nullable and not any(mark.always for mark in found),
+        amount=any(mark.amount for mark in found),
+        otherwise=next((mark.otherwise for mark in found if mark.otherwise), None),
+        last=any(mark.last for mark in found),
+    )
 
 
 def described(model: type[BaseModel], fields: Iterable[str]) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from mds_client.schema import SERIES_COLUMNS, Column, Door, Kind, OnConflict
+from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Column, Door, Kind, OnConflict
 
 Statement = bytes
 
@@ -79,7 +79,10 @@ def find_series(kind: Kind) -> Statement:
     """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
     return _text(
         SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
-            names=names(kind.series), kind=Literal(kind.name), match=_named(kind, SQL("= ANY(%b)")), meant=MEANT
+            names=SQL(", ").join(map(_part, kind.series)),
+            kind=Literal(kind.name),
+            match=_named(kind, SQL("= ANY(%b)")),
+            meant=MEANT,
         )
     )
 
@@ -92,10 +95,16 @@ def create_series(kind: Kind) -> Statement:
     """
     return _text(
         SQL(
-            "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {names} FROM unnest({arrays}) AS wanted({names})"
+            "INSERT INTO mds.series (kind, {names}) SELECT {kind}, {values} FROM unnest({arrays}) AS wanted({names})"
             " WHERE {meant} ORDER BY {names} ON CONFLICT DO NOTHING"
         ).format(
             names=names(kind.series),
+            values=SQL(", ").join(
+                SQL("nullif({}, {})").format(Identifier(name), Identifier(DEFAULTS[name]))
+                if name in DEFAULTS
+                else Identifier(name)
+                for name in kind.series
+            ),
             kind=Literal(kind.name),
             arrays=arrays("text" for _ in kind.series),
             meant=MEANT,
@@ -144,12 +153,11 @@ def table_columns(kind: Kind) -> tuple[str, ...]:
 
 def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
     """Insert rows of a relation that has the kind's columns: an amount's whole part, and its fraction if it has one."""
-    whole = {amount.name for amount in kind.amounts}
-    selected = [
-        SQL("trunc(r.{})::bigint" if name in whole else "r.{}").format(Identifier(name))
-        for name in ("series_id", *kind.column_names)
-    ]
-    selected += [SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(amount.name)) for amount in kind.amounts]
+    values = {name: SQL("r.{}").format(Identifier(name)) for name in ("series_id", *kind.column_names)}
+    for one in kind.amounts:
+        values[one.name] = SQL("trunc(r.{})::bigint").format(Identifier(one.name))
+        values[one.fraction] = SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(one.name))
+    selected = [values[name] for name in table_columns(kind)]
     return SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
         Identifier("mds", door(kind, way)), names(table_columns(kind)), SQL(", ").join(selected), source
     )
@@ -232,7 +240,15 @@ def _named(kind: Kind, operator: Composable) -> Composable:
     return SQL(" AND ").join(
         SQL("{} {}").format(Identifier(name), operator if name in kind.series else SQL("IS NULL"))
         for name in SERIES_COLUMNS
+        if name in kind.searched or name not in kind.series
     )
+
+
+def _part(name: str) -> Composable:
+    """A part of a series' name, as clients have it."""
+    if name not in DEFAULTS:
+        return Identifier(name)
+    return SQL("coalesce({0}, {1}) AS {0}").format(Identifier(name), Identifier(DEFAULTS[name]))
 
 
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
@@ -367,27 +383,9 @@ def news_window(
 
 
 @cache
-def option_chain(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
-    """The newest snapshot of each contract within a span of time, of those that have not expired at its end."""
-    contract = names(tuple(name for name in kind.key if name != kind.time))
-    return _text(
-        SQL(
-            "SELECT DISTINCT ON ({contract}) {columns} FROM mds.{rows} WHERE series_id = {series}"
-            " AND {time} > %s AND {time} <= %s AND expiry >= %s AND {meant} ORDER BY {contract}, {time} DESC"
-        ).format(
-            meant=MEANT,
-            contract=contract,
-            columns=selected(kind, columns),
-            rows=Identifier(kind.name),
-            series=_one_series(kind),
-            time=Identifier(kind.time),
-        )
-    )
-
-
-@cache
 def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
-    """The newest snapshot of each contract of these series within a span of time, of those that have not expired."""
+    """The newest snapshot of each contract of these series within a span of time, of those that have not expired at
+    its end."""
     contract = names(("series_id", *(name for name in kind.key if name != kind.time)))
     return _text(
         SQL(

@@ -280,8 +280,9 @@ def _find_series(
             break
         columns = list(zip(*sorted(missing), strict=True))
         names_and_tenant = [*map(list, columns), session.wanted]
+        searched = [sorted(set(columns[kind.series.index(part)])) for part in kind.searched]
         steps = [*before] if not make else [Execute(sql.create_series(kind), names_and_tenant)]
-        steps.append(Execute(sql.find_series(kind), [*(sorted(set(column)) for column in columns), session.wanted]))
+        steps.append(Execute(sql.find_series(kind), [*searched, session.wanted]))
         *_, found = yield Group(tuple(steps))
         for series_id, last_ts, *name in found:
             if (asked := tuple(name)) in missing:

@@ -42,13 +42,6 @@ def test_rows_of_one_key_with_other_values_are_counted_and_said(client: Client, 
     assert closes(client) == [4.0, 2.0]
 
 
-def test_options_of_two_roots_are_not_taken_for_one_without_a_word(client: Client) -> None:
-    contract = {"vendor": "v", "symbol": "SPX", "expiry": "2024-06-21", "option_type": "C", "strike": 5000}
-    chain = [{**contract, "ts": "2024-01-02", "iv": iv} for iv in (0.151, 0.149)]
-    with pytest.warns(DataQualityWarning, match="a later row has the same key"):
-        client.upsert_options(chain)
-
-
 def test_a_feed_may_correct_a_bar_without_a_warning(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         with warnings.catch_warnings(action="error"), BatchProcessor(client) as processor:

@@ -149,7 +149,7 @@ def test_options_are_sorted_by_the_whole_key() -> None:
         }
         for at, (day, side, strike) in enumerate(keys)
     ]
-    narrow = Frame(OPTIONS, pa.Table.from_pylist(rows)).narrow({("v", "A"): 1})
+    narrow = Frame(OPTIONS, pa.Table.from_pylist(rows)).narrow({("v", "A", "A"): 1})
     contracts = [(row[2].day, row[3], row[4], row[8]) for row in narrow.rows()]
     assert contracts == [(1, "P", 10.0, 4), (2, "C", 10.0, 3), (2, "C", 20.0, 1), (2, "P", 10.0, 0)]
     assert narrow.copied(b"").blocks is not None

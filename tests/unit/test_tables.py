@@ -85,9 +85,10 @@ def content(batch: Any) -> tuple[Any, Any, list[Any]]:
     """What a batch would write."""
     ids = {name: number for number, name in enumerate(sorted(batch.names), start=1)}
     narrow = batch.narrow(ids)
-    # Columns have every amount as a float, and models have whole ones as an int: both are written alike.
+    # Columns have every amount as a float, and models have whole ones as an int, which has no negative zero: both are
+    # written alike.
     at = 1 + BARS.column_names.index("volume")
-    rows = [(*row[:at], None if row[at] is None else float(row[at]), *row[at + 1 :]) for row in narrow.rows()]
+    rows = [(*row[:at], None if row[at] is None else float(row[at]) + 0.0, *row[at + 1 :]) for row in narrow.rows()]
     return ids, dict(batch.claimed()), [*rows, sorted(narrow.latest.items())]
 
 

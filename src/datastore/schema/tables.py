@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeEngine
 
 from datastore.names import BEFORE, BEHIND, LARGEST_TENANT_NO, LOCKS, MAX_ATTEMPTS, STORE, TENANT_BITS
 from mds_client import KINDS
-from mds_client.schema import SERIES_COLUMNS, Kind, SqlType
+from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Kind, SqlType
 
 _INSTANT = TIMESTAMP(timezone=True)
 
@@ -129,12 +129,13 @@ def _series_table(tables: MetaData) -> None:
         # Without a default: only the view that applications insert through knows whose series it makes.
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
         Column("kind", Text, nullable=False),
-        *(Column(name, Text, nullable=name != "vendor") for name in SERIES_COLUMNS),
+        *(Column(name, Text, nullable=name != "vendor") for name in SERIES_COLUMNS if name not in DEFAULTS),
         # Kept in the transaction that writes the rows: the time of the newest row, and the newest price with its time
         # (an older one where the newest row has none).
         Column("last_ts", _INSTANT),
         Column("last_price", Double),
         Column("last_price_ts", _INSTANT),
+        *(Column(name, Text) for name in DEFAULTS),
         PrimaryKeyConstraint("series_id", name="series_pkey"),
         # Tenants write them, and everybody's operator reads them: what no client can hold would stop that.
         CheckConstraint(

@@ -1077,7 +1077,8 @@ CREATE TABLE store.news (
     title text NOT NULL,
     symbol text,
     url text,
-    sentiment_score double precision
+    sentiment_score double precision,
+    vendor_id text
 );
 
 
@@ -1094,7 +1095,8 @@ CREATE VIEW mds.news WITH (security_barrier='true') AS
     title,
     symbol,
     url,
-    sentiment_score
+    sentiment_score,
+    vendor_id
    FROM store.news
   WHERE ((series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
 
@@ -1112,7 +1114,8 @@ CREATE VIEW mds.news_append WITH (security_barrier='true') AS
     title,
     symbol,
     url,
-    sentiment_score
+    sentiment_score,
+    vendor_id
    FROM store.news
   WHERE false;
 
@@ -1130,7 +1133,8 @@ CREATE VIEW mds.news_fill WITH (security_barrier='true') AS
     title,
     symbol,
     url,
-    sentiment_score
+    sentiment_score,
+    vendor_id
    FROM store.news
   WHERE false;
 
@@ -1148,7 +1152,8 @@ CREATE VIEW mds.news_keep WITH (security_barrier='true') AS
     title,
     symbol,
     url,
-    sentiment_score
+    sentiment_score,
+    vendor_id
    FROM store.news
   WHERE false;
 
@@ -1166,7 +1171,8 @@ CREATE VIEW mds.news_replace WITH (security_barrier='true') AS
     title,
     symbol,
     url,
-    sentiment_score
+    sentiment_score,
+    vendor_id
    FROM store.news
   WHERE false;
 
@@ -1197,7 +1203,8 @@ CREATE TABLE store.options (
     theta double precision,
     rho double precision,
     oi_fraction double precision,
-    volume_fraction double precision
+    volume_fraction double precision,
+    multiplier double precision
 );
 
 
@@ -1227,7 +1234,8 @@ CREATE VIEW mds.options WITH (security_barrier='true') AS
     theta,
     rho,
     oi_fraction,
-    volume_fraction
+    volume_fraction,
+    multiplier
    FROM store.options
   WHERE ((series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
 
@@ -1258,7 +1266,8 @@ CREATE VIEW mds.options_append WITH (security_barrier='true') AS
     theta,
     rho,
     oi_fraction,
-    volume_fraction
+    volume_fraction,
+    multiplier
    FROM store.options
   WHERE false;
 
@@ -1289,7 +1298,8 @@ CREATE VIEW mds.options_fill WITH (security_barrier='true') AS
     theta,
     rho,
     oi_fraction,
-    volume_fraction
+    volume_fraction,
+    multiplier
    FROM store.options
   WHERE false;
 
@@ -1320,7 +1330,8 @@ CREATE VIEW mds.options_keep WITH (security_barrier='true') AS
     theta,
     rho,
     oi_fraction,
-    volume_fraction
+    volume_fraction,
+    multiplier
    FROM store.options
   WHERE false;
 
@@ -1351,7 +1362,8 @@ CREATE VIEW mds.options_replace WITH (security_barrier='true') AS
     theta,
     rho,
     oi_fraction,
-    volume_fraction
+    volume_fraction,
+    multiplier
    FROM store.options
   WHERE false;
 
@@ -1371,6 +1383,7 @@ CREATE TABLE store.series (
     last_ts timestamp with time zone,
     last_price double precision,
     last_price_ts timestamp with time zone,
+    root text,
     CONSTRAINT series_last_check CHECK (((last_ts > '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone) AND (last_ts < '10000-01-01 00:00:00+00'::timestamp with time zone) AND (last_price_ts > '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone) AND (last_price_ts < '10000-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='70');
@@ -1388,6 +1401,7 @@ CREATE VIEW mds.series WITH (security_barrier='true') AS
     vendor,
     symbol,
     timeframe,
+    root,
     last_ts,
     last_price,
     last_price_ts
@@ -2368,7 +2382,8 @@ CREATE VIEW public.news WITH (security_barrier='true') AS
     r.title,
     r.symbol,
     r.url,
-    r.sentiment_score
+    r.sentiment_score,
+    r.vendor_id
    FROM (store.series s
      JOIN store.news r USING (series_id))
   WHERE ((s.kind = 'news'::text) AND ((s.series_id >> 40) = ( SELECT store.tenant_no() AS tenant_no)) AND (r.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (r.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
@@ -2380,7 +2395,7 @@ ALTER VIEW public.news OWNER TO mds_owner;
 -- Name: VIEW news; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.news IS 'A headline. `sentiment_score` is from -1 (bad) to 1 (good). Without an `id` it gets one that follows from vendor, time, title, symbol and url: the same item again, also with another score, is the same row.';
+COMMENT ON VIEW public.news IS 'A headline. `sentiment_score` is from -1 (bad) to 1 (good). A vendor''s own id of the article is `vendor_id`: `id` follows from it and from the symbol, so that a corrected headline replaces the earlier one, and an article about several symbols is a row for each. An `id` that is not a uuid, such as a number, is taken for it. An `id` that is a uuid names one row, whatever its symbol. Without both, `id` follows from vendor, time, title, symbol and url: the same item again, also with another score, is the same row.';
 
 
 --
@@ -2408,7 +2423,7 @@ COMMENT ON COLUMN public.news.vendor IS 'Who the data is from.';
 -- Name: COLUMN news.id; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON COLUMN public.news.id IS 'The vendor''s id, or one that follows from vendor, time, title, symbol and url.';
+COMMENT ON COLUMN public.news.id IS 'The vendor''s id where it is a uuid; else one that follows from vendor_id, or from the content.';
 
 
 --
@@ -2440,6 +2455,13 @@ COMMENT ON COLUMN public.news.sentiment_score IS 'How good the news is: from -1 
 
 
 --
+-- Name: COLUMN news.vendor_id; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.news.vendor_id IS 'The vendor''s id of the article where it is not a uuid, as text.';
+
+
+--
 -- Name: options_snap; Type: VIEW; Schema: public; Owner: mds_owner
 --
 
@@ -2448,6 +2470,7 @@ CREATE VIEW public.options_snap WITH (security_barrier='true') AS
     ( SELECT store.current_tenant() AS current_tenant) AS tenant_id,
     s.vendor,
     s.symbol,
+    COALESCE(s.root, s.symbol) AS root,
     r.expiry,
     r.option_type,
     r.strike,
@@ -2463,7 +2486,8 @@ CREATE VIEW public.options_snap WITH (security_barrier='true') AS
     r.last,
     r.vega,
     r.theta,
-    r.rho
+    r.rho,
+    r.multiplier
    FROM (store.series s
      JOIN store.options r USING (series_id))
   WHERE ((s.kind = 'options'::text) AND ((s.series_id >> 40) = ( SELECT store.tenant_no() AS tenant_no)) AND (r.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (r.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
@@ -2475,7 +2499,7 @@ ALTER VIEW public.options_snap OWNER TO mds_owner;
 -- Name: VIEW options_snap; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.options_snap IS 'One option contract at a moment: prices, implied volatility and greeks, open interest, volume. `option_type` is C (call) or P (put); `strike` and `spot`, the price of the underlying, are in the underlying''s currency, and may be zero or negative, as for spreads. `iv` is a fraction a year (0.25 is 25 %). `theta`, `vega` and `rho` are in the units of the vendor. `oi` is the open interest.';
+COMMENT ON VIEW public.options_snap IS 'One option contract at a moment: prices, implied volatility and greeks, open interest, volume. `option_type` is C (call) or P (put); `strike` and `spot`, the price of the underlying, are in the underlying''s currency, and may be zero or negative, as for spreads. `iv` is a fraction a year (0.25 is 25 %). `theta`, `vega` and `rho` are in the units of the vendor. `oi` is the open interest. `root` is the symbol under which the contract is listed, by default the underlying''s: SPX and SPXW options of one expiry and strike are two contracts of SPX. `multiplier` is the number of units of the underlying that one contract stands for.';
 
 
 --
@@ -2504,6 +2528,13 @@ COMMENT ON COLUMN public.options_snap.vendor IS 'Who the data is from.';
 --
 
 COMMENT ON COLUMN public.options_snap.symbol IS 'The underlying, in upper case.';
+
+
+--
+-- Name: COLUMN options_snap.root; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.options_snap.root IS 'The symbol under which the contract is listed; by default the underlying''s.';
 
 
 --
@@ -2619,6 +2650,13 @@ COMMENT ON COLUMN public.options_snap.rho IS 'Rho: change of the price by the in
 
 
 --
+-- Name: COLUMN options_snap.multiplier; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.options_snap.multiplier IS 'The number of units of the underlying that one contract stands for.';
+
+
+--
 -- Name: series; Type: VIEW; Schema: public; Owner: mds_owner
 --
 
@@ -2628,6 +2666,7 @@ CREATE VIEW public.series WITH (security_barrier='true') AS
     vendor,
     symbol,
     timeframe,
+    root,
     last_ts,
     last_price,
     last_price_ts
@@ -2677,6 +2716,13 @@ COMMENT ON COLUMN public.series.symbol IS 'The instrument, in upper case; none f
 --
 
 COMMENT ON COLUMN public.series.timeframe IS 'What a bar spans; none for other kinds.';
+
+
+--
+-- Name: COLUMN series.root; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.series.root IS 'The root of options that are not listed under their underlying''s symbol.';
 
 
 --
@@ -3023,7 +3069,7 @@ ALTER TABLE ONLY mds.series ALTER COLUMN series_id SET DEFAULT store.next_series
 -- Data for Name: alembic_version; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.alembic_version VALUES ('0010');
+INSERT INTO store.alembic_version VALUES ('0011');
 
 
 --
@@ -3038,52 +3084,52 @@ INSERT INTO store.backfills OVERRIDING SYSTEM VALUE VALUES (1, 1, 'january', 'ba
 --
 
 INSERT INTO store.bars VALUES (1099511627777, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (1099511627778, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (1099511627779, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (1099511627780, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (2199023255557, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (2199023255558, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (2199023255559, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (2199023255560, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (3298534883337, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (3298534883338, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (3298534883339, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
-INSERT INTO store.bars VALUES (3298534883340, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (1099511627777, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 2, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (1099511627778, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (1099511627778, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 2, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (1099511627779, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (1099511627779, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 2, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (1099511627780, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 1, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (1099511627780, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 2, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (2199023255557, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (2199023255557, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 3, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (2199023255558, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (2199023255558, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 3, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (2199023255559, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (2199023255559, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 3, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (2199023255560, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 2, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (2199023255560, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 3, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (3298534883337, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (3298534883337, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 4, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (3298534883338, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (3298534883338, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 4, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (3298534883339, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (3298534883339, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 4, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO store.bars VALUES (3298534883340, '2024-01-01 12:00:00+00', 1.5, 9.5, 0.5, 3, 0, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (3298534883340, '2024-01-14 12:00:00+00', 1.5, 9.5, 0.5, 4, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO store.bars VALUES (1099511627777, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (1099511627778, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (1099511627779, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (1099511627780, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (2199023255557, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (2199023255558, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (2199023255559, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (2199023255560, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (3298534883337, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (3298534883338, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (3298534883339, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
-INSERT INTO store.bars VALUES (3298534883340, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (1099511627777, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 4, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (1099511627778, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (1099511627778, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 4, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (1099511627779, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (1099511627779, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 4, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (1099511627780, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 3, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (1099511627780, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 4, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (2199023255557, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (2199023255557, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 5, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (2199023255558, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (2199023255558, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 5, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (2199023255559, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (2199023255559, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 5, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (2199023255560, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 4, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (2199023255560, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 5, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (3298534883337, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (3298534883337, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 6, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (3298534883338, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (3298534883338, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 6, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (3298534883339, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (3298534883339, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 6, 300, NULL, 1.25, 12, 0.5);
+INSERT INTO store.bars VALUES (3298534883340, '2024-01-27 12:00:00+00', 1.5, 9.5, 0.5, 5, 200, 'dddddddd-0000-4000-8000-000000000004', 1.25, 12, 0.5);
 INSERT INTO store.bars VALUES (3298534883340, '2024-02-09 12:00:00+00', 1.5, 9.5, 0.5, 6, 300, NULL, 1.25, 12, 0.5);
 
 
@@ -3158,9 +3204,9 @@ INSERT INTO store.jobs OVERRIDING SYSTEM VALUE VALUES (17, NULL, 'upkeep of anot
 -- Data for Name: news; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.news VALUES (1099511627790, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5);
-INSERT INTO store.news VALUES (2199023255569, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5);
-INSERT INTO store.news VALUES (3298534883348, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5);
+INSERT INTO store.news VALUES (1099511627790, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5, '24843171');
+INSERT INTO store.news VALUES (2199023255569, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5, '24843171');
+INSERT INTO store.news VALUES (3298534883348, '2024-02-09 12:00:00+00', 'eeeeeeee-0000-4000-8000-000000000005', 'Up', 'AAPL', 'https://a.invalid', 0.5, '24843171');
 
 
 --
@@ -3186,11 +3232,11 @@ INSERT INTO store.objects VALUES ('mds.schema_version()', '392449ab36d220ee4069c
 INSERT INTO store.objects VALUES ('trigger store.jobs.limits', '5c9cf9747adf4fcce02c35e2d0a047a2d9de3465b08476cf19d5e5bd291d6847', '0d9d19fb2032c68ef43be0fa6571eefb');
 INSERT INTO store.objects VALUES ('trigger store.jobs.announce', '89c6d7843762cec51f26e3e5ec9bd7483df6b94d12a24f60a926670c654645dc', '7517d52ad06e5085c7807122da1fa0e5');
 INSERT INTO store.objects VALUES ('view public.tenants', '30b917bca50905bf76ebea46071816509a0475357720d76f98e93072cfb310c8', '5959d0279b2e2db00f147d7f14830658');
-INSERT INTO store.objects VALUES ('view mds.series', '08834e889558e57a08c1a7bf0137dfb3cfdb317db5fcdba789c8fa2e9411a08d', '8088f730832cef861524cc8543911e29');
+INSERT INTO store.objects VALUES ('view mds.series', '6c2a25079085a916942af9c62aa83f52f4522f696bc91db4a7400f022b44eaa0', 'c8ca101bd4771e4a99e938224fb45fbb');
 INSERT INTO store.objects VALUES ('view mds.bars', '58427e57f35b66cb0be0279f535b0204bdaa5a1e417c1fe225449218cb7c3c11', '53f2e4310ed4a4eae92a256c0b0470f4');
 INSERT INTO store.objects VALUES ('view mds.fundamentals', '80b91c135dafd62ce5597d3622ff6edaddffb59ec8634ed5bce29c4755399699', '33e2c093524aba99d3ecb1cc8865f7e8');
-INSERT INTO store.objects VALUES ('view mds.news', 'be3f25d4135736bb9b01f555839190e067264e76a35f10faa2125c959cfd3c1c', '95d26f8766e7942dc5f287b9cc6035e1');
-INSERT INTO store.objects VALUES ('view mds.options', '79664b4941734bee7f93844408aa626deb86473e74e48e26f799df2667e17f36', '8bda483cc5689168c113a497e7e008f7');
+INSERT INTO store.objects VALUES ('view mds.news', '3585582ba95bad91d32127433b70b24c53f45405321e725da97e1b8848cdac65', '3db8c6cfc8a1d427b15672cf4e8f7559');
+INSERT INTO store.objects VALUES ('view mds.options', '0e035612d140a2dc08915c2869a643759464086257478aa94755a97d74d9fb6d', 'fa81c79e29dcf47c630c71b63ce53b41');
 INSERT INTO store.objects VALUES ('view mds.bars_replace', '5c4c87831bb39031b6b957c667415e3f2c010722f4d79fa3d3da895c393a25c9', 'cbdabab5816facd16faf1b34b0b9e7c1');
 INSERT INTO store.objects VALUES ('view mds.bars_keep', '96ae587882491cf91abe107ef813f770a7dedf15089e155a9872f8a2bf1f6d4f', '248157c2850fdbeb2acd997133575f66');
 INSERT INTO store.objects VALUES ('view mds.bars_fill', '0e11def69f1d678e2074ec2a3336fd3704aa6cfd4b1f696bdf7e495713ec5f0c', '13799e489b481fa1bb36a6551e354102');
@@ -3199,14 +3245,14 @@ INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', 'ab0e13da8463
 INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '84ef6a30b5185e08f7621dbdd5cbd019ce53cb98e8135508bba813c94666d4b7', 'ff3fadcc5e02966667e81f6312b7e065');
 INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', 'b5ba21617dbd1b6148fc6a6d24d9dc2d81019edb43070e862c64b377da127065', 'e3aeff4c313733838ec026f6f7b1d977');
 INSERT INTO store.objects VALUES ('view mds.fundamentals_append', '033686b5b8f226481c679c6f35ffbc780139c12a9b0c3e3263b144c79766c53d', '3cda3737ee181b2f94cefc59a576ef78');
-INSERT INTO store.objects VALUES ('view mds.news_replace', '6b7529dc1aca4ddfce9080c47fcbe63682b902c68aa0c76514f5f6f86a0189ca', '4d558a3cd14cd0be2b9d97590c68233e');
-INSERT INTO store.objects VALUES ('view mds.news_keep', 'bbad0a309ff22a9989d19ba8f88704bbf233819eac0e772157bbfaa799431ada', '45053b32f50b943bd841e4e908a21bf7');
-INSERT INTO store.objects VALUES ('view mds.news_fill', '3983fcd01e1e2c838171637c9cdd36cd83e2931ccfb976128398aafb19f42b00', '3e11d57b8ddae443eab7c8f7ec0aa795');
-INSERT INTO store.objects VALUES ('view mds.news_append', '4489d732d97093d8d43ba62cc52d7814c44c05eef058f1f3fb05428d9dad3004', '0397506a28534fa88b60260048c27aca');
-INSERT INTO store.objects VALUES ('view mds.options_replace', 'd845f632eb68301b8d05dbfaab6efe6eaff6069da26b22081ec94e11f7c68781', '1c7a20deeb27401bf48d3f6a1162934a');
-INSERT INTO store.objects VALUES ('view mds.options_keep', '54659029d32ec63033f2903d25e99d22a2b59f03627aed1f440dff939a38c741', '2808cac89ff38f4845371153179d9145');
-INSERT INTO store.objects VALUES ('view mds.options_fill', '4d3def00e54e0fda4edd2b65ac42b04d8fe777b7ce39e8718b1410c7e746d624', 'b8051a18452204ad140622614851a4c8');
-INSERT INTO store.objects VALUES ('view mds.options_append', '09f55d5cf1040946234038b6765e273ce3439dc39e69cb62ba00d2a05a30f4b5', 'ecfdf31ab8856079934f14263e6a7139');
+INSERT INTO store.objects VALUES ('view mds.news_replace', '9557d8e9b93c512b081421e7d74643b2dcb204feede899caa320ad2401b22f9f', '719540bd7294b84b00836e180a716534');
+INSERT INTO store.objects VALUES ('view mds.news_keep', 'fed0ee34dcf7aaca1c9ec7f9fdeb99982a2df5fea3c0c48931f4640318444329', '1c31bd8c8c53a643d3b7079d1f6d1699');
+INSERT INTO store.objects VALUES ('view mds.news_fill', '82ddba3b75ef861a8477bed14ea7fa5b18c1ff0bb46be604e663bd0cd43f25ad', 'f904f47d65651e14c18110e8fbcce1ba');
+INSERT INTO store.objects VALUES ('view mds.news_append', 'd56b48dc45c930eafbf8ee1fa0d666b0ff85ec4c2068b22b5aa794fafe231e39', 'd30a18e92180e0d5b53c8139589e3560');
+INSERT INTO store.objects VALUES ('view mds.options_replace', '03c5e402a9b39e1c4a1f3663e964de0d0182266686c0b843e5fdad701baa7467', '00098e253cbc00479b874cab85ccab74');
+INSERT INTO store.objects VALUES ('view mds.options_keep', '1a7def6cac3d5146272595731b67424a3e308b209ea098aa2e3349a7b56e66a6', 'd59850540f76e71c5996a913b58e5096');
+INSERT INTO store.objects VALUES ('view mds.options_fill', 'd2c63d25db56977f191af15e491c93c374655902d82a7f8a5dcbdea85c221553', '92877d58ce1d3a985a2c603cd496ea58');
+INSERT INTO store.objects VALUES ('view mds.options_append', 'a73b37e18f73e23e70d20794049f1ff1c0b27143928882d4231d6f984aa3cab5', 'ee08a17747fd43392d08c7b76cb347e6');
 INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '620fc31f288b952f8977dc6f5acea1bcd8bb57b75e13336dd3a7e675406ed156', '7fbd368c1bc9c5621d2a425d1063e2b3');
 INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text)', 'e7ee6c43690af643daaf9aa80922f480856b07d52e6598eca8e3a3219bee3f44', 'f4f7f65f1b75682c1c7d4088066cc216');
 INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text)', '888a476d0f8333ec8b397e3fb2b182f44f0a381198ccde4b1db15a119e908545', '1c93c7fd1e38470b6ed5248dc03d2a17');
@@ -3217,8 +3263,8 @@ INSERT INTO store.objects VALUES ('mds.delete_news(uuid, bigint, timestamp with 
 INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '38daba7a8921757370be7427925edf50bfae442af045f00f3c52ce1d4ea62e22', '95a4cb6dc1c02e08dd8ca5d9c8d3874c');
 INSERT INTO store.objects VALUES ('view public.bars', '513ab1e801c6734af3ab917518abc633b35b5922c968acb48c2d7b91537d98a5', 'f503982d2cf024847fe565b32845995c');
 INSERT INTO store.objects VALUES ('view public.fundamentals', 'b17ff0057710f63c4d7c4761eee179cd4b4cdb1b68c8c1c9289e68b3430fe856', '6db289954cbb1c4a255dcae9a119b9c7');
-INSERT INTO store.objects VALUES ('view public.news', 'd5831054117e2c81172e1afdeef97329ce406926d2d284781f3b9dd756005978', '716785a5374e26bf3aab0c4a3c0a4611');
-INSERT INTO store.objects VALUES ('view public.options_snap', 'e9ba2e4d34ca6afd3e2c2ee50b59c2cf3ea52ac9dfec1113108f5bde18c546f8', 'ea8cd0a028088f0913fccc332fb707c2');
+INSERT INTO store.objects VALUES ('view public.news', '129cb4cb52cf7046c38088e2e1ae6f3bb1577d0fa55eac6ecb3d3de37d4c79bb', '022205ec83cd60031b318560e2a48c64');
+INSERT INTO store.objects VALUES ('view public.options_snap', '44b0835ab99af12bab631ccf48c4064797810ba2d544d87163af582e7d7c5b2f', 'bf75a5afc9e309bfeef04e8797ae0f0c');
 INSERT INTO store.objects VALUES ('view mds.bars_5m', '4d54f710fe860e78b56ab575d548d12bd6c80de87b027f31194c18986b0bd83a', 'f33bf9ff2c2c3da5ee7112f2958241b4');
 INSERT INTO store.objects VALUES ('view mds.bars_15m', '780fd454b678279a5fb3ecf8f770adb87482a6cd88fcebf2211a242b5963caf0', '04348d4bf4a1d88900f9db89e40231f4');
 INSERT INTO store.objects VALUES ('view mds.bars_1h', 'f0be3442ebb2f9610a7c0aec2be299560aeabd324f85c0dbd609a179abf76d14', '73527830f74074c3ba7a5e9e63b36c4f');
@@ -3227,7 +3273,7 @@ INSERT INTO store.objects VALUES ('view public.bars_5m', 'cd9285e11591b8a1e33202
 INSERT INTO store.objects VALUES ('view public.bars_15m', 'db247a191077de5ba31ec1b80bb5983de32feb5702bce305f9ce2e271b0a4373', '055196e299ff7065175156ad9a73e102');
 INSERT INTO store.objects VALUES ('view public.bars_1h', '80634568c5025d790f5d31d9d3980c06b53be57aec01942f4aebc4d5f86086c8', '550959c8e2db678565c4296136f90629');
 INSERT INTO store.objects VALUES ('view public.bars_1d', '2a098337eaef118014186f4bd1cf43f3708301cbf9f396f7dcc9f5e734962a52', '6cca3c95e93e8c0d48d5b502d5c20d60');
-INSERT INTO store.objects VALUES ('view public.series', '066d983f585437268ddfbff142c848b073ff32115b818ceefcd0f2f1adbd5d38', '505e63480e85e8a3d5444d673d89fdaa');
+INSERT INTO store.objects VALUES ('view public.series', '38bbcbdfd24fa2df5d7558d11b8a62c7c9e9d78f113b2f227237eeb47eedf726', 'c1bb701a332cb5b2f98de679d283ae46');
 INSERT INTO store.objects VALUES ('view public.symbols', 'e04c8f14daf56b648d655463380160e2f4848f4fc192fa5249ff6a8a8cbea071', 'e64643329b76e64bb6958983a7a605cf');
 INSERT INTO store.objects VALUES ('view public.latest_prices', 'e1a87c69aa6949386c578eb63c8e269287c2aebe6e490955094a064e721e9197', 'fb018ef08f65d9bfd1ef94fa10af60a1');
 INSERT INTO store.objects VALUES ('view mds.jobs', 'f702499ea63214907b6ec6a0b0772eeb6dbe6299fec6daf6dae6c9a91ba197fb', '4b3a58ed9c00bf9072ef459138bb2781');
@@ -3238,12 +3284,15 @@ INSERT INTO store.objects VALUES ('view public.jobs_outbox', 'b9f51b21e944416ced
 -- Data for Name: options; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.options VALUES (1099511627791, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
-INSERT INTO store.options VALUES (2199023255570, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
-INSERT INTO store.options VALUES (3298534883349, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
-INSERT INTO store.options VALUES (1099511627791, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
-INSERT INTO store.options VALUES (2199023255570, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
-INSERT INTO store.options VALUES (3298534883349, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL);
+INSERT INTO store.options VALUES (1099511627791, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (1099511627791, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (2199023255570, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (2199023255570, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (3298534883349, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (3298534883349, '2024-02-09 12:00:00+00', '2025-01-17', 'P', 150.5, 0.25, 0.5, 0.01, 1000, NULL, 151.25, NULL, 1.5, 1.75, 1.625, 0.1, -0.01, 0.02, 0.25, NULL, 100);
+INSERT INTO store.options VALUES (1099511627798, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 150);
+INSERT INTO store.options VALUES (2199023255575, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 150);
+INSERT INTO store.options VALUES (3298534883352, '2024-02-09 12:00:00+00', '2025-01-17', 'C', 150.5, 0.5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 150);
 
 
 --
@@ -3258,27 +3307,30 @@ INSERT INTO store.policies VALUES ('options', 'retention_after', NULL);
 -- Data for Name: series; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.series VALUES (1099511627777, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (1099511627778, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (1099511627779, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (1099511627780, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (2199023255557, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (2199023255558, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (2199023255559, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (2199023255560, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (3298534883337, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (3298534883338, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (3298534883339, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (3298534883340, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00');
-INSERT INTO store.series VALUES (1099511627789, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (1099511627790, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (1099511627791, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (2199023255568, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (2199023255569, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (2199023255570, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (3298534883347, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (3298534883348, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL);
-INSERT INTO store.series VALUES (3298534883349, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL);
+INSERT INTO store.series VALUES (1099511627777, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (1099511627778, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (1099511627779, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (1099511627780, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 4, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (2199023255557, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (2199023255558, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (2199023255559, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (2199023255560, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 5, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (3298534883337, 'bars', 'v', 'AAPL', '1d', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (3298534883338, 'bars', 'v', 'AAPL', '1m', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (3298534883339, 'bars', 'v', 'MSFT', '1d', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (3298534883340, 'bars', 'v', 'MSFT', '1m', '2024-02-09 12:00:00+00', 6, '2024-02-09 12:00:00+00', NULL);
+INSERT INTO store.series VALUES (1099511627789, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (1099511627790, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (1099511627791, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (2199023255568, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (2199023255569, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (2199023255570, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (3298534883347, 'fundamentals', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (3298534883348, 'news', 'v', NULL, NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (3298534883349, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, NULL);
+INSERT INTO store.series VALUES (1099511627798, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, 'AAPL1');
+INSERT INTO store.series VALUES (2199023255575, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, 'AAPL1');
+INSERT INTO store.series VALUES (3298534883352, 'options', 'v', 'AAPL', NULL, '2024-02-09 12:00:00+00', NULL, NULL, 'AAPL1');
 
 
 --
@@ -3315,7 +3367,7 @@ SELECT pg_catalog.setval('store.jobs_id_seq', 18, true);
 -- Name: series_n; Type: SEQUENCE SET; Schema: store; Owner: mds_owner
 --
 
-SELECT pg_catalog.setval('store.series_n', 21, true);
+SELECT pg_catalog.setval('store.series_n', 24, true);
 
 
 --
@@ -3515,7 +3567,7 @@ CREATE INDEX jobs_tenant ON store.jobs USING btree (tenant_no, id);
 -- Name: series_name_key; Type: INDEX; Schema: store; Owner: mds_owner
 --
 
-CREATE UNIQUE INDEX series_name_key ON store.series USING btree (((series_id >> 40)), kind, vendor, symbol, timeframe) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX series_name_key ON store.series USING btree (((series_id >> 40)), kind, vendor, symbol, timeframe, root) NULLS NOT DISTINCT;
 
 
 --
@@ -3671,13 +3723,14 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.news_append DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.news_append DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score, vendor_id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
             new.url,
-            new.sentiment_score;
+            new.sentiment_score,
+            new.vendor_id;
 
 
 --
@@ -3685,14 +3738,15 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.news_fill DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.news_fill DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score, vendor_id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
             new.url,
-            new.sentiment_score ON CONFLICT(series_id, published_at, id) DO UPDATE SET title = COALESCE(excluded.title, t.title), symbol = COALESCE(excluded.symbol, t.symbol), url = COALESCE(excluded.url, t.url), sentiment_score = COALESCE(excluded.sentiment_score, t.sentiment_score)
-  WHERE ((t.title IS DISTINCT FROM COALESCE(excluded.title, t.title)) OR (t.symbol IS DISTINCT FROM COALESCE(excluded.symbol, t.symbol)) OR (t.url IS DISTINCT FROM COALESCE(excluded.url, t.url)) OR (t.sentiment_score IS DISTINCT FROM COALESCE(excluded.sentiment_score, t.sentiment_score)));
+            new.sentiment_score,
+            new.vendor_id ON CONFLICT(series_id, published_at, id) DO UPDATE SET title = COALESCE(excluded.title, t.title), symbol = COALESCE(excluded.symbol, t.symbol), url = COALESCE(excluded.url, t.url), sentiment_score = COALESCE(excluded.sentiment_score, t.sentiment_score), vendor_id = COALESCE(excluded.vendor_id, t.vendor_id)
+  WHERE ((t.title IS DISTINCT FROM COALESCE(excluded.title, t.title)) OR (t.symbol IS DISTINCT FROM COALESCE(excluded.symbol, t.symbol)) OR (t.url IS DISTINCT FROM COALESCE(excluded.url, t.url)) OR (t.sentiment_score IS DISTINCT FROM COALESCE(excluded.sentiment_score, t.sentiment_score)) OR (t.vendor_id IS DISTINCT FROM COALESCE(excluded.vendor_id, t.vendor_id)));
 
 
 --
@@ -3700,13 +3754,14 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.news_keep DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.news_keep DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score, vendor_id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
             new.url,
-            new.sentiment_score ON CONFLICT(series_id, published_at, id) DO NOTHING;
+            new.sentiment_score,
+            new.vendor_id ON CONFLICT(series_id, published_at, id) DO NOTHING;
 
 
 --
@@ -3714,14 +3769,15 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.news_replace DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.news_replace DO INSTEAD  INSERT INTO store.news AS t (series_id, published_at, id, title, symbol, url, sentiment_score, vendor_id)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.published_at, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.id,
             new.title,
             new.symbol,
             new.url,
-            new.sentiment_score ON CONFLICT(series_id, published_at, id) DO UPDATE SET title = excluded.title, symbol = excluded.symbol, url = excluded.url, sentiment_score = excluded.sentiment_score
-  WHERE ((t.title IS DISTINCT FROM excluded.title) OR (t.symbol IS DISTINCT FROM excluded.symbol) OR (t.url IS DISTINCT FROM excluded.url) OR (t.sentiment_score IS DISTINCT FROM excluded.sentiment_score));
+            new.sentiment_score,
+            new.vendor_id ON CONFLICT(series_id, published_at, id) DO UPDATE SET title = excluded.title, symbol = excluded.symbol, url = excluded.url, sentiment_score = excluded.sentiment_score, vendor_id = excluded.vendor_id
+  WHERE ((t.title IS DISTINCT FROM excluded.title) OR (t.symbol IS DISTINCT FROM excluded.symbol) OR (t.url IS DISTINCT FROM excluded.url) OR (t.sentiment_score IS DISTINCT FROM excluded.sentiment_score) OR (t.vendor_id IS DISTINCT FROM excluded.vendor_id));
 
 
 --
@@ -3729,7 +3785,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.options_append DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.options_append DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
@@ -3748,7 +3804,8 @@ CREATE RULE write AS
             new.theta,
             new.rho,
             new.oi_fraction,
-            new.volume_fraction;
+            new.volume_fraction,
+            new.multiplier;
 
 
 --
@@ -3756,7 +3813,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.options_fill DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.options_fill DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
@@ -3775,7 +3832,8 @@ CREATE RULE write AS
             new.theta,
             new.rho,
             new.oi_fraction,
-            new.volume_fraction ON CONFLICT(series_id, ts, expiry, option_type, strike) DO UPDATE SET iv = COALESCE(excluded.iv, t.iv), delta = COALESCE(excluded.delta, t.delta), gamma = COALESCE(excluded.gamma, t.gamma), oi = COALESCE(excluded.oi, t.oi), volume = COALESCE(excluded.volume, t.volume), spot = COALESCE(excluded.spot, t.spot), id = COALESCE(excluded.id, t.id), bid = COALESCE(excluded.bid, t.bid), ask = COALESCE(excluded.ask, t.ask), last = COALESCE(excluded.last, t.last), vega = COALESCE(excluded.vega, t.vega), theta = COALESCE(excluded.theta, t.theta), rho = COALESCE(excluded.rho, t.rho), oi_fraction =
+            new.volume_fraction,
+            new.multiplier ON CONFLICT(series_id, ts, expiry, option_type, strike) DO UPDATE SET iv = COALESCE(excluded.iv, t.iv), delta = COALESCE(excluded.delta, t.delta), gamma = COALESCE(excluded.gamma, t.gamma), oi = COALESCE(excluded.oi, t.oi), volume = COALESCE(excluded.volume, t.volume), spot = COALESCE(excluded.spot, t.spot), id = COALESCE(excluded.id, t.id), bid = COALESCE(excluded.bid, t.bid), ask = COALESCE(excluded.ask, t.ask), last = COALESCE(excluded.last, t.last), vega = COALESCE(excluded.vega, t.vega), theta = COALESCE(excluded.theta, t.theta), rho = COALESCE(excluded.rho, t.rho), multiplier = COALESCE(excluded.multiplier, t.multiplier), oi_fraction =
         CASE
             WHEN (excluded.oi IS NULL) THEN t.oi_fraction
             ELSE excluded.oi_fraction
@@ -3784,7 +3842,7 @@ CREATE RULE write AS
             WHEN (excluded.volume IS NULL) THEN t.volume_fraction
             ELSE excluded.volume_fraction
         END
-  WHERE ((t.iv IS DISTINCT FROM COALESCE(excluded.iv, t.iv)) OR (t.delta IS DISTINCT FROM COALESCE(excluded.delta, t.delta)) OR (t.gamma IS DISTINCT FROM COALESCE(excluded.gamma, t.gamma)) OR (t.oi IS DISTINCT FROM COALESCE(excluded.oi, t.oi)) OR (t.volume IS DISTINCT FROM COALESCE(excluded.volume, t.volume)) OR (t.spot IS DISTINCT FROM COALESCE(excluded.spot, t.spot)) OR (t.id IS DISTINCT FROM COALESCE(excluded.id, t.id)) OR (t.bid IS DISTINCT FROM COALESCE(excluded.bid, t.bid)) OR (t.ask IS DISTINCT FROM COALESCE(excluded.ask, t.ask)) OR (t.last IS DISTINCT FROM COALESCE(excluded.last, t.last)) OR (t.vega IS DISTINCT FROM COALESCE(excluded.vega, t.vega)) OR (t.theta IS DISTINCT FROM COALESCE(excluded.theta, t.theta)) OR (t.rho IS DISTINCT FROM COALESCE(excluded.rho, t.rho)) OR (t.oi_fraction IS DISTINCT FROM
+  WHERE ((t.iv IS DISTINCT FROM COALESCE(excluded.iv, t.iv)) OR (t.delta IS DISTINCT FROM COALESCE(excluded.delta, t.delta)) OR (t.gamma IS DISTINCT FROM COALESCE(excluded.gamma, t.gamma)) OR (t.oi IS DISTINCT FROM COALESCE(excluded.oi, t.oi)) OR (t.volume IS DISTINCT FROM COALESCE(excluded.volume, t.volume)) OR (t.spot IS DISTINCT FROM COALESCE(excluded.spot, t.spot)) OR (t.id IS DISTINCT FROM COALESCE(excluded.id, t.id)) OR (t.bid IS DISTINCT FROM COALESCE(excluded.bid, t.bid)) OR (t.ask IS DISTINCT FROM COALESCE(excluded.ask, t.ask)) OR (t.last IS DISTINCT FROM COALESCE(excluded.last, t.last)) OR (t.vega IS DISTINCT FROM COALESCE(excluded.vega, t.vega)) OR (t.theta IS DISTINCT FROM COALESCE(excluded.theta, t.theta)) OR (t.rho IS DISTINCT FROM COALESCE(excluded.rho, t.rho)) OR (t.multiplier IS DISTINCT FROM COALESCE(excluded.multiplier, t.multiplier)) OR (t.oi_fraction IS DISTINCT FROM
         CASE
             WHEN (excluded.oi IS NULL) THEN t.oi_fraction
             ELSE excluded.oi_fraction
@@ -3800,7 +3858,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.options_keep DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.options_keep DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
@@ -3819,7 +3877,8 @@ CREATE RULE write AS
             new.theta,
             new.rho,
             new.oi_fraction,
-            new.volume_fraction ON CONFLICT(series_id, ts, expiry, option_type, strike) DO NOTHING;
+            new.volume_fraction,
+            new.multiplier ON CONFLICT(series_id, ts, expiry, option_type, strike) DO NOTHING;
 
 
 --
@@ -3827,7 +3886,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.options_replace DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.options_replace DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.expiry,
             new.option_type,
@@ -3846,8 +3905,9 @@ CREATE RULE write AS
             new.theta,
             new.rho,
             new.oi_fraction,
-            new.volume_fraction ON CONFLICT(series_id, ts, expiry, option_type, strike) DO UPDATE SET iv = excluded.iv, delta = excluded.delta, gamma = excluded.gamma, oi = excluded.oi, volume = excluded.volume, spot = excluded.spot, id = excluded.id, bid = excluded.bid, ask = excluded.ask, last = excluded.last, vega = excluded.vega, theta = excluded.theta, rho = excluded.rho, oi_fraction = excluded.oi_fraction, volume_fraction = excluded.volume_fraction
-  WHERE (((t.iv IS DISTINCT FROM excluded.iv) OR (t.delta IS DISTINCT FROM excluded.delta) OR (t.gamma IS DISTINCT FROM excluded.gamma) OR (t.oi IS DISTINCT FROM excluded.oi) OR (t.volume IS DISTINCT FROM excluded.volume) OR (t.spot IS DISTINCT FROM excluded.spot) OR (t.id IS DISTINCT FROM excluded.id) OR (t.bid IS DISTINCT FROM excluded.bid) OR (t.ask IS DISTINCT FROM excluded.ask) OR (t.last IS DISTINCT FROM excluded.last) OR (t.vega IS DISTINCT FROM excluded.vega) OR (t.theta IS DISTINCT FROM excluded.theta) OR (t.rho IS DISTINCT FROM excluded.rho) OR (t.oi_fraction IS DISTINCT FROM excluded.oi_fraction) OR (t.volume_fraction IS DISTINCT FROM excluded.volume_fraction)) AND ((excluded.iv IS NOT NULL) OR (excluded.delta IS NOT NULL) OR (excluded.gamma IS NOT NULL) OR (excluded.oi IS NOT NULL) OR (excluded.volume IS NOT NULL) OR (excluded.spot IS NOT NULL) OR (excluded.bid IS NOT NULL) OR (excluded.ask IS NOT NULL) OR (excluded.last IS NOT NULL) OR (excluded.vega IS NOT NULL) OR (excluded.theta IS NOT NULL) OR (excluded.rho IS NOT NULL)));
+            new.volume_fraction,
+            new.multiplier ON CONFLICT(series_id, ts, expiry, option_type, strike) DO UPDATE SET iv = excluded.iv, delta = excluded.delta, gamma = excluded.gamma, oi = excluded.oi, volume = excluded.volume, spot = excluded.spot, id = excluded.id, bid = excluded.bid, ask = excluded.ask, last = excluded.last, vega = excluded.vega, theta = excluded.theta, rho = excluded.rho, multiplier = excluded.multiplier, oi_fraction = excluded.oi_fraction, volume_fraction = excluded.volume_fraction
+  WHERE (((t.iv IS DISTINCT FROM excluded.iv) OR (t.delta IS DISTINCT FROM excluded.delta) OR (t.gamma IS DISTINCT FROM excluded.gamma) OR (t.oi IS DISTINCT FROM excluded.oi) OR (t.volume IS DISTINCT FROM excluded.volume) OR (t.spot IS DISTINCT FROM excluded.spot) OR (t.id IS DISTINCT FROM excluded.id) OR (t.bid IS DISTINCT FROM excluded.bid) OR (t.ask IS DISTINCT FROM excluded.ask) OR (t.last IS DISTINCT FROM excluded.last) OR (t.vega IS DISTINCT FROM excluded.vega) OR (t.theta IS DISTINCT FROM excluded.theta) OR (t.rho IS DISTINCT FROM excluded.rho) OR (t.multiplier IS DISTINCT FROM excluded.multiplier) OR (t.oi_fraction IS DISTINCT FROM excluded.oi_fraction) OR (t.volume_fraction IS DISTINCT FROM excluded.volume_fraction)) AND ((excluded.iv IS NOT NULL) OR (excluded.delta IS NOT NULL) OR (excluded.gamma IS NOT NULL) OR (excluded.oi IS NOT NULL) OR (excluded.volume IS NOT NULL) OR (excluded.spot IS NOT NULL) OR (excluded.bid IS NOT NULL) OR (excluded.ask IS NOT NULL) OR (excluded.last IS NOT NULL) OR (excluded.vega IS NOT NULL) OR (excluded.theta IS NOT NULL) OR (excluded.rho IS NOT NULL) OR (excluded.multiplier IS NOT NULL)));
 
 
 --
@@ -4428,6 +4488,13 @@ GRANT INSERT(symbol) ON TABLE mds.series TO mds_app;
 --
 
 GRANT INSERT(timeframe) ON TABLE mds.series TO mds_app;
+
+
+--
+-- Name: COLUMN series.root; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT INSERT(root) ON TABLE mds.series TO mds_app;
 
 
 --
