@@ -13,25 +13,22 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
 import types
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import click
 import psycopg
-from psycopg.conninfo import make_conninfo
 
-from datastore import migration, tenants
 from mds_client import AMDS, MDS, AsyncBatchProcessor, Bar, BatchConfig, BatchProcessor, MDSError
 from mds_client.rls import dsn_with_tenant
+from tests.clients.new_store import new_store
 
 START: Final = datetime(2024, 1, 2, tzinfo=UTC)
 END: Final = START + timedelta(days=1)
@@ -363,38 +360,22 @@ def _sync_healthy(client: MDS) -> None:
 # By hand --------------------------------------------------------------------------------------------------------------
 
 
-def _store() -> Iterator[tuple[str, str, str, str]]:
-    from datastore.embedded import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer
-
-    with tempfile.TemporaryDirectory() as folder:
-        server = EmbeddedServer(Path(folder) / "store")
-        server.up(migration.migrate)
-        try:
-            first, second = tenants.seed(server.dsn(ADMIN_ROLE), ("a", "b"))
-            superuser_dsn = make_conninfo(server.superuser_dsn(), dbname=DATABASE)
-            yield server.dsn(SERVICE_ROLE), superuser_dsn, str(first.id), str(second.id)
-        finally:
-            server.down(mode="immediate")
-            server.discard()
-
-
 @click.command()
 @click.argument("how", type=click.Choice(["cancel", "interrupt"]))
 @click.option("--calls", default=20_000, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--pool", default=4, show_default=True)
-@click.option("--store", nargs=4, default=None, help="DSN, superuser's DSN, ids of a and b (default: a new store)")
-def main(how: str, calls: int, seed: int, pool: int, store: tuple[str, str, str, str] | None) -> None:
+def main(how: str, calls: int, seed: int, pool: int) -> None:
     """Interrupt many calls, and say what ended up in the wrong place."""
-    for dsn, superuser_dsn, tenant_a, tenant_b in [store] if store else _store():
+    with new_store() as store:
         began = time.monotonic()
         if how == "cancel":
-            ends = asyncio.run(cancel_at_random(dsn, tenant_a, tenant_b, calls, seed, pool))
+            ends = asyncio.run(cancel_at_random(store.dsn, store.tenant_a, store.tenant_b, calls, seed, pool))
         else:
-            ends = interrupt_at_random(dsn, tenant_a, tenant_b, calls, seed)
-        found = damage(superuser_dsn)
-        print(f"{calls} calls in {time.monotonic() - began:.0f} s: {dict(ends)}; {found}")
-        sys.exit(not found.none)
+            ends = interrupt_at_random(store.dsn, store.tenant_a, store.tenant_b, calls, seed)
+        found = damage(store.superuser_dsn)
+    print(f"{calls} calls in {time.monotonic() - began:.0f} s: {dict(ends)}; {found}")
+    sys.exit(not found.none)
 
 
 if __name__ == "__main__":
