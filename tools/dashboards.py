@@ -75,8 +75,14 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 width=12,
             ),
             Panel(
-                "Missing bars, as of the last check",
-                (Query("max by (vendor, timeframe) (datastore_missing_bars)", "{{vendor}} {{timeframe}}"),),
+                "Missing and repeated bars, as of the last check",
+                (
+                    Query("max by (vendor, timeframe) (datastore_missing_bars)", "{{vendor}} {{timeframe}}"),
+                    Query(
+                        "max by (vendor, timeframe) (datastore_repeated_sessions) > 0",
+                        "{{vendor}} {{timeframe}}: sessions with several bars",
+                    ),
+                ),
                 width=6,
             ),
             Panel(

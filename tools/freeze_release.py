@@ -100,6 +100,7 @@ UPDATE store.options SET bid = 1.5, ask = 1.75, last = 1.625, vega = 0.1, theta 
     "0011": """
 UPDATE store.news SET vendor_id = '24843171';
 UPDATE store.options SET multiplier = 100;
+UPDATE store.gap_counts SET repeated = 5;
 INSERT INTO store.series (series_id, kind, vendor, symbol, root, last_ts)
   SELECT (t.no::bigint << 40) + nextval('store.series_n'), 'options', 'v', 'AAPL', 'AAPL1', '2024-02-09 12:00Z'
   FROM store.tenants AS t ORDER BY t.no;

@@ -435,6 +435,8 @@ DROP INDEX store.series_name_key;
 
 CREATE UNIQUE INDEX series_name_key ON store.series ((series_id >> 40), kind, vendor, symbol, timeframe, root) NULLS NOT DISTINCT;
 
+ALTER TABLE store.gap_counts ADD COLUMN repeated BIGINT DEFAULT 0 NOT NULL;
+
 UPDATE store.alembic_version SET version_num='0011' WHERE store.alembic_version.version_num = '0010';
 
 COMMIT;

@@ -141,7 +141,8 @@ def expected(lines: list[bytes], rejected: set[int], meant: Callable[[bytes], Ba
     """The rows that lines have to leave behind. Raises AssertionError for one that is no bar and was not rejected."""
     rows: dict[Any, Bar] = {}
     for number, line in enumerate(lines, start=1):
-        if number in rejected or not line.strip():
+        # Blank lines and comments are no rows.
+        if number in rejected or not line.strip() or line.strip().startswith(b"#"):
             continue
         bar = meant(line)
         assert bar is not None, f"line {number} was neither rejected nor is it a bar: {line[:300]!r}"

@@ -135,11 +135,13 @@ def test_compression_stored_rollups_and_policies_are_there_where_the_engine_has_
 def test_gaps_are_those_of_the_last_check_over_all_tenants(store: Store, exposed: ServiceMetrics) -> None:
     store.execute(
         "INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing,"
-        " gaps, checked_at) SELECT no, 'v', '1m', now(), now(), 1, 9, 4, 2, to_timestamp(no * 1000) FROM store.tenants"
+        " gaps, repeated, checked_at)"
+        " SELECT no, 'v', '1m', now(), now(), 1, 9, 4, 2, 3, to_timestamp(no * 1000) FROM store.tenants"
     )
     found = scraped(exposed)
     assert found["datastore_gaps"] == {("v", "1m"): 4}
     assert found["datastore_missing_bars"] == {("v", "1m"): 8}
+    assert found["datastore_repeated_sessions"] == {("v", "1m"): 6}
     assert found["datastore_gap_check_timestamp_seconds"] == {("v", "1m"): 1000}
 
 

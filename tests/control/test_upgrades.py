@@ -46,7 +46,7 @@ FROZEN: Final = {
     "0008": "e6d2c56e6e22f67ff6afb0fed11facfe81d796189de44b66be92d0b57a00ada0",
     "0009": "17d6e1d33d2622288e29bbfd684c40119af38fac4d7be7cf81d81dbd4a0ecfcf",
     "0010": "b2f47c6aec544a119d35b0e35fb84074cf85f463df374f8bd7fb1886b23f1442",
-    "0011": "9d8667d41bf5122e348be62d21862794989a3bfd51e42b31f4bace69a9f41584",
+    "0011": "4fbba56a750114a88bbaf68f232fe2135e9ed50c3163b14e5fb4718118247428",
 }
 """What each migration file is, once it is released."""
 

@@ -34,6 +34,7 @@ class GapCount:
     expected: int
     missing: int
     gaps: int
+    repeated: int
     checked_at: datetime
 
 
@@ -61,7 +62,7 @@ def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
         with connection.cursor(row_factory=class_row(GapCount)) as cursor:
             return cursor.execute(
                 "SELECT t.id AS tenant, c.vendor, c.timeframe, c.range_start AS start, c.range_end AS end, c.series,"
-                " c.expected, c.missing, c.gaps, c.checked_at"
+                " c.expected, c.missing, c.gaps, c.repeated, c.checked_at"
                 " FROM store.gap_counts AS c JOIN store.tenants AS t ON t.no = c.tenant_no"
                 " WHERE c.tenant_no = coalesce(%s, c.tenant_no) ORDER BY t.name, c.vendor, c.timeframe",
                 (no,),
@@ -111,14 +112,16 @@ def _keep(dsn: str, count: Counted, found: Check, start: datetime, end: datetime
         connection.execute(
             """
             INSERT INTO store.gap_counts
-              (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing, gaps)
-            SELECT no, %s, %s, %s, %s, %s, %s, %s, %s FROM store.tenants WHERE id = %s
+              (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing, gaps, repeated)
+            SELECT no, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM store.tenants WHERE id = %s
             ON CONFLICT (tenant_no, vendor, timeframe) DO UPDATE SET
               range_start = excluded.range_start, range_end = excluded.range_end, series = excluded.series,
-              expected = excluded.expected, missing = excluded.missing, gaps = excluded.gaps, checked_at = now()
+              expected = excluded.expected, missing = excluded.missing, gaps = excluded.gaps,
+              repeated = excluded.repeated, checked_at = now()
             """,
             (
                 *(count.vendor, count.timeframe, start, end, found.series, found.expected, found.missing, count.gaps),
+                count.repeated,
                 count.tenant,
             ),
         )

@@ -43,6 +43,11 @@ DECLARED: Final = {
             "datastore_missing_bars", "gauge", "Bars that these gaps are short of.", ("vendor", "timeframe")
         ),
         Declared(
+            "datastore_repeated_sessions", "gauge",
+            "Days, weeks and months of a series that have several bars, as the last daily count found.",
+            ("vendor", "timeframe"),
+        ),
+        Declared(
             "datastore_gap_check_timestamp_seconds", "gauge", "When gaps were last looked for, at the latest.",
             ("vendor", "timeframe"),
         ),

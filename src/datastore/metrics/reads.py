@@ -58,9 +58,10 @@ GROUP BY 1, 2, 3
 
 _GAPS: Final = """
 SELECT CASE WHEN own THEN vendor ELSE %(other)s END, CASE WHEN own THEN timeframe ELSE %(other)s END,
-       sum(gaps)::bigint, sum(missing)::bigint, min(checked_at)
+       sum(gaps)::bigint, sum(missing)::bigint, sum(repeated)::bigint, min(checked_at)
 FROM (
-  SELECT vendor, timeframe, sum(gaps) AS gaps, sum(missing) AS missing, min(checked_at) AS checked_at,
+  SELECT vendor, timeframe, sum(gaps) AS gaps, sum(missing) AS missing, sum(repeated) AS repeated,
+         min(checked_at) AS checked_at,
          row_number() OVER (ORDER BY min(place), sum(missing) DESC, vendor, timeframe) <= %(most)s AS own
   FROM (
     SELECT *, row_number() OVER (PARTITION BY tenant_no ORDER BY missing DESC, vendor, timeframe) AS place
@@ -91,9 +92,10 @@ def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
     """The counts of the last gap check."""
-    for vendor, timeframe, gaps, missing, checked in driver.execute(_GAPS, _LABELS).fetchall():
+    for vendor, timeframe, gaps, missing, repeated, checked in driver.execute(_GAPS, _LABELS).fetchall():
         yield "datastore_gaps", (vendor, timeframe), gaps
         yield "datastore_missing_bars", (vendor, timeframe), missing
+        yield "datastore_repeated_sessions", (vendor, timeframe), repeated
         yield "datastore_gap_check_timestamp_seconds", (vendor, timeframe), checked.timestamp()
 
 

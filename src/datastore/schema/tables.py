@@ -292,6 +292,7 @@ def _gap_counts_table(tables: MetaData) -> None:
         Column("missing", BigInteger, nullable=False),
         Column("gaps", BigInteger, nullable=False),
         Column("checked_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("repeated", BigInteger, nullable=False, server_default=text("0")),
         PrimaryKeyConstraint("tenant_no", "vendor", "timeframe", name="gap_counts_pkey"),
         schema=STORE,
     )

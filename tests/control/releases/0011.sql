@@ -2932,7 +2932,8 @@ CREATE TABLE store.gap_counts (
     expected bigint NOT NULL,
     missing bigint NOT NULL,
     gaps bigint NOT NULL,
-    checked_at timestamp with time zone DEFAULT now() NOT NULL
+    checked_at timestamp with time zone DEFAULT now() NOT NULL,
+    repeated bigint DEFAULT 0 NOT NULL
 );
 
 
@@ -3153,9 +3154,9 @@ INSERT INTO store.fundamentals VALUES (3298534883347, '2024-02-09 12:00:00+00', 
 -- Data for Name: gap_counts; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.gap_counts VALUES (1, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00');
-INSERT INTO store.gap_counts VALUES (2, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00');
-INSERT INTO store.gap_counts VALUES (3, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00');
+INSERT INTO store.gap_counts VALUES (1, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00', 5);
+INSERT INTO store.gap_counts VALUES (2, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00', 5);
+INSERT INTO store.gap_counts VALUES (3, 'v', '1m', '2024-01-01 00:00:00+00', '2024-02-01 00:00:00+00', 2, 1000, 100, 3, '2024-02-09 00:00:00+00', 5);
 
 
 --

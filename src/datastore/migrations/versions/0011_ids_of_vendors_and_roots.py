@@ -1,4 +1,4 @@
-"""News keep a vendor's own id; options know their root and multiplier.
+"""News keep a vendor's own id; options know their root and multiplier; counts of gaps keep those of repeated bars.
 
 The root is a part of a series' name: a series without one has its symbol as root. No row is rewritten.
 
@@ -31,10 +31,13 @@ def upgrade() -> None:
     op.add_column("options", sa.Column("multiplier", sa.Double()), schema="store")
     op.add_column("series", sa.Column("root", sa.Text()), schema="store")
     _name_series_by(*_NAME, "root")
+    repeated = sa.Column("repeated", sa.BigInteger(), nullable=False, server_default=sa.text("0"))
+    op.add_column("gap_counts", repeated, schema="store")
 
 
 def downgrade() -> None:
     """Take the columns out again; that fails, and changes nothing, where a symbol has options of several roots."""
+    op.drop_column("gap_counts", "repeated", schema="store")
     _name_series_by(*_NAME)
     op.drop_column("series", "root", schema="store")
     op.drop_column("options", "multiplier", schema="store")
