@@ -246,8 +246,13 @@ class _Performance(Generic[T]):
         """Send the first group of an operation, with BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return await _send(self._connection, (opening, *steps), commit)
-        _, *results = await _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
-        return results
+        # A transaction of the user's is not for reading only.
+        begin = self._operation.begin if self._own_transaction else (sql.BEGIN,)
+        self._session.snapshot = sql.BEGIN_SNAPSHOT in begin
+        results = await _send(
+            self._connection, (*(Execute(said, prepare=False) for said in begin), opening, *steps), commit
+        )
+        return results[len(begin) :]
 
     async def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
         if isinstance(step, CopyIn):
