@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MODULES: Final = {
     "src/mds_client/aclient.py": "src/mds_client/client.py",
     "src/mds_client/abatch.py": "src/mds_client/batch.py",
+    "src/mds_client/abulk.py": "src/mds_client/bulk.py",
     "src/mds_client/amethods.py": "src/mds_client/methods.py",
     "src/mds_client/autils.py": "src/mds_client/utils.py",
 }
@@ -29,7 +30,9 @@ NAMES: Final = {
     "ALINGER_S": "LINGER_S",
     "AMDS": "MDS",
     "AsyncBatchProcessor": "BatchProcessor",
+    "AsyncBulk": "Bulk",
     "AsyncCondition": "Condition",
+    "AsyncCrew": "Crew",
     "AsyncCursor": "Cursor",
     "AsyncGenerator": "Generator",
     "AsyncGuardedConnection": "GuardedConnection",
@@ -44,6 +47,7 @@ NAMES: Final = {
     "__aexit__": "__exit__",
     "aahead": "ahead",
     "abatch": "batch",
+    "abulk": "bulk",
     "aclient": "client",
     "aclose": "close",
     "aclosing": "closing",

@@ -16,6 +16,7 @@ from psycopg import AsyncCursor, Pipeline, pq
 from psycopg_pool import PoolTimeout
 
 from mds_client import sql
+from mds_client.abulk import AsyncBulk
 from mds_client.amethods import AsyncMethods
 from mds_client.config import Config
 from mds_client.connections import AsyncGuardedConnection, interruption_behind
@@ -47,7 +48,7 @@ from mds_client.pools import AsyncHome
 T = TypeVar("T")
 
 
-class AMDS(Pooled, AsyncMethods):
+class AMDS(Pooled, AsyncMethods, AsyncBulk):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,

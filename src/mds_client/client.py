@@ -17,6 +17,7 @@ from psycopg import Cursor, Pipeline, pq
 from psycopg_pool import PoolTimeout
 
 from mds_client import sql
+from mds_client.bulk import Bulk
 from mds_client.config import Config
 from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
@@ -48,7 +49,7 @@ from mds_client.pools import Home
 T = TypeVar("T")
 
 
-class MDS(Pooled, Methods):
+class MDS(Pooled, Methods, Bulk):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes

@@ -9,7 +9,7 @@ Needs NumPy and PyArrow, as `mds_client.arrow` does. Nothing here waits.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -91,7 +91,7 @@ def schema_of(kind: Kind, fields: Sequence[str], *, plain: bool) -> "pa.Schema":
     return pa.schema([of(name) for name in fields])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Piece:
     """Some series and a span of time; and the rows, once they are read."""
 
@@ -118,9 +118,9 @@ class Plan:
         self._left = list(self.asked.series)
 
     @property
-    def finished(self) -> bool:
-        """Whether everything has been read and handed over."""
-        return not self._pieces and self._at == len(self._left)
+    def more(self) -> bool:
+        """Whether there is more than what has been taken."""
+        return self._at < len(self._left) or any(not piece.taken for piece in self._pieces)
 
     def take(self) -> Piece | None:
         """The next piece to read; None where nothing is left to begin with now."""
@@ -137,25 +137,25 @@ class Plan:
         self._pieces.append(piece)
         return piece
 
-    def done(self, piece: Piece, batch: "pa.RecordBatch") -> None:
-        """Take up the rows of a piece."""
-        piece.batch = batch
+    def settle(self, piece: Piece, found: "pa.RecordBatch | list[Piece]") -> None:
+        """Take up the rows of a piece, or the pieces to read instead of it."""
+        if isinstance(found, list):
+            at = self._pieces.index(piece)
+            self._pieces.remove(piece)
+            for number, part in enumerate(found):
+                self._pieces.insert(at + number, part)
+            return
+        piece.batch = found
         rows, series = self._read
-        self._read = rows + batch.num_rows, series + len(piece.ids)
+        self._read = rows + found.num_rows, series + len(piece.ids)
 
-    def split(self, piece: Piece, parts: list[Piece]) -> None:
-        """Read these pieces instead of that one."""
-        at = self._pieces.index(piece)
-        self._pieces.remove(piece)
-        for number, part in enumerate(parts):
-            self._pieces.insert(at + number, part)
-
-    def ready(self) -> Iterator["pa.RecordBatch"]:
-        """The batches with rows that are next in the order, and have been read."""
-        while self._pieces and self._pieces[0].batch is not None:
-            batch = self._pieces.popleft().batch
+    def ready(self) -> "pa.RecordBatch | None":
+        """The batch of rows that is next in the order, if it has been read."""
+        while self._pieces and (batch := self._pieces[0].batch) is not None:
+            self._pieces.popleft()
             if batch.num_rows:
-                yield batch
+                return batch
+        return None
 
     def _width(self) -> int:
         rows, series = self._read
@@ -168,14 +168,13 @@ def emitting(session: Session, asked: Asked) -> Talk[None]:
     """Read everything on one connection, a batch after the other, as part of a conversation."""
     plan = Plan(asked)
     while (piece := plan.take()) is not None:
-        yield from reading(session, plan, piece)
-        for batch in plan.ready():
+        plan.settle(piece, (yield from reading(session, asked, piece)))
+        while (batch := plan.ready()) is not None:
             yield Emit(batch)
 
 
-def reading(session: Session, plan: Plan, piece: Piece) -> Talk[None]:
-    """Read a piece of a plan, or find out how it has to be split."""
-    asked = plan.asked
+def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatch | list[Piece]]":
+    """Read a piece, or find out into which ones it has to be split."""
     limit = MOST + 1 if piece.bounded else None
     statement = sql.packed(asked.kind, asked.columns)
     copied = CopyOut(
@@ -188,14 +187,13 @@ def reading(session: Session, plan: Plan, piece: Piece) -> Talk[None]:
         (taken,) = yield Group((More(),))
     arrays, rows = _unpacked((SERIES_ID, *asked.columns), data)
     if rows <= MOST or not piece.bounded:
-        plan.done(piece, _batch(asked, session.tenant_id, piece.ids, arrays, rows))
-    elif len(piece.ids) > 1:
+        return _batch(asked, session.tenant_id, piece.ids, arrays, rows)
+    if len(piece.ids) > 1:
         parts = 1 + rows // TARGET
         size = -(-len(piece.ids) // parts)
         halves = [piece.ids[at : at + size] for at in range(0, len(piece.ids), size)]
-        plan.split(piece, [Piece(ids, piece.span) for ids in halves])
-    else:
-        plan.split(piece, (yield from _spans(session, asked, piece)))
+        return [Piece(ids, piece.span) for ids in halves]
+    return (yield from _spans(session, asked, piece))
 
 
 def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:

@@ -1,4 +1,4 @@
-"""Much data at once: what comes packed into arrays is what comes row by row, also where an answer is cut into pieces."""
+"""What comes packed into arrays is what comes row by row, also where an answer is cut into pieces."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -45,7 +45,7 @@ ROWS: Final[dict[str, list[Row]]] = {
         News(
             vendor=vendor,
             published_at=NOON + timedelta(minutes=number // 4),
-            title=f"{number}, 'quoted' \"title\"\nof two lines – {'ü' * number}",
+            title=f"{number}, 'quoted' \"title\"\nof two lines: {'ü' * number}",
             url=(None, "", "https://localhost/")[number % 3],
             symbol="A" if number % 2 else None,
             sentiment_score=None if number % 3 else -1,
