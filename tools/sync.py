@@ -99,7 +99,7 @@ CLASS_DOCS: Final = {
 }
 """Docstrings of synchronous classes that say something else."""
 
-ASYNC_ONLY: Final = {"aopen"}
+ASYNC_ONLY: Final = {"_blocking", "aopen"}
 
 
 def generated(asynchronous: str) -> str:
@@ -127,10 +127,11 @@ def check_phrases() -> None:
 def _without_async_only(text: str) -> str:
     lines = text.splitlines(keepends=True)
     for node in reversed(list(ast.walk(ast.parse(text)))):
-        if isinstance(node, ast.AsyncFunctionDef) and node.name in ASYNC_ONLY:
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name in ASYNC_ONLY:
             assert node.end_lineno is not None
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             # With the empty line behind it.
-            del lines[node.lineno - 1 : node.end_lineno + 1]
+            del lines[first - 1 : node.end_lineno + 1]
     return "".join(lines)
 
 

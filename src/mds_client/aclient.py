@@ -5,8 +5,8 @@ in `mds_client.pools`. This module performs operations. `mds_client.client` is g
 """
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -42,13 +42,13 @@ from mds_client.operations import (
     waited_for,
 )
 from mds_client.pauses import acompute, anext_or_none, asleep, ayield_turn
-from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pooled import Attempts, lost_connection
 from mds_client.pools import AsyncHome
 
 T = TypeVar("T")
 
 
-class AMDS(Pooled, AsyncMethods, AsyncBulk):
+class AMDS(AsyncBulk, AsyncMethods):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
@@ -85,6 +85,15 @@ class AMDS(Pooled, AsyncMethods, AsyncBulk):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @contextmanager
+    def _blocking(self) -> Iterator[Any]:
+        """A synchronous client that sees the same, for what is read without the event loop."""
+        from mds_client.client import MDS
+
+        self._home.check_open()
+        with MDS(self.config, observer=self.observer) as client:
+            yield client
 
     async def run(self, operation: Operation[T]) -> T:
         """Perform an operation in one transaction and return its answer.

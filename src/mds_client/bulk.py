@@ -9,27 +9,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from mds_client import scans
 from mds_client.answers import Columns
 from mds_client.arguments import Time
-from mds_client.config import Config
 from mds_client.models import AnyKind
 from mds_client.operations import Stream
 from mds_client.pauses import Crew, compute, next_or_none
+from mds_client.pooled import Pooled
 from mds_client.targets import Dump, target_file
 
 if TYPE_CHECKING:
+    import duckdb
+    import polars
     import pyarrow
+
+    from mds_client.lazy import ScanAs
 
 T = TypeVar("T")
 
 
-class Bulk(ABC):
+class Bulk(Pooled, ABC):
     """What you can ask of the store that takes more than one connection."""
-
-    config: Config
 
     @abstractmethod
     def stream(self, stream: Stream[T]) -> Iterator[T]:
@@ -84,6 +86,104 @@ class Bulk(ABC):
         target_name = "standard output" if path == "-" else path
         return Dump(asked.kind.name, target_name, groups.rows, time.monotonic() - began)
 
+    @overload
+    def scan(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        columns: Columns | None = None,
+        connections: int | None = None,
+        as_: Literal["polars"] = "polars",
+    ) -> "polars.LazyFrame": ...
+    @overload
+    def scan(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        columns: Columns | None = None,
+        connections: int | None = None,
+        as_: Literal["arrow"],
+    ) -> "pyarrow.RecordBatchReader": ...
+    @overload
+    def scan(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        columns: Columns | None = None,
+        connections: int | None = None,
+        as_: Literal["duckdb"],
+    ) -> "duckdb.DuckDBPyRelation": ...
+    def scan(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        columns: Columns | None = None,
+        connections: int | None = None,
+        as_: "ScanAs" = "polars",
+    ) -> Any:
+        """Rows of any number, which are read when they are used, in bounded memory.
+
+        The columns are those of a file of `export`: names are strings (`polars.String`), not categories. The rows come
+        in the same order. Each time that a LazyFrame is collected, or a relation is queried, the rows are read anew,
+        and all at one moment.
+
+        A LazyFrame pushes down the columns that are used, conditions on the names of the series (vendor, symbol,
+        timeframe), and comparisons of the time with a constant. polars does the rest. A DuckDB relation reads every row
+        of the scan: pass what you need of it as arguments.
+
+        They are used synchronously. Do that in a thread if an event loop runs, as in
+        `await asyncio.to_thread(frame.collect)`. A scan of an `MDS` connects with the same settings by itself, for as
+        long as it reads.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            vendor: Only rows of this vendor.
+            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            timeframe: Only rows of this timeframe.
+            columns: The columns, in this order.
+            connections: Connections to read over; see `export`.
+            as_: `"polars"` for a LazyFrame, `"arrow"` for a PyArrow RecordBatchReader, which can be read once, or
+                `"duckdb"` for a relation.
+
+        Raises:
+            ConfigurationError: A package is not installed, or an argument is wrong.
+        """
+        asked = scans.selection(
+            kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, columns=columns, plain=True
+        )
+        number = scans.connections_of(connections, self.config.pool_max)
+
+        from mds_client import lazy
+
+        return lazy.scanned(partial(self._scanned, number), asked, as_)
+
+    def _scanned(self, connections: int, selection: scans.Selection) -> Iterator["pyarrow.RecordBatch"]:
+        """The rows of a scan, read through a synchronous client."""
+        with self._blocking() as client, closing(client._batches(selection, connections)) as batches:
+            yield from batches
+
     def _each(
         self, selection: scans.Selection, connections: int, take: "Callable[[pyarrow.RecordBatch], None]"
     ) -> None:
@@ -95,7 +195,7 @@ class Bulk(ABC):
     def _batches(self, selection: scans.Selection, connections: int) -> Generator["pyarrow.RecordBatch"]:
         """Yield the rows in their order, read over so many connections."""
         work = scans.Work(selection, connections)
-        streams = [self.stream(work.leading())]
+        streams = [self._reader(work.leading())]
         crew = Crew(connections)
         try:
             next_or_none(streams[0])
@@ -112,12 +212,12 @@ class Bulk(ABC):
                 if not crew.busy:
                     break
                 number, found = crew.first()
-                plan.settle(work.pieces[number], found)
+                plan.settle(work.piece(number), found)
                 idle.add(number)
                 if len(streams) < connections and plan.more:
                     # Only now: what is read in one piece needs no other connection.
                     idle |= set(range(len(streams), connections))
-                    streams += [self.stream(work.following(other)) for other in range(len(streams), connections)]
+                    streams += [self._reader(work.following(other)) for other in range(len(streams), connections)]
             for number, stream in enumerate(streams):
                 work.pieces[number] = None
                 next_or_none(stream)
@@ -125,3 +225,7 @@ class Bulk(ABC):
             crew.end()
             for stream in streams:
                 stream.close()
+
+    def _reader(self, stream: Stream[Any]) -> Generator[Any]:
+        # It can be closed before its end, as a stream's type does not say.
+        return cast(Generator[Any], self.stream(stream))

@@ -43,13 +43,13 @@ from mds_client.operations import (
     waited_for,
 )
 from mds_client.pauses import compute, next_or_none, sleep, yield_turn
-from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pooled import Attempts, lost_connection
 from mds_client.pools import Home
 
 T = TypeVar("T")
 
 
-class MDS(Pooled, Methods, Bulk):
+class MDS(Bulk, Methods):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes

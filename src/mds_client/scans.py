@@ -4,7 +4,7 @@ All of them see the rows that the first one saw (`pg_export_snapshot`). Each rea
 (`mds_client.packed`); who hands them out is in `mds_client.abulk`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +38,8 @@ class Selection:
     timeframe: str | None
     fields: tuple[str, ...]
     plain: bool
+    choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
+    """Which of the series that are listed are read, if not all."""
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -115,6 +117,12 @@ class Work:
     plan: "Plan | None" = None
     pieces: "dict[int, Piece | None]" = field(default_factory=dict)
 
+    def piece(self, number: int) -> "Piece":
+        """What a connection reads."""
+        piece = self.pieces[number]
+        assert piece is not None
+        return piece
+
     def leading(self) -> Stream[Any]:
         """What the first connection does: make the plan, and then read pieces."""
 
@@ -131,6 +139,8 @@ class Work:
             used = [SERIES_COLUMNS.index(part) for part in kind.series]
             named = {series_id: tuple(name[at] for at in used) for series_id, *name in there}
             series = dict(sorted(named.items(), key=lambda item: item[1]))
+            if self.selection.choose is not None:
+                series = self.selection.choose(series)
             self.plan = packed.Plan(self.selection.asked(series), window=2 * self.connections)
             yield Emit(None)
             yield from self._reading(session, 0)

@@ -297,7 +297,7 @@ def packed(kind: Kind, columns: tuple[Column, ...]) -> Statement:
 
     A text comes as the lengths of the values, in bytes, and all of them one behind the other.
     """
-    arrays = [SQL("array_agg(r.series_id)")]
+    arrays: list[Composable] = [SQL("array_agg(r.series_id)")]
     for column in columns:
         name = Identifier(column.name)
         if column.type == "text":
