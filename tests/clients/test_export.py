@@ -169,15 +169,16 @@ def test_a_dump_to_standard_output_is_only_rows(
     assert len(io.BytesIO(out).readlines()) == len(ROWS["bars"])
 
 
-def exported(client: Client, kind: str, path: Path, **options: Any) -> list[dict[str, Any]]:
+def exported(client: Any, kind: str, path: Path, **options: Any) -> list[dict[str, Any]]:
     """The rows of a file that `export` has written."""
     done = client.export(kind, str(path), **options)
     table = pyarrow.parquet.read_table(path)
     assert done.rows == table.num_rows
-    return table.to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
-def one_by_one(client: Client, kind: str) -> list[dict[str, Any]]:
+def one_by_one(client: Any, kind: str) -> list[dict[str, Any]]:
     """The rows as models have them, in the order of a file: by the names of the series, and then by key."""
     rows = [row.model_dump(exclude={"tenant_id"}) for batch in client.iter_rows(kind) for row in batch]
     return sorted(rows, key=lambda row: tuple(row[name] for name in (*KINDS[kind].series, *KINDS[kind].key)))

@@ -93,7 +93,7 @@ def test_conditions_on_names_and_times_are_pushed_down(
 def test_only_the_columns_that_are_used_are_read(client: Any, pieces: list[Any]) -> None:
     client.upsert("bars", ROWS["bars"])
     frame = client.scan("bars").filter(col("trade_count").is_not_null()).select(col("volume").max())
-    assert frame.collect().item() == 2**53 - 1
+    assert frame.collect().item() == 2**53
     assert {fields for *_, fields in pieces} == {("volume", "trade_count")}
 
 
