@@ -1,5 +1,6 @@
 """Rows out of the store into files, and back in: what was there is there again, exactly."""
 
+import asyncio
 import csv
 import gzip
 import io
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from mds_client import KINDS, MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row, packed
+from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row, packed
 from mds_client.export import TargetError, dump_csv, dump_ndjson, dump_parquet
 from mds_client.scans import Work
 from mds_client.utils import ingest_ndjson
@@ -261,3 +262,33 @@ def test_an_export_takes_no_more_connections_than_the_pool_has(
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=2)
     with pytest.raises(ConfigurationError, match=f"from 1 to pool_max, which is 2; not {connections}"):
         client.export("bars", str(tmp_path / "x"), connections=connections)
+
+
+def test_an_asynchronous_export_that_is_cancelled_leaves_no_file_and_a_client_that_works(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "FIRST_SERIES", 1)
+    monkeypatch.setattr(packed, "MOST_SERIES", 1)
+    settle, settled = packed.Plan.settle, []
+
+    def left() -> list[Path]:
+        return list(tmp_path.iterdir())
+
+    async def export() -> int:
+        async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
+            await amds.upsert("bars", ROWS["bars"])
+            task = asyncio.create_task(amds.export("bars", str(tmp_path / "bars.parquet"), connections=3))
+
+            def cancelled(plan: packed.Plan, piece: packed.Piece, found: Any) -> None:
+                settle(plan, piece, found)
+                settled.append(piece)
+                if len(settled) == 3:
+                    task.cancel()
+
+            monkeypatch.setattr(packed.Plan, "settle", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert left() == []
+            return (await amds.export("bars", str(tmp_path / "bars.parquet"), connections=3)).rows
+
+    assert asyncio.run(export()) == len(ROWS["bars"])
