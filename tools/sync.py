@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MODULES: Final = {
     "src/mds_client/aclient.py": "src/mds_client/client.py",
     "src/mds_client/abatch.py": "src/mds_client/batch.py",
+    "src/mds_client/abulk.py": "src/mds_client/bulk.py",
     "src/mds_client/amethods.py": "src/mds_client/methods.py",
     "src/mds_client/autils.py": "src/mds_client/utils.py",
 }
@@ -29,7 +30,9 @@ NAMES: Final = {
     "ALINGER_S": "LINGER_S",
     "AMDS": "MDS",
     "AsyncBatchProcessor": "BatchProcessor",
+    "AsyncBulk": "Bulk",
     "AsyncCondition": "Condition",
+    "AsyncCrew": "Crew",
     "AsyncCursor": "Cursor",
     "AsyncGenerator": "Generator",
     "AsyncGuardedConnection": "GuardedConnection",
@@ -44,6 +47,7 @@ NAMES: Final = {
     "__aexit__": "__exit__",
     "aahead": "ahead",
     "abatch": "batch",
+    "abulk": "bulk",
     "aclient": "client",
     "aclose": "close",
     "aclosing": "closing",
@@ -95,7 +99,7 @@ CLASS_DOCS: Final = {
 }
 """Docstrings of synchronous classes that say something else."""
 
-ASYNC_ONLY: Final = {"aopen"}
+ASYNC_ONLY: Final = {"_blocking", "aopen"}
 
 
 def generated(asynchronous: str) -> str:
@@ -123,10 +127,11 @@ def check_phrases() -> None:
 def _without_async_only(text: str) -> str:
     lines = text.splitlines(keepends=True)
     for node in reversed(list(ast.walk(ast.parse(text)))):
-        if isinstance(node, ast.AsyncFunctionDef) and node.name in ASYNC_ONLY:
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name in ASYNC_ONLY:
             assert node.end_lineno is not None
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             # With the empty line behind it.
-            del lines[node.lineno - 1 : node.end_lineno + 1]
+            del lines[first - 1 : node.end_lineno + 1]
     return "".join(lines)
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.sql import SQL, Composable, Literal
+from pyarrow import parquet
 
 from benchmarks import competitors
 from benchmarks.case import Calls, Timed, Work, case, expect
@@ -187,3 +188,36 @@ def stream_all(world: World) -> Iterator[Work]:
             rows,
         )
     expect("the rows", found, [rows])
+
+
+@case(GROUP, "whole tenant, export to Parquet")
+def export_all(world: World) -> Iterator[Work]:
+    """The same rows by `export` over two connections, as a Parquet file in memory."""
+    database, rows = whole(world)
+    path = world.memory / "tenant.parquet"
+    found: list[int] = []
+    with database.client() as mds:
+        mds.health()
+        yield Timed(lambda: found.append(mds.export("bars", str(path)).rows), rows)
+    expect("the rows", found, [rows])
+    expect("the file's rows", parquet.read_metadata(path).num_rows, rows)
+    path.unlink()
+
+
+@case(GROUP, "whole tenant, scan with polars", package="polars")
+def scan_all(world: World) -> Iterator[Work]:
+    """The sum of all volumes by `scan` over two connections and polars: one column is read."""
+    import polars
+
+    database, rows = whole(world)
+    found: list[tuple[int, float]] = []
+    counted = (polars.len().alias("rows"), polars.col("volume").sum())
+    with database.client() as mds:
+        mds.health()
+        yield Timed(lambda: found.append(mds.scan("bars").select(counted).collect().row(0)), rows)
+    with database.superuser() as connection:
+        ((number, volume),) = connection.execute(
+            "SELECT count(*), sum(volume)::float8 FROM store.bars WHERE series_id >= %s AND series_id < %s",
+            database.range(),
+        ).fetchall()
+    expect("the rows and their volume", found, [(number, volume)])

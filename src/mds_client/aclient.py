@@ -5,8 +5,8 @@ in `mds_client.pools`. This module performs operations. `mds_client.client` is g
 """
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -16,6 +16,7 @@ from psycopg import AsyncCursor, Pipeline, pq
 from psycopg_pool import PoolTimeout
 
 from mds_client import sql
+from mds_client.abulk import AsyncBulk
 from mds_client.amethods import AsyncMethods
 from mds_client.config import Config
 from mds_client.connections import AsyncGuardedConnection, interruption_behind
@@ -41,13 +42,13 @@ from mds_client.operations import (
     waited_for,
 )
 from mds_client.pauses import acompute, anext_or_none, asleep, ayield_turn
-from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pooled import Attempts, lost_connection
 from mds_client.pools import AsyncHome
 
 T = TypeVar("T")
 
 
-class AMDS(Pooled, AsyncMethods):
+class AMDS(AsyncBulk, AsyncMethods):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
     `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
@@ -84,6 +85,15 @@ class AMDS(Pooled, AsyncMethods):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @contextmanager
+    def _blocking(self) -> Iterator[Any]:
+        """A synchronous client that sees the same, for what is read without the event loop."""
+        from mds_client.client import MDS
+
+        self._home.check_open()
+        with MDS(self.config, observer=self.observer) as client:
+            yield client
 
     async def run(self, operation: Operation[T]) -> T:
         """Perform an operation in one transaction and return its answer.
@@ -246,8 +256,13 @@ class _Performance(Generic[T]):
         """Send the first group of an operation, with BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return await _send(self._connection, (opening, *steps), commit)
-        _, *results = await _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
-        return results
+        # A transaction of the user's is not for reading only.
+        begin = self._operation.begin if self._own_transaction else (sql.BEGIN,)
+        self._session.snapshot = sql.BEGIN_SNAPSHOT in begin
+        results = await _send(
+            self._connection, (*(Execute(said, prepare=False) for said in begin), opening, *steps), commit
+        )
+        return results[len(begin) :]
 
     async def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
         if isinstance(step, CopyIn):

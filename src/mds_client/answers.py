@@ -154,8 +154,15 @@ def emitted(
     as_: StreamAs,
     show: Shown,
 ) -> Talk[None]:
-    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's."""
+    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's.
+
+    Frames come packed, which takes several statements. In a transaction of the user's, whose statements may each see
+    other rows, they come by one statement.
+    """
     if as_ == "arrow":
+        if session.snapshot:
+            yield from packed_frames(session, kind, names, span, show)
+            return
         yield from emitted_frames(
             session, kind, sql.windows(kind, show.stored), (ids, *span, session.wanted), names, show
         )  # fmt: skip
@@ -169,6 +176,20 @@ def emitted(
             yield Emit(models_of_many(model, kind, session.tenant_id, names, rows))
         if len(rows) < batch_rows:
             return
+
+
+def packed_frames(
+    session: Session,
+    kind: Kind,
+    names: dict[int, tuple[str | None, ...]],
+    span: tuple[datetime, datetime],
+    show: Shown,
+) -> Talk[None]:
+    """The rows of these series as record batches, by several statements that see the same rows."""
+    from mds_client import packed
+
+    series = {series_id: names[series_id] for series_id in sorted(names)}
+    yield from packed.emitting(session, packed.Asked(kind, series, span, show.stored, show.fields))
 
 
 def emitted_frames(

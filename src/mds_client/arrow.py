@@ -285,7 +285,7 @@ def _alike(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -
         if of_column[0] < 0:
             arrays.append(pa.nulls(len(rows), ARROW_TYPES[column.type]))
         else:
-            arrays.append(_values(column, rows[column.name], None))
+            arrays.append(values_of(column, rows[column.name], None))
     return arrays
 
 
@@ -311,14 +311,15 @@ def _apart(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -
         elif column.type in WIRE:
             # A missing value at the end of the data has no bytes to read; what is read for it does not count.
             where = np.where(missing, 0, at) if missing.any() else at
-            arrays.append(_values(column, read(WIRE[column.type][0], where), missing))
+            arrays.append(values_of(column, read(WIRE[column.type][0], where), missing))
         else:
             arrays.append(_texts(data, at, present, missing))
         at = at + present
     return arrays
 
 
-def _values(column: Column, wire: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
+def values_of(column: Column, wire: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
+    """Numbers of fixed width, as they came over the wire, as an array; a missing one's number does not count."""
     form, epoch = WIRE[column.type]
     values = wire.astype(np.dtype(form).newbyteorder("="))
     if epoch:

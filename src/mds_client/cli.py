@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import click
 from pydantic import ValidationError
@@ -204,12 +204,35 @@ def enqueue_job(client: MDS, idempotency_key: str, job_type: str, payload: str, 
     show_fields(fields if as_json else {**fields, "payload": json.dumps(job.payload)}, as_json)
 
 
-def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
-    """`mds dump-<format>`: rows of a kind into a file."""
+Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _as_it_is(command: Callable[..., None]) -> Callable[..., None]:
+    return command
+
+
+def _parquet_options(command: Callable[..., None]) -> Callable[..., None]:
+    columns = click.option("--columns", help="Only these columns, separated by commas, in this order.")
+    connections = click.option(
+        "--connections",
+        type=click.IntRange(1),
+        help="Connections to read over; 1 for a server with a single session. [default: 4, or the pool's most]",
+    )
+    return columns(connections(command))
+
+
+def _dump_command(
+    name: str,
+    dump: Callable[..., Dump],
+    about: str,
+    order: str = "by series and then by time",
+    more: Decorator = _as_it_is,
+) -> None:
+    """`mds dump-<format>`: rows of a kind into a file. `more` adds options."""
 
     @mds.command(f"dump-{name}", help=f"""Write rows of a kind into a {about}, or to standard output for -.
 
-        A file appears when it is whole. Without filters: every row of the tenant, by series and then by time.
+        A file appears when it is whole. Without filters: every row of the tenant, {order}.
 
         Example: mds dump-{name} bars ./bars.{name} --vendor ibkr --symbols AAPL,MSFT --start 2024-01-01
         """)  # fmt: skip
@@ -220,12 +243,14 @@ def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
     @click.option("--timeframe", help="Only this timeframe.")
     @click.option("--start", type=Instant(), help="From this time on, ISO; without a zone UTC.")
     @click.option("--end", type=Instant(), help="Until before this time, ISO.")
+    @more
     @connection_options
     @json_option
-    def command(client: MDS, kind: str, path: str, symbols: str | None, as_json: bool, **filters: Any) -> None:
+    def command(client: MDS, kind: str, path: str, as_json: bool, **filters: Any) -> None:
         _known(kind)
-        if symbols is not None:
-            filters["symbols"] = _names(symbols)
+        for option in ("symbols", "columns"):
+            if filters.get(option) is not None:
+                filters[option] = _names(filters[option])
         done = dump(client, kind, path, **{key: value for key, value in filters.items() if value is not None})
         # The rows themselves may be on standard output.
         if as_json:
@@ -238,7 +263,13 @@ def _dump_command(name: str, dump: Callable[..., Dump], about: str) -> None:
 
 _dump_command("ndjson", dump_ndjson, "file of NDJSON (.gz and .zst are compressed), which ingest-ndjson takes again")
 _dump_command("csv", dump_csv, "CSV file (.gz and .zst are compressed)")
-_dump_command("parquet", dump_parquet, "Parquet file")
+_dump_command(
+    "parquet",
+    dump_parquet,
+    "Parquet file, over several connections that see the same rows",
+    "by vendor, symbol and timeframe, and then by time",
+    _parquet_options,
+)
 
 
 def _known(kind: str) -> None:

@@ -17,6 +17,7 @@ from psycopg import Cursor, Pipeline, pq
 from psycopg_pool import PoolTimeout
 
 from mds_client import sql
+from mds_client.bulk import Bulk
 from mds_client.config import Config
 from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
@@ -42,13 +43,13 @@ from mds_client.operations import (
     waited_for,
 )
 from mds_client.pauses import compute, next_or_none, sleep, yield_turn
-from mds_client.pooled import Attempts, Pooled, lost_connection
+from mds_client.pooled import Attempts, lost_connection
 from mds_client.pools import Home
 
 T = TypeVar("T")
 
 
-class MDS(Pooled, Methods):
+class MDS(Bulk, Methods):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
     `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes
@@ -241,8 +242,11 @@ class _Performance(Generic[T]):
         """Send the first group of an operation, with BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return _send(self._connection, (opening, *steps), commit)
-        _, *results = _send(self._connection, (Execute(sql.BEGIN, prepare=False), opening, *steps), commit)
-        return results
+        # A transaction of the user's is not for reading only.
+        begin = self._operation.begin if self._own_transaction else (sql.BEGIN,)
+        self._session.snapshot = sql.BEGIN_SNAPSHOT in begin
+        results = _send(self._connection, (*(Execute(said, prepare=False) for said in begin), opening, *steps), commit)
+        return results[len(begin) :]
 
     def _copy(self, step: CopyIn | CopyOut | More) -> list[Values]:
         if isinstance(step, CopyIn):

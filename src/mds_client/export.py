@@ -7,21 +7,18 @@ name when it is whole; one that was stopped leaves nothing.
 import csv
 import importlib
 import io
-import os
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
-from mds_client.errors import MDSError
+from mds_client.client import MDS
 from mds_client.models import Row
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.targets import Dump as Dump
+from mds_client.targets import TargetError as TargetError
+from mds_client.targets import target_file
 
 BATCH_ROWS: Final = 10_000
 
@@ -32,20 +29,6 @@ class Readable(Protocol):
     @property
     def iter_rows(self) -> Callable[..., Iterator[list[Any]]]:
         """The rows of a kind, a batch at a time; see `mds_client.reads.iter_rows`."""
-
-
-class TargetError(MDSError):
-    """A file cannot be written; the message says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """What was written: rows, and how long it took."""
-
-    kind: str
-    target: str
-    rows: int
-    seconds: float
 
 
 Writer = Callable[[Kind, Iterator[list[Row]], BinaryIO], int]
@@ -68,8 +51,11 @@ def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
 def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as a Parquet file (zstd inside), times as timestamp[us, UTC]. As `dump_ndjson` otherwise.
 
-    Raises ConfigurationError if pyarrow is not installed.
+    With an `MDS` it is `MDS.export`, which also takes `columns` and `connections`. Raises ConfigurationError if pyarrow
+    is not installed.
     """
+    if isinstance(client, MDS):
+        return client.export(kind, path, **filters)
     return _dump(client, kind, path, _parquet, filters)
 
 
@@ -79,36 +65,9 @@ def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[s
     start: datetime | None = filters.pop("start", None)
     end: datetime | None = filters.pop("end", None)
     batches = client.iter_rows(declared, start, end, batch_rows=BATCH_ROWS, **filters)
-    with _target(path) as raw, compression.writer(raw, path) as target:
+    with target_file(path) as raw, compression.writer(raw, path) as target:
         rows = write(declared, batches, target)
     return Dump(declared.name, "standard output" if path == "-" else path, rows, time.monotonic() - began)
-
-
-@contextmanager
-def _target(path: str) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole, or standard output."""
-    if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    final = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
-    except OSError as error:
-        raise TargetError(f"{path}: {error.strerror}") from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            yield raw
-        # mkstemp lets only the owner read; a file that someone asked for follows the umask like any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(final)
-    except OSError as error:
-        raise TargetError(f"{path}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _fields(kind: Kind) -> list[str]:

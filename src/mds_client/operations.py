@@ -228,7 +228,8 @@ class Session:
     """What an operation knows while it is performed, in one transaction.
 
     `tenant_id` is the tenant as the server says it, known from the first group's results on; `wanted` is the one that
-    the client was made for. `learned` goes into the cache once the transaction is committed.
+    the client was made for. `learned` goes into the cache once the transaction is committed. `snapshot`: all statements
+    of the transaction see the same rows.
     """
 
     config: Config
@@ -238,6 +239,7 @@ class Session:
     tenant_id: str | None = None
     learned: SeriesCache = field(default_factory=dict)
     written: Written | None = None
+    snapshot: bool = False
 
     def committed(self) -> None:
         """Keep what was learned: the transaction is committed."""
@@ -256,7 +258,8 @@ class Operation(Generic[T]):
 
     `idempotent`: having it twice is the same as once, so that it may be repeated when a commit's outcome is unknown.
     `needs_schema`: it works on a migrated database only, and as a tenant. `heavy`: what it does between two groups may
-    take long, and must not hold an event loop up.
+    take long, and must not hold an event loop up. `begin`: the statements that begin its transaction, if it is not a
+    part of one; `sql.BEGIN_SNAPSHOT` is for what only reads, and takes several statements to read it.
     """
 
     name: str
@@ -264,6 +267,7 @@ class Operation(Generic[T]):
     idempotent: bool = True
     needs_schema: bool = True
     heavy: bool = False
+    begin: tuple[Statement, ...] = (sql.BEGIN,)
 
     def opening(self, session: Session) -> Execute:
         """The statement that goes before the first group."""

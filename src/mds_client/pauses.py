@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
@@ -77,6 +77,62 @@ def ahead(items: Iterator[T]) -> Generator[T]:
         while (item := following.result()) is not None:
             following = thread.submit(next, items, None)
             yield item
+
+
+class AsyncCrew:
+    """The next items of several iterators at once, each in a task."""
+
+    def __init__(self, _size: int) -> None:
+        self._steps: dict[asyncio.Task[Any], int] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether an item is on its way."""
+        return bool(self._steps)
+
+    def start(self, number: int, iterator: AsyncGenerator[Any]) -> None:
+        """Begin with the next item of an iterator, which has this number."""
+        self._steps[asyncio.create_task(anext_or_none(iterator), name="mds-crew")] = number
+
+    async def first(self) -> tuple[int, Any]:
+        """The number and the item of an iterator that is at its next one. Raises what it has raised."""
+        done, _ = await asyncio.wait(self._steps, return_when=asyncio.FIRST_COMPLETED)
+        step = done.pop()
+        return self._steps.pop(step), step.result()
+
+    async def end(self) -> None:
+        """Cancel what is on its way."""
+        for step in self._steps:
+            step.cancel()
+        if self._steps:
+            await asyncio.wait(self._steps)
+
+
+class Crew:
+    """The next items of several iterators at once, each in a thread."""
+
+    def __init__(self, size: int) -> None:
+        self._threads = ThreadPoolExecutor(size, "mds-crew")
+        self._steps: dict[Future[Any], int] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether an item is on its way."""
+        return bool(self._steps)
+
+    def start(self, number: int, iterator: Generator[Any]) -> None:
+        """Begin with the next item of an iterator, which has this number."""
+        self._steps[self._threads.submit(next_or_none, iterator)] = number
+
+    def first(self) -> tuple[int, Any]:
+        """The number and the item of an iterator that is at its next one. Raises what it has raised."""
+        done, _ = wait(self._steps, return_when=FIRST_COMPLETED)
+        step = done.pop()
+        return self._steps.pop(step), step.result()
+
+    def end(self) -> None:
+        """Wait for what is on its way: a thread cannot be ended, and an item takes a moment."""
+        self._threads.shutdown()
 
 
 Lock = threading.Lock

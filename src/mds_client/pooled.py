@@ -5,7 +5,8 @@
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from mds_client import rls
@@ -41,6 +42,11 @@ class Pooled:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
+
+    @contextmanager
+    def _blocking(self) -> Iterator[Any]:
+        """A synchronous client that sees the same."""
+        yield self
 
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)

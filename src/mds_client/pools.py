@@ -49,6 +49,11 @@ class _Base:
         self._closed = False
         forks.watch(self)
 
+    def check_open(self) -> None:
+        """Raise MDSOperationalError if the home is closed."""
+        if self._closed:
+            raise MDSOperationalError("the client is closed")
+
     def forked(self) -> None:
         """Begin anew in a forked process, which has neither the threads nor the event loop of its parent."""
         for connection in self._made:
@@ -93,8 +98,7 @@ class Home(_Base):
 
     def open(self) -> None:
         """Raise MDSOperationalError if the home is closed. The pool opens by itself."""
-        if self._closed:
-            raise MDSOperationalError("the client is closed")
+        self.check_open()
 
     def close(self) -> None:
         """Close the pool; lent connections are closed when they come back. You can close twice."""
@@ -243,8 +247,7 @@ class AsyncHome(_Base):
         """
         if self._check() and self._pool is not None:
             return
-        if self._closed:
-            raise MDSOperationalError("the client is closed")
+        self.check_open()
         async with self._opening:
             if self._pool is None:
                 if self._keeper is None:

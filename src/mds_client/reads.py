@@ -5,7 +5,7 @@ be given in `mds_client.arguments`, and how its rows are answered in `mds_client
 not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, TypeVar, cast
@@ -309,7 +309,7 @@ def iter_rows(
         names = _named(declared, there)
         yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show)
 
-    return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
+    return _streamed(f"iter_{declared.name}", talk, as_)
 
 
 def _window(
@@ -407,7 +407,14 @@ def _stream(
             yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)
         yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_, show)
 
-    return Stream(Operation(f"iter_{kind.name}_window", talk, heavy=as_ != "models"))
+    return _streamed(f"iter_{kind.name}_window", talk, as_)
+
+
+def _streamed(name: str, talk: Callable[[Session], Talk[None]], as_: StreamAs) -> Stream[Any]:
+    """A stream of rows: of frames, the statements all see the same rows."""
+    if as_ == "models":
+        return Stream(Operation(name, talk))
+    return Stream(Operation(name, talk, heavy=True, begin=(sql.BEGIN_SNAPSHOT,)))
 
 
 def _find(

@@ -29,6 +29,18 @@ OPEN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
 BEGIN: Final[Statement] = b"BEGIN"
 """The beginning of a transaction of several round trips."""
 
+BEGIN_SNAPSHOT: Final[Statement] = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""The beginning of a transaction whose statements all see the same rows."""
+
+EXPORT_SNAPSHOT: Final[Statement] = b"SELECT pg_export_snapshot()"
+"""The name by which other transactions can see the same rows, until this one ends."""
+
+
+def set_snapshot(name: str) -> Statement:
+    """See the rows that another transaction sees; before any query of this one."""
+    return _text(SQL("SET TRANSACTION SNAPSHOT {}").format(Literal(name)))
+
+
 COMMIT: Final[Statement] = b"COMMIT"
 """The end of a transaction, in the same round trip as what it commits."""
 
@@ -291,6 +303,35 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
             span=_span(kind.time),
             meant=MEANT,
             key=names(kind.key),
+        )
+    )
+
+
+@cache
+def packed(kind: Kind, columns: tuple[Column, ...]) -> Statement:
+    """Rows of many series by their ids in a span of time, at most so many, in no order: one array a column.
+
+    A text comes as the lengths of the values, in bytes, and all of them one behind the other.
+    """
+    arrays: list[Composable] = [SQL("array_agg(r.series_id)")]
+    for column in columns:
+        name = Identifier(column.name)
+        if column.type == "text":
+            arrays += [SQL("array_agg(octet_length(r.{}))").format(name), SQL("string_agg(r.{}, '')").format(name)]
+        else:
+            arrays.append(SQL("array_agg(r.{})").format(name))
+    return _text(
+        SQL(
+            "SELECT {arrays} FROM (SELECT series_id, {columns} FROM mds.{rows}"
+            " WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant} LIMIT %s) AS r"
+        ).format(
+            arrays=SQL(", ").join(arrays),
+            columns=SQL(", ").join(
+                SQL("{} AS {}").format(_number(column), Identifier(column.name)) for column in columns
+            ),
+            rows=Identifier(kind.name),
+            span=_span(kind.time),
+            meant=MEANT,
         )
     )
 

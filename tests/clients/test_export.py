@@ -1,5 +1,6 @@
 """Rows out of the store into files, and back in: what was there is there again, exactly."""
 
+import asyncio
 import csv
 import gzip
 import io
@@ -11,10 +12,12 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from mds_client import MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row
+from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row, packed
 from mds_client.export import TargetError, dump_csv, dump_ndjson, dump_parquet
+from mds_client.scans import Work
 from mds_client.utils import ingest_ndjson
-from tests.conftest import Store
+from tests.conftest import Client, Store
+from tests.engines.databases import shares_session
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -165,3 +168,127 @@ def test_a_dump_to_standard_output_is_only_rows(
     dump_ndjson(client, "bars", "-")
     out = capfdbinary.readouterr().out
     assert len(io.BytesIO(out).readlines()) == len(ROWS["bars"])
+
+
+def exported(client: Any, kind: str, path: Path, **options: Any) -> list[dict[str, Any]]:
+    """The rows of a file that `export` has written."""
+    done = client.export(kind, str(path), **options)
+    table = pyarrow.parquet.read_table(path)
+    assert done.rows == table.num_rows
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def one_by_one(client: Any, kind: str) -> list[dict[str, Any]]:
+    """The rows as models have them, in the order of a file: by the names of the series, and then by key."""
+    rows = [row.model_dump(exclude={"tenant_id"}) for batch in client.iter_rows(kind) for row in batch]
+    return sorted(rows, key=lambda row: tuple(row[name] for name in (*KINDS[kind].series, *KINDS[kind].key)))
+
+
+@pytest.mark.parametrize("kind", list(ROWS))
+@pytest.mark.every_engine
+def test_an_exported_file_is_the_rows_by_name_and_time(
+    client: Client, store: Store, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "TARGET", 3)
+    monkeypatch.setattr(packed, "MOST", 5)
+    monkeypatch.setattr(packed, "FIRST_SERIES", 1)
+    client.upsert(kind, ROWS[kind])
+    client.for_tenant(store.tenant_b).upsert(kind, ROWS[kind][:1])
+    connections = 1 if shares_session(store.engine) else 3
+    expected = one_by_one(client, kind)
+    assert len(expected) == len(ROWS[kind])
+    assert exported(client, kind, tmp_path / "rows.parquet", connections=connections) == expected
+    names = pyarrow.parquet.read_schema(tmp_path / "rows.parquet").field("vendor")
+    assert names.type == pyarrow.string()
+
+
+def test_an_export_takes_filters_and_columns(client: Client, tmp_path: Path) -> None:
+    client.upsert("bars", ROWS["bars"])
+    path = tmp_path / "some.parquet"
+    filters: dict[str, Any] = {"symbols": ["ÜÑÏ"], "timeframe": "1m", "start": NOON + timedelta(minutes=1)}
+    found = exported(client, "bars", path, **filters, columns=["volume", "symbol"])
+    assert found == [{"volume": volume, "symbol": "ÜÑÏ"} for volume in (2**53 - 0.5, 2**53 - 1, 2**53 - 1, 2**53 - 1)]
+    assert exported(client, "bars", path, vendor="nobody") == []
+
+
+def test_all_connections_of_an_export_see_the_same_rows(
+    clients: tuple[MDS, MDS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = clients
+    monkeypatch.setattr(packed, "FIRST_SERIES", 1)
+    monkeypatch.setattr(packed, "MOST_SERIES", 1)
+    client.upsert("bars", ROWS["bars"])
+    later = [bar.model_copy(update={"volume": 1}) for bar in ROWS["bars"]]
+    following = Work.following
+
+    def written_before(work: Work, number: int) -> Any:
+        client.upsert("bars", later)
+        return following(work, number)
+
+    monkeypatch.setattr(Work, "following", written_before)
+    found = exported(client, "bars", tmp_path / "bars.parquet", connections=4)
+    assert {row["volume"] for row in found} == {2**53 - 0.5, 2**53 - 1}
+    assert {row["volume"] for row in one_by_one(client, "bars")} == {1}
+
+
+def test_an_export_that_is_interrupted_leaves_no_file_and_a_client_that_works(
+    clients: tuple[MDS, MDS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = clients
+    monkeypatch.setattr(packed, "FIRST_SERIES", 1)
+    monkeypatch.setattr(packed, "MOST_SERIES", 1)
+    client.upsert("bars", ROWS["bars"])
+    settle, settled = packed.Plan.settle, []
+
+    def interrupted(plan: packed.Plan, piece: packed.Piece, found: Any) -> None:
+        settle(plan, piece, found)
+        settled.append(piece)
+        if len(settled) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(packed.Plan, "settle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.export("bars", str(tmp_path / "bars.parquet"), connections=3)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert len(exported(client, "bars", tmp_path / "bars.parquet")) == len(ROWS["bars"])
+
+
+@pytest.mark.parametrize("connections", [0, 3])
+def test_an_export_takes_no_more_connections_than_the_pool_has(
+    connect: Callable[..., Any], store: Store, connections: int, tmp_path: Path
+) -> None:
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=2)
+    with pytest.raises(ConfigurationError, match=f"from 1 to pool_max, which is 2; not {connections}"):
+        client.export("bars", str(tmp_path / "x"), connections=connections)
+
+
+def test_an_asynchronous_export_that_is_cancelled_leaves_no_file_and_a_client_that_works(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "FIRST_SERIES", 1)
+    monkeypatch.setattr(packed, "MOST_SERIES", 1)
+    settle, settled = packed.Plan.settle, []
+
+    def left() -> list[Path]:
+        return list(tmp_path.iterdir())
+
+    async def export() -> int:
+        async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
+            await amds.upsert("bars", ROWS["bars"])
+            task = asyncio.create_task(amds.export("bars", str(tmp_path / "bars.parquet"), connections=3))
+
+            def cancelled(plan: packed.Plan, piece: packed.Piece, found: Any) -> None:
+                settle(plan, piece, found)
+                settled.append(piece)
+                if len(settled) == 3:
+                    task.cancel()
+
+            monkeypatch.setattr(packed.Plan, "settle", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert left() == []
+            return (await amds.export("bars", str(tmp_path / "bars.parquet"), connections=3)).rows
+
+    assert asyncio.run(export()) == len(ROWS["bars"])

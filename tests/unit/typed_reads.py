@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
+import duckdb
 import pandas
 import polars
 
 from mds_client import AMDS, MDS, Bar, Coverage, Fundamentals, Health, Job, LatestPrice, News, OptionSnap, Series
+from mds_client.export import Dump
 
 START = datetime(2024, 1, 2, tzinfo=UTC)
 END = datetime(2024, 1, 3, tzinfo=UTC)
@@ -38,6 +40,9 @@ def sync(mds: MDS) -> None:
     assert_type(mds.iter_bars_window("AAPL", "1m", START, END, "v"), Iterator[list[Bar]])
     assert_type(mds.iter_rows(News), Iterator[list[News]])
     assert_type(mds.iter_rows("news"), Iterator[list[Any]])
+    assert_type(mds.scan("bars"), polars.LazyFrame)
+    assert_type(mds.scan("bars", as_="duckdb"), duckdb.DuckDBPyRelation)
+    assert_type(mds.export("bars", "bars.parquet"), Dump)
     assert_type(mds.upsert_bars([]), int)
     assert_type(mds.enqueue_job("key", "type"), Job)
     assert_type(mds.health(), Health)
@@ -50,6 +55,8 @@ async def asynchronous(amds: AMDS) -> None:
     assert_type(await amds.bars_window("AAPL", "1m", START, END, "v", as_="polars"), polars.DataFrame)
     assert_type(await amds.latest_prices(["AAPL"], "v", as_="pandas"), pandas.DataFrame)
     assert_type(amds.iter_rows(News), AsyncIterator[list[News]])
+    assert_type(amds.scan("bars"), polars.LazyFrame)
+    assert_type(await amds.export("bars", "bars.parquet"), Dump)
     assert_type(await amds.upsert("bars", []), int)
     assert_type(await amds.enqueue_job("key", "type"), Job)
     async with amds.transaction() as transaction:

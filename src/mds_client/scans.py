@@ -1,0 +1,172 @@
+"""What is read over several connections at once: which rows, and what each connection does.
+
+All of them see the rows that the first one saw (`pg_export_snapshot`). Each reads pieces of one plan
+(`mds_client.packed`); who hands them out is in `mds_client.abulk`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from mds_client import sql
+from mds_client.answers import Columns, check_as, shown
+from mds_client.arguments import Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.errors import ConfigurationError
+from mds_client.missing import warn_without_tenant
+from mds_client.models import AnyKind
+from mds_client.operations import Emit, Execute, Group, Operation, SeriesName, Session, Stream, Talk
+from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from mds_client.packed import Asked, Piece, Plan
+
+CONNECTIONS: Final = 4
+"""Connections of one read, unless the pool has fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Rows of a kind, and their columns: checked, and as the store has them."""
+
+    kind: Kind
+    span: tuple[datetime, datetime]
+    vendor: str | None
+    symbols: list[str] | None
+    timeframe: str | None
+    fields: tuple[str, ...]
+    plain: bool
+    choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
+    """Which of the series that are listed are read, if not all."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The stored columns among the fields."""
+        return tuple(name for name in self.kind.column_names if name in self.fields)
+
+    @property
+    def schema(self) -> "pyarrow.Schema":
+        """That of the answer."""
+        return self.asked({}).schema
+
+    def asked(self, series: dict[int, SeriesName]) -> "Asked":
+        """The rows of these series."""
+        from mds_client import packed
+
+        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain)
+
+    def listing(self, wanted: str | None) -> Execute:
+        """The statement that lists its series."""
+        given = [name for name in (self.vendor, self.symbols, self.timeframe) if name is not None]
+        statement = sql.list_series(self.vendor is not None, self.symbols is not None, self.timeframe is not None)
+        return Execute(statement, (self.kind.name, *given, wanted))
+
+
+def selection(
+    kind: AnyKind,
+    start: Time | None,
+    end: Time | None,
+    *,
+    vendor: str | None = None,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | None = None,
+    columns: Columns | None = None,
+    plain: bool = False,
+) -> Selection:
+    """Check what is asked for. Raises ConfigurationError if a package is missing or an argument is wrong.
+
+    Without `columns` the fields are those of the model, in its order, without the tenant.
+    """
+    declared = KINDS.of(kind)
+    check_as("arrow")
+    for given, name in ((symbols, "symbol"), (timeframe, "timeframe")):
+        if given is not None and name not in declared.series:
+            raise ConfigurationError(f"{declared.name} are not kept by {name}")
+    fields = tuple(name for name in declared.model.model_fields if name != TENANT_COLUMN)
+    if columns is not None:
+        fields = shown(declared, columns, "arrow").fields
+    return Selection(
+        declared,
+        time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC)),
+        None if vendor is None else stored_name(vendor),
+        None if symbols is None else stored_symbols(symbols),
+        None if timeframe is None else stored_timeframe(timeframe),
+        fields,
+        plain,
+    )
+
+
+def connections_of(asked: int | None, pool_max: int) -> int:
+    """How many connections to read over. Raises ConfigurationError if the pool has fewer than are asked for."""
+    if asked is None:
+        return min(CONNECTIONS, pool_max)
+    if not 1 <= asked <= pool_max:
+        raise ConfigurationError(f"connections is from 1 to pool_max, which is {pool_max}; not {asked}")
+    return asked
+
+
+@dataclass(slots=True)
+class Work:
+    """A read as it goes on: its plan, and the piece that each connection is at."""
+
+    selection: Selection
+    connections: int
+    snapshot: str | None = None
+    plan: "Plan | None" = None
+    pieces: "dict[int, Piece | None]" = field(default_factory=dict)
+
+    def piece(self, number: int) -> "Piece":
+        """What a connection reads."""
+        piece = self.pieces[number]
+        assert piece is not None
+        return piece
+
+    def leading(self) -> Stream[Any]:
+        """What the first connection does: make the plan, and then read pieces."""
+
+        def talk(session: Session) -> Talk[None]:
+            from mds_client import packed
+
+            # The series first: the snapshot is there from the first query on.
+            exported = (Execute(sql.EXPORT_SNAPSHOT),) if self.connections > 1 else ()
+            there, *names = yield Group((self.selection.listing(session.wanted), *exported))
+            warn_without_tenant(session)
+            if names:
+                ((self.snapshot,),) = names[0]
+            kind = self.selection.kind
+            used = [SERIES_COLUMNS.index(part) for part in kind.series]
+            named = {series_id: tuple(name[at] for at in used) for series_id, *name in there}
+            series = dict(sorted(named.items(), key=lambda item: item[1]))
+            if self.selection.choose is not None:
+                series = self.selection.choose(series)
+            self.plan = packed.Plan(self.selection.asked(series), window=2 * self.connections)
+            yield Emit(None)
+            yield from self._reading(session, 0)
+
+        return Stream(self._operation(talk, sql.BEGIN_SNAPSHOT))
+
+    def following(self, number: int) -> Stream[Any]:
+        """What another connection does, from when the plan is there."""
+        assert self.snapshot is not None
+        begin = (sql.BEGIN_SNAPSHOT, sql.set_snapshot(self.snapshot))
+        return Stream(self._operation(lambda session: self._reading(session, number), *begin))
+
+    def _operation(self, talk: Any, *begin: sql.Statement) -> Operation[None]:
+        return Operation(f"scan_{self.selection.kind.name}", talk, heavy=True, begin=begin)
+
+    def _reading(self, session: Session, number: int) -> Talk[None]:
+        """Read one piece after the other, until there is none."""
+        from mds_client import packed
+
+        assert self.plan is not None
+        while (piece := self.pieces[number]) is not None:
+            found = yield from packed.reading(session, self.plan.asked, piece)
+            yield Emit(found)
+
+
+def within(selected: Selection, span: tuple[datetime, datetime]) -> Selection:
+    """The part of a selection that lies in a span of time."""
+    start, end = max(selected.span[0], span[0]), min(selected.span[1], span[1])
+    return replace(selected, span=(start, max(start, end)))
