@@ -53,7 +53,7 @@ from mds_client.models import (
     built_rows,
 )
 from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
-from mds_client.schema import DEFAULTS, KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
+from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
 
 R = TypeVar("R", bound=Row)
 
@@ -429,11 +429,7 @@ def _find(
 
 def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
     """The names of listed series, by id, with the parts that the kind uses."""
-    used = [(SERIES_COLUMNS.index(part), SERIES_COLUMNS.index(DEFAULTS.get(part, part))) for part in kind.series]
-    return {
-        series_id: tuple(name[default] if name[at] is None else name[at] for at, default in used)
-        for series_id, *name in there
-    }
+    return {series_id: kind.named(name) for series_id, *name in there}
 
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:

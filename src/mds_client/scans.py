@@ -16,7 +16,7 @@ from mds_client.errors import ConfigurationError
 from mds_client.missing import warn_without_tenant
 from mds_client.models import AnyKind
 from mds_client.operations import Emit, Execute, Group, Operation, SeriesName, Session, Stream, Talk
-from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 
 if TYPE_CHECKING:
     import pyarrow
@@ -136,8 +136,7 @@ class Work:
             if names:
                 ((self.snapshot,),) = names[0]
             kind = self.selection.kind
-            used = [SERIES_COLUMNS.index(part) for part in kind.series]
-            named = {series_id: tuple(name[at] for at in used) for series_id, *name in there}
+            named = {series_id: kind.named(name) for series_id, *name in there}
             series = dict(sorted(named.items(), key=lambda item: item[1]))
             if self.selection.choose is not None:
                 series = self.selection.choose(series)

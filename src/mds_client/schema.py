@@ -151,6 +151,11 @@ class Kind:
         """The parts of a series' name by which it is looked up."""
         return tuple(name for name in self.series if name not in DEFAULTS)
 
+    def named(self, parts: Sequence[str | None]) -> tuple[str | None, ...]:
+        """The name of a series, of the values of SERIES_COLUMNS."""
+        found = dict(zip(SERIES_COLUMNS, parts, strict=False))
+        return tuple(found[DEFAULTS.get(part, part) if found[part] is None else part] for part in self.series)
+
     @property
     def base(self) -> str:
         """The timeframe that the rollups are derived from."""
