@@ -651,29 +651,66 @@ class AsyncMethods(ABC):
 
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["models"] = "models",
     ) -> list[Series]: ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["arrow"],
     ) -> "pyarrow.Table": ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["pandas"],
     ) -> "pandas.DataFrame": ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["polars"],
     ) -> "polars.DataFrame": ...
-    async def series(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+    async def series(
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: As = "models",
+    ) -> Any:
         """The series of a kind, ordered by vendor, symbol and timeframe.
 
         Args:
             kind: The kind's name, model or declaration.
             vendor: Only series of this vendor.
-            as_: A list of `Series`, or a frame; see `bars_window`.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            as_: A list of `Series`, which a notebook shows as a table, or a frame; see `bars_window`.
+
+        Raises:
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
-        return await self.run(reads.series(kind, vendor=vendor, as_=as_))
+        return await self.run(reads.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
 
     async def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
         """The symbols of a kind, each once, in order.
@@ -686,34 +723,85 @@ class AsyncMethods(ABC):
 
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["models"] = "models",
     ) -> list[Coverage]: ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["arrow"],
     ) -> "pyarrow.Table": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["pandas"],
     ) -> "pandas.DataFrame": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["polars"],
     ) -> "polars.DataFrame": ...
-    async def coverage(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+    async def coverage(
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: As = "models",
+    ) -> Any:
         """The first time, the last time and the number of rows of each series of a kind that has rows.
 
-        It reads every row of these series, and takes as long as that does.
+        It reads every row of these series in that time, and takes as long as that does.
 
         Args:
             kind: The kind's name, model or declaration.
             vendor: Only series of this vendor.
-            as_: A list of `Coverage`, or a frame; see `bars_window`.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            as_: A list of `Coverage`, which a notebook shows as a table, or a frame; see `bars_window`.
 
         Returns:
             One entry for each series, ordered by vendor, symbol and timeframe.
+
+        Raises:
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
-        return await self.run(reads.coverage(kind, vendor=vendor, as_=as_))
+        return await self.run(
+            reads.coverage(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, start=start, end=end, as_=as_)
+        )
 
     @overload
     def iter_bars_window(
@@ -943,14 +1031,14 @@ class AsyncMethods(ABC):
             start: Only rows from this time on.
             end: Only rows before this time.
             vendor: Only rows of this vendor.
-            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of models, or `"arrow"` for PyArrow record batches.
             columns: The columns of the batches, in this order; see `bars_window`.
 
         Raises:
-            ConfigurationError: The kind has no symbols, or an argument is wrong.
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
         return self.stream(
             reads.iter_rows(

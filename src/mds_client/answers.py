@@ -153,16 +153,21 @@ def emitted(
     batch_rows: int,
     as_: StreamAs,
     show: Shown,
+    symbols: list[str] | None = None,
 ) -> Talk[None]:
-    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's."""
+    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's.
+
+    `symbols`: only rows with one of these, of a kind whose series have no symbol.
+    """
+    by_symbol = symbols is not None
+    parameters = (ids, *span, *([symbols] if by_symbol else ()), session.wanted)
     if as_ == "arrow":
-        yield from emitted_frames(
-            session, kind, sql.windows(kind, show.stored), (ids, *span, session.wanted), names, show
-        )  # fmt: skip
+        select = sql.windows(kind, show.stored, by_symbol=by_symbol)
+        yield from emitted_frames(session, kind, select, parameters, names, show)
         return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span, session.wanted)),))
+    yield Group((Execute(sql.declare_cursor(sql.windows(kind, by_symbol=by_symbol)), parameters),))
     while True:
         (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
         if rows:

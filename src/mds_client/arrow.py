@@ -158,14 +158,20 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, n
 
     The columns are there without rows, too.
     """
+    schema = schema_of_model(model, names)
+    columns = {name: [row.__dict__[name] for row in rows] for name in names}
+    return as_frame(pa.table(columns, schema=schema), as_)
+
+
+def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema":
+    """The columns for these fields of a model that is no row of a kind."""
     fields = []
     for name in names:
         info = model.model_fields[name]
         options = set(get_args(info.annotation)) or {info.annotation}
         (python,) = options - {type(None)}
         fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
-    columns = {field.name: [row.__dict__[field.name] for row in rows] for field in fields}
-    return as_frame(pa.table(columns, schema=pa.schema(fields)), as_)
+    return pa.schema(fields)
 
 
 def sorted_by(table: "pa.Table", name: str) -> "pa.Table":

@@ -4,9 +4,6 @@ What NDJSON holds can be written into a store again, of this tenant or another, 
 name when it is whole; one that was stopped leaves nothing.
 """
 
-import csv
-import importlib
-import io
 import os
 import sys
 import tempfile
@@ -20,8 +17,8 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
 from mds_client.errors import MDSError
-from mds_client.models import Row
-from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.schema import KINDS
+from mds_client.sheets import Writer, records, sheet_of_kind, write_csv, write_ndjson, write_parquet
 
 BATCH_ROWS: Final = 10_000
 
@@ -48,21 +45,18 @@ class Dump:
     seconds: float
 
 
-Writer = Callable[[Kind, Iterator[list[Row]], BinaryIO], int]
-
-
 def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
 
     `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
     `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError if the file cannot be written.
     """
-    return _dump(client, kind, path, _ndjson, filters)
+    return _dump(client, kind, path, write_ndjson, filters)
 
 
 def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as CSV with a header, without the tenant; None is an empty field. As `dump_ndjson` otherwise."""
-    return _dump(client, kind, path, _csv, filters)
+    return _dump(client, kind, path, write_csv, filters)
 
 
 def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
@@ -70,7 +64,7 @@ def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump
 
     Raises ConfigurationError if pyarrow is not installed.
     """
-    return _dump(client, kind, path, _parquet, filters)
+    return _dump(client, kind, path, write_parquet, filters)
 
 
 def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[str, Any]) -> Dump:
@@ -79,9 +73,19 @@ def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[s
     start: datetime | None = filters.pop("start", None)
     end: datetime | None = filters.pop("end", None)
     batches = client.iter_rows(declared, start, end, batch_rows=BATCH_ROWS, **filters)
-    with _target(path) as raw, compression.writer(raw, path) as target:
-        rows = write(declared, batches, target)
+    with written(path) as target:
+        rows = write(sheet_of_kind(declared), records(batches), target)
     return Dump(declared.name, "standard output" if path == "-" else path, rows, time.monotonic() - began)
+
+
+@contextmanager
+def written(path: str) -> Iterator[BinaryIO]:
+    """What a file or standard output (`-`) is written with, compressed as the name ends.
+
+    The file gets its name when it is whole. Raises TargetError if it cannot be written.
+    """
+    with _target(path) as raw, compression.writer(raw, path) as target:
+        yield target
 
 
 @contextmanager
@@ -109,50 +113,3 @@ def _target(path: str) -> Iterator[BinaryIO]:
         raise TargetError(f"{path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _fields(kind: Kind) -> list[str]:
-    return [name for name in kind.model.model_fields if name != TENANT_COLUMN]
-
-
-def _ndjson(_: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    count = 0
-    for rows in batches:
-        lines = (row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) for row in rows)
-        target.write("".join(f"{line}\n" for line in lines).encode())
-        count += len(rows)
-    return count
-
-
-def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    fields = _fields(kind)
-    count = 0
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(fields)
-    for rows in batches:
-        for row in rows:
-            values = row.model_dump(mode="json")
-            writer.writerow(values[name] for name in fields)
-        target.write(text.getvalue().encode())
-        text.seek(0)
-        text.truncate()
-        count += len(rows)
-    target.write(text.getvalue().encode())
-    return count
-
-
-def _parquet(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    from mds_client import arrow  # needs packages that the library itself does without
-
-    pyarrow = importlib.import_module("pyarrow")
-    parquet = importlib.import_module("pyarrow.parquet")
-    fields = _fields(kind)
-    schema = arrow.schema_of(kind)
-    count = 0
-    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-        for rows in batches:
-            columns = {name: [row.__dict__[name] for row in rows] for name in fields}
-            writer.write_table(pyarrow.table(columns, schema=schema))
-            count += len(rows)
-    return count

@@ -5,7 +5,7 @@ be given in `mds_client.arguments`, and how its rows are answered in `mds_client
 not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, TypeVar, cast
@@ -38,7 +38,7 @@ from mds_client.arguments import (
     time_span,
 )
 from mds_client.errors import ConfigurationError
-from mds_client.missing import Missing, check_missing, explained, warn_without_tenant
+from mds_client.missing import Known, Missing, check_missing, explained, warn_without_tenant, what_lacks
 from mds_client.models import (
     AnyKind,
     Bar,
@@ -52,6 +52,7 @@ from mds_client.models import (
     built,
     built_rows,
 )
+from mds_client.notebook import Listing
 from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
 from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
 
@@ -192,20 +193,24 @@ def latest_prices(
     return Operation("latest_prices", talk)
 
 
-def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+def series(
+    kind: AnyKind = "bars",
+    *,
+    vendor: str | None = None,
+    symbol: Symbols | None = None,
+    timeframe: str | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The operation of `MDS.series`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    statement = sql.list_series(vendor is not None)
-    parameters = (declared.name, *((stored_name(vendor),) if vendor is not None else ()))
+    listed, _ = _listed(declared, vendor, symbol, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
+        (rows,) = yield Group((listed(session),), commit=True)
         warn_without_tenant(session)
         names = tuple(Series.model_fields)
-        found = [
-            built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
-        ]  # fmt: skip
+        found = Listing(built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows)
         return answered(Series, found, as_)
 
     return Operation("series", talk)
@@ -225,28 +230,60 @@ def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[l
     return Operation("symbols", talk)
 
 
-def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+def coverage(
+    kind: AnyKind = "bars",
+    *,
+    vendor: str | None = None,
+    symbol: Symbols | None = None,
+    timeframe: str | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The operation of `MDS.coverage`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    parameters = (declared.name, *((stored_name(vendor),) if vendor is not None else ()))
+    span = _bounds(start, end)
+    listed, _ = _listed(declared, vendor, symbol, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(vendor is not None), (*parameters, session.wanted))
-        (there,) = yield Group((listed,))
+        (there,) = yield Group((listed(session),))
         ids = [series_id for series_id, *_ in there]
-        (counted,) = yield Group((Execute(sql.coverage(declared), (ids, session.wanted)),), commit=True)
+        counting = Execute(sql.count_rows(declared), (ids, *span, session.wanted))
+        (counted,) = yield Group((counting,), commit=True)
         warn_without_tenant(session)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
-        covered = [
+        covered = Listing(
             built(Coverage, dict(zip(names, (declared.name, *name[:3], *found[series_id]), strict=True)))
             for series_id, *name in there
             if series_id in found
-        ]
+        )
         return answered(Coverage, covered, as_)
 
     return Operation("coverage", talk)
+
+
+def known(
+    kind: AnyKind, *, vendor: str | None = None, symbol: Symbols | None = None, timeframe: str | None = None
+) -> Operation[Known]:
+    """What there is of the series that a read names: how many, how new they are, and what does not exist."""
+    declared = KINDS.of(kind)
+    listed, in_rows = _listed(declared, vendor, symbol, timeframe)
+    named = [] if symbol is None or in_rows is not None else _symbols(symbol)
+    stored = None if timeframe is None else stored_timeframe(timeframe)
+
+    def talk(session: Session) -> Talk[Known]:
+        (there,) = yield Group((listed(session),), commit=True)
+        newest = max((row[4] for row in there if row[4] is not None), default=None)
+        lacking = sorted(set(named) - {row[2] for row in there})
+        if there and not lacking:
+            return Known(len(there), newest, None)
+        by = None if vendor is None else stored_name(vendor)
+        said = yield from what_lacks(session, declared, by, lacking, stored)
+        return Known(len(there), newest, said)
+
+    return Operation("known", talk)
 
 
 def iter_bars_window(
@@ -297,23 +334,15 @@ def iter_rows(
     declared = KINDS.of(kind)
     check_stream_as(as_)
     show = shown(declared, columns, as_)
-    if symbols is not None and "symbol" not in declared.series:
-        raise ConfigurationError(f"{declared.name} are not kept by symbol")
-    span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-    conditions = {
-        "vendor": None if vendor is None else stored_name(vendor),
-        "symbols": None if symbols is None else stored_symbols(symbols),
-        "timeframe": None if timeframe is None else stored_timeframe(timeframe),
-    }
-    given = [condition for condition in conditions.values() if condition is not None]
-    statement = sql.list_series(vendor is not None, symbols is not None, timeframe is not None)
+    span = _bounds(start, end)
+    listed, in_rows = _listed(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((Execute(statement, (declared.name, *given, session.wanted)),))
+        (there,) = yield Group((listed(session),))
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
         names = _named(declared, there)
-        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show)
+        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
 
     return Stream(Operation(f"iter_{declared.name}", talk, heavy=as_ != "models"))
 
@@ -405,7 +434,7 @@ def _stream(
     show = shown(kind, columns, as_)
     check_missing(missing)
     span = time_span(start, end)
-    symbols = [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
+    symbols = _symbols(symbol)
 
     def talk(session: Session) -> Talk[None]:
         ids = yield from _find(session, kind, symbols, name)
@@ -424,6 +453,37 @@ def _find(
     parameters = [*(columns[part] for part in kind.series), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+
+
+def _bounds(start: Time | None, end: Time | None) -> tuple[datetime, datetime]:
+    """A span of time that may be open at either end."""
+    return time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
+
+
+def _symbols(symbol: Symbols) -> list[str]:
+    return [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
+
+
+def _listed(
+    kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None
+) -> tuple[Callable[[Session], Execute], list[str] | None]:
+    """What lists the series with these names; and the symbols that the rows have to be asked for, if they have them.
+
+    Raises ConfigurationError for a name that the kind does not have.
+    """
+    if symbol is not None and "symbol" not in kind.model.model_fields:
+        raise ConfigurationError(f"{kind.name} have no symbol")
+    if timeframe is not None and "timeframe" not in kind.series:
+        raise ConfigurationError(f"{kind.name} have no timeframe")
+    by_series = symbol is not None and "symbol" in kind.series
+    given = (
+        *(() if vendor is None else (stored_name(vendor),)),
+        *((_symbols(symbol),) if symbol is not None and by_series else ()),
+        *(() if timeframe is None else (stored_timeframe(timeframe),)),
+    )
+    statement = sql.list_series(vendor is not None, by_series, timeframe is not None)
+    in_rows = _symbols(symbol) if symbol is not None and not by_series else None
+    return lambda session: Execute(statement, (kind.name, *given, session.wanted)), in_rows
 
 
 def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
