@@ -174,6 +174,26 @@ def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema"
     return pa.schema(fields)
 
 
+def widened(table: "pa.Table", time: str, value: str, symbols: Sequence[str]) -> "pa.Table":
+    """Rows of many symbols with a column for each symbol, which holds the value, ordered by time.
+
+    A symbol without a row at a time is NULL there. Raises ConfigurationError if a symbol has two rows at a time.
+    """
+    rows = table.num_rows
+    moments, at = np.unique(table[time].cast(pa.int64()).to_numpy(), return_inverse=True)
+    named = table["symbol"].cast(pa.string())
+    own = compute.index_in(named, pa.array(symbols, pa.string())).to_numpy()
+    taken = np.full((len(symbols), len(moments)), -1, np.int64)
+    taken[own, at] = np.arange(rows)
+    if int((taken >= 0).sum()) < rows:
+        raise ConfigurationError("a symbol has several rows of the same time, and cannot be one column")
+    values = table[value].combine_chunks()
+    columns = {time: pa.array(moments, table.schema.field(time).type)}
+    for symbol, places in zip(symbols, taken, strict=True):
+        columns[symbol] = values.take(pa.array(places, mask=places < 0))
+    return pa.table(columns)
+
+
 def sorted_by(table: "pa.Table", name: str) -> "pa.Table":
     """A table in the order of a column; rows that have the same value stay in their order."""
     column = table[name]

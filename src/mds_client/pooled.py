@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from mds_client import rls
+from psycopg.conninfo import conninfo_to_dict
+
+from mds_client import notebook, rls
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError, ServerUnreachable
 from mds_client.operations import Observer, Operation, SeriesCache, Session
@@ -41,6 +43,18 @@ class Pooled:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings, without asking the server and without the password."""
+        parts = conninfo_to_dict(self.config.dsn)
+        shown = {
+            "server": f"{parts.get('host') or 'local'}:{parts.get('port') or 5432}",
+            "database": parts.get("dbname"),
+            "role": parts.get("user"),
+            "tenant": self.tenant_id or "of the login",
+            "application": self.config.app_name,
+        }
+        return notebook.fields(type(self).__name__, shown)
 
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)

@@ -14,6 +14,7 @@ from mds_client import sql
 from mds_client.answers import (
     As,
     Columns,
+    Index,
     Shown,
     StreamAs,
     answered,
@@ -68,11 +69,13 @@ def bars_window(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.bars_window`."""
     name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
-    return _window(Bar, symbol, start, end, as_, columns, missing, name)
+    return _window(Bar, symbol, start, end, as_, columns, index, wide, missing, name)
 
 
 def fundamentals_window(
@@ -83,10 +86,12 @@ def fundamentals_window(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.fundamentals_window`."""
-    return _window(Fundamentals, symbol, start, end, as_, columns, missing, {"vendor": vendor})
+    return _window(Fundamentals, symbol, start, end, as_, columns, index, wide, missing, {"vendor": vendor})
 
 
 def news_window(
@@ -107,7 +112,7 @@ def news_window(
     names = (stored_name(vendor),) if vendor is not None else ()
     conditions = (
         *names,
-        *((stored_symbols([symbol] if isinstance(symbol, str) else symbol),) if symbol is not None else ()),
+        *((_symbols(symbol),) if symbol is not None else ()),
         *((text,) if text is not None else ()),
     )
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
@@ -132,18 +137,19 @@ def option_chain(
     within: timedelta = timedelta(days=7),
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.option_chain`."""
     check_as(as_)
     check_missing(missing)
     kind = KINDS["options"]
-    show = shown(kind, columns, as_)
+    show = shown(kind, columns, as_, index=index)
     at = instant(at)
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
     vendor = stored_name(vendor)
-    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    symbols = _symbols(symbol)
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
@@ -354,6 +360,8 @@ def _window(
     end: Time,
     as_: As,
     columns: Columns | None,
+    index: Index | None,
+    wide: str | None,
     missing: Missing,
     name: dict[str, str],
 ) -> Operation[Any]:
@@ -361,10 +369,11 @@ def _window(
     span = time_span(start, end)
     check_as(as_)
     check_missing(missing)
-    show = shown(kind, columns, as_)
+    symbols = _symbols(symbol)
+    show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
     if not isinstance(symbol, str):
-        return _windows(model, kind, stored_symbols(symbol), span, as_, show, missing, name)
-    parts = _series_name(kind, stored_symbol(symbol), name)
+        return _windows(model, kind, symbols, span, as_, show, missing, name)
+    parts = _series_name(kind, symbols[0], name)
 
     # By one column, order is seen at a glance, and nearly always there.
     ordered = len(kind.key) > 1 or kind.time not in show.fields

@@ -12,6 +12,7 @@ from mds_client import sql
 from mds_client.answers import (
     As,
     Columns,
+    Index,
     Shown,
     StreamAs,
     check_as,
@@ -135,11 +136,20 @@ class _Asked:
 
 
 def _asked(
-    symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, as_: As, columns: Columns | None
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    as_: As,
+    columns: Columns | None,
+    index: Index | None = None,
+    wide: str | None = None,
 ) -> _Asked:
     kind = KINDS["bars"]
-    show = shown(kind, columns, as_, (kind.time, *(name for name, _ in kind.aggregates)))
     symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    stored = (kind.time, *(name for name, _ in kind.aggregates))
+    show = shown(kind, columns, as_, stored, index=index, wide=wide, symbols=symbols)
     made = _source(kind, timeframe)
     return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
 
@@ -153,12 +163,14 @@ def rollup(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.rollup`."""
     check_as(as_)
     check_missing(missing)
-    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, index, wide)
 
     if isinstance(symbol, str):
         return _one(asked, as_, missing)
