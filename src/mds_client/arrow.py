@@ -163,6 +163,26 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, n
     return as_frame(pa.table(columns, schema=schema), as_)
 
 
+def schema_of_oids(names: Sequence[str], oids: Sequence[int]) -> "pa.Schema":
+    """The columns of a query of a user's own, by their types in PostgreSQL. A `numeric` is float64."""
+    return pa.schema([(name, _BY_OID.get(oid, pa.string())) for name, oid in zip(names, oids, strict=True)])
+
+
+_BY_OID: Final[dict[int, Any]] = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int64(),
+    23: pa.int64(),
+    26: pa.int64(),
+    700: pa.float64(),
+    701: pa.float64(),
+    1082: pa.date32(),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us", "UTC"),
+    1700: pa.float64(),
+}
+
+
 def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema":
     """The columns for these fields of a model that is no row of a kind."""
     fields = []

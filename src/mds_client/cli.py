@@ -41,6 +41,7 @@ from mds_client.options import connection_options
 from mds_client.printing import filter_options
 from mds_client.read_commands import READ_COMMANDS, read_command
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.sql_commands import run_sql
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,6 +121,7 @@ def delete(
 
 for command in READ_COMMANDS:
     mds.add_command(command)
+mds.add_command(run_sql)
 mds.add_command(import_files)
 mds.add_command(ingest_ndjson)
 mds.add_command(ingest_ndjson_async)

@@ -96,8 +96,13 @@ def _first(batches: Iterator[list[Record]], limit: int) -> Iterator[list[Record]
             return
 
 
+def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--limit`; goes around `output_options`."""
+    return click.option("--limit", type=click.IntRange(1), help="Print at most so many rows, the first.")(command)
+
+
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--format`, `--output`, `--limit` and `--json`; the command gets a `Printer` in their place."""
+    """`--format`, `--output` and `--json`; the command gets a `Printer` in their place."""
 
     @click.option(
         "--format", "form", type=click.Choice(FORMATS),
@@ -107,11 +112,10 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--output", type=FileName(), default="-", metavar="FILE",
         help="Write to this file, which appears when it is whole; .gz and .zst are compressed.",
     )  # fmt: skip
-    @click.option("--limit", type=click.IntRange(1), help="Print at most so many rows, the first.")
     @json_option
     @functools.wraps(command)
     def printing(
-        *arguments: Any, form: Format | None, output: str, limit: int | None, as_json: bool, **options: Any
+        *arguments: Any, form: Format | None, output: str, as_json: bool, limit: int | None = None, **options: Any
     ) -> Any:
         if as_json and form is not None:
             raise click.UsageError("--json and --format: choose one of them")

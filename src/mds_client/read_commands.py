@@ -17,7 +17,7 @@ from mds_client.console import Instant, fail
 from mds_client.missing import NO_TENANT
 from mds_client.models import Coverage, DataQualityWarning, Series
 from mds_client.options import connection_options
-from mds_client.printing import Printer, filter_options, filters_of, output_options
+from mds_client.printing import Printer, filter_options, filters_of, limit_option, output_options
 from mds_client.schema import KINDS, Kind
 from mds_client.sheets import records, sheet_of_kind, sheet_of_model
 
@@ -26,7 +26,7 @@ EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 def reader(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every reading command has: a connection and a printer."""
-    return connection_options(output_options(command))
+    return connection_options(limit_option(output_options(command)))
 
 
 def read_command(kind: Kind) -> click.Command:

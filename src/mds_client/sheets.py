@@ -124,8 +124,15 @@ def write_parquet(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryI
     count = 0
     with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
         for rows in batches:
-            columns = [[row[name] for row in rows] for name in sheet.columns]
-            arrays = [pyarrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+            arrays = []
+            for name, field in zip(sheet.columns, schema, strict=True):
+                values = [row[name] for row in rows]
+                if field.type == pyarrow.string():
+                    values = [value if value is None else str(_field(value)) for value in values]
+                elif field.type == pyarrow.float64():
+                    # A numeric that is whole comes as an int, and may be more than a float has exactly.
+                    values = [value if value is None else float(value) for value in values]
+                arrays.append(pyarrow.array(values, field.type))
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
             count += len(rows)
     return count
