@@ -38,6 +38,7 @@ from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
 from mds_client.options import connection_options
+from mds_client.plot_commands import plot
 from mds_client.printing import filter_options
 from mds_client.read_commands import READ_COMMANDS, read_command
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
@@ -121,6 +122,7 @@ def delete(
 
 for command in READ_COMMANDS:
     mds.add_command(command)
+mds.add_command(plot)
 mds.add_command(run_sql)
 mds.add_command(import_files)
 mds.add_command(ingest_ndjson)

@@ -60,7 +60,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
     "mds": {
         "ping": (), "schema-version": (), "latest-prices": ("--vendor", "v", "--symbols", "S"), "bars": WINDOW,
         "fundamentals": (), "news": (), "options": (), "series": (), "coverage": (),
-        "rollup": (*ROW, "--timeframe", "1h"), "option-chain": ROW, "sql": ("SELECT 1",),
+        "rollup": (*ROW, "--timeframe", "1h"), "option-chain": ROW, "sql": ("SELECT 1",), "plot": ("S",),
         "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"), "import": ("bars", "ROWS"),
         "ingest-ndjson-async": ("bars", "ROWS"), "enqueue-job": ("--idempotency-key", "m", "--job-type", "t"),
         "dump-ndjson": ("bars", "OUT"), "dump-csv": ("bars", "OUT"), "dump-parquet": ("bars", "OUT"),
