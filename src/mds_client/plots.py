@@ -133,8 +133,8 @@ def _text(figure: Any, canvas: Canvas) -> str:
 
 
 def _times(moments: Sequence[datetime], canvas: Canvas) -> tuple[list[int], list[str]]:
-    """Where times stand below a plot, and what they say: days, or minutes where the plot spans no more than days."""
-    short = (moments[-1] - moments[0]).days < 4
+    """Where times stand below a plot, and what they say: days, or minutes where the plot spans some days of them."""
+    short = (moments[-1] - moments[0]).days < 4 and len({moment.time() for moment in moments}) > 1
     form = "%m-%d %H:%M" if short else "%Y-%m-%d"
     many = max(1, (canvas.width - AXIS) // 18)
     step = max(1, len(moments) // many)
