@@ -16,9 +16,11 @@ CELLS: list[dict[str, Any]] = [cell for cell in NOTEBOOK["cells"] if cell["cell_
 def run(source: str, namespace: dict[str, Any]) -> Any:
     """Run a cell and give the value of its last expression, which a notebook shows."""
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), namespace)
-    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
+    last = tree.body[-1]
+    if not isinstance(last, ast.Expr):
+        return exec(compile(tree, "cell", "exec"), namespace)
+    exec(compile(ast.Module(tree.body[:-1], []), "cell", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
 
 
 def test_the_tutorial_runs_from_its_first_cell_to_its_last(
