@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client import deletes, jobs, operations, reads, rollups, upserts
-from mds_client.answers import As, Columns, StreamAs
+from mds_client.answers import As, Columns, Index, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
@@ -239,6 +239,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["arrow"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -252,6 +253,8 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["pandas"],
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -265,6 +268,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["polars"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def bars_window(
@@ -277,6 +281,8 @@ class AsyncMethods(ABC):
         *,
         as_: As = "models",
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The bars with `start <= ts < end`, oldest first.
@@ -290,6 +296,10 @@ class AsyncMethods(ABC):
             as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
                 each field, in an order for the eye: symbol, time and values first, ids last. The tenant is left out.
             columns: The columns of the frame, in this order; others are not fetched. `"tenant_id"` is one of them.
+            index: The index of a pandas frame: the name of a column, such as `"ts"`, or several names.
+            wide: One value, such as `"close_price"`: the frame has a row for each time, ordered, and a column for each
+                of the symbols, in their order. A symbol without a row at a time has no value there. In pandas the time
+                is the index; otherwise it is the first column. Not together with `columns`.
             missing: What to do if a series does not exist, or no tenant is set: `"warn"` with a DataQualityWarning that
                 names series that may have been meant, `"raise"` UnknownSeries, or `"ignore"`.
 
@@ -297,12 +307,15 @@ class AsyncMethods(ABC):
             All bars of the window, without a limit (`iter_bars_window` yields them in batches).
 
         Raises:
-            ConfigurationError: `start` is after `end`, there is no such column, columns of models are asked for, or the
-                package of the frame is not installed.
+            ConfigurationError: `start` is after `end`, there is no such column, columns, an index or a wide form of
+                models is asked for, an index of another frame than pandas', or the package of the frame is not
+                installed.
             UnknownSeries: `missing` is `"raise"`, and a series does not exist.
         """
         return await self.run(
-            reads.bars_window(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+            reads.bars_window(
+                symbol, timeframe, start, end, vendor, as_=as_, columns=columns, index=index, wide=wide, missing=missing
+            )
         )
 
     @overload
@@ -326,6 +339,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["arrow"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -338,6 +352,8 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["pandas"],
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -350,6 +366,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["polars"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def fundamentals_window(
@@ -361,6 +378,8 @@ class AsyncMethods(ABC):
         *,
         as_: As = "models",
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The fundamentals with `start <= asof < end`, oldest first.
@@ -372,10 +391,14 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             as_: A list of `Fundamentals`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
+            index: The index of a pandas frame; see `bars_window`.
+            wide: One value, with a column for each symbol; see `bars_window`.
             missing: What to do if a series does not exist; see `bars_window`.
         """
         return await self.run(
-            reads.fundamentals_window(symbol, start, end, vendor, as_=as_, columns=columns, missing=missing)
+            reads.fundamentals_window(
+                symbol, start, end, vendor, as_=as_, columns=columns, index=index, wide=wide, missing=missing
+            )
         )
 
     @overload
@@ -484,6 +507,7 @@ class AsyncMethods(ABC):
         within: timedelta = timedelta(days=7),
         as_: Literal["pandas"],
         columns: Columns | None = None,
+        index: Index | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -507,6 +531,7 @@ class AsyncMethods(ABC):
         within: timedelta = timedelta(days=7),
         as_: As = "models",
         columns: Columns | None = None,
+        index: Index | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
@@ -518,6 +543,7 @@ class AsyncMethods(ABC):
             within: How old a snapshot may be at that time.
             as_: A list of `OptionSnap`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
+            index: The index of a pandas frame; see `bars_window`.
             missing: What to do if there are no options of the symbol; see `bars_window`.
 
         Returns:
@@ -527,7 +553,9 @@ class AsyncMethods(ABC):
             ConfigurationError: `within` is not more than zero.
         """
         return await self.run(
-            reads.option_chain(symbol, at, vendor, within=within, as_=as_, columns=columns, missing=missing)
+            reads.option_chain(
+                symbol, at, vendor, within=within, as_=as_, columns=columns, index=index, missing=missing
+            )
         )
 
     @overload
@@ -553,6 +581,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["arrow"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
@@ -566,6 +595,8 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["pandas"],
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
@@ -579,6 +610,7 @@ class AsyncMethods(ABC):
         *,
         as_: Literal["polars"],
         columns: Columns | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def rollup(
@@ -591,6 +623,8 @@ class AsyncMethods(ABC):
         *,
         as_: As = "models",
         columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
         """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
@@ -608,6 +642,8 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             as_: A list of `Bar`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
+            index: The index of a pandas frame; see `bars_window`.
+            wide: One value, with a column for each symbol; see `bars_window`.
             missing: What to do if a symbol has no 1m bars at all; see `bars_window`.
 
         Raises:
@@ -615,7 +651,9 @@ class AsyncMethods(ABC):
             UnknownSeries: `missing` is `"raise"`, and a symbol has no 1m bars.
         """
         return await self.run(
-            rollups.rollup(symbol, timeframe, start, end, vendor, as_=as_, columns=columns, missing=missing)
+            rollups.rollup(
+                symbol, timeframe, start, end, vendor, as_=as_, columns=columns, index=index, wide=wide, missing=missing
+            )
         )
 
     @overload
@@ -651,29 +689,66 @@ class AsyncMethods(ABC):
 
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["models"] = "models",
     ) -> list[Series]: ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["arrow"],
     ) -> "pyarrow.Table": ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["pandas"],
     ) -> "pandas.DataFrame": ...
     @overload
     async def series(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: Literal["polars"],
     ) -> "polars.DataFrame": ...
-    async def series(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+    async def series(
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        as_: As = "models",
+    ) -> Any:
         """The series of a kind, ordered by vendor, symbol and timeframe.
 
         Args:
             kind: The kind's name, model or declaration.
             vendor: Only series of this vendor.
-            as_: A list of `Series`, or a frame; see `bars_window`.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            as_: A list of `Series`, which a notebook shows as a table, or a frame; see `bars_window`.
+
+        Raises:
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
-        return await self.run(reads.series(kind, vendor=vendor, as_=as_))
+        return await self.run(reads.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
 
     async def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
         """The symbols of a kind, each once, in order.
@@ -686,34 +761,85 @@ class AsyncMethods(ABC):
 
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["models"] = "models",
     ) -> list[Coverage]: ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["arrow"],
     ) -> "pyarrow.Table": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["pandas"],
     ) -> "pandas.DataFrame": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: Literal["polars"],
     ) -> "polars.DataFrame": ...
-    async def coverage(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+    async def coverage(
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        as_: As = "models",
+    ) -> Any:
         """The first time, the last time and the number of rows of each series of a kind that has rows.
 
-        It reads every row of these series, and takes as long as that does.
+        It reads every row of these series in that time, and takes as long as that does.
 
         Args:
             kind: The kind's name, model or declaration.
             vendor: Only series of this vendor.
-            as_: A list of `Coverage`, or a frame; see `bars_window`.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            as_: A list of `Coverage`, which a notebook shows as a table, or a frame; see `bars_window`.
 
         Returns:
             One entry for each series, ordered by vendor, symbol and timeframe.
+
+        Raises:
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
-        return await self.run(reads.coverage(kind, vendor=vendor, as_=as_))
+        return await self.run(
+            reads.coverage(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, start=start, end=end, as_=as_)
+        )
 
     @overload
     def iter_bars_window(
@@ -943,14 +1069,14 @@ class AsyncMethods(ABC):
             start: Only rows from this time on.
             end: Only rows before this time.
             vendor: Only rows of this vendor.
-            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             batch_rows: The most rows of a list.
             as_: `"models"` for lists of models, or `"arrow"` for PyArrow record batches.
             columns: The columns of the batches, in this order; see `bars_window`.
 
         Raises:
-            ConfigurationError: The kind has no symbols, or an argument is wrong.
+            ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
         return self.stream(
             reads.iter_rows(

@@ -28,6 +28,9 @@ As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
 Columns: TypeAlias = Sequence[str]
 """The names of a frame's columns."""
 
+Index: TypeAlias = str | Sequence[str]
+"""The column of a pandas frame that is its index, or several."""
+
 AS: Final[tuple[As, ...]] = get_args(As)
 
 StreamAs: TypeAlias = Literal["models", "arrow"]
@@ -71,25 +74,90 @@ def check_columns(columns: Columns | None, there: Sequence[str], as_: As) -> tup
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How a frame is laid out, as `MDS.bars_window` describes it: what is its index, and whether it is wide.
+
+    `symbols` are the columns of a wide frame, in their order.
+    """
+
+    index: tuple[str, ...] = ()
+    wide: str | None = None
+    symbols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """The columns of a frame, and the stored ones that a statement has to give for them, in the table's order."""
 
     fields: tuple[str, ...]
     stored: tuple[str, ...]
+    layout: Layout = Layout()
 
 
-def shown(kind: Kind, columns: Columns | None, as_: As, stored: tuple[str, ...] | None = None) -> Shown:
+def shown(
+    kind: Kind,
+    columns: Columns | None,
+    as_: As,
+    stored: tuple[str, ...] | None = None,
+    *,
+    index: Index | None = None,
+    wide: str | None = None,
+    symbols: Sequence[str] = (),
+) -> Shown:
     """What is shown of a kind's rows: these columns, or all. `stored` are those that the rows have, the time first.
 
-    Raises ConfigurationError if columns are asked for that the rows do not have.
+    `symbols` are those that are read.
+
+    Raises ConfigurationError for columns that the rows do not have, and for a layout that the frame cannot have.
     """
     stored = kind.column_names if stored is None else stored
     everything = kind.shown(stored)
+    if wide is not None:
+        layout = _wide(kind, columns, as_, stored, index, wide, symbols)
+        return Shown((kind.time, "symbol", wide), tuple(name for name in stored if name in (kind.time, wide)), layout)
     asked = check_columns(columns, (*everything, TENANT_COLUMN), as_)
+    layout = Layout(_index(index, everything if asked is None else asked, as_))
     if asked is None:
-        return Shown(everything, stored)
+        return Shown(everything, stored, layout)
     # A row of no columns would not be counted.
-    return Shown(asked, tuple(name for name in stored if name in asked) or stored[:1])
+    return Shown(asked, tuple(name for name in stored if name in asked) or stored[:1], layout)
+
+
+def _index(index: Index | None, there: Sequence[str], as_: As) -> tuple[str, ...]:
+    if index is None:
+        return ()
+    if as_ != "pandas":
+        raise ConfigurationError(f"index is that of a pandas frame: pass as_='pandas'; {as_} has none")
+    asked = (index,) if isinstance(index, str) else tuple(index)
+    if unknown := [name for name in asked if name not in there]:
+        raise ConfigurationError(f"index: there is no column {', '.join(map(repr, unknown))}; {', '.join(there)}")
+    if len(set(asked)) < len(asked) or not asked:
+        raise ConfigurationError(f"index names each of its columns once, and one at least; not {index!r}")
+    return asked
+
+
+def _wide(
+    kind: Kind,
+    columns: Columns | None,
+    as_: As,
+    stored: tuple[str, ...],
+    index: Index | None,
+    wide: str,
+    symbols: Sequence[str],
+) -> Layout:
+    """The layout of a wide frame, whose index in pandas is the time."""
+    if as_ == "models":
+        raise ConfigurationError("wide is of a frame: pass as_, too; models are rows")
+    if columns is not None:
+        raise ConfigurationError("wide and columns: choose one of them; a wide frame has a column for each symbol")
+    if index is not None and index not in (kind.time, (kind.time,), [kind.time]):
+        raise ConfigurationError(f"the index of a wide frame is {kind.time!r}, not {index!r}")
+    if kind.key != (kind.time,):
+        raise ConfigurationError(f"{kind.name} have several rows of one symbol and time, and cannot be wide")
+    values = [name for name in stored if name != kind.time]
+    if wide not in values:
+        raise ConfigurationError(f"wide: there is no value {wide!r}; there are: {', '.join(values)}")
+    return Layout((kind.time,) if as_ == "pandas" else (), wide, tuple(dict.fromkeys(symbols)))
 
 
 def answered(model: type[BaseModel], found: list[Any], as_: As, columns: Sequence[str] | None = None) -> Any:
@@ -140,7 +208,14 @@ def read_frame(
         table = arrow.sorted_by(table, "symbol").select(list(show.fields))
     elif not ordered:
         table = arrow.sorted_by(table, kind.time)
-    return arrow.as_frame(table, cast("Any", as_))
+    layout = show.layout
+    if layout.wide is not None:
+        table = arrow.widened(table, kind.time, layout.wide, layout.symbols)
+    frame = arrow.as_frame(table, cast("Any", as_))
+    if layout.index:
+        frame = frame.set_index(list(layout.index))
+    # As pandas' own pivot names them: the legend of a plot says what the lines are.
+    return frame.rename_axis(columns="symbol") if layout.wide is not None and as_ == "pandas" else frame
 
 
 def emitted(
@@ -153,23 +228,27 @@ def emitted(
     batch_rows: int,
     as_: StreamAs,
     show: Shown,
+    symbols: list[str] | None = None,
 ) -> Talk[None]:
     """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's.
 
     Frames come packed, which takes several statements. In a transaction of the user's, whose statements may each see
     other rows, they come by one statement.
+
+    `symbols`: only rows with one of these, of a kind whose series have no symbol.
     """
+    by_symbol = symbols is not None
+    parameters = (ids, *span, *([symbols] if by_symbol else ()), session.wanted)
     if as_ == "arrow":
-        if session.snapshot:
+        if session.snapshot and not by_symbol:
             yield from packed_frames(session, kind, names, span, show)
             return
-        yield from emitted_frames(
-            session, kind, sql.windows(kind, show.stored), (ids, *span, session.wanted), names, show
-        )  # fmt: skip
+        select = sql.windows(kind, show.stored, by_symbol=by_symbol)
+        yield from emitted_frames(session, kind, select, parameters, names, show)
         return
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    yield Group((Execute(sql.declare_cursor(sql.windows(kind)), (ids, *span, session.wanted)),))
+    yield Group((Execute(sql.declare_cursor(sql.windows(kind, by_symbol=by_symbol)), parameters),))
     while True:
         (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
         if rows:

@@ -158,14 +158,60 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, n
 
     The columns are there without rows, too.
     """
+    schema = schema_of_model(model, names)
+    columns = {name: [row.__dict__[name] for row in rows] for name in names}
+    return as_frame(pa.table(columns, schema=schema), as_)
+
+
+def schema_of_oids(names: Sequence[str], oids: Sequence[int]) -> "pa.Schema":
+    """The columns of a query of a user's own, by their types in PostgreSQL. A `numeric` is float64."""
+    return pa.schema([(name, _BY_OID.get(oid, pa.string())) for name, oid in zip(names, oids, strict=True)])
+
+
+_BY_OID: Final[dict[int, Any]] = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int64(),
+    23: pa.int64(),
+    26: pa.int64(),
+    700: pa.float64(),
+    701: pa.float64(),
+    1082: pa.date32(),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us", "UTC"),
+    1700: pa.float64(),
+}
+
+
+def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema":
+    """The columns for these fields of a model that is no row of a kind."""
     fields = []
     for name in names:
         info = model.model_fields[name]
         options = set(get_args(info.annotation)) or {info.annotation}
         (python,) = options - {type(None)}
         fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
-    columns = {field.name: [row.__dict__[field.name] for row in rows] for field in fields}
-    return as_frame(pa.table(columns, schema=pa.schema(fields)), as_)
+    return pa.schema(fields)
+
+
+def widened(table: "pa.Table", time: str, value: str, symbols: Sequence[str]) -> "pa.Table":
+    """Rows of many symbols with a column for each symbol, which holds the value, ordered by time.
+
+    A symbol without a row at a time is NULL there. Raises ConfigurationError if a symbol has two rows at a time.
+    """
+    rows = table.num_rows
+    moments, at = np.unique(table[time].cast(pa.int64()).to_numpy(), return_inverse=True)
+    named = table["symbol"].cast(pa.string())
+    own = compute.index_in(named, pa.array(symbols, pa.string())).to_numpy()
+    taken = np.full((len(symbols), len(moments)), -1, np.int64)
+    taken[own, at] = np.arange(rows)
+    if int((taken >= 0).sum()) < rows:
+        raise ConfigurationError("a symbol has several rows of the same time, and cannot be one column")
+    values = table[value].combine_chunks()
+    columns = {time: pa.array(moments, table.schema.field(time).type)}
+    for symbol, places in zip(symbols, taken, strict=True):
+        columns[symbol] = values.take(pa.array(places, mask=places < 0))
+    return pa.table(columns)
 
 
 def sorted_by(table: "pa.Table", name: str) -> "pa.Table":

@@ -6,12 +6,10 @@ The ingest commands are in `mds_client.ingest_commands`.
 """
 
 import copy
-import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import click
@@ -22,7 +20,6 @@ from mds_client.client import MDS
 from mds_client.console import (
     FAILED,
     FileName,
-    Instant,
     confirmed_delete,
     counted,
     fail,
@@ -41,7 +38,11 @@ from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
 from mds_client.options import connection_options
+from mds_client.plot_commands import plot
+from mds_client.printing import comma_separated, filter_options
+from mds_client.read_commands import READ_COMMANDS, read_command
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.sql_commands import run_sql
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,80 +88,27 @@ def schema_version(client: MDS, as_json: bool) -> None:
 
 
 @mds.command("latest-prices")
-@click.option("--vendor", required=True, help="Vendor of the prices.")
-@click.option("--symbols", required=True, help="Symbols, separated by commas.")
+@filter_options("vendor", "symbols", required=("vendor", "symbols"))
 @connection_options
 @json_option
-def latest_prices(client: MDS, vendor: str, symbols: str, as_json: bool) -> None:
+def latest_prices(client: MDS, vendor: str, symbols: list[str], as_json: bool) -> None:
     """Print the newest close of each symbol, over all its timeframes.
 
     Example: mds latest-prices --vendor ibkr --symbols AAPL,MSFT
     """
-    prices = client.latest_prices(_names(symbols), vendor)
+    prices = client.latest_prices(symbols, vendor)
     show_rows(prices, as_json, ("vendor", "symbol", "price", "price_timestamp"), empty="no prices")
 
 
 @mds.command()
-@click.option("--vendor", required=True, help="Vendor of the bars.")
-@click.option("--symbol", required=True, help="The symbol.")
-@click.option("--timeframe", required=True, help="1m, 5m, 1h, 1d, …")
-@click.option("--start", type=Instant(), required=True, help="The first time, ISO; without a zone UTC.")
-@click.option("--end", type=Instant(), help="The time to stop before, ISO. [default: now]")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "ndjson"]), default="table", show_default=True,
-    help="How to print them.",
-)  # fmt: skip
-@connection_options
-@json_option
-def bars(
-    client: MDS,
-    vendor: str,
-    symbol: str,
-    timeframe: str,
-    start: datetime,
-    end: datetime | None,
-    form: str,
-    as_json: bool,
-) -> None:
-    """Print the bars of one series in a time range, oldest first.
-
-    Example: mds bars --vendor ibkr --symbol AAPL --timeframe 1d --start 2024-01-01 --format csv
-    """
-    found = client.bars_window(symbol, timeframe, start, end or datetime.now(UTC), vendor, missing="raise")
-    _show_window(KINDS["bars"], found, "json" if as_json else form)
-
-
-def _show_window(kind: Kind, rows: Sequence[Row], form: str) -> None:
-    names = [name for name in kind.model.model_fields if name != TENANT_COLUMN]
-    if form in ("table", "json"):
-        # What few vendors have is shown where a row has it.
-        rare = names[names.index("id") :]
-        shown = [name for name in names if name not in rare or any(getattr(row, name) is not None for row in rows)]
-        show_rows(rows, form == "json", shown, empty=f"no {kind.name}")
-    elif form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        for row in rows:
-            values = row.model_dump(mode="json")
-            writer.writerow(values[name] for name in names)
-    else:
-        for row in rows:
-            sys.stdout.write(row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) + "\n")
-
-
-@mds.command()
 @click.argument("kind", metavar="KIND")
-@click.option("--vendor", required=True, help="Vendor of the rows.")
-@click.option("--symbols", help="Only these symbols, separated by commas.")
-@click.option("--timeframe", help="Only this timeframe.")
-@click.option("--start", type=Instant(), help="From this time on, ISO; without a zone UTC.")
-@click.option("--end", type=Instant(), help="Until before this time, ISO.")
+@filter_options(required=("vendor",))
 @click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @json_option
 def delete(
-    client: MDS, kind: str, symbols: str | None, dry_run: bool, yes: bool, as_json: bool, **filters: Any
+    client: MDS, kind: str, symbols: list[str] | None, dry_run: bool, yes: bool, as_json: bool, **filters: Any
 ) -> None:
     """Delete rows of a kind for good. Prints what it deletes, and asks first.
 
@@ -168,10 +116,14 @@ def delete(
     """
     _known(kind)
     if symbols is not None:
-        filters["symbol"] = _names(symbols)
+        filters["symbol"] = symbols
     confirmed_delete(client, kind, filters, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
+for command in READ_COMMANDS:
+    mds.add_command(command)
+mds.add_command(plot)
+mds.add_command(run_sql)
 mds.add_command(import_files)
 mds.add_command(ingest_ndjson)
 mds.add_command(ingest_ndjson_async)
@@ -212,7 +164,9 @@ def _as_it_is(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parquet_options(command: Callable[..., None]) -> Callable[..., None]:
-    columns = click.option("--columns", help="Only these columns, separated by commas, in this order.")
+    columns = click.option(
+        "--columns", help="Only these columns, separated by commas, in this order.", callback=comma_separated
+    )
     connections = click.option(
         "--connections",
         type=click.IntRange(1),
@@ -238,19 +192,12 @@ def _dump_command(
         """)  # fmt: skip
     @click.argument("kind", metavar="KIND")
     @click.argument("path", metavar="FILE|-", type=FileName())
-    @click.option("--vendor", help="Only from this vendor.")
-    @click.option("--symbols", help="Only these symbols, separated by commas.")
-    @click.option("--timeframe", help="Only this timeframe.")
-    @click.option("--start", type=Instant(), help="From this time on, ISO; without a zone UTC.")
-    @click.option("--end", type=Instant(), help="Until before this time, ISO.")
+    @filter_options()
     @more
     @connection_options
     @json_option
     def command(client: MDS, kind: str, path: str, as_json: bool, **filters: Any) -> None:
         _known(kind)
-        for option in ("symbols", "columns"):
-            if filters.get(option) is not None:
-                filters[option] = _names(filters[option])
         done = dump(client, kind, path, **{key: value for key, value in filters.items() if value is not None})
         # The rows themselves may be on standard output.
         if as_json:
@@ -275,11 +222,6 @@ _dump_command(
 def _known(kind: str) -> None:
     if kind not in KINDS:
         raise click.BadParameter(KINDS.unknown(kind), param_hint="KIND")
-
-
-def _names(text: str) -> list[str]:
-    """Names separated by commas."""
-    return [name for name in map(str.strip, text.split(",")) if name]
 
 
 def write_command(kind: Kind) -> click.Command:
@@ -326,7 +268,8 @@ def _type_name(kind: Kind, field: str) -> str:
 def command_line() -> click.Group:
     """`mds` with the commands of every declared kind."""
     group = copy.copy(mds)
-    group.commands = {**mds.commands, **{(made := write_command(kind)).name or "": made for kind in KINDS.values()}}
+    derived = (made for kind in KINDS.values() for made in (read_command(kind), write_command(kind)))
+    group.commands = {**mds.commands, **{command.name or "": command for command in derived}}
     return summarised(group)
 
 

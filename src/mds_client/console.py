@@ -3,6 +3,7 @@
 No command lives here.
 """
 
+import io
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from uuid import UUID
 
 import click
 from pydantic import BaseModel
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -86,16 +88,17 @@ def _seconds(value: Any) -> float:
 
 def show_json(value: Any) -> None:
     """Print data as one JSON document. NaN and infinity are printed as null."""
-    click.echo(json.dumps(_finite(plain(value)), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
+    click.echo(json.dumps(finite(plain(value)), ensure_ascii=False, allow_nan=False, indent=2, default=_seconds))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Data for JSON: NaN and infinity become None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -119,15 +122,40 @@ def show_rows(rows: Sequence[Any], as_json: bool, columns: Iterable[str] | None 
     if not plain_rows:
         click.echo(empty, err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(columns or plain_rows[0])
-    for name in names:
-        numbers = all(isinstance(row[name], int | float | None) for row in plain_rows)
-        table.add_column(name.replace("_", " "), justify="right" if numbers else "left", no_wrap=True)
-    for row in plain_rows:
-        table.add_row(*(_cell(row[name]) for name in names))
+    click.echo(table_text(plain_rows, names)[0], nl=False)
+
+
+def table_text(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    widths: Mapping[str, int] | None = None,
+    *,
+    header: bool = True,
+) -> tuple[str, dict[str, int]]:
+    """Rows as a table, a line each, and the widths of its columns, which the next part of the table begins with.
+
+    On a terminal, the table fits its width.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
+    found: dict[str, int] = {}
+    cells = [[_cell(plain(row[name])) for name in names] for row in rows]
+    for at, name in enumerate(names):
+        numbers = all(isinstance(row[name], int | float | None) for row in rows)
+        title = name.replace("_", " ")
+        before = (widths or {}).get(name, 0)
+        found[name] = max(before, *map(cell_len, (title, *(line[at] for line in cells))))
+        table.add_column(title, justify="right" if numbers else "left", no_wrap=True, min_width=before or None)
+    for line in cells:
+        table.add_row(*line)
     # In a pipe there is no terminal to fit: never cut a value short there.
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(table)
+    tty = sys.stdout.isatty()
+    console = Console(
+        file=io.StringIO(), force_terminal=tty, width=None if tty else 10_000, highlight=False, markup=False
+    )
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get(), found
 
 
 def _cell(value: Any) -> str:

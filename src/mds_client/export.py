@@ -4,18 +4,16 @@ What NDJSON holds can be written into a store again, of this tenant or another, 
 name when it is whole; one that was stopped leaves nothing.
 """
 
-import csv
-import importlib
-import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
 from mds_client.client import MDS
-from mds_client.models import Row
-from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.schema import KINDS
+from mds_client.sheets import Writer, records, sheet_of_kind, write_csv, write_ndjson, write_parquet
 from mds_client.targets import Dump as Dump
 from mds_client.targets import TargetError as TargetError
 from mds_client.targets import target_file
@@ -31,21 +29,18 @@ class Readable(Protocol):
         """The rows of a kind, a batch at a time; see `mds_client.reads.iter_rows`."""
 
 
-Writer = Callable[[Kind, Iterator[list[Row]], BinaryIO], int]
-
-
 def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
 
     `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
     `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError if the file cannot be written.
     """
-    return _dump(client, kind, path, _ndjson, filters)
+    return _dump(client, kind, path, write_ndjson, filters)
 
 
 def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as CSV with a header, without the tenant; None is an empty field. As `dump_ndjson` otherwise."""
-    return _dump(client, kind, path, _csv, filters)
+    return _dump(client, kind, path, write_csv, filters)
 
 
 def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
@@ -54,9 +49,10 @@ def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump
     With an `MDS` it is `MDS.export`, which also takes `columns` and `connections`. Raises ConfigurationError if pyarrow
     is not installed.
     """
-    if isinstance(client, MDS):
+    by_rows = filters.get("symbols") is not None and "symbol" not in KINDS.of(kind).series
+    if isinstance(client, MDS) and not by_rows:
         return client.export(kind, path, **filters)
-    return _dump(client, kind, path, _parquet, filters)
+    return _dump(client, kind, path, write_parquet, filters)
 
 
 def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[str, Any]) -> Dump:
@@ -65,53 +61,16 @@ def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[s
     start: datetime | None = filters.pop("start", None)
     end: datetime | None = filters.pop("end", None)
     batches = client.iter_rows(declared, start, end, batch_rows=BATCH_ROWS, **filters)
-    with target_file(path) as raw, compression.writer(raw, path) as target:
-        rows = write(declared, batches, target)
+    with written(path) as target:
+        rows = write(sheet_of_kind(declared), records(batches), target)
     return Dump(declared.name, "standard output" if path == "-" else path, rows, time.monotonic() - began)
 
 
-def _fields(kind: Kind) -> list[str]:
-    return [name for name in kind.model.model_fields if name != TENANT_COLUMN]
+@contextmanager
+def written(path: str) -> Iterator[BinaryIO]:
+    """What a file or standard output (`-`) is written with, compressed as the name ends.
 
-
-def _ndjson(_: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    count = 0
-    for rows in batches:
-        lines = (row.model_dump_json(exclude={TENANT_COLUMN}, exclude_none=True) for row in rows)
-        target.write("".join(f"{line}\n" for line in lines).encode())
-        count += len(rows)
-    return count
-
-
-def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    fields = _fields(kind)
-    count = 0
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(fields)
-    for rows in batches:
-        for row in rows:
-            values = row.model_dump(mode="json")
-            writer.writerow(values[name] for name in fields)
-        target.write(text.getvalue().encode())
-        text.seek(0)
-        text.truncate()
-        count += len(rows)
-    target.write(text.getvalue().encode())
-    return count
-
-
-def _parquet(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    from mds_client import arrow  # needs packages that the library itself does without
-
-    pyarrow = importlib.import_module("pyarrow")
-    parquet = importlib.import_module("pyarrow.parquet")
-    fields = _fields(kind)
-    schema = arrow.schema_of(kind)
-    count = 0
-    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-        for rows in batches:
-            columns = {name: [row.__dict__[name] for row in rows] for name in fields}
-            writer.write_table(pyarrow.table(columns, schema=schema))
-            count += len(rows)
-    return count
+    The file gets its name when it is whole. Raises TargetError if it cannot be written.
+    """
+    with target_file(path) as raw, compression.writer(raw, path) as target:
+        yield target

@@ -5,6 +5,8 @@ A series that exists and has no rows in the window says nothing: there is nothin
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Literal, TypeAlias, get_args
 
@@ -18,6 +20,19 @@ Missing: TypeAlias = Literal["warn", "raise", "ignore"]
 """What a read of named series does if one of them does not exist."""
 
 NO_TENANT = "no tenant is set, so nothing is seen: pass tenant_id, or set MDS_TENANT_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is of the series that a read names.
+
+    `series` is their number, and `newest` the time of their newest row. `said` says what does not exist, and what may
+    have been meant; it is None if everything that is named exists.
+    """
+
+    series: int
+    newest: datetime | None
+    said: str | None
 
 
 def check_missing(missing: str) -> None:
@@ -89,3 +104,22 @@ def _said(session: Session, kind: Kind, vendor: str, lacking: Sequence[str], tim
         return f"{said}; {first} is from {', '.join(others)}"
     close = get_close_matches(first, [name for (name,) in near], n=5, cutoff=0.5)
     return f"{said}; near it: {', '.join(close)}" if close else said
+
+
+def what_lacks(
+    session: Session, kind: Kind, vendor: str | None, lacking: Sequence[str], timeframe: str | None
+) -> Talk[str]:
+    """Say why no series fits, where parts of the name may be left out."""
+    if session.tenant_id is None:
+        return NO_TENANT
+    if vendor is not None and lacking:
+        return (yield from _said(session, kind, vendor, lacking, timeframe))
+    (vendors,) = yield Group((Execute(sql.VENDORS, (kind.name, session.wanted)),), commit=True)
+    names = [name for (name,) in vendors]
+    if not names:
+        return f"the tenant has no {kind.name} at all"
+    if vendor is not None and vendor not in names and len(names) < sql.NEAR:
+        return f"there is no vendor {vendor!r} of {kind.name}; there are: {', '.join(names)}"
+    of = f" of {', '.join(lacking)}" if lacking else ""
+    within = f" with timeframe {timeframe}" if timeframe is not None else ""
+    return f"there are no {kind.name}{of}{within}; `series` lists what there is"

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-from mds_client import rls
+from psycopg.conninfo import conninfo_to_dict
+
+from mds_client import notebook, rls
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError, ServerUnreachable
 from mds_client.operations import Observer, Operation, SeriesCache, Session
@@ -47,6 +49,18 @@ class Pooled:
     def _blocking(self) -> Iterator[Any]:
         """A synchronous client that sees the same."""
         yield self
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings, without asking the server and without the password."""
+        parts = conninfo_to_dict(self.config.dsn)
+        shown = {
+            "server": f"{parts.get('host') or 'local'}:{parts.get('port') or 5432}",
+            "database": parts.get("dbname"),
+            "role": parts.get("user"),
+            "tenant": self.tenant_id or "of the login",
+            "application": self.config.app_name,
+        }
+        return notebook.fields(type(self).__name__, shown)
 
     def _session(self) -> Session:
         return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)

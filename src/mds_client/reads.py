@@ -14,6 +14,7 @@ from mds_client import sql
 from mds_client.answers import (
     As,
     Columns,
+    Index,
     Shown,
     StreamAs,
     answered,
@@ -38,7 +39,7 @@ from mds_client.arguments import (
     time_span,
 )
 from mds_client.errors import ConfigurationError
-from mds_client.missing import Missing, check_missing, explained, warn_without_tenant
+from mds_client.missing import Known, Missing, check_missing, explained, warn_without_tenant, what_lacks
 from mds_client.models import (
     AnyKind,
     Bar,
@@ -52,6 +53,7 @@ from mds_client.models import (
     built,
     built_rows,
 )
+from mds_client.notebook import Listing
 from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
 from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
 
@@ -67,11 +69,13 @@ def bars_window(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.bars_window`."""
     name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
-    return _window(Bar, symbol, start, end, as_, columns, missing, name)
+    return _window(Bar, symbol, start, end, as_, columns, index, wide, missing, name)
 
 
 def fundamentals_window(
@@ -82,10 +86,12 @@ def fundamentals_window(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.fundamentals_window`."""
-    return _window(Fundamentals, symbol, start, end, as_, columns, missing, {"vendor": vendor})
+    return _window(Fundamentals, symbol, start, end, as_, columns, index, wide, missing, {"vendor": vendor})
 
 
 def news_window(
@@ -106,7 +112,7 @@ def news_window(
     names = (stored_name(vendor),) if vendor is not None else ()
     conditions = (
         *names,
-        *((stored_symbols([symbol] if isinstance(symbol, str) else symbol),) if symbol is not None else ()),
+        *((_symbols(symbol),) if symbol is not None else ()),
         *((text,) if text is not None else ()),
     )
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
@@ -131,18 +137,19 @@ def option_chain(
     within: timedelta = timedelta(days=7),
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.option_chain`."""
     check_as(as_)
     check_missing(missing)
     kind = KINDS["options"]
-    show = shown(kind, columns, as_)
+    show = shown(kind, columns, as_, index=index)
     at = instant(at)
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
     vendor = stored_name(vendor)
-    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    symbols = _symbols(symbol)
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
@@ -183,20 +190,24 @@ def latest_prices(
     return Operation("latest_prices", talk)
 
 
-def series(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+def series(
+    kind: AnyKind = "bars",
+    *,
+    vendor: str | None = None,
+    symbol: Symbols | None = None,
+    timeframe: str | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The operation of `MDS.series`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    statement = sql.list_series(vendor is not None)
-    parameters = (declared.name, *((stored_name(vendor),) if vendor is not None else ()))
+    listed, _ = _listed(declared, vendor, symbol, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
+        (rows,) = yield Group((listed(session),), commit=True)
         warn_without_tenant(session)
         names = tuple(Series.model_fields)
-        found = [
-            built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows
-        ]  # fmt: skip
+        found = Listing(built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows)
         return answered(Series, found, as_)
 
     return Operation("series", talk)
@@ -216,31 +227,63 @@ def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[l
     return Operation("symbols", talk)
 
 
-def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+def coverage(
+    kind: AnyKind = "bars",
+    *,
+    vendor: str | None = None,
+    symbol: Symbols | None = None,
+    timeframe: str | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The operation of `MDS.coverage`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    parameters = (declared.name, *((stored_name(vendor),) if vendor is not None else ()))
+    span = _bounds(start, end)
+    listed, _ = _listed(declared, vendor, symbol, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(vendor is not None), (*parameters, session.wanted))
-        (there,) = yield Group((listed,))
+        (there,) = yield Group((listed(session),))
         ids = [series_id for series_id, *_ in there]
-        (counted,) = yield Group((Execute(sql.coverage(declared), (ids, session.wanted)),), commit=True)
+        counting = Execute(sql.count_rows(declared), (ids, *span, session.wanted))
+        (counted,) = yield Group((counting,), commit=True)
         warn_without_tenant(session)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)
-        covered = [
+        covered = Listing(
             built(
                 Coverage,
                 dict(zip(names, (declared.name, *name[: len(SERIES_COLUMNS)], *found[series_id]), strict=True)),
             )
             for series_id, *name in there
             if series_id in found
-        ]
+        )
         return answered(Coverage, covered, as_)
 
     return Operation("coverage", talk)
+
+
+def known(
+    kind: AnyKind, *, vendor: str | None = None, symbol: Symbols | None = None, timeframe: str | None = None
+) -> Operation[Known]:
+    """What there is of the series that a read names: how many, how new they are, and what does not exist."""
+    declared = KINDS.of(kind)
+    listed, in_rows = _listed(declared, vendor, symbol, timeframe)
+    named = [] if symbol is None or in_rows is not None else _symbols(symbol)
+    stored = None if timeframe is None else stored_timeframe(timeframe)
+
+    def talk(session: Session) -> Talk[Known]:
+        (there,) = yield Group((listed(session),), commit=True)
+        newest = max((row[4] for row in there if row[4] is not None), default=None)
+        lacking = sorted(set(named) - {row[2] for row in there})
+        if there and not lacking:
+            return Known(len(there), newest, None)
+        by = None if vendor is None else stored_name(vendor)
+        said = yield from what_lacks(session, declared, by, lacking, stored)
+        return Known(len(there), newest, said)
+
+    return Operation("known", talk)
 
 
 def iter_bars_window(
@@ -291,23 +334,15 @@ def iter_rows(
     declared = KINDS.of(kind)
     check_stream_as(as_)
     show = shown(declared, columns, as_)
-    if symbols is not None and "symbol" not in declared.series:
-        raise ConfigurationError(f"{declared.name} are not kept by symbol")
-    span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-    conditions = {
-        "vendor": None if vendor is None else stored_name(vendor),
-        "symbols": None if symbols is None else stored_symbols(symbols),
-        "timeframe": None if timeframe is None else stored_timeframe(timeframe),
-    }
-    given = [condition for condition in conditions.values() if condition is not None]
-    statement = sql.list_series(vendor is not None, symbols is not None, timeframe is not None)
+    span = _bounds(start, end)
+    listed, in_rows = _listed(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((Execute(statement, (declared.name, *given, session.wanted)),))
+        (there,) = yield Group((listed(session),))
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
         names = _named(declared, there)
-        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show)
+        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
 
     return _streamed(f"iter_{declared.name}", talk, as_)
 
@@ -319,6 +354,8 @@ def _window(
     end: Time,
     as_: As,
     columns: Columns | None,
+    index: Index | None,
+    wide: str | None,
     missing: Missing,
     name: dict[str, str],
 ) -> Operation[Any]:
@@ -326,10 +363,11 @@ def _window(
     span = time_span(start, end)
     check_as(as_)
     check_missing(missing)
-    show = shown(kind, columns, as_)
+    symbols = _symbols(symbol)
+    show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
     if not isinstance(symbol, str):
-        return _windows(model, kind, stored_symbols(symbol), span, as_, show, missing, name)
-    parts = _series_name(kind, stored_symbol(symbol), name)
+        return _windows(model, kind, symbols, span, as_, show, missing, name)
+    parts = _series_name(kind, symbols[0], name)
 
     # By one column, order is seen at a glance, and nearly always there.
     ordered = len(kind.key) > 1 or kind.time not in show.fields
@@ -399,7 +437,7 @@ def _stream(
     show = shown(kind, columns, as_)
     check_missing(missing)
     span = time_span(start, end)
-    symbols = [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
+    symbols = _symbols(symbol)
 
     def talk(session: Session) -> Talk[None]:
         ids = yield from _find(session, kind, symbols, name)
@@ -425,6 +463,37 @@ def _find(
     parameters = [*(columns[part] for part in kind.searched), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+
+
+def _bounds(start: Time | None, end: Time | None) -> tuple[datetime, datetime]:
+    """A span of time that may be open at either end."""
+    return time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
+
+
+def _symbols(symbol: Symbols) -> list[str]:
+    return [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
+
+
+def _listed(
+    kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None
+) -> tuple[Callable[[Session], Execute], list[str] | None]:
+    """What lists the series with these names; and the symbols that the rows have to be asked for, if they have them.
+
+    Raises ConfigurationError for a name that the kind does not have.
+    """
+    if symbol is not None and "symbol" not in kind.model.model_fields:
+        raise ConfigurationError(f"{kind.name} have no symbol")
+    if timeframe is not None and "timeframe" not in kind.series:
+        raise ConfigurationError(f"{kind.name} have no timeframe")
+    by_series = symbol is not None and "symbol" in kind.series
+    given = (
+        *(() if vendor is None else (stored_name(vendor),)),
+        *((_symbols(symbol),) if symbol is not None and by_series else ()),
+        *(() if timeframe is None else (stored_timeframe(timeframe),)),
+    )
+    statement = sql.list_series(vendor is not None, by_series, timeframe is not None)
+    in_rows = _symbols(symbol) if symbol is not None and not by_series else None
+    return lambda session: Execute(statement, (kind.name, *given, session.wanted)), in_rows
 
 
 def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:

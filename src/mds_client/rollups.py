@@ -12,6 +12,7 @@ from mds_client import sql
 from mds_client.answers import (
     As,
     Columns,
+    Index,
     Shown,
     StreamAs,
     check_as,
@@ -27,10 +28,9 @@ from mds_client.missing import Missing, check_missing, explained
 from mds_client.models import Bar, built_of_series, built_rows
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
 from mds_client.schema import KINDS, Kind
-from mds_client.timeframes import parts
+from mds_client.timeframes import width as width_of
 
 _DAY: Final = timedelta(days=1)
-_FIXED: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY}
 _CALENDAR: Final = {"1w": "week", "1mo": "month", "1q": "quarter", "3mo": "quarter", "1y": "year", "12mo": "year"}
 _ORIGIN: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
@@ -79,12 +79,11 @@ def _source(kind: Kind, timeframe: str) -> _Source:
     for rollup in kind.rollups:
         if rollup.timeframe == asked:
             return _Source(asked, asked, None, rollup.width)
-    declared = {kind.base: _width(kind.base), **{rollup.timeframe: rollup.width for rollup in kind.rollups}}
+    declared = {kind.base: width_of(kind.base) or _DAY, **{rollup.timeframe: rollup.width for rollup in kind.rollups}}
     if asked in _CALENDAR:
         longest = max(declared, key=lambda name: declared[name])
         return _Source(asked, longest, _CALENDAR[asked], None)
-    count, unit = parts(asked)
-    width = count * _FIXED[unit] if unit in _FIXED else None
+    width = width_of(asked)
     dividing = [name for name, one in declared.items() if width is not None and not width % one and width > one]
     if width is None or not dividing or (_DAY % width and width % _DAY):
         there = ", ".join(rollup.timeframe for rollup in kind.rollups)
@@ -93,11 +92,6 @@ def _source(kind: Kind, timeframe: str) -> _Source:
             f" (30m, 4h), or {', '.join(_CALENDAR)}"
         )
     return _Source(asked, max(dividing, key=lambda name: declared[name]), f"{width.total_seconds():.0f} seconds", width)
-
-
-def _width(timeframe: str) -> timedelta:
-    count, unit = parts(timeframe)
-    return count * _FIXED[unit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +129,20 @@ class _Asked:
 
 
 def _asked(
-    symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, as_: As, columns: Columns | None
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    as_: As,
+    columns: Columns | None,
+    index: Index | None = None,
+    wide: str | None = None,
 ) -> _Asked:
     kind = KINDS["bars"]
-    show = shown(kind, columns, as_, (kind.time, *(name for name, _ in kind.aggregates)))
     symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    stored = (kind.time, *(name for name, _ in kind.aggregates))
+    show = shown(kind, columns, as_, stored, index=index, wide=wide, symbols=symbols)
     made = _source(kind, timeframe)
     return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
 
@@ -153,12 +156,14 @@ def rollup(
     *,
     as_: As = "models",
     columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
     missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.rollup`."""
     check_as(as_)
     check_missing(missing)
-    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, index, wide)
 
     if isinstance(symbol, str):
         return _one(asked, as_, missing)

@@ -291,13 +291,14 @@ def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool 
 
 
 @cache
-def windows(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
-    """The same for many series by their ids; by id, then by key."""
+def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bool = False) -> Statement:
+    """The same for many series by their ids; by id, then by key. `by_symbol`: only rows with one of these symbols."""
     return _text(
         SQL(
-            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant}"
-            " ORDER BY series_id, {key}"
+            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span}{symbol}"
+            " AND {meant} ORDER BY series_id, {key}"
         ).format(
+            symbol=SQL(" AND symbol = ANY(%b)" if by_symbol else ""),
             columns=selected(kind, columns),
             rows=Identifier(kind.name),
             span=_span(kind.time),
@@ -488,17 +489,6 @@ SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s AND start
 AND mds.is_tenant(%s) ORDER BY symbol LIMIT 50
 """
 """Symbols of a vendor that begin with a text."""
-
-
-@cache
-def coverage(kind: Kind) -> Statement:
-    """First time, last time and number of rows of each of these series that has any. Reads all their rows."""
-    return _text(
-        SQL(
-            "SELECT series_id, min({0}), max({0}), count(*) FROM mds.{1} WHERE series_id = ANY(%b::bigint[]) AND {2}"
-            " GROUP BY series_id"
-        ).format(Identifier(kind.time), Identifier(kind.name), MEANT)
-    )
 
 
 @cache

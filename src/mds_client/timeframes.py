@@ -5,6 +5,7 @@ and hours are written so. Days, weeks, months, quarters and years are the calend
 """
 
 import re
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,6 +23,13 @@ UNITS: Final = tuple(_SPELLINGS)
 _UNIT_OF: Final = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
 _FORM: Final = re.compile(r"([1-9][0-9]{0,5}) ?([A-Za-z]+)")
 _LARGER: Final = {"s": "m", "m": "h"}
+
+_FIXED: Final = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 MOST: Final = 9999
 """The largest count."""
@@ -61,3 +69,9 @@ def parts(timeframe: str) -> tuple[int, str]:
     if found is None:
         raise ValueError(f"{timeframe!r} is not a timeframe")
     return int(found[1]), found[2]
+
+
+def width(timeframe: str) -> timedelta | None:
+    """How long a timeframe in the store's spelling is; None for weeks and longer, which are the calendar's."""
+    count, unit = parts(timeframe)
+    return count * _FIXED[unit] if unit in _FIXED else None

@@ -134,10 +134,18 @@ def test_filters_say_which_rows(clients: tuple[MDS, MDS], filters: dict[str, Any
     assert len(path.read_text().splitlines()) == count
 
 
-def test_news_cannot_be_asked_for_by_the_series_symbol(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+def test_news_are_found_by_the_symbol_of_the_row(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
     client, _ = clients
-    with pytest.raises(ConfigurationError, match="news are not kept by symbol"):
-        dump_ndjson(client, "news", str(tmp_path / "x"), symbols=["A"])
+    client.upsert("news", ROWS["news"])
+    assert dump_ndjson(client, "news", str(tmp_path / "x"), symbols=["a"]).rows == 1
+    (batch,) = client.iter_rows(News, symbols=["A"], as_="arrow")
+    assert batch["symbol"].to_pylist() == ["A"]
+
+
+def test_a_kind_is_not_asked_for_by_a_name_that_it_does_not_have(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+    client, _ = clients
+    with pytest.raises(ConfigurationError, match="news have no timeframe"):
+        dump_ndjson(client, "news", str(tmp_path / "x"), timeframe="1d")
 
 
 def test_a_dump_that_fails_leaves_no_file_and_the_old_one_as_it_was(

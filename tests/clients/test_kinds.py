@@ -454,8 +454,8 @@ def test_rows_in_batches_are_those_that_are_asked_for(client: Client) -> None:
         ("v", "MSFT", "1m", 2.0),
     ]
     assert closes(symbols=[]) == []
-    with pytest.raises(ConfigurationError, match="news are not kept by symbol"):
-        client.iter_rows("news", symbols=["AAPL"])
+    with pytest.raises(ConfigurationError, match="news have no timeframe"):
+        client.iter_rows("news", timeframe="1d")
     with pytest.raises(ConfigurationError, match="batch_rows is from 1 on"):
         list(client.iter_rows("bars", batch_rows=0))
 

@@ -201,6 +201,8 @@ def test_it_has_its_command(mds: Run, trades: Store) -> None:
     assert trades.rows("SELECT executed_at, price, settles_on, order_id FROM store.trades") == [
         (NOON, 10.5, date(2024, 1, 4), UUID(TRADE_ID))
     ]
+    read = mds("trades", "--symbol", "AAPL", "--format", "csv").out
+    assert read.splitlines()[1].split(",")[:3] == ["v", "AAPL", "2024-01-02T12:00:00Z"]
     shown = mds("write-trade", "--help").out
     assert "One execution on one venue." in shown
     assert re.search(r"--settles-on TEXT +date", shown)

@@ -120,6 +120,15 @@ def test_down_stops_it_up_starts_it_and_the_data_stays(run: Run, own: EmbeddedSe
     assert "stays" in [tenant["name"] for tenant in listed]
 
 
+def test_up_makes_a_tenant_once_and_env_names_it(run: Run, own: EmbeddedServer) -> None:
+    made = run("up", "--tenant", "first", "--json").json["tenant_id"]
+    assert run("up", "--tenant", "first", "--json").json["tenant_id"] == made
+    assert f"export MDS_TENANT_ID={made}\n" in run("env", "--tenant", "first").out
+    unknown = run("env", "--tenant", "nobody")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "nobody" in unknown.err
+
+
 def test_a_shell_can_evaluate_env(run: Run, own: EmbeddedServer) -> None:
     script = 'eval "$("$@" env)" && exec "$0" -c "import json, os; print(json.dumps(dict(os.environ)))"'
     done = subprocess.run(

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from datastore.cli import command_line
 from datastore.embedded import EmbeddedServer
 from datastore.service import tokens
 from datastore.service.tokens import Scope
-from mds_client import MDS, Bar
+from mds_client import MDS, Bar, OptionSnap
 from mds_client import cli as applications
 from tests.clients.test_cli import Done, Run, commands, runs, two_tenants, use
 from tests.conftest import Store
@@ -59,6 +59,8 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "mds": {
         "ping": (), "schema-version": (), "latest-prices": ("--vendor", "v", "--symbols", "S"), "bars": WINDOW,
+        "fundamentals": (), "news": (), "options": (), "series": (), "coverage": (),
+        "rollup": (*ROW, "--timeframe", "1h"), "option-chain": ROW, "sql": ("SELECT 1",), "plot": ("S",),
         "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"), "import": ("bars", "ROWS"),
         "ingest-ndjson-async": ("bars", "ROWS"), "enqueue-job": ("--idempotency-key", "m", "--job-type", "t"),
         "dump-ndjson": ("bars", "OUT"), "dump-csv": ("bars", "OUT"), "dump-parquet": ("bars", "OUT"),
@@ -104,6 +106,9 @@ def store(server: EmbeddedServer) -> Iterator[Store]:
                     Bar(vendor="v", symbol="S", timeframe="1m", ts=NOON + timedelta(minutes=n), close_price=1)
                     for n in range(3)
                 ]
+            )
+            client.upsert_options(
+                [OptionSnap(vendor="v", symbol="S", expiry=date(2200, 1, 1), option_type="C", strike=1, ts=NOON, iv=1)]
             )
         # No client writes these, but another program may have.
         made.execute("UPDATE store.bars SET close_price = 'NaN' WHERE ts = %s", NOON + timedelta(minutes=1))

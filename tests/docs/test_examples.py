@@ -143,7 +143,9 @@ def test_an_example_is_short_and_says_how_to_run_it(path: Path) -> None:
 
 
 def test_every_example_has_a_test() -> None:
-    tests = [ROOT / "tests/docs/test_examples.py", ROOT / "tests/service/test_example.py"]
+    tests = [
+        ROOT / "tests" / name for name in ("docs/test_examples.py", "docs/test_notebook.py", "service/test_example.py")
+    ]
     tested = "".join(test.read_text(encoding="utf-8") for test in tests)
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
     assert not {name for name in names if name not in tested and Path(name).stem not in tested}

@@ -30,11 +30,21 @@ def sync(mds: MDS) -> None:
     assert_type(mds.rollup("AAPL", "5m", START, END, "v", as_="pandas", columns=("ts", "volume")), pandas.DataFrame)
     assert_type(mds.news_window(START, END, as_="polars", columns=["title"]), polars.DataFrame)
     assert_type(mds.latest_prices(["AAPL"], "v", as_="pandas", columns=["price"]), pandas.DataFrame)
+    assert_type(mds.bars_window("AAPL", "1m", START, END, "v", as_="pandas", index="ts"), pandas.DataFrame)
+    assert_type(mds.bars_window(["A"], "1m", START, END, "v", as_="polars", wide="close_price"), polars.DataFrame)
+    assert_type(mds.rollup(["A"], "1h", START, END, "v", as_="pandas", wide="volume"), pandas.DataFrame)
+    assert_type(mds.option_chain("A", START, "v", as_="pandas", index=["expiry", "strike"]), pandas.DataFrame)
+    # So are an index or a wide form of models, and an index of another frame than pandas'.
+    mds.bars_window("AAPL", "1m", START, END, "v", index="ts")  # type: ignore[call-overload]  # pyright: ignore
+    mds.rollup("AAPL", "1h", START, END, "v", wide="volume")  # type: ignore[call-overload]  # pyright: ignore
+    mds.rollup("A", "1h", START, END, "v", as_="polars", index="ts")  # type: ignore[call-overload]  # pyright: ignore
     # Columns of models are an error, for who checks types as well.
     mds.bars_window("AAPL", "1m", START, END, "v", columns=["ts"])  # type: ignore[call-overload]  # pyright: ignore
     mds.iter_rows(News, columns=["title"])  # type: ignore[call-overload]  # pyright: ignore
     assert_type(mds.series(), list[Series])
     assert_type(mds.series(News, as_="polars"), polars.DataFrame)
+    assert_type(mds.series(symbol=["AAPL"], timeframe="1d"), list[Series])
+    assert_type(mds.coverage(symbol="AAPL", start=START, as_="pandas"), pandas.DataFrame)
     assert_type(mds.symbols(), list[str])
     assert_type(mds.coverage("bars"), list[Coverage])
     assert_type(mds.iter_bars_window("AAPL", "1m", START, END, "v"), Iterator[list[Bar]])
@@ -54,6 +64,7 @@ async def asynchronous(amds: AMDS) -> None:
     assert_type(await amds.bars_window("AAPL", "1m", START, END, "v"), list[Bar])
     assert_type(await amds.bars_window("AAPL", "1m", START, END, "v", as_="polars"), polars.DataFrame)
     assert_type(await amds.latest_prices(["AAPL"], "v", as_="pandas"), pandas.DataFrame)
+    assert_type(await amds.rollup(["A"], "1h", START, END, "v", as_="pandas", wide="close_price"), pandas.DataFrame)
     assert_type(amds.iter_rows(News), AsyncIterator[list[News]])
     assert_type(amds.scan("bars"), polars.LazyFrame)
     assert_type(await amds.export("bars", "bars.parquet"), Dump)

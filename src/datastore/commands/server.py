@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -15,8 +16,9 @@ from mds_client.console import FAILED, json_option, plain, show_fields, show_jso
 @click.command()
 @home_option
 @click.option("--port", type=click.IntRange(1, 65535), help="The TCP port. [default: the last one, else a free one]")
+@click.option("--tenant", help="Create a tenant of this name, too, if there is none.")
 @json_option
-def up(home: Path, port: int | None, as_json: bool) -> None:
+def up(home: Path, port: int | None, tenant: str | None, as_json: bool) -> None:
     """Start the embedded server if it does not run, and bring its schema to head.
 
     It listens on a unix socket and on 127.0.0.1 only. To use it in a shell: eval "$(datastore env)"
@@ -28,7 +30,8 @@ def up(home: Path, port: int | None, as_json: bool) -> None:
         status = server.up(migration.migrate)
     except PortTakenError as error:
         raise PortTakenError(f"--port {port}: {error}" if port else str(error)) from error
-    show_fields(status.as_dict(), as_json)
+    made = {} if tenant is None else {"tenant_id": _tenants().create_tenant(_admin(server), tenant, if_absent=True).id}
+    show_fields({**status.as_dict(), **made}, as_json)
 
 
 @click.command()
@@ -61,17 +64,31 @@ def status(dsn: str | None, home: Path, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--tenant", help="Print MDS_TENANT_ID of this tenant, too; by its name.")
 @home_option
 @json_option
-def env(home: Path, as_json: bool) -> None:
+def env(tenant: str | None, home: Path, as_json: bool) -> None:
     """Print the embedded server's DSNs for a shell: eval "$(datastore env)"
 
     MDS_DSN is for applications, with a role that sees one tenant at a time. DATABASE_URL is for the control plane.
     Both contain passwords.
     """
-    variables = EmbeddedServer(home).env()
+    server = EmbeddedServer(home)
+    variables = server.env()
+    if tenant is not None:
+        variables = {**variables, "MDS_TENANT_ID": str(_tenants().get_tenant(_admin(server), tenant).id)}
     if as_json:
         show_json(variables)
         return
     for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _admin(server: EmbeddedServer) -> str:
+    return server.dsn("mds_admin")
+
+
+def _tenants() -> ModuleType:
+    from datastore.tenants import registry  # not for commands that need no database
+
+    return registry
