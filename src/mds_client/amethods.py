@@ -620,22 +620,46 @@ class AsyncMethods(ABC):
 
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models"
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models", missing: Missing = "warn"
     ) -> list[LatestPrice]: ...
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     async def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: As = "models",
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> Any:
         """The newest close of each of these symbols, over all timeframes, ordered by symbol.
 
@@ -646,8 +670,13 @@ class AsyncMethods(ABC):
             vendor: The vendor.
             as_: A list of `LatestPrice`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
+            missing: What to do about symbols that do not exist. `"warn"` warns only if the answer is empty; see
+                `bars_window`.
+
+        Raises:
+            UnknownSeries: `missing` is `"raise"`, and the vendor has no bars of a symbol.
         """
-        return await self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns))
+        return await self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns, missing=missing))
 
     @overload
     async def series(
@@ -686,34 +715,71 @@ class AsyncMethods(ABC):
 
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["models"] = "models"
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        as_: Literal["models"] = "models",
     ) -> list[Coverage]: ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["arrow"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        as_: Literal["arrow"],
     ) -> "pyarrow.Table": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["pandas"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        as_: Literal["pandas"],
     ) -> "pandas.DataFrame": ...
     @overload
     async def coverage(
-        self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: Literal["polars"]
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        as_: Literal["polars"],
     ) -> "polars.DataFrame": ...
-    async def coverage(self, kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Any:
+    async def coverage(
+        self,
+        kind: AnyKind = "bars",
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        as_: As = "models",
+    ) -> Any:
         """The first time, the last time and the number of rows of each series of a kind that has rows.
 
-        It reads every row of these series, and takes as long as that does.
+        It reads every row of these series and no other, and takes as long as that does.
 
         Args:
             kind: The kind's name, model or declaration.
             vendor: Only series of this vendor.
+            symbols: Only series of these symbols.
+            timeframe: Only series of this timeframe.
             as_: A list of `Coverage`, or a frame; see `bars_window`.
 
         Returns:
             One entry for each series, ordered by vendor, symbol and timeframe.
+
+        Raises:
+            ConfigurationError: The kind is not kept by symbol, and `symbols` is given.
         """
-        return await self.run(reads.coverage(kind, vendor=vendor, as_=as_))
+        return await self.run(reads.coverage(kind, vendor=vendor, symbols=symbols, timeframe=timeframe, as_=as_))
 
     @overload
     def iter_bars_window(

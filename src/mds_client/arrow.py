@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -85,6 +86,11 @@ class Query:
         return pa.schema([there[name] for name in fields])
 
 
+def rows_schema(kind: Kind, stored: Sequence[str]) -> "pa.Schema":
+    """The schema of a frame of rows that have these stored columns, as it is read where none are chosen."""
+    return Query(kind, b"", (), (), tuple(kind.column(name) for name in stored)).schema
+
+
 def schema_of(kind: Kind) -> "pa.Schema":
     """The columns of a kind's rows, in the order of its model, without the tenant."""
     fields = []
@@ -150,6 +156,7 @@ _PYTHON_TYPES: Final[dict[type, Any]] = {
     int: pa.int64(),
     float: pa.float64(),
     datetime: pa.timestamp("us", "UTC"),
+    UUID: pa.string(),
 }
 
 
@@ -158,13 +165,14 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, n
 
     The columns are there without rows, too.
     """
-    fields = []
+    fields, columns = [], {}
     for name in names:
         info = model.model_fields[name]
         options = set(get_args(info.annotation)) or {info.annotation}
         (python,) = options - {type(None)}
         fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
-    columns = {field.name: [row.__dict__[field.name] for row in rows] for field in fields}
+        values = [row.__dict__[name] for row in rows]
+        columns[name] = list(map(str, values)) if python is UUID else values
     return as_frame(pa.table(columns, schema=pa.schema(fields)), as_)
 
 

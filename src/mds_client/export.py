@@ -11,12 +11,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
+
+from pydantic import BaseModel
 
 from mds_client import compression
 from mds_client.errors import MDSError
@@ -125,8 +127,20 @@ def _ndjson(_: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
 
 
 def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
-    fields = _fields(kind)
     count = 0
+
+    def counted() -> Iterator[list[Row]]:
+        nonlocal count
+        for rows in batches:
+            count += len(rows)
+            yield rows
+
+    target.writelines(csv_parts(_fields(kind), counted()))
+    return count
+
+
+def csv_parts(fields: Sequence[str], batches: Iterable[Sequence[BaseModel]]) -> Iterator[bytes]:
+    """Models as CSV with these columns: a header, then a part for each batch. None is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
@@ -134,12 +148,10 @@ def _csv(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:
         for row in rows:
             values = row.model_dump(mode="json")
             writer.writerow(values[name] for name in fields)
-        target.write(text.getvalue().encode())
+        yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
-        count += len(rows)
-    target.write(text.getvalue().encode())
-    return count
+    yield text.getvalue().encode()
 
 
 def _parquet(kind: Kind, batches: Iterator[list[Row]], target: BinaryIO) -> int:

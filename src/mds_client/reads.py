@@ -172,10 +172,16 @@ def option_chain(
 
 
 def latest_prices(
-    symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+    symbols: Sequence[str],
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.latest_prices`."""
     check_as(as_)
+    check_missing(missing)
     fields = check_columns(columns, (*without_tenant(LatestPrice), TENANT_COLUMN), as_)
     kind = KINDS["bars"]
     vendor = stored_name(vendor)
@@ -183,8 +189,8 @@ def latest_prices(
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
-        if not rows:
-            yield from explained(session, kind, vendor, wanted, None, "warn")
+        if not rows or (missing == "raise" and len(rows) < len(wanted)):
+            yield from explained(session, kind, vendor, wanted, None, missing)
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return answered(LatestPrice, found, as_, fields)
@@ -225,15 +231,21 @@ def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[l
     return Operation("symbols", talk)
 
 
-def coverage(kind: AnyKind = "bars", *, vendor: str | None = None, as_: As = "models") -> Operation[Any]:
+def coverage(
+    kind: AnyKind = "bars",
+    *,
+    vendor: str | None = None,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | None = None,
+    as_: As = "models",
+) -> Operation[Any]:
     """The operation of `MDS.coverage`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    parameters = (declared.name, *((stored_name(vendor),) if vendor is not None else ()))
+    statement, given = _listed(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        listed = Execute(sql.list_series(vendor is not None), (*parameters, session.wanted))
-        (there,) = yield Group((listed,))
+        (there,) = yield Group((Execute(statement, (*given, session.wanted)),))
         ids = [series_id for series_id, *_ in there]
         (counted,) = yield Group((Execute(sql.coverage(declared), (ids, session.wanted)),), commit=True)
         warn_without_tenant(session)
@@ -297,19 +309,11 @@ def iter_rows(
     declared = KINDS.of(kind)
     check_stream_as(as_)
     show = shown(declared, columns, as_)
-    if symbols is not None and "symbol" not in declared.series:
-        raise ConfigurationError(f"{declared.name} are not kept by symbol")
     span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-    conditions = {
-        "vendor": None if vendor is None else stored_name(vendor),
-        "symbols": None if symbols is None else stored_symbols(symbols),
-        "timeframe": None if timeframe is None else stored_timeframe(timeframe),
-    }
-    given = [condition for condition in conditions.values() if condition is not None]
-    statement = sql.list_series(vendor is not None, symbols is not None, timeframe is not None)
+    statement, given = _listed(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((Execute(statement, (declared.name, *given, session.wanted)),))
+        (there,) = yield Group((Execute(statement, (*given, session.wanted)),))
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
         names = _named(declared, there)
@@ -424,6 +428,21 @@ def _find(
     parameters = [*(columns[part] for part in kind.series), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+
+
+def _listed(
+    kind: Kind, vendor: str | None, symbols: Sequence[str] | None, timeframe: str | None
+) -> tuple[sql.Statement, list[Any]]:
+    """What lists the series of a kind that fulfil these conditions, and its parameters but for the tenant."""
+    if symbols is not None and "symbol" not in kind.series:
+        raise ConfigurationError(f"{kind.name} are not kept by symbol")
+    conditions = {
+        "vendor": None if vendor is None else stored_name(vendor),
+        "symbols": None if symbols is None else stored_symbols(symbols),
+        "timeframe": None if timeframe is None else stored_timeframe(timeframe),
+    }
+    given = [condition for condition in conditions.values() if condition is not None]
+    return sql.list_series(vendor is not None, symbols is not None, timeframe is not None), [kind.name, *given]
 
 
 def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:

@@ -134,11 +134,16 @@ class _Asked:
         return built_of_series(Bar, constants, self.show.stored, rows, self.amounts)
 
 
+def stored_columns(kind: Kind) -> tuple[str, ...]:
+    """The columns that the rows of a rollup have beside the series."""
+    return (kind.time, *(name for name, _ in kind.aggregates))
+
+
 def _asked(
     symbol: Symbols, timeframe: str, start: Time, end: Time, vendor: str, as_: As, columns: Columns | None
 ) -> _Asked:
     kind = KINDS["bars"]
-    show = shown(kind, columns, as_, (kind.time, *(name for name, _ in kind.aggregates)))
+    show = shown(kind, columns, as_, stored_columns(kind))
     symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
     made = _source(kind, timeframe)
     return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)

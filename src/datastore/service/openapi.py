@@ -80,6 +80,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "{" in path or any(each["name"] == "tenant" for each in operation.get("parameters", [])):
         statuses.append(404)
     responses: dict[str, Any] = operation["responses"]
+    if len(responses.get("200", {}).get("content", ())) > 1:
+        statuses.append(406)
     # FastAPI's own is of another form.
     if MEDIA_TYPE not in cast("dict[str, Any]", responses.get("422", {"content": {MEDIA_TYPE: {}}}))["content"]:
         del responses["422"]
