@@ -99,7 +99,7 @@ def attacks(tenant: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("rows/{kind}", named),
         ("rows/{kind}", {}),
         ("latest-prices", named),
-        ("option-chain", {**named, "at": "2024-02-01"}),
+        ("option-chain", {**named, "at": "2024-02-01", "missing": "ignore"}),
         ("coverage", named),
         ("series", {}),
     ]

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 import polars
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datastore.service import formats
+from datastore.service import bars, formats
+from datastore.service.bars import Asked
 from datastore.service.formats import FORMATS, accepted
 from datastore.service.state import STREAMS_OF_A_TENANT
 from mds_client import KINDS, MDS
@@ -21,7 +23,7 @@ from tests.clients.faults import until
 from tests.clients.test_kinds import FULL
 from tests.conftest import Store
 from tests.service.conftest import Api, problem
-from tests.service.test_endpoints import WINDOW, lines, minutes, upload
+from tests.service.test_endpoints import START, WINDOW, lines, minutes, upload
 from tests.service.test_places import Connection
 
 # Nothing of it is another on another engine.
@@ -99,34 +101,37 @@ def test_arrow_and_parquet_are_the_clients_own_frame(api: Api, admin: httpx.Clie
             assert polars.from_arrow(found).shape == frame.shape  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.filterwarnings("ignore:row .*no value beside the key")
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_every_kind_are_there_in_every_format(
-    api: Api, admin: httpx.Client, client: MDS, kind: str, format_: str
-) -> None:
-    model: Any = KINDS[kind].model
-    client.upsert(kind, [model(**FULL[kind])])
-    path = f"/tenants/{api.store.tenant_a}/rows/{kind}"
-    vendor = FULL[kind]["vendor"]
-    (row,) = unpacked(admin.get(path, params={"vendor": vendor, "format": format_}))
-    (expected,) = next(client.iter_rows(kind, vendor=vendor))
-    for name, value in expected.model_dump().items():
-        if name == "tenant_id":
-            continue
-        if isinstance(value, datetime):
-            assert instant(row[name]) == value
-        elif isinstance(value, float | int):
-            assert float(row[name]) == value
-        else:
-            assert str(row[name]) == str(value)
-    # Without rows there are the same columns.
-    nothing = admin.get(path, params={"vendor": "nobody", "format": format_})
-    assert unpacked(nothing) == []
-    if FORMATS[format_].frames:
-        full = admin.get(path, params={"vendor": vendor, "format": format_})
-        assert table(nothing).schema == table(full).schema
-    elif format_ == "csv":
-        assert nothing.text.startswith(",".join(name for name in model.model_fields if name != "tenant_id"))
+def test_rows_of_every_kind_are_there_in_every_format(api: Api, admin: httpx.Client, client: MDS, kind: str) -> None:
+    client.upsert(kind, FULL[kind])
+    vendor = FULL[kind][-1].vendor
+    path, asked = f"/tenants/{api.store.tenant_a}/rows/{kind}", {"vendor": vendor}
+    (expected,) = client.iter_rows(kind, vendor=vendor)
+    columns = [name for name in KINDS[kind].model.model_fields if name != "tenant_id"]
+    for format_ in FORMATS.values():
+        found = unpacked(admin.get(path, params={**asked, "format": format_.name}))
+        for row, model in zip(found, expected, strict=True):
+            for name in columns:
+                assert alike(row.get(name), getattr(model, name)), (format_.name, name)
+        # Without rows the columns are there, too.
+        nothing = admin.get(path, params={"vendor": "nobody", "format": format_.name})
+        assert unpacked(nothing) == []
+        if format_.frames:
+            assert table(nothing).schema == table(admin.get(path, params={**asked, "format": format_.name})).schema
+        elif format_.name == "csv":
+            assert nothing.text == ",".join(columns) + "\n"
+
+
+def alike(packed: Any, value: Any) -> bool:
+    """Whether a value is what it was packed from."""
+    if value is None:
+        return packed in (None, "")
+    if isinstance(value, datetime):
+        return instant(packed) == value
+    if isinstance(value, float | int):
+        return float(packed) == value
+    return str(packed) == str(value)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -152,10 +157,10 @@ def test_latest_prices_series_and_coverage_come_in_every_format(
     assert asked("series", vendor="nobody") == []
 
 
+@pytest.mark.filterwarnings("ignore:row .*no value beside the key")
 def test_an_option_chain_is_the_clients(api: Api, admin: httpx.Client, client: MDS) -> None:
-    model: Any = KINDS["options"].model
-    client.upsert("options", [model(**FULL["options"])])
-    (row,) = next(client.iter_rows("options"))
+    client.upsert("options", FULL["options"])
+    row = next(client.iter_rows("options"))[0]
     asked = {"vendor": row.vendor, "symbol": row.symbol, "at": row.ts.isoformat(), "format": "arrow"}
     found = table(admin.get(f"/tenants/{api.store.tenant_a}/option-chain", params=asked))
     assert found.equals(client.option_chain([row.symbol], row.ts, row.vendor, as_="arrow"))
@@ -220,64 +225,103 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(api: Api, admin: httpx
     assert "ETag" not in admin.get(f"/tenants/{tenant}/bars", params={**WINDOW, "format": "csv"}).headers
 
 
-def test_a_parquet_file_has_row_groups_of_some_size(
-    api: Api, admin: httpx.Client, client: MDS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(formats, "_GROUP_ROWS", 4)
-    answer = admin.get(f"/tenants/{api.store.tenant_a}/rows/bars", params={"format": "parquet"})
-    file = pq.ParquetFile(io.BytesIO(answer.content))
-    assert (file.metadata.num_rows, file.metadata.num_row_groups) == (9, 3)
+def test_a_parquet_file_has_row_groups_of_some_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = pa.record_batch({"value": list(range(10))})
+    monkeypatch.setattr(formats, "_GROUP_BYTES", 2 * batch.nbytes)
+    parts = [*formats.parquet_file(batch.schema, [batch] * 5)]
+    file = pq.ParquetFile(io.BytesIO(b"".join(parts)))
+    assert [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)] == [20, 20, 10]
+    # One is out before the next is made.
+    assert len(parts) == 3
 
 
-MANY = 40_000
+@pytest.fixture
+def long(store: Store) -> int:
+    """News that are more than what the systems keep on the way to a client that takes nothing; how many."""
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        return client.upsert(
+            "news",
+            [
+                {"vendor": "acme", "published_at": START + timedelta(minutes=at), "title": token_hex(5_000)}
+                for at in range(2_000)
+            ],
+        )
 
 
-@pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.many_sessions
 def test_a_client_that_goes_away_gives_its_connection_back(
-    api: Api, admin: httpx.Client, store: Store, tenant_keys: dict[str, Any], format_: str
+    api: Api, admin: httpx.Client, store: Store, tenant_keys: dict[str, Any], long: int
 ) -> None:
-    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
-        client.upsert("bars", minutes(MANY))
-    before = store.rows("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'datastore-service'")
-    asked = urlencode({"format": format_})
-    for _ in range(2):
-        slow = [
-            Connection(
-                api.url, tenant_keys["a"], "GET", f"/tenants/{store.tenant_a}/rows/bars?{asked}", Connection="close"
-            )
-            for _ in range(STREAMS_OF_A_TENANT)
-        ]
-        assert {each.status() for each in slow} == {200}
-        for each in slow:
-            each.close()
-    busy = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'datastore-service' AND state <> 'idle'"
-    )
-    until(lambda: not store.rows(busy))
-    assert before == [(0,)]
-    assert len(unpacked(admin.get(f"/tenants/{store.tenant_a}/rows/bars", params={"format": format_}))) == MANY
+    path = f"/tenants/{store.tenant_a}/rows/news"
+    busy = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename <> user AND state <> 'idle'"
+    for format_ in FORMATS:
+        with ExitStack() as there:
+            for _ in range(STREAMS_OF_A_TENANT):
+                asked = f"{path}?format={format_}"
+                slow = Connection(api.url, tenant_keys["a"], "GET", asked, Connection="close")
+                assert there.enter_context(closing(slow)).status() == 200
+            assert len(store.rows(busy)) == STREAMS_OF_A_TENANT
+        until(lambda: not store.rows(busy))
+    assert len(unpacked(admin.get(path, params={"format": "arrow"}))) == long
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements may not take long."""
+    monkeypatch.setenv("MDS_STATEMENT_TIMEOUT_MS", "500")
 
 
 @pytest.mark.many_sessions
 def test_a_stream_of_frames_may_take_longer_than_a_statement(
-    api: Api, store: Store, tenant_keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    long: int, hasty: None, api: Api, store: Store, tenant_keys: dict[str, Any]
 ) -> None:
-    """It is one statement for as long as it is taken, and it is its client that is slow."""
-    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
-        client.upsert("bars", minutes(MANY))
-    path = f"/tenants/{store.tenant_a}/rows/bars?format=arrow"
-    slow = Connection(api.url, tenant_keys["a"], "GET", path, room=1 << 18, Connection="close")
-    assert slow.status() == 200
-    assert slow.rest(pause=0.3).endswith(b"0\r\n\r\n")
+    """It is one statement for as long as it is taken, and its client is what is slow."""
+    path = f"/tenants/{store.tenant_a}/rows/news?format=arrow"
+    with closing(Connection(api.url, tenant_keys["a"], "GET", path, room=1 << 18, Connection="close")) as slow:
+        assert slow.status() == 200
+        until(
+            lambda: store.rows(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+                " AND starts_with(query, 'COPY') AND clock_timestamp() - query_start > interval '1 second'"
+            )
+        )
+        assert slow.rest().endswith(b"0\r\n\r\n")
 
 
-def rows_read(store: Store) -> int:
-    """Rows of bars that the server's sessions have fetched, once they have reported it."""
-    store.rows("SELECT pg_stat_force_next_flush()")
-    ((read,),) = store.rows(
-        "SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint FROM pg_stat_user_tables"
-        " WHERE schemaname = 'store' AND relname = 'bars'"
-    )
-    return int(read)
+class Recording(MDS):
+    """A client that remembers what spans of time it was asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.spans: list[tuple[datetime, datetime]] = []
+
+    def iter_bars_window(self, symbol: Any, timeframe: str, start: Any, end: Any, *more: Any, **options: Any) -> Any:
+        self.spans.append((start, end))
+        return super().iter_bars_window(symbol, timeframe, start, end, *more, **options)
+
+
+def test_a_page_asks_for_its_bars_and_no_others(store: Store) -> None:
+    rows = [*minutes(500), *minutes(500, first=5_000)]
+    with Recording(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        client.upsert("bars", rows)
+
+        def page(first: int, limit: int) -> tuple[list[float], int]:
+            """A page from a minute on: its prices, and how many bars are in the spans that were asked for."""
+            start = START + timedelta(minutes=first)
+            client.spans.clear()
+            found = bars.page(client, Asked("acme", ["AAPL"], "1m", start, START + timedelta(400), False), limit)
+            ((asked,),) = store.rows(
+                "SELECT count(*) FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS span(start, over)"
+                " JOIN store.bars ON ts >= start AND ts < over",
+                *map(list, zip(*client.spans, strict=True)),
+            )
+            return [bar.close_price for bar in found if bar.close_price is not None], int(asked)
+
+        prices = [row["close_price"] for row in rows]
+        assert page(0, 10) == (prices[:10], 10)
+        assert page(100, 200) == (prices[100:300], 200)
+        # Over a hole the spans grow: what is read behind it is no longer than the hole is.
+        found, asked = page(495, 10)
+        assert (found, asked <= 500 + 5) == (prices[495:505], True)
+        assert page(5_490, 1_000)[0] == prices[-10:]
+        assert len(client.spans) < 12

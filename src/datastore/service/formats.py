@@ -17,10 +17,10 @@ from mds_client.export import csv_parts
 
 FormatName: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
 
-_GROUP_ROWS: Final = 1 << 17
-"""Rows of a row group of Parquet. One group is held in memory."""
+_GROUP_BYTES: Final = 1 << 24
+"""Bytes in memory of a row group of Parquet, which is held there as a whole; some hundred thousand bars."""
 
-_NUMBER: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,17 @@ def parquet_file(schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
 
     sink = _Sink()
     group: list[Any] = []
+    size = 0
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for batch in batches:
             group.append(batch)
-            if sum(each.num_rows for each in group) >= _GROUP_ROWS:
-                writer.write_table(pa.Table.from_batches(group, schema), _GROUP_ROWS)
-                group.clear()
+            size += batch.nbytes
+            if size >= _GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(group, schema))
+                group, size = [], 0
                 yield sink.taken()
         if group:
-            writer.write_table(pa.Table.from_batches(group, schema), _GROUP_ROWS)
+            writer.write_table(pa.Table.from_batches(group, schema))
     yield sink.taken()
 
 
@@ -122,7 +124,7 @@ FORMATS: Final[dict[str, Format]] = {
 def described(of_json: Any) -> dict[str, Any]:
     """The documentation of an answer in every format; `of_json` is the schema of the JSON, if no model says it."""
     text: dict[str, Any] = {"schema": {"type": "string"}}
-    content = {each.media_type: {"schema": _NUMBER} if each.frames else text for each in FORMATS.values()}
+    content = {each.media_type: {"schema": _BINARY} if each.frames else text for each in FORMATS.values()}
     content["application/json"] = {} if of_json is None else {"schema": of_json}
     return {"content": content}
 
