@@ -13,8 +13,8 @@ from datastore.service.problems import BY_STATUS, MEDIA_TYPE, SORTS, FieldError,
 
 DESCRIPTION: Final = """\
 Every request but `/health`, `/ready`, `/openapi.json` and `/docs` needs a token (`Authorization: Bearer …`) whose scope
-is that of the operation or above: `read`, `operate`, `admin`. A token may be for one tenant; to it others are not there,
-and what is about the whole store is forbidden.
+is that of the operation or above: `read`, `operate`, `admin`. A token may be for one tenant; to it others are not
+there, and what is about the whole store is forbidden.
 
 Errors are problem details (RFC 9457). Long work is answered with 202 and a job to follow; with an `Idempotency-Key` it
 can be asked for again without being done again. Lists come in pages: pass `next` as `after` until it is null. Times are
