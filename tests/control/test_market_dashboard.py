@@ -49,8 +49,8 @@ def login(store: Store) -> Iterator[str]:
     for tenant, more in ((store.tenant_a, 0), (store.tenant_b, 5_000)):
         with MDS(dsn=store.dsn, tenant_id=tenant) as client:
             client.upsert_bars(
-                Bar(**CHOSEN, ts=START + timedelta(minutes=at), open_price=more + at, high_price=more + at + 1,
-                    low_price=more + at - 1, close_price=more + at + 0.5, volume=1)
+                {**CHOSEN, "ts": START + timedelta(minutes=at), "open_price": more + at, "high_price": more + at + 1,
+                 "low_price": more + at - 1, "close_price": more + at + 0.5, "volume": 1}
                 for at in range(10)
             )  # fmt: skip
             client.upsert_bars([Bar(vendor=f"only-{more}", symbol="X", timeframe="1d", ts=START, close_price=1)])

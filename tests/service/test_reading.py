@@ -98,7 +98,7 @@ def test_arrow_and_parquet_are_the_clients_own_frame(api: Api, admin: httpx.Clie
             found = table(admin.get(f"/tenants/{api.store.tenant_a}/bars", params=params))
             assert found.schema == frame.schema
             assert found.equals(frame)
-            assert polars.from_arrow(found).shape == frame.shape  # type: ignore[union-attr]
+            assert polars.from_arrow(found).shape == frame.shape
 
 
 @pytest.mark.filterwarnings("ignore:row .*no value beside the key")
