@@ -17,7 +17,8 @@ keep() {
     echo "made $folder/$1"
 }
 
-for name in postgres_password mds_admin_password mds_service_password grafana_admin_password; do
+for name in postgres_password mds_admin_password mds_service_password grafana_admin_password \
+    grafana_reader_password; do
     random | keep "$name"
 done
 printf 'postgresql://mds_admin:%s@db:5432/market' "$(cat "$folder/mds_admin_password")" | keep database_url

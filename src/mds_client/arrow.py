@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -85,6 +86,11 @@ class Query:
         return pa.schema([there[name] for name in fields])
 
 
+def rows_schema(kind: Kind, stored: Sequence[str]) -> "pa.Schema":
+    """The schema of a frame of rows that have these stored columns, as it is read where none are chosen."""
+    return Query(kind, b"", (), (), tuple(kind.column(name) for name in stored)).schema
+
+
 def schema_of(kind: Kind) -> "pa.Schema":
     """The columns of a kind's rows, in the order of its model, without the tenant."""
     fields = []
@@ -150,6 +156,7 @@ _PYTHON_TYPES: Final[dict[type, Any]] = {
     int: pa.int64(),
     float: pa.float64(),
     datetime: pa.timestamp("us", "UTC"),
+    UUID: pa.string(),
 }
 
 
@@ -159,8 +166,12 @@ def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, n
     The columns are there without rows, too.
     """
     schema = schema_of_model(model, names)
-    columns = {name: [row.__dict__[name] for row in rows] for name in names}
+    columns = {name: [_plain(row.__dict__[name]) for row in rows] for name in names}
     return as_frame(pa.table(columns, schema=schema), as_)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
 
 
 def schema_of_oids(names: Sequence[str], oids: Sequence[int]) -> "pa.Schema":

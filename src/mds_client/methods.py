@@ -657,22 +657,46 @@ class Methods(ABC):
 
     @overload
     def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models"
+        self, symbols: Sequence[str], vendor: str, *, as_: Literal["models"] = "models", missing: Missing = "warn"
     ) -> list[LatestPrice]: ...
     @overload
     def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["arrow"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pyarrow.Table": ...
     @overload
     def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["pandas"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "pandas.DataFrame": ...
     @overload
     def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: Literal["polars"], columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> "polars.DataFrame": ...
     def latest_prices(
-        self, symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+        self,
+        symbols: Sequence[str],
+        vendor: str,
+        *,
+        as_: As = "models",
+        columns: Columns | None = None,
+        missing: Missing = "warn",
     ) -> Any:
         """The newest close of each of these symbols, over all timeframes, ordered by symbol.
 
@@ -683,8 +707,13 @@ class Methods(ABC):
             vendor: The vendor.
             as_: A list of `LatestPrice`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
+            missing: What to do about symbols that do not exist. `"warn"` warns only if the answer is empty; see
+                `bars_window`.
+
+        Raises:
+            UnknownSeries: `missing` is `"raise"`, and the vendor has no bars of a symbol.
         """
-        return self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns))
+        return self.run(reads.latest_prices(symbols, vendor, as_=as_, columns=columns, missing=missing))
 
     @overload
     def series(

@@ -170,10 +170,16 @@ def option_chain(
 
 
 def latest_prices(
-    symbols: Sequence[str], vendor: str, *, as_: As = "models", columns: Columns | None = None
+    symbols: Sequence[str],
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
 ) -> Operation[Any]:
     """The operation of `MDS.latest_prices`."""
     check_as(as_)
+    check_missing(missing)
     fields = check_columns(columns, (*without_tenant(LatestPrice), TENANT_COLUMN), as_)
     kind = KINDS["bars"]
     vendor = stored_name(vendor)
@@ -181,8 +187,8 @@ def latest_prices(
 
     def talk(session: Session) -> Talk[Any]:
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
-        if not rows:
-            yield from explained(session, kind, vendor, wanted, None, "warn")
+        if not rows or (missing == "raise" and len(rows) < len(wanted)):
+            yield from explained(session, kind, vendor, wanted, None, missing)
         common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
         found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
         return answered(LatestPrice, found, as_, fields)
@@ -241,7 +247,9 @@ def coverage(
     check_as(as_)
     declared = KINDS.of(kind)
     span = _bounds(start, end)
-    listed, _ = _listed(declared, vendor, symbol, timeframe)
+    listed, in_rows = _listed(declared, vendor, symbol, timeframe)
+    if in_rows is not None:
+        raise ConfigurationError(f"{declared.name} are not kept by symbol")
 
     def talk(session: Session) -> Talk[Any]:
         (there,) = yield Group((listed(session),))

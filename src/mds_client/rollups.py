@@ -128,6 +128,11 @@ class _Asked:
         return built_of_series(Bar, constants, self.show.stored, rows, self.amounts)
 
 
+def stored_columns(kind: Kind) -> tuple[str, ...]:
+    """The columns that the rows of a rollup have beside the series."""
+    return (kind.time, *(name for name, _ in kind.aggregates))
+
+
 def _asked(
     symbol: Symbols,
     timeframe: str,
@@ -141,8 +146,7 @@ def _asked(
 ) -> _Asked:
     kind = KINDS["bars"]
     symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
-    stored = (kind.time, *(name for name, _ in kind.aggregates))
-    show = shown(kind, columns, as_, stored, index=index, wide=wide, symbols=symbols)
+    show = shown(kind, columns, as_, stored_columns(kind), index=index, wide=wide, symbols=symbols)
     made = _source(kind, timeframe)
     return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
 

@@ -92,18 +92,29 @@ def write_ndjson(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO
 def write_csv(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
     """CSV with a header; None is an empty field."""
     count = 0
+
+    def counted() -> Iterator[list[Record]]:
+        nonlocal count
+        for rows in batches:
+            count += len(rows)
+            yield rows
+
+    target.writelines(csv_parts(sheet.columns, counted()))
+    return count
+
+
+def csv_parts(columns: Sequence[str], batches: Iterable[list[Record]]) -> Iterator[bytes]:
+    """CSV with these columns: a header, then a part for each batch."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(sheet.columns)
+    writer.writerow(columns)
     for rows in batches:
         for row in rows:
-            writer.writerow(_field(row[name]) for name in sheet.columns)
-        target.write(text.getvalue().encode())
+            writer.writerow(_field(row[name]) for name in columns)
+        yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
-        count += len(rows)
-    target.write(text.getvalue().encode())
-    return count
+    yield text.getvalue().encode()
 
 
 def _field(value: Any) -> Any:

@@ -22,6 +22,7 @@ from mds_client import (
     OptionSnap,
     RLSDenied,
     Series,
+    UnknownSeries,
 )
 from tests.conftest import Client, Store, nothing_there, odd_rows
 
@@ -395,6 +396,16 @@ def test_series_symbols_and_coverage_say_what_there_is(client: Client, store: St
         client.coverage("nothings")
 
 
+@pytest.mark.engines("postgres")
+def test_coverage_of_some_series_is_asked_of_these_only(client: Client) -> None:
+    client.upsert_bars([bar(1), bar(2, timeframe="1d"), bar(3, symbol="msft"), bar(4, symbol="ibm", vendor="w")])
+    found = client.coverage(vendor="v", symbol=["aapl", "IBM"], timeframe="1m")
+    assert [(each.symbol, each.timeframe, each.count) for each in found] == [("AAPL", "1m", 1)]
+    assert [each.symbol for each in client.coverage(symbol=["MSFT", "IBM"])] == ["MSFT", "IBM"]
+    with pytest.raises(ConfigurationError, match="news are not kept by symbol"):
+        client.coverage("news", symbol=["AAPL"])
+
+
 def test_latest_prices_are_of_the_vendor_that_is_asked(client: Client, store: Store) -> None:
     client.upsert_bars([bar(1, 1.0), bar(5, 5.0, vendor="w"), bar(0, 2.0, symbol="MSFT")])
     client.for_tenant(store.tenant_b).upsert_bars([bar(9, 99.0)])
@@ -402,6 +413,9 @@ def test_latest_prices_are_of_the_vendor_that_is_asked(client: Client, store: St
         LatestPrice(tenant_id=store.tenant_a, vendor="v", symbol=symbol, price=price, price_timestamp=ts)
         for symbol, price, ts in (("AAPL", 1.0, later(1)), ("MSFT", 2.0, later(0)))
     ]
+    with pytest.raises(UnknownSeries, match="NOPE"):
+        client.latest_prices(["AAPL", "NOPE"], "v", missing="raise")
+    assert client.latest_prices(["NOPE"], "v", missing="ignore") == []
 
 
 # In batches ---------------------------------------------------------------------------------------------------------

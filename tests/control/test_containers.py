@@ -187,7 +187,7 @@ def make_secrets(folder: Path) -> str:
 
 def test_secrets_are_made_once_random_and_for_nobody_else(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    assert len(make_secrets(first).splitlines()) == 8
+    assert len(make_secrets(first).splitlines()) == 9
     made = {file.name: file.read_text() for file in first.iterdir()}
     assert make_secrets(first) == ""
     assert {file.name: file.read_text() for file in first.iterdir()} == made

@@ -49,6 +49,8 @@ def queries() -> dict[str, str]:
     for file in DASHBOARDS:
         for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
             for target in panel.get("targets", ()):
+                if "expr" not in target:
+                    continue  # SQL
                 found[f"{panel['title']} {target['refId']}"] = target["expr"]
     for rule in rules():
         found[rule["alert"]] = rule["expr"]

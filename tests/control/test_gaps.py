@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from datastore import gaps
 from datastore.errors import ControlError
-from datastore.gaps import CalendarError, Check, Counted, Gap, GapError, calendars
+from datastore.gaps import CalendarError, Check, Counted, Gap, GapError, calendars, paging
 from mds_client import MDS, Bar
 from tests.conftest import Store
 from tests.control.job_types import is_in, process, put, until, work
@@ -481,3 +482,43 @@ def test_it_finds_what_looking_at_every_interval_finds(
     assert [gap.missing for gap in done.gaps] == [len(covered(gap)) for gap in done.gaps]
     assert lacking == {ts for gap in done.gaps for ts in covered(gap)}
     assert all(gap.start in lacking and gap.end - step in lacking for gap in done.gaps)
+
+
+def test_pages_join_add_up_and_look_at_the_series_that_they_need(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = times("2024-01-02 00:00", "2024-01-02 01:00")
+    for number in range(6):
+        # Every third minute is there: twenty gaps of each series, one of which has none.
+        write(store, f"S{number}", hour if number == 3 else hour[::3])
+    looked: list[str] = []
+
+    def looking(*more: Any, symbols: list[str], **options: Any) -> Check:
+        looked.extend(symbols)
+        return gaps.check(*more, symbols=symbols, **options)
+
+    monkeypatch.setattr(paging, "check", looking)
+    whole = check(store, "2024-01-02 00:00", "2024-01-02 01:00", "24/7")
+    assert len(whole.gaps) == 100
+    for limit, symbols in ((1000, None), (30, None), (20, None), (7, ["S5", "S1", "S3"])):
+        found: list[Check] = []
+        after = None
+        while after is not None or not found:
+            looked.clear()
+            page, after = gaps.check_page(
+                store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=at("2024-01-02 00:00"),
+                end=at("2024-01-02 01:00"), calendar="24/7", limit=limit, after=after, symbols=symbols,
+            )  # fmt: skip
+            found.append(page)
+            assert len(page.gaps) <= limit
+            # Twice as many at a time as before, until there are enough.
+            assert len(looked) <= 2 * limit / 20 + 3
+        expected = whole if symbols is None else check(
+            store, "2024-01-02 00:00", "2024-01-02 01:00", "24/7", symbols=symbols
+        )  # fmt: skip
+        assert [gap for page in found for gap in page.gaps] == expected.gaps
+        for name in ("series", "expected", "missing"):
+            assert sum(getattr(page, name) for page in found) == getattr(expected, name)
+    with pytest.raises(GapError, match="no 1m bars of NONE"):
+        gaps.check_page(
+            store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=at("2024-01-02 00:00"),
+            end=at("2024-01-02 01:00"), calendar="24/7", limit=1, symbols=["S1", "NONE"],
+        )  # fmt: skip

@@ -38,8 +38,10 @@ REASONS: Final = frozenset(
 RUN: Final = frozenset({"bash", "sh", "python", "sql"})
 """What is executed."""
 
-KEPT: Final = frozenset({"json", "yaml", "toml", "ini", "csv", "ndjson", "text", "mermaid"})
-"""What is only read."""
+KEPT: Final = frozenset(
+    {"json", "yaml", "toml", "ini", "csv", "ndjson", "text", "mermaid", "javascript", "julia", "powerquery", "r"}
+)
+"""What is only read: data, and programs in languages that are not installed here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from datastore.service.formats import FORMATS
 from tests.service.conftest import Api, problem
 from tests.service.test_endpoints import lines, upload
 
@@ -91,7 +92,23 @@ def attacks(tenant: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Every way to name another tenant, or what is its own: method, path as it is described, what is sent."""
     ndjson = {"headers": {"Content-Type": "application/x-ndjson"}}
     gaps = {"vendor": "VAULT-OF-B", "start": "2024-01-02", "calendar": "24/7"}
+    named = {"vendor": "VAULT-OF-B", "symbol": "SECRETB"}
+    reads: list[tuple[str, dict[str, Any]]] = [
+        ("bars", WINDOW),
+        ("bars", {**WINDOW, "missing": "ignore"}),
+        ("rows/{kind}", named),
+        ("rows/{kind}", {}),
+        ("latest-prices", named),
+        ("option-chain", {**named, "at": "2024-02-01", "missing": "ignore"}),
+        ("coverage", named),
+        ("series", {}),
+    ]
     return [
+        *(
+            ("GET", f"/tenants/{{tenant}}/{path}", {"params": {**asked, "format": format_}})
+            for path, asked in reads
+            for format_ in FORMATS
+        ),
         ("GET", "/tenants/{tenant}", {}),
         ("GET", "/tenants/{tenant}/bars", {"params": WINDOW}),
         ("GET", "/tenants/{tenant}/bars", {"params": WINDOW, "headers": {"Accept": "application/x-ndjson"}}),

@@ -214,12 +214,12 @@ class Connection:
 
     def rest(self, pause: float = 0.0) -> bytes:
         """All that comes until the end; with a pause after about each MiB."""
-        taken = b""
+        taken = bytearray()
         while part := self._socket.recv(1 << 16):
-            if len(taken + part) >> 20 > len(taken) >> 20:
+            if (len(taken) + len(part)) >> 20 > len(taken) >> 20:
                 time.sleep(pause)
             taken += part
-        return taken
+        return bytes(taken)
 
     def close(self) -> None:
         self._socket.close()

@@ -19,7 +19,18 @@ from tests.service.test_endpoints import lines, upload
 # Nothing of it is another on another engine.
 pytestmark = pytest.mark.engines("postgres")
 
-TAGS: Final = ("health", "schema", "policies", "aggregates", "tenants", "series", "calendars", "jobs", "backfills")
+TAGS: Final = (
+    "health",
+    "schema",
+    "policies",
+    "aggregates",
+    "tenants",
+    "series",
+    "reading",
+    "calendars",
+    "jobs",
+    "backfills",
+)
 
 EXAMPLES: Final = 8
 """Requests of each sort for each operation."""

@@ -6,6 +6,7 @@ They are filled by `datastore.backfill`.
 from datastore.gaps.calendars import Assignment, CalendarError, Session
 from datastore.gaps.counts import Counted, count_all, last_counts
 from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, Repeat, check
+from datastore.gaps.paging import check_page
 from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Session",
     "Window",
     "check",
+    "check_page",
     "count_all",
     "last_counts",
     "parse_timeframe",

@@ -136,7 +136,7 @@ def check(
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
-        ids = _series(connection, owner, vendor, timeframe, symbols, new=new)
+        ids = series_ids(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
     name = _Name(owner, vendor, timeframe)
     work, days = _planned(ids, of_series, parsed, start, end, now)
@@ -263,7 +263,7 @@ def _some(symbols: Sequence[str]) -> Iterator[Sequence[str]]:
     return (symbols[at : at + SERIES_AT_ONCE] for at in range(0, len(symbols), SERIES_AT_ONCE))
 
 
-def _series(
+def series_ids(
     connection: psycopg.Connection[Any],
     tenant: Tenant,
     vendor: str,
@@ -272,7 +272,10 @@ def _series(
     *,
     new: bool,
 ) -> dict[str, int | None]:
-    """The ids of the series that are asked for, by symbol; None if there is no series yet."""
+    """The ids of the series that are asked for, by symbol; None if there is no series yet.
+
+    Raises GapError if there is none, or none of a symbol, unless with `new`.
+    """
     rows = connection.execute(
         SQL(
             "SELECT symbol, series_id FROM store.series WHERE (series_id >> {}) = %s AND kind = 'bars'"

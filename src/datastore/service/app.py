@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 
 from datastore import config
 from datastore.config import Settings
-from datastore.service import openapi, problems
+from datastore.service import documentation, openapi, problems
 from datastore.service.middleware import BodyLimit, Requests
 from datastore.service.routes import ROUTERS
 from datastore.service.security import Authentication, Failures
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Administers a multi-tenant store of market data.",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
-        # Pages for browsers fetch scripts from elsewhere, and nothing here may be run by a browser.
+        # FastAPI's own pages fetch scripts from elsewhere; ours is `datastore.service.documentation`.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -57,10 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit, body=settings.max_body_bytes, upload=settings.max_upload_bytes, uploads=UPLOADS),
         ],
     )
+    every = (*ROUTERS, documentation.router)
     app.state.service = service
-    app.state.routes = [*app.routes, *(route for router in ROUTERS for route in router.routes)]
+    app.state.routes = [*app.routes, *(route for router in every for route in router.routes)]
     problems.install(app)
-    for router in ROUTERS:
+    for router in every:
         app.include_router(router)
     openapi.install(app)
     return app

@@ -1,53 +1,75 @@
-"""Bars of one series as the service hands them out: bit by bit, stored ones and rollups alike."""
+"""Bars as the service hands them out: a page of one series, or all of many; stored ones and rollups alike."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 
+from datastore.service.answers import BATCH_ROWS, Answer
 from mds_client import KINDS, MDS, Bar, UnknownSeries, sql
+from mds_client.answers import without_tenant
 from mds_client.arguments import stored_timeframe
 from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.rollups import stored_columns
+from mds_client.timeframes import parts
 
-_BATCH: Final = 5_000
+_LONGEST: Final[dict[str, timedelta]] = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "mo": timedelta(days=31),
+    "q": timedelta(days=92),
+    "y": timedelta(days=366),
+}
+"""How long a unit of a timeframe may be."""
+
+Missing = Literal["raise", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Bars with `start <= ts < end` of one series; with `rollup`, those that its 1m bars make."""
+    """Bars with `start <= ts < end` of these symbols; with `rollup`, those that their 1m bars make."""
 
     vendor: str
-    symbol: str
+    symbols: list[str]
     timeframe: str
     start: datetime
     end: datetime
     rollup: bool
 
+    def read(self, client: MDS, start: datetime, end: datetime, missing: Missing, **how: Any) -> Generator[Any]:
+        """The bars of a part of the time, as the client streams them."""
+        reading: Any = client.iter_rollup if self.rollup else client.iter_bars_window
+        found: Generator[Any] = reading(
+            self.symbols, self.timeframe, start, end, self.vendor, missing=missing, **how
+        )  # fmt: skip
+        return found
+
 
 def page(client: MDS, asked: Asked, limit: int) -> list[Bar]:
-    """At most `limit` bars, oldest first. Raises UnknownSeries, and the client's errors."""
-    found: list[Bar] = []
-    with closing(batches(client, asked, limit)) as coming:
-        for batch in coming:
-            found += batch
-            if len(found) >= limit:
-                return found[:limit]
-    return found
+    """At most `limit` bars of the one symbol, oldest first. Raises UnknownSeries, and the client's errors.
 
-
-def batches(client: MDS, asked: Asked, rows: int = _BATCH) -> Generator[list[Bar]]:
-    """All of them, oldest first, in lists of at most so many. Raises UnknownSeries before the first."""
+    Bars are read in order only where all of a span of time are read. So the first span is one that so many bars fill;
+    where they are sparse, the next is twice as long.
+    """
     kind = KINDS["bars"]
-    timeframe = kind.base if asked.rollup else stored_timeframe(asked.timeframe)
-    name = (asked.vendor.strip(), asked.symbol.strip().upper(), timeframe)
+    timeframe = stored_timeframe(asked.timeframe)
+    name = (asked.vendor.strip(), asked.symbols[0].strip().upper(), kind.base if asked.rollup else timeframe)
     if not client.run(_there(name)):
         raise UnknownSeries(f"the tenant has no bars of {name[1]} from {name[0]} with the timeframe {name[2]}")
-    span = (asked.start, asked.end)
-    if asked.rollup:
-        yield from client.iter_rollup(name[1], asked.timeframe, *span, name[0], batch_rows=rows)
-    else:
-        yield from client.iter_bars_window(name[1], timeframe, *span, name[0], batch_rows=rows)
+    count, unit = parts(timeframe)
+    span, start, found = min(limit * count, 10**6) * _LONGEST[unit], asked.start, list[Bar]()
+    while True:
+        end = asked.end if asked.end - start <= span else start + span
+        left = limit - len(found)
+        with closing(asked.read(client, start, end, "ignore", batch_rows=left)) as coming:
+            found += next(coming, [])
+        if len(found) >= limit or end == asked.end:
+            return found
+        start, span = end, 2 * span
 
 
 def _there(name: tuple[str, ...]) -> Operation[bool]:
@@ -59,7 +81,17 @@ def _there(name: tuple[str, ...]) -> Operation[bool]:
     return Operation("find_series", talk)
 
 
-def ndjson(coming: Iterator[list[Bar]]) -> Iterator[bytes]:
-    """Bars as lines of JSON."""
-    for batch in coming:
-        yield b"".join(bar.__pydantic_serializer__.to_json(bar, exclude_none=True) + b"\n" for bar in batch)
+def every(client: MDS, frames: MDS, asked: Asked, missing: Missing) -> Answer:
+    """All of them, by symbol and oldest first. `frames` is the client that reads record batches."""
+    kind = KINDS["bars"]
+
+    def as_frames() -> tuple[Any, Iterable[Any]]:
+        from mds_client import arrow  # needs packages that the library itself does without
+
+        schema = arrow.rows_schema(kind, stored_columns(kind) if asked.rollup else kind.column_names)
+        return schema, asked.read(frames, asked.start, asked.end, missing, as_="arrow")
+
+    def as_models() -> Iterable[Any]:
+        return asked.read(client, asked.start, asked.end, missing, batch_rows=BATCH_ROWS)
+
+    return Answer(without_tenant(Bar), as_models, as_frames)

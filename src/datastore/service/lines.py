@@ -1,4 +1,4 @@
-"""Lines of JSON as they pass between a client and the thread that works on them, at the pace of the slower one.
+"""Rows as they pass between a client and the thread that works on them, at the pace of the slower one.
 
 A client that sends or reads nothing for too long is disconnected, because it has a place that others need
 (`datastore.service.places`).
@@ -71,14 +71,14 @@ class Silent(ClientDisconnect):
     """A client takes nothing more: it is as if it had gone."""
 
 
-class Lines(StreamingResponse):
-    """An answer of lines, made in a thread as it is taken.
+class Flow(StreamingResponse):
+    """An answer in parts, made in a thread as it is taken.
 
     Raises Silent if its client takes nothing for SILENT_S.
     """
 
-    def __init__(self, coming: Iterator[bytes]) -> None:
-        super().__init__(_pieces(coming), media_type=NDJSON)
+    def __init__(self, coming: Iterator[bytes], media_type: str) -> None:
+        super().__init__(_pieces(coming), media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:

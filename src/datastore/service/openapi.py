@@ -12,9 +12,9 @@ from datastore.service.middleware import REQUEST_ID
 from datastore.service.problems import BY_STATUS, MEDIA_TYPE, SORTS, FieldError, Problem, Refusal
 
 DESCRIPTION: Final = """\
-Every request but `/health`, `/ready` and `/openapi.json` needs a token (`Authorization: Bearer …`) whose scope is that
-of the operation or above: `read`, `operate`, `admin`. A token may be for one tenant; to it others are not there, and
-what is about the whole store is forbidden.
+Every request but `/health`, `/ready`, `/openapi.json` and `/docs` needs a token (`Authorization: Bearer …`) whose scope
+is that of the operation or above: `read`, `operate`, `admin`. A token may be for one tenant; to it others are not
+there, and what is about the whole store is forbidden.
 
 Errors are problem details (RFC 9457). Long work is answered with 202 and a job to follow; with an `Idempotency-Key` it
 can be asked for again without being done again. Lists come in pages: pass `next` as `after` until it is null. Times are
@@ -80,6 +80,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "{" in path or any(each["name"] == "tenant" for each in operation.get("parameters", [])):
         statuses.append(404)
     responses: dict[str, Any] = operation["responses"]
+    if len(responses.get("200", {}).get("content", ())) > 1:
+        statuses.append(406)
     # FastAPI's own is of another form.
     if MEDIA_TYPE not in cast("dict[str, Any]", responses.get("422", {"content": {MEDIA_TYPE: {}}}))["content"]:
         del responses["422"]
@@ -97,7 +99,9 @@ async def only_described(request: Request) -> None:
     """
     if not request.query_params:
         return
-    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    # What is not described, such as a page, takes none.
+    path = request.app.openapi()["paths"].get(request.scope["route"].path_format, {})
+    operation = path.get(request.method.lower(), {})
     described = {each["name"]: each["schema"] for each in operation.get("parameters", []) if each["in"] == "query"}
     errors = []
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():

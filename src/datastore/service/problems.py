@@ -60,6 +60,7 @@ SORTS: Final[dict[str, Sort]] = {
     "forbidden": Sort(403, "The token is not for this"),
     "not-found": Sort(404, "There is no such thing"),
     "method-not-allowed": Sort(405, "The method is not one of this resource"),
+    "not-acceptable": Sort(406, "There is no answer of a type that is accepted"),
     "too-slow": Sort(408, "The request has not come in time"),
     "conflict": Sort(409, "It cannot be done in the present state"),
     "too-large": Sort(413, "The body is too large"),

@@ -24,6 +24,7 @@ from starlette.types import Scope as AsgiScope
 
 from datastore import tenants
 from datastore.errors import UnknownTenant
+from datastore.service import documentation
 from datastore.service.models import Name
 from datastore.service.problems import Refusal
 from datastore.service.state import Here
@@ -32,7 +33,7 @@ from datastore.tenants import Tenant
 
 logger = logging.getLogger("datastore.service")
 
-PUBLIC: Final = frozenset({"/health", "/ready", "/openapi.json"})
+PUBLIC: Final = frozenset({"/health", "/ready", "/openapi.json", *documentation.FILES})
 """What everybody may ask: whether it lives, whether it is ready, and what it understands."""
 
 bearer = HTTPBearer(

@@ -38,6 +38,9 @@ STREAMS_OF_A_TENANT: Final = 2
 """Streams of rows at a time of one tenant. In all there are as many as half of the pool's connections, each of which a
 stream keeps to its end: what is answered at once always has the other half."""
 
+STREAM_S: Final = 3600.0
+"""How long a stream of frames may take, in seconds."""
+
 WAIT_S: Final = 10.0
 """How long an upload or a stream waits for a place before it is refused, in seconds: as long as for a connection."""
 
@@ -83,6 +86,15 @@ class Service:
             if self._client is None:
                 self._client = MDS(self._config, observer=self._pool)
             return self._client.for_tenant(str(tenant))
+
+    def streaming(self, tenant: UUID) -> MDS:
+        """The same for a stream of frames, which is one statement for as long as its client takes it.
+
+        The server may still not be silent for longer than any other statement may take.
+        """
+        made = self.client(tenant)
+        made.config = Config.load(made.config, statement_timeout_ms=round(STREAM_S * 1000))
+        return made
 
     async def readiness(self) -> Readiness:
         """Whether requests can be served. Looks at the database once a second at the most: anybody may ask.

@@ -5,7 +5,18 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from datastore.service.routes import aggregates, backfills, calendars, health, jobs, policies, schema, series, tenants
+from datastore.service.routes import (
+    aggregates,
+    backfills,
+    calendars,
+    health,
+    jobs,
+    policies,
+    reading,
+    schema,
+    series,
+    tenants,
+)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
@@ -14,6 +25,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     aggregates.router,
     tenants.router,
     series.router,
+    reading.router,
     calendars.router,
     backfills.router,
     jobs.router,

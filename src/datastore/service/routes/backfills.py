@@ -69,8 +69,9 @@ class Planned(Plan):
 @dataclass(frozen=True, slots=True)
 class Found(Check):
     """What a gap check found: a page of the gaps by symbol and time, how complete each day is, and by which calendars
-    that is. `next` is what to pass as `after` for the gaps that follow; null at the end. `repeated` counts the days,
-    weeks or months of a series that have several bars; `repeats` are the first hundred of them."""
+    that is. `next` is what to pass as `after` for the gaps that follow; null at the end. Counts are of the series that
+    were looked at for this page and for none before it: those of all pages add up. `repeated` counts the days, weeks
+    or months of a series that have several bars; `repeats` are the first hundred of them."""
 
     next: str | None
 
@@ -97,30 +98,29 @@ def find_gaps(
     symbol: Annotated[list[Name] | None, Query(max_length=1000, description="only these")] = None,
     calendar: Annotated[Name | None, Query(description="in place of those that are set", examples=["XNYS"])] = None,
     at_least: Annotated[int, Query(ge=1, le=2**31, description="list only gaps of so many bars")] = 1,
-    after: After = None,
+    after: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
     limit: Limit = 100,
 ) -> Any:
     """Find the bars that should be there by the trading calendar, and are not.
 
-    Of days and what is longer it also finds those that have several bars.
+    Of days and what is longer it also finds those that have several bars. A page looks at as many series as it needs.
     """
     now = datetime.now(UTC)
-    found = gaps.check(
+    found, following = gaps.check_page(
         here.dsn,
         tenant=tenant.id,
         vendor=vendor,
         timeframe=timeframe,
         start=start,
         end=end or now,
+        limit=limit,
+        after=after,
         symbols=symbol,
         calendar=calendar,
         at_least=at_least,
         now=now,
     )
-    first = after or 0
-    more = len(found.gaps) > first + limit
-    page, repeats = found.gaps[first : first + limit], found.repeats[:LISTED]
-    return _with(found, gaps=page, repeats=repeats, next=str(first + limit) if more else None)
+    return _with(found, repeats=found.repeats[:LISTED], next=following)
 
 
 @router.post("/backfills/plan", response_model=model_of(Planned), responses={404: problem(404), 409: problem(409)})

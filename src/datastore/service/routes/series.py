@@ -1,24 +1,17 @@
 """`/series`, `/freshness`, and a tenant's rows: what is there, how old it is, reading and uploading it."""
 
 import io
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from functools import partial
-from itertools import chain
 from typing import Annotated, Any, BinaryIO, Final, cast
 from uuid import UUID
 
 import anyio
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_jsonable_python
 
 from datastore import reads, writes
 from datastore.reads import Freshness, SeriesRecord
-from datastore.service import bars
-from datastore.service.bars import Asked
-from datastore.service.lines import NDJSON, Body, Lines
+from datastore.service.lines import NDJSON, Body
 from datastore.service.models import (
     LARGEST_ID,
     After,
@@ -26,7 +19,6 @@ from datastore.service.models import (
     Kind,
     Limit,
     Name,
-    Page,
     list_of,
     model_of,
     page,
@@ -34,10 +26,10 @@ from datastore.service.models import (
 )
 from datastore.service.openapi import problem
 from datastore.service.problems import FieldError, Refusal
-from datastore.service.security import AskedTenant, OperateTenant, Reader, ReadTenant
+from datastore.service.security import AskedTenant, OperateTenant, Reader
 from datastore.service.state import Here, Service
 from datastore.writes import Upload
-from mds_client import KINDS, Bar
+from mds_client import KINDS
 from mds_client.deletes import Deleted
 from mds_client.mapping import Extra
 from mds_client.models import Timeframe
@@ -58,7 +50,10 @@ def list_series(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """The series that there are, by tenant and then by when each was first seen."""
+    """The series that there are, by tenant and then by when each was first seen.
+
+    `/tenants/{tenant}/series` has all of a tenant's in one answer, in other formats, too.
+    """
     found = reads.list_series(here.dsn, tenant=tenant, kind=kind, vendor=vendor, after=after, limit=limit + 1)
     return page(found, limit, lambda series: series.id)
 
@@ -80,72 +75,6 @@ def get_series(
 def freshness(here: Here, tenant: AskedTenant, vendor: Name | None = None) -> Any:
     """How old the data is, per kind, vendor and timeframe."""
     return reads.freshness(here.dsn, tenant=tenant, vendor=vendor)
-
-
-async def _until_answered() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-UntilAnswered = Annotated[AsyncExitStack, Depends(_until_answered)]
-"""What an endpoint has until its answer is out, or its client has gone."""
-
-
-@router.get(
-    "/tenants/{tenant}/bars",
-    response_model=Page[Bar],
-    responses={
-        200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "A page, or every bar"},
-        409: problem(409),
-    },
-)
-async def read_bars(
-    request: Request,
-    here: Here,
-    tenant: ReadTenant,
-    until_answered: UntilAnswered,
-    vendor: Annotated[Name, Query(examples=["acme"])],
-    symbol: Annotated[Name, Query(examples=["AAPL"])],
-    timeframe: Annotated[Timeframe, Query(examples=["1m"])],
-    start: Annotated[Instant, Query(examples=["2024-01-02T14:30:00Z"])],
-    end: Annotated[Instant, Query(examples=["2024-01-02T21:00:00Z"])],
-    rollup: Annotated[bool, Query(description="those that the series' 1m bars make, in place of stored ones")] = False,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="how many a page has at the most")] = 1000,
-) -> Any:
-    """The bars of a series with `start <= ts < end`, oldest first.
-
-    As `application/x-ndjson`, where `Accept` says so, all of them, a line each, however many; a tenant has a few of
-    these at a time, as with uploads. Else a page; `next` is the `start` of the one that follows.
-    """
-    if start > end:
-        raise Refusal("invalid", "start is not after end")
-    asked = Asked(vendor, symbol, timeframe, start, end, rollup)
-    if NDJSON in request.headers.get("accept", ""):
-        return await _stream(here, tenant.id, asked, until_answered)
-    return await run_in_threadpool(_page, here, tenant.id, asked, limit)
-
-
-def _page(here: Service, tenant: UUID, asked: Asked, limit: int) -> Response:
-    # Written here, in a thread: it may be long, and the event loop has others to serve.
-    found = bars.page(here.client(tenant), asked, limit + 1)
-    following = to_jsonable_python(found[limit].ts) if len(found) > limit else None
-    made = Page[Bar](items=found[:limit], next=following)
-    return Response(made.model_dump_json(), media_type="application/json")
-
-
-async def _stream(here: Service, tenant: UUID, asked: Asked, until_answered: AsyncExitStack) -> Lines:
-    await until_answered.enter_async_context(here.streams.taken(tenant))
-    coming = bars.batches(await run_in_threadpool(here.client, tenant), asked)
-
-    async def close() -> None:
-        # Whoever leaves early leaves the connection to others; also where the service is to end.
-        with anyio.CancelScope(shield=True):
-            await run_in_threadpool(coming.close)
-
-    until_answered.push_async_callback(close)
-    # The first part is waited for: what is wrong shows there, and can still be told as a problem.
-    first: list[Bar] = await run_in_threadpool(lambda: next(coming, []))
-    return Lines(bars.ndjson(chain([first], coming)))
 
 
 @router.post(
