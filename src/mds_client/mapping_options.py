@@ -8,7 +8,8 @@ import click
 from pydantic import ValidationError
 
 from mds_client.errors import reason
-from mds_client.mapping import Extra, Mapping, TimeUnit
+from mds_client.mapped_times import TimeUnit
+from mds_client.mapping import Extra, Mapping
 from mds_client.schema import Kind
 
 

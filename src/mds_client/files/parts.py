@@ -73,6 +73,17 @@ class Columns:
     line: Callable[[int], int]
     is_text: bool = False
 
+    @classmethod
+    def of(
+        cls, kind: Kind, table: Any, mapping: Mapping, first: int, line: Callable[[int], int], is_text: bool
+    ) -> "Columns":
+        """Rows of an input, also of a wide one."""
+        if not mapping.is_wide:
+            return cls(kind, table, mapping, first, line, is_text)
+        made, rows = mapping.unfolded(kind, table)
+        places = rows.to_pylist()
+        return cls(kind, made, mapping.narrowed(), first, lambda number: line(first + places[number - first]), is_text)
+
     def mapped(self) -> Any:
         """The table with the kind's fields as columns. Raises InvalidRow, as `batch`."""
         table = self.mapping.table(self.kind, self.table)
