@@ -5,6 +5,7 @@ The mapping that asks for it is in `mds_client.mapping`; the times of a table ar
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from uuid import UUID
 
 
 def number(text: str) -> float | None:
@@ -18,6 +19,12 @@ def number(text: str) -> float | None:
 def scaled(value: float, factor: float) -> float:
     """A number times a factor. A factor that is one part of a whole divides, which gives the nearest number."""
     return value / round(1 / factor) if factor < 1 else value * factor
+
+
+def fixed_point(value: Any) -> Any:
+    """A number that is kept as the bytes of a whole number, the lowest first; another value as it is."""
+    kept = value.bytes if isinstance(value, UUID) else value
+    return int.from_bytes(kept, "little", signed=True) if isinstance(kept, bytes) else value
 
 
 def is_text(column: Any) -> bool:
@@ -91,6 +98,9 @@ def numbers(column: Any, thousands: str, decimal: str, scale: float | None) -> A
             column = pc.replace_substring(column, ",", ".")
     if scale is None:
         return column
+    if pa.types.is_fixed_size_binary(column.type):
+        values = [None if kept is None else scaled(fixed_point(kept), scale) for kept in column.to_pylist()]
+        return pa.chunked_array([pa.array(values, pa.float64())])
     try:
         column = column.cast(pa.float64())
     except pa.ArrowInvalid:

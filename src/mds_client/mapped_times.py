@@ -4,12 +4,13 @@ The same rules read one value of a record and a column of a table. What is a tim
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
 from mds_client import timeframes, times
 from mds_client.errors import InvalidRow
+from mds_client.mapped_columns import is_text
 from mds_client.times import PER_SECOND, UNIX
 
 TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
@@ -18,7 +19,7 @@ TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
 Stamped: TypeAlias = Literal["begin", "end"]
 """Which end of its interval a row's time names."""
 
-ZONED: Final = re.compile(r".*(\d\s*([Zz]|[-+]\d\d(:?\d\d)?(:?\d\d)?)|[A-Za-z]/?[A-Za-z_]+)\s*", re.DOTALL)
+_ZONED: Final = r"[Tt ]\d\d[\d:.,]*\s*([Zz]|[-+]\d\d(:?\d\d)?(:?\d\d)?|[A-Za-z_]+(/[A-Za-z0-9_+-]+)*)\s*$"
 """Text that ends with an offset or the name of a zone."""
 
 _EXACT: Final = {
@@ -58,6 +59,8 @@ class Times:
                 value = self._counted(value)
             elif isinstance(value, str):
                 value = self._parsed(value)
+            elif self.format is not None and isinstance(value, int) and not isinstance(value, bool):
+                value = self._parsed(str(value))
             if isinstance(value, date) and not isinstance(value, datetime):
                 value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - gets its zone below
             if not isinstance(value, datetime):
@@ -141,7 +144,7 @@ class Times:
                 column = column.cast(pa.timestamp("us"))
             if pa.types.is_timestamp(column.type) and self.stamped == "begin":
                 return column if self.zone is None else pc.assume_timezone(column, self.zone)
-            if self.format is not None and (fast := self._by_format(column)) is not None:
+            if is_text(column) and self.day is None and (fast := self._text(column)) is not None:
                 return fast
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             # Also PyArrow's error about a time that a zone skips, or has twice.
@@ -164,12 +167,30 @@ class Times:
             raise InvalidRow(f"{self.field}: {error}", index=0) from error
         return pa.chunked_array([pa.array(made, pa.timestamp("us", "UTC"))])
 
+    def _text(self, column: Any) -> Any | None:
+        """Text in columns; None where each value has to be looked at."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self.format is not None:
+            return self._by_format(column)
+        if replace(self, needs_zone=False).are_plain:
+            # The models read them.
+            return column if pc.all(pc.match_substring_regex(column, _ZONED)).as_py() is not False else None
+        if self.stamped != "begin" or self.needs_zone:
+            return None
+        try:
+            return pc.assume_timezone(column.cast(pa.timestamp("us")), self.zone)
+        except pa.ArrowInvalid:
+            # A time that names its zone, or is written in another way, or that the zone does not have.
+            return None
+
     def _by_format(self, column: Any) -> Any | None:
         """Text in columns; None where only Python knows the format, or a value is not written so."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if self.stamped != "begin" or self.format is None or not _is_text(column):
+        if self.stamped != "begin" or self.format is None:
             return None
         if set(re.findall(r"%(.)", self.format)) - set("YmdHMS"):
             return None
@@ -194,9 +215,3 @@ class Times:
 def _whole(value: int | str) -> int:
     """A count; also one that a spreadsheet has written with a zero behind the point."""
     return int(value.strip().removesuffix(".0")) if isinstance(value, str) else value
-
-
-def _is_text(column: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))

@@ -76,6 +76,9 @@ class Mapping(BaseModel):
     stamped: Stamped = Field(default="begin", description="Which end of its interval the time of a row names.")
     day: date | None = Field(default=None, description="The day from whose midnight times count, not 1970.")
     null_values: frozenset[str] = Field(default=frozenset(), description="Texts and numbers that mean no value.")
+    field_nulls: dict[str, frozenset[str]] = Field(
+        default={}, description="Texts and numbers that mean no value in one field, such as -1 in the volume."
+    )
     decimal: Literal[".", ","] = Field(default=".", description="What stands before the fraction of a number.")
     thousands: Literal["", ",", ".", " ", "'"] = Field(
         default="", description="What stands between the thousands of a number; empty if nothing does."
@@ -135,7 +138,7 @@ class Mapping(BaseModel):
     def _agree(self) -> Self:
         if self.thousands == self.decimal:
             raise ValueError(f"{self.decimal!r} cannot stand both before fractions and between thousands")
-        if self.time_unit != "iso" and self.day is None and "day" not in self._groups:
+        if self.time_unit != "iso" and self.day is None and "day" not in self.groups:
             if self.time_zone is not None:
                 raise ValueError("a count since 1970 has no time zone")
             if self.time_format is not None:
@@ -162,7 +165,7 @@ class Mapping(BaseModel):
             yield from spellings
 
     @cached_property
-    def _groups(self) -> frozenset[str]:
+    def groups(self) -> frozenset[str]:
         """The named groups of the pattern of the file's name."""
         return frozenset(re.findall(r"\(\?P<(\w+)>", self.file_name or ""))
 
@@ -182,16 +185,15 @@ class Mapping(BaseModel):
         """The mapping for a file of that name: what its name says is a constant.
 
         Raises:
-            InvalidRow: The name does not match the pattern, and no constants hold what it would say.
+            InvalidRow: The name does not match the pattern, by which it would say the day of the rows.
         """
         if self.file_name is None:
             return self
         found = re.fullmatch(self.file_name, name, re.IGNORECASE)
         said = {} if found is None else {key: text for key, text in found.groupdict().items() if text}
-        if found is None and (missing := sorted(self._groups - {"day"} - self.constants.keys())):
+        if found is None and "day" in self.groups and self.day is None:
             raise InvalidRow(
-                f"the file's name {name!r} does not match {self.file_name!r}: name the {' and the '.join(missing)} with"
-                " " + ", ".join(f"{option('constants')} {one}=…" for one in missing)
+                f"the file's name {name!r}, which has the day of the rows, does not match {self.file_name!r}"
             )
         day = said.pop("day", None)
         constants = {**{key: self.spelled(key, text) for key, text in said.items()}, **self.constants}
@@ -222,7 +224,9 @@ class Mapping(BaseModel):
     def check(self, kind: Kind) -> None:
         """Raise ValueError if the mapping names a field that the kind does not have."""
         known = self.fields(kind)
-        if unknown := {*self.columns, *self.constants, *self.scale, *({self.wide} - {""})} - set(known):
+        if unknown := {*self.columns, *self.constants, *self.scale, *self.field_nulls, *({self.wide} - {""})} - set(
+            known
+        ):
             raise ValueError(
                 f"{', '.join(sorted(unknown))}: no field of a {kind.singular}; there are: {', '.join(known)}"
             )
@@ -254,6 +258,8 @@ class Mapping(BaseModel):
     def _values(self, kind: Kind, record: Any) -> dict[str, Any]:
         values: dict[str, Any] = dict(self.constants)
         read: set[Any] = set()
+        if self.header and isinstance(record, list):
+            record = dict(zip(self.header, record, strict=False))
         places = self._places(tuple(record)) if self._has_to_look and isinstance(record, AnyMapping) else None
         for name in self.fields(kind):
             if places is None:
@@ -264,7 +270,7 @@ class Mapping(BaseModel):
                 continue
             read.update(found)
             value = value_at(record, found[0]) if len(found) == 1 else together(record, found)
-            if value is not None and not self._is_null(value):
+            if value is not None and not self._is_null(name, value):
                 values[name] = self._plain(kind, name, value)
         if self.extra == "error" and isinstance(record, AnyMapping) and (unknown := record.keys() - read):
             names = ", ".join(sorted(map(str, unknown)))
@@ -272,6 +278,28 @@ class Mapping(BaseModel):
         if kind.time in values and not (how := self._times(kind)).are_plain:
             values[kind.time] = how.read(values[kind.time], values.get("timeframe"))
         return values
+
+    def raw(self, name: str, record: Any) -> Any:
+        """The value of a field as it is written in a record; None if the record has none."""
+        if self.header and isinstance(record, list):
+            record = dict(zip(self.header, record, strict=False))
+        if isinstance(record, AnyMapping):
+            found = self._places(tuple(record)).get(name)
+        else:
+            found = several(self.columns.get(name, name))
+        if found is None:
+            return None
+        return value_at(record, found[0]) if len(found) == 1 else together(record, found)
+
+    def columns_read(self, kind: Kind, names: tuple[str, ...]) -> set[Any]:
+        """Those of some columns that are read."""
+        fields = self.fields(kind)
+        return {at for field, its in self._places(names).items() if field in fields for at in its}
+
+    @staticmethod
+    def is_number(kind: Kind, name: str) -> bool:
+        """Whether a field is a number."""
+        return name in kind.column_names and kind.column(name).type in ("double precision", "bigint")
 
     @cached_property
     def _has_to_look(self) -> bool:
@@ -303,27 +331,37 @@ class Mapping(BaseModel):
     def _plain(self, kind: Kind, name: str, value: Any) -> Any:
         if name in self.spelling:
             return self.spelled(name, str(value))
-        if not _is_number(kind, name):
+        if not self.is_number(kind, name):
             return value
         if isinstance(value, str):
             if self.thousands:
                 value = value.replace(self.thousands, "")
             value = value.replace(",", ".") if self.decimal == "," else value
         if name in self.scale:
+            value = mapped_columns.fixed_point(value)
             count = number(value) if isinstance(value, str) else value
             value = scaled(count, self.scale[name]) if isinstance(count, int | float) else value
         return value
 
-    def _is_null(self, value: Any) -> bool:
-        if not self.null_values:
+    def _is_null(self, name: str, value: Any) -> bool:
+        if not self.null_values and name not in self.field_nulls:
             return False
+        texts, numbers = self._nulls(name)
         if isinstance(value, str):
-            return value in self.null_values
-        return isinstance(value, int | float) and value in self._null_numbers
+            return value in texts
+        return isinstance(value, int | float) and value in numbers
+
+    def _nulls(self, name: str) -> tuple[frozenset[str], frozenset[float]]:
+        """What means no value in a field: as texts, and as numbers."""
+        if name not in self._known_nulls:
+            texts = self.null_values | self.field_nulls.get(name, frozenset())
+            counts = frozenset(found for text in texts if (found := number(text)) is not None)
+            self._known_nulls[name] = texts, counts
+        return self._known_nulls[name]
 
     @cached_property
-    def _null_numbers(self) -> frozenset[float]:
-        return frozenset(found for text in self.null_values if (found := number(text)) is not None)
+    def _known_nulls(self) -> dict[str, tuple[frozenset[str], frozenset[float]]]:
+        return {}
 
     @property
     def is_wide(self) -> bool:
@@ -411,12 +449,12 @@ class Mapping(BaseModel):
 
     def _column(self, kind: Kind, name: str, parts: Sequence[Any]) -> Any:
         column = mapped_columns.joined([mapped_columns.plain(part) for part in parts])
-        if self.null_values:
-            column = mapped_columns.without_nulls(column, self.null_values)
+        if self.null_values or name in self.field_nulls:
+            column = mapped_columns.without_nulls(column, self._nulls(name)[0])
         if name in self.spelling or name in self.constants:
             spelled = partial(self.spelled, name) if name in self.spelling else None
             column = mapped_columns.names(column, spelled)
-        if _is_number(kind, name):
+        if self.is_number(kind, name):
             column = mapped_columns.numbers(column, self.thousands, self.decimal, self.scale.get(name))
         return column.fill_null(self.constants[name]) if name in self.constants and column.null_count else column
 
@@ -436,7 +474,3 @@ def extra_mapping(extra: Extra) -> Mapping:
 
 
 _IGNORING: Final = Mapping(extra="ignore")
-
-
-def _is_number(kind: Kind, name: str) -> bool:
-    return name in kind.column_names and kind.column(name).type in ("double precision", "bigint")

@@ -104,8 +104,7 @@ class CsvInput:
 
     def _check(self, names: list[str]) -> None:
         """Raise InvalidRow if no name is that of a column which is read: the first line is a row, then."""
-        fields = {self._mapping.columns.get(name, name) for name in self._mapping.fields(self._kind)}
-        if not fields & {*names, *range(len(names))}:
+        if not self._mapping.is_wide and not self._mapping.columns_read(self._kind, tuple(names)):
             raise InvalidRow(
                 f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: if the"
                 f" file has no header, name its columns with --header {self._kind.series[0]},{self._kind.time},…"

@@ -68,8 +68,8 @@ def of_document(document: Any, mapping: Mapping) -> Mapping:
     found = {
         name: str(value) for name, path in mapping.document.items() if (value := _one(document, path)) not in (None, "")
     }
-    zone = found.pop(ZONE, None)
     constants = {name: mapping.spelled(name, value) for name, value in found.items()}
+    zone = constants.pop(ZONE, None)
     takes_zone = mapping.time_zone is None and mapping.time_unit == "iso"
     return mapping.but(constants={**constants, **mapping.constants}, time_zone=zone if takes_zone else None)
 
@@ -103,7 +103,9 @@ def _walk(node: Any, path: list[str], given: dict[str, str]) -> Iterator[tuple[d
         raise InvalidRow(f"an object with the key {step} is needed, not {str(node)[:60]!r}")
     if step.startswith("{") and step.endswith("}"):
         for key, inner in node.items():
-            yield from _walk(inner, rest, {**given, step[1:-1]: key})
+            # Beside the rows may stand what is said of all of them.
+            if isinstance(inner, list | AnyMapping):
+                yield from _walk(inner, rest, {**given, step[1:-1]: key})
         return
     if not (keys := matching(step, node)):
         said = json.dumps(node, default=str)
