@@ -9,7 +9,6 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 if sys.version_info >= (3, 14):
@@ -69,10 +68,9 @@ class Bounded(io.RawIOBase):
 
 
 def members(path: str) -> list[str]:
-    """The files in a zip archive, by name; none if it is no archive. Raises OSError or BadZipFile."""
-    with Path(path).open("rb") as file:
-        if file.read(len(ZIP)) != ZIP:
-            return []
+    """The files in a zip archive, by name; none if it is no archive, or a damaged one. Raises OSError."""
+    if not zipfile.is_zipfile(path):
+        return []
     with zipfile.ZipFile(path) as archive:
         return sorted(info.filename for info in archive.infolist() if _is_file(info))
 

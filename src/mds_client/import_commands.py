@@ -130,7 +130,7 @@ def import_files(
         for path in files:
             done = _import(client, how, path, on_conflict, part_rows, watch)
             reports.append(done)
-            if not as_json:
+            if not as_json and not (done.report is None and len(files) == 1):
                 watch.say(done.sentence(), err=done.error is not None)
             if done.error is not None and not done.is_of_file:
                 stopped = done.error
@@ -173,7 +173,7 @@ class _Done:
     def sentence(self) -> str:
         """What is printed of it."""
         if self.report is None:
-            return f"{self.path}: not imported: {self.said}"
+            return f"not imported: {self.said}"
         return _sentence(self.report)
 
     def fields(self) -> dict[str, Any]:
@@ -266,12 +266,7 @@ def _members(path: str) -> Iterator[str]:
     if format_of_name(path) == "excel" or not Path(path).is_file():
         yield path
         return
-    try:
-        names = compression.members(path)
-    except (OSError, *compression.DAMAGED):
-        # It is told of when it is read.
-        names = []
-    if len(names) > 1:
+    if len(names := compression.members(path)) > 1:
         yield from (f"{path}/{name}" for name in names)
     else:
         yield path

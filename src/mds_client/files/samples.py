@@ -60,7 +60,7 @@ def dialect(text: str, told: Mapping) -> Dialect:
         if most > 1 and share > best:
             best, delimiter, width = share, mark, most
     skipped = told.skip_lines
-    if "skip_lines" not in told.model_fields_set and told.header_lines == 1 and best > 0.5:
+    if "skip_lines" not in told.model_fields_set and told.header_lines == 1 and best >= 0.5:
         skipped = next((at for at, one in enumerate(_cells(lines, delimiter, told.quote)) if len(one) == width), 0)
         # Counted as lines of the file: only where nothing was left out above.
         skipped = skipped if lines[:skipped] == text.splitlines()[:skipped] else 0

@@ -131,6 +131,8 @@ def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
                     if len(rows) == _DBN_ROWS:
                         yield _batch(rows, schema)
                         rows = []
+            if decoder.buffer():
+                raise SourceError(f"{path}: the DBN ends in the middle of a record")
         except (dbn.DBNError, ValueError) as error:
             raise SourceError(f"{path}: the DBN is damaged: {error}") from error
         finally:
