@@ -217,6 +217,18 @@ class Mapping(BaseModel):
         """Whether every column has the name of its field, and values are written as the models take them."""
         return self.model_copy(update={"extra": "error"}) == PLAIN
 
+    @property
+    def only_renames(self) -> bool:
+        """Whether values are written as the models take them, beside empty text for none."""
+        names: dict[str, Any] = {
+            "columns": {},
+            "constants": {},
+            "skip": frozenset(),
+            "file_name": None,
+            "extra": "error",
+        }
+        return self.null_values <= {""} and self.model_copy(update={**names, "null_values": frozenset()}) == PLAIN
+
     def fields(self, kind: Kind) -> list[str]:
         """The fields of a kind that are read."""
         return [name for name in kind.model.model_fields if name not in self.skip]
@@ -260,7 +272,7 @@ class Mapping(BaseModel):
         read: set[Any] = set()
         if self.header and isinstance(record, list):
             record = dict(zip(self.header, record, strict=False))
-        places = self._places(tuple(record)) if self._has_to_look and isinstance(record, AnyMapping) else None
+        places = self.places(tuple(record)) if self._has_to_look and isinstance(record, AnyMapping) else None
         for name in self.fields(kind):
             if places is None:
                 found = several(self.columns.get(name, name))
@@ -284,7 +296,7 @@ class Mapping(BaseModel):
         if self.header and isinstance(record, list):
             record = dict(zip(self.header, record, strict=False))
         if isinstance(record, AnyMapping):
-            found = self._places(tuple(record)).get(name)
+            found = self.places(tuple(record)).get(name)
         else:
             found = several(self.columns.get(name, name))
         if found is None:
@@ -294,7 +306,7 @@ class Mapping(BaseModel):
     def columns_read(self, kind: Kind, names: tuple[str, ...]) -> set[Any]:
         """Those of some columns that are read."""
         fields = self.fields(kind)
-        return {at for field, its in self._places(names).items() if field in fields for at in its}
+        return {at for field, its in self.places(names).items() if field in fields for at in its}
 
     @staticmethod
     def is_number(kind: Kind, name: str) -> bool:
@@ -314,7 +326,7 @@ class Mapping(BaseModel):
     def _known(self) -> dict[tuple[Any, ...], dict[str, tuple[Any, ...]]]:
         return {}
 
-    def _places(self, names: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
+    def places(self, names: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
         """The columns of each field among these names. Raises InvalidRow if a pattern matches several."""
         found = self._known.get(names)
         if found is None:
@@ -397,7 +409,7 @@ class Mapping(BaseModel):
     def _of_all(self, kind: Kind, names: tuple[str, ...]) -> set[str]:
         """Columns that are of no symbol: those of the fields."""
         fields = set(self.fields(kind)) - {self.wide}
-        return {at for field, its in self._places(names).items() if field in fields for at in its}
+        return {at for field, its in self.places(names).items() if field in fields for at in its}
 
     def table(self, kind: Kind, table: Any) -> Any:
         """A PyArrow table with the fields of a kind as its columns.

@@ -114,7 +114,7 @@ class Source:
         encoding: str | None = None,
     ) -> None:
         self.name = "standard input" if path == "-" else path
-        path, member = split(path)
+        path, member = split(path) if stream is None else (path, None)
         if stream is None and path == "-":
             stream = sys.stdin.buffer
         self._is_ours = stream is None
