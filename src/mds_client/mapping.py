@@ -122,8 +122,12 @@ class Mapping(BaseModel):
     @field_validator("encoding")
     @classmethod
     def _is_known(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
         try:
-            return None if encoding is None else codecs.lookup(encoding).name
+            # Python has other codecs, too, such as one of zip.
+            "".encode(encoding)
+            return codecs.lookup(encoding).name
         except LookupError:
             raise ValueError(f"there is no encoding {encoding!r}") from None
 
@@ -147,15 +151,17 @@ class Mapping(BaseModel):
             raise ValueError("levels are field and symbol, each once")
         if self.levels and self.wide:
             raise ValueError("columns have a symbol as name (wide), or two levels of names (levels), not both")
-        for text in self._patterns():
+        for text in self.patterns():
             try:
                 re.compile(text)
             except re.error as error:
                 raise ValueError(f"{text!r} is not a regular expression: {error}") from None
         return self
 
-    def _patterns(self) -> Iterable[str]:
-        yield self.file_name or ""
+    def patterns(self) -> Iterable[str]:
+        """The regular expressions in it."""
+        if self.file_name is not None:
+            yield self.file_name
         places = [at for given in self.columns.values() for at in (given if isinstance(given, tuple) else (given,))]
         keys = [key for path in (self.rows, *self.document.values()) for key in path]
         for place in (*places, *keys):

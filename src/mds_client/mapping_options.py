@@ -27,6 +27,11 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, given: tuple[st
     return pairs
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, begin: str) -> list[str]:
+    """The profiles that a shell completes."""
+    return [name for name in profiles.profiles() if name.startswith(begin)]
+
+
 def _option(name: str, help_: str, **how: Any) -> Callable[..., Any]:
     """The option that sets a part of the mapping."""
     return click.option(OPTIONS.get(name, f"--{name.replace('_', '-')}"), name, help=help_, **how)
@@ -35,8 +40,10 @@ def _option(name: str, help_: str, **how: Any) -> Callable[..., Any]:
 _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--profile",
-        metavar="NAME|FILE",
-        help="The vendor's profile, see mds import --list-profiles. [default: recognised by the columns]",
+        metavar="NAME",
+        shell_complete=_names,
+        help="The vendor's profile, by its name (mds import --list-profiles) or as a TOML file."
+        " [default: recognised by the columns]",
     ),
     click.option(
         "--mapping",

@@ -20,7 +20,7 @@ def two_levels(name: str) -> tuple[str, str] | None:
         return None
     try:
         parts = ast.literal_eval(name)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     if not isinstance(parts, tuple) or len(parts) != 2:
         return None

@@ -203,6 +203,9 @@ def test_a_mapping_of_a_source_reads_a_table_with_a_column_for_each_symbol(root:
     bars, malformed = fetched(spec, Settings(source_root=root), span("S"), span("T"))
     assert sorted((bar.symbol, bar.close_price) for bar in bars) == [("S", 1.0), ("S", 2.0), ("T", 3.0)]
     assert malformed == []
+    for pattern in ({"mapping": {**mapping, "file_name": "(a+)+b"}}, {"columns": {"ts": "/(a+)+b/"}}):
+        with pytest.raises(SourceError, match="a source takes no regular expressions from who asks"):
+            sources.make({**spec, **pattern}, Settings(source_root=root))
     with pytest.raises(SourceError, match=r"profile: there is no profile '/etc/x.toml'"):
         sources.make({**spec, "profile": "/etc/x.toml"}, Settings(source_root=root))
 

@@ -282,6 +282,9 @@ class Reading(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        if any(self.mapping.patterns()) or any(Columns(columns=dict(self.columns)).patterns()):
+            # One that takes for ever would hold up a worker that others wait for.
+            raise ValueError("a source takes no regular expressions from who asks: name columns, or a profile")
         self.how({})
         return self
 
