@@ -191,7 +191,7 @@ def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_row
     except MDSError as error:
         return _Done(path, None, error)
     for note in found.notes:
-        watch.say(f"{path}: {note}", err=True)
+        watch.say(f"{shown(path)}: {note}", err=True)
     try:
         source = found.open()
     except MDSError as error:
@@ -225,6 +225,11 @@ def _end(reports: list[_Done], stopped: MDSError | KeyboardInterrupt | None, *, 
         fail(f"{counted(len(broken), 'file')} of {len(reports)} not or not completely imported", REJECTS)
     if any(done.report is not None and done.report.rejected for done in reports):
         sys.exit(REJECTS)
+
+
+def shown(path: str) -> str:
+    """A path as messages name it."""
+    return "standard input" if path == "-" else path
 
 
 def _is_glob(path: str) -> bool:

@@ -96,9 +96,9 @@ def load(
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
     check_mapping(declared, mapping)
     found = detected(declared, path, form, mapping, profile)
-    for note in found.notes:
-        click.echo(f"{path}: {note}", err=True)
     source = found.open()
+    for note in found.notes:
+        click.echo(f"{source.name}: {note}", err=True)
     stopped: MDSError | ControlError | KeyboardInterrupt | None = None
     try:
         loading = loader.Loading(
