@@ -17,7 +17,7 @@ from datastore import cli as datastore_cli
 from datastore import metrics
 from datastore.config import VARIABLES
 from datastore.service.problems import SORTS
-from mds_client import KINDS, Config
+from mds_client import KINDS, Config, Mapping, profiles
 from mds_client import cli as mds_cli
 from mds_client.config import PREFIX
 from mds_client.errors import BY_SQLSTATE, MDSError, MDSOperationalError, RetryableError
@@ -104,6 +104,35 @@ def settings() -> str:
         *(f"| `{name}` | {meaning.replace('<', '&lt;')} |" for name, meaning in VARIABLES.items()),
     ]
     return "\n".join([*lines, ""])
+
+
+def profiles_page() -> str:
+    """The page of the vendors' profiles, and of what a mapping says."""
+    lines = [
+        f"<!-- {NOTE} -->",
+        "# Formats by vendor",
+        "",
+        "Each profile is a mapping in a TOML file of the package `mds_client.profiles`, written from the vendor's",
+        "public documentation. [The guide](../guides/files.md#import-a-vendors-file) says how to use them. *Asks for*",
+        "is what a file does not say. Where the file has the name that the vendor gives it, that may say it too.",
+        "",
+        "| profile | reads | formats | asks for | to know |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, one in profiles.profiles().items():
+        reads = f"[{one.title}]({one.documentation})"
+        asks = ", ".join(f"`{field}`" for field in one.asks)
+        lines.append(f"| `{name}` | {reads} | {', '.join(one.formats)} | {asks} | {_cell(one.notes)} |")
+    lines += ["", "## A mapping", "", (Mapping.__doc__ or "").strip().replace("\n    ", "\n"), ""]
+    lines += ["| part | meaning |", "| --- | --- |"]
+    lines += [f"| `{name}` | {_cell(info.description or '')} |" for name, info in Mapping.model_fields.items()]
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Text in a cell of a table, whose parts between back quotes stay as they are."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part if at % 2 else part.replace("<", "&lt;") for at, part in enumerate(parts))
 
 
 CLASSES = {
@@ -262,6 +291,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/service.md": service,
     "docs/reference/commands.md": commands,
     "docs/reference/licences.md": requirements.licences,
+    "docs/reference/profiles.md": profiles_page,
     "requirements.txt": requirements.requirements,
     "requirements-dev.txt": requirements.requirements_dev,
     "cursorrules/solution_manifest.json": build_solution_manifest.manifest,

@@ -21,6 +21,7 @@ from mds_client.errors import (
     TimeoutExceeded,
     UnknownSeries,
 )
+from mds_client.mapping import Mapping
 from mds_client.models import (
     Bar,
     Coverage,
@@ -34,6 +35,7 @@ from mds_client.models import (
     Series,
 )
 from mds_client.operations import Health
+from mds_client.profiles import Profile, profile
 from mds_client.schema import KINDS, Kind
 
 __all__ = [
@@ -60,8 +62,10 @@ __all__ = [
     "LatestPrice",
     "MDSError",
     "MDSOperationalError",
+    "Mapping",
     "News",
     "OptionSnap",
+    "Profile",
     "RLSDenied",
     "Reject",
     "RetryableError",
@@ -73,4 +77,5 @@ __all__ = [
     "TimeoutExceeded",
     "UnknownSeries",
     "__version__",
+    "profile",
 ]

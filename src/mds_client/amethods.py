@@ -18,6 +18,7 @@ from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
 from mds_client.mapping import Extra
+from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.missing import Missing
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
@@ -70,6 +71,7 @@ class AsyncMethods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write rows of any kind: all of them, or none. Writing the same rows again changes nothing.
 
@@ -89,6 +91,8 @@ class AsyncMethods(ABC):
                 transactions before it stay written. Input with a length is one transaction.
             extra: What to do with columns that are no fields of the kind: `error` refuses the rows, `ignore` leaves the
                 columns out.
+            mapping: Which column is which field and how values are written, or the name of a vendor's profile. What it
+                says of a file itself, such as a delimiter, is not used. Nothing is detected.
 
         Returns:
             The number of rows that were accepted.
@@ -99,7 +103,9 @@ class AsyncMethods(ABC):
             ConfigurationError: An argument is wrong.
             MDSOperationalError: The server refused. Nothing of the transaction is written.
         """
-        return await self.run(upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return await self.run(
+            upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     async def upsert_bars(
         self,
@@ -108,6 +114,7 @@ class AsyncMethods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write bars: all of them, or none. Writing the same bars again changes nothing, and makes no row version.
 
@@ -117,6 +124,7 @@ class AsyncMethods(ABC):
                 `keep` leaves it, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length, such as a generator.
             extra: `ignore` leaves columns out that are no fields of `Bar`; `error` refuses the rows.
+            mapping: Which column is which field, or the name of a vendor's profile; see `upsert`.
 
         Returns:
             The number of rows that were accepted.
@@ -126,7 +134,9 @@ class AsyncMethods(ABC):
             RLSDenied: A row names another tenant. Nothing was sent.
             MDSOperationalError: The server refused. Nothing is written.
         """
-        return await self.run(upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return await self.run(
+            upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     async def upsert_fundamentals(
         self,
@@ -135,10 +145,13 @@ class AsyncMethods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
         return await self.run(
-            upserts.upsert_fundamentals(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+            upserts.upsert_fundamentals(
+                rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            )
         )
 
     async def upsert_news(
@@ -148,12 +161,15 @@ class AsyncMethods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write news, as `upsert_bars` does. The key is vendor, time and id.
 
         An item without an id gets one from its content.
         """
-        return await self.run(upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return await self.run(
+            upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     async def upsert_options(
         self,
@@ -162,9 +178,12 @@ class AsyncMethods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
-        return await self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return await self.run(
+            upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     async def delete(
         self,

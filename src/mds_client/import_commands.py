@@ -1,8 +1,10 @@
-"""The command `mds import`: files of any format, by a column mapping, into a tenant's rows."""
+"""The command `mds import`: files of any format, by a column mapping or a vendor's profile, into a tenant's rows."""
 
+import glob
 import sys
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -11,23 +13,48 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from mds_client import compression
 from mds_client.client import MDS
 from mds_client.config import Config
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
 from mds_client.errors import InvalidRow, MDSError
-from mds_client.files import FORMATS, Format, Input, Mapping, format_of_name, opened, rejects_path
+from mds_client.files import (
+    FORMATS,
+    Detected,
+    Format,
+    Mapping,
+    SourceError,
+    detected,
+    format_of_name,
+    rejects_path,
+    split,
+)
 from mds_client.imports import PART_ROWS, Import, Importing
 from mds_client.mapping_options import check_mapping, mapping_options
 from mds_client.options import settings_options
+from mds_client.profiles import Profile, profiles
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
 
 SHOWN: int = 5
 """Rows of a file that a dry run shows."""
 
 
+def _list_profiles(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    """Show the profiles, and end."""
+    if not asked or context.resilient_parsing:
+        return
+    show_rows(
+        [
+            {"profile": name, "kind": one.kind, "reads": one.title, "asks for": ", ".join(one.asks)}
+            for name, one in profiles().items()
+        ],
+        as_json=bool(context.params.get("as_json")),
+    )
+    context.exit()
+
+
 @click.command("import")
-@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
-@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("names", metavar="[KIND] FILE...", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--format",
     "form",
@@ -48,18 +75,23 @@ SHOWN: int = 5
 @click.option(
     "--part-rows", type=click.IntRange(1), default=PART_ROWS, show_default=True, help="Rows in one transaction."
 )
-@click.option("--dry-run", is_flag=True, help="Write nothing; show the first rows of each file as stored.")
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing; show how each file is read, and its first rows as stored."
+)
+@click.option(
+    "--list-profiles", is_flag=True, callback=_list_profiles, expose_value=False, help="List the profiles, and end."
+)
 @settings_options
 @json_option
 def import_files(
     config: Config,
-    kind: str,
-    paths: tuple[str, ...],
+    names: tuple[str, ...],
     form: Format | None,
     vendor: str | None,
     symbol: str | None,
     timeframe: str | None,
     mapping: Mapping,
+    profile: Profile | None,
     on_conflict: OnConflict,
     part_rows: int,
     dry_run: bool,
@@ -67,95 +99,277 @@ def import_files(
 ) -> None:
     """Write the rows of files of one KIND.
 
-    FILE is CSV, NDJSON, a JSON array, Parquet or Arrow, text also compressed; a folder stands for the files in it, and
-    - for standard input. Columns are found by the names of the fields; --map and --set say where they have others.
-    Times without a zone are UTC unless --time-zone says another. Invalid rows go to FILE.rejects.ndjson with their line
-    and the reason, do not stop the others, and make the exit code 3. Running the same command again changes nothing,
-    and completes a run that was stopped.
+    FILE is CSV, NDJSON, JSON, Parquet, Arrow, Excel or DBN, text also compressed; a folder or a zip archive stands for
+    the files in it, a pattern such as 'data/**/*.csv' for those that match, and - for standard input. KIND can be left
+    out where a vendor's profile says it. How a file is written is detected and printed; what is not in the file, or
+    can be read in two ways, is asked for. Invalid rows go to FILE.rejects.ndjson with their line and the reason, and
+    do not stop the others. A file that cannot be read does not stop the other files. Both make the exit code 3.
+    Running the same command again changes nothing, and completes a run that was stopped.
 
-    Example: mds import bars AAPL.csv --vendor stooq --symbol AAPL --timeframe 1d --map ts=Date --map close_price=Close
+    Example: mds import bars AAPL.csv --profile stooq --symbol AAPL --timeframe 1d
     """
-    declared = KINDS[kind]
+    kind = KINDS.get(names[0])
+    paths = names if kind is None else names[1:]
+    if not paths:
+        raise click.UsageError("name the files")
     given = {"vendor": vendor, "symbol": symbol, "timeframe": timeframe}
-    named = {name: value for name, value in given.items() if value is not None}
-    mapping = mapping.model_copy(update={"constants": {**mapping.constants, **named}})
-    check_mapping(declared, mapping)
+    mapping = mapping.but(constants={name: value for name, value in given.items() if value is not None} or None)
+    if kind is None and profile is not None:
+        kind = KINDS[profile.kind]
+    if kind is not None:
+        check_mapping(kind, mapping)
+    elif len(paths) > 1 and not Path(paths[0]).exists() and not _is_glob(paths[0]):
+        raise click.UsageError(f"{KINDS.unknown(paths[0])}, and no file of that name")
     files = _files(paths, form)
+    how = _How(kind, form, mapping, profile)
     if dry_run:
-        invalid = 0
-        for path in files:
-            with closing(opened(declared, path, form, mapping)) as source:
-                invalid += _show(declared, source, as_json)
-        sys.exit(REJECTS if invalid else 0)
-    reports: list[Import] = []
+        sys.exit(_dry_run(how, files, as_json))
+    reports: list[_Done] = []
     stopped: MDSError | KeyboardInterrupt | None = None
-    with MDS(config) as client:
+    with MDS(config) as client, _Watch(files) as watch:
         for path in files:
-            with closing(opened(declared, path, form, mapping)) as source:
-                rejects = rejects_path(path)
-                importing = Importing(client, source, declared, rejects, on_conflict=on_conflict, part_rows=part_rows)
-                stopped = _watched(source, importing)
-            reports.append(importing.report())
-            if not as_json:
-                click.echo(_sentence(reports[-1]), err=stopped is not None)
-            if stopped is not None:
+            done = _import(client, how, path, on_conflict, part_rows, watch)
+            reports.append(done)
+            if not as_json and not (done.report is None and len(files) == 1):
+                watch.say(done.sentence(), err=done.error is not None)
+            if done.error is not None and not done.is_of_file:
+                stopped = done.error
                 break
+    _end(reports, stopped, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How all files are read."""
+
+    kind: Kind | None
+    form: Format | None
+    mapping: Mapping
+    profile: Profile | None
+
+    def detected(self, path: str) -> Detected:
+        """How one of them is read."""
+        return detected(self.kind, path, self.form, self.mapping, self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of a file: `report` is None if nothing of it was read."""
+
+    path: str
+    report: Import | None
+    error: MDSError | KeyboardInterrupt | None
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether the error is about this file, and others can be read."""
+        return isinstance(self.error, SourceError | InvalidRow)
+
+    @property
+    def said(self) -> str | None:
+        """The error as text."""
+        return None if self.error is None else one_line(str(self.error)) or "interrupted"
+
+    def sentence(self) -> str:
+        """What is printed of it."""
+        if self.report is None:
+            return f"not imported: {self.said}"
+        return _sentence(self.report)
+
+    def fields(self) -> dict[str, Any]:
+        """What is printed of it as JSON."""
+        if self.report is None:
+            return {"source": self.path, "rows": 0, "rejected": 0, "complete": False, "error": self.said}
+        report = self.report
+        return {**asdict(report), "rows_per_second": round(report.rows_per_second), "error": self.said}
+
+
+def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_rows: int, watch: "_Watch") -> _Done:
+    """Import one file, as far as it goes."""
+    try:
+        found = how.detected(path)
+    except MDSError as error:
+        return _Done(path, None, error)
+    for note in found.notes:
+        watch.say(f"{shown(path)}: {note}", err=True)
+    try:
+        source = found.open()
+    except MDSError as error:
+        found.close()
+        return _Done(path, None, error)
+    with closing(source):
+        importing = Importing(
+            client, source, found.kind, rejects_path(path), on_conflict=on_conflict, part_rows=part_rows
+        )
+        watch.begin(path, importing)
+        try:
+            importing.run(watch.moved)
+        except (MDSError, KeyboardInterrupt) as error:
+            return _Done(path, importing.report(), error)
+        return _Done(path, importing.report(), None)
+
+
+def _end(reports: list[_Done], stopped: MDSError | KeyboardInterrupt | None, *, as_json: bool) -> None:
+    """Say what is left to say, and end with the exit code."""
+    broken = [done for done in reports if done.is_of_file]
     if as_json:
-        said = str(stopped) or "interrupted" if stopped else None
-        show_json({"files": [_fields(report) for report in reports], "error": said})
+        said = (broken[0].said if len(reports) == 1 and broken else None) if stopped is None else reports[-1].said
+        show_json({"files": [done.fields() for done in reports], "error": said})
     if isinstance(stopped, KeyboardInterrupt):
         fail("interrupted; the same command again completes it", INTERRUPTED)
     if stopped is not None:
-        fail(one_line(str(stopped)), REJECTS if isinstance(stopped, InvalidRow) else FAILED)
-    if any(report.rejected for report in reports):
+        fail(one_line(str(stopped)), FAILED)
+    if broken and len(reports) == 1:
+        fail(broken[0].said or "", FAILED if isinstance(broken[0].error, SourceError) else REJECTS)
+    if broken:
+        fail(f"{counted(len(broken), 'file')} of {len(reports)} not or not completely imported", REJECTS)
+    if any(done.report is not None and done.report.rejected for done in reports):
         sys.exit(REJECTS)
 
 
-def _fields(report: Import) -> dict[str, Any]:
-    return {**asdict(report), "rows_per_second": round(report.rows_per_second)}
+def shown(path: str) -> str:
+    """A path as messages name it."""
+    return "standard input" if path == "-" else path
+
+
+def _is_glob(path: str) -> bool:
+    return glob.has_magic(path) and not Path(path).exists()
 
 
 def _files(paths: tuple[str, ...], form: Format | None) -> list[str]:
-    """The files, in the order that is given; those of a folder by name."""
-    files = []
+    """The files, in the order that is given; those of a folder, an archive and a pattern by name."""
+    files: list[str] = []
     for path in paths:
-        if path == "-" or not Path(path).is_dir():
+        if path == "-":
             files.append(path)
-            continue
-        there = [one for one in sorted(Path(path).iterdir()) if one.is_file() and not one.name.startswith(".")]
-        found = [str(one) for one in there if ".rejects." not in one.name and (form or format_of_name(one.name))]
-        if not found:
-            raise click.UsageError(f"{path}: there is no file whose name tells its format; name it with --format")
-        files += found
+        elif _is_glob(path):
+            # Path.glob takes no absolute pattern.
+            matches = [one for one in sorted(glob.iglob(path, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
+            if not (found := [one for one in matches if ".rejects." not in Path(one).name]):
+                raise click.UsageError(f"{path}: no file matches")
+            for one in found:
+                files += _members(one)
+        elif Path(path).is_dir():
+            there = [one for one in sorted(Path(path).iterdir()) if one.is_file() and not one.name.startswith(".")]
+            named = [str(one) for one in there if ".rejects." not in one.name and (form or _has_format(one))]
+            if not named:
+                raise click.UsageError(f"{path}: there is no file whose name tells its format; name it with --format")
+            for one in named:
+                files += _members(one)
+        else:
+            files += _members(path)
     return files
 
 
-def _watched(source: Input, importing: Importing) -> MDSError | KeyboardInterrupt | None:
-    """Run to the end, with a progress bar on a terminal; what stopped it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(source.name, total=source.size)
+def _has_format(path: Path) -> bool:
+    """Whether the name of a file in a folder is that of a file of rows."""
+    return path.suffix == ".zip" or format_of_name(path.name) is not None
+
+
+def _members(path: str) -> Iterator[str]:
+    """A file, or the files in it if it is a zip archive of several."""
+    if format_of_name(path) == "excel" or not Path(path).is_file():
+        yield path
+        return
+    if len(names := compression.members(path)) > 1:
+        yield from (f"{path}/{name}" for name in names)
+    else:
+        yield path
+
+
+class _Watch:
+    """A progress bar over all files on a terminal: how far it is, rows in a second, and the time that is left."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._sizes = {path: _size(path) for path in files}
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        self._progress = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        )
+        total = sum(self._sizes.values())
+        self._task = self._progress.add_task("", total=total or None, rate="")
+        self._before = 0
+        self._path = ""
+        self._number = 0
+        self._importing: Importing | None = None
+
+    def __enter__(self) -> "_Watch":
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, path: str, importing: Importing) -> None:
+        """A file begins."""
+        self._before += self._sizes.get(self._path, 0)
+        self._number += 1
+        self._path, self._importing = path, importing
+        of = f" ({self._number} of {len(self._sizes)})" if len(self._sizes) > 1 else ""
+        self._progress.update(self._task, description=f"{path}{of}", completed=self._before)
+
+    def moved(self, done: int, size: int | None) -> None:
+        """So much of the file is written."""
+        share = done / size if size else 0.0
+        rate = 0.0 if self._importing is None else self._importing.report().rows_per_second
+        completed = self._before + share * self._sizes.get(self._path, 0)
+        self._progress.update(self._task, completed=completed, rate=f"{rate:,.0f} rows/s")
+
+    def say(self, text: str, *, err: bool) -> None:
+        """Print a line beside the bar."""
+        click.echo(text, err=err)
+
+
+def _size(path: str) -> int:
+    file, member = split(path)
+    return Path(file).stat().st_size if member is None and Path(file).is_file() else 0
+
+
+def _dry_run(how: _How, files: list[str], as_json: bool) -> int:
+    """Show how each file is read; the exit code."""
+    code = 0
+    for path in files:
         try:
-            importing.run(lambda done, size: progress.update(task, completed=done, total=size))
-        except (MDSError, KeyboardInterrupt) as stop:
-            return stop
-    return None
+            found = how.detected(path)
+        except (SourceError, InvalidRow) as error:
+            if len(files) == 1:
+                fail(one_line(str(error)), FAILED if isinstance(error, SourceError) else REJECTS)
+            click.echo(f"{path}: {one_line(str(error))}", err=True)
+            code = REJECTS
+            continue
+        code = REJECTS if _show(found, as_json) else code
+    return code
 
 
-def _show(kind: Kind, source: Input, as_json: bool) -> int:
+def _show(found: Detected, as_json: bool) -> int:
     """Show the first rows as they would be stored; give the number of invalid rows before them."""
     invalid: list[str] = []
-    parts = source.parts(1_000, lambda line, why, _text: invalid.append(f"{source.unit} {line}: {why}"))
-    rows = []
-    for part in parts:
-        rows += part.sifted(lambda line, why, _text: invalid.append(f"{source.unit} {line}: {why}")).rows
-        if rows or len(invalid) >= SHOWN:
-            break
+    rows: list[Any] = []
+    kind = found.kind
+    with closing(found.open()) as source:
+
+        def reject(line: int, why: str, _text: str) -> None:
+            invalid.append(f"{source.unit} {line}: {why}")
+
+        for part in source.parts(1_000, reject):
+            rows += part.sifted(reject).rows
+            if rows or len(invalid) >= SHOWN:
+                break
     shown = [row.model_dump(mode="json", exclude={TENANT_COLUMN}, exclude_none=True) for row in islice(rows, SHOWN)]
     if as_json:
-        show_json({"source": source.name, "kind": kind.name, "rows": shown, "invalid": invalid[:SHOWN]})
+        profile = None if found.profile is None else found.profile.name
+        show_json(
+            {
+                "source": source.name, "kind": kind.name, "format": found.form, "profile": profile,
+                "detected": found.notes, "rows": shown, "invalid": invalid[:SHOWN],
+            }
+        )  # fmt: skip
     else:
+        for note in found.notes:
+            click.echo(f"{source.name}: {note}")
         click.echo(f"{source.name}: the first {counted(len(shown), 'row')} as stored; nothing is written")
         names = [name for name in kind.model.model_fields if any(name in row for row in shown)]
         show_rows([{name: row.get(name) for name in names} for row in shown], as_json=False)

@@ -19,6 +19,7 @@ from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
 from mds_client.jobs import Priority
 from mds_client.mapping import Extra
+from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.missing import Missing
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
 from mds_client.operations import Health, Operation, Stream
@@ -71,6 +72,7 @@ class Methods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write rows of any kind: all of them, or none. Writing the same rows again changes nothing.
 
@@ -90,6 +92,8 @@ class Methods(ABC):
                 transactions before it stay written. Input with a length is one transaction.
             extra: What to do with columns that are no fields of the kind: `error` refuses the rows, `ignore` leaves the
                 columns out.
+            mapping: Which column is which field and how values are written, or the name of a vendor's profile. What it
+                says of a file itself, such as a delimiter, is not used. Nothing is detected.
 
         Returns:
             The number of rows that were accepted.
@@ -100,7 +104,9 @@ class Methods(ABC):
             ConfigurationError: An argument is wrong.
             MDSOperationalError: The server refused. Nothing of the transaction is written.
         """
-        return self.run(upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return self.run(
+            upserts.upsert(kind, rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     def upsert_bars(
         self,
@@ -109,6 +115,7 @@ class Methods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write bars: all of them, or none. Writing the same bars again changes nothing, and makes no row version.
 
@@ -118,6 +125,7 @@ class Methods(ABC):
                 `keep` leaves it, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length, such as a generator.
             extra: `ignore` leaves columns out that are no fields of `Bar`; `error` refuses the rows.
+            mapping: Which column is which field, or the name of a vendor's profile; see `upsert`.
 
         Returns:
             The number of rows that were accepted.
@@ -127,7 +135,9 @@ class Methods(ABC):
             RLSDenied: A row names another tenant. Nothing was sent.
             MDSOperationalError: The server refused. Nothing is written.
         """
-        return self.run(upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return self.run(
+            upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     def upsert_fundamentals(
         self,
@@ -136,9 +146,14 @@ class Methods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
-        return self.run(upserts.upsert_fundamentals(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return self.run(
+            upserts.upsert_fundamentals(
+                rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            )
+        )
 
     def upsert_news(
         self,
@@ -147,12 +162,15 @@ class Methods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write news, as `upsert_bars` does. The key is vendor, time and id.
 
         An item without an id gets one from its content.
         """
-        return self.run(upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return self.run(
+            upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     def upsert_options(
         self,
@@ -161,9 +179,12 @@ class Methods(ABC):
         on_conflict: OnConflict = "replace",
         chunk_rows: int = CHUNK_ROWS,
         extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
-        return self.run(upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra))
+        return self.run(
+            upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+        )
 
     def delete(
         self,

@@ -101,12 +101,20 @@ def batch_of(
     `first` is the number of the first row in the input.
     """
     listed = rows if isinstance(rows, list) else list(rows)
+    if mapping.is_wide:
+        listed = [part for row in listed for part in _parts(kind, row, mapping)]
+        mapping = mapping.narrowed()
     if mapping != PLAIN:
         listed = [
             mapping.values(kind, row, at) if isinstance(row, Mapping) and not isinstance(row, Row) else row
             for at, row in enumerate(listed, start=first)
         ]
     return _frame_of(kind, listed, first) or Rows(kind, listed, first)
+
+
+def _parts(kind: Kind, row: Row | Mapping[str, Any], mapping: ColumnMapping) -> list[Any]:
+    """A wide row as one for each of its symbols."""
+    return mapping.parted(kind, row) if isinstance(row, Mapping) and not isinstance(row, Row) else [row]
 
 
 def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Batch | None:

@@ -10,10 +10,11 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Final
 
-from mds_client import sql
+from mds_client import profiles, sql
 from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, MDSOperationalError, RetryableError, RLSDenied
 from mds_client.mapping import Extra, extra_mapping
+from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.models import AnyKind
 from mds_client.operations import (
     Execute,
@@ -42,6 +43,7 @@ def upsert(
     on_conflict: OnConflict = "replace",
     chunk_rows: int = CHUNK_ROWS,
     extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
     is_feed: bool = False,
 ) -> Operation[int]:
     """The operation of `MDS.upsert`.
@@ -50,10 +52,10 @@ def upsert(
     """
     declared = KINDS.of(kind)
     check_conflict(on_conflict)
-    mapping = extra_mapping(extra)
+    how = _mapping(declared, extra, mapping)
     if chunk_rows < 1:
         raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
-    made = batches(declared, rows, chunk_rows, mapping)
+    made = batches(declared, rows, chunk_rows, how)
     source = _Source(map(_of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
@@ -92,32 +94,65 @@ def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heav
     return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
 
 
+def _mapping(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -> ColumnMapping:
+    """How rows are read. Raises ConfigurationError if that cannot be meant."""
+    plain = extra_mapping(extra)
+    if mapping is None:
+        return plain
+    found = profiles.mapping_of(mapping)
+    try:
+        found.check(kind)
+    except ValueError as error:
+        raise ConfigurationError(f"mapping: {error}") from None
+    return found.but(extra="ignore") if extra == "ignore" else found
+
+
 def upsert_bars(
-    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
 ) -> Operation[int]:
     """The operation of `MDS.upsert_bars`."""
-    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
 
 
 def upsert_fundamentals(
-    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
 ) -> Operation[int]:
     """The operation of `MDS.upsert_fundamentals`."""
-    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
 
 
 def upsert_news(
-    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
 ) -> Operation[int]:
     """The operation of `MDS.upsert_news`."""
-    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
 
 
 def upsert_options(
-    rows: Input, *, on_conflict: OnConflict = "replace", chunk_rows: int = CHUNK_ROWS, extra: Extra = "error"
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
 ) -> Operation[int]:
     """The operation of `MDS.upsert_options`."""
-    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra)
+    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
 
 
 @dataclass(slots=True)

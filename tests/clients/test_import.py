@@ -2,18 +2,25 @@
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from datastore.embedded import EmbeddedServer
+from mds_client import MDS, ConfigurationError, profile
 from mds_client.cli import main
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store, odd_rows
+from tests.engines.databases import superuser
 
 OPTIONS: Final = (
     *("--vendor", "stooq", "--timeframe", "1d", "--map", "ts=Date", "--map", "close_price=Close"),
@@ -127,3 +134,101 @@ def test_a_file_that_is_not_there_and_one_of_another_kind_say_so(mds: Run, store
     done = mds("import", "bars", tmp_path / "x.csv")
     assert (done.code, "--header" in done.err) == (3, True), done.err
     assert stored(store) == []
+
+
+VENDORS: Final = Path(__file__).resolve().parent.parent / "vendors"
+
+
+def test_a_vendors_file_needs_only_what_it_does_not_say(mds: Run, store: Store) -> None:
+    done = mds("import", VENDORS / "stooq" / "aapl_us_d.csv")
+    assert done.code == 0, done.err
+    assert "profile stooq (Stooq: history of one symbol), recognised by its columns" in done.err
+    assert "times are dates: each is midnight UTC" in done.err
+    assert [row[:4] for row in stored(store)] == [
+        ("stooq", "AAPL", "1d", "2024-01-02"),
+        ("stooq", "AAPL", "1d", "2024-01-03"),
+    ]
+    done = mds("import", VENDORS / "ccxt" / "btc.json", "--symbol", "BTC/USDT", "--timeframe", "1m")
+    assert (done.code, "bars need a column vendor" in done.err, "--set vendor=…" in done.err) == (3, True, True)
+
+
+def test_the_profiles_are_listed_with_what_they_ask_for(mds: Run) -> None:
+    done = mds("import", "--list-profiles")
+    assert done.code == 0
+    assert any(line.split()[0] == "ccxt" and "vendor, symbol, timeframe" in line for line in done.out.splitlines())
+    done = mds("import", "nothing.csv", "--profile", "yahoo")
+    assert (done.code, "there is no profile 'yahoo'; there are:" in done.err) == (2, True)
+
+
+def test_a_mapping_is_a_file_whose_parts_the_options_replace(mds: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "acme.toml").write_text(
+        'delimiter = ";"\ntime_zone = "UTC"\nextra = "ignore"\n[columns]\nts = ["Day", "Clock"]\n'
+        'close_price = "Last"\n[constants]\nvendor = "acme"\ntimeframe = "1h"\n'
+    )
+    (tmp_path / "a.csv").write_text("Day;Clock;Last;More\n2024-01-02;15:00;1.5;x\n")
+    done = mds("import", "bars", tmp_path / "a.csv", "--mapping", tmp_path / "acme.toml", "--symbol", "S",
+               "--timeframe", "1d")  # fmt: skip
+    assert done.code == 0, done.err
+    assert stored(store) == [("acme", "S", "1d", "2024-01-02", 1.5, None)]
+
+
+def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(CSV.encode())[:-9])
+    (tmp_path / "c.csv").write_text("when,what\n1,2\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "d.csv").write_text(CSV.replace("2024-01-0", "2024-02-0"))
+    done = mds("import", "bars", str(tmp_path / "**/*.csv*"), *OPTIONS, "--symbol", "AAPL")
+    assert (done.code, len(stored(store))) == (3, 4)
+    assert "b.csv.gz: damaged" in done.err
+    assert "c.csv: bars need a column ts" in done.err
+    assert "2 files of 4 not or not completely imported" in done.err
+
+
+def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_completes_it(
+    mds: Run, store: Store, tmp_path: Path
+) -> None:
+    days = [(date(2000, 1, 1) + timedelta(days=n)).isoformat() for n in range(2_000)]
+    path = tmp_path / "all.csv"
+    path.write_text("Date,Close\n" + "".join(f"{day},1\n" for day in days))
+    (tmp_path / "first.csv").write_text(f"Date,Close\n{days[0]},1\n")
+    told = (*OPTIONS[:-4], "--symbol", "S", "--part-rows", "500")
+    assert mds("import", "bars", tmp_path / "first.csv", *told).code == 0
+    with superuser(store.superuser_dsn) as blocker, blocker.transaction(force_rollback=True):
+        # The third part waits for who writes one of its rows, and has not committed.
+        blocker.execute(
+            "INSERT INTO store.bars (series_id, ts, close_price) SELECT series_id, %s, 2 FROM store.series",
+            [datetime.fromisoformat(f"{days[1_200]}T00:00Z")],
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mds_client.cli", "import", "bars", str(path), *told],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with process:
+            waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            while not store.rows(waiting):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "1,000 rows of bars written" in out + err
+    assert "error: interrupted; the same command again completes it\n" in err
+    assert len(stored(store)) == 1_000
+    assert mds("import", "bars", path, *told).code == 0
+    assert len(stored(store)) == 2_000
+
+
+def test_a_frame_is_written_by_a_mapping_or_the_name_of_a_profile(mds: Run, store: Store) -> None:
+    frame = pd.DataFrame(
+        {"Open": [187.0], "High": [188.0], "Low": [186.0], "Close": [187.5], "Volume": [100], "Dividends": [0.0]},
+        index=pd.DatetimeIndex(["2024-01-02"], name="Date"),
+    )
+    named = profile("yfinance").mapping.but(constants={"symbol": "AAPL", "timeframe": "1d"})
+    wide = frame.rename(columns=lambda name: f"('{name}', 'MSFT')").assign(timeframe="1d")
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        assert client.upsert_bars(frame, mapping=named) == 1
+        assert client.upsert_bars(wide, mapping="yfinance-multi") == 1
+        with pytest.raises(ConfigurationError, match="there is no profile 'yahoo'"):
+            client.upsert_bars(frame, mapping="yahoo")
+    assert [row[:3] for row in stored(store)] == [("yfinance", "AAPL", "1d"), ("yfinance", "MSFT", "1d")]

@@ -177,6 +177,39 @@ def test_an_error_of_a_file_says_where_it_is_below_the_folder_and_not_where_that
         assert str(root) not in str(failed.value)
 
 
+def test_vendors_files_are_read_by_a_profile_and_a_name_in_either_case(root: Path) -> None:
+    settings = Settings(source_root=root)
+    minutes_ = "03/08/2024,09:30,1,2,1,1.5,7\n03/08/2024,09:31,1,2,1,1.5,8\n"
+    (root / "s_1m.csv").write_text(minutes_)
+    spec = {"type": "files", "path": "{symbol}_{timeframe}.csv", "profile": "kibot-intraday"}
+    bars, malformed = fetched(spec, settings)
+    # Half past nine in New York.
+    assert [(bar.vendor, bar.symbol, bar.ts, bar.volume) for bar in bars] == [
+        ("v", "S", at("2024-03-08T14:30"), 7),
+        ("v", "S", at("2024-03-08T14:31"), 8),
+    ]
+    assert malformed == []
+    (root / "S_1m.csv").write_text(minutes_.splitlines(keepends=True)[0])
+    assert len(fetched(spec, settings)[0]) == 1
+    with pytest.raises(SourceUnavailable, match=r"no file matches 'T_1m\.csv', also not with the symbol in other"):
+        fetched(spec, settings, span("T"))
+
+
+def test_a_mapping_of_a_source_reads_a_table_with_a_column_for_each_symbol(root: Path) -> None:
+    times = pa.array(["2024-03-08 09:30", "2024-03-08 09:31"])
+    pq.write_table(pa.table({"Time": times, "S": [1.0, 2.0], "T": [3.0, None]}), root / "b.parquet")
+    mapping = {"columns": {"ts": "Time"}, "wide": "close_price", "time_zone": "America/New_York"}
+    spec = {"type": "files", "path": "b.parquet", "mapping": mapping}
+    bars, malformed = fetched(spec, Settings(source_root=root), span("S"), span("T"))
+    assert sorted((bar.symbol, bar.close_price) for bar in bars) == [("S", 1.0), ("S", 2.0), ("T", 3.0)]
+    assert malformed == []
+    for pattern in ({"mapping": {**mapping, "file_name": "(a+)+b"}}, {"columns": {"ts": "/(a+)+b/"}}):
+        with pytest.raises(SourceError, match="a source takes no regular expressions from who asks"):
+            sources.make({**spec, **pattern}, Settings(source_root=root))
+    with pytest.raises(SourceError, match=r"profile: there is no profile '/etc/x.toml'"):
+        sources.make({**spec, "profile": "/etc/x.toml"}, Settings(source_root=root))
+
+
 def test_a_file_that_is_gone_or_damaged_is_unavailable_and_says_which(root: Path) -> None:
     settings = Settings(source_root=root)
     with pytest.raises(SourceUnavailable, match=r"no file matches 'x/\*.csv'"):
@@ -273,6 +306,20 @@ def test_records_may_be_lists_with_a_count_for_a_time(service: Service) -> None:
     bars, malformed = fetched(service.spec(rows="", columns=columns, time_unit="s"), allowed(service))
     assert (bars[0].ts, bars[0].high_price, bars[0].volume) == (STAMPS[0], 3.0, 7)
     assert len(bars) + len(malformed) == 2
+
+
+def test_a_service_of_a_vendor_is_read_by_its_profile(service: Service) -> None:
+    bar = {"t": "2024-03-08T14:30:00Z", "o": 1, "h": 2, "l": 1, "c": 1.5, "v": 7, "n": 3, "vw": 1.4}
+    service.answer = lambda *_: {"bars": {"S": [bar]}, "next_page_token": None}
+    spec = {"type": "http", "url": f"{service.root}bars", "profile": "alpaca"}
+    bars, malformed = fetched(spec, allowed(service))
+    assert ([(bar.vendor, bar.symbol, bar.vwap, bar.trade_count) for bar in bars], malformed) == (
+        [("v", "S", 1.4, 3)],
+        [],
+    )
+    service.answer = lambda *_: {"message": "forbidden."}
+    with pytest.raises(SourceUnavailable, match="the document has no key bars, it is"):
+        fetched(spec, allowed(service))
 
 
 def test_what_passes_is_tried_again_and_a_server_that_asks_to_wait_is_waited_for(service: Service) -> None:

@@ -292,6 +292,11 @@ def test_text_that_is_not_in_its_encoding_ends_with_the_name_of_the_file(tmp_pat
     ("wrong", "said"),
     [
         ({"encoding": "klingon"}, "there is no encoding 'klingon'"),
+        ({"encoding": "zlib"}, "there is no encoding 'zlib'"),
+        ({"columns": {"ts": "/(/"}}, "is not a regular expression"),
+        ({"levels": ("field", "field")}, "levels are field and symbol, each once"),
+        ({"levels": ("field", "symbol"), "wide": "close_price"}, "not both"),
+        ({"time_unit": "ms", "time_format": "%Y"}, "do not go together"),
         ({"time_zone": "Mars/Phobos"}, "there is no time zone Mars/Phobos"),
         ({"decimal": ",", "thousands": ","}, "cannot stand both"),
         ({"time_unit": "ms", "time_zone": "UTC"}, "has no time zone"),

@@ -101,7 +101,7 @@ def _one_by_one(frame: ArrowStream) -> list[Bar | Malformed]:
     """Split a frame into valid bars and malformed records."""
     import pyarrow as pa
 
-    columns = sources.mapping({}, "iso")
+    columns = sources.Reading().how({})
     return [
         sources.to_bar(record, f"row {number} of a frame", columns)
         for number, record in enumerate(pa.table(frame).to_pylist(), start=1)

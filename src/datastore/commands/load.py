@@ -30,8 +30,9 @@ from mds_client.console import (
     show_json,
 )
 from mds_client.errors import MDSError
-from mds_client.files import FORMATS, Format, Mapping, opened, rejects_path
+from mds_client.files import FORMATS, Format, Mapping, detected, rejects_path
 from mds_client.mapping_options import check_mapping, mapping_options
+from mds_client.profiles import Profile
 from mds_client.schema import OnConflict
 
 
@@ -74,6 +75,7 @@ def load(
     form: Format | None,
     on_conflict: OnConflict,
     mapping: Mapping,
+    profile: Profile | None,
     rejects: Path | None,
     part_rows: int,
     dsn: str,
@@ -81,8 +83,8 @@ def load(
 ) -> None:
     """Load a file of one KIND into a tenant in bulk, faster than a client can.
 
-    FILE is Parquet, Arrow IPC, CSV with a header or NDJSON, the last two also compressed; - is standard input. The
-    columns are the fields of the kind. Rows are copied straight into the table. A part with a row that exists is
+    FILE is of any format that mds import reads; - is standard input. The columns are the fields of the kind, or those
+    of a vendor's profile. Rows are copied straight into the table. A part with a row that exists is
     merged. Invalid rows go to the rejects file with their line and the reason, do not stop the others, and make the
     exit code 3. Running the same command again changes nothing, and completes a run that was stopped. Stored rollups
     are refreshed.
@@ -93,7 +95,10 @@ def load(
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
     check_mapping(declared, mapping)
-    source = opened(declared, path, form, mapping)
+    found = detected(declared, path, form, mapping, profile)
+    source = found.open()
+    for note in found.notes:
+        click.echo(f"{source.name}: {note}", err=True)
     stopped: MDSError | ControlError | KeyboardInterrupt | None = None
     try:
         loading = loader.Loading(

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, Self, TypeAlias, cast
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from datastore import config
 from datastore.config import Settings
 from datastore.errors import ControlError
-from mds_client import KINDS, Bar
+from mds_client import KINDS, Bar, profiles
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
 from mds_client.files import TimeUnit
@@ -256,21 +256,61 @@ SAMPLE: Final = Span("v", "S", "1m", UNIX, UNIX)
 BARS: Final = KINDS["bars"]
 
 
-def mapping(columns: Mapping[str, str | int], unit: TimeUnit, given: Mapping[str, str] | None = None) -> Columns:
-    """How a source's records are read: other columns are left alone, empty text is no value, the tenant is not read.
+class Reading(BaseModel):
+    """How a source's records are read: a vendor's profile, a mapping, or parts of one by themselves."""
 
-    `given` is what holds where the record says nothing of it. Raises ValueError for a field that bars do not have.
-    """
-    made = Columns(
-        columns=dict(columns),
-        constants=dict(given or {}),
-        time_unit=unit,
-        null_values=frozenset([""]),
-        skip=frozenset([TENANT_COLUMN]),
-        extra="ignore",
-    )
-    made.check(BARS)
-    return made
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = Field(default="", description="The name of a vendor's profile, by which the records are read.")
+    mapping: Columns = Field(default=Columns(), description="A mapping; what it says goes before the profile.")
+    columns: dict[str, str | int] = Field(default={}, description="Short for the columns of the mapping.")
+    time_unit: TimeUnit = Field(default="iso", description="Short for the time_unit of the mapping.")
+
+    @field_validator("profile")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        if name and name not in profiles.profiles():
+            # A file on the worker's machine is not for a tenant to name.
+            raise ValueError(f"there is no profile {name!r}; there are: {', '.join(profiles.profiles())}")
+        return name
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, str | int]) -> dict[str, str | int]:
+        Columns(columns=dict(columns), skip=frozenset([TENANT_COLUMN])).check(BARS)
+        return columns
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if any(self.mapping.patterns()) or any(Columns(columns=dict(self.columns)).patterns()):
+            # One that takes for ever would hold up a worker that others wait for.
+            raise ValueError("a source takes no regular expressions from who asks: name columns, or a profile")
+        self.how({})
+        return self
+
+    def how(self, given: Mapping[str, str]) -> Columns:
+        """The whole mapping: other columns are left alone, empty text is no value, the tenant is not read.
+
+        Args:
+            given: What holds where the records say nothing of it. A profile's own names do not go before it.
+
+        Raises:
+            ValueError: The parts do not go together, or name a field that bars do not have.
+        """
+        base = profiles.profile(self.profile).mapping if self.profile else Columns()
+        told = {name: getattr(self.mapping, name) for name in self.mapping.model_fields_set}
+        short: dict[str, Any] = {"columns": dict(self.columns) or None}
+        if "time_unit" in self.model_fields_set:
+            short["time_unit"] = self.time_unit
+        made = base.but(**told).but(**short)
+        made = made.but(
+            constants=dict(given) or None,
+            null_values=made.null_values | {""},
+            skip=made.skip | {TENANT_COLUMN},
+            extra="ignore",
+        )
+        made.check(BARS)
+        return made
 
 
 def to_bar(record: Any, where: str, columns: Columns) -> Bar | Malformed:

@@ -9,7 +9,7 @@ from operator import or_
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
+from pydantic import PrivateAttr, field_validator
 
 from datastore.config import Settings
 from datastore.sources.base import (
@@ -19,15 +19,15 @@ from datastore.sources.base import (
     Malformed,
     Other,
     Others,
+    Reading,
     SourceUnavailable,
     Span,
     expand,
-    mapping,
 )
 from mds_client import Bar
 from mds_client.errors import MDSError
 from mds_client.files import Columns as Part
-from mds_client.files import Input, TimeUnit, format_of_name, opened, parquet
+from mds_client.files import Input, format_of_name, opened, parquet
 from mds_client.files import Mapping as Columns
 from mds_client.times import in_utc
 
@@ -39,22 +39,19 @@ ROWS: Final = 10_000
 """Rows of a batch."""
 
 
-class Files(BaseModel):
+class Files(Reading):
     """Bars in files.
 
     `path` is a pattern (`*`, `**`, `?`) below DATASTORE_SOURCE_ROOT. With {symbol} in it only a series' own files are
     read for it, and what they hold is of that symbol unless it says another; without, every file is read for each
-    chunk. The format is what the name ends with: .ndjson, .jsonl, .csv or .parquet; text may be compressed.
-    `columns` says which column a field of a bar is in where it is not one of its own name; vendor and timeframe are the
-    backfill's where there is no column of them. `time_unit` is how `ts` is written.
+    chunk. A file whose name has the symbol in other letters (aapl for AAPL) is read if there is none in the same. The
+    format is what the name ends with: .ndjson, .jsonl, .json, .csv, .parquet and others; text may be compressed.
+    `mapping`, or a vendor's `profile`, says which column a field of a bar is in and how it is written; `columns` and
+    `time_unit` are short for its parts. Vendor and timeframe are the backfill's where there is no column of them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["files"] = "files"
     path: str
-    columns: dict[str, str] = {}
-    time_unit: TimeUnit = "iso"
 
     _root: Path = PrivateAttr()
 
@@ -71,12 +68,6 @@ class Files(BaseModel):
         if format_of_name(path) is None:
             raise ValueError("the name's ending tells no format: .ndjson, .jsonl, .json, .csv, .parquet")
         return path
-
-    @field_validator("columns")
-    @classmethod
-    def _known(cls, columns: dict[str, str]) -> dict[str, str]:
-        mapping(columns, "iso")
-        return columns
 
     def needs(self) -> Sequence[str]:
         """A folder, which another worker may not have; and of Parquet what reads it."""
@@ -95,13 +86,16 @@ class Files(BaseModel):
         others, gave = Others(), False
         for pattern, group in groupby(by_pattern, key=lambda span: _pattern(self.path, span)):
             of_it = list(group)
-            for path in self._files(pattern):
+            for path in self._files(pattern) or self._files(_pattern(self.path, of_it[0], any_case=True)):
                 read.append((path, of_it))
                 for batch in self._read(path, of_it, others):
                     gave = gave or not isinstance(batch, list) or any(isinstance(one, Bar) for one in batch)
                     yield batch
         if not read:
-            raise SourceUnavailable(f"no file matches {self.path!r}")
+            tried = sorted({expand(self.path, span) for span in spans})
+            more = f" and {len(tried) - 3:,} more" if len(tried) > 3 else ""
+            of_case = ", also not with the symbol in other letters" if "{symbol}" in self.path else ""
+            raise SourceUnavailable(f"no file matches {', '.join(map(repr, tried[:3]))}{more}{of_case}")
         if gave:
             return
         # Only then is what else there is worth the reading.
@@ -129,19 +123,22 @@ class Files(BaseModel):
         given = {"vendor": spans[0].vendor, "timeframe": spans[0].timeframe}
         if "{symbol}" in self.path:
             given["symbol"] = spans[0].symbol
-        return mapping(self.columns, self.time_unit, given)
+        return self.how(given)
 
     def _read(self, path: Path, spans: Sequence[Span], others: Others) -> Iterator[Batch]:
         where = str(path.relative_to(self._root))
-        columns = self._columns(spans)
         wanted = {span.symbol: span for span in spans}
+        form = format_of_name(path.name)
         try:
-            if format_of_name(path.name) == "parquet":
+            columns = self._columns(spans).named(path.name)
+            if form == "parquet":
                 yield from self._parquet(path, where, columns, wanted, others)
+                return
+            if form not in ("csv", "ndjson"):
+                yield from _bars(opened(BARS, str(path), form, columns), wanted, others, where)
                 return
             # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
             with path.open("rb") as stream:
-                form = format_of_name(path.name)
                 yield from _bars(opened(BARS, where, form, columns, stream=stream), wanted, others)
         except (MDSError, OSError) as error:
             raise SourceUnavailable(_relative(error, path, where)) from error
@@ -154,7 +151,7 @@ class Files(BaseModel):
         try:
             there, types = _there(path, columns)
             given = columns.constants
-            if not _is_frame(types, given):
+            if not columns.only_renames or not _is_frame(types, given):
                 # No frame of bars as it is: record by record, which says what is wrong with it.
                 yield from _bars(parquet(BARS, str(path), columns, None), wanted, others, where)
                 return
@@ -178,7 +175,7 @@ class Files(BaseModel):
 
         columns = self._columns(spans)
         there, types = _there(path, columns)
-        if not _is_frame(types, columns.constants):
+        if not columns.only_renames or not _is_frame(types, columns.constants):
             return
         shown = {name: _named(name, there, columns.constants) for name in _NAMES}
         shown["ts"] = pc.field(there["ts"]).cast(pa.timestamp("us", types["ts"].tz), safe=False)
@@ -195,8 +192,8 @@ def _there(path: Path, columns: Columns) -> tuple[dict[str, str], dict[str, Any]
     from pyarrow import parquet as pq
 
     schema = pq.read_schema(path)
-    named = {name: columns.columns.get(name, name) for name in columns.fields(BARS)}
-    there = {name: str(column) for name, column in named.items() if column in schema.names}
+    named = columns.places(tuple(schema.names))
+    there = {name: named[name][0] for name in columns.fields(BARS) if len(named.get(name, ())) == 1}
     return there, {name: schema.field(column).type for name, column in there.items()}
 
 
@@ -292,9 +289,12 @@ def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[
     return without
 
 
-def _pattern(path: str, span: Span) -> str:
+def _pattern(path: str, span: Span, *, any_case: bool = False) -> str:
     """The pattern for a span's files; ValueError if it is none or leads out of the folder."""
-    quoted = Span(glob.escape(span.vendor), glob.escape(span.symbol), glob.escape(span.timeframe), span.start, span.end)
+    symbol = glob.escape(span.symbol)
+    if any_case:
+        symbol = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else glob.escape(one) for one in span.symbol)
+    quoted = Span(glob.escape(span.vendor), symbol, glob.escape(span.timeframe), span.start, span.end)
     pattern = expand(path, quoted)
     if not pattern or pattern.startswith("/") or ".." in PurePosixPath(pattern).parts or "\0" in pattern:
         raise ValueError(f"{pattern!r} is no pattern below the folder of sources")

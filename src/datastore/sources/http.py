@@ -24,15 +24,16 @@ from datastore.sources.base import (
     SAMPLE,
     Batch,
     Malformed,
+    Reading,
     SourceUnavailable,
     Span,
     expand,
-    mapping,
     to_bar,
 )
 from mds_client import Bar
+from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
-from mds_client.files import TimeUnit
+from mds_client.files import documents
 
 LARGEST_ANSWER: Final = 64 << 20
 """Bytes of one page at the most."""
@@ -76,29 +77,26 @@ class Pages(BaseModel):
 Paging = Annotated[NextLink | Cursor | Pages, Field(discriminator="by")]
 
 
-class Http(BaseModel):
+class Http(Reading):
     """Bars from an HTTP service that answers JSON; one request a span, and one for each further page.
 
     `url` and the values of `params` may ask for {vendor}, {symbol}, {timeframe}, {start} and {end} (ISO; {start_ms},
     {start_date} and so on). `rows` is the path to the list of records in the answer, as `data.bars`, with null for
-    none; empty where the answer is the list. `columns` says under which key (or at which place of a list) a field of a
-    bar is where it is not under its own name; `time_unit` is how `ts` is written. `secret_headers` and `secret_params`
+    none; empty where the answer is the list, or where the mapping says where the rows are. `mapping`, or a vendor's
+    `profile`, says under which key (or at which place of a list) a field of a bar is and how it is written; `columns`
+    and `time_unit` are short for its parts. `secret_headers` and `secret_params`
     name the environment variables of the worker, DATASTORE_SECRET_…, that hold their values; the URL has to be one that
     the operator lets have them. `requests_per_second` holds for all that one worker asks of a host. Requests that meet
     no answer, a 429 or a 5xx are made `attempts` times in all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     type: Literal["http"] = "http"
     url: str
-    params: dict[str, str] = {}
-    headers: dict[str, str] = {}
-    secret_headers: dict[str, str] = {}
-    secret_params: dict[str, str] = {}
+    params: dict[str, str] = Field({})
+    headers: dict[str, str] = Field({})
+    secret_headers: dict[str, str] = Field({})
+    secret_params: dict[str, str] = Field({})
     rows: str = ""
-    columns: dict[str, str | int] = {}
-    time_unit: TimeUnit = "iso"
     paging: Paging | None = None
     requests_per_second: float | None = Field(None, gt=0, le=1000)
     attempts: int = Field(5, ge=1, le=20)
@@ -143,12 +141,6 @@ class Http(BaseModel):
         _without_secrets(dict(_url(expand(url, SAMPLE, safe="")).params), "secret_params")
         return url
 
-    @field_validator("columns")
-    @classmethod
-    def _known(cls, columns: dict[str, str | int]) -> dict[str, str | int]:
-        mapping(columns, "iso")
-        return columns
-
     def needs(self) -> Sequence[str]:
         """The URL's host among those that may be asked, and each secret."""
         return [
@@ -177,15 +169,15 @@ class Http(BaseModel):
         url = expand(self.url, span, safe="")
         params = {name: expand(template, span) for name, template in self.params.items()}
         given = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
-        columns = mapping(self.columns, self.time_unit, given)
+        columns = self.how(given)
         if isinstance(self.paging, Pages):
             params[self.paging.param] = str(self.paging.first)
         read: set[str] = set()
         for number in range(MOST_PAGES):
             where = f"{span.symbol}, page {number + 1}"
             answer = self._get(client, url, {**params, **self._secrets["secret_params"]})
-            records = self._records(answer, where)
-            yield [self._bar(record, f"{where}, row {place}", columns) for place, record in enumerate(records, start=1)]
+            how, records = self._records(answer, where, columns)
+            yield [self._bar(record, f"{where}, row {place}", how) for place, record in enumerate(records, start=1)]
             match self.paging:
                 case NextLink(at=at):
                     read.add(asked := _with(url, params))
@@ -209,15 +201,24 @@ class Http(BaseModel):
                     return
         raise SourceUnavailable(f"{span.symbol}: more than {MOST_PAGES:,} pages")
 
-    def _records(self, answer: Any, where: str) -> list[Any]:
+    def _records(self, answer: Any, where: str, columns: Columns) -> tuple[Columns, list[Any]]:
+        """The records of an answer, and how they are read."""
+        if columns.rows and not self.rows:
+            try:
+                found = list(documents.records(answer, columns.rows))
+                return documents.of_document(answer, columns), [
+                    {**record, **given} if isinstance(record, dict) else record for given, record in found
+                ]
+            except InvalidRow as error:
+                raise SourceUnavailable(f"{where}: {error}") from error
         records = _at(answer, self.rows, _MISSING)
         if records is _MISSING:
             raise SourceUnavailable(f"{where}: the answer has no {self.rows!r}")
         if records is None:
-            return []
+            return columns, []
         if not isinstance(records, list):
             raise SourceUnavailable(f"{where}: no list of rows under {self.rows or 'the whole answer'!r}")
-        return records
+        return columns, records
 
     def _bar(self, record: Any, where: str, columns: Columns) -> Bar | Malformed:
         bar = to_bar(record, where, columns)

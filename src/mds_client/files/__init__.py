@@ -1,9 +1,10 @@
-"""Files of rows: what is read (NDJSON, JSON arrays, CSV, Parquet, Arrow), by which columns, and where rejects go.
+"""Files of rows: how each format is read, by which columns, and where rejects go.
 
 One reader and one column mapping serve every command, source and upload. Nothing here writes to the database: see
 `mds_client.utils` and `datastore.load`.
 """
 
+from mds_client.files.detecting import Detected, detected
 from mds_client.files.parts import Columns, Input, Models, Part, RejectRow
 from mds_client.files.readers import (
     FORMATS,
@@ -16,14 +17,16 @@ from mds_client.files.readers import (
     reading,
 )
 from mds_client.files.rejects import RejectFile, rejects_path
-from mds_client.files.source import BLOCK_BYTES, Source, SourceError
-from mds_client.mapping import PLAIN, Mapping, TimeUnit
+from mds_client.files.source import BLOCK_BYTES, Source, SourceError, split
+from mds_client.mapped_times import TimeUnit
+from mds_client.mapping import PLAIN, Mapping
 
 __all__ = [
     "BLOCK_BYTES",
     "FORMATS",
     "PLAIN",
     "Columns",
+    "Detected",
     "Format",
     "Input",
     "Mapping",
@@ -34,6 +37,7 @@ __all__ = [
     "Source",
     "SourceError",
     "TimeUnit",
+    "detected",
     "format_of_name",
     "of_stream",
     "opened",
@@ -41,4 +45,5 @@ __all__ = [
     "parquet",
     "reading",
     "rejects_path",
+    "split",
 ]

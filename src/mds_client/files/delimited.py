@@ -1,10 +1,12 @@
 """CSV files: comment lines and blank lines are skipped, and every invalid row has the number of its line."""
 
+import contextlib
 import csv
 import io
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,11 +18,15 @@ from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import BYTE_ORDER_MARK, Source, SourceError
 from mds_client.mapping import Mapping
 from mds_client.schema import Kind
+from mds_client.wide import joined
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _BLOCK: Final = 1 << 20
+
+_LONGEST: Final = 16 << 20
+"""Bytes of a line at the most."""
 
 
 class CsvInput:
@@ -33,7 +39,7 @@ class CsvInput:
         self._kind = kind
         self._source = source
         self._mapping = mapping
-        self._lines = _Lines(source, 0 if mapping.header else 1)
+        self._lines = _Lines(source, mapping)
         # Rows that are not in the table, by their number among all rows; and those that are not rejected yet.
         self._damaged: list[int] = []
         self._waiting = self._lines.waiting
@@ -51,7 +57,7 @@ class CsvInput:
         from pyarrow import csv as arrow_csv
 
         delimiter = self._mapping.delimiter
-        names = list(self._mapping.header) or self._lines.header(delimiter)
+        names = self._lines.header()
         other = next((mark for mark in ";\t|" if mark in names[0]), None)
         if len(names) == 1 and other is not None:
             raise InvalidRow(
@@ -68,7 +74,10 @@ class CsvInput:
             # One thread, so that an invalid line comes with its number.
             read_options=arrow_csv.ReadOptions(block_size=8 << 20, use_threads=False, column_names=names),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=self._damage
+                delimiter=delimiter,
+                quote_char=self._mapping.quote,
+                newlines_in_values=True,
+                invalid_row_handler=self._damage,
             ),
             # As text: what it means is for the model to say.
             convert_options=arrow_csv.ConvertOptions(
@@ -80,7 +89,14 @@ class CsvInput:
             for damaged in self._waiting:
                 reject(*damaged)
             self._waiting.clear()
-            yield Columns(self._kind, table, self._mapping, first, self._line, is_text=True)
+            same = self._up_to_another_header(names, table)
+            if same.num_rows:
+                yield Columns.of(self._kind, same, self._mapping, first, self._line, is_text=True)
+            if same.num_rows < table.num_rows:
+                raise SourceError(
+                    f"{self.name}: line {self._line(first + same.num_rows)}: another header: the columns change here;"
+                    " make a file of each part. The rows above are written"
+                )
             first += table.num_rows
 
     def close(self) -> None:
@@ -88,12 +104,26 @@ class CsvInput:
 
     def _check(self, names: list[str]) -> None:
         """Raise InvalidRow if no name is that of a column which is read: the first line is a row, then."""
-        fields = {self._mapping.columns.get(name, name) for name in self._mapping.fields(self._kind)}
-        if not fields & {*names, *range(len(names))}:
+        if not self._mapping.is_wide and not self._mapping.columns_read(self._kind, tuple(names)):
             raise InvalidRow(
                 f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: if the"
                 f" file has no header, name its columns with --header {self._kind.series[0]},{self._kind.time},…"
             )
+
+    @staticmethod
+    def _up_to_another_header(names: list[str], table: Any) -> Any:
+        """The rows above one that has the names of the columns in another order; the same names again are a row."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        known = pa.array(names, pa.string())
+        if len(names) == 1 or not pc.any(pc.is_in(table.column(0), known)).as_py():
+            return table
+        for at in pc.indices_nonzero(pc.is_in(table.column(0), known)).to_pylist():
+            values = [table.column(place)[at].as_py() for place in range(len(names))]
+            if values != names and len(set(values) & set(names)) * 2 >= len(names):
+                return table.slice(0, at)
+        return table
 
     def _damage(self, row: Any) -> str:
         """A line with too many or too few values."""
@@ -106,19 +136,26 @@ class CsvInput:
         return self._lines.number(_behind(self._damaged, number))
 
 
+def names_of(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The names of the columns of a header of several lines; the third names the index, as pandas writes it."""
+    if len(lines) == 1:
+        return list(lines[0])
+    cells = list(zip_longest(*lines, fillvalue=""))
+    return [joined([last]) if (last := "".join(one[2:])) else joined(one[:2]) for one in cells]
+
+
 def _behind(left_out: list[int], number: int) -> int:
     """The number among all of what has this number among those that are not left out."""
     return number + bisect_right(range(len(left_out)), number, key=lambda at: left_out[at] - at)
 
 
 class _Lines(io.RawIOBase):
-    """The lines of a CSV file below its header, without comments and blank lines, as a stream.
+    """The lines of a CSV file below its header, without comments and blank lines, as a stream."""
 
-    `headers` is how many lines the header has.
-    """
-
-    def __init__(self, source: Source, headers: int) -> None:
-        self._headers = headers
+    def __init__(self, source: Source, mapping: Mapping) -> None:
+        self._headers = 0 if mapping.header else mapping.header_lines
+        self._mapping = mapping
+        self._quote = mapping.quote.encode()
         self._blocks = self._read(source)
         self._name = source.name
         self._left = b""
@@ -148,16 +185,33 @@ class _Lines(io.RawIOBase):
             self._left = block
         return False
 
-    def header(self, delimiter: str) -> list[str]:
-        """The names of the columns: the first line."""
-        if self.is_at_end():
-            raise SourceError(f"{self._name}: the file is empty: a CSV needs a line with the names of its columns")
-        line, _, self._left = self._left.partition(b"\n")
+    def header(self) -> list[str]:
+        """The names of the columns: the mapping's, or those of the first line."""
+        known = list(self._mapping.header)
+        if known:
+            # Some files of the same vendor have the line with the names, and some do not.
+            if not self.is_at_end():
+                line, _, rest = self._left.partition(b"\n")
+                with contextlib.suppress(SourceError):
+                    if [name.casefold() for name in self._cells(line)] == [name.casefold() for name in known]:
+                        self._headers, self._left = 1, rest
+            return known
+        lines = []
+        for _ in range(self._headers):
+            if self.is_at_end():
+                raise SourceError(f"{self._name}: the file is empty: a CSV needs a line with the names of its columns")
+            line, _, self._left = self._left.partition(b"\n")
+            lines.append(self._cells(line))
+        return names_of(lines)
+
+    def _cells(self, line: bytes) -> list[str]:
         try:
-            (names,) = csv.reader([line.decode()], delimiter=delimiter)
+            (cells,) = csv.reader([line.decode()], delimiter=self._mapping.delimiter, quotechar=self._mapping.quote)
         except (csv.Error, UnicodeDecodeError) as error:
             raise SourceError(f"{self._name}: line {self.number(-1)}: the header cannot be read: {error}") from error
-        return [name.strip() for name in names]
+        except ValueError:
+            return []
+        return [name.strip() for name in cells]
 
     def number(self, row: int) -> int:
         """The line, from 1, at which a row begins; the header is row -1."""
@@ -169,6 +223,10 @@ class _Lines(io.RawIOBase):
             data = held + part
             whole = data.rfind(b"\n") + 1
             held = data[whole:]
+            if len(held) > _LONGEST:
+                raise SourceError(
+                    f"{source.name}: behind line {self._line} there is no end of a line in {len(held):,} bytes"
+                )
             if whole:
                 yield self._kept(data[:whole])
         if held:
@@ -177,7 +235,8 @@ class _Lines(io.RawIOBase):
     def _kept(self, data: bytes) -> bytes:
         if self._line == 0:
             data = data.removeprefix(BYTE_ORDER_MARK)
-        if not self._inside and not _looks_odd(data):
+        is_below = self._line >= self._mapping.skip_lines
+        if is_below and not self._inside and not _looks_odd(data, self._quote):
             self._line += data.count(b"\n")
             return data
         return b"".join(map(self._one, io.BytesIO(data)))
@@ -188,7 +247,7 @@ class _Lines(io.RawIOBase):
         if self._inside:
             # It goes on with the row of the line before.
             self._none.append(number)
-        elif not (stripped := line.strip()) or stripped.startswith(b"#"):
+        elif number < self._mapping.skip_lines or not (stripped := line.strip()) or stripped.startswith(b"#"):
             self._none.append(number)
             return b""
         try:
@@ -198,12 +257,12 @@ class _Lines(io.RawIOBase):
                 self._none.append(number)
             self.waiting.append((number + 1, f"not UTF-8 at byte {error.start}", line.decode(errors="replace").strip()))
             return b""
-        if line.count(b'"') & 1:
+        if line.count(self._quote) & 1:
             self._inside = not self._inside
         return line
 
 
-def _looks_odd(data: bytes) -> bool:
+def _looks_odd(data: bytes, quote: bytes) -> bool:
     """Whether a comment, a blank line, a value of several lines or text that is not UTF-8 may be among these lines."""
     if data.startswith((b"#", b"\n", b"\r", b" ", b"\t")) or _ODD.search(data):
         return True
@@ -211,10 +270,10 @@ def _looks_odd(data: bytes) -> bool:
         data.decode()
     except UnicodeDecodeError:
         return True
-    if b'"' not in data:
+    if quote not in data:
         return False
     bytes_ = np.frombuffer(data, np.uint8)
-    inside = np.cumsum(bytes_ == ord('"')) & 1
+    inside = np.cumsum(bytes_ == ord(quote)) & 1
     return bool(inside[bytes_ == ord("\n")].any() or inside[-1])
 
 

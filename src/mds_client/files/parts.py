@@ -73,6 +73,21 @@ class Columns:
     line: Callable[[int], int]
     is_text: bool = False
 
+    @classmethod
+    def of(
+        cls, kind: Kind, table: Any, mapping: Mapping, first: int, line: Callable[[int], int], is_text: bool
+    ) -> "Columns":
+        """Rows of an input, also of a wide one."""
+        if not mapping.is_wide:
+            return cls(kind, table, mapping, first, line, is_text)
+        made, rows = mapping.unfolded(kind, table)
+        places = rows.to_pylist()
+        return cls(kind, made, mapping.narrowed(), first, lambda number: line(first + places[number - first]), is_text)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as they are in the input."""
+        return list(_records(self.table))
+
     def mapped(self) -> Any:
         """The table with the kind's fields as columns. Raises InvalidRow, as `batch`."""
         table = self.mapping.table(self.kind, self.table)
@@ -88,7 +103,11 @@ class Columns:
         rows: list[Row] = []
         from mds_client import columns
 
-        for number, values in enumerate(_records(columns.without_index(self.table)), start=self.first):
+        plain = columns.without_index(self.table)
+        read = self.mapping.columns_read(self.kind, tuple(self.table.column_names))
+        # An index without a name is a column only where the mapping says so.
+        table = plain if read <= set(plain.column_names) else self.table
+        for number, values in enumerate(_records(table), start=self.first):
             try:
                 rows.append(self.mapping.row(self.kind, values))
             except InvalidRow as error:

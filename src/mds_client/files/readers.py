@@ -2,21 +2,26 @@
 
 import contextlib
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 
+from mds_client import compression
 from mds_client.blocks import coerce
 from mds_client.errors import InvalidRow, MDSError
+from mds_client.files import documents
 from mds_client.files.parts import Input, Models, Part, RejectRow
-from mds_client.files.source import Source, SourceError
+from mds_client.files.source import Source, SourceError, split
 from mds_client.mapping import PLAIN, Mapping
+from mds_client.models import Row
 from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
 
-Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson"]
+Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson", "json", "excel", "dbn"]
+"""`ndjson` is also a JSON array of rows; `json` is a document with the rows somewhere inside (`Mapping.rows`)."""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
@@ -30,17 +35,26 @@ _BY_SUFFIX: Final[dict[str, Format]] = {
     ".arrows": "arrow",
     ".feather": "arrow",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    ".dbn": "dbn",
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
-_COMPRESSED: Final = (".gz", ".zst")
+_COMPRESSED: Final = (".gz", ".zst", ".zip")
 _MAGIC: Final[tuple[tuple[bytes, Format], ...]] = (
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "arrow"),
+    (b"DBN", "dbn"),
+    (b"\xd0\xcf\x11\xe0", "excel"),
 )
-"""How the formats that say what they are begin; the last is an Arrow stream."""
+"""How the formats that say what they are begin; four times 255 is an Arrow stream."""
 
 
 class LinesInput:
@@ -64,24 +78,40 @@ class LinesInput:
         part = Models(self._kind, [], [])
         for line in self._source.lines():
             try:
-                row = coerce(self._kind, line, self._mapping)
+                made = self._rows(line)
             except InvalidRow as error:
                 reject(self._source.line, str(error), line.decode("utf-8", "replace"))
                 continue
-            part.lines.append(self._source.line)
-            part.rows.append(row)
-            if len(part.rows) == rows:
+            part.lines.extend([self._source.line] * len(made))
+            part.rows.extend(made)
+            if len(part.rows) >= rows:
                 yield part
                 part = Models(self._kind, [], [])
         if part.rows:
             yield part
+
+    def _rows(self, line: bytes) -> list[Row]:
+        """A line as rows: one, or of a wide record as many as it has symbols."""
+        if not self._mapping.is_wide:
+            return [coerce(self._kind, line, self._mapping)]
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InvalidRow(f"invalid JSON: {error}") from error
+        return documents.read(self._kind, self._mapping, {}, record)
 
     def close(self) -> None:
         self._source.close()
 
 
 def opened(
-    kind: Kind, path: str, form: Format | None = None, mapping: Mapping = PLAIN, *, stream: BinaryIO | None = None
+    kind: Kind,
+    path: str,
+    form: Format | None = None,
+    mapping: Mapping = PLAIN,
+    *,
+    stream: BinaryIO | None = None,
+    source: Source | None = None,
 ) -> Input:
     """Open a file, or standard input for `-`.
 
@@ -91,6 +121,7 @@ def opened(
         form: The format; None detects it by content, then by the name.
         mapping: Which column is which field.
         stream: An open binary file to read text formats from; the caller closes it.
+        source: The same input, opened already, of which nothing was read.
 
     Raises:
         SourceError: The file cannot be read, or its format cannot be detected.
@@ -98,16 +129,22 @@ def opened(
     """
     shown = "standard input" if path == "-" else path
     with reading(shown):
-        form = form or _detected(path, _head(path))
-        if form == "ndjson":
-            return LinesInput(kind, Source(path, stream, encoding=mapping.encoding), mapping)
+        form = form or form_of(path) or by_content(path, source := source or _text(path, stream, mapping))
+        if form in ("ndjson", "json"):
+            source = source or _text(path, stream, mapping)
+            return (documents.DocumentInput if mapping.rows else LinesInput)(kind, source, mapping)
         from mds_client.files import tables
 
         if form == "csv":
             from mds_client.files.delimited import CsvInput
 
-            return CsvInput(kind, Source(path, stream, encoding=mapping.encoding), mapping)
-        return (tables.of_parquet if form == "parquet" else tables.of_arrow)(kind, path, mapping)
+            return CsvInput(kind, source or _text(path, stream, mapping), mapping)
+        readers = {"parquet": tables.of_parquet, "arrow": tables.of_arrow, "excel": tables.of_excel}
+        return readers.get(form, tables.of_dbn)(kind, path, mapping)
+
+
+def _text(path: str, stream: BinaryIO | None, mapping: Mapping) -> Source:
+    return Source(path, stream, encoding=mapping.encoding)
 
 
 def parquet(kind: Kind, path: str, mapping: Mapping, where: Any) -> Input:
@@ -158,6 +195,23 @@ def other_format(kind: Kind, name: str, first: bytes) -> Format | None:
     return "csv" if is_header or format_of_name(name) == "csv" else None
 
 
+def form_of(path: str) -> Format | None:
+    """The format that the first bytes or the name of an input tell; None if only its text can. Raises OSError."""
+    file, member = split(path)
+    head = _head(file)
+    for magic, form in _MAGIC:
+        if head.startswith(magic):
+            return form
+    if head.startswith(compression.ZIP):
+        if format_of_name(file) == "excel":
+            return "excel"
+        names = [member] if member is not None else compression.members(file)
+        forms = {format_of_name(name) for name in names}
+        return forms.pop() if len(forms) == 1 else None
+    found = format_of_name(path)
+    return found if found in ("csv", "ndjson", "dbn") else None
+
+
 def _head(path: str) -> bytes:
     """The first bytes of an input, which stay in a pipe."""
     if path == "-":
@@ -166,11 +220,15 @@ def _head(path: str) -> bytes:
         return file.read(6)
 
 
-def _detected(path: str, head: bytes) -> Format:
-    for magic, form in _MAGIC:
-        if head.startswith(magic):
-            return form
-    if (found := format_of_name(path)) in ("csv", "ndjson"):
-        return found
+def by_content(path: str, source: Source) -> Format:
+    """The format of text, by how it begins. Raises SourceError if that does not tell it."""
+    text = source.sample(1 << 12).lstrip()
+    if text.startswith((b"{", b"[")):
+        return "ndjson"
+    lines = [line for line in text.splitlines() if line and not line.startswith(b"#")]
+    if lines and b"\0" not in text and re.search(rb"[,;\t|]", lines[0]):
+        return "csv"
+    if text.startswith(b"DBN"):
+        return "dbn"
     said = "standard input" if path == "-" else path
     raise SourceError(f"{said} does not say what it is: name its format, which is {', '.join(FORMATS)}")

@@ -6,7 +6,7 @@ import json
 import threading
 from pathlib import Path
 
-from mds_client.files.source import SourceError
+from mds_client.files.source import SourceError, split
 
 
 class RejectFile:
@@ -50,4 +50,6 @@ class RejectFile:
 
 def rejects_path(path: str) -> Path:
     """Where the rejects of an input go if nobody says otherwise."""
-    return Path("stdin.rejects.ndjson" if path == "-" else f"{path}.rejects.ndjson")
+    file, member = split(path)
+    name = "stdin" if path == "-" else file if member is None else f"{file}.{member.replace('/', '.')}"
+    return Path(f"{name}.rejects.ndjson")

@@ -6,7 +6,9 @@ import io
 import json
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, cast
 
@@ -45,6 +47,7 @@ class _Arriving(io.RawIOBase):
     def __init__(self, source: _Buffered, head: bytes = b"") -> None:
         self._source = source
         self._left = head
+        self.given = 0
 
     def readable(self) -> bool:
         return True
@@ -54,6 +57,7 @@ class _Arriving(io.RawIOBase):
         some = self._left[: len(view)] or self._source.read1(len(view))
         self._left = self._left[len(view) :]
         view[: len(some)] = some
+        self.given += len(some)
         return len(some)
 
 
@@ -81,10 +85,19 @@ class _Recoded(io.RawIOBase):
         return len(some)
 
 
+def split(path: str) -> tuple[str, str | None]:
+    """A path as that of a file, and what it names in the archive that this file is."""
+    for above in Path(path).parents:
+        if above.is_file():
+            return str(above), Path(path).relative_to(above).as_posix()
+    return path, None
+
+
 class Source:
     """A file of rows, one JSON object on each line, or standard input for `-`.
 
-    Compression is detected by content, not by name. A JSON array is read as its elements, as if each stood on a line of
+    Compression is detected by content, not by name. `archive.zip/file.csv` is a file in a zip archive; if that has one
+    file, its name is not needed. A JSON array is read as its elements, as if each stood on a line of
     its own; `line` counts them. Text is UTF-8, or UTF-16 where it begins with its mark; `encoding` names another.
 
     With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes and
@@ -101,6 +114,7 @@ class Source:
         encoding: str | None = None,
     ) -> None:
         self.name = "standard input" if path == "-" else path
+        path, member = split(path) if stream is None else (path, None)
         if stream is None and path == "-":
             stream = sys.stdin.buffer
         self._is_ours = stream is None
@@ -117,8 +131,10 @@ class Source:
             self.close()
             raise SourceError(f"{self.name}: {error.strerror}") from error
         arriving = _Arriving(cast("_Buffered", raw), head)
-        if (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
-            arriving = _Arriving(cast("_Buffered", plain))
+        if head == compression.ZIP:
+            arriving = self._member(member)
+        elif (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
+            arriving = _Arriving(cast("_Buffered", compression.Bounded(plain, partial(getattr, arriving, "given"))))
         self._stream: io.BufferedReader[Any] = io.BufferedReader(arriving, 1 << 16)
         with self._reading():
             if encoding is None and self._stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -127,6 +143,34 @@ class Source:
             self._stream = io.BufferedReader(_Recoded(self._stream, encoding), 1 << 16)
         self._is_array: bool | None = None
         self._largest_array = largest_array
+
+    def _member(self, name: str | None) -> _Arriving:
+        """A file in a zip archive."""
+        if not self._raw.seekable():
+            raise SourceError(f"{self.name}: a zip archive cannot be read from a pipe: its index is at the end")
+        try:
+            plain, consumed = compression.member(self._raw, name)
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+            self.close()
+            raise SourceError(f"{self.name}: {error}") from error
+        return _Arriving(cast("_Buffered", compression.Bounded(plain, consumed)))
+
+    def sample(self, size: int) -> bytes:
+        """Up to so many bytes from the begin, which stay in the input."""
+        data = b""
+        with self._reading():
+            while len(data) < size and (more := self._stream.read1(size - len(data))):
+                data += more
+        self._stream = io.BufferedReader(_Arriving(cast("_Buffered", self._stream), data), 1 << 16)
+        return data.removeprefix(BYTE_ORDER_MARK)
+
+    def whole(self) -> bytes:
+        """All that is left. Raises SourceError if it is more than may be held in memory."""
+        with self._reading():
+            data = self._stream.read(self._largest_array + 1)
+        if len(data) > self._largest_array:
+            raise SourceError(f"{self.name}: a JSON document of more than {self._largest_array >> 20} MiB")
+        return data.removeprefix(BYTE_ORDER_MARK)
 
     def read1(self, size: int, /) -> bytes:
         """Up to so many of the decompressed bytes. Raises SourceError if the input is damaged."""

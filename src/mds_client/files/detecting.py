@@ -1,0 +1,255 @@
+"""How a file is written, where nobody says it: found in its first rows, and told; what is ambiguous is asked for.
+
+Nothing is assumed silently: each thing that is found is a sentence, which commands show.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Final
+
+from mds_client import compression, profiles
+from mds_client.errors import InvalidRow
+from mds_client.files import documents
+from mds_client.files.parts import Input
+from mds_client.files.readers import Format, by_content, form_of, opened, reading
+from mds_client.files.samples import Sample, dialect, of_table, of_text
+from mds_client.files.source import Source, split
+from mds_client.files.written_times import written
+from mds_client.mapping import Mapping, option
+from mds_client.profiles import Profile
+from mds_client.schema import KINDS, Kind
+
+_TEXT: Final = ("csv", "ndjson", "json")
+_NOTHING: Final = ("null", "NULL", "None", "NaN", "nan", "NA", "N/A", "n/a", "#N/A", "-", "--", ".")
+"""Words that stand for no value in a column of numbers."""
+
+
+@dataclass(slots=True)
+class Detected:
+    """How a file is read: the kind of its rows, its format, the whole mapping, and what was found, in sentences.
+
+    `profile` is the profile by which it is read, or None.
+    """
+
+    kind: Kind
+    form: Format
+    mapping: Mapping
+    profile: Profile | None
+    notes: list[str]
+    path: str
+    source: Source | None
+
+    def open(self) -> Input:
+        """The rows of the file. Raises SourceError as `opened`."""
+        return opened(self.kind, self.path, self.form, self.mapping, source=self.source)
+
+    def close(self) -> None:
+        """Close the file, if it is not read."""
+        if self.source is not None:
+            self.source.close()
+
+
+def detected(
+    kind: Kind | None, path: str, form: Format | None, told: Mapping, profile: Profile | None = None
+) -> Detected:
+    """Find out how a file is written.
+
+    Args:
+        kind: The kind of its rows; None: that of its profile.
+        path: The file, or `-` for standard input.
+        form: The format; None finds it.
+        told: What is known: parts that are set are not looked for.
+        profile: The profile; None looks for one if no columns are told.
+
+    Raises:
+        InvalidRow: What has to be known is not in the file, or can be read in several ways. The message names the
+            option that says it.
+        SourceError: The file cannot be read.
+        ConfigurationError: A package that the format needs is not installed.
+    """
+    shown = "standard input" if path == "-" else path
+    with reading(shown):
+        form = form or form_of(path)
+        source = Source(path, encoding=told.encoding) if form in (None, *_TEXT) else None
+        try:
+            if form is None and source is not None:
+                form = by_content(path, source)
+            return _Looking(kind, path, form or "csv", told, profile, source).found()
+        except InvalidRow as error:
+            if source is not None:
+                source.close()
+            raise InvalidRow(f"{shown}: {error}") from error
+        except BaseException:
+            if source is not None:
+                source.close()
+            raise
+
+
+class _Looking:
+    """One file that is looked at."""
+
+    def __init__(
+        self, kind: Kind | None, path: str, form: Format, told: Mapping, profile: Profile | None, source: Source | None
+    ) -> None:
+        self._kind = kind
+        self._path = path
+        self._name = _name(path)
+        self._form: Format = form
+        self._told = told
+        self._profile = profile
+        self._source = source
+        self._notes: list[str] = []
+
+    def found(self) -> Detected:
+        mapping = self._merged(self._profile)
+        mapping, sample = self._sampled(mapping)
+        if self._profile is None and self._is_unknown(sample):
+            self._profile = self._recognised(sample)
+            if self._profile is not None:
+                mapping, sample = self._sampled(self._merged(self._profile))
+        kind = self._kind or (KINDS.of(self._profile.kind) if self._profile is not None else None)
+        if kind is None:
+            raise InvalidRow("the file is of no profile that is known: name the kind of its rows in front of it")
+        if sample.document is not None:
+            if not mapping.rows:
+                keys = ", ".join(map(str, list(sample.document)[:8]))
+                raise InvalidRow(
+                    f"a JSON document with the keys {keys}, of no profile that is known: say where its rows are with"
+                    " `rows` in a mapping (--mapping)"
+                )
+            mapping = documents.of_document(sample.document, mapping)
+        mapping = mapping.named(self._name)
+        mapping.check(kind)
+        if sample.rows:
+            mapping = self._looked_at(kind, mapping, sample)
+        return Detected(kind, sample.form, mapping, self._profile, self._notes, self._path, self._source)
+
+    def _merged(self, profile: Profile | None) -> Mapping:
+        if profile is None:
+            return self._told
+        return profile.mapping.but(**{name: getattr(self._told, name) for name in self._told.model_fields_set})
+
+    def _sampled(self, mapping: Mapping) -> tuple[Mapping, Sample]:
+        """The first rows, and the mapping with the dialect of a CSV."""
+        if self._source is None and self._path == "-":
+            # Nothing of it can be read twice.
+            return mapping, Sample(self._form, [], [])
+        if self._source is None:
+            return mapping, of_table(self._kind or KINDS["bars"], self._path, self._form, mapping)
+        if self._form == "csv":
+            how = dialect(self._source.sample(1 << 16).decode(errors="replace"), mapping)
+            if how.delimiter != mapping.delimiter:
+                self._note(f"values stand between {how.delimiter!r}")
+                mapping = mapping.but(delimiter=how.delimiter)
+            if how.skip_lines != mapping.skip_lines:
+                self._note(f"the first {how.skip_lines} lines are no rows")
+                mapping = mapping.but(skip_lines=how.skip_lines)
+        return mapping, of_text(self._source, self._form, mapping)
+
+    def _note(self, said: str) -> None:
+        if said not in self._notes:
+            self._notes.append(said)
+
+    def _is_unknown(self, sample: Sample) -> bool:
+        """Whether nobody says which column is which, and the names are not those of the fields."""
+        if self._told.columns or self._told.header or self._told.is_wide or self._told.rows:
+            return False
+        times = {self._kind.time} if self._kind is not None else {kind.time for kind in KINDS.values()}
+        return not times & set(sample.names)
+
+    def _recognised(self, sample: Sample) -> Profile | None:
+        """The profile that the file is of, if one fits best. Raises InvalidRow if several do."""
+        row = sample.rows[0] if sample.rows else {}
+        found = profiles.recognised(self._kind, self._name, sample.names, row, sample.document)
+        if not found and self._form == "csv" and sample.names:
+            # What was taken for the names may be the first row.
+            found = profiles.recognised(self._kind, self._name, [], sample.names, None)
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise InvalidRow(f"it may be of several profiles: name one of {names} with --profile")
+        if not found:
+            return None
+        self._note(f"profile {found[0].name} ({found[0].title}), recognised by its columns")
+        return found[0]
+
+    def _looked_at(self, kind: Kind, mapping: Mapping, sample: Sample) -> Mapping:
+        """The mapping with what the first rows show."""
+        rows = sample.rows
+        if mapping.is_wide:
+            rows = [part for row in rows if isinstance(row, dict) for part in mapping.parted(kind, row)]
+        narrow = mapping.narrowed() if mapping.is_wide else mapping
+        known = [name for name in narrow.fields(kind) if any(narrow.raw(name, row) is not None for row in rows)]
+        if not set(known) - set(narrow.constants) and not mapping.columns:
+            # No column is one of a field: whoever reads it says so.
+            return mapping
+        self._ask(kind, narrow, set(known), sample)
+        numbers = [name for name in known if narrow.is_number(kind, name)]
+        mapping = self._numbers(mapping, narrow, numbers, rows)
+        values = [value for row in rows if (value := narrow.raw(kind.time, row)) not in (None, "")]
+        if mapping.null_values:
+            values = [value for value in values if value not in mapping.null_values]
+        found = written(values, mapping, kind.time)
+        for note in found.notes:
+            self._note(note)
+        left = [name for name in sample.names if name and name not in self._read(mapping, narrow, kind, sample.names)]
+        if left and mapping.extra == "ignore" and not mapping.is_wide:
+            self._note(f"columns that are left out: {', '.join(map(str, left))}")
+        return mapping.but(**found.parts)
+
+    @staticmethod
+    def _read(mapping: Mapping, narrow: Mapping, kind: Kind, names: list[str]) -> set[Any]:
+        return set() if mapping.is_wide else narrow.columns_read(kind, tuple(names))
+
+    def _ask(self, kind: Kind, mapping: Mapping, known: set[str], sample: Sample) -> None:
+        """Raise InvalidRow for fields that every row needs and nothing says."""
+        needed = [name for name, info in kind.model.model_fields.items() if info.is_required()]
+        known |= {step[1:-1] for step in mapping.rows if step.startswith("{")}
+        missing = [name for name in needed if name not in known and name not in mapping.constants]
+        if not missing:
+            return
+        ways = " ".join(f"{option('constants' if name in kind.series else 'columns')} {name}=…" for name in missing)
+        there = f"; there are: {', '.join(map(str, sample.names[:20]))}" if sample.names else ""
+        raise InvalidRow(
+            f"{kind.name} need a column {', '.join(missing)}, which it does not have: say so with {ways}{there}"
+        )
+
+    def _numbers(self, mapping: Mapping, narrow: Mapping, numbers: list[str], rows: list[Any]) -> Mapping:
+        """The mapping with the marks of numbers, and words that stand for none."""
+        texts = [
+            text.strip() for name in numbers for row in rows if isinstance(text := narrow.raw(name, row), str) and text
+        ]
+        told = mapping.model_fields_set
+        parts: dict[str, Any] = {}
+        if "null_values" not in told and (words := sorted(set(_NOTHING).intersection(texts))):
+            parts["null_values"] = frozenset(words)
+            self._note(f"no value is written as {', '.join(words)}")
+        with_comma = [text for text in texts if "," in text]
+        if with_comma and not {"decimal", "thousands"} & told:
+            parts |= self._marks(with_comma)
+        return mapping.but(**parts)
+
+    def _marks(self, texts: list[str]) -> dict[str, str]:
+        """What commas in numbers are. Raises InvalidRow if that cannot be told."""
+        if all(re.fullmatch(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+", text) for text in texts) and any(
+            not re.fullmatch(r"[-+]?\d{1,3},\d{3}", text) for text in texts
+        ):
+            points = any("." in text for text in texts)
+            self._note(f"numbers have a comma before the fraction, such as {texts[0]}")
+            return {"decimal": ",", **({"thousands": "."} if points else {})}
+        if all(re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", text) for text in texts) and any(
+            not re.fullmatch(r"[-+]?\d{1,3},\d{3}", text) for text in texts
+        ):
+            self._note(f"numbers have commas between the thousands, such as {texts[0]}")
+            return {"thousands": ","}
+        raise InvalidRow(
+            f"the comma in numbers such as {texts[0]!r} may stand before the fraction or between thousands: say which"
+            f" with {option('decimal')} , or {option('thousands')} ,"
+        )
+
+
+def _name(path: str) -> str:
+    """A file's name without folders; of an archive with one file the name of that."""
+    if path != "-" and split(path)[1] is None and len(inner := compression.members(path)) == 1:
+        path = inner[0]
+    return PurePath(path).name

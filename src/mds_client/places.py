@@ -1,0 +1,50 @@
+"""Where a value is in a record or a table: by a name, a pattern of names, or a position."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mds_client.errors import InvalidRow
+
+Place: TypeAlias = str | int
+"""Where a value is: a name, a name's pattern between slashes, or a position from 0."""
+
+
+def pattern_of(place: Place) -> str | None:
+    """The regular expression of a place that is one."""
+    if isinstance(place, str) and len(place) > 2 and place.startswith("/") and place.endswith("/"):
+        return place[1:-1]
+    return None
+
+
+def matching(place: Place, names: Iterable[str]) -> list[str]:
+    """Those of some names that a name or a pattern between slashes means."""
+    if (pattern := pattern_of(place)) is None:
+        return [name for name in names if name == place]
+    return [name for name in names if re.fullmatch(pattern, str(name), re.IGNORECASE)]
+
+
+def one_of(place: Place, names: Sequence[Any]) -> Any:
+    """The name that a place means; None if there is none. Raises InvalidRow if a pattern matches several."""
+    if isinstance(place, int):
+        return names[place] if -len(names) <= place < len(names) else None
+    if len(found := list(dict.fromkeys(matching(place, names)))) > 1:
+        raise InvalidRow(f"{place} is the pattern of several columns: {', '.join(found)}; name one of them (--map)")
+    return found[0] if found else None
+
+
+def several(given: Place | tuple[Place, ...]) -> tuple[Place, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def together(record: Any, places: tuple[Any, ...]) -> str | None:
+    values = [value_at(record, at) for at in places]
+    return None if None in values else " ".join(map(str, values))
+
+
+def value_at(record: Any, at: Any) -> Any:
+    if isinstance(record, Mapping):
+        return record.get(at)
+    if isinstance(record, list):
+        return record[at] if isinstance(at, int) and -len(record) <= at < len(record) else None
+    raise InvalidRow(f"an object or a list is needed, not {type(record).__name__}")
