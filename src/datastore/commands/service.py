@@ -1,6 +1,7 @@
-"""`serve`, `token create`: the admin HTTP API, and who may use it."""
+"""`serve`, `token create`: the admin HTTP API, the console, and who may use them."""
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -24,12 +25,13 @@ from mds_client.console import json_option, show_fields
 @database_option
 @json_option
 def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
-    """Serve the admin API until SIGTERM or SIGINT, then finish what is under way.
+    """Serve the admin API and the console until SIGTERM or SIGINT, then finish what is under way.
 
     Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS:
     put a proxy in front to serve other hosts.
     """
     try:
+        from datastore import console
         from datastore.service import server
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
@@ -39,7 +41,8 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
     if (why := not_the_operators(make_conninfo(dsn, connect_timeout=2))) is not None:
         raise ConfigurationError(why)
     try:
-        server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
+        settings = replace(config.load(), database_url=dsn)
+        server.run(console.create_app(settings), settings, host=host, port=port, as_json=as_json)
     except server.CannotListen as error:
         raise cannot_listen("--port", port, host, error.why) from error
 

@@ -5,7 +5,6 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 from uuid import uuid4
@@ -17,7 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from datastore.config import Settings
 from datastore.service import lines, problems
-from datastore.service.app import create_app
 from datastore.service.middleware import HEADERS, REQUEST_ID, logger
 from datastore.service.problems import Refusal
 
@@ -33,13 +31,11 @@ class CannotListen(Exception):
         self.why = why
 
 
-def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = False) -> None:
+def run(app: FastAPI, settings: Settings, *, host: str, port: int, as_json: bool = False) -> None:
     """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
 
-    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and CannotListen if the
-    address cannot be had.
+    Says where it listens once it does: in a line, or as JSON. Raises CannotListen if the address cannot be had.
     """
-    app = create_app(replace(settings, database_url=dsn))
     try:
         listening = listen(host, port)
     except OSError as error:

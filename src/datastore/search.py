@@ -1,0 +1,157 @@
+"""Finding series: by parts of their names, by kind, and in an order that a person wants to read them in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Composed
+
+from datastore.connections import connect
+from datastore.errors import ControlError
+from datastore.names import TENANT_BITS
+from datastore.reads import range_of
+from mds_client import KINDS
+
+Order = Literal["stale", "fresh", "symbol"]
+
+ORDERS: Final[tuple[str, ...]] = get_args(Order)
+
+# The key of each order, and whether it goes up. The id makes it a total one.
+_KEYS: Final = {
+    "stale": (SQL("coalesce(s.last_ts, '-infinity')"), True),
+    "fresh": (SQL("coalesce(s.last_ts, '-infinity')"), False),
+    "symbol": (SQL("coalesce(s.symbol, '')"), True),
+}
+
+_WHERE: Final = """
+s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
+AND (%(words)s::text[] IS NULL OR concat_ws(' ', s.symbol, s.vendor, s.timeframe) ILIKE ALL (%(words)s))
+"""
+
+_PAGE: Final = """
+SELECT s.series_id AS id, t.id AS tenant, t.name AS tenant_name, s.kind, s.vendor, s.symbol, s.timeframe,
+       s.last_ts, s.last_price
+FROM (
+  SELECT * FROM store.series AS s
+  WHERE {where} AND (%(after)s::bigint IS NULL OR ({key}, s.series_id) {beyond} (
+    SELECT {key}, s.series_id FROM store.series AS s
+    WHERE s.series_id = %(after)s AND s.series_id >= %(floor)s AND s.series_id < %(ceiling)s))
+  ORDER BY {key} {direction}, s.series_id {direction} LIMIT %(limit)s
+) AS s JOIN store.tenants AS t ON t.no = s.series_id >> %(bits)s
+ORDER BY {key} {direction}, s.series_id {direction}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """A series, with the name of its tenant. `last_ts` is the time of its newest row (UTC), None if it never had one;
+    `last_price` is its newest price."""
+
+    id: int
+    tenant: UUID
+    tenant_name: str
+    kind: str
+    vendor: str
+    symbol: str | None
+    timeframe: str | None
+    last_ts: datetime | None
+    last_price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of series, whether more follow, and how many there are in all."""
+
+    items: list[FoundSeries]
+    more: bool
+    total: int
+
+
+def search_series(
+    dsn: str,
+    text: str = "",
+    *,
+    tenant: UUID | None = None,
+    kind: str | None = None,
+    order: Order = "stale",
+    after: int | None = None,
+    limit: int = 50,
+) -> Found:
+    """Find series whose symbol, vendor and timeframe contain every word of a text, whatever their case.
+
+    Args:
+        dsn: The control plane's DSN.
+        text: Words, separated by spaces; none finds every series.
+        tenant: Only this tenant's series.
+        kind: Only series of this kind.
+        order: `stale` has those first whose newest row is oldest, `fresh` the others; `symbol` is the alphabet's.
+        after: The id of the last series of the page before.
+        limit: How many series a page has at the most.
+
+    Raises:
+        UnknownTenant: There is no such tenant.
+        ControlError: There is no such kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ControlError(KINDS.unknown(kind))
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(FoundSeries)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        # It is for statements that take seconds: compiling this one takes longer than running it.
+        cursor.execute("SET LOCAL jit TO off")
+        floor, ceiling = range_of(connection, tenant)
+        parameters = {
+            "floor": floor,
+            "ceiling": ceiling,
+            "kind": kind,
+            "words": [f"%{_escaped(word)}%" for word in text.split()] or None,
+            "after": after,
+            "limit": limit + 1,
+            "bits": TENANT_BITS,
+        }
+        items = cursor.execute(_page(order), parameters).fetchall()
+        count = connection.execute(
+            SQL("SELECT count(*) FROM store.series AS s WHERE {}").format(SQL(_WHERE)), parameters
+        ).fetchone()
+    assert count is not None
+    return Found(items[:limit], len(items) > limit, count[0])
+
+
+def symbols(
+    dsn: str, tenant: UUID, vendor: str, timeframe: str, text: str = "", *, after: str = "", limit: int = 50
+) -> list[str]:
+    """The symbols that a vendor has bars of in a timeframe, in the alphabet's order.
+
+    Args:
+        dsn: The control plane's DSN.
+        tenant: The tenant.
+        vendor: The vendor.
+        timeframe: The timeframe.
+        text: Only symbols that contain this, whatever its case.
+        after: The last symbol of the page before.
+        limit: How many at the most.
+
+    Raises:
+        UnknownTenant: There is no such tenant.
+    """
+    with connect(dsn) as connection:
+        floor, _ = range_of(connection, tenant)
+        found = connection.execute(
+            "SELECT symbol FROM store.series WHERE (series_id >> %s) = %s AND kind = 'bars' AND vendor = %s"
+            " AND timeframe = %s AND symbol ILIKE %s AND symbol > %s ORDER BY symbol LIMIT %s",
+            (TENANT_BITS, floor >> TENANT_BITS, vendor, timeframe, f"%{_escaped(text)}%", after, limit),
+        ).fetchall()
+    return [symbol for (symbol,) in found]
+
+
+def _page(order: Order) -> Composed:
+    key, up = _KEYS[order]
+    return SQL(_PAGE).format(
+        where=SQL(_WHERE), key=key, beyond=SQL(">" if up else "<"), direction=SQL("ASC" if up else "DESC")
+    )
+
+
+def _escaped(word: str) -> str:
+    """A word as LIKE takes it for itself."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
