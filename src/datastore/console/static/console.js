@@ -15,7 +15,8 @@
     if (theme === "auto") delete root.dataset.theme;
     else root.dataset.theme = theme;
     for (const button of document.querySelectorAll("[data-theme-button]")) {
-      button.textContent = { auto: "Auto theme", light: "Light", dark: "Dark" }[theme];
+      button.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[theme];
+      button.setAttribute("aria-label", `Theme: ${theme}`);
     }
     document.dispatchEvent(new CustomEvent("theme"));
   };

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from datastore import backfill, worker
 from datastore.backfill import BackfillSpec
+from datastore.console.formats import iso
 from datastore.console.guard import PREFIX
 from datastore.console.rendering import go, page
 from datastore.service.models import Instant, Name
@@ -55,8 +56,8 @@ def form(
         vendor=vendor,
         timeframe=timeframe,
         symbols=symbol or "",
-        start=start.isoformat(),
-        end=end.isoformat(),
+        start=iso(start),
+        end=iso(end),
         calendar=calendar or "",
     )
 

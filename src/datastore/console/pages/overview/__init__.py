@@ -13,6 +13,7 @@ from starlette.responses import Response
 from datastore import gaps, jobs, reads, sizes, tenants
 from datastore.console.guard import PREFIX
 from datastore.console.rendering import Entry, page
+from datastore.gaps.counts import GapCount
 from datastore.reads import Freshness
 from datastore.service.security import Reader
 from datastore.service.state import Here, Service
@@ -54,6 +55,7 @@ class Part:
 def overview(request: Request, here: Here, token: Reader) -> Response:
     """What is stored, how fresh it is, and what needs attention."""
     fresh = reads.freshness(here.dsn, tenant=token.tenant)
+    counts = gaps.last_counts(here.dsn, token.tenant)
     everything = token.tenant is None
     stored = sizes.store_sizes(here.dsn) if everything else None
     newest = max((each.newest for each in fresh if each.newest), default=None)
@@ -69,8 +71,8 @@ def overview(request: Request, here: Here, token: Reader) -> Response:
         # The oldest first: that is what needs a look.
         fresh=sorted(fresh, key=lambda each: each.newest or datetime.min.replace(tzinfo=UTC))[:FRESHNESS_LISTED],
         more_fresh=max(0, len(fresh) - FRESHNESS_LISTED),
-        concerns=[*_of_jobs(here, token.tenant), *_of_gaps(here, token.tenant), *_of_age(fresh)],
-        counts=gaps.last_counts(here.dsn, token.tenant),
+        concerns=[*_of_jobs(here, token.tenant), *_of_gaps(counts), *_of_age(fresh)],
+        counts=counts,
     )
 
 
@@ -95,16 +97,20 @@ def _of_jobs(here: Service, tenant: UUID | None) -> list[Concern]:
     return [Concern("bad", f"{number} {jobs_} failed", f"{PREFIX}/jobs?state=failed")]
 
 
-def _of_gaps(here: Service, tenant: UUID | None) -> list[Concern]:
+def _of_gaps(counts: list[GapCount]) -> list[Concern]:
     return [
         Concern(
             "warn",
             f"{count.missing:,} of {count.expected:,} {count.timeframe} bars of {count.vendor} are missing",
-            f"{PREFIX}/completeness?tenant={count.tenant}",
+            _link("completeness", tenant=count.tenant, vendor=count.vendor, timeframe=count.timeframe),
         )
-        for count in gaps.last_counts(here.dsn, tenant)
+        for count in counts
         if count.missing
     ][:5]
+
+
+def _link(page: str, **parameters: object) -> str:
+    return f"{PREFIX}/{page}?{urlencode(parameters)}"
 
 
 def _of_age(fresh: list[Freshness]) -> list[Concern]:
@@ -118,7 +124,7 @@ def _of_age(fresh: list[Freshness]) -> list[Concern]:
         Concern(
             "warn",
             f"a {each.timeframe or each.kind} series of {each.vendor} is {late.days:,} days behind the newest one",
-            f"{PREFIX}/series?{urlencode({'q': each.vendor, 'kind': each.kind})}",
+            _link("series", q=each.vendor, kind=each.kind),
         )
         for late, each in sorted(behind, key=lambda one: -one[0])[:3]
     ]
