@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || $(PIP) $(1)
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench engines docs generate constraints format clean
+.PHONY: help demo test check bench engines docs generate constraints format screenshots clean
 
 help: ## say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench: .venv/benchmarks ## ours beside the server and others, into docs/; BENCH=
 
 docs: .venv/installed ## the documentation's site, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict --quiet
+
+screenshots: .venv/installed ## the console's pictures in the documentation, by the tests' browser
+	PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
 clean: ## what make made; the embedded server's data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

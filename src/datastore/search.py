@@ -1,10 +1,12 @@
 """Finding series: by parts of their names, by kind, and in an order that a person wants to read them in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
@@ -62,11 +64,15 @@ class FoundSeries:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of series, whether more follow, and how many there are in all."""
+    """A page of series, whether more follow, and how many there are in all: up to `COUNTED`, which stands for more."""
 
     items: list[FoundSeries]
     more: bool
     total: int
+
+
+COUNTED: Final = 10_000
+"""Series that are counted at the most. To count all of a large store takes as long as to find a page of them."""
 
 
 def search_series(
@@ -111,11 +117,16 @@ def search_series(
             "bits": TENANT_BITS,
         }
         items = cursor.execute(_page(order), parameters).fetchall()
-        count = connection.execute(
-            SQL("SELECT count(*) FROM store.series AS s WHERE {}").format(SQL(_WHERE)), parameters
-        ).fetchone()
-    assert count is not None
-    return Found(items[:limit], len(items) > limit, count[0])
+        more = len(items) > limit
+        total = _count(connection, parameters) if more or after is not None else len(items)
+    return Found(items[:limit], more, total)
+
+
+def _count(connection: psycopg.Connection[Any], parameters: Mapping[str, object]) -> int:
+    counted = SQL("SELECT count(*) FROM (SELECT FROM store.series AS s WHERE {} LIMIT {}) AS counted")
+    row = connection.execute(counted.format(SQL(_WHERE), COUNTED), parameters).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def symbols(

@@ -10,6 +10,7 @@
   const first = Number(data.first);
   const last = Number(data.last);
   const fitting = Number(data.fitting);
+  const most = 500; // bars in view
   const values = document.getElementById("values");
   const note = document.getElementById("note");
   const csv = document.getElementById("csv");
@@ -119,6 +120,14 @@
 
   const fit = (span) => names.find((name) => span / steps[name] <= fitting) || names[names.length - 1];
 
+  // By the bars that are in view, because markets are closed for most of the day. Finer only when there is room to spare:
+  // a small movement would go to and fro.
+  const suiting = (range) => {
+    const seen = position(range.to) - position(range.from) + 1;
+    const would = names.find((name) => (seen * steps[current]) / steps[name] <= most * 0.8) || names[names.length - 1];
+    return seen > most || steps[would] < steps[current] ? would : current;
+  };
+
   const press = () => {
     for (const button of document.querySelectorAll("[data-step][aria-pressed]")) {
       button.setAttribute("aria-pressed", String(button.dataset.step === chosen));
@@ -200,11 +209,8 @@
         again = false;
         const range = chart.timeScale().getVisibleRange();
         if (!range) break;
-        const span = range.to - range.from;
-        const wanted = chosen === "auto" ? fit(span) : chosen;
-        // Coarser at once; finer only when it is far enough in, or a small movement would go to and fro.
-        const finer = steps[wanted] < steps[current];
-        if (wanted !== current && !(chosen === "auto" && finer && span / steps[wanted] > fitting * 0.8)) {
+        const wanted = chosen === "auto" ? suiting(range) : chosen;
+        if (wanted !== current) {
           await replace(wanted, range.from, range.to);
         } else {
           const before = bars;

@@ -45,6 +45,7 @@ def series(
         request,
         "pages/series/table.html" if is_fragment(request) else "pages/series/page.html",
         found=found,
+        counted=search.COUNTED,
         q=q,
         kind=kind,
         tenant=tenant,
