@@ -24,8 +24,8 @@ help: ## say what there is
 	@$(call INSTALL,--editable '.[dev]')
 	@touch $@
 
-demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
-	@$(BIN)/python -m datastore.demo
+demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own; then the console
+	@$(BIN)/python -m datastore.demo $(DEMO)
 
 # One process more than the two cores that it is meant for: tests wait, too.
 test: .venv/installed ## every test, on real servers

@@ -76,7 +76,7 @@ def routes() -> list[Route]:
         for prefix, router in parts
         for route in flat(router.routes)
         for method in route.methods - {"HEAD"}
-        if route.path != "/sign-in"
+        if not route.path.startswith("/sign-in")
     ]
 
 

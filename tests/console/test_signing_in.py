@@ -1,17 +1,17 @@
 """Sessions: how they begin and end, what a cookie is, and that no other site uses one."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from datastore import console
 from datastore.config import Settings
-from datastore.console.sessions import IDLE_S, LONGEST_S, MOST, Sessions
+from datastore.console.sessions import IDLE_S, LINK_S, LONGEST_S, MOST, Links, Sessions
 from datastore.service import tokens
 from datastore.service.tokens import Scope, Tokens
 from tests.conftest import Store
@@ -179,6 +179,24 @@ def test_a_part_of_a_page_that_is_asked_for_after_the_session_leads_to_the_sign_
             assert (answer.status_code, answer.headers["hx-redirect"].partition("?")[0]) == (204, "/console/sign-in")
 
 
+def test_a_link_signs_one_browser_in_and_no_other(store: Store, settings: Settings) -> None:
+    links = []
+
+    def make(settings: Settings) -> FastAPI:
+        app, link = console.with_sign_in_link(settings)
+        links.append(link)
+        return app
+
+    with serving(settings, make) as url, httpx.Client(base_url=url, verify=NO_TLS) as client:
+        refused = client.get(links[0], headers={"Sec-Fetch-Site": "cross-site"})
+        assert refused.status_code == 403
+        assert client.get(links[0], headers={"Sec-Fetch-Site": "none"}).headers["location"] == "/console/"
+        assert client.get("/console/tenants").status_code == 200
+        again = httpx.get(url + links[0], verify=NO_TLS)
+        assert again.status_code == 401
+        assert "was used already" in again.text
+
+
 # Sessions by the clock ------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +216,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def sessions(clock: Clock) -> Iterator[tuple[Sessions, str]]:
+def sessions(clock: Clock) -> tuple[Sessions, str]:
     made = tokens.create("someone", Scope.read)
     known = Tokens(Settings(tokens=made.line))
     token = known.find(made.token)
@@ -242,3 +260,13 @@ def test_there_are_only_so_many_sessions(sessions: tuple[Sessions, str]) -> None
     last = [there.begin(found[1]) for _ in range(MOST)][-1]
     assert there.find(cookie) is None
     assert there.find(last)
+
+
+def test_a_link_is_of_no_use_after_a_while(sessions: tuple[Sessions, str], clock: Clock) -> None:
+    there, cookie = sessions
+    found = there.find(cookie)
+    assert found
+    links = Links(clock=clock)
+    code = links.make(found[1])
+    clock.now += LINK_S
+    assert links.use(code) is None

@@ -22,13 +22,18 @@ from mds_client.console import json_option, show_fields
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 is a free one."
 )
+@click.option(
+    "--sign-in-link",
+    is_flag=True,
+    help="Also print a link that signs one browser in to the console, as an administrator, within ten minutes.",
+)
 @database_option
 @json_option
-def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
+def serve(host: str, port: int, sign_in_link: bool, dsn: str, as_json: bool) -> None:
     """Serve the admin API and the console until SIGTERM or SIGINT, then finish what is under way.
 
-    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS:
-    put a proxy in front to serve other hosts.
+    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create), or --sign-in-link. Speaks HTTP
+    without TLS: put a proxy in front to serve other hosts.
     """
     try:
         from datastore import console
@@ -42,7 +47,8 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
         raise ConfigurationError(why)
     try:
         settings = replace(config.load(), database_url=dsn)
-        server.run(console.create_app(settings), settings, host=host, port=port, as_json=as_json)
+        app, link = console.with_sign_in_link(settings) if sign_in_link else (console.create_app(settings), None)
+        server.run(app, settings, host=host, port=port, as_json=as_json, sign_in=link)
     except server.CannotListen as error:
         raise cannot_listen("--port", port, host, error.why) from error
 

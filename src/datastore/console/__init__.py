@@ -4,6 +4,6 @@ A page is a package in `datastore.console.pages` with a router and its templates
 command line and the HTTP API, and check scopes and tenants by the API's own dependencies.
 """
 
-from datastore.console.app import create_app
+from datastore.console.app import create_app, with_sign_in_link
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "with_sign_in_link"]

@@ -1,6 +1,8 @@
 """The console put together: a sub-application of the service, under `/console`, to which `/` leads."""
 
 import logging
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,9 +19,9 @@ from datastore.console import signing, static
 from datastore.console.guard import PREFIX, SignInNeeded, guard
 from datastore.console.pages import PAGES
 from datastore.console.rendering import go, is_fragment, page
-from datastore.console.sessions import Sessions
+from datastore.console.sessions import LONGEST_S, Links, Sessions
 from datastore.service import app as api
-from datastore.service import problems
+from datastore.service import problems, tokens
 from datastore.service.problems import SORTS, Refusal
 
 logger = logging.getLogger("datastore.service")
@@ -37,8 +39,26 @@ def create_app(settings: Settings) -> FastAPI:
     app = api.create_app(settings, unguarded=("/", PREFIX, f"{PREFIX}/"))
     app.add_api_route("/", _to_console, include_in_schema=False)
     app.add_api_route(PREFIX, _to_console, include_in_schema=False)
+    app.state.links = Links()
     app.mount(PREFIX, _console(app))
     return app
+
+
+def with_sign_in_link(settings: Settings) -> tuple[FastAPI, str]:
+    """The service with the console, and the path of a link that signs one browser in as an administrator, once.
+
+    Args:
+        settings: The control plane's settings. They need no token: the link has one of its own, which nobody is told.
+
+    Raises:
+        ConfigurationError: No database is named.
+    """
+    made = tokens.create("sign-in-link", tokens.Scope.admin, expires_in=timedelta(seconds=LONGEST_S))
+    app = create_app(replace(settings, tokens=f"{settings.tokens}\n{made.line}"))
+    known: tokens.Tokens = app.state.tokens
+    token = known.find(made.token)
+    assert token is not None
+    return app, signing.once(app.state.links.make(token))
 
 
 async def _to_console() -> RedirectResponse:
@@ -57,6 +77,7 @@ def _console(service: FastAPI) -> FastAPI:
     for name in ("service", "tokens", "failures"):
         setattr(console.state, name, getattr(service.state, name))
     console.state.sessions = Sessions(service.state.tokens)
+    console.state.links = service.state.links
     console.state.entries = [entry for _, entry in PAGES]
     console.include_router(static.router)
     console.include_router(signing.router)

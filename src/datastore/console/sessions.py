@@ -91,6 +91,36 @@ class Sessions:
             self._open.pop(_key(value), None)
 
 
+LINK_S: Final = 10 * 60
+"""Seconds for which a link that signs in can be used."""
+
+
+class Links:
+    """Links that each sign one browser in, once, without a token that is typed. They are kept in memory.
+
+    Args:
+        clock: Seconds of a clock that never goes backwards.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._open: dict[bytes, tuple[Token, float]] = {}
+
+    def make(self, token: Token) -> str:
+        """A code that signs in with a token."""
+        code = secrets.token_urlsafe(32)
+        with self._lock:
+            self._open[_key(code)] = token, self._clock() + LINK_S
+        return code
+
+    def use(self, code: str) -> Token | None:
+        """The token of a code, which is gone afterwards; None if there is none, or it is too old."""
+        with self._lock:
+            token, until = self._open.pop(_key(code), (None, 0.0))
+        return token if self._clock() < until else None
+
+
 def same(expected: str, given: str) -> bool:
     """Whether two secrets are the same, in a time that does not tell how far they agree."""
     return hmac.compare_digest(expected.encode(), given.encode())
