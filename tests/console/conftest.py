@@ -92,6 +92,8 @@ def flat(found: list[Any]) -> Iterator[Any]:
 ROUTES = routes()
 READS = [route for route in ROUTES if route.method == "GET"]
 CHANGES = [route for route in ROUTES if route.method != "GET"]
+HARMLESS = [Route("POST", "/console/sign-out"), Route("POST", "/console/sql")]
+"""Of these, those that anybody may do: what a query sees and cannot do is tested in `test_sql`."""
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from datastore.console.sessions import IDLE_S, LINK_S, LONGEST_S, MOST, Links, S
 from datastore.service import tokens
 from datastore.service.tokens import Scope, Tokens
 from tests.conftest import Store
-from tests.console.conftest import CHANGES, READS, ROUTES, Desk, csrf
+from tests.console.conftest import CHANGES, HARMLESS, READS, ROUTES, Desk, csrf
 from tests.service.conftest import Keys, serving
 from tests.service.processes import NO_TLS
 
@@ -165,7 +165,7 @@ def test_a_token_for_reading_changes_nothing(desk: Desk) -> None:
     with desk.browser(desk.keys.read) as client:
         secret = csrf(client)
         for route in CHANGES:
-            if route.path == "/console/sign-out":
+            if route in HARMLESS:
                 continue
             fields = {"csrf": secret, "name": "new", "tenant": desk.store.tenant_a, "scope": "read", "key": "0" * 32}
             answer = client.post(route.filled(tenant=desk.store.tenant_a), data=fields)

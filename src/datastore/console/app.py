@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from datastore.config import Settings
 from datastore.console import signing, static
 from datastore.console.guard import PREFIX, SignInNeeded, guard
-from datastore.console.pages import PAGES
+from datastore.console.pages import PAGES, sql
 from datastore.console.rendering import go, is_fragment, page
 from datastore.console.sessions import LONGEST_S, Links, Sessions
 from datastore.service import app as api
@@ -77,6 +77,7 @@ def _console(service: FastAPI) -> FastAPI:
     for name in ("service", "tokens", "failures"):
         setattr(console.state, name, getattr(service.state, name))
     console.state.sessions = Sessions(service.state.tokens)
+    console.state.queries = sql.places()
     console.state.links = service.state.links
     console.state.entries = [entry for _, entry in PAGES]
     console.include_router(static.router)

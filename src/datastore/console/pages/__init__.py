@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from datastore.console.pages import chart, completeness, jobs, overview, policies, rows, series, tenants
+from datastore.console.pages import chart, completeness, jobs, overview, policies, rows, series, sql, tenants
 from datastore.console.rendering import Entry
 
 PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
@@ -14,6 +14,7 @@ PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
     (completeness.router, completeness.ENTRY),
     (jobs.router, jobs.ENTRY),
     (rows.router, rows.ENTRY),
+    (sql.router, sql.ENTRY),
     (policies.router, policies.ENTRY),
     (tenants.router, tenants.ENTRY),
 )

@@ -55,6 +55,12 @@
     }
   });
 
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("textarea[data-run]")) {
+      event.target.form.requestSubmit();
+    }
+  });
+
   // Selects that choose what a page shows need no button.
   document.addEventListener("change", (event) => {
     if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
