@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 def test_the_first_page_leads_to_the_console(desk: Desk) -> None:
     with desk.stranger() as client:
         assert client.get("/").headers["location"] == "/console/"
-        assert client.get("/console").headers["location"] == "/console/"
+        assert client.get("/console?x=1").headers["location"] == "/console/"
+        assert client.get("/?x=1").headers["location"] == "/console/"
 
 
 def test_without_a_session_every_page_leads_to_the_sign_in(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datastore.config import Settings
@@ -37,8 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
         ConfigurationError: No database is named, or there is no token.
     """
     app = api.create_app(settings, unguarded=("/", PREFIX, f"{PREFIX}/"))
-    app.add_api_route("/", _to_console, include_in_schema=False)
-    app.add_api_route(PREFIX, _to_console, include_in_schema=False)
+    for path in ("/", PREFIX):
+        app.router.routes.append(Route(path, _to_console))
     app.state.links = Links()
     app.mount(PREFIX, _console(app))
     return app
@@ -61,7 +62,7 @@ def with_sign_in_link(settings: Settings) -> tuple[FastAPI, str]:
     return app, signing.once(app.state.links.make(token))
 
 
-async def _to_console() -> RedirectResponse:
+async def _to_console(_: Request) -> RedirectResponse:
     return RedirectResponse(f"{PREFIX}/", 307)
 
 
