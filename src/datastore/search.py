@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL, Composed, Placeholder
 
 from datastore.connections import connect
 from datastore.errors import ControlError
@@ -29,8 +29,13 @@ _KEYS: Final = {
 
 _WHERE: Final = """
 s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
-AND (%(words)s::text[] IS NULL OR concat_ws(' ', s.symbol, s.vendor, s.timeframe) ILIKE ALL (%(words)s))
 """
+
+# Symbols are stored in upper case. To compare without regard to case costs as much as everything else together.
+_WORD: Final = "(s.symbol LIKE {upper} OR s.vendor ILIKE {word} OR s.timeframe ILIKE {word})"
+
+WORDS: Final = 8
+"""Words that a text may have; more are not looked for."""
 
 _PAGE: Final = """
 SELECT s.series_id AS id, t.id AS tenant, t.name AS tenant_name, s.kind, s.vendor, s.symbol, s.timeframe,
@@ -64,11 +69,14 @@ class FoundSeries:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of series, whether more follow, and how many there are in all: up to `COUNTED`, which stands for more."""
+    """A page of series, whether more follow, and how many there are in all.
+
+    `total` is at most `COUNTED`, which stands for more. It is None for a text that finds more than a page.
+    """
 
     items: list[FoundSeries]
     more: bool
-    total: int
+    total: int | None
 
 
 COUNTED: Final = 10_000
@@ -107,19 +115,30 @@ def search_series(
         # It is for statements that take seconds: compiling this one takes longer than running it.
         cursor.execute("SET LOCAL jit TO off")
         floor, ceiling = range_of(connection, tenant)
-        parameters = {
+        parameters: dict[str, object] = {
             "floor": floor,
             "ceiling": ceiling,
             "kind": kind,
-            "words": [f"%{_escaped(word)}%" for word in text.split()] or None,
             "after": after,
             "limit": limit + 1,
             "bits": TENANT_BITS,
         }
-        items = cursor.execute(_page(order), parameters).fetchall()
+        words = text.split()[:WORDS]
+        for number, word in enumerate(words):
+            parameters |= {f"word{number}": f"%{_escaped(word)}%", f"upper{number}": f"%{_escaped(word.upper())}%"}
+        items = cursor.execute(_page(order, _matching(len(words))), parameters).fetchall()
         more = len(items) > limit
-        total = _count(connection, parameters) if more or after is not None else len(items)
+        total = len(items) if not more and after is None else None if words else _count(connection, parameters)
     return Found(items[:limit], more, total)
+
+
+def _matching(words: int) -> Composed:
+    """What a series has to be, with every one of so many words in its names."""
+    conditions = [
+        SQL(_WORD).format(upper=Placeholder(f"upper{number}"), word=Placeholder(f"word{number}"))
+        for number in range(words)
+    ]
+    return SQL(" AND ").join([SQL(_WHERE), *conditions])
 
 
 def _count(connection: psycopg.Connection[Any], parameters: Mapping[str, object]) -> int:
@@ -156,10 +175,10 @@ def symbols(
     return [symbol for (symbol,) in found]
 
 
-def _page(order: Order) -> Composed:
+def _page(order: Order, matching: Composed) -> Composed:
     key, up = _KEYS[order]
     return SQL(_PAGE).format(
-        where=SQL(_WHERE), key=key, beyond=SQL(">" if up else "<"), direction=SQL("ASC" if up else "DESC")
+        where=matching, key=key, beyond=SQL(">" if up else "<"), direction=SQL("ASC" if up else "DESC")
     )
 
 
