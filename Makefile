@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || $(PIP) $(1)
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench engines docs generate constraints format clean
+.PHONY: help demo test check bench engines docs generate constraints format screenshots clean
 
 help: ## say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,8 @@ help: ## say what there is
 	@$(call INSTALL,--editable '.[dev]')
 	@touch $@
 
-demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own
-	@$(BIN)/python -m datastore.demo
+demo: .venv/installed ## real stock prices in, isolated, and back, on a server of its own; then the console
+	@$(BIN)/python -m datastore.demo $(DEMO)
 
 # One process more than the two cores that it is meant for: tests wait, too.
 test: .venv/installed ## every test, on real servers
@@ -68,6 +68,9 @@ bench: .venv/benchmarks ## ours beside the server and others, into docs/; BENCH=
 
 docs: .venv/installed ## the documentation's site, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict --quiet
+
+screenshots: .venv/installed ## the console's pictures in the documentation, by the tests' browser
+	PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
 clean: ## what make made; the embedded server's data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from datastore import migration
 from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 from mds_client import AMDS, MDS
-from tests.engines import must_have, promtool
+from tests.engines import chromium, must_have, promtool
 from tests.engines.databases import (
     ENGINES,
     POOLER,
@@ -81,13 +81,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of this run by name, each with its version; and why others are missing, or tools are (`promtool`)."""
+    """The engines of this run by name, each with its version; and why others are missing, or tools are."""
 
     there: dict[str, str]
     missing: dict[str, str]
 
 
 _ENGINES: Final = pytest.StashKey[Engines]()
+
+TOOLS: Final = {"promtool": promtool.can_have, "chromium": chromium.can_have}
+"""Programs that some tests need, each with what says whether this machine can have it. Their markers have their names.
+"""
 
 MANY_SESSIONS: Final = (
     "many_sessions: needs several sessions at once, other databases, cancelling or timeouts: not for an engine whose"
@@ -123,6 +127,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "directly(reason): not through a pooler, and why")
     config.addinivalue_line("markers", "promtool: needs Prometheus' promtool")
+    config.addinivalue_line("markers", "chromium: needs a browser")
     config.addinivalue_line("markers", BOTH_CLIENTS)
     given = getattr(config, "workerinput", None)
     engines = _find_engines(config) if given is None else Engines(*given["engines"])
@@ -158,7 +163,7 @@ def _find_engines(config: pytest.Config) -> Engines:
     if unknown := set(wanted) - set(ENGINES):
         raise pytest.UsageError(f"MDS_TEST_ENGINES: {', '.join(unknown)}; there are: {', '.join(ENGINES)}")
     found = {name: can_have(name) for name in ENGINES if not wanted or name in wanted}
-    found["promtool"] = promtool.can_have()
+    found |= {name: can_have_tool() for name, can_have_tool in TOOLS.items()}
     return Engines(
         {name: version for name, (version, _) in found.items() if version is not None},
         {name: reason for name, (version, reason) in found.items() if version is None},
@@ -223,7 +228,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
         or (not config.getoption("--every-client") and _is_repeated(item))
         or (_engine_of(item) and any(_engine_of(item) not in only.args for only in item.iter_markers("engines")))
-        or (item.get_closest_marker("promtool") and "promtool" not in tools)
+        or any(item.get_closest_marker(tool) and tool not in tools for tool in TOOLS)
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -1,4 +1,4 @@
-"""`make demo`: real daily stock prices in, isolated, and back, on an embedded server.
+"""`make demo`: real daily stock prices in, isolated, and back, on an embedded server; and the console to look at them.
 
 Every step is a command that a user could type; the demo runs it, shows it and times it. Running it again changes no
 row. The prices are those that the package bokeh-sampledata ships: daily bars of five stocks, 2000 to 2013.
@@ -27,8 +27,13 @@ VENDOR = "bokeh"
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
-def main() -> None:
-    """Run the demo; its exit code is 1 where a step failed or the isolation did not hold."""
+@click.command()
+@click.option("--no-browser", is_flag=True, help="End without serving the console, as where there is no terminal.")
+def main(no_browser: bool) -> None:
+    """Write real stock prices into an embedded server, read them back, and serve the console until Ctrl-C.
+
+    The exit code is 1 if a step failed or the isolation did not hold.
+    """
     home = config.load().home
     began = time.perf_counter()
     _step("a server of our own, its schema at head", "datastore", "up", "--home", str(home))
@@ -75,7 +80,19 @@ def main() -> None:
     click.echo(f"  export MDS_TENANT_ID={tenants[0]['id']}")
     click.echo(f"  {mds} ping")
     click.echo(f"  {mds} bars --vendor {VENDOR} --symbol IBM --timeframe 1d --start 2013-01-01 --format csv")
+    datastore = shlex.quote(_program("datastore"))
+    click.echo(f"  {datastore} serve --sign-in-link    # the console: charts, what is missing, jobs")
     click.echo(f"  {control.format('down')}")
+    if not no_browser and sys.stdout.isatty():
+        _console()
+
+
+def _console() -> None:
+    """Serve the console in place of this program. The port is a free one: another service may run already."""
+    click.secho("\nthe console, until Ctrl-C", bold=True)
+    sys.stdout.flush()
+    program = _program("datastore")
+    os.execv(program, [program, "serve", "--port", "0", "--sign-in-link"])  # noqa: S606 - the command that is shown
 
 
 def _program(name: str) -> str:

@@ -73,7 +73,7 @@ def list_series(
         _known(kind)
     with connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
-        floor, ceiling = _range(connection, tenant)
+        floor, ceiling = range_of(connection, tenant)
         return cursor.execute(
             """
             SELECT s.series_id AS id, t.id AS tenant, s.kind, s.vendor, s.symbol, s.timeframe, s.root,
@@ -103,7 +103,7 @@ def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None
     """
     with connect(dsn) as connection, connection.cursor(row_factory=class_row(Freshness)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
-        floor, ceiling = _range(connection, tenant)
+        floor, ceiling = range_of(connection, tenant)
         return cursor.execute(
             """
             SELECT kind, vendor, timeframe, count(*) AS series, max(last_ts) AS newest,
@@ -114,6 +114,25 @@ def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None
             """,
             (floor, ceiling, vendor, vendor),
         ).fetchall()
+
+
+def extent(dsn: str, series: int) -> tuple[datetime | None, datetime | None]:
+    """The times of the first and the last bar of a series (UTC), from its primary key; None if it has no bar.
+
+    Args:
+        dsn: The control plane's DSN.
+        series: The series' id. Whether the caller may see it is for the caller to check.
+    """
+    with connect(dsn) as connection:
+        connection.execute("SET LOCAL TimeZone TO 'UTC'")
+        # Two look-ups: with both aggregates in one query the planner reads the whole series.
+        row = connection.execute(
+            "SELECT (SELECT min(ts) FROM store.bars WHERE series_id = %(id)s),"
+            " (SELECT max(ts) FROM store.bars WHERE series_id = %(id)s)",
+            {"id": series},
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def window(
@@ -171,8 +190,11 @@ def _check_limit(limit: int) -> None:
         raise ControlError(f"limit is from 1 on, not {limit}")
 
 
-def _range(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:
-    """The range of a tenant's series ids, or that of everybody's. Raises UnknownTenant."""
+def range_of(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:
+    """The range of a tenant's series ids, or of everybody's: from the first on, and below the second.
+
+    Raises UnknownTenant.
+    """
     if tenant is None:
         return 0, 2**63 - 1
     row = connection.execute("SELECT no FROM store.tenants WHERE id = %s", (tenant,)).fetchone()

@@ -1,16 +1,21 @@
 """The demo, as `make demo` runs it, in a folder of its own."""
 
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 from datastore.embedded import EmbeddedServer
 from tests.clients.test_cli import use
+from tests.service.processes import NO_TLS
 
 VERSIONS = "SELECT series_id, ts, ctid::text, xmin::text FROM store.bars ORDER BY series_id, ts"
 
@@ -38,6 +43,22 @@ def demo() -> str:
     return done.stdout
 
 
+def demo_in_a_terminal() -> tuple[str, httpx.Response]:
+    """What the demo says where somebody looks, and the page that its link leads to; ends it as Ctrl-C does."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "datastore.demo"], stdout=its, stderr=its)
+    os.close(its)
+    said = ""
+    with os.fdopen(ours, encoding="utf-8", newline="") as output:
+        while (link := re.search(r"works once\): (http\S+)\r?\n", said)) is None:
+            said += output.readline()
+        with httpx.Client(verify=NO_TLS, follow_redirects=True) as client:
+            answer = client.get(link[1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    return said.replace("\r\n", "\n"), answer
+
+
 def test_the_demo_ends_with_real_prices_and_a_second_run_changes_no_row(home: Path) -> None:
     first = demo()
     server = EmbeddedServer(home)
@@ -56,7 +77,9 @@ def test_the_demo_ends_with_real_prices_and_a_second_run_changes_no_row(home: Pa
     assert eval_line
     assert eval_line[1].endswith(f"env --home '{home}'")
 
-    second = demo()
+    second, answer = demo_in_a_terminal()
     assert "row versions written by this run: 0 (all of it was there already)" in second
     with psycopg.connect(server.superuser_dsn("mds")) as connection:
         assert connection.execute(VERSIONS).fetchall() == before
+    assert answer.status_code == 200
+    assert "<h1>Overview</h1>" in answer.text

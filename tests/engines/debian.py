@@ -35,7 +35,7 @@ _NOTHING = re.compile(r"(?!)")
 class Recipe:
     """What to take: the cache's folder for it, the packages, and a pattern of the programs below the prefix that are to
     be run, of which `trial` is one that answers `--version`. Libraries and files that match `unused` and `leftovers`
-    are left out."""
+    are left out. `private` are folders beside the libraries, each with a pattern of the libraries that need it."""
 
     name: str
     packages: tuple[str, ...]
@@ -43,6 +43,7 @@ class Recipe:
     trial: str
     unused: re.Pattern[str] = _NOTHING
     leftovers: str | None = None
+    private: tuple[tuple[str, str], ...] = ()
 
 
 def prepare(recipe: Recipe, *, refresh: bool = False) -> Path:
@@ -243,5 +244,9 @@ def _relocate(recipe: Recipe, tree: Path, prefix: Path) -> None:
     rpath = ["--force-rpath", "--set-rpath", str(prefix / libraries)]
     interpreter = ["--set-interpreter", str(prefix / loader)]
     run([patchelf, *rpath, *interpreter, *elves], cwd=tree, doing=f"relocating {recipe.name}")
+    for folder, users in recipe.private:
+        # They name the folder by an absolute path, which is the machine's.
+        own = ["--set-rpath", f"{prefix / libraries}:{prefix / libraries / folder}"]
+        run([patchelf, *own, *(tree / libraries).glob(users)], cwd=tree, doing=f"relocating {users}")
     for leftover in tree.glob(recipe.leftovers) if recipe.leftovers else ():
         leftover.unlink()

@@ -14,6 +14,7 @@ PERMISSIVE = frozenset(
         "0BSD",
         "Apache-2.0",
         "BSD-2-Clause",
+        "BSD License",
         "BSD-3-Clause",
         "CC0-1.0",
         "MIT",

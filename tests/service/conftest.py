@@ -5,7 +5,7 @@ kills, the worker) starts the command itself.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from datastore.config import Settings
 from datastore.service import tokens
@@ -60,9 +61,9 @@ def described() -> dict[str, Any]:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """The URL of a server of this process."""
-    app = create_app(settings)
+def serving(settings: Settings, make: Callable[[Settings], FastAPI] = create_app) -> Iterator[str]:
+    """The URL of a server of this process, for the app that is made of the settings."""
+    app = make(settings)
     # Every app has the same one, which takes longer to make than the app.
     app.openapi_schema = described()
     server = uvicorn.Server(configuration(settings, app, host="127.0.0.1", port=0))

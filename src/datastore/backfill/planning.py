@@ -1,8 +1,7 @@
 """Plan a backfill: find what is missing and cut it into chunks."""
 
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +16,6 @@ from datastore.backfill.spec import (
     ChunkSpan,
 )
 from datastore.connections import connect
-from datastore.gaps import Gap, Window
 from datastore.tenants import find_tenant
 
 
@@ -91,7 +89,7 @@ def _chunks(spec: BackfillSpec, found: gaps.Check, now: datetime) -> Iterator[Ch
     spans: dict[tuple[int, str], dict[str, ChunkSpan]] = defaultdict(dict)
     for gap in found.gaps:
         calendar = found.calendars[gap.symbol]
-        for window, start, end, missing in _by_window(due[calendar], timeframe.step, gap):
+        for window, start, end, missing in gaps.by_window(due[calendar], timeframe.step, gap):
             of_chunk = spans[(window.start - EPOCH) // width, calendar]
             before = of_chunk.get(gap.symbol)
             of_chunk[gap.symbol] = ChunkSpan(
@@ -104,17 +102,6 @@ def _chunks(spec: BackfillSpec, found: gaps.Check, now: datetime) -> Iterator[Ch
         of_it = list(of_chunk.values())
         for at in range(0, len(of_it), spec.chunk_series):
             yield Chunk(calendar=calendar, spans=of_it[at : at + spec.chunk_series])
-
-
-def _by_window(
-    due: Sequence[Window], step: timedelta | None, gap: Gap
-) -> Iterator[tuple[Window, datetime, datetime, int]]:
-    """The parts of a gap, a window each: where it begins and ends, and how many intervals that is."""
-    number = bisect_right(due, gap.start, key=lambda window: window.start) - 1
-    while number < len(due) and (window := due[number]).start < gap.end:
-        start, end = max(gap.start, window.start), min(gap.end, window.end)
-        yield window, start, end, 1 if step is None else (end - start) // step
-        number += 1
 
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)

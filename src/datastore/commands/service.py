@@ -1,6 +1,7 @@
-"""`serve`, `token create`: the admin HTTP API, and who may use it."""
+"""`serve`, `token create`: the admin HTTP API, the console, and who may use them."""
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,15 +22,21 @@ from mds_client.console import json_option, show_fields
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0 is a free one."
 )
+@click.option(
+    "--sign-in-link",
+    is_flag=True,
+    help="Also print a link that signs one browser in to the console, as an administrator, within ten minutes.",
+)
 @database_option
 @json_option
-def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
-    """Serve the admin API until SIGTERM or SIGINT, then finish what is under way.
+def serve(host: str, port: int, sign_in_link: bool, dsn: str, as_json: bool) -> None:
+    """Serve the admin API and the console until SIGTERM or SIGINT, then finish what is under way.
 
-    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create). Speaks HTTP without TLS:
-    put a proxy in front to serve other hosts.
+    Needs a token in DATASTORE_TOKENS or DATASTORE_TOKENS_FILE (datastore token create), or --sign-in-link. Speaks HTTP
+    without TLS: put a proxy in front to serve other hosts.
     """
     try:
+        from datastore import console
         from datastore.service import server
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
@@ -39,7 +46,9 @@ def serve(host: str, port: int, dsn: str, as_json: bool) -> None:
     if (why := not_the_operators(make_conninfo(dsn, connect_timeout=2))) is not None:
         raise ConfigurationError(why)
     try:
-        server.run(config.load(), dsn=dsn, host=host, port=port, as_json=as_json)
+        settings = replace(config.load(), database_url=dsn)
+        app, link = console.with_sign_in_link(settings) if sign_in_link else (console.create_app(settings), None)
+        server.run(app, settings, host=host, port=port, as_json=as_json, sign_in=link)
     except server.CannotListen as error:
         raise cannot_listen("--port", port, host, error.why) from error
 

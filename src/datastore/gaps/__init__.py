@@ -5,6 +5,7 @@ They are filled by `datastore.backfill`.
 
 from datastore.gaps.calendars import Assignment, CalendarError, Session
 from datastore.gaps.counts import Counted, count_all, last_counts
+from datastore.gaps.days import DayOfSeries, by_day, by_window
 from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, Repeat, check
 from datastore.gaps.paging import check_page
 from datastore.gaps.timeframes import GapError, Window, parse_timeframe, windows
@@ -16,11 +17,14 @@ __all__ = [
     "Check",
     "Counted",
     "Day",
+    "DayOfSeries",
     "Gap",
     "GapError",
     "Repeat",
     "Session",
     "Window",
+    "by_day",
+    "by_window",
     "check",
     "check_page",
     "count_all",

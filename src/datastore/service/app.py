@@ -6,7 +6,7 @@ or `datastore serve`, which says why where it cannot start.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,12 +27,19 @@ UPLOADS: Final = re.compile(r"/tenants/[^/]+/rows/[^/]+")
 """Paths whose body is an upload of rows."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, unguarded: Collection[str] = ()) -> FastAPI:
     """The service as an ASGI application. Opens no connection until one is needed.
 
-    Raises ConfigurationError if no database is named, or where there is no token: it is never open to everybody.
+    Args:
+        settings: The control plane's settings.
+        unguarded: Paths whose requests need no bearer token, because what is mounted there authenticates its users
+            itself. A path that ends in `/` stands for all paths that begin with it.
+
+    Raises:
+        ConfigurationError: No database is named, or there is no token: the service is never open to everybody.
     """
     tokens = Tokens(settings)
+    failures = Failures(settings.failed_logins)
     service = Service(settings)
 
     @asynccontextmanager
@@ -53,12 +60,14 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(openapi.only_described)],
         middleware=[
             Middleware(Requests, metrics=service.metrics),
-            Middleware(Authentication, tokens=tokens, failures=Failures(settings.failed_logins)),
+            Middleware(Authentication, tokens=tokens, failures=failures, unguarded=unguarded),
             Middleware(BodyLimit, body=settings.max_body_bytes, upload=settings.max_upload_bytes, uploads=UPLOADS),
         ],
     )
     every = (*ROUTERS, documentation.router)
     app.state.service = service
+    app.state.tokens = tokens
+    app.state.failures = failures
     app.state.routes = [*app.routes, *(route for router in every for route in router.routes)]
     problems.install(app)
     for router in every:

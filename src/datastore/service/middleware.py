@@ -96,6 +96,9 @@ class Requests:
     def _ended(self, scope: Scope, status: int | None, seconds: float) -> None:
         """Count a request, and log its line. Its status is None where nothing was answered."""
         route = getattr(scope.get("route"), "path_format", None)
+        if route is not None:
+            # Of what is mounted, the route's own path begins where it is mounted.
+            route = scope.get("root_path", "") + route
         # Where nothing was answered, the client has gone.
         self._metrics.request_ended(route, scope["method"], status or 499, seconds)
         state = scope["state"]

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -87,15 +87,20 @@ class Authentication:
     a guesser nothing but when the guess was right.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures, unguarded: Collection[str] = ()) -> None:
         self._app = app
         self._tokens = tokens
         self._failures = failures
+        self._unguarded = PUBLIC.union(unguarded)
+        self._unguarded_below = tuple(path for path in unguarded if path.endswith("/") and path != "/")
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+        if scope["type"] == "http" and not self._is_unguarded(scope["path"]):
             scope["state"]["token"] = self._token(scope)
         await self._app(scope, receive, send)
+
+    def _is_unguarded(self, path: str) -> bool:
+        return path in self._unguarded or path.startswith(self._unguarded_below)
 
     def _token(self, scope: AsgiScope) -> Token:
         address = str((scope.get("client") or ["local"])[0])

@@ -5,7 +5,6 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 from uuid import uuid4
@@ -17,7 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from datastore.config import Settings
 from datastore.service import lines, problems
-from datastore.service.app import create_app
 from datastore.service.middleware import HEADERS, REQUEST_ID, logger
 from datastore.service.problems import Refusal
 
@@ -33,13 +31,30 @@ class CannotListen(Exception):
         self.why = why
 
 
-def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = False) -> None:
+def run(
+    app: FastAPI,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    as_json: bool = False,
+    sign_in: str | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
 
-    Says where it listens once it does: in a line, or as JSON. Raises ConfigurationError, and CannotListen if the
-    address cannot be had.
+    Says where it listens once it does, in lines or as JSON.
+
+    Args:
+        app: What is served.
+        settings: The control plane's settings.
+        host: The address to listen on.
+        port: The port; 0 is a free one.
+        as_json: Whether it says as JSON where it listens.
+        sign_in: The path of a link that signs in, which is shown as well.
+
+    Raises:
+        CannotListen: The address cannot be had.
     """
-    app = create_app(replace(settings, database_url=dsn))
     try:
         listening = listen(host, port)
     except OSError as error:
@@ -48,7 +63,10 @@ def run(settings: Settings, *, dsn: str, host: str, port: int, as_json: bool = F
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         # The socket takes connections from here on; they wait for the few milliseconds until they are served.
-        click.echo(json.dumps({"url": url}) if as_json else f"serving on {url}")
+        said = {"url": url} | ({} if sign_in is None else {"sign_in": url + sign_in})
+        click.echo(json.dumps(said) if as_json else f"serving on {url}")
+        if sign_in is not None and not as_json:
+            click.echo(f"open the console, signed in (works once): {url}{sign_in}")
         # Before uvicorn has begun, and again when it has ended: a signal is how this ends, and no failure.
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)

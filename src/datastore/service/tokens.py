@@ -157,6 +157,14 @@ class Tokens:
                 found = token
         return found
 
+    def valid(self, digest: bytes) -> Token | None:
+        """The token with this hash, if it still lets someone in: it is configured, and has not expired."""
+        now = datetime.now(UTC)
+        for token in self.all():
+            if hmac.compare_digest(digest, token.digest) and (token.expires is None or token.expires > now):
+                return token
+        return None
+
     def all(self) -> tuple[Token, ...]:
         """Every token, the file's as it is now."""
         if self._file is None:

@@ -23,7 +23,7 @@ from datastore.tenants.registry import (
     list_tenants,
     seed,
 )
-from datastore.tenants.roles import CONNECTIONS, bind_role, unbind_role
+from datastore.tenants.roles import CONNECTIONS, OpenSessions, bind_role, unbind_role
 
 __all__ = [
     "CONNECTIONS",
@@ -34,6 +34,7 @@ __all__ = [
     "DeletionOrder",
     "ExportOrder",
     "Format",
+    "OpenSessions",
     "Tenant",
     "bind_role",
     "create_tenant",

@@ -1,0 +1,298 @@
+// Candles and volume: loads what is looked at, in the timeframe that fits, and shades what is missing.
+"use strict";
+
+(() => {
+  const place = document.getElementById("chart");
+  if (!place || !window.LightweightCharts) return;
+  const data = place.dataset;
+  const steps = Object.fromEntries(JSON.parse(data.steps));
+  const names = Object.keys(steps); // finest first
+  const first = Number(data.first);
+  const last = Number(data.last);
+  const fitting = Number(data.fitting);
+  const most = 500; // bars in view
+  const values = document.getElementById("values");
+  const note = document.getElementById("note");
+  const csv = document.getElementById("csv");
+  const intraday = (name) => steps[name] < 86400;
+  const iso = (seconds) => new Date(Math.round(seconds * 1000)).toISOString();
+
+  let chosen = data.step; // auto, or a timeframe
+  let current = null; // the timeframe that is loaded
+  let bars = [];
+  let loaded = [0, 0];
+  let gaps = [];
+  let busy = false;
+  let again = false;
+
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const look = () => ({
+    layout: {
+      background: { type: "solid", color: color("surface") },
+      textColor: color("muted"),
+      fontFamily: getComputedStyle(document.body).fontFamily,
+      fontSize: 12,
+      attributionLogo: false, // it would bring a style of its own; the link is below the chart
+    },
+    grid: { vertLines: { color: color("line") }, horzLines: { color: color("line") } },
+    rightPriceScale: { borderColor: color("line") },
+    timeScale: { borderColor: color("line") },
+    crosshair: { mode: 0 },
+  });
+  const chart = LightweightCharts.createChart(place, {
+    ...look(),
+    autoSize: true,
+    localization: {
+      locale: "en-GB",
+      timeFormatter: (time) => iso(time).slice(0, intraday(current) ? 16 : 10).replace("T", " "),
+    },
+  });
+  const candles = chart.addSeries(LightweightCharts.CandlestickSeries, { borderVisible: false });
+  const volumes = chart.addSeries(LightweightCharts.HistogramSeries, {
+    priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false,
+  });
+  chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+  chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.06, bottom: 0.24 } });
+
+  const paint = () => {
+    chart.applyOptions(look());
+    candles.applyOptions({ upColor: color("good"), wickUpColor: color("good"), downColor: color("bad"), wickDownColor: color("bad") });
+    show(true);
+  };
+
+  // What is missing has no width on an axis of bars: a band between the bars around it says that it is missing.
+  const shade = {
+    paneViews: () => [{
+      zOrder: () => "bottom",
+      renderer: () => ({
+        draw: (target) => target.useBitmapCoordinateSpace((scope) => {
+          const scale = chart.timeScale();
+          scope.context.fillStyle = color("warn-soft");
+          for (const [start] of gaps) {
+            const at = position(start);
+            const before = at > 0 ? scale.timeToCoordinate(bars[at - 1][0]) : null;
+            const after = at < bars.length ? scale.timeToCoordinate(bars[at][0]) : null;
+            if (before === null && after === null) continue;
+            const middle = before === null ? after - 3 : after === null ? before + 3 : (before + after) / 2;
+            const width = Math.max(3, before !== null && after !== null ? after - before : 6);
+            const ratio = scope.horizontalPixelRatio;
+            scope.context.fillRect((middle - width / 2) * ratio, 0, width * ratio, scope.bitmapSize.height);
+          }
+        }),
+      }),
+    }],
+  };
+  candles.attachPrimitive(shade);
+
+  const position = (time) => {
+    let low = 0;
+    let high = bars.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (bars[middle][0] < time) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+
+  const show = (keep) => {
+    const range = keep ? chart.timeScale().getVisibleRange() : null;
+    const up = color("good-soft");
+    const down = color("bad-soft");
+    candles.setData(bars.map(([time, open, high, low, close]) => (close === null ? { time } : { time, open, high, low, close })));
+    volumes.setData(bars.map(([time, open, , , close, volume]) => (volume === null ? { time } : { time, value: volume, color: close >= open ? up : down })));
+    if (range) chart.timeScale().setVisibleRange(range);
+  };
+
+  const fetchJson = async (url, parameters) => {
+    const answer = await fetch(`${url}?${new URLSearchParams(parameters)}`, { headers: { Accept: "application/json", "HX-Request": "true" } });
+    if (answer.status === 204 && answer.headers.get("HX-Redirect")) {
+      location.assign(answer.headers.get("HX-Redirect"));
+      return null;
+    }
+    if (!answer.ok) {
+      const told = new DOMParser().parseFromString(await answer.text(), "text/html");
+      throw new Error(told.body.textContent.trim() || `the server answers ${answer.status}`);
+    }
+    return answer.json();
+  };
+  const load = (name, from, to) => fetchJson(data.bars, { timeframe: name, start: iso(from), end: iso(to) });
+
+  const fit = (span) => names.find((name) => span / steps[name] <= fitting) || names[names.length - 1];
+
+  // By the bars that are in view, because markets are closed for most of the day. Finer only when there is room to spare:
+  // a small movement would go to and fro.
+  const suiting = (range) => {
+    const seen = position(range.to) - position(range.from) + 1;
+    const would = names.find((name) => (seen * steps[current]) / steps[name] <= most * 0.8) || names[names.length - 1];
+    return seen > most || steps[would] < steps[current] ? would : current;
+  };
+
+  const press = () => {
+    for (const button of document.querySelectorAll("[data-step][aria-pressed]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.step === chosen));
+    }
+  };
+
+  const replace = async (name, from, to) => {
+    const span = Math.max(to - from, steps[name] * 50);
+    const range = [Math.max(first, from - span), Math.min(last + 1, to + span)];
+    const answer = await load(name, ...range);
+    if (!answer) return;
+    current = name;
+    bars = answer.bars;
+    loaded = range;
+    gaps = [];
+    chart.applyOptions({ timeScale: { timeVisible: intraday(name), secondsVisible: steps[name] < 60 } });
+    show(false);
+    const start = bars[Math.min(position(from), Math.max(0, bars.length - 1))];
+    const end = bars[Math.max(0, position(to) - 1)];
+    if (start && end && start[0] < end[0]) chart.timeScale().setVisibleRange({ from: start[0], to: end[0] });
+    else chart.timeScale().fitContent();
+    if (name === data.own) lookForGaps(from, to);
+  };
+
+  const lookForGaps = async (from, to) => {
+    const shown = bars;
+    const answer = await fetchJson(data.gaps, { start: iso(from), end: iso(to) }).catch(() => null);
+    if (!answer || bars !== shown) return;
+    gaps = answer.gaps;
+    chart.applyOptions({}); // draws again
+    tell();
+  };
+
+  const extend = async (range) => {
+    const span = range.to - range.from;
+    // Where nothing is, as over a weekend, the next part is larger.
+    for (let width = 2 * span; loaded[0] > first && range.from - loaded[0] < span / 2; width *= 2) {
+      const from = Math.max(first, loaded[0] - width);
+      const answer = await load(current, from, loaded[0]);
+      if (!answer) return;
+      bars = answer.bars.concat(bars);
+      loaded[0] = from;
+      if (answer.bars.length) break;
+    }
+    for (let width = 2 * span; loaded[1] <= last && loaded[1] - range.to < span / 2; width *= 2) {
+      const to = Math.min(last + 1, loaded[1] + width);
+      const answer = await load(current, loaded[1], to);
+      if (!answer) return;
+      bars = bars.concat(answer.bars);
+      loaded[1] = to;
+      if (answer.bars.length) break;
+    }
+  };
+
+  const link = (range) => {
+    const parameters = new URLSearchParams({ start: iso(range.from), end: iso(range.to + 1), timeframe: chosen });
+    history.replaceState(null, "", `${data.page}?${parameters}`);
+    const exact = new URLSearchParams({ start: iso(range.from), end: iso(range.to + 1), timeframe: current });
+    csv.href = `${data.bars}.csv?${exact}`;
+  };
+
+  const tell = (problem) => {
+    const missing = gaps.reduce((sum, gap) => sum + gap[2], 0);
+    note.textContent = problem || [
+      `${bars.length.toLocaleString("en")} bars of ${current} loaded`,
+      missing ? `${missing.toLocaleString("en")} missing (shaded)` : "",
+    ].filter(Boolean).join(", ");
+    note.className = problem ? "bad" : "";
+  };
+
+  const settle = async () => {
+    if (busy) {
+      again = true;
+      return;
+    }
+    busy = true;
+    try {
+      do {
+        again = false;
+        const range = chart.timeScale().getVisibleRange();
+        if (!range) break;
+        const wanted = chosen === "auto" ? suiting(range) : chosen;
+        if (wanted !== current) {
+          await replace(wanted, range.from, range.to);
+        } else {
+          const before = bars;
+          await extend(range);
+          if (bars !== before) show(true);
+        }
+        const now = chart.timeScale().getVisibleRange();
+        if (now) link(now);
+        tell();
+      } while (again);
+    } catch (error) {
+      tell(`It cannot be loaded: ${error.message}`);
+    } finally {
+      busy = false;
+    }
+  };
+
+  let timer = 0;
+  chart.timeScale().subscribeVisibleTimeRangeChange(() => {
+    clearTimeout(timer);
+    timer = setTimeout(settle, 150);
+  });
+
+  const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en", { maximumFractionDigits: 8 }));
+  const describe = (bar) => {
+    values.replaceChildren();
+    const add = (label, text, tone) => {
+      const part = document.createElement("span");
+      part.append(label ? `${label} ` : "");
+      const strong = document.createElement("b");
+      strong.textContent = text;
+      if (tone) strong.className = tone;
+      part.append(strong);
+      values.append(part);
+    };
+    if (!bar) {
+      values.textContent = "No bars in this window";
+      return;
+    }
+    const [time, open, high, low, close, volume] = bar;
+    const before = bars[position(time) - 1];
+    add("", iso(time).slice(0, intraday(current) ? 16 : 10).replace("T", " "));
+    const tone = close >= open ? "good" : "bad";
+    add("Open", number(open));
+    add("High", number(high));
+    add("Low", number(low));
+    add("Close", number(close), tone);
+    if (before && before[4]) {
+      const change = (close / before[4] - 1) * 100;
+      add("Change", `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)} %`, change >= 0 ? "good" : "bad");
+    }
+    add("Volume", number(volume));
+  };
+  chart.subscribeCrosshairMove((event) => {
+    const at = event.time === undefined ? bars.length - 1 : position(event.time);
+    describe(bars[at]);
+  });
+
+  for (const button of document.querySelectorAll("[data-step][aria-pressed]")) {
+    button.addEventListener("click", () => {
+      chosen = button.dataset.step;
+      press();
+      settle();
+    });
+  }
+  document.addEventListener("theme", paint);
+
+  press();
+  const from = Number(data.start);
+  const to = Number(data.end);
+  busy = true;
+  replace(chosen === "auto" ? fit(to - from) : chosen, from, to)
+    .then(() => {
+      busy = false;
+      paint();
+      describe(bars[bars.length - 1]);
+      tell();
+      place.dataset.ready = "true";
+    })
+    .catch((error) => {
+      busy = false;
+      values.textContent = "";
+      tell(`It cannot be loaded: ${error.message}`);
+    });
+})();

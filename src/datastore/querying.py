@@ -1,0 +1,164 @@
+"""SQL of a tenant, for people who look: one SELECT, as a login that is bound to the tenant and is there for it alone.
+
+A session that could become another role would be no wall: functions such as `query_to_xml` run further SQL, and
+`set_config` changes role and tenant in the middle of a statement. So each query has a login of its own. It is a member
+of the application's role, is bound to the tenant as any bound login, and is dropped afterwards.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import ExecStatus
+from psycopg.sql import SQL, Identifier, Literal
+
+from datastore import tenants
+from datastore.connections import connect, limited
+from datastore.errors import ControlError
+
+logger = logging.getLogger("datastore")
+
+SECONDS: Final = 10.0
+"""How long a query may take."""
+
+ROWS: Final = 1_000
+"""Rows of a result."""
+
+LONGEST: Final = 2_000
+"""Characters of a value; longer ones are cut by the server, so that none fills this process's memory."""
+
+PREFIX: Final = "mds_query_"
+"""What the names of the logins begin with."""
+
+_LIVES_S: Final = 120
+_ENDS_S: Final = 5.0
+
+
+class QueryError(ControlError):
+    """A query cannot be run; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query found: the names and types of its columns, its rows as text (None is NULL), whether there are more,
+    and how many seconds it took."""
+
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str | None, ...]]
+    more: bool
+    seconds: float
+
+
+def query(dsn: str, tenant: UUID, statement: str, *, rows: int = ROWS, seconds: float = SECONDS) -> Result:
+    """Run one SELECT as a tenant, in a transaction that cannot write.
+
+    Args:
+        dsn: The control plane's DSN. Its role has to be able to create roles.
+        tenant: Whose rows are seen.
+        statement: The SELECT, or VALUES, TABLE or WITH. It may end with a semicolon.
+        rows: How many rows are returned at the most.
+        seconds: How long it may take.
+
+    Raises:
+        QueryError: It is no such statement, has an error, or takes too long; or no login can be made for it.
+        UnknownTenant: There is no such tenant.
+    """
+    text = statement.strip().rstrip(";").rstrip()
+    if not text or "\0" in text:
+        raise QueryError("there is no statement")
+    with _login(dsn, tenant) as own, limited(seconds):
+        try:
+            with connect(own) as connection:
+                connection.read_only = True
+                return _run(connection, text, rows)
+        except errors.QueryCanceled as error:
+            raise QueryError(f"the query took longer than {seconds:g} s") from error
+        except psycopg.Error as error:
+            raise QueryError(error.diag.message_primary or "the database cannot be reached") from error
+
+
+def _run(connection: psycopg.Connection[Any], text: str, rows: int) -> Result:
+    connection.execute("SELECT set_config('TimeZone', 'UTC', true), set_config('lock_timeout', '2s', true)")
+    columns = _columns(connection, text)
+    names = [f"c{number}" for number in range(len(columns))]
+    # It is one whole statement, as was seen just now: so the brackets are around all of it.
+    wrapped = (
+        f"SELECT {', '.join(f'left({name}::text, {LONGEST})' for name in names)}"  # noqa: S608
+        f" FROM (\n{text}\n) AS query({', '.join(names)}) LIMIT {int(rows) + 1}"
+    )
+    began = time.perf_counter()
+    # Prepared: then the server takes one statement and no more.
+    found = connection.execute(wrapped.encode(), prepare=True).fetchall()
+    return Result(columns, found[:rows], len(found) > rows, time.perf_counter() - began)
+
+
+def _columns(connection: psycopg.Connection[Any], text: str) -> list[tuple[str, str]]:
+    """The names and types of what a statement returns. Raises QueryError if that is nothing."""
+    for result in (connection.pgconn.prepare(b"", text.encode()), connection.pgconn.describe_prepared(b"")):
+        if result.status != ExecStatus.COMMAND_OK:
+            raise errors.error_from_result(result)
+    if not result.nfields:
+        raise QueryError("the statement returns no columns: write a SELECT")
+    types = [result.ftype(at) for at in range(result.nfields)]
+    named = connection.execute(
+        "SELECT format_type(t.oid, NULL) FROM unnest(%s::oid[]) WITH ORDINALITY AS t(oid, n) ORDER BY n", (types,)
+    ).fetchall()
+    return [((result.fname(at) or b"").decode(), name) for at, (name,) in enumerate(named)]
+
+
+@contextmanager
+def _login(dsn: str, tenant: UUID) -> Iterator[str]:
+    """The DSN of a new login that is bound to the tenant. It is dropped at the end, or by the next query."""
+    role, password = PREFIX + secrets.token_hex(8), secrets.token_urlsafe(24)
+    with connect(dsn, autocommit=True) as control:
+        _sweep(dsn, control)
+        # Hashed here: statements may be logged.
+        secret = control.pgconn.encrypt_password(password.encode(), role.encode())
+        until = control.execute("SELECT (clock_timestamp() + make_interval(secs => %s))::text", (_LIVES_S,)).fetchone()
+        assert until is not None
+        made = SQL("CREATE ROLE {} LOGIN PASSWORD {} VALID UNTIL {}")
+        try:
+            control.execute(made.format(Identifier(role), Literal(secret.decode()), Literal(until[0])))
+        except errors.InsufficientPrivilege as error:
+            raise QueryError("the control plane's login may not create roles, and a query needs one") from error
+        try:
+            tenants.bind_role(dsn, str(tenant), role, connections=1)
+            yield make_conninfo(dsn, user=role, password=password, application_name="datastore-query")
+        finally:
+            _drop(dsn, control, str(tenant), role)
+
+
+def _drop(dsn: str, control: psycopg.Connection[Any], tenant: str, role: str) -> None:
+    """Drop a login, as soon as its session has ended."""
+    until = time.monotonic() + _ENDS_S
+    while True:
+        try:
+            if control.execute("SELECT FROM store.tenant_roles WHERE role = %s", (role,)).rowcount:
+                tenants.unbind_role(dsn, tenant, role)
+            break
+        except tenants.OpenSessions:
+            if time.monotonic() > until:
+                logger.warning("the login %s of a query is still in use: a later query drops it", role)
+                return
+            # The server ends a session some milliseconds after its client has gone, and tells nobody.
+            time.sleep(0.02)
+    control.execute(SQL("DROP ROLE {}").format(Identifier(role)))
+
+
+def _sweep(dsn: str, control: psycopg.Connection[Any]) -> None:
+    """Drop logins of queries whose process was killed."""
+    found = control.execute(
+        "SELECT b.role, t.id::text FROM store.tenant_roles AS b JOIN store.tenants AS t ON t.no = b.tenant_no"
+        " JOIN pg_roles AS r ON r.rolname = b.role WHERE starts_with(b.role, %s) AND r.rolvaliduntil < now()",
+        (PREFIX,),
+    ).fetchall()
+    for role, tenant in found:
+        _drop(dsn, control, tenant, role)

@@ -1,0 +1,187 @@
+"""Finding series: by parts of their names, by kind, and in an order that a person wants to read them in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Composed, Placeholder
+
+from datastore.connections import connect
+from datastore.errors import ControlError
+from datastore.names import TENANT_BITS
+from datastore.reads import range_of
+from mds_client import KINDS
+
+Order = Literal["stale", "fresh", "symbol"]
+
+ORDERS: Final[tuple[str, ...]] = get_args(Order)
+
+# The key of each order, and whether it goes up. The id makes it a total one.
+_KEYS: Final = {
+    "stale": (SQL("coalesce(s.last_ts, '-infinity')"), True),
+    "fresh": (SQL("coalesce(s.last_ts, '-infinity')"), False),
+    "symbol": (SQL("coalesce(s.symbol, '')"), True),
+}
+
+_WHERE: Final = """
+s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
+"""
+
+# Symbols are stored in upper case. To compare without regard to case costs as much as everything else together.
+_WORD: Final = "(s.symbol LIKE {upper} OR s.vendor ILIKE {word} OR s.timeframe ILIKE {word})"
+
+WORDS: Final = 8
+"""Words that a text may have; more are not looked for."""
+
+_PAGE: Final = """
+SELECT s.series_id AS id, t.id AS tenant, t.name AS tenant_name, s.kind, s.vendor, s.symbol, s.timeframe,
+       s.last_ts, s.last_price
+FROM (
+  SELECT * FROM store.series AS s
+  WHERE {where} AND (%(after)s::bigint IS NULL OR ({key}, s.series_id) {beyond} (
+    SELECT {key}, s.series_id FROM store.series AS s
+    WHERE s.series_id = %(after)s AND s.series_id >= %(floor)s AND s.series_id < %(ceiling)s))
+  ORDER BY {key} {direction}, s.series_id {direction} LIMIT %(limit)s
+) AS s JOIN store.tenants AS t ON t.no = s.series_id >> %(bits)s
+ORDER BY {key} {direction}, s.series_id {direction}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """A series, with the name of its tenant. `last_ts` is the time of its newest row (UTC), None if it never had one;
+    `last_price` is its newest price."""
+
+    id: int
+    tenant: UUID
+    tenant_name: str
+    kind: str
+    vendor: str
+    symbol: str | None
+    timeframe: str | None
+    last_ts: datetime | None
+    last_price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of series, whether more follow, and how many there are in all.
+
+    `total` is at most `COUNTED`, which stands for more. It is None for a text that finds more than a page.
+    """
+
+    items: list[FoundSeries]
+    more: bool
+    total: int | None
+
+
+COUNTED: Final = 10_000
+"""Series that are counted at the most. To count all of a large store takes as long as to find a page of them."""
+
+
+def search_series(
+    dsn: str,
+    text: str = "",
+    *,
+    tenant: UUID | None = None,
+    kind: str | None = None,
+    order: Order = "stale",
+    after: int | None = None,
+    limit: int = 50,
+) -> Found:
+    """Find series whose symbol, vendor and timeframe contain every word of a text, whatever their case.
+
+    Args:
+        dsn: The control plane's DSN.
+        text: Words, separated by spaces; none finds every series.
+        tenant: Only this tenant's series.
+        kind: Only series of this kind.
+        order: `stale` has those first whose newest row is oldest, `fresh` the others; `symbol` is the alphabet's.
+        after: The id of the last series of the page before.
+        limit: How many series a page has at the most.
+
+    Raises:
+        UnknownTenant: There is no such tenant.
+        ControlError: There is no such kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ControlError(KINDS.unknown(kind))
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(FoundSeries)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        # It is for statements that take seconds: compiling this one takes longer than running it.
+        cursor.execute("SET LOCAL jit TO off")
+        floor, ceiling = range_of(connection, tenant)
+        parameters: dict[str, object] = {
+            "floor": floor,
+            "ceiling": ceiling,
+            "kind": kind,
+            "after": after,
+            "limit": limit + 1,
+            "bits": TENANT_BITS,
+        }
+        words = text.split()[:WORDS]
+        for number, word in enumerate(words):
+            parameters |= {f"word{number}": f"%{_escaped(word)}%", f"upper{number}": f"%{_escaped(word.upper())}%"}
+        items = cursor.execute(_page(order, _matching(len(words))), parameters).fetchall()
+        more = len(items) > limit
+        total = len(items) if not more and after is None else None if words else _count(connection, parameters)
+    return Found(items[:limit], more, total)
+
+
+def _matching(words: int) -> Composed:
+    """What a series has to be, with every one of so many words in its names."""
+    conditions = [
+        SQL(_WORD).format(upper=Placeholder(f"upper{number}"), word=Placeholder(f"word{number}"))
+        for number in range(words)
+    ]
+    return SQL(" AND ").join([SQL(_WHERE), *conditions])
+
+
+def _count(connection: psycopg.Connection[Any], parameters: Mapping[str, object]) -> int:
+    counted = SQL("SELECT count(*) FROM (SELECT FROM store.series AS s WHERE {} LIMIT {}) AS counted")
+    row = connection.execute(counted.format(SQL(_WHERE), COUNTED), parameters).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def symbols(
+    dsn: str, tenant: UUID, vendor: str, timeframe: str, text: str = "", *, after: str = "", limit: int = 50
+) -> list[str]:
+    """The symbols that a vendor has bars of in a timeframe, in the alphabet's order.
+
+    Args:
+        dsn: The control plane's DSN.
+        tenant: The tenant.
+        vendor: The vendor.
+        timeframe: The timeframe.
+        text: Only symbols that contain this, whatever its case.
+        after: The last symbol of the page before.
+        limit: How many at the most.
+
+    Raises:
+        UnknownTenant: There is no such tenant.
+    """
+    with connect(dsn) as connection:
+        floor, _ = range_of(connection, tenant)
+        found = connection.execute(
+            "SELECT symbol FROM store.series WHERE (series_id >> %s) = %s AND kind = 'bars' AND vendor = %s"
+            " AND timeframe = %s AND symbol ILIKE %s AND symbol > %s ORDER BY symbol LIMIT %s",
+            (TENANT_BITS, floor >> TENANT_BITS, vendor, timeframe, f"%{_escaped(text)}%", after, limit),
+        ).fetchall()
+    return [symbol for (symbol,) in found]
+
+
+def _page(order: Order, matching: Composed) -> Composed:
+    key, up = _KEYS[order]
+    return SQL(_PAGE).format(
+        where=matching, key=key, beyond=SQL(">" if up else "<"), direction=SQL("ASC" if up else "DESC")
+    )
+
+
+def _escaped(word: str) -> str:
+    """A word as LIKE takes it for itself."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

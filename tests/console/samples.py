@@ -1,0 +1,109 @@
+"""Rows to look at: a market of simulated minutes with holes, daily bars, options, news and fundamentals."""
+
+import math
+import random
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+from mds_client import MDS, Bar, Fundamentals, News, OptionSnap
+from mds_client.models import OptionType
+
+SYMBOLS = ("AAPL", "AMZN", "GOOG", "IBM", "META", "MSFT", "NVDA", "TSLA")
+VENDOR = "acme"
+CALLS_AND_PUTS: tuple[tuple[OptionType, int], ...] = (("C", 1), ("P", -1))
+LAST = date(2024, 3, 28)
+"""The last session."""
+
+
+def minutes(symbol: str, days: int, *, seed: int = 7) -> Iterator[Bar]:
+    """Minutes of the sessions of so many days before `LAST` (which is one of summer time), some of them missing."""
+    chance = random.Random(f"{symbol} {seed}")
+    price = 80.0 + 40 * SYMBOLS.index(symbol)
+    for number in range(days, -1, -1):
+        day = LAST - timedelta(days=number)
+        if day.weekday() > 4 or day == date(2024, 2, 19) or _hole(symbol, day) == 1:
+            continue
+        opening = datetime(day.year, day.month, day.day, 13 if day >= date(2024, 3, 10) else 14, 30, tzinfo=UTC)
+        for minute in range(390):
+            price *= math.exp(chance.gauss(0, 0.0006))
+            if chance.random() < _hole(symbol, day):
+                continue
+            high, low = price * (1 + abs(chance.gauss(0, 0.0004))), price * (1 - abs(chance.gauss(0, 0.0004)))
+            yield Bar(
+                vendor=VENDOR,
+                symbol=symbol,
+                timeframe="1m",
+                ts=opening + timedelta(minutes=minute),
+                open_price=round(chance.uniform(low, high), 2),
+                high_price=round(high, 2),
+                low_price=round(low, 2),
+                close_price=round(price, 2),
+                volume=int(4_000 * (1 + 2 * abs(minute - 195) / 195) * chance.uniform(0.4, 1.6)),
+            )
+
+
+def _hole(symbol: str, day: date) -> float:
+    """The part of a symbol's day that is missing."""
+    holes = {
+        ("IBM", date(2024, 3, 12)): 1.0,
+        ("IBM", date(2024, 3, 13)): 1.0,
+        ("TSLA", date(2024, 3, 20)): 0.7,
+        ("META", date(2024, 3, 5)): 0.06,
+        ("AMZN", date(2024, 3, 22)): 0.3,
+    }
+    return holes.get((symbol, day), 0.0)
+
+
+def write(mds: MDS, *, days: int = 60, symbols: tuple[str, ...] = SYMBOLS) -> None:
+    """Write all of it for the client's tenant."""
+    for symbol in symbols:
+        mds.upsert_bars(list(minutes(symbol, days)))
+    mds.upsert_news(
+        [
+            News(
+                vendor="wire",
+                symbol=symbol,
+                published_at=datetime(2024, 3, 27, 9, tzinfo=UTC) + timedelta(hours=number),
+                title=f"{symbol} {said}",
+                url=f"https://news.example/{symbol.lower()}/{number}",
+            )
+            for number, (symbol, said) in enumerate(
+                zip(
+                    SYMBOLS,
+                    ("beats estimates", "opens a data centre", "settles", "raises its dividend") * 2,
+                    strict=True,
+                )
+            )
+        ]
+    )
+    mds.upsert_fundamentals(
+        [
+            Fundamentals(
+                vendor="acme",
+                symbol=symbol,
+                asof=datetime(2023, 12, 31, tzinfo=UTC),
+                total_assets=1e11 + number * 7.3e9,
+                total_liabilities=4e10 + number * 3.1e9,
+                net_income=5e9 + number * 1e8,
+                eps=2.1 + number / 7,
+            )
+            for number, symbol in enumerate(SYMBOLS)
+        ]
+    )
+    mds.upsert_options(
+        [
+            OptionSnap(
+                vendor="acme",
+                symbol="AAPL",
+                ts=datetime(2024, 3, 28, 19, 55, tzinfo=UTC),
+                expiry=date(2024, 6, 21),
+                option_type=kind,
+                strike=strike,
+                bid=round(max(0.05, (95 - strike) * sign + 6), 2),
+                ask=round(max(0.1, (95 - strike) * sign + 6.2), 2),
+                iv=round(0.22 + (strike - 95) ** 2 / 9000, 4),
+            )
+            for kind, sign in CALLS_AND_PUTS
+            for strike in range(70, 125, 5)
+        ]
+    )

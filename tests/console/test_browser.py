@@ -1,0 +1,195 @@
+"""The console in a real browser: what a person does, what the browser complains of, and who is left out."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+from datastore import search
+from datastore.gaps import calendars
+from tests.console import samples
+from tests.console.conftest import READS, Desk
+from tests.control.job_types import work
+from tests.engines import chromium
+
+pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
+
+PHONE = ViewportSize(width=390, height=844)
+SCREEN = ViewportSize(width=1360, height=860)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        arguments: dict[str, Any] = {"args": list(chromium.ARGUMENTS), "env": chromium.environment()}
+        started = playwright.chromium.launch(executable_path=str(chromium.prepare()), **arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def market(desk: Desk) -> Desk:
+    """A console over a few weeks of minutes, with holes."""
+    with desk.client(desk.store.tenant_a) as client:
+        samples.write(client, days=20, symbols=("AAPL", "IBM"))
+    calendars.assign(desk.store.admin_dsn, desk.store.tenant_a, "XNYS", vendor=samples.VENDOR)
+    return desk
+
+
+@contextmanager
+def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, scheme: Any = "light") -> Iterator[Page]:
+    """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host."""
+    context = browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB")
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    page = context.new_page()
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.goto(desk.url)
+    page.get_by_label("Token of the API").fill(desk.keys.admin.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    yield page
+    context.close()
+    assert complaints == []
+    assert hosts == {urlsplit(desk.url).netloc}
+
+
+def test_one_signs_in_finds_a_symbol_and_sees_its_candles(browser: Browser, market: Desk) -> None:
+    with visit(browser, market) as page:
+        page.get_by_role("link", name="Series", exact=True).click()
+        page.keyboard.press("/")
+        page.keyboard.type("aap 1m")
+        expect(page.get_by_text("1 series")).to_be_visible()
+        assert "q=aap%201m" in page.url
+        page.get_by_role("link", name="AAPL").click()
+        expect(page.locator("#chart[data-ready=true]")).to_be_visible()
+        expect(page.locator("#values")).to_contain_text("2024-03-28")
+        expect(page.locator("#note")).to_contain_text("bars of 5m loaded")
+        assert drawn(page) > 1000, "candles are drawn"
+
+
+def drawn(page: Page) -> int:
+    """How many pixels of the chart have the colour of a rising candle."""
+    return int(
+        page.evaluate(
+            """() => {
+              const hex = getComputedStyle(document.documentElement).getPropertyValue("--good").trim();
+              const wanted = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+              let found = 0;
+              for (const canvas of document.querySelectorAll("#chart canvas")) {
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                for (let at = 0; at < data.length; at += 4) {
+                  if (wanted.every((value, number) => data[at + number] === value)) found += 1;
+                }
+              }
+              return found;
+            }"""
+        )
+    )
+
+
+def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(browser: Browser, market: Desk) -> None:
+    series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
+    with visit(browser, market) as page:
+        page.goto(f"{market.url}/console/chart/{series}")
+        expect(page.locator("#chart[data-ready=true]")).to_be_visible()
+        chart = page.locator("#chart")
+        chart.hover()
+        for _ in range(12):
+            page.mouse.wheel(0, -300)
+        expect(page.locator("#note")).to_contain_text("bars of 1m loaded")
+        link = page.url
+        assert "start=2024-03-2" in link
+        box = chart.bounding_box()
+        assert box
+        x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+        for _ in range(4):
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + box["width"] / 2, y, steps=10)
+            page.mouse.up()
+        # It is another day.
+        day = link.partition("start=")[2][:10]
+        expect(page).not_to_have_url(re.compile(f"start={day}"))
+        page.get_by_role("button", name="1h", exact=True).click()
+        expect(page.locator("#note")).to_contain_text("bars of 1h loaded")
+        # The link shows what was seen.
+        page.goto(link)
+        expect(page.locator("#note")).to_contain_text("bars of 1m loaded")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV").click()
+        text = Path(download.value.path()).read_text()
+        assert text.startswith("ts,open_price,high_price,low_price,close_price,volume\n2024-03-2")
+
+
+def test_a_hole_is_found_filled_and_gone(
+    browser: Browser, market: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
+    lines = ["ts,open_price,high_price,low_price,close_price,volume"]
+    lines += [f"2024-03-12T{13 + m // 60:02}:{m % 60:02}:00Z,1,1,1,1,1" for m in range(30, 420)]
+    (tmp_path / "IBM.csv").write_text("\n".join(lines))
+    with visit(browser, market) as page:
+        page.get_by_role("link", name="Completeness").click()
+        page.get_by_role("link", name="IBM, 2024-03-12: 390 of 390 missing").click()
+        page.get_by_label("Source, as JSON").fill('{"type": "files", "path": "{symbol}.csv"}')
+        page.get_by_role("button", name="Plan").click()
+        expect(page.get_by_text("390 bars of 1 series, in 1 gaps")).to_be_visible()
+        page.get_by_role("button", name="Start the backfill").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Backfill")
+        expect(page.get_by_text("queued").first).to_be_visible()
+        work(market.store.admin_dsn)
+        # The page follows by itself.
+        expect(page.get_by_text("Nothing is missing any more")).to_be_visible(timeout=20_000)
+        page.get_by_role("link", name="Look at the calendar").click()
+        expect(page.get_by_role("cell", name="IBM, 2024-03-12: all 390 there")).to_be_visible()
+
+
+def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: Desk) -> None:
+    """No page is wider than a phone, and axe finds nothing, in light and in dark."""
+    store = market.store
+    found = {each.kind: each.id for each in search.search_series(store.admin_dsn).items}
+    query = (
+        f"?tenant={store.tenant_a}&vendor={samples.VENDOR}&timeframe=1m&kind=bars"
+        "&start=2024-03-12T13:30:00Z&end=2024-03-29T00:00:00Z"
+    )
+    pages = [
+        route.filled(id=found["bars"], tenant=store.tenant_a) + query
+        for route in READS
+        if not re.search(r"/(bars|bars.csv|gaps|expiry|deletion)$|/jobs/.+|/rows/", route.path)
+    ]
+    assert len(pages) >= 8
+    for scheme in ("light", "dark"):
+        with visit(browser, market, size=PHONE, scheme=scheme) as page:
+            for path in pages:
+                page.goto(market.url + path)
+                if "/chart/" in path:
+                    expect(page.locator("#chart[data-ready=true]")).to_be_visible()
+                assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+                violations = Axe().run(page).response["violations"]
+                assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], (path, scheme)
+
+
+def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: Desk) -> None:
+    with visit(browser, market) as page:
+        page.get_by_role("link", name="Tenants").click()
+        page.get_by_label("Name of a new tenant").fill("desk-9")
+        page.get_by_role("button", name="Create").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("desk-9")
+        page.get_by_role("button", name="What would be deleted?").click()
+        expect(page.get_by_text("Rows of bars")).to_be_visible()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Disable").click()
+        expect(page.get_by_text("disabled", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token of the API")).to_be_visible()

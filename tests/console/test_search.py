@@ -1,0 +1,97 @@
+"""Finding series: orders, pages, words, and that a page of one tenant says nothing of another."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from datastore.errors import ControlError
+from datastore.search import Order, search_series, symbols
+from mds_client import MDS, Bar, News
+from tests.conftest import Store
+
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
+
+TS = datetime(2024, 1, 2, 15, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Ten series of tenant A, some as old as others, and one of tenant B in the midst of them."""
+    for tenant, names in ((store.tenant_a, "ABCDEFGHIJ"), (store.tenant_b, "X")):
+        with MDS({"dsn": store.dsn, "tenant_id": tenant}) as client:
+            client.upsert_bars(
+                [
+                    Bar(
+                        vendor="Acme_1",
+                        symbol=name * 3,
+                        timeframe="1m",
+                        ts=TS + timedelta(hours=ord(name) % 4),
+                        close_price=1.0,
+                    )
+                    for name in names
+                ]
+            )
+            client.upsert_news([News(vendor="wire%", published_at=TS, title="it")])
+    return store
+
+
+def pages(store: Store, order: Order, **asked: str) -> Iterator[int]:
+    after = None
+    for _ in range(20):
+        found = search_series(store.admin_dsn, order=order, after=after, limit=3, **asked)  # type: ignore[arg-type]
+        yield from (each.id for each in found.items)
+        if not found.more:
+            return
+        after = found.items[-1].id
+    raise AssertionError("the pages do not end")
+
+
+@pytest.mark.parametrize("order", ["stale", "fresh", "symbol"])
+def test_pages_have_every_series_once_and_in_order(filled: Store, order: Order) -> None:
+    whole = search_series(filled.admin_dsn, order=order, limit=100)
+    assert [each.id for each in whole.items] == list(pages(filled, order))
+    assert whole.total == 13
+    if order == "symbol":
+        assert [each.symbol or "" for each in whole.items] == sorted(each.symbol or "" for each in whole.items)
+    else:
+        ages = [each.last_ts for each in whole.items if each.last_ts]
+        assert ages == sorted(ages, reverse=order == "fresh")
+
+
+def test_a_page_of_one_tenant_begins_behind_no_series_of_another(filled: Store) -> None:
+    (other,) = search_series(filled.admin_dsn, "xxx").items
+    own = UUID(filled.tenant_a)
+    assert search_series(filled.admin_dsn, tenant=own, after=other.id).items == []
+    assert {each.tenant for each in search_series(filled.admin_dsn, tenant=own).items} == {own}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("aaa", 1),
+        ("AAA acme", 1),
+        ("aaa wire", 0),
+        ("acme_1 1M", 11),
+        ("a_me", 0),
+        ("%", 2),
+        ("", 13),
+        ("  ", 13),
+        ("\\", 0),
+    ],
+)
+def test_every_word_has_to_be_in_a_name_and_is_taken_literally(filled: Store, text: str, count: int) -> None:
+    assert len(search_series(filled.admin_dsn, text).items) == count
+
+
+def test_symbols_of_a_vendor_come_in_the_order_of_the_alphabet(filled: Store) -> None:
+    own = UUID(filled.tenant_a)
+    assert symbols(filled.admin_dsn, own, "Acme_1", "1m", limit=2) == ["AAA", "BBB"]
+    assert symbols(filled.admin_dsn, own, "Acme_1", "1m", after="BBB", limit=2) == ["CCC", "DDD"]
+    assert symbols(filled.admin_dsn, own, "Acme_1", "1m", "x") == []
+
+
+def test_an_unknown_kind_is_told(filled: Store) -> None:
+    with pytest.raises(ControlError, match="there are"):
+        search_series(filled.admin_dsn, kind="trades")

@@ -1,0 +1,87 @@
+"""Screenshots of the console for the documentation: `make screenshots` writes them into docs/assets.
+
+Starts an embedded server with simulated minutes, the service, and the Chromium that the tests use.
+"""
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from playwright.sync_api import Page, sync_playwright
+
+from datastore import config, console, migration, search, tenants
+from datastore.embedded import EmbeddedServer
+from datastore.gaps import calendars
+from datastore.service import tokens
+from datastore.service.server import configuration, listen
+from datastore.service.tokens import MadeToken, Scope
+from mds_client import MDS
+from tests.console import samples
+from tests.engines import chromium
+
+ASSETS: Final = Path(__file__).parents[1] / "docs" / "assets"
+SIZE: Final = {"width": 1280, "height": 800}
+
+
+def main() -> None:
+    """Write every screenshot."""
+    with tempfile.TemporaryDirectory(prefix="mds-screenshots-") as home:
+        server = EmbeddedServer(Path(home) / "server")
+        server.up(migration.migrate)
+        try:
+            env = server.env()
+            owner = tenants.create_tenant(env["DATABASE_URL"], "research")
+            with MDS({"dsn": env["MDS_DSN"], "tenant_id": str(owner.id)}) as mds:
+                samples.write(mds, days=40)
+            calendars.assign(env["DATABASE_URL"], owner.id, "XNYS", vendor=samples.VENDOR)
+            found = search.search_series(env["DATABASE_URL"], "NVDA 1m", kind="bars").items[0].id
+            token = tokens.create("me", Scope.admin)
+            with serving(env["DATABASE_URL"], token) as url, page(url, token) as shown:
+                shown.goto(f"{url}/console/chart/{found}")
+                shown.wait_for_selector("#chart[data-ready=true]")
+                shown.wait_for_timeout(500)
+                shown.screenshot(path=ASSETS / "console-chart.png")
+                shown.goto(f"{url}/console/completeness")
+                shown.screenshot(path=ASSETS / "console-completeness.png")
+        finally:
+            server.discard()
+
+
+@contextmanager
+def serving(dsn: str, token: MadeToken) -> Iterator[str]:
+    """The URL of the console."""
+    settings = replace(config.load({}), database_url=dsn, tokens=token.line)
+    server = uvicorn.Server(configuration(settings, console.create_app(settings)))
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def page(url: str, token: MadeToken) -> Iterator[Page]:
+    """A page that has signed in."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(chromium.prepare()), args=list(chromium.ARGUMENTS), env=dict(chromium.environment())
+        )
+        shown = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB")  # type: ignore[arg-type]
+        shown.goto(url)
+        shown.get_by_label("Token of the API").fill(token.token)
+        shown.get_by_role("button", name="Sign in").click()
+        shown.wait_for_url("**/console/")
+        yield shown
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
