@@ -283,8 +283,8 @@ def known(
 
     def talk(session: Session) -> Talk[Known]:
         (there,) = yield Group((listed(session),), commit=True)
-        newest = max((row[4] for row in there if row[4] is not None), default=None)
-        lacking = sorted(set(named) - {row[2] for row in there})
+        newest = max((last_ts for *_, last_ts, _ in there if last_ts is not None), default=None)
+        lacking = sorted(set(named) - {symbol for _, _, symbol, *_ in there})
         if there and not lacking:
             return Known(len(there), newest, None)
         by = None if vendor is None else stored_name(vendor)
