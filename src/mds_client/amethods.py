@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from mds_client import deletes, jobs, operations, reads, rollups, upserts
+from mds_client import deletes, jobs, listings, operations, reads, rollups, upserts
 from mds_client.answers import As, Columns, Index, StreamAs
 from mds_client.arguments import Symbols, Time
 from mds_client.deletes import STEP_ROWS, Deleted
@@ -796,7 +796,7 @@ class AsyncMethods(ABC):
         Raises:
             ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
-        return await self.run(reads.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
+        return await self.run(listings.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
 
     async def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
         """The symbols of a kind, each once, in order.
@@ -805,7 +805,7 @@ class AsyncMethods(ABC):
             kind: The kind's name, model or declaration.
             vendor: Only symbols of this vendor.
         """
-        return await self.run(reads.symbols(kind, vendor=vendor))
+        return await self.run(listings.symbols(kind, vendor=vendor))
 
     @overload
     async def coverage(
@@ -886,7 +886,7 @@ class AsyncMethods(ABC):
             ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
         return await self.run(
-            reads.coverage(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, start=start, end=end, as_=as_)
+            listings.coverage(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, start=start, end=end, as_=as_)
         )
 
     @overload

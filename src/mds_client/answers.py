@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast,
 from pydantic import BaseModel
 
 from mds_client import sql
+from mds_client.built import built_of_series, built_rows
 from mds_client.errors import ConfigurationError
-from mds_client.models import Row, built_of_series, built_rows
+from mds_client.models import Row
 from mds_client.operations import Emit, Execute, Group, Session, Talk, Values
 from mds_client.schema import TENANT_COLUMN, Kind
 

@@ -7,8 +7,9 @@ import json
 from typing import Any, Final, Literal
 
 from mds_client import sql
+from mds_client.built import built
 from mds_client.errors import ConfigurationError, IdempotencyConflict
-from mds_client.models import Job, built
+from mds_client.models import Job
 from mds_client.operations import Execute, Group, Operation, Session, Talk
 
 Priority = Literal["low", "normal", "medium", "high"]

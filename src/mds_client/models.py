@@ -7,30 +7,33 @@ Times without a zone are UTC; every time comes back in UTC. A bare number is no 
 
 import json
 import warnings
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from functools import lru_cache
-from itertools import groupby, repeat
-from operator import itemgetter
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID, uuid5
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetPydanticSchema,
     StringConstraints,
     model_validator,
 )
-from pydantic_core import CoreSchema
-from pydantic_core.core_schema import simple_ser_schema
 
-from mds_client import timeframes, times
+from mds_client.fields import Amount as Amount
+from mds_client.fields import Count as Count
+from mds_client.fields import Day as Day
+from mds_client.fields import Instant as Instant
+from mds_client.fields import Name as Name
+from mds_client.fields import Number as Number
+from mds_client.fields import OptionType as OptionType
+from mds_client.fields import Symbol as Symbol
+from mds_client.fields import Text as Text
+from mds_client.fields import Timeframe as Timeframe
+from mds_client.fields import UuidText as UuidText
+from mds_client.fields import VendorId, is_uuid, no_nul
+from mds_client.quality import DataQualityWarning, out_of_order
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
 
 __all__ = [
@@ -46,139 +49,12 @@ __all__ = [
     "Series",
 ]
 
-T = TypeVar("T")
-
-
-@lru_cache(maxsize=4096)
-def canonical_uuid(text: str) -> str:
-    """A uuid in its canonical form, lower-case with hyphens; raises ValueError if it is not one."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a uuid") from None
-
-
-def is_uuid(value: object) -> bool:
-    """Whether a value is the text of a uuid."""
-    try:
-        return isinstance(value, str) and bool(canonical_uuid(value))
-    except ValueError:
-        return False
-
-
-def own_id(value: Any) -> Any:
-    """A vendor's id as text. A column of numbers that has gaps comes as floats."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _uuid_text(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else value
-
-
-def _no_boolean(value: Any) -> Any:
-    # Python counts True as 1; as a price or a volume it is a mistake of the source.
-    if value is True or value is False:
-        raise ValueError("a truth value is not a number")
-    return value
-
-
-def _count(value: Any) -> Any:
-    if value in (-1, "-1") and value is not False:
-        raise ValueError("-1 is no count; if it means that there is no value, say so with null_values")
-    return _no_boolean(value)
-
-
-def _exact(value: Any) -> Any:
-    """What is to be an amount. Raises ValueError for a whole number that a float does not have exactly."""
-    value = _count(value)
-    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if isinstance(whole, int) and (whole >= 2**63 or int(float(whole)) != whole):
-        raise ValueError("a whole number above 2**53 cannot be stored exactly")
-    return value
-
-
-def _written_as_it_is(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    # Declared as a float, a whole number would be written with a point.
-    return {**handler(source), "serialization": simple_ser_schema("any")}
-
-
-def _amount(value: float) -> float:
-    """A whole number as an int."""
-    if value >= 2**63:
-        raise ValueError("the number is too large to be stored")
-    return int(value) if value.is_integer() else value
-
-
-def _no_nul(value: str) -> str:
-    # PostgreSQL's text has no NUL; without this one such row would fail a whole batch at the server.
-    if "\0" in value:
-        raise ValueError("text may not hold a NUL character")
-    return value
-
-
-def _option_type(value: Any) -> Any:
-    return _OPTION_TYPES.get(value.strip().upper(), value) if isinstance(value, str) else value
-
-
-_OPTION_TYPES = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
 
 # Of a bar's prices, what the day's range begins and ends with.
 _RANGE = ("low_price", "high_price")
 
 # Of the ids that news get from their content; any fixed uuid would do, and it must never change.
 _NEWS = UUID("6b1f3f0e-6c5d-4c55-9d5a-2f5b7d0f3c11")
-
-
-class DataQualityWarning(UserWarning):
-    """A row that is stored as it is, and looks wrong."""
-
-
-def out_of_order(kind: Kind, values: Mapping[str, Any], pair: tuple[str, str]) -> str:
-    """What a `DataQualityWarning` says of a row whose first value of a pair is above its second."""
-    name = " ".join(str(values[part]) for part in kind.series)
-    lesser, greater = pair
-    return f"{name} {values[kind.time].isoformat()}: {greater} {values[greater]} is below {lesser} {values[lesser]}"
-
-
-def warn_of_empty(kind: Kind, count: int, first: int) -> None:
-    """Warn of rows that have no value beside their key. Such a row replaces no row that has values."""
-    said = f"row {first}: no value beside the key; such a row replaces no {kind.singular} that has values"
-    warnings.warn(f"{said}; {count} rows in all" if count > 1 else said, DataQualityWarning, stacklevel=3)
-
-
-def warn_of_replaced(kind: Kind, count: int, first: int, values: Mapping[str, Any]) -> None:
-    """Warn of rows that later rows of the same call replace, with the same key and other values."""
-    key = " ".join(str(values[part]) for part in (*kind.series, *kind.key))
-    said = f"row {first}: a later row has the same key ({key}) and other values, and replaces it"
-    warnings.warn(f"{said}; {count} rows in all" if count > 1 else said, DataQualityWarning, stacklevel=3)
-
-
-UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
-_NAME = (StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_no_nul), Sql("text"))
-Name = Annotated[str, *_NAME]
-Symbol = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_upper=True),
-    AfterValidator(_no_nul),
-    Sql("text"),
-]
-Text = Annotated[str, AfterValidator(_no_nul), Sql("text")]
-Timeframe = Annotated[str, BeforeValidator(timeframes.canonical), Sql("text")]
-Instant = Annotated[datetime, BeforeValidator(times.instant), Sql("timestamptz")]
-Day = Annotated[date, BeforeValidator(times.day), Sql("date")]
-Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
-OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
-Count = Annotated[int, BeforeValidator(_count), Field(ge=0, le=2**63 - 1), Sql("bigint")]
-Amount = Annotated[
-    float,
-    BeforeValidator(_exact),
-    Field(ge=0, allow_inf_nan=False),
-    AfterValidator(_amount),
-    GetPydanticSchema(_written_as_it_is),
-    Sql("double precision", amount=True),
-]
 
 
 class Row(BaseModel):
@@ -298,7 +174,7 @@ class News(Row):
 
     published_at: Instant = Field(description="When the news was published.")
     title: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_no_nul), Sql("text")
+        str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(no_nul), Sql("text")
     ] = Field(description="The headline.")
     symbol: Symbol | None = Field(default=None, description="The instrument that the news is about, in upper case.")
     url: Text | None = Field(default=None, description="Where the text is.")
@@ -309,7 +185,7 @@ class News(Row):
         default=None,
         description="The vendor's id where it is a uuid; else one that follows from vendor_id, or from the content.",
     )
-    vendor_id: Annotated[str, BeforeValidator(own_id), *_NAME] | None = Field(
+    vendor_id: VendorId | None = Field(
         default=None, description="The vendor's id of the article where it is not a uuid, as text."
     )
 
@@ -472,62 +348,3 @@ class Job(BaseModel):
     done: int | None = Field(default=None, description="How far the job is, in units of its own.")
     total: int | None = Field(default=None, description="How far the job has to come, in units of its own.")
     result: Any = Field(default=None, description="What the function returned.")
-
-
-# Where an instance keeps what it is made of: a frozen one takes it no other way, and setattr would look it up anew.
-_VALUES, _SET, _EXTRA, _PRIVATE = (
-    BaseModel.__dict__[slot].__set__
-    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-)
-
-
-def built(model: type[T], values: dict[str, Any]) -> T:
-    """Build an instance from values of the database, which were validated when they were written."""
-    (instance,) = built_rows(model, values, (), ((),))
-    return instance
-
-
-def built_rows(
-    model: type[T],
-    common: dict[str, Any],
-    names: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    amounts: Sequence[str] = (),
-) -> list[T]:
-    """Build many instances. `common` holds every field; each row overrides the fields in `names`.
-
-    Of the `amounts`, whole numbers become an int. Many times as fast as `model_construct`. The instances share their
-    set of fields: a frozen instance never changes it, and a copy gets its own.
-    """
-    # Step by step over all rows: a loop over rows takes half as long again.
-    values = [common.copy() for _ in rows]
-    _all(map(dict.update, values, map(zip, repeat(names), rows)))
-    for name in amounts:
-        for fields in values:
-            if (amount := fields[name]) is not None and amount.is_integer():
-                fields[name] = int(amount)
-    made = list(map(model.__new__, repeat(model, len(values))))
-    _all(map(_VALUES, made, values))
-    _all(map(_SET, made, repeat(set(common))))
-    _all(map(_EXTRA, made, repeat(None)))
-    _all(map(_PRIVATE, made, repeat(None)))
-    return made
-
-
-def _all(steps: Iterable[object]) -> None:
-    """Have every step done."""
-    deque(steps, maxlen=0)
-
-
-def built_of_series(
-    model: type[T],
-    common: Mapping[int, dict[str, Any]],
-    names: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    amounts: Sequence[str] = (),
-) -> list[T]:
-    """The same for rows of several series, each with its series id in front; `common` is by that id."""
-    made: list[T] = []
-    for series_id, group in groupby(rows, itemgetter(0)):
-        made += built_rows(model, common[series_id], names, [row[1:] for row in group], amounts)
-    return made

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from mds_client import reads
+from mds_client import listings
 from mds_client.arguments import time_span
 from mds_client.client import MDS
 from mds_client.console import Instant, fail
@@ -152,7 +152,7 @@ def _by_series(filters: dict[str, Any]) -> dict[str, Any]:
 def _explanation(client: MDS, kind: Kind, filters: dict[str, Any]) -> Callable[[], str]:
     """What says why an answer is empty. Fails if no series has the names that are given; warns if some do not exist."""
     time_span(filters.get("start") or EVER[0], filters.get("end") or EVER[1])
-    there = client.run(reads.known(kind, **_by_series(filters)))
+    there = client.run(listings.known(kind, **_by_series(filters)))
     named = any(value is not None for value in _by_series(filters).values())
     if not there.series and (named or there.said == NO_TENANT):
         fail(there.said or f"there are no {kind.name}")

@@ -1,11 +1,11 @@
-"""Reading rows: windows, option chains, latest prices, what is there.
+"""Reading rows: windows, option chains, latest prices.
 
 Each is an operation (`mds_client.operations`): nothing here waits. Its statements are in `mds_client.sql`, what it may
 be given in `mds_client.arguments`, and how its rows are answered in `mds_client.answers`. A window has its start and
 not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, TypeVar, cast
@@ -33,29 +33,17 @@ from mds_client.arguments import (
     Time,
     instant,
     stored_name,
-    stored_symbol,
     stored_symbols,
     stored_timeframe,
     time_span,
 )
+from mds_client.built import built_rows
 from mds_client.errors import ConfigurationError
-from mds_client.missing import Known, Missing, check_missing, explained, warn_without_tenant, what_lacks
-from mds_client.models import (
-    AnyKind,
-    Bar,
-    Coverage,
-    Fundamentals,
-    LatestPrice,
-    News,
-    OptionSnap,
-    Row,
-    Series,
-    built,
-    built_rows,
-)
-from mds_client.notebook import Listing
-from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk, Values
-from mds_client.schema import KINDS, SERIES_COLUMNS, TENANT_COLUMN, Kind
+from mds_client.listings import bounds, listed_series, named, several
+from mds_client.missing import Missing, check_missing, explained, warn_without_tenant
+from mds_client.models import AnyKind, Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
+from mds_client.operations import Execute, Group, Operation, Session, Stream, Talk
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 
 R = TypeVar("R", bound=Row)
 
@@ -112,7 +100,7 @@ def news_window(
     names = (stored_name(vendor),) if vendor is not None else ()
     conditions = (
         *names,
-        *((_symbols(symbol),) if symbol is not None else ()),
+        *((several(symbol),) if symbol is not None else ()),
         *((text,) if text is not None else ()),
     )
     statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
@@ -122,9 +110,9 @@ def news_window(
         parameters = (*span, *conditions, session.wanted)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
-            return (yield from read_frame(session, kind, statement, parameters, _named(kind, vendors), as_, show))
+            return (yield from read_frame(session, kind, statement, parameters, named(kind, vendors), as_, show))
         vendors, rows = yield Group((listed, Execute(statement, parameters)), commit=True)
-        return models_of_many(News, kind, session.tenant_id, _named(kind, vendors), rows)
+        return models_of_many(News, kind, session.tenant_id, named(kind, vendors), rows)
 
     return Operation("news_window", talk)
 
@@ -149,7 +137,7 @@ def option_chain(
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
     vendor = stored_name(vendor)
-    symbols = _symbols(symbol)
+    symbols = several(symbol)
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
@@ -194,104 +182,6 @@ def latest_prices(
         return answered(LatestPrice, found, as_, fields)
 
     return Operation("latest_prices", talk)
-
-
-def series(
-    kind: AnyKind = "bars",
-    *,
-    vendor: str | None = None,
-    symbol: Symbols | None = None,
-    timeframe: str | None = None,
-    as_: As = "models",
-) -> Operation[Any]:
-    """The operation of `MDS.series`."""
-    check_as(as_)
-    declared = KINDS.of(kind)
-    listed, _ = _listed(declared, vendor, symbol, timeframe)
-
-    def talk(session: Session) -> Talk[Any]:
-        (rows,) = yield Group((listed(session),), commit=True)
-        warn_without_tenant(session)
-        names = tuple(Series.model_fields)
-        found = Listing(built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows)
-        return answered(Series, found, as_)
-
-    return Operation("series", talk)
-
-
-def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:
-    """The operation of `MDS.symbols`."""
-    statement = sql.list_symbols(vendor is not None)
-    parameters = (KINDS.of(kind).name, *((stored_name(vendor),) if vendor is not None else ()))
-
-    def talk(session: Session) -> Talk[list[str]]:
-        (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
-        warn_without_tenant(session)
-        # In the order of Python, whatever the database's collation is.
-        return sorted(symbol for (symbol,) in rows)
-
-    return Operation("symbols", talk)
-
-
-def coverage(
-    kind: AnyKind = "bars",
-    *,
-    vendor: str | None = None,
-    symbol: Symbols | None = None,
-    timeframe: str | None = None,
-    start: Time | None = None,
-    end: Time | None = None,
-    as_: As = "models",
-) -> Operation[Any]:
-    """The operation of `MDS.coverage`."""
-    check_as(as_)
-    declared = KINDS.of(kind)
-    span = _bounds(start, end)
-    listed, in_rows = _listed(declared, vendor, symbol, timeframe)
-    if in_rows is not None:
-        raise ConfigurationError(f"{declared.name} are not kept by symbol")
-
-    def talk(session: Session) -> Talk[Any]:
-        (there,) = yield Group((listed(session),))
-        ids = [series_id for series_id, *_ in there]
-        counting = Execute(sql.count_rows(declared), (ids, *span, session.wanted))
-        (counted,) = yield Group((counting,), commit=True)
-        warn_without_tenant(session)
-        found = {series_id: rest for series_id, *rest in counted}
-        names = tuple(Coverage.model_fields)
-        covered = Listing(
-            built(
-                Coverage,
-                dict(zip(names, (declared.name, *name[: len(SERIES_COLUMNS)], *found[series_id]), strict=True)),
-            )
-            for series_id, *name in there
-            if series_id in found
-        )
-        return answered(Coverage, covered, as_)
-
-    return Operation("coverage", talk)
-
-
-def known(
-    kind: AnyKind, *, vendor: str | None = None, symbol: Symbols | None = None, timeframe: str | None = None
-) -> Operation[Known]:
-    """What there is of the series that a read names: how many, how new they are, and what does not exist."""
-    declared = KINDS.of(kind)
-    listed, in_rows = _listed(declared, vendor, symbol, timeframe)
-    named = [] if symbol is None or in_rows is not None else _symbols(symbol)
-    stored = None if timeframe is None else stored_timeframe(timeframe)
-
-    def talk(session: Session) -> Talk[Known]:
-        (there,) = yield Group((listed(session),), commit=True)
-        newest = max((last_ts for *_, last_ts, _ in there if last_ts is not None), default=None)
-        lacking = sorted(set(named) - {symbol for _, _, symbol, *_ in there})
-        if there and not lacking:
-            return Known(len(there), newest, None)
-        by = None if vendor is None else stored_name(vendor)
-        said = yield from what_lacks(session, declared, by, lacking, stored)
-        return Known(len(there), newest, said)
-
-    return Operation("known", talk)
 
 
 def iter_bars_window(
@@ -342,14 +232,14 @@ def iter_rows(
     declared = KINDS.of(kind)
     check_stream_as(as_)
     show = shown(declared, columns, as_)
-    span = _bounds(start, end)
-    listed, in_rows = _listed(declared, vendor, symbols, timeframe)
+    span = bounds(start, end)
+    listed, in_rows = listed_series(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[None]:
         (there,) = yield Group((listed(session),))
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
-        names = _named(declared, there)
+        names = named(declared, there)
         yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
 
     return _streamed(f"iter_{declared.name}", talk, as_)
@@ -371,7 +261,7 @@ def _window(
     span = time_span(start, end)
     check_as(as_)
     check_missing(missing)
-    symbols = _symbols(symbol)
+    symbols = several(symbol)
     show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
     if not isinstance(symbol, str):
         return _windows(model, kind, symbols, span, as_, show, missing, name)
@@ -445,7 +335,7 @@ def _stream(
     show = shown(kind, columns, as_)
     check_missing(missing)
     span = time_span(start, end)
-    symbols = _symbols(symbol)
+    symbols = several(symbol)
 
     def talk(session: Session) -> Talk[None]:
         ids = yield from _find(session, kind, symbols, name)
@@ -471,42 +361,6 @@ def _find(
     parameters = [*(columns[part] for part in kind.searched), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
     return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
-
-
-def _bounds(start: Time | None, end: Time | None) -> tuple[datetime, datetime]:
-    """A span of time that may be open at either end."""
-    return time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-
-
-def _symbols(symbol: Symbols) -> list[str]:
-    return [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
-
-
-def _listed(
-    kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None
-) -> tuple[Callable[[Session], Execute], list[str] | None]:
-    """What lists the series with these names; and the symbols that the rows have to be asked for, if they have them.
-
-    Raises ConfigurationError for a name that the kind does not have.
-    """
-    if symbol is not None and "symbol" not in kind.model.model_fields:
-        raise ConfigurationError(f"{kind.name} have no symbol")
-    if timeframe is not None and "timeframe" not in kind.series:
-        raise ConfigurationError(f"{kind.name} have no timeframe")
-    by_series = symbol is not None and "symbol" in kind.series
-    given = (
-        *(() if vendor is None else (stored_name(vendor),)),
-        *((_symbols(symbol),) if symbol is not None and by_series else ()),
-        *(() if timeframe is None else (stored_timeframe(timeframe),)),
-    )
-    statement = sql.list_series(vendor is not None, by_series, timeframe is not None)
-    in_rows = _symbols(symbol) if symbol is not None and not by_series else None
-    return lambda session: Execute(statement, (kind.name, *given, session.wanted)), in_rows
-
-
-def _named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
-    """The names of listed series, by id, with the parts that the kind uses."""
-    return {series_id: kind.named(name) for series_id, *name in there}
 
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:

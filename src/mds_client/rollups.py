@@ -23,9 +23,10 @@ from mds_client.answers import (
     shown,
 )
 from mds_client.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.built import built_of_series, built_rows
 from mds_client.errors import ConfigurationError
 from mds_client.missing import Missing, check_missing, explained
-from mds_client.models import Bar, built_of_series, built_rows
+from mds_client.models import Bar
 from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
 from mds_client.schema import KINDS, Kind
 from mds_client.timeframes import width as width_of

@@ -15,8 +15,9 @@ from mds_client import sql
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as ColumnMapping
-from mds_client.models import DataQualityWarning, Row, warn_of_empty, warn_of_replaced
+from mds_client.models import DataQualityWarning, Row
 from mds_client.operations import CopyIn, Latest, SeriesName, Values
+from mds_client.quality import warn_of_empty, warn_of_replaced
 from mds_client.schema import Kind, stored
 
 HEAVY_ROWS: Final = 1_000

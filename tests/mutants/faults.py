@@ -44,7 +44,8 @@ QUERYING = ("tests/console/test_sql.py",)
 DECLARED = "src/datastore/schema/declared.py"
 DOORS = "src/datastore/schema/doors.py"
 FUNCTIONS = "src/datastore/schema/functions.py"
-SQL = "src/mds_client/sql.py"
+SQL = "src/mds_client/sql/reads.py"
+CONDITIONS = "src/mds_client/sql/basis.py"
 UPSERTS = "src/mds_client/upserts.py"
 ROWS = "src/mds_client/rows.py"
 ANSWERS = "src/mds_client/answers.py"
@@ -106,8 +107,8 @@ FAULTS: Final = (
     Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
     Fault(ROWS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
     # Statements and reads
-    Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
-    Fault(SQL, '"{0} >= %s AND {0} < %s"', '"{0} > %s AND {0} < %s"', BARS),
+    Fault(CONDITIONS, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
+    Fault(CONDITIONS, '"{0} >= %s AND {0} < %s"', '"{0} > %s AND {0} < %s"', BARS),
     Fault(SQL, "AND expiry >= %s AND", "AND expiry > %s AND", KINDS),
     Fault(SQL, "ORDER BY {contract}, {time} DESC", "ORDER BY {contract}, {time}", KINDS),
     Fault(
@@ -199,7 +200,7 @@ FAULTS: Final = (
     # The service
     Fault(GATE, "if token.scope < scope:", "if False:", SECURITY),
     Fault(GATE, "if store_wide and token.tenant is not None:", "if False:", SECURITY),
-    Fault(GATE, "if wanted not in (None, token.tenant):", "if False:", SECURITY),
+    Fault(GATE, "return token.tenant if tenant is None else", "return None if tenant is None else", SECURITY),
     Fault(GATE, "if token.expires is not None and token.expires <= datetime.now(UTC):", "if False:", SECURITY),
     Fault(GATE, "if found.disabled_at is not None:", "if False:", SECURITY),
     Fault(
@@ -210,7 +211,7 @@ FAULTS: Final = (
     ),
     # Vendors' data
     Fault("src/mds_client/times.py", "if not FIRST <= value < END:", "if False:", TIMES),
-    Fault("src/mds_client/times.py", "raise ValueError(NO_NUMBER)\n    zone", "pass\n    zone", TIMES),
+    Fault("src/mds_client/times.py", "raise ValueError(NO_NUMBER)\n    named_zone", "pass\n    named_zone", TIMES),
     Fault("src/mds_client/timeframes.py", 'if found[2] == "M":', "if False:", ("tests/unit/test_models.py",)),
     Fault(DOORS, 'if way == "replace" and kind.measured:', "if False:", COLLISIONS),
     Fault("src/mds_client/columns.py", "differ &= ~empty[replaced]", "pass", COLLISIONS),

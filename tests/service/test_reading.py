@@ -242,7 +242,12 @@ def long(store: Store) -> int:
         return client.upsert(
             "news",
             [
-                {"vendor": "acme", "published_at": START + timedelta(minutes=at), "title": token_hex(5_000)}
+                {
+                    "vendor": "acme",
+                    "symbol": "ACME",
+                    "published_at": START + timedelta(minutes=at),
+                    "title": token_hex(5_000),
+                }
                 for at in range(2_000)
             ],
         )
@@ -275,8 +280,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stream_of_frames_may_take_longer_than_a_statement(
     long: int, hasty: None, api: Api, store: Store, tenant_keys: dict[str, Any]
 ) -> None:
-    """It is one statement for as long as it is taken, and its client is what is slow."""
-    path = f"/tenants/{store.tenant_a}/rows/news?format=arrow"
+    """News of a symbol come by one statement, which lasts as long as its client takes them."""
+    path = f"/tenants/{store.tenant_a}/rows/news?format=arrow&symbol=ACME"
     with closing(Connection(api.url, tenant_keys["a"], "GET", path, room=1 << 18, Connection="close")) as slow:
         assert slow.status() == 200
         until(

@@ -10,6 +10,7 @@ import pytest
 from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
 from mds_client.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
+from mds_client.listings import symbols
 from mds_client.operations import (
     CopyIn,
     CopyOut,
@@ -22,7 +23,7 @@ from mds_client.operations import (
     Session,
     StaleSeries,
 )
-from mds_client.reads import bars_window, iter_rows, latest_prices, news_window, symbols
+from mds_client.reads import bars_window, iter_rows, latest_prices, news_window
 from mds_client.rollups import iter_rollup, rollup
 from mds_client.schema import Kind, OnConflict
 from mds_client.upserts import last_values, upsert, upsert_bars

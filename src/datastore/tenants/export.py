@@ -20,7 +20,8 @@ from datastore.reads import series_range
 from datastore.tenants.lifecycle import count
 from datastore.tenants.registry import Tenant, get_tenant
 from mds_client import KINDS, export, sql
-from mds_client.models import Row, built_of_series
+from mds_client.built import built_of_series
+from mds_client.models import Row
 from mds_client.schema import Kind
 
 EXPORT: Final = "export-tenant"

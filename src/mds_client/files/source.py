@@ -86,9 +86,9 @@ class _Recoded(io.RawIOBase):
 
 
 def split(path: str) -> tuple[str, str | None]:
-    """A path as that of a file, and what it names in the archive that this file is."""
+    """A path as that of a file, and what it names in the zip archive that this file is."""
     for above in Path(path).parents:
-        if above.is_file():
+        if above.is_file() and zipfile.is_zipfile(above):
             return str(above), Path(path).relative_to(above).as_posix()
     return path, None
 
