@@ -18,7 +18,7 @@ import time
 import types
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -365,16 +365,21 @@ def _sync_healthy(client: MDS) -> None:
 @click.option("--calls", default=20_000, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--pool", default=4, show_default=True)
-def main(how: str, calls: int, seed: int, pool: int) -> None:
+@click.option("--store", nargs=4, default=None, help="DSN, superuser's DSN, ids of a and b (default: a new store)")
+def main(how: str, calls: int, seed: int, pool: int, store: tuple[str, str, str, str] | None) -> None:
     """Interrupt many calls, and say what ended up in the wrong place."""
-    with new_store() as store:
+    with ExitStack() as stack:
+        if store is None:
+            made = stack.enter_context(new_store())
+            store = (made.dsn, made.superuser_dsn, made.tenant_a, made.tenant_b)
+        dsn, superuser_dsn, tenant_a, tenant_b = store
         began = time.monotonic()
         if how == "cancel":
-            ends = asyncio.run(cancel_at_random(store.dsn, store.tenant_a, store.tenant_b, calls, seed, pool))
+            ends = asyncio.run(cancel_at_random(dsn, tenant_a, tenant_b, calls, seed, pool))
         else:
-            ends = interrupt_at_random(store.dsn, store.tenant_a, store.tenant_b, calls, seed)
-        found = damage(store.superuser_dsn)
-    print(f"{calls} calls in {time.monotonic() - began:.0f} s: {dict(ends)}; {found}")
+            ends = interrupt_at_random(dsn, tenant_a, tenant_b, calls, seed)
+        found = damage(superuser_dsn)
+        print(f"{calls} calls in {time.monotonic() - began:.0f} s: {dict(ends)}; {found}")
     sys.exit(not found.none)
 
 
