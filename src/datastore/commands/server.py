@@ -16,9 +16,9 @@ from mds_client.console import FAILED, json_option, plain, show_fields, show_jso
 @click.command()
 @home_option
 @click.option("--port", type=click.IntRange(1, 65535), help="The TCP port. [default: the last one, else a free one]")
-@click.option("--tenant", help="Create a tenant of this name, too, if there is none.")
+@click.option("--tenant", "new_tenant", help="Create a tenant of this name, too, if there is none.")
 @json_option
-def up(home: Path, port: int | None, tenant: str | None, as_json: bool) -> None:
+def up(home: Path, port: int | None, new_tenant: str | None, as_json: bool) -> None:
     """Start the embedded server if it does not run, and bring its schema to head.
 
     It listens on a unix socket and on 127.0.0.1 only. To use it in a shell: eval "$(datastore env)"
@@ -30,7 +30,9 @@ def up(home: Path, port: int | None, tenant: str | None, as_json: bool) -> None:
         status = server.up(migration.migrate)
     except PortTakenError as error:
         raise PortTakenError(f"--port {port}: {error}" if port else str(error)) from error
-    made = {} if tenant is None else {"tenant_id": _tenants().create_tenant(_admin(server), tenant, if_absent=True).id}
+    made = {}
+    if new_tenant is not None:
+        made["tenant_id"] = _tenants().create_tenant(_admin(server), new_tenant, if_absent=True).id
     show_fields({**status.as_dict(), **made}, as_json)
 
 
@@ -64,7 +66,7 @@ def status(dsn: str | None, home: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--tenant", help="Print MDS_TENANT_ID of this tenant, too; by its name.")
+@click.option("--tenant", help="Print MDS_TENANT_ID of this tenant, too, by name or UUID.")
 @home_option
 @json_option
 def env(tenant: str | None, home: Path, as_json: bool) -> None:
