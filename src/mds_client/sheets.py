@@ -59,13 +59,14 @@ def sheet_of_kind(kind: Kind) -> Sheet:
 def sheet_of_model(name: str, model: type[BaseModel]) -> Sheet:
     """How models are written that are no rows of a kind, such as series."""
     names = tuple(field for field in model.model_fields if field != TENANT_COLUMN)
+    rare = tuple(field for field in names if not model.model_fields[field].is_required())
 
     def schema() -> Any:
         from mds_client import arrow  # needs packages that the library itself does without
 
         return arrow.schema_of_model(model, names)
 
-    return Sheet(name, names, schema)
+    return Sheet(name, names, schema, rare)
 
 
 def records(batches: Iterable[Sequence[BaseModel]]) -> Iterator[list[Record]]:

@@ -175,4 +175,6 @@ def package(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"the package {name} is missing: pip install 'market-data-store[{extra}]'") from error
+        raise ConfigurationError(
+            f"such files need {name}, which is not installed: install the extra {extra} (see Installing)"
+        ) from error
