@@ -57,9 +57,7 @@ def test_an_article_about_several_symbols_is_a_row_for_each(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "own", [24843171, "8ec638777ca03b553ae516761c2a22ba2fdd2f37befae3ab6fdab74e9e5193eb"]
-)
+@pytest.mark.parametrize("own", [24843171, "8ec638777ca03b553ae516761c2a22ba2fdd2f37befae3ab6fdab74e9e5193eb"])
 def test_a_vendors_own_id_is_kept_and_a_correction_replaces_the_article(client: Client, form: str, own: Any) -> None:
     for title in ("Exmaple", "Example"):
         client.upsert_news(FORMS[form]([article(id=own, title=title)]))
