@@ -31,7 +31,8 @@ import importlib, pkgutil
 import mds_client
 for module in pkgutil.iter_modules(mds_client.__path__):
     # These are for those who have installed an extra, and are imported by name or when a frame is given.
-    if module.name not in ("arrow", "columns", "lazy", "metrics", "narrow", "packed", "parquet", "tables"):
+    needs = ("arrow", "checked_columns", "columns", "lazy", "metrics", "narrow", "packed", "parquet", "tables")
+    if module.name not in needs:
         importlib.import_module(f"mds_client.{{module.name}}")
 print(*(name for name in {HEAVY!r} if name in sys.modules))
 """
