@@ -50,7 +50,7 @@ def held(dsn: str, lock: str, driver: psycopg.Connection[Any]) -> Iterator[None]
     """
     with connect(dsn) as keeper:
         if _session(keeper) == _session(driver):
-            # All clients of this server share one session, and take turns: there is nobody to exclude.
+            # All clients of this server share one session. They take turns, so there is no one to exclude.
             keeper.close()
             yield
             return

@@ -39,7 +39,7 @@ WORDS: Final = 8
 
 _PAGE: Final = """
 SELECT s.series_id AS id, t.id AS tenant, t.name AS tenant_name, s.kind, s.vendor, s.symbol, s.timeframe,
-       s.last_ts, s.last_price
+       s.root, s.last_ts, s.last_price
 FROM (
   SELECT * FROM store.series AS s
   WHERE {where} AND (%(after)s::bigint IS NULL OR ({key}, s.series_id) {beyond} (
@@ -63,6 +63,7 @@ class FoundSeries:
     vendor: str
     symbol: str | None
     timeframe: str | None
+    root: str | None
     last_ts: datetime | None
     last_price: float | None
 

@@ -61,7 +61,7 @@ class AsyncBulk(Pooled, ABC):
             start: Only rows from this time on.
             end: Only rows before this time.
             vendor: Only rows of this vendor.
-            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             columns: The columns of the file, in this order.
             connections: Connections to read over, at most `pool_max`. The default is 4, or `pool_max` if it is less.
@@ -159,7 +159,7 @@ class AsyncBulk(Pooled, ABC):
             start: Only rows from this time on.
             end: Only rows before this time.
             vendor: Only rows of this vendor.
-            symbols: Only rows of these symbols. News have no symbol here, because their series is the vendor.
+            symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             columns: The columns, in this order.
             connections: Connections to read over; see `export`.

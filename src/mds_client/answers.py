@@ -241,8 +241,8 @@ def emitted(
     by_symbol = symbols is not None
     parameters = (ids, *span, *([symbols] if by_symbol else ()), session.wanted)
     if as_ == "arrow":
-        if session.snapshot and not by_symbol:
-            yield from packed_frames(session, kind, names, span, show)
+        if session.snapshot:
+            yield from packed_frames(session, kind, names, span, show, symbols)
             return
         select = sql.windows(kind, show.stored, by_symbol=by_symbol)
         yield from emitted_frames(session, kind, select, parameters, names, show)
@@ -264,12 +264,13 @@ def packed_frames(
     names: dict[int, tuple[str | None, ...]],
     span: tuple[datetime, datetime],
     show: Shown,
+    symbols: list[str] | None = None,
 ) -> Talk[None]:
     """The rows of these series as record batches, by several statements that see the same rows."""
     from mds_client import packed
 
     series = {series_id: names[series_id] for series_id in sorted(names)}
-    yield from packed.emitting(session, packed.Asked(kind, series, span, show.stored, show.fields))
+    yield from packed.emitting(session, packed.Asked(kind, series, span, show.stored, show.fields, symbols=symbols))
 
 
 def emitted_frames(

@@ -49,8 +49,7 @@ def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump
     With an `MDS` it is `MDS.export`, which also takes `columns` and `connections`. Raises ConfigurationError if pyarrow
     is not installed.
     """
-    by_rows = filters.get("symbols") is not None and "symbol" not in KINDS.of(kind).series
-    if isinstance(client, MDS) and not by_rows:
+    if isinstance(client, MDS):
         return client.export(kind, path, **filters)
     return _dump(client, kind, path, write_parquet, filters)
 

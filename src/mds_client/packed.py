@@ -56,7 +56,7 @@ class Asked:
 
     `stored` are the columns that the statement gives; `fields` are those of the answer, of the tenant, the series and
     the stored ones. The series come in the order of `series`, and the rows of each in the order of their key, if the
-    key is among the stored columns.
+    key is among the stored columns. `symbols`: only rows with one of these, of a kind whose series have no symbol.
     """
 
     kind: Kind
@@ -66,6 +66,7 @@ class Asked:
     fields: tuple[str, ...]
     plain: bool = False
     """Whether names are text, and not dictionaries."""
+    symbols: list[str] | None = None
 
     @property
     def schema(self) -> "pa.Schema":
@@ -176,10 +177,10 @@ def emitting(session: Session, asked: Asked) -> Talk[None]:
 def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatch | list[Piece]]":
     """Read a piece, or find out into which ones it has to be split."""
     limit = MOST + 1 if piece.bounded else None
-    statement = sql.packed(asked.kind, asked.columns)
-    copied = CopyOut(
-        b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", (piece.ids, *piece.span, session.wanted, limit)
-    )
+    by_symbol = asked.symbols is not None
+    statement = sql.packed(asked.kind, asked.columns, by_symbol=by_symbol)
+    parameters = (piece.ids, *piece.span, *([asked.symbols] if by_symbol else ()), session.wanted, limit)
+    copied = CopyOut(b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", parameters)
     (taken,) = yield Group((copied,))
     data = bytearray()
     while taken:

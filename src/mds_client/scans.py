@@ -4,15 +4,16 @@ All of them see the rows that the first one saw (`pg_export_snapshot`). Each rea
 (`mds_client.packed`); who hands them out is in `mds_client.abulk`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mds_client import sql
 from mds_client.answers import Columns, check_as, shown
-from mds_client.arguments import Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.arguments import Symbols, Time
 from mds_client.errors import ConfigurationError
+from mds_client.listings import bounds, listed_series, named
 from mds_client.missing import warn_without_tenant
 from mds_client.models import AnyKind
 from mds_client.operations import Emit, Execute, Group, Operation, SeriesName, Session, Stream, Talk
@@ -33,9 +34,10 @@ class Selection:
 
     kind: Kind
     span: tuple[datetime, datetime]
-    vendor: str | None
+    listing: Callable[[Session], Execute]
+    """What lists its series."""
     symbols: list[str] | None
-    timeframe: str | None
+    """The symbols that its rows are asked for, of a kind whose series have none."""
     fields: tuple[str, ...]
     plain: bool
     choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
@@ -55,13 +57,7 @@ class Selection:
         """The rows of these series."""
         from mds_client import packed
 
-        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain)
-
-    def listing(self, wanted: str | None) -> Execute:
-        """The statement that lists its series."""
-        given = [name for name in (self.vendor, self.symbols, self.timeframe) if name is not None]
-        statement = sql.list_series(self.vendor is not None, self.symbols is not None, self.timeframe is not None)
-        return Execute(statement, (self.kind.name, *given, wanted))
+        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, self.symbols)
 
 
 def selection(
@@ -70,7 +66,7 @@ def selection(
     end: Time | None,
     *,
     vendor: str | None = None,
-    symbols: Sequence[str] | None = None,
+    symbols: Symbols | None = None,
     timeframe: str | None = None,
     columns: Columns | None = None,
     plain: bool = False,
@@ -81,21 +77,11 @@ def selection(
     """
     declared = KINDS.of(kind)
     check_as("arrow")
-    for given, name in ((symbols, "symbol"), (timeframe, "timeframe")):
-        if given is not None and name not in declared.series:
-            raise ConfigurationError(f"{declared.name} are not kept by {name}")
+    listing, in_rows = listed_series(declared, vendor, symbols, timeframe)
     fields = tuple(name for name in declared.model.model_fields if name != TENANT_COLUMN)
     if columns is not None:
         fields = shown(declared, columns, "arrow").fields
-    return Selection(
-        declared,
-        time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC)),
-        None if vendor is None else stored_name(vendor),
-        None if symbols is None else stored_symbols(symbols),
-        None if timeframe is None else stored_timeframe(timeframe),
-        fields,
-        plain,
-    )
+    return Selection(declared, bounds(start, end), listing, in_rows, fields, plain)
 
 
 def connections_of(asked: int | None, pool_max: int) -> int:
@@ -131,13 +117,11 @@ class Work:
 
             # The series first: the snapshot is there from the first query on.
             exported = (Execute(sql.EXPORT_SNAPSHOT),) if self.connections > 1 else ()
-            there, *names = yield Group((self.selection.listing(session.wanted), *exported))
+            there, *names = yield Group((self.selection.listing(session), *exported))
             warn_without_tenant(session)
             if names:
                 ((self.snapshot,),) = names[0]
-            kind = self.selection.kind
-            named = {series_id: kind.named(name) for series_id, *name in there}
-            series = dict(sorted(named.items(), key=lambda item: item[1]))
+            series = dict(sorted(named(self.selection.kind, there).items(), key=lambda item: item[1]))
             if self.selection.choose is not None:
                 series = self.selection.choose(series)
             self.plan = packed.Plan(self.selection.asked(series), window=2 * self.connections)

@@ -140,6 +140,12 @@ def test_news_are_found_by_the_symbol_of_the_row(clients: tuple[MDS, MDS], tmp_p
     assert dump_ndjson(client, "news", str(tmp_path / "x"), symbols=["a"]).rows == 1
     (batch,) = client.iter_rows(News, symbols=["A"], as_="arrow")
     assert batch["symbol"].to_pylist() == ["A"]
+    with client.transaction() as inner:
+        (batch,) = inner.iter_rows(News, symbols=["A"], as_="arrow")
+        assert batch["symbol"].to_pylist() == ["A"]
+    assert dump_parquet(client, "news", str(tmp_path / "y"), symbols=["a"]).rows == 1
+    assert pyarrow.parquet.read_table(tmp_path / "y")["symbol"].to_pylist() == ["A"]
+    assert client.scan("news", symbols=["A"]).collect()["symbol"].to_list() == ["A"]
 
 
 def test_a_kind_is_not_asked_for_by_a_name_that_it_does_not_have(clients: tuple[MDS, MDS], tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_scanned_is_refused_at_once(client: MDS) -> None:
         client.scan("bars", as_="models")  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="there is no 'colour'"):
         client.scan("bars", columns=["colour"])
-    with pytest.raises(ConfigurationError, match="news are not kept by timeframe"):
+    with pytest.raises(ConfigurationError, match="news have no timeframe"):
         client.scan("news", timeframe="1m")
 
 

@@ -7,8 +7,10 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import numpy as np
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -242,12 +244,7 @@ def long(store: Store) -> int:
         return client.upsert(
             "news",
             [
-                {
-                    "vendor": "acme",
-                    "symbol": "ACME",
-                    "published_at": START + timedelta(minutes=at),
-                    "title": token_hex(5_000),
-                }
+                {"vendor": "acme", "published_at": START + timedelta(minutes=at), "title": token_hex(5_000)}
                 for at in range(2_000)
             ],
         )
@@ -276,12 +273,23 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDS_STATEMENT_TIMEOUT_MS", "500")
 
 
+@pytest.fixture
+def year(store: Store) -> int:
+    """So many minutes of one symbol that a rollup of them is more than what the systems keep on the way; how many."""
+    times = np.datetime64(START.replace(tzinfo=None), "us") + np.arange(400_000).astype("timedelta64[m]")
+    names = {name: pa.repeat(text, len(times)) for name, text in (("vendor", "acme"), ("symbol", "A"))}
+    closes = {"timeframe": pa.repeat("1m", len(times)), "ts": times, "close_price": np.arange(len(times), dtype=float)}
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        return client.upsert("bars", pa.table({**names, **closes}))
+
+
 @pytest.mark.many_sessions
 def test_a_stream_of_frames_may_take_longer_than_a_statement(
-    long: int, hasty: None, api: Api, store: Store, tenant_keys: dict[str, Any]
+    year: int, hasty: None, api: Api, store: Store, tenant_keys: dict[str, Any]
 ) -> None:
-    """News of a symbol come by one statement, which lasts as long as its client takes them."""
-    path = f"/tenants/{store.tenant_a}/rows/news?format=arrow&symbol=ACME"
+    """A rollup comes by one statement, which lasts as long as its client takes the rows."""
+    span = f"start={quote(START.isoformat())}&end={quote((START + timedelta(minutes=year)).isoformat())}"
+    path = f"/tenants/{store.tenant_a}/bars?vendor=acme&symbol=A&timeframe=2m&rollup=true&{span}&format=arrow"
     with closing(Connection(api.url, tenant_keys["a"], "GET", path, room=1 << 18, Connection="close")) as slow:
         assert slow.status() == 200
         until(

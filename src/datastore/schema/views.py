@@ -20,7 +20,7 @@ from datastore.schema.declared import (
 )
 from mds_client import sql
 from mds_client.models import Job, LatestPrice, Series
-from mds_client.schema import DEFAULTS, SERIES_COLUMNS, TENANT_COLUMN, Column, Kind, Rollup, described
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN, Column, Kind, Rollup, described
 
 _OWN_TENANT: Final = "The tenant of the session."
 
@@ -113,7 +113,7 @@ def public_view(kind: Kind) -> DatabaseObject:
         time=Identifier("r", kind.time),
         store=STORE_SCHEMA,
         tenant=Identifier(TENANT_COLUMN),
-        names=SQL(", ").join(map(_series_part, kind.series)),
+        names=sql.series_name(kind, "s"),
         values=SQL(", ").join(_public(column) for column in kind.columns if column.name != kind.time),
         rows=Identifier(STORE, kind.name),
         kind=Literal(kind.name),
@@ -121,13 +121,6 @@ def public_view(kind: Kind) -> DatabaseObject:
         mine=mine(Identifier("r", "series_id")),
     )
     return view_object("public", kind.relation, body, comments=_of_kind(kind, kind.column_names))
-
-
-def _series_part(name: str) -> Composable:
-    """A part of the name of a series `s`, as people see it."""
-    if name not in DEFAULTS:
-        return Identifier("s", name)
-    return SQL("coalesce(s.{0}, s.{1}) AS {0}").format(Identifier(name), Identifier(DEFAULTS[name]))
 
 
 def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -> Comments:

@@ -88,7 +88,7 @@ class Service:
             return self._client.for_tenant(str(tenant))
 
     def streaming(self, tenant: UUID) -> MDS:
-        """The same for a stream of frames, which is one statement for as long as its client takes it.
+        """The same for a stream of frames. That of a rollup is one statement, for as long as its client takes the rows.
 
         The server may still not be silent for longer than any other statement may take.
         """

@@ -150,7 +150,7 @@ class _Everything:
         """What all rows of a series have in common, and every other field, in the model's order."""
         found = self._driver.execute(
             SQL("SELECT series_id, {} FROM store.series WHERE kind = %s AND series_id >= %s AND series_id < %s").format(
-                SQL(", ").join(map(Identifier, kind.series))
+                sql.series_name(kind)
             ),
             (kind.name, *span),
         ).fetchall()

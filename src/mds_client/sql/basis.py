@@ -102,11 +102,18 @@ def named(kind: Kind, operator: Composable) -> Composable:
     )
 
 
-def part(name: str) -> Composable:
-    """A part of a series' name, as clients have it."""
-    if name not in DEFAULTS:
-        return Identifier(name)
-    return SQL("coalesce({0}, {1}) AS {0}").format(Identifier(name), Identifier(DEFAULTS[name]))
+def series_name(kind: Kind, table: str | None = None) -> Composable:
+    """The parts of a series' name that a kind uses, of the series table, as clients have them."""
+
+    def of(name: str) -> Composable:
+        return Identifier(table, name) if table else Identifier(name)
+
+    return SQL(", ").join(
+        SQL("coalesce({}, {}) AS {}").format(of(name), of(DEFAULTS[name]), Identifier(name))
+        if name in DEFAULTS
+        else of(name)
+        for name in kind.series
+    )
 
 
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:

@@ -6,7 +6,7 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from mds_client.schema import SERIES_COLUMNS, Column, Kind
-from mds_client.sql.basis import MEANT, Statement, named, names, number, part, selected, span, text
+from mds_client.sql.basis import MEANT, Statement, named, names, number, selected, series_name, span, text
 
 
 @cache
@@ -14,7 +14,7 @@ def find_series(kind: Kind) -> Statement:
     """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
     return text(
         SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
-            names=SQL(", ").join(map(part, kind.series)),
+            names=series_name(kind),
             kind=Literal(kind.name),
             match=named(kind, SQL("= ANY(%b)")),
             meant=MEANT,
@@ -60,8 +60,10 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bo
 
 
 @cache
-def packed(kind: Kind, columns: tuple[Column, ...]) -> Statement:
+def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) -> Statement:
     """Rows of many series by their ids in a span of time, at most so many, in no order: one array a column.
+
+    With `by_symbol`, only rows with one of these symbols, of a kind whose series have none.
 
     A text comes as the lengths of the values, in bytes, and all of them one behind the other.
     """
@@ -75,7 +77,7 @@ def packed(kind: Kind, columns: tuple[Column, ...]) -> Statement:
     return text(
         SQL(
             "SELECT {arrays} FROM (SELECT series_id, {columns} FROM mds.{rows}"
-            " WHERE series_id = ANY(%b::bigint[]) AND {span} AND {meant} LIMIT %s) AS r"
+            " WHERE series_id = ANY(%b::bigint[]) AND {span}{by_symbol} AND {meant} LIMIT %s) AS r"
         ).format(
             arrays=SQL(", ").join(arrays),
             columns=SQL(", ").join(
@@ -83,6 +85,7 @@ def packed(kind: Kind, columns: tuple[Column, ...]) -> Statement:
             ),
             rows=Identifier(kind.name),
             span=span(kind.time),
+            by_symbol=SQL(" AND symbol = ANY(%b)" if by_symbol else ""),
             meant=MEANT,
         )
     )

@@ -3265,7 +3265,7 @@ INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp wi
 INSERT INTO store.objects VALUES ('view public.bars', '513ab1e801c6734af3ab917518abc633b35b5922c968acb48c2d7b91537d98a5', 'f503982d2cf024847fe565b32845995c');
 INSERT INTO store.objects VALUES ('view public.fundamentals', 'b17ff0057710f63c4d7c4761eee179cd4b4cdb1b68c8c1c9289e68b3430fe856', '6db289954cbb1c4a255dcae9a119b9c7');
 INSERT INTO store.objects VALUES ('view public.news', '129cb4cb52cf7046c38088e2e1ae6f3bb1577d0fa55eac6ecb3d3de37d4c79bb', '022205ec83cd60031b318560e2a48c64');
-INSERT INTO store.objects VALUES ('view public.options_snap', '44b0835ab99af12bab631ccf48c4064797810ba2d544d87163af582e7d7c5b2f', 'bf75a5afc9e309bfeef04e8797ae0f0c');
+INSERT INTO store.objects VALUES ('view public.options_snap', 'ceebed3a19c5087ee4f9f679777981c3c8297d8e8bb037d93b93d9c4e5856205', 'bf75a5afc9e309bfeef04e8797ae0f0c');
 INSERT INTO store.objects VALUES ('view mds.bars_5m', '4d54f710fe860e78b56ab575d548d12bd6c80de87b027f31194c18986b0bd83a', 'f33bf9ff2c2c3da5ee7112f2958241b4');
 INSERT INTO store.objects VALUES ('view mds.bars_15m', '780fd454b678279a5fb3ecf8f770adb87482a6cd88fcebf2211a242b5963caf0', '04348d4bf4a1d88900f9db89e40231f4');
 INSERT INTO store.objects VALUES ('view mds.bars_1h', 'f0be3442ebb2f9610a7c0aec2be299560aeabd324f85c0dbd609a179abf76d14', '73527830f74074c3ba7a5e9e63b36c4f');

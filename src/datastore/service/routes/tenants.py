@@ -93,7 +93,7 @@ def enable(here: Here, tenant: AdminTenant) -> Any:
 def bind_role(here: Here, tenant: AdminTenant, body: RoleBody) -> Any:
     """Bind a login role to the tenant: every session of that role is this tenant, whatever it sets.
 
-    The role is limited, too. `to_run` are the statements for that which a superuser has to run.
+    The role gets limits, too. `to_run` lists the statements for those limits that only a superuser can set.
     """
     return tenants.bind_role(here.dsn, str(tenant.id), body.role, connections=body.connections)
 
