@@ -68,10 +68,17 @@ class Bounded(io.RawIOBase):
 
 
 def members(path: str) -> list[str]:
-    """The files in a zip archive, by name; none if it is no archive, or a damaged one. Raises OSError."""
+    """The files in a zip archive, by name; none if it is no archive, or a damaged one: who opens that finds out.
+
+    Raises OSError.
+    """
     if not zipfile.is_zipfile(path):
         return []
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        return []
+    with archive:
         return sorted(info.filename for info in archive.infolist() if _is_file(info))
 
 

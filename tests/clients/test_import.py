@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -178,11 +179,17 @@ def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: St
     (tmp_path / "c.csv").write_text("when,what\n1,2\n")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "d.csv").write_text(CSV.replace("2024-01-0", "2024-02-0"))
+    with zipfile.ZipFile(tmp_path / "e.csv.zip", "w") as archive:
+        archive.writestr("e.csv", CSV)
+    # Its list of files is damaged, and not its end, by which it is known.
+    damaged = (tmp_path / "e.csv.zip").read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00")
+    (tmp_path / "e.csv.zip").write_bytes(damaged)
     done = mds("import", "bars", str(tmp_path / "**/*.csv*"), *OPTIONS, "--symbol", "AAPL")
     assert (done.code, len(stored(store))) == (3, 4)
     assert "b.csv.gz: damaged" in done.err
     assert "c.csv: bars need a column ts" in done.err
-    assert "2 files of 4 not or not completely imported" in done.err
+    assert "e.csv.zip: damaged" in done.err
+    assert "3 files of 5 not or not completely imported" in done.err
 
 
 def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_completes_it(

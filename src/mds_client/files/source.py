@@ -150,7 +150,10 @@ class Source:
             raise SourceError(f"{self.name}: a zip archive cannot be read from a pipe: its index is at the end")
         try:
             plain, consumed = compression.member(self._raw, name)
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except zipfile.BadZipFile as error:
+            self.close()
+            raise SourceError(f"{self.name}: damaged: {error}") from error
+        except (OSError, NotImplementedError) as error:
             self.close()
             raise SourceError(f"{self.name}: {error}") from error
         return _Arriving(cast("_Buffered", compression.Bounded(plain, consumed)))

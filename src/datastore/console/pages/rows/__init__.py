@@ -16,7 +16,7 @@ from datastore.service.models import Instant, Kind, Name
 from datastore.service.security import Reader
 from datastore.service.state import Here
 from mds_client import KINDS
-from mds_client.schema import SERIES_COLUMNS
+from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN
 
 ENTRY: Final = Entry("/rows", "Rows")
 
@@ -25,8 +25,6 @@ router = APIRouter()
 SHOWN: Final = 200
 SPAN: Final = timedelta(days=7)
 """What is looked at where nobody says from when on: the end of what there is."""
-
-_OTHER_TENANTS: Final = "tenant_id"
 
 
 @router.get("/{id:id}")
@@ -99,7 +97,7 @@ def _window(start: datetime | None, end: datetime | None, newest: list[datetime]
 def _columns(kind: str, found: list[Any]) -> list[str]:
     """The fields of a kind, names and time first; those that no row has are left out."""
     declared = KINDS[kind]
-    fields = [name for name in type(found[0]).model_fields if name != _OTHER_TENANTS] if found else []
+    fields = [name for name in type(found[0]).model_fields if name != TENANT_COLUMN] if found else []
     first = [declared.time, *SERIES_COLUMNS]
     ordered = sorted(fields, key=lambda name: first.index(name) if name in first else len(first))
     return [name for name in ordered if any(getattr(row, name) is not None for row in found)]

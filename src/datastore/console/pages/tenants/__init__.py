@@ -1,7 +1,7 @@
 """The page of tenants and tokens: who is there, making and disabling tenants, what a deletion would delete, tokens."""
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query
@@ -13,6 +13,7 @@ from datastore.console.guard import PREFIX
 from datastore.console.rendering import Entry, go, page
 from datastore.service import tokens
 from datastore.service.models import LARGEST_ID, Name
+from datastore.service.problems import Refusal
 from datastore.service.security import AdminTenant, StoreAdmin, StoreReader, known_tenant
 from datastore.service.state import Here
 from datastore.service.tokens import MadeToken, Scope, Tokens
@@ -45,16 +46,16 @@ def create_token(
     here: Here,
     _: StoreAdmin,
     name: Annotated[str, Form(max_length=100)],
-    scope: Annotated[Literal["read", "operate", "admin"], Form()],
+    scope: Annotated[str, Form(max_length=20)],
     tenant: Annotated[str, Form(max_length=255)] = "",
     days: Annotated[int | None, Form(ge=1, le=36_500)] = None,
 ) -> Response:
     """Make a token, and show it once: the service keeps no token, and its configuration is the operator's to change."""
+    if scope not in Scope.__members__:
+        raise Refusal("invalid", f"a scope is {', '.join(Scope.__members__)}, not {scope!r}")
     owner: UUID | None = known_tenant(here.dsn, None, tenant).id if tenant.strip() else None
     lasts = None if days is None else timedelta(days=days)
-    made = tokens.create(
-        name, Scope[scope] if scope in Scope.__members__ else Scope.read, expires_in=lasts, tenant=owner
-    )
+    made = tokens.create(name, Scope[scope], expires_in=lasts, tenant=owner)
     return _page(request, here.dsn, made=made)
 
 
