@@ -15,6 +15,8 @@ from mds_client.models import Bar, Series
 from mds_client.options import connection_options
 from mds_client.plots import Canvas, plot_candles, plot_lines
 from mds_client.printing import comma_separated, filter_options
+from mds_client.rollups import stored_columns
+from mds_client.schema import KINDS
 
 SPANNED = 300
 """Intervals that are plotted if no start is given."""
@@ -47,7 +49,9 @@ def plot(
         raise click.UsageError("name a symbol, or several separated by commas")
     found = client.series("bars", vendor=vendor, symbol=symbols, timeframe=timeframe)
     one = _chosen(found, symbols)
-    newest = max(series.last_ts for series in found if series.last_ts is not None)
+    newest = max((series.last_ts for series in found if series.last_ts is not None), default=None)
+    if newest is None:
+        fail(f"there are no bars of {', '.join(symbols)} yet")
     until = end or datetime.max.replace(tzinfo=UTC)
     since = start or _before(min(newest, until), one.timeframe or "1d")
     bars = client.bars_window(symbols, one.timeframe or "", since, until, one.vendor, missing="warn")
@@ -91,6 +95,4 @@ def _before(newest: datetime, timeframe: str) -> datetime:
 
 
 def _point(bar: Bar) -> dict[str, Any]:
-    return {
-        name: getattr(bar, name) for name in ("ts", "open_price", "high_price", "low_price", "close_price", "volume")
-    }
+    return {name: getattr(bar, name) for name in stored_columns(KINDS["bars"])}

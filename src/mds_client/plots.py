@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any, Final
 
 from mds_client.errors import ConfigurationError
@@ -96,7 +97,7 @@ def plot_candles(bars: Sequence[Bar], title: str, canvas: Canvas) -> str:
 
 
 def plot_lines(bars: Mapping[str, Sequence[Bar]], title: str, canvas: Canvas) -> str:
-    """The closes of several symbols as lines: how many percent each has changed since its first bar.
+    """The closes of several symbols as lines: how many percent each has changed since its first close that is not zero.
 
     Raises ConfigurationError if plotext is not installed.
     """
@@ -106,7 +107,11 @@ def plot_lines(bars: Mapping[str, Sequence[Bar]], title: str, canvas: Canvas) ->
     place = {moment: at for at, moment in enumerate(moments, 1)}
     for number, (symbol, rows) in enumerate(bars.items()):
         closes = [(place[bar.ts], bar.close_price) for bar in rows if bar.close_price is not None]
-        base = closes[0][1] or 1.0
+        # A change of nothing is no share of it: the line begins at the first close that is not zero.
+        closes = list(dropwhile(lambda point: point[1] == 0, closes))
+        if not closes:
+            continue
+        base = closes[0][1]
         # Without colour, lines are told apart by what they are drawn with.
         marker = {} if canvas.colour else {"marker": MARKERS[number % len(MARKERS)]}
         line = figure.signal([at for at, _ in closes], [(close / base - 1) * 100 for _, close in closes], **marker)

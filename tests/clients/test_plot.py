@@ -1,5 +1,6 @@
 """`mds plot`: candles and lines in a terminal."""
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import pytest
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar
 from mds_client.cli import main
-from mds_client.plots import Canvas, candles, plot_candles
+from mds_client.plots import Canvas, candles, plot_candles, plot_lines
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
 
@@ -108,3 +109,14 @@ def test_without_plotext_the_error_names_the_extra(mds: Run, monkeypatch: pytest
     done = mds("plot", "AAPL")
     assert (done.code, done.out) == (1, "")
     assert done.err == "error: plots need plotext, which is not installed: install the extra plot\n"
+
+
+def test_a_line_begins_at_the_first_close_that_is_not_zero() -> None:
+    def line(symbol: str, *closes: float) -> list[Bar]:
+        return [bar(symbol, at, close_price=close) for at, close in enumerate(closes)]
+
+    drawn = plot_lines({"A": line("A", 0, 2, 3), "B": line("B", 1, 1, 1)}, "t", Canvas(60, 20, colour=False))
+    # From 2 to 3, and not from nothing.
+    labels = [float(found) for found in re.findall(r"^ *(-?\d+\.\d+) *┤", drawn, re.MULTILINE)]
+    assert max(labels) == 50
+    assert plot_lines({"A": line("A", 0, 0), "B": line("B", 1, 2)}, "t", Canvas(60, 20, colour=False))

@@ -129,7 +129,7 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
         with page.expect_download() as download:
             page.get_by_role("link", name="CSV").click()
         text = Path(download.value.path()).read_text()
-        assert text.startswith("ts,open_price,high_price,low_price,close_price,volume\n2024-03-2")
+        assert text.startswith("ts,open_price,high_price,low_price,close_price,volume,trade_count\n2024-03-2")
 
 
 def test_a_hole_is_found_filled_and_gone(

@@ -1,7 +1,5 @@
 """The page of a chart: candles and volume of one series, in the rollup that fits the zoom."""
 
-import csv
-import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -26,6 +24,8 @@ from datastore.service.problems import Refusal
 from datastore.service.security import Reader
 from datastore.service.state import Here
 from mds_client import KINDS, Bar
+from mds_client.rollups import stored_columns
+from mds_client.sheets import csv_parts, records
 
 ENTRY: Final = Entry("/chart", "Chart")
 
@@ -85,10 +85,7 @@ def read_bars(
     end: Annotated[Instant, Query()],
 ) -> Response:
     """Bars of a window for the chart: seconds since 1970, open, high, low, close, volume."""
-    asked = _asked(series, timeframe, start, end)
-    found = bars.page(here.client(series.tenant), asked, MOST_BARS + 1)
-    if len(found) > MOST_BARS:
-        raise Refusal("invalid", f"the window has more than {MOST_BARS:,} bars of {timeframe}: take a longer timeframe")
+    found = _found(here, series, timeframe, start, end)
     return JSONResponse({"timeframe": timeframe, "bars": [_point(bar) for bar in found]}, headers=HEADERS)
 
 
@@ -124,26 +121,17 @@ def download(
     end: Annotated[Instant, Query()],
 ) -> Response:
     """The bars of a window as CSV."""
-    asked = _asked(series, timeframe, start, end)
-    found = bars.page(here.client(series.tenant), asked, MOST_BARS + 1)
+    found = _found(here, series, timeframe, start, end)
     name = f"{series.vendor}-{series.symbol}-{timeframe}.csv"
     disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     return StreamingResponse(
-        _lines(found[:MOST_BARS]), media_type="text/csv", headers={**HEADERS, "Content-Disposition": disposition}
+        _lines(found), media_type="text/csv", headers={**HEADERS, "Content-Disposition": disposition}
     )
 
 
-_COLUMNS: Final = ("ts", "open_price", "high_price", "low_price", "close_price", "volume")
-
-
-def _lines(found: list[Bar]) -> Iterator[str]:
-    yield ",".join(_COLUMNS) + "\r\n"
-    for at in range(0, len(found), 1000):
-        text = io.StringIO()
-        csv.writer(text).writerows(
-            [bar.ts.isoformat(), *(getattr(bar, name) for name in _COLUMNS[1:])] for bar in found[at : at + 1000]
-        )
-        yield text.getvalue()
+def _lines(found: list[Bar]) -> Iterator[bytes]:
+    batches = (found[at : at + 1000] for at in range(0, len(found), 1000))
+    return csv_parts(stored_columns(KINDS["bars"]), records(batches))
 
 
 def _steps(series: SeriesRecord) -> dict[str, int]:
@@ -174,6 +162,14 @@ def _window(
         # Markets are closed for most of the day, and a day's bar is there for five of seven days.
         start = end - timedelta(seconds=step) * (300 if step >= 86_400 else 900)
     return max(start, first) if start < end else first, end
+
+
+def _found(here: Here, series: SeriesRecord, timeframe: str, start: datetime, end: datetime) -> list[Bar]:
+    """The bars of a window. Refuses one that has too many, of which nothing is left out without a word."""
+    found = bars.page(here.client(series.tenant), _asked(series, timeframe, start, end), MOST_BARS + 1)
+    if len(found) > MOST_BARS:
+        raise Refusal("invalid", f"the window has more than {MOST_BARS:,} bars of {timeframe}: take a longer timeframe")
+    return found
 
 
 def _asked(series: SeriesRecord, timeframe: str, start: datetime, end: datetime) -> Asked:
