@@ -113,16 +113,29 @@ def test_what_is_no_query_is_told(filled: Store, statement: str) -> None:
         ask(filled, statement)
 
 
-def test_a_login_that_a_killed_process_left_is_dropped_by_the_next_query(filled: Store) -> None:
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_login_that_a_killed_process_left_is_dropped_by_the_next_query(filled: Store, bound: bool) -> None:
     filled.execute("CREATE ROLE mds_query_old LOGIN VALID UNTIL '2020-01-01'")
     filled.execute("GRANT mds_query_old TO CURRENT_USER")
-    filled.execute(
-        "INSERT INTO store.tenant_roles (role, tenant_no) SELECT 'mds_query_old', no FROM store.tenants WHERE id = %s",
-        filled.tenant_b,
-    )
-    (admin,) = filled.rows("SELECT rolname FROM pg_roles WHERE rolname = 'mds_admin'")
-    filled.execute(f"GRANT mds_query_old TO {admin[0]} WITH ADMIN OPTION")
+    if bound:
+        filled.execute(
+            "INSERT INTO store.tenant_roles (role, tenant_no)"
+            " SELECT 'mds_query_old', no FROM store.tenants WHERE id = %s",
+            filled.tenant_b,
+        )
+    filled.execute("GRANT mds_query_old TO mds_admin WITH ADMIN OPTION")
     ask(filled, "SELECT 1")
+    assert filled.rows(LOGINS) == []
+
+
+def test_a_login_that_cannot_be_dropped_stops_no_query(filled: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """As one of another store of the same server, to which this store's control plane has no right."""
+    filled.execute("CREATE ROLE mds_query_of_others LOGIN VALID UNTIL '2020-01-01'")
+    try:
+        assert ask(filled, "SELECT 1").rows == [("1",)]
+        assert "the login mds_query_of_others of an earlier query cannot be dropped" in caplog.text
+    finally:
+        filled.execute("DROP ROLE mds_query_of_others")
 
 
 def test_queries_at_the_same_time_have_logins_of_their_own(filled: Store) -> None:
