@@ -100,8 +100,8 @@ MANY_SESSIONS: Final = (
 
 
 BOTH_CLIENTS: Final = (
-    "both_clients: through MDS and AMDS in every case, on every engine. Without it AMDS runs the first case of each test,"
-    " on plain PostgreSQL: MDS is generated from it, so that neither an engine nor data can tell them apart"
+    "both_clients: through MDS and AMDS in every case, on every engine. Without it AMDS runs the first case of each"
+    " test, on plain PostgreSQL: MDS is generated from it, so that neither an engine nor data can tell them apart"
 )
 
 
