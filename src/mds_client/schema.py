@@ -57,7 +57,7 @@ class Sql:
 
     `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
     `amount`: a number that is mostly whole, see `Column.amount`. `otherwise`: the text field that takes a value of
-    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`.
+    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`. `apart`: see `Column.apart`.
     """
 
     type: SqlType
@@ -65,6 +65,7 @@ class Sql:
     amount: bool = False
     otherwise: str | None = None
     last: bool = False
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class Column:
 
     `otherwise` is the text column that takes a value of another form. `last`: the column was added when the kind's
     amounts had fractions already, and comes behind these in the table.
+
+    `apart`: a field of the key whose values are not enough to tell rows apart. Rows with one value of the field and
+    several values of the column `apart` are different rows. The first of them is stored under the value itself. Every
+    other one is stored under a value that follows from both, and the table keeps the value of the field in the column
+    `given`.
     """
 
     name: str
@@ -85,11 +91,17 @@ class Column:
     amount: bool = False
     otherwise: str | None = None
     last: bool = False
+    apart: str = ""
 
     @property
     def fraction(self) -> str:
         """The column of the fraction of an amount."""
         return f"{self.name}_fraction"
+
+    @property
+    def given(self) -> str:
+        """The column of the value that a row was given, where it is stored under another one; NULL otherwise."""
+        return f"{self.name}_given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +194,20 @@ class Kind:
         return tuple(column for column in self.columns if column.amount)
 
     @cached_property
+    def shared(self) -> Column | None:
+        """The column of the key whose values several rows can share, which another column tells apart; None if every
+        row is told apart by the key."""
+        return next((column for column in self.columns if column.apart), None)
+
+    @cached_property
+    def narrow(self) -> tuple[Column, ...]:
+        """The columns of a narrow row, `series_id` left out: the fields, and the value that a row was given where it is
+        stored under another one."""
+        if self.shared is None:
+            return self.columns
+        return (*self.columns, Column(self.shared.given, self.shared.type, nullable=True))
+
+    @cached_property
     def in_table(self) -> tuple[Column, ...]:
         """The columns of the kind's table and of its views in `mds`, `series_id` left out: an amount's fraction comes
         behind all columns but those that were added after it."""
@@ -191,6 +217,7 @@ class Kind:
             *(column for column in whole if not column.last),
             *fractions,
             *(column for column in whole if column.last),
+            *self.narrow[len(self.columns) :],
         )
 
     @cached_property
@@ -389,6 +416,7 @@ def _column(model: type[BaseModel], field: str) -> Column:
         amount=any(mark.amount for mark in found),
         otherwise=next((mark.otherwise for mark in found if mark.otherwise), None),
         last=any(mark.last for mark in found),
+        apart=next((mark.apart for mark in found if mark.apart), ""),
     )
 
 

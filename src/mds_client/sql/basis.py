@@ -80,7 +80,7 @@ run outside of the transaction that has set the tenant, it neither reads nor wri
 
 def stored_columns(kind: Kind) -> tuple[Column, ...]:
     """The columns of a narrow row, which a batch is made of."""
-    return (Column("series_id", "bigint", nullable=False), *kind.columns)
+    return (Column("series_id", "bigint", nullable=False), *kind.narrow)
 
 
 def table_columns(kind: Kind) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def series_name(kind: Kind, table: str | None = None) -> Composable:
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
     """These stored columns of a kind, or all, as the models have them: a uuid is text, and an amount is one number."""
     return SQL(", ").join(
-        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else number(column)
+        SQL("{}::text").format(number(column)) if column.type == "uuid" else number(column)
         for column in (kind.columns if columns is None else map(kind.column, columns))
     )
 
@@ -129,4 +129,7 @@ def span(time: str) -> Composable:
 
 
 def number(column: Column) -> Composable:
+    """The value of a column as clients have it, of a table that may keep it in two."""
+    if column.apart:
+        return SQL("coalesce({}, {})").format(Identifier(column.given), Identifier(column.name))
     return amount(column) if column.amount else Identifier(column.name)
