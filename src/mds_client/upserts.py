@@ -347,7 +347,7 @@ def commit(
 ) -> Talk[None]:
     """Write a batch, bring its series' last values up to it, and commit, in one round trip."""
     behind = last_values(kind, latest, on_conflict)
-    if write[0] == _HELD[0]:
+    if write[:1] == _HELD[:1]:
         # The driver would take what is skipped after an error for prepared.
         behind = replace(behind, prepare=False)
     try:
