@@ -100,14 +100,17 @@ AnyKind: TypeAlias = str | type[Row] | Kind
         "close_price": "last",
         "volume": "sum",
         "trade_count": "sum",
+        "vwap": "mean",
     },
     ordered=(_RANGE,),
+    weight="volume",
 )
 class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
 
     Prices are in the symbol's own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in
-    units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a
+    units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup's `vwap` is that of
+    its bars weighted by their volume, of those that have both. `timeframe` is a count and a
     unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are
     understood; `60m` and `1h` are one timeframe.
     """

@@ -99,6 +99,11 @@ class Column:
         return f"{self.name}_fraction"
 
     @property
+    def weights(self) -> str:
+        """The column of a rollup with the sum of the weights of a mean."""
+        return f"{self.name}_weight"
+
+    @property
     def given(self) -> str:
         """The column of the value that a row was given, where it is stored under another one; NULL otherwise."""
         return f"{self.name}_given"
@@ -130,7 +135,8 @@ class Rollup:
     source: str
 
 
-Aggregate = Literal["first", "max", "min", "last", "sum"]
+Aggregate = Literal["first", "max", "min", "last", "sum", "mean"]
+"""What a rollup makes of a column. A `mean` is weighted by `Kind.weight`; the rollup keeps the sum of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +163,8 @@ class Kind:
     aggregates: tuple[tuple[str, Aggregate], ...] = ()
     """What a rollup makes of each column that it has."""
     ordered: tuple[tuple[str, str], ...] = ()
+    weight: str | None = None
+    """The amount by which the means of rollups are weighted."""
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -187,6 +195,11 @@ class Kind:
     def column_names(self) -> tuple[str, ...]:
         """The stored columns in the table's order, `series_id` left out."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def means(self) -> tuple[Column, ...]:
+        """The columns of which rollups have the mean."""
+        return tuple(self.column(name) for name, how in self.aggregates if how == "mean")
 
     @cached_property
     def amounts(self) -> tuple[Column, ...]:
@@ -313,6 +326,7 @@ def kind(
     rollups: tuple[Rollup, ...] = (),
     aggregates: Mapping[str, Aggregate] = types.MappingProxyType({}),
     ordered: tuple[tuple[str, str], ...] = (),
+    weight: str | None = None,
 ) -> Callable[[type[Model]], type[Model]]:
     """Declare the decorated row model as a kind and put it into `KINDS`.
 
@@ -335,6 +349,7 @@ def kind(
                 rollups=rollups,
                 aggregates=aggregates,
                 ordered=ordered,
+                weight=weight,
             )
         )
         return model
@@ -356,8 +371,16 @@ def _declared(
     rollups: tuple[Rollup, ...],
     aggregates: Mapping[str, Aggregate],
     ordered: tuple[tuple[str, str], ...],
+    weight: str | None,
 ) -> Kind:
-    for field in (*series, *key, *((price,) if price else ()), *aggregates, *chain.from_iterable(ordered)):
+    for field in (
+        *((weight,) if weight else ()),
+        *series,
+        *key,
+        *((price,) if price else ()),
+        *aggregates,
+        *chain.from_iterable(ordered),
+    ):
         if field not in model.model_fields:
             raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
     if unknown := set(series) - set(SERIES_COLUMNS):
@@ -373,6 +396,8 @@ def _declared(
             raise TypeError(
                 f"{model.__name__}: {field!r} is an amount, of which a rollup can be the sum, and not the {how}"
             )
+        if how == "mean" and (weight is None or not columns[weight].amount):
+            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
     in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
@@ -388,6 +413,7 @@ def _declared(
         rollups=rollups,
         aggregates=tuple(aggregates.items()),
         ordered=ordered,
+        weight=weight,
     )
 
 

@@ -173,6 +173,7 @@ def _rollup_columns(kind: Kind) -> Composable:
                 for name, _ in kind.aggregates
             ),
             *(Identifier(column.fraction) for column in kind.amounts if column.name in dict(kind.aggregates)),
+            *(Identifier(column.weights) for column in kind.means),
         ]
     )
 

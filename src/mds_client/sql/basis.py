@@ -124,6 +124,27 @@ def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
     )
 
 
+def weight(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
+    """What a value counts in a mean: a row's amount, or in a rollup the sum of those that it is made of.
+
+    A value does not count, so that it cannot stop the computation for everybody by an overflow, if it is too large or
+    too small to be multiplied.
+    """
+    if not of_rows:
+        return Identifier(column.weights)
+    assert kind.weight is not None
+    return SQL(
+        "CASE WHEN ({value} = 0 OR abs({value}) BETWEEN 1e-30 AND 1e100) AND {weight} BETWEEN 1e-15 AND 1e19"
+        " THEN {weight} END"
+    ).format(value=Identifier(column.name), weight=amount(kind.column(kind.weight)))
+
+
+def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
+    """The mean of a column weighted by an amount; NULL where nothing counts."""
+    counts = weight(kind, column, of_rows=of_rows)
+    return SQL("sum({0} * {1}) / sum({1})").format(Identifier(column.name), counts)
+
+
 def span(time: str) -> Composable:
     return SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
 
