@@ -107,6 +107,11 @@ INSERT INTO store.series (series_id, kind, vendor, symbol, root, last_ts)
 INSERT INTO store.options (series_id, ts, expiry, option_type, strike, iv, multiplier)
   SELECT series_id, '2024-02-09 12:00Z', '2025-01-17', 'C', 150.5, 0.5, 150 FROM store.series WHERE root = 'AAPL1';
 """,
+    "0012": """
+INSERT INTO store.news (series_id, published_at, id, title, symbol, id_given)
+  SELECT DISTINCT ON (series_id) series_id, published_at, md5(id::text)::uuid, title, 'SHARES', id
+  FROM store.news ORDER BY series_id, published_at, id;
+""",
 }
 
 

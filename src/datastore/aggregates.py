@@ -17,7 +17,7 @@ from datastore.engines import Driver, Engine
 from datastore.errors import ControlError
 from datastore.locks import held
 from datastore.names import REFRESH_LOCK, STORE
-from mds_client import KINDS, schema
+from mds_client import KINDS, schema, sql
 from mds_client.schema import Kind, Rollup
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -52,8 +52,14 @@ def names() -> list[str]:
 def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable | None = None) -> Composable:
     """The rows of a rollup, made of those of a relation in the private schema."""
     time = Identifier(kind.time)
+    of_rows = source == kind.name
+    made = {column.name: sql.mean(kind, column, of_rows=of_rows) for column in kind.means} | {
+        column.weights: SQL("sum({})").format(sql.weight(kind, column, of_rows=of_rows)) for column in kind.means
+    }
     values = SQL(", ").join(
-        SQL("{} AS {}").format(engine.aggregate(how, Identifier(name), time), Identifier(name))
+        SQL("{} AS {}").format(
+            made[name] if name in made else engine.aggregate(how, Identifier(name), time), Identifier(name)
+        )
         for name, how in _stored(kind)
     )
     return SQL("SELECT series_id, {} AS {}, {} FROM {}{} GROUP BY 1, 2").format(
@@ -62,9 +68,11 @@ def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Compo
 
 
 def _stored(kind: Kind) -> list[tuple[str, schema.Aggregate]]:
-    """The columns of a stored rollup, and what it makes of the rows: an amount has two, as in the table."""
+    """The columns of a stored rollup, and what it makes of the rows: an amount has two, as in the table, and a mean has
+    the sum of its weights beside it."""
     made = [(kind.column(name), how) for name, how in kind.aggregates]
-    return [*kind.aggregates, *((column.fraction, how) for column, how in made if column.amount)]
+    fractions = ((column.fraction, how) for column, how in made if column.amount)
+    return [*kind.aggregates, *fractions, *((column.weights, "sum") for column in kind.means)]
 
 
 def create(engine: Engine, driver: Driver) -> list[str]:

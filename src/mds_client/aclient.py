@@ -22,6 +22,7 @@ from mds_client.config import Config
 from mds_client.connections import AsyncGuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.operations import (
+    BACK,
     CopyIn,
     CopyOut,
     Emit,
@@ -241,7 +242,8 @@ class _Performance(Generic[T]):
                     await self._send(Group(()))
                 return [await self._copy(step)]
         commit = group.commit and self._own_transaction
-        if self._opening is None:
+        # Where the first group has failed, the transaction takes nothing before it is back at the savepoint.
+        if self._opening is None or group == BACK:
             results = await _send(self._connection, group.steps, commit)
         else:
             opened, *results = await self._open(self._opening, group.steps, commit)

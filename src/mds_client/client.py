@@ -23,6 +23,7 @@ from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.methods import Methods
 from mds_client.operations import (
+    BACK,
     CopyIn,
     CopyOut,
     Emit,
@@ -227,7 +228,8 @@ class _Performance(Generic[T]):
                     self._send(Group(()))
                 return [self._copy(step)]
         commit = group.commit and self._own_transaction
-        if self._opening is None:
+        # Where the first group has failed, the transaction takes nothing before it is back at the savepoint.
+        if self._opening is None or group == BACK:
             results = _send(self._connection, group.steps, commit)
         else:
             opened, *results = self._open(self._opening, group.steps, commit)

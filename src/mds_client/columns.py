@@ -10,11 +10,13 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mds_client.apart import NOTHING_HELD, Held, apart_id
 from mds_client.checked_columns import (
     and_more,
     as_words,
@@ -94,18 +96,21 @@ class Frame:
             if code >= 0
         }
 
-    def narrow(self, ids: Mapping[SeriesName, int]) -> NarrowFrame:
+    def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> NarrowFrame:
         """The rows as the table has them, each key once (the last one wins), sorted by key."""
         of_name = np.array([ids[name] for name in self.names], np.int64)
         rank = np.empty(len(of_name), np.uint16 if len(of_name) < 1 << 16 else np.uint32)
         rank[np.argsort(of_name)] = np.arange(len(of_name))
         keys = [rank[self._codes], *(self._columns[name].sortable() for name in self.kind.key)]
+        shared = self.kind.shared
+        if shared is not None:
+            keys.append(self._columns[shared.apart].sortable())
         empty = self._empty()
         rows, replaced, by = _sorted(keys, empty)
         self._say(empty, replaced, by)
         columns = {"series_id": ColumnValues("bigint", of_name[self._codes[rows]])}
         columns |= {name: self._columns[name].take(rows) for name in self.kind.column_names}
-        return NarrowFrame(self.kind, columns)
+        return NarrowFrame(self.kind, columns if shared is None else told_apart(self.kind, columns, held))
 
     def _empty(self) -> NDArray[np.bool_] | None:
         """Which rows have no value beside their key; None if there are none."""
@@ -199,6 +204,40 @@ class Frame:
                 found, codes = np.unique(codes, return_inverse=True)
             names = [(*names[at // len(words)], words[at % len(words)]) for at in found.tolist()]
         return codes, names
+
+
+def told_apart(kind: Kind, columns: dict[str, ColumnValues], held: Held) -> dict[str, ColumnValues]:
+    """The columns of narrow rows that are sorted by what tells them apart, as they are stored: of rows that share a
+    value, all but one are under a value of their own, with the given one behind."""
+    shared = kind.shared
+    assert shared is not None
+    ids, times, values = (columns[name] for name in ("series_id", kind.time, shared.name))
+    codes = (ids.values, times.values, values.values)
+    again = np.zeros(len(ids.values), np.bool_)
+    again[1:] = np.logical_and.reduce([part[1:] == part[:-1] for part in codes])
+    given = nothing(shared.type, len(again))
+    if not held and not again.any():
+        return {**columns, shared.given: given}
+    apart = columns[shared.apart].python()
+    words = [UUID(word) for word in values.python()]
+    if held:
+        places = list(zip(ids.values.tolist(), times.python(), words, strict=True))
+        first = np.maximum.accumulate(np.where(again, 0, np.arange(len(again)))).tolist()
+        for at, place in enumerate(places):
+            if place in held:
+                again[at] = held[place] != apart[at]
+            else:
+                again[at] = first[at] != at
+    moved = [apart_id(word, own) if is_apart else None for word, own, is_apart in zip(words, apart, again, strict=True)]
+    stored = [str(other or word) for word, other in zip(words, moved, strict=True)]
+    kept = [str(word) if other else None for word, other in zip(words, moved, strict=True)]
+    made = {
+        **columns,
+        shared.name: as_words(shared.type, *coded(stored)),
+        shared.given: as_words(shared.type, *coded(kept)),
+    }
+    order = np.lexsort([made[name].sortable() for name in ("series_id", *kind.key)[::-1]])
+    return {name: column.take(order) for name, column in made.items()}
 
 
 def _sorted(

@@ -100,14 +100,17 @@ AnyKind: TypeAlias = str | type[Row] | Kind
         "close_price": "last",
         "volume": "sum",
         "trade_count": "sum",
+        "vwap": "mean",
     },
     ordered=(_RANGE,),
+    weight="volume",
 )
 class Bar(Row):
     """Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`.
 
     Prices are in the symbol's own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in
-    units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a
+    units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup's `vwap` is that of
+    its bars weighted by their volume, of those that have both. `timeframe` is a count and a
     unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are
     understood; `60m` and `1h` are one timeframe.
     """
@@ -166,10 +169,10 @@ class News(Row):
     """A headline. `sentiment_score` is from -1 (bad) to 1 (good).
 
     A vendor's own id of the article is `vendor_id`: `id` follows from it and from the symbol, so that a corrected
-    headline replaces the earlier one, and an article about several symbols is a row for each. An `id` that is not a
-    uuid, such as a number, is taken for it. An `id` that is a uuid names one row, whatever its symbol. Without both,
-    `id` follows from vendor, time, title, symbol and url: the same item again, also with another score, is the same
-    row.
+    headline replaces the earlier one. An `id` that is not a uuid, such as a number, is taken for it. Without both, `id`
+    follows from vendor, time, title, symbol and url: the same item again, also with another score, is the same row.
+
+    An article about several symbols is a row for each, also where all of them have one `id`.
     """
 
     published_at: Instant = Field(description="When the news was published.")
@@ -181,9 +184,10 @@ class News(Row):
     sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = Field(
         default=None, description="How good the news is: from -1 (bad) to 1 (good)."
     )
-    id: Annotated[UuidText | None, Sql("uuid", always=True, otherwise="vendor_id")] = Field(
+    id: Annotated[UuidText | None, Sql("uuid", always=True, otherwise="vendor_id", apart="symbol")] = Field(
         default=None,
-        description="The vendor's id where it is a uuid; else one that follows from vendor_id, or from the content.",
+        description="The vendor's id where it is a uuid, which rows of several symbols can share; else one that follows"
+        " from vendor_id, or from the content.",
     )
     vendor_id: VendorId | None = Field(
         default=None, description="The vendor's id of the article where it is not a uuid, as text."

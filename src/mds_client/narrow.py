@@ -95,8 +95,11 @@ class ColumnValues:
             return self.values
         rank = np.empty(len(self.words), np.int64)
         rank[sorted(range(len(self.words)), key=self.words.__getitem__)] = np.arange(len(self.words))
-        ranks: NDArray[Any] = rank[self.values]
-        return ranks
+        if self.valid is None:
+            ranks: NDArray[Any] = rank[self.values]
+            return ranks
+        # No value is before all others.
+        return np.where(self.valid, np.append(rank, 0)[self.values], -1)
 
 
 def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:

@@ -163,6 +163,10 @@ class Group:
     commit: bool = False
 
 
+BACK: Final = Group((Execute(sql.ROLLBACK_TO),))
+"""Go back to the savepoint: the first thing that a transaction takes after an error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Emit:
     """A part of the answer, handed to the code that iterates over the operation before it goes on."""

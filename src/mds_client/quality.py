@@ -26,6 +26,7 @@ def warn_of_empty(kind: Kind, count: int, first: int) -> None:
 
 def warn_of_replaced(kind: Kind, count: int, first: int, values: Mapping[str, Any]) -> None:
     """Warn of rows that later rows of the same call replace, with the same key and other values."""
-    key = " ".join(str(values[part]) for part in (*kind.series, *kind.key))
+    apart = () if kind.shared is None else (kind.shared.apart,)
+    key = " ".join(str(values[part]) for part in (*kind.series, *kind.key, *apart))
     said = f"row {first}: a later row has the same key ({key}) and other values, and replaces it"
     warnings.warn(f"{said}; {count} rows in all" if count > 1 else said, DataQualityWarning, stacklevel=3)

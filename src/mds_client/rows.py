@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 from pydantic import ValidationError
 
 from mds_client import sql
+from mds_client.apart import NOTHING_HELD, Held, key_of, stored_apart
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as ColumnMapping
@@ -67,8 +68,9 @@ class Batch(Protocol):
     def claimed(self) -> Mapping[str, int]:
         """Each tenant that rows name as theirs, with the first such row's place in the input."""
 
-    def narrow(self, ids: Mapping[SeriesName, int]) -> Narrow:
-        """The rows with the ids of their series."""
+    def narrow(self, ids: Mapping[SeriesName, int], held: "Held" = NOTHING_HELD) -> Narrow:
+        """The rows with the ids of their series; and of a kind whose rows can share a value, what `held` says is stored
+        under such values."""
 
 
 def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = PLAIN) -> Iterator[Batch]:
@@ -166,8 +168,8 @@ class Rows:
             claimed[cast("str", tenant_id)] = self._first + found
         return claimed
 
-    def narrow(self, ids: Mapping[SeriesName, int]) -> "NarrowRows":
-        """The rows with the ids of their series."""
+    def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> "NarrowRows":
+        """The rows with the ids of their series, and what they are stored under."""
         kind = self._kind
         values_of = itemgetter(*kind.column_names)
         converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
@@ -180,10 +182,10 @@ class Rows:
                 if narrow[at] is not None:
                     narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
             by_series[narrow[0]].append(narrow)
-        key_of = itemgetter(*range(1, 1 + len(kind.key)))
+        told_by = key_of(kind)
         replaced: list[Values] = []
         for series_id, rows in by_series.items():
-            keys = [key_of(row) for row in rows]
+            keys = [told_by(row) for row in rows]
             if any(map(ge, keys, keys[1:])):
                 by_key: dict[Any, Values] = {}
                 for key, narrow in zip(keys, rows, strict=True):
@@ -194,6 +196,8 @@ class Rows:
                         replaced.append(before)
                     by_key[key] = narrow
                 by_series[series_id] = [by_key[key] for key in sorted(by_key)]
+        if kind.shared is not None:
+            by_series = {series_id: stored_apart(kind, rows, held) for series_id, rows in by_series.items()}
         if self.replaced is None:
             self.replaced = len(replaced)
             self._say(replaced)
@@ -255,7 +259,8 @@ class TableRows:
     def __init__(self, kind: Kind, rows: list[Values], latest: Mapping[int, Latest]) -> None:
         self._kind = kind
         places = [1 + kind.column_names.index(amount.name) for amount in kind.amounts]
-        parted = ("series_id", *kind.column_names, *(amount.fraction for amount in kind.amounts))
+        narrow = tuple(column.name for column in sql.stored_columns(kind))
+        parted = (*narrow, *(amount.fraction for amount in kind.amounts))
         in_order = itemgetter(*(parted.index(name) for name in sql.table_columns(kind)))
         self._rows = [in_order(_parted(row, places)) for row in rows]
         self.latest = latest

@@ -57,7 +57,7 @@ class Sql:
 
     `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
     `amount`: a number that is mostly whole, see `Column.amount`. `otherwise`: the text field that takes a value of
-    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`.
+    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`. `apart`: see `Column.apart`.
     """
 
     type: SqlType
@@ -65,6 +65,7 @@ class Sql:
     amount: bool = False
     otherwise: str | None = None
     last: bool = False
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class Column:
 
     `otherwise` is the text column that takes a value of another form. `last`: the column was added when the kind's
     amounts had fractions already, and comes behind these in the table.
+
+    `apart`: a field of the key whose values are not enough to tell rows apart. Rows with one value of the field and
+    several values of the column `apart` are different rows. The first of them is stored under the value itself. Every
+    other one is stored under a value that follows from both, and the table keeps the value of the field in the column
+    `given`.
     """
 
     name: str
@@ -85,11 +91,22 @@ class Column:
     amount: bool = False
     otherwise: str | None = None
     last: bool = False
+    apart: str = ""
 
     @property
     def fraction(self) -> str:
         """The column of the fraction of an amount."""
         return f"{self.name}_fraction"
+
+    @property
+    def weights(self) -> str:
+        """The column of a rollup with the sum of the weights of a mean."""
+        return f"{self.name}_weight"
+
+    @property
+    def given(self) -> str:
+        """The column of the value that a row was given, where it is stored under another one; NULL otherwise."""
+        return f"{self.name}_given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +135,8 @@ class Rollup:
     source: str
 
 
-Aggregate = Literal["first", "max", "min", "last", "sum"]
+Aggregate = Literal["first", "max", "min", "last", "sum", "mean"]
+"""What a rollup makes of a column. A `mean` is weighted by `Kind.weight`; the rollup keeps the sum of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +163,8 @@ class Kind:
     aggregates: tuple[tuple[str, Aggregate], ...] = ()
     """What a rollup makes of each column that it has."""
     ordered: tuple[tuple[str, str], ...] = ()
+    weight: str | None = None
+    """The amount by which the means of rollups are weighted."""
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -177,9 +197,28 @@ class Kind:
         return tuple(column.name for column in self.columns)
 
     @cached_property
+    def means(self) -> tuple[Column, ...]:
+        """The columns of which rollups have the mean."""
+        return tuple(self.column(name) for name, how in self.aggregates if how == "mean")
+
+    @cached_property
     def amounts(self) -> tuple[Column, ...]:
         """The stored columns that are amounts."""
         return tuple(column for column in self.columns if column.amount)
+
+    @cached_property
+    def shared(self) -> Column | None:
+        """The column of the key whose values several rows can share, which another column tells apart; None if every
+        row is told apart by the key."""
+        return next((column for column in self.columns if column.apart), None)
+
+    @cached_property
+    def narrow(self) -> tuple[Column, ...]:
+        """The columns of a narrow row, `series_id` left out: the fields, and the value that a row was given where it is
+        stored under another one."""
+        if self.shared is None:
+            return self.columns
+        return (*self.columns, Column(self.shared.given, self.shared.type, nullable=True))
 
     @cached_property
     def in_table(self) -> tuple[Column, ...]:
@@ -191,6 +230,7 @@ class Kind:
             *(column for column in whole if not column.last),
             *fractions,
             *(column for column in whole if column.last),
+            *self.narrow[len(self.columns) :],
         )
 
     @cached_property
@@ -286,6 +326,7 @@ def kind(
     rollups: tuple[Rollup, ...] = (),
     aggregates: Mapping[str, Aggregate] = types.MappingProxyType({}),
     ordered: tuple[tuple[str, str], ...] = (),
+    weight: str | None = None,
 ) -> Callable[[type[Model]], type[Model]]:
     """Declare the decorated row model as a kind and put it into `KINDS`.
 
@@ -308,6 +349,7 @@ def kind(
                 rollups=rollups,
                 aggregates=aggregates,
                 ordered=ordered,
+                weight=weight,
             )
         )
         return model
@@ -329,8 +371,16 @@ def _declared(
     rollups: tuple[Rollup, ...],
     aggregates: Mapping[str, Aggregate],
     ordered: tuple[tuple[str, str], ...],
+    weight: str | None,
 ) -> Kind:
-    for field in (*series, *key, *((price,) if price else ()), *aggregates, *chain.from_iterable(ordered)):
+    for field in (
+        *((weight,) if weight else ()),
+        *series,
+        *key,
+        *((price,) if price else ()),
+        *aggregates,
+        *chain.from_iterable(ordered),
+    ):
         if field not in model.model_fields:
             raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
     if unknown := set(series) - set(SERIES_COLUMNS):
@@ -346,6 +396,8 @@ def _declared(
             raise TypeError(
                 f"{model.__name__}: {field!r} is an amount, of which a rollup can be the sum, and not the {how}"
             )
+        if how == "mean" and (weight is None or not columns[weight].amount):
+            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
     in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
@@ -361,6 +413,7 @@ def _declared(
         rollups=rollups,
         aggregates=tuple(aggregates.items()),
         ordered=ordered,
+        weight=weight,
     )
 
 
@@ -389,6 +442,7 @@ def _column(model: type[BaseModel], field: str) -> Column:
         amount=any(mark.amount for mark in found),
         otherwise=next((mark.otherwise for mark in found if mark.otherwise), None),
         last=any(mark.last for mark in found),
+        apart=next((mark.apart for mark in found if mark.apart), ""),
     )
 
 

@@ -5,7 +5,7 @@ come as models or in columns (`mds_client.rows`); the conversation is the same.
 """
 
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Final
@@ -17,6 +17,7 @@ from mds_client.mapping import Extra, extra_mapping
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.models import AnyKind
 from mds_client.operations import (
+    BACK,
     Execute,
     ExecuteMany,
     Group,
@@ -29,7 +30,7 @@ from mds_client.operations import (
     Talk,
     Written,
 )
-from mds_client.rows import HEAVY_ROWS, ArrowStream, Batch, Input, batches
+from mds_client.rows import HEAVY_ROWS, ArrowStream, Batch, Input, Narrow, batches
 from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
 
 CHUNK_ROWS: Final = 50_000
@@ -228,24 +229,87 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     if missing := set(names) - ids.keys():
         ids |= {name: id_ for name, (id_, _) in (yield from _find_series(session, kind, missing)).items()}
     narrow = batch.narrow(ids)
+    try:
+        if kind.shared is None:
+            yield from commit(
+                session, kind, narrow.latest, on_conflict, *_sent(session, kind, narrow, on_conflict, mode)
+            )
+        else:
+            yield from _write_apart(session, kind, batch, ids, narrow, on_conflict, mode)
+    except MDSOperationalError as error:
+        if cached and error.sqlstate in _FOREIGN:
+            session.forget()
+            raise StaleSeries("a cached series is another tenant's now") from error
+        raise
+
+
+def _sent(session: Session, kind: Kind, narrow: Narrow, on_conflict: OnConflict, mode: str) -> list[Step]:
+    """The steps that write rows as parameters."""
     rows = narrow.rows()
     if mode == "values":
         size = session.config.values_page_size
         statement = sql.upsert_arrays(kind, on_conflict)
         types = [column.type for column in sql.stored_columns(kind)]
         pages = (rows[start : start + size] for start in range(0, len(rows), size))
-        write: list[Step] = [Execute(statement, list(map(array, types, zip(*page, strict=True)))) for page in pages]
-    elif len(rows) < session.config.values_min_rows:
-        write = [Execute(sql.upsert_row(kind, on_conflict), row) for row in rows]
-    else:
-        write = [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
-    try:
-        yield from commit(session, kind, narrow.latest, on_conflict, *write)
-    except MDSOperationalError as error:
-        if cached and error.sqlstate in _FOREIGN:
-            session.forget()
-            raise StaleSeries("a cached series is another tenant's now") from error
-        raise
+        return [Execute(statement, list(map(array, types, zip(*page, strict=True)))) for page in pages]
+    if len(rows) < session.config.values_min_rows:
+        return [Execute(sql.upsert_row(kind, on_conflict), row) for row in rows]
+    return [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
+
+
+def _write_apart(
+    session: Session,
+    kind: Kind,
+    batch: Batch,
+    ids: Mapping[SeriesName, int],
+    narrow: Narrow,
+    on_conflict: OnConflict,
+    mode: str,
+) -> Talk[None]:
+    """Write a batch of which rows may share a value with others; in the copy mode, what is in the staging table.
+
+    What is stored is asked only when a row has met another one, which is rare.
+    """
+    for attempt in range(_ATTEMPTS):
+        if mode == "copy":
+            if attempt:
+                yield Group((Execute(sql.clear_stage(kind)),))
+                yield Group((narrow.copied(sql.copy_stage(kind)),))
+            write: list[Step] = [Execute(sql.merge_stage(kind, on_conflict))]
+        else:
+            write = _sent(session, kind, narrow, on_conflict, mode)
+        try:
+            # Prepared at once or not at all: see `commit`.
+            named = [replace(step, prepare=True) if isinstance(step, Execute) else step for step in write]
+            yield from commit(session, kind, narrow.latest, on_conflict, _HELD[0], *named, _HELD[1])
+            return
+        except MDSOperationalError as error:
+            if error.sqlstate != sql.SHARED_ID:
+                raise
+        yield BACK
+        (held,) = yield Group((_shared(session, kind, narrow),))
+        narrow = batch.narrow(ids, {(series_id, ts, id_): apart for series_id, ts, id_, apart in held})
+    raise RetryableError(f"{kind.name}: other sessions were writing rows with the same ids")
+
+
+_HELD: Final = (Execute(sql.SAVEPOINT), Execute(sql.RELEASE, prepare=False))
+"""What goes before and behind a write that may meet rows which it does not expect."""
+
+_ATTEMPTS: Final = 5
+"""How often rows are told apart from stored ones: more than once only where others are storing such rows."""
+
+
+def _shared(session: Session, kind: Kind, narrow: Narrow) -> Execute:
+    """The step that asks what is stored under the values that rows of a batch can share."""
+    names = [column.name for column in sql.stored_columns(kind)]
+    assert kind.shared is not None
+    at, given, time_at = (names.index(name) for name in (kind.shared.name, kind.shared.given, kind.time))
+    rows = narrow.rows()
+    times = [row[time_at] for row in rows]
+    values = {row[at] if row[given] is None else row[given] for row in rows}
+    series = array("bigint", list({row[0] for row in rows}))
+    found = array(kind.shared.type, list(values))
+    return Execute(sql.shared_rows(kind), [series, min(times), max(times), found, session.wanted])
 
 
 def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
@@ -256,13 +320,14 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     # An earlier batch of the same transaction may have left its rows there.
     stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
     series = yield from _find_series(session, kind, set(batch.names), stage)
-    narrow = batch.narrow({name: id_ for name, (id_, _) in series.items()})
+    ids = {name: id_ for name, (id_, _) in series.items()}
+    narrow = batch.narrow(ids)
     latest = narrow.latest
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
     last = dict(series.values())
     if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
-        append = (Execute(sql.SAVEPOINT), Execute(sql.merge_stage(kind, "append")), Execute(sql.RELEASE))
+        append = (_HELD[0], Execute(sql.merge_stage(kind, "append")), _HELD[1])
         try:
             yield from commit(session, kind, latest, on_conflict, *append)
             return
@@ -270,16 +335,23 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
             # Another writer was there in between.
-            yield Group((Execute(sql.ROLLBACK_TO),))
-    yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
+            yield BACK
+    if kind.shared is None:
+        yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
+    else:
+        yield from _write_apart(session, kind, batch, ids, narrow, on_conflict, "copy")
 
 
 def commit(
     session: Session, kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, *write: Step
 ) -> Talk[None]:
     """Write a batch, bring its series' last values up to it, and commit, in one round trip."""
+    behind = last_values(kind, latest, on_conflict)
+    if write[:1] == _HELD[:1]:
+        # The driver would take what is skipped after an error for prepared.
+        behind = replace(behind, prepare=False)
     try:
-        yield Group((*write, last_values(kind, latest, on_conflict)), commit=True)
+        yield Group((*write, behind), commit=True)
     except MDSOperationalError as error:
         if error.sqlstate != sql.STALE_SERIES:
             raise

@@ -178,6 +178,7 @@ def test_rollups_have_the_same_columns_on_every_engine(store: Store) -> None:
             *prices,
             ("volume", "double precision"),
             ("trade_count", "bigint"),
+            ("vwap", "double precision"),
         ]
         assert store.rows(columns, "mds", f"bars_{timeframe}") == [
             ("series_id", "bigint"),
@@ -185,7 +186,9 @@ def test_rollups_have_the_same_columns_on_every_engine(store: Store) -> None:
             *prices,
             ("volume", "bigint"),
             ("trade_count", "bigint"),
+            ("vwap", "double precision"),
             ("volume_fraction", "double precision"),
+            ("vwap_weight", "double precision"),
         ]
 
 

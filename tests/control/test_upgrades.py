@@ -47,6 +47,7 @@ FROZEN: Final = {
     "0009": "17d6e1d33d2622288e29bbfd684c40119af38fac4d7be7cf81d81dbd4a0ecfcf",
     "0010": "b2f47c6aec544a119d35b0e35fb84074cf85f463df374f8bd7fb1886b23f1442",
     "0011": "4fbba56a750114a88bbaf68f232fe2135e9ed50c3163b14e5fb4718118247428",
+    "0012": "f72307b349ac3c9c9b05aeb464545886474423bd6c0542ba14240e9d88d292f4",
 }
 """What each migration file is, once it is released."""
 
@@ -183,7 +184,7 @@ def rollups_of_another_release(place: Place) -> dict[str, list[Any]]:
             values = ", ".join(
                 f"{how}({column}{', ts' if how in ('first', 'last') else ''}) AS {column}"
                 for column, how in KINDS["bars"].aggregates
-                if column != "trade_count"
+                if column not in ("trade_count", "vwap")
             )
             driver.execute(
                 f"CREATE MATERIALIZED VIEW store.{name} WITH (timescaledb.continuous,"
@@ -220,10 +221,10 @@ def test_a_rollup_that_gets_a_column_keeps_what_retention_has_removed(databases:
         assert stored_rollups(place) == had
         with MDS(dsn=place.dsn, tenant_id=ALPHA, pool_max=1) as client:
             newest = client.bars_window("AAPL", "1m", *ALWAYS, "v")[-1]
-            client.upsert_bars([newest.model_copy(update={"volume": 0.5, "trade_count": 3})])
+            client.upsert_bars([newest.model_copy(update={"volume": 0.5, "trade_count": 3, "vwap": 2.5})])
             aggregates.refresh(place.admin_dsn)
             (day,) = client.rollup("AAPL", "1d", newest.ts - timedelta(days=1), newest.ts, "v")
-            assert (day.volume, day.trade_count) == (0.5, 3)
+            assert (day.volume, day.trade_count, day.vwap) == (0.5, 3, 2.5)
         assert migration.migrate(place.admin_dsn).objects == []
 
 

@@ -38,6 +38,45 @@ def _readable_or_refused(time: Composable) -> Composable:
     )
 
 
+def _action(kind: Kind, way: Door) -> Composable:
+    """How a conflict with a stored row `t` ends."""
+    if way == "keep" or not kind.values:
+        if kind.shared is None:
+            return SQL(" DO NOTHING")
+        kept = Identifier(kind.shared.apart)
+        return SQL(" DO UPDATE SET {0} = t.{0} WHERE {1}").format(kept, _same_row(kind, SQL("false")))
+    new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
+    values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
+    # Both parts of an amount come from one row.
+    part = SQL("excluded.{part}")
+    if way == "fill":
+        part = SQL("CASE WHEN excluded.{name} IS NULL THEN t.{part} ELSE excluded.{part} END")
+    values += [
+        (Identifier(one.fraction), part.format(name=Identifier(one.name), part=Identifier(one.fraction)))
+        for one in kind.amounts
+    ]
+    # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
+    # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
+    # if someone had changed it.)
+    condition: Composable = SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values)
+    if way == "replace" and kind.measured:
+        # A row without any value says nothing: it must not erase one that does.
+        some = SQL(" OR ").join(SQL("excluded.{} IS NOT NULL").format(Identifier(name)) for name in kind.measured)
+        condition = SQL("({}) AND ({})").format(condition, some)
+    return SQL(" DO UPDATE SET {} WHERE {}").format(
+        SQL(", ").join(SQL("{} = {}").format(*value) for value in values), _same_row(kind, condition)
+    )
+
+
+def _same_row(kind: Kind, condition: Composable) -> Composable:
+    """The condition, or an error where the stored row is another one that has the same value."""
+    if kind.shared is None:
+        return condition
+    return SQL("CASE WHEN t.{0} IS DISTINCT FROM excluded.{0} THEN {1}.refuse_shared() ELSE {2} END").format(
+        Identifier(kind.shared.apart), STORE_SCHEMA, condition
+    )
+
+
 def door(kind: Kind, way: Door) -> DatabaseObject:
     """The view that rows are inserted into, and never read from: one for each way to end a conflict.
 
@@ -47,32 +86,6 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
     """
     names = sql.table_columns(kind)
     relation = Identifier("mds", sql.door(kind, way))
-    action: Composable = SQL(" DO NOTHING")
-    if way in ("replace", "fill") and kind.values:
-        new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
-        values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
-        # Both parts of an amount come from one row.
-        part = SQL("excluded.{part}")
-        if way == "fill":
-            part = SQL("CASE WHEN excluded.{name} IS NULL THEN t.{part} ELSE excluded.{part} END")
-        values += [
-            (Identifier(one.fraction), part.format(name=Identifier(one.name), part=Identifier(one.fraction)))
-            for one in kind.amounts
-        ]
-        # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
-        # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
-        # if someone had changed it.)
-        action = SQL(" DO UPDATE SET {} WHERE {}").format(
-            SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
-            SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),
-        )
-        if way == "replace" and kind.measured:
-            # A row without any value says nothing: it must not erase one that does.
-            action = SQL(" DO UPDATE SET {} WHERE ({}) AND ({})").format(
-                SQL(", ").join(SQL("{} = {}").format(*value) for value in values),
-                SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),
-                SQL(" OR ").join(SQL("excluded.{} IS NOT NULL").format(Identifier(name)) for name in kind.measured),
-            )
     statements = (
         SQL("CREATE OR REPLACE VIEW {} WITH (security_barrier) AS SELECT {} FROM {} WHERE false").format(
             relation, column_list(names), Identifier(STORE, kind.name)
@@ -91,7 +104,7 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
             ),
             conflict=SQL("")
             if way == "append"
-            else SQL(" ON CONFLICT ({}){}").format(column_list(("series_id", *kind.key)), action),
+            else SQL(" ON CONFLICT ({}){}").format(column_list(("series_id", *kind.key)), _action(kind, way)),
         ),
         SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(relation, Identifier(APP)),
         SQL("GRANT INSERT ON {} TO {}").format(relation, Identifier(APP)),

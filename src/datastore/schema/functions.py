@@ -8,6 +8,7 @@ from psycopg.sql import SQL, Literal
 from datastore.engines import Engine
 from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, LARGEST_PAYLOAD, LONGEST_KEY, TENANT_BITS
 from datastore.schema.declared import DatabaseObject, for_app
+from mds_client import sql
 
 # Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types
 # too, and a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
@@ -127,6 +128,17 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RAISE datetime_field_overflow USING MESSAGE = 'a row has no time, or one that is not in the years 1 to 9999';
+END
+$$""",
+    # Called by a door's rule where a row meets another one under a value that both share.
+    "store.refuse_shared()": f"""
+CREATE OR REPLACE FUNCTION store.refuse_shared() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE SQLSTATE '{sql.SHARED_ID}' USING
+    MESSAGE = 'a row with this id is stored for another symbol',
+    HINT = 'Use a client of this release, which stores both rows.';
 END
 $$""",
     # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the

@@ -134,6 +134,10 @@ def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -
 
 def _public(column: Column) -> Composable:
     """A column of the rows `r`, as people see it: an amount is one number."""
+    if column.apart:
+        return SQL("coalesce(r.{}, r.{}) AS {}").format(
+            Identifier(column.given), Identifier(column.name), Identifier(column.name)
+        )
     if not column.amount:
         return Identifier("r", column.name)
     return SQL("(r.{0} + coalesce(r.{1}, 0::double precision)) AS {0}").format(
@@ -169,6 +173,7 @@ def _rollup_columns(kind: Kind) -> Composable:
                 for name, _ in kind.aggregates
             ),
             *(Identifier(column.fraction) for column in kind.amounts if column.name in dict(kind.aggregates)),
+            *(Identifier(column.weights) for column in kind.means),
         ]
     )
 

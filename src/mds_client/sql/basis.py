@@ -80,7 +80,7 @@ run outside of the transaction that has set the tenant, it neither reads nor wri
 
 def stored_columns(kind: Kind) -> tuple[Column, ...]:
     """The columns of a narrow row, which a batch is made of."""
-    return (Column("series_id", "bigint", nullable=False), *kind.columns)
+    return (Column("series_id", "bigint", nullable=False), *kind.narrow)
 
 
 def table_columns(kind: Kind) -> tuple[str, ...]:
@@ -119,9 +119,30 @@ def series_name(kind: Kind, table: str | None = None) -> Composable:
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
     """These stored columns of a kind, or all, as the models have them: a uuid is text, and an amount is one number."""
     return SQL(", ").join(
-        SQL("{}::text").format(Identifier(column.name)) if column.type == "uuid" else number(column)
+        SQL("{}::text").format(number(column)) if column.type == "uuid" else number(column)
         for column in (kind.columns if columns is None else map(kind.column, columns))
     )
+
+
+def weight(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
+    """What a value counts in a mean: a row's amount, or in a rollup the sum of those that it is made of.
+
+    A value does not count, so that it cannot stop the computation for everybody by an overflow, if it is too large or
+    too small to be multiplied.
+    """
+    if not of_rows:
+        return Identifier(column.weights)
+    assert kind.weight is not None
+    return SQL(
+        "CASE WHEN ({value} = 0 OR abs({value}) BETWEEN 1e-30 AND 1e100) AND {weight} BETWEEN 1e-15 AND 1e19"
+        " THEN {weight} END"
+    ).format(value=Identifier(column.name), weight=amount(kind.column(kind.weight)))
+
+
+def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
+    """The mean of a column weighted by an amount; NULL where nothing counts."""
+    counts = weight(kind, column, of_rows=of_rows)
+    return SQL("sum({0} * {1}) / sum({1})").format(Identifier(column.name), counts)
 
 
 def span(time: str) -> Composable:
@@ -129,4 +150,7 @@ def span(time: str) -> Composable:
 
 
 def number(column: Column) -> Composable:
+    """The value of a column as clients have it, of a table that may keep it in two."""
+    if column.apart:
+        return SQL("coalesce({}, {})").format(Identifier(column.given), Identifier(column.name))
     return amount(column) if column.amount else Identifier(column.name)

@@ -6,7 +6,7 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from mds_client.schema import SERIES_COLUMNS, Column, Kind
-from mds_client.sql.basis import MEANT, Statement, named, names, number, selected, series_name, span, text
+from mds_client.sql.basis import MEANT, Statement, mean, named, names, number, selected, series_name, span, text
 
 
 @cache
@@ -126,7 +126,12 @@ def rollup_windows(
             "sum": SQL("sum({0})"),
         }
         selected = {
-            column.name: SQL("{}::{}").format(made[aggregate].format(number(column), time), SQL(column.type))
+            column.name: SQL("({})::{}").format(
+                mean(kind, column, of_rows=source == kind.base)
+                if aggregate == "mean"
+                else made[aggregate].format(number(column), time),
+                SQL(column.type),
+            )
             for column, aggregate in stored
         }
     selected[kind.time] = bucket

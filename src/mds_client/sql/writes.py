@@ -58,6 +58,10 @@ STALE_SERIES: Final = "MDS01"
 """The SQLSTATE by which that function says that a series is not there any more."""
 
 
+SHARED_ID: Final = "MDS02"
+"""The SQLSTATE by which a door says that another row is stored under the value that a row shares with it."""
+
+
 def door(kind: Kind, way: Door) -> str:
     """The view in `mds` that takes rows of a kind in that way; what it does is declared in the database
     (`datastore.schema`), where no writer can change it."""
@@ -66,7 +70,7 @@ def door(kind: Kind, way: Door) -> str:
 
 def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
     """Insert rows of a relation that has the kind's columns: an amount's whole part, and its fraction if it has one."""
-    values = {name: SQL("r.{}").format(Identifier(name)) for name in ("series_id", *kind.column_names)}
+    values = {column.name: SQL("r.{}").format(Identifier(column.name)) for column in stored_columns(kind)}
     for one in kind.amounts:
         values[one.name] = SQL("trunc(r.{})::bigint").format(Identifier(one.name))
         values[one.fraction] = SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(one.name))
@@ -128,7 +132,7 @@ ROLLBACK_TO: Final[Statement] = b"ROLLBACK TO SAVEPOINT mds_append"
 @cache
 def copy_stage(kind: Kind) -> Statement:
     """Copy narrow rows into the staging table."""
-    columns = names(("series_id", *kind.column_names))
+    columns = names(tuple(column.name for column in stored_columns(kind)))
     return text(SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_stage(kind), columns))
 
 
@@ -139,6 +143,27 @@ def merge_stage(kind: Kind, way: Door) -> Statement:
     Reading it in that order is what makes it fast: neighbouring rows meet the same pages of the index.
     """
     return text(_upsert(kind, way, SQL("{} AS r").format(_stage(kind))))
+
+
+@cache
+def shared_rows(kind: Kind) -> Statement:
+    """Of some series and a span of time, what is stored under these values that rows can share: the row's series, time,
+    value, and what tells it apart."""
+    shared = kind.shared
+    assert shared is not None
+    return text(
+        SQL(
+            "SELECT series_id, {time}, {shared}, {apart} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
+            " AND {time} >= %s AND {time} <= %s AND {shared} = ANY(%b::{type}[]) AND {meant}"
+        ).format(
+            time=Identifier(kind.time),
+            shared=Identifier(shared.name),
+            apart=Identifier(shared.apart),
+            rows=Identifier(kind.name),
+            type=SQL(shared.type),
+            meant=MEANT,
+        )
+    )
 
 
 @cache
