@@ -54,11 +54,11 @@ def fetch(
 ) -> None:
     """Ask a vendor's API for bars of symbols, and write them.
 
-    The vendor's own library asks, which is an extra: pip install 'market-data-store[yfinance]'. Credentials come from
-    the environment (mds fetch --list-vendors). Prices are raw where the vendor has raw ones. A bar whose time is not
-    over is left out. Invalid rows go to SYMBOL.rejects.ndjson. A symbol that the vendor does not know, or has no bars
-    of, does not stop the others. Both make the exit code 3. Running the same command again changes nothing, and
-    completes a run that was stopped.
+    The vendor's own library asks. Install the extra with the vendor's name. Credentials come from the environment
+    (mds fetch --list-vendors). Prices are raw where the vendor has raw ones. A bar whose time is not over is left out.
+    Invalid rows go to SYMBOL.rejects.ndjson. A symbol that the vendor does not know, or has no bars of, does not stop
+    the others. Both make the exit code 3. Running the same command again changes nothing, and completes a run that was
+    stopped.
 
     Example: mds fetch yfinance AAPL MSFT --timeframe 1d --start 2024-01-01
     """

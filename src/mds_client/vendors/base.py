@@ -174,8 +174,8 @@ class Vendor(BaseModel):
                 return import_module(module or cls.module)
         except ModuleNotFoundError as error:
             raise ConfigurationError(
-                f"{cls.name} needs the package {cls.package}: pip install 'market-data-store[{cls.name}]'"
-                f" ({error.name} is not installed)"
+                f"{cls.name} needs the package {cls.package}: install the extra {cls.name} (see Installing);"
+                f" {error.name} is missing"
             ) from None
 
     @classmethod
