@@ -84,7 +84,6 @@ class Streamer:
     stop: asyncio.Event | None = None
     processor: AsyncBatchProcessor | None = None
     thread: threading.Thread | None = None
-    prepare: Callable[[Any], None] = lambda _exchange: None
 
     def start(self, **options: Any) -> None:
         self.thread = threading.Thread(target=lambda: asyncio.run(self._work(options)))

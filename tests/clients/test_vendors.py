@@ -186,7 +186,8 @@ def test_a_vendor_whose_server_fails_is_not_available_after_the_attempts(case: C
 def test_a_vendor_that_never_answers_does_not_hang(case: Case, apis: Apis) -> None:
     apis.silent = True
     began = time.monotonic()
-    with pytest.raises(VendorUnavailable, match=r"no answer within 0.3 s"):
+    # Our deadline or the library's own, whichever is first.
+    with pytest.raises(VendorUnavailable, match=r"not available after 1 attempt\."):
         fetched(case, attempts=1, timeout=0.3)
     assert time.monotonic() - began < 5
 
