@@ -17,7 +17,7 @@ from datastore import cli as datastore_cli
 from datastore import metrics
 from datastore.config import VARIABLES
 from datastore.service.problems import SORTS
-from mds_client import KINDS, Config, Mapping, profiles
+from mds_client import KINDS, Config, Mapping, profiles, vendors
 from mds_client import cli as mds_cli
 from mds_client.config import PREFIX
 from mds_client.errors import BY_SQLSTATE, MDSError, MDSOperationalError, RetryableError
@@ -127,6 +127,44 @@ def profiles_page() -> str:
     lines += ["| part | meaning |", "| --- | --- |"]
     lines += [f"| `{name}` | {_cell(info.description or '')} |" for name, info in Mapping.model_fields.items()]
     return "\n".join([*lines, ""])
+
+
+def vendors_page() -> str:
+    """The page of the vendors whose APIs can be asked."""
+    lines = [
+        f"<!-- {NOTE} -->",
+        "# Vendors' APIs",
+        "",
+        "`mds fetch`, `mds stream` and backfills ask these vendors through the vendors' own libraries.",
+        "[The guide](../guides/vendors.md) says how. An option is `--option NAME=VALUE` of the commands, and a key of",
+        "a backfill's source. `MDS_<VENDOR>_URL`, such as `MDS_ALPACA_URL`, sends requests to another address.",
+        "",
+        "| vendor | extra | library | credentials | stored as | read by the profile |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    known = vendors.vendors()
+    for name, one in known.items():
+        keys = " and ".join("`" + names.replace("|", "` or `") + "`" for names in one.variables) or "none"
+        library = f"[{one.package}]({one.documentation})"
+        stored = "the exchange" if name == "ccxt" else f"`{_vendor(one).stored_as}`"
+        lines.append(f"| {one.title} | `{name}` | {library} | {keys} | {stored} | `{one.profile}` |")
+    for name, one in known.items():
+        lines += ["", f"## {name}", "", f"- Prices: {one.prices}", f"- Times: {one.times}", f"- Requests: {one.limits}"]
+        lines += [
+            f"- Timeframes: {', '.join(one.intervals)}.",
+            "",
+            "| option | default | meaning |",
+            "| --- | --- | --- |",
+        ]
+        for option, info in one.model_fields.items():
+            default = "required" if info.is_required() else f"`{str(info.default).lower()}`"
+            lines.append(f"| `{option}` | {default} | {_cell(info.description or '')} |")
+    return "\n".join([*lines, ""])
+
+
+def _vendor(kind: type[vendors.Vendor]) -> vendors.Vendor:
+    """A vendor with an example for each option that has no default."""
+    return kind.model_validate({name: "x" for name, info in kind.model_fields.items() if info.is_required()})
 
 
 def _cell(text: str) -> str:
@@ -293,6 +331,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/commands.md": commands,
     "docs/reference/licences.md": requirements.licences,
     "docs/reference/profiles.md": profiles_page,
+    "docs/reference/vendors.md": vendors_page,
     "requirements.txt": requirements.requirements,
     "requirements-dev.txt": requirements.requirements_dev,
     "cursorrules/solution_manifest.json": build_solution_manifest.manifest,

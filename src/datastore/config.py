@@ -14,6 +14,8 @@ VARIABLES: Final = {
     "DATASTORE_SOURCE_ROOT": "the folder that backfills may read files in (default: none, and no file is read)",
     "DATASTORE_SOURCE_URLS": "what backfills may ask: beginnings of URLs, comma-separated, each with the names of the"
     " secrets that may be sent there, as in `https://api.acme.example/v1 DATASTORE_SECRET_ACME` (default: none)",
+    "DATASTORE_SOURCE_VENDORS": "the vendors whose APIs backfills may ask, comma-separated, as in `yfinance,ccxt`"
+    " (default: none)",
     "DATASTORE_SECRET_...": "secrets that a backfill's source may send in headers and parameters, each by its own name",
     "DATASTORE_TOKENS": "who may use the service, one a line: name, scopes, sha256:<hex>, then expires=, tenant=",
     "DATASTORE_TOKENS_FILE": "a file with more such lines; it is read again when it changes",
@@ -35,7 +37,7 @@ class Settings:
     `exports` is the folder that a worker writes exports of tenants to, or None.
 
     `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
-    because the user who starts a backfill says what it reads.
+    because the user who starts a backfill says what it reads. `source_vendors` are the vendors that may be asked.
 
     Of the service: `tokens` and `tokens_file` say who may use it (`datastore.service.tokens`); `max_body_bytes` and
     `max_upload_bytes` limit a request's body and an upload of rows; `failed_logins` is how often a minute an address
@@ -47,6 +49,7 @@ class Settings:
     exports: Path | None = None
     source_root: Path | None = None
     source_urls: tuple[str, ...] = ()
+    source_vendors: tuple[str, ...] = ()
     tokens: str = field(default="", repr=False)
     tokens_file: Path | None = None
     max_body_bytes: int = 1 << 20
@@ -73,6 +76,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         exports=Path(folder) if (folder := environment.get("DATASTORE_EXPORTS")) else None,
         source_root=Path(folder) if (folder := environment.get("DATASTORE_SOURCE_ROOT")) else None,
         source_urls=tuple(filter(None, map(str.strip, environment.get("DATASTORE_SOURCE_URLS", "").split(",")))),
+        source_vendors=tuple(filter(None, map(str.strip, environment.get("DATASTORE_SOURCE_VENDORS", "").split(",")))),
         tokens=environment.get("DATASTORE_TOKENS", ""),
         tokens_file=Path(file) if (file := environment.get("DATASTORE_TOKENS_FILE")) else None,
         max_body_bytes=_number(environment, "DATASTORE_MAX_BODY_BYTES", default.max_body_bytes),

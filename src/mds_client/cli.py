@@ -33,6 +33,7 @@ from mds_client.console import (
 )
 from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
+from mds_client.fetch_commands import fetch
 from mds_client.import_commands import import_files
 from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
@@ -43,6 +44,7 @@ from mds_client.printing import comma_separated, filter_options
 from mds_client.read_commands import READ_COMMANDS, read_command
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 from mds_client.sql_commands import run_sql
+from mds_client.stream_commands import stream
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,6 +127,8 @@ for command in READ_COMMANDS:
 mds.add_command(plot)
 mds.add_command(run_sql)
 mds.add_command(import_files)
+mds.add_command(fetch)
+mds.add_command(stream)
 mds.add_command(ingest_ndjson)
 mds.add_command(ingest_ndjson_async)
 

@@ -123,6 +123,23 @@ class Config(BaseModel):
         }
 
 
+def variable(names: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The value of a variable of the environment that another library has named; of `A|B`, the first that is set."""
+    return next((value for name in names.split("|") if (value := environment.get(name))), None)
+
+
+def vendor_url(vendor: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Where a vendor's API is asked instead of at its own address: `MDS_<VENDOR>_URL`, such as that of a gateway.
+
+    Raises ConfigurationError if it is not an address.
+    """
+    name = f"{PREFIX}{vendor.upper()}_URL"
+    url = environment.get(name)
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{name} begins with http:// or https://")
+    return url.rstrip("/") if url else None
+
+
 def watchful(dsn: str) -> dict[str, int]:
     """The settings by which the operating system notices a network that loses every packet within half a minute.
 

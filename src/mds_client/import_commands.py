@@ -4,19 +4,17 @@ import glob
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mds_client import compression
 from mds_client.client import MDS
 from mds_client.config import Config
-from mds_client.console import FAILED, INTERRUPTED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
+from mds_client.console import FAILED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import (
     FORMATS,
@@ -29,7 +27,8 @@ from mds_client.files import (
     rejects_path,
     split,
 )
-from mds_client.imports import PART_ROWS, Import, Importing
+from mds_client.import_reports import Done, Watch, end, shown
+from mds_client.imports import PART_ROWS, Importing
 from mds_client.mapping_options import check_mapping, mapping_options
 from mds_client.options import settings_options
 from mds_client.profiles import Profile, profiles
@@ -124,9 +123,9 @@ def import_files(
     how = _How(kind, form, mapping, profile)
     if dry_run:
         sys.exit(_dry_run(how, files, as_json))
-    reports: list[_Done] = []
+    reports: list[Done] = []
     stopped: MDSError | KeyboardInterrupt | None = None
-    with MDS(config) as client, _Watch(files) as watch:
+    with MDS(config) as client, Watch({path: _size(path) for path in files}) as watch:
         for path in files:
             done = _import(client, how, path, on_conflict, part_rows, watch)
             reports.append(done)
@@ -135,7 +134,7 @@ def import_files(
             if done.error is not None and not done.is_of_file:
                 stopped = done.error
                 break
-    _end(reports, stopped, as_json=as_json)
+    end(reports, stopped, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,51 +151,19 @@ class _How:
         return detected(self.kind, path, self.form, self.mapping, self.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What became of a file: `report` is None if nothing of it was read."""
-
-    path: str
-    report: Import | None
-    error: MDSError | KeyboardInterrupt | None
-
-    @property
-    def is_of_file(self) -> bool:
-        """Whether the error is about this file, and others can be read."""
-        return isinstance(self.error, SourceError | InvalidRow)
-
-    @property
-    def said(self) -> str | None:
-        """The error as text."""
-        return None if self.error is None else one_line(str(self.error)) or "interrupted"
-
-    def sentence(self) -> str:
-        """What is printed of it."""
-        if self.report is None:
-            return f"not imported: {self.said}"
-        return _sentence(self.report)
-
-    def fields(self) -> dict[str, Any]:
-        """What is printed of it as JSON."""
-        if self.report is None:
-            return {"source": self.path, "rows": 0, "rejected": 0, "complete": False, "error": self.said}
-        report = self.report
-        return {**asdict(report), "rows_per_second": round(report.rows_per_second), "error": self.said}
-
-
-def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_rows: int, watch: "_Watch") -> _Done:
+def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_rows: int, watch: Watch) -> Done:
     """Import one file, as far as it goes."""
     try:
         found = how.detected(path)
     except MDSError as error:
-        return _Done(path, None, error)
+        return Done(path, None, error)
     for note in found.notes:
         watch.say(f"{shown(path)}: {note}", err=True)
     try:
         source = found.open()
     except MDSError as error:
         found.close()
-        return _Done(path, None, error)
+        return Done(path, None, error)
     with closing(source):
         importing = Importing(
             client, source, found.kind, rejects_path(path), on_conflict=on_conflict, part_rows=part_rows
@@ -205,31 +172,8 @@ def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_row
         try:
             importing.run(watch.moved)
         except (MDSError, KeyboardInterrupt) as error:
-            return _Done(path, importing.report(), error)
-        return _Done(path, importing.report(), None)
-
-
-def _end(reports: list[_Done], stopped: MDSError | KeyboardInterrupt | None, *, as_json: bool) -> None:
-    """Say what is left to say, and end with the exit code."""
-    broken = [done for done in reports if done.is_of_file]
-    if as_json:
-        said = (broken[0].said if len(reports) == 1 and broken else None) if stopped is None else reports[-1].said
-        show_json({"files": [done.fields() for done in reports], "error": said})
-    if isinstance(stopped, KeyboardInterrupt):
-        fail("interrupted; the same command again completes it", INTERRUPTED)
-    if stopped is not None:
-        fail(one_line(str(stopped)), FAILED)
-    if broken and len(reports) == 1:
-        fail(broken[0].said or "", FAILED if isinstance(broken[0].error, SourceError) else REJECTS)
-    if broken:
-        fail(f"{counted(len(broken), 'file')} of {len(reports)} not or not completely imported", REJECTS)
-    if any(done.report is not None and done.report.rejected for done in reports):
-        sys.exit(REJECTS)
-
-
-def shown(path: str) -> str:
-    """A path as messages name it."""
-    return "standard input" if path == "-" else path
+            return Done(path, importing.report(), error)
+        return Done(path, importing.report(), None)
 
 
 def _is_glob(path: str) -> bool:
@@ -275,52 +219,6 @@ def _members(path: str) -> Iterator[str]:
         yield from (f"{path}/{name}" for name in names)
     else:
         yield path
-
-
-class _Watch:
-    """A progress bar over all files on a terminal: how far it is, rows in a second, and the time that is left."""
-
-    def __init__(self, files: list[str]) -> None:
-        self._sizes = {path: _size(path) for path in files}
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )  # fmt: skip
-        self._progress = Progress(
-            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-        )
-        total = sum(self._sizes.values())
-        self._task = self._progress.add_task("", total=total or None, rate="")
-        self._before = 0
-        self._path = ""
-        self._number = 0
-        self._importing: Importing | None = None
-
-    def __enter__(self) -> "_Watch":
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def begin(self, path: str, importing: Importing) -> None:
-        """A file begins."""
-        self._before += self._sizes.get(self._path, 0)
-        self._number += 1
-        self._path, self._importing = path, importing
-        of = f" ({self._number} of {len(self._sizes)})" if len(self._sizes) > 1 else ""
-        self._progress.update(self._task, description=f"{path}{of}", completed=self._before)
-
-    def moved(self, done: int, size: int | None) -> None:
-        """So much of the file is written."""
-        share = done / size if size else 0.0
-        rate = 0.0 if self._importing is None else self._importing.report().rows_per_second
-        completed = self._before + share * self._sizes.get(self._path, 0)
-        self._progress.update(self._task, completed=completed, rate=f"{rate:,.0f} rows/s")
-
-    def say(self, text: str, *, err: bool) -> None:
-        """Print a line beside the bar."""
-        click.echo(text, err=err)
 
 
 def _size(path: str) -> int:
@@ -376,13 +274,3 @@ def _show(found: Detected, as_json: bool) -> int:
         for said in invalid[:SHOWN]:
             click.echo(f"invalid: {one_line(said)}", err=True)
     return len(invalid)
-
-
-def _sentence(report: Import) -> str:
-    said = (
-        f"{report.source}: {counted(report.rows, 'row')} of {report.kind} written in {report.seconds:.2f} s"
-        f" ({report.rows_per_second:,.0f} rows/s), {report.rejected:,} rejected"
-    )
-    if report.replaced:
-        said += f", {report.replaced:,} replaced by a later row with the same key and other values"
-    return f"{said}, see {report.rejects}" if report.rejects else said

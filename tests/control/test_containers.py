@@ -306,7 +306,8 @@ def test_backfills_read_what_the_operator_names_and_nothing_by_default(name: str
         return config.load({key: interpolated(value, **variables) for key, value in environment.items()
                             if key.startswith("DATASTORE_SOURCE")})  # fmt: skip
 
-    assert (settings().source_root, settings().source_urls) == (None, ())
+    assert (settings().source_root, settings().source_urls, settings().source_vendors) == (None, (), ())
+    assert settings(DATASTORE_SOURCE_VENDORS="yfinance,ccxt").source_vendors == ("yfinance", "ccxt")
     named = settings(DATASTORE_SOURCE_ROOT="/home/me/vendor", DATASTORE_SOURCE_URLS="https://a, https://b")
     assert (named.source_root, named.source_urls) == (Path("/sources"), ("https://a", "https://b"))
     mounted = [interpolated(volume, DATASTORE_SOURCE_ROOT="/home/me/vendor") for volume in volumes]

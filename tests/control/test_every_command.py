@@ -34,6 +34,8 @@ SOURCE = ("--source", '{"type": "files", "path": "{symbol}.csv"}')
 WINDOW = ("--vendor", "v", "--symbol", "S", "--timeframe", "1m", "--start", "2024-01-01")
 ROW = ("--vendor", "v", "--symbol", "S")
 
+KRAKEN = ("--option", "exchange=kraken", "--option", "attempts=1")
+
 CALLS: dict[str, dict[str, tuple[str, ...]]] = {
     "datastore": {
         "up": (), "down": (), "status": (), "env": (),
@@ -62,6 +64,8 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "fundamentals": (), "news": (), "options": (), "series": (), "coverage": (),
         "rollup": (*ROW, "--timeframe", "1h"), "option-chain": ROW, "sql": ("SELECT 1",), "plot": ("S",),
         "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"), "import": ("bars", "ROWS"),
+        "fetch": ("ccxt", "S", "--timeframe", "1m", "--start", "2024-01-02", *KRAKEN),
+        "stream": ("ccxt", "S", "--timeframe", "1m", *KRAKEN, "--seconds", "0.1"),
         "ingest-ndjson-async": ("bars", "ROWS"), "enqueue-job": ("--idempotency-key", "m", "--job-type", "t"),
         "dump-ndjson": ("bars", "OUT"), "dump-csv": ("bars", "OUT"), "dump-parquet": ("bars", "OUT"),
         "write-bar": (*ROW, "--timeframe", "1m", "--ts", "2024-01-03T14:30Z", "--close-price", "1"),
@@ -129,6 +133,7 @@ def call(
     use(monkeypatch, DATABASE_URL=store.admin_dsn, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
     monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
     monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
+    monkeypatch.setenv("MDS_CCXT_URL", "http://127.0.0.1:1")  # nothing listens there
     monkeypatch.setenv("DATASTORE_TOKENS", tokens.create("n", Scope.admin).line)
     (tmp_path / "rows.ndjson").write_text(
         '{"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "2024-01-04T00:00Z", "close_price": 1}\n'

@@ -533,7 +533,7 @@ def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) ->
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "type: None is unknown; there are: files, http"),
+        ({}, "type: None is unknown; there are: alpaca, ccxt, databento, files, http"),
         ({"type": "file"}, "did you mean files"),
         ({"type": "files"}, "source 'files': path: Field required"),
         ({"type": "files", "path": "b.csv", "colums": {}}, "colums: Extra inputs"),

@@ -12,6 +12,9 @@ from tools.requirements import RUNTIME, licence, licences, reached
 PERMISSIVE = frozenset(
     {
         "0BSD",
+        "3-Clause BSD License",
+        "Apache Software License",
+        "Apache Software License v2",
         "Apache-2.0",
         "BSD-2-Clause",
         "BSD License",
@@ -19,6 +22,7 @@ PERMISSIVE = frozenset(
         "CC0-1.0",
         "MIT",
         "MIT License",
+        "MIT-0",
         "PSF-2.0",
         "Zlib",
     }
@@ -27,6 +31,8 @@ PERMISSIVE = frozenset(
 
 EXCEPTIONS = {
     "certifi": "MPL-2.0",
+    # What its fields do not say is in its file LICENSE: that of MIT.
+    "peewee": "nothing",
     "psycopg": "LGPL-3.0-only",
     "psycopg-binary": "LGPL-3.0-only",
     "psycopg-pool": "LGPL-3.0-only",

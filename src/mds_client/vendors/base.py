@@ -1,0 +1,360 @@
+"""What every vendor's API has in common: its declaration, its calls with their deadline and retries, and its bars.
+
+A vendor is a module of this package with one class: what it needs, which of its intervals is which timeframe, and a
+method that asks the vendor's own client library. How an answer becomes rows is in the vendor's profile
+(`mds_client.profiles`), which files of the vendor are read by, too.
+"""
+
+import logging
+import random
+import re
+import threading
+import time
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mds_client import timeframes
+from mds_client.config import variable, vendor_url
+from mds_client.errors import ConfigurationError, MDSError
+from mds_client.files import SourceError
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+LONGEST_WAIT: Final = 120.0
+"""Seconds that a vendor may ask to wait before the next request. A vendor that asks for more is not available."""
+
+FIRST_WAIT: Final = 0.5
+"""The longest wait, in seconds, before the second attempt where the vendor does not say how long to wait."""
+
+
+class VendorRefused(MDSError):
+    """The vendor does not accept the credentials. Other symbols would be refused, too."""
+
+
+class VendorUnavailable(MDSError):
+    """The vendor cannot be asked now: no connection, no answer in time, too many requests, or a fault of its server."""
+
+
+class SymbolRefused(SourceError):
+    """The vendor does not know a symbol, or does not give its bars. Other symbols may work."""
+
+
+class NoBars(SourceError):
+    """The vendor answered, and has no bars for the symbol in that time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The bars that are asked for: a symbol as the vendor spells it, and `start <= ts < end` in UTC."""
+
+    symbol: str
+    timeframe: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an error of a vendor's library says: the HTTP status, and how many seconds the vendor asks to wait.
+
+    `unknown` is true if the vendor does not know the symbol.
+    """
+
+    text: str
+    status: int | None = None
+    retry_after: float | None = None
+    unknown: bool = False
+    passing: bool = False
+
+
+class Live(Protocol):
+    """An open connection to a vendor that sends bars as they change."""
+
+    @property
+    def begins_whole(self) -> bool:
+        """Whether the first bar after connecting has what was traded in its interval before."""
+
+    async def watch(self, symbol: str, timeframe: str) -> None:
+        """Wait until the vendor has sent something of a symbol.
+
+        Connects if there is no connection. Raises what the library raises if the connection breaks.
+        """
+
+    def received(self, symbol: str, timeframe: str) -> Sequence[Any]:
+        """The newest records of a symbol, also those that came before, in a shape that the profile reads."""
+
+    def begin(self, record: Any) -> datetime:
+        """The time of a record."""
+
+    def broken(self, symbol: str) -> None:
+        """Forget what belongs to a connection that broke."""
+
+
+class Vendor(BaseModel):
+    """A vendor's API through the vendor's own library. The fields are the options that a user can set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    """What commands and sources call it. The extra has the same name."""
+    title: ClassVar[str]
+    package: ClassVar[str]
+    """The library's name at PyPI."""
+    module: ClassVar[str]
+    """The module of the library that is imported."""
+    documentation: ClassVar[str]
+    profile: ClassVar[str]
+    """The profile by which answers are read."""
+    variables: ClassVar[tuple[str, ...]] = ()
+    """The environment variables with the credentials; `A|B` is one of several names."""
+    intervals: ClassVar[dict[str, str]]
+    """The vendor's word for each timeframe."""
+    prices: ClassVar[str]
+    """Whether prices are raw or adjusted, and how to choose."""
+    times: ClassVar[str]
+    """What the time of a bar is, and in which zone days begin."""
+    limits: ClassVar[str]
+    """How requests are paged and limited."""
+
+    timeout: float = Field(default=60.0, gt=0, le=600, description="Seconds that one request may take.")
+    attempts: int = Field(default=5, ge=1, le=20, description="How often a request is tried.")
+
+    # What a vendor declares ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def pages(self, wanted: Wanted) -> Iterator[Any]:
+        """Ask for bars, page by page.
+
+        Gives the vendor's answers in a shape that the profile reads: a pandas frame, a list, or a JSON document.
+        Every request goes through `ask`.
+        """
+
+    @abstractmethod
+    def told(self, error: Exception) -> Told | None:
+        """What an error of the library says; None if it is not one that the vendor or the network causes."""
+
+    def live(self) -> AbstractAsyncContextManager[Live]:
+        """Connect for live bars. Raises ConfigurationError if the vendor has none here."""
+        raise ConfigurationError(f"{self.name} has no live bars here; use mds fetch")
+
+    @property
+    def stored_as(self) -> str:
+        """The vendor of the rows, if the user does not name one."""
+        return self.name
+
+    # What is the same for all ----------------------------------------------------------------------------------------
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether the library is there."""
+        try:
+            return find_spec(cls.module) is not None
+        except ModuleNotFoundError:
+            return False
+
+    @classmethod
+    def library(cls, module: str | None = None) -> Any:
+        """A module of the library. Raises ConfigurationError, which says how to install it."""
+        try:
+            with warnings.catch_warnings():
+                # A library's own notices about Python are not the user's.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return import_module(module or cls.module)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"{cls.name} needs the package {cls.package}: install the extra {cls.name} (see Installing);"
+                f" {error.name} is missing"
+            ) from None
+
+    @classmethod
+    def credentials(cls) -> list[str]:
+        """The values of the credentials. Raises ConfigurationError, which names the variables that are not set."""
+        found = [(names, variable(names)) for names in cls.variables]
+        if missing := [names.replace("|", " or ") for names, value in found if not value]:
+            raise ConfigurationError(
+                f"{cls.name} needs credentials: set {' and '.join(missing)} in the environment ({cls.documentation})"
+            )
+        return [value for _, value in found if value]
+
+    @classmethod
+    def variables_set(cls) -> list[str]:
+        """Those of the variables that are set, as they are declared."""
+        return [names for names in cls.variables if variable(names)]
+
+    @property
+    def url(self) -> str | None:
+        """Where requests go instead of the vendor's own address: `MDS_<NAME>_URL`."""
+        return vendor_url(self.name)
+
+    def interval(self, timeframe: str) -> str:
+        """The vendor's word for a timeframe. Raises ConfigurationError, which lists those that there are."""
+        try:
+            return self.intervals[timeframe]
+        except KeyError:
+            raise ConfigurationError(
+                f"{self.name} has no bars of {timeframe}; it has: {', '.join(self.intervals)}"
+            ) from None
+
+    def ask(self, what: str, request: Callable[[], T]) -> T:
+        """Make one request, again if a passing fault meets it.
+
+        Args:
+            what: What is asked for, for messages.
+            request: A function that makes the request and waits for the answer.
+
+        Raises:
+            VendorRefused: The credentials are not accepted (401).
+            SymbolRefused: The symbol is unknown, or its bars are not given to this account (403).
+            VendorUnavailable: There was no answer, or only passing errors.
+        """
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return within(self.timeout, request)
+            except MDSError:
+                raise
+            except TimeoutError:
+                told = Told(f"no answer within {self.timeout:g} s", passing=True)
+            except Exception as error:  # noqa: BLE001 - a library's own, whatever it is
+                told = self._told(error)
+            self._refuse(what, told)
+            wait = told.retry_after
+            if wait is None:
+                wait = random.uniform(0.5, 1) * FIRST_WAIT * 2 ** (attempt - 1)  # noqa: S311 - no secret
+            if attempt == self.attempts or wait > LONGEST_WAIT:
+                after = (
+                    f", which asks to wait {wait:,.0f} s"
+                    if wait > LONGEST_WAIT
+                    else f" after {attempt} attempt{'s' * (attempt > 1)}"
+                )
+                limited = " (429, too many requests)" if told.status == 429 else ""
+                status = limited or (f" ({told.status})" if told.status else "")
+                raise VendorUnavailable(f"{self.name}: {what}: the vendor is not available{after}{status}. {told.text}")
+            _log.info(
+                "%s: %s: attempt %d failed, the next one in %.1f s: %s", self.name, what, attempt, wait, told.text
+            )
+            time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def failure(self, what: str, error: Exception) -> Told:
+        """What an error says that did not come from `ask`, if it passes. Raises what `ask` raises for others."""
+        told = self._told(error)
+        self._refuse(what, told)
+        return told
+
+    def _refuse(self, what: str, told: Told) -> None:
+        """Raise if the same request would be refused again."""
+        where = f"{self.name}: {what}"
+        if told.status == 401:
+            variables = " and ".join(self.variables).replace("|", " or ") or "the account"
+            raise VendorRefused(f"{where}: the credentials are not accepted (401): look at {variables}. {told.text}")
+        if told.unknown:
+            raise SymbolRefused(f"{where}: the vendor does not know this symbol. {told.text}")
+        if told.status == 403:
+            raise SymbolRefused(f"{where}: the account may not have these bars (403). {told.text}")
+        if not told.passing and not passing(told.status):
+            status = f" ({told.status})" if told.status else ""
+            raise SymbolRefused(f"{where}: the request was not answered{status}. {told.text}")
+
+    def _told(self, error: Exception) -> Told:
+        told = self.told(error)
+        if told is None:
+            told = Told(f"{type(error).__name__}: {error}", passing=isinstance(error, OSError))
+        text = " ".join(self.hidden(told.text).split())
+        return Told(text[:300], told.status, told.retry_after, told.unknown, told.passing)
+
+    def hidden(self, text: str) -> str:
+        """A text without the credentials: a vendor may repeat what it was asked with."""
+        for names in self.variables:
+            if (value := variable(names)) is not None:
+                text = text.replace(value, "***")
+        return text
+
+
+def passing(status: int | None) -> bool:
+    """Whether a request with such an answer is worth another attempt."""
+    return status is not None and (status in (408, 425, 429) or status >= 500)
+
+
+def retry_after(headers: Any) -> float | None:
+    """The seconds that an answer asks to wait, from a count or a date; None if it does not say."""
+    text = None
+    for name, value in dict(headers or {}).items():
+        if str(name).lower() == "retry-after":
+            text = str(value).strip()
+    if not text:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def of_response(text: str, response: Any) -> Told:
+    """What the error of a library says that has the answer of `requests` in it, or None."""
+    if response is None:
+        return Told(text, passing=True)
+    return Told(text, response.status_code, retry_after(response.headers))
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """The result of a call that may take so many seconds.
+
+    A library's own limit, where it has one, is often for each read of a socket: an answer that comes in drops has no
+    end. So the call gets a thread, which is left behind if it takes too long.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    done = threading.Event()
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            failed.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="mds-vendor", daemon=True).start()
+    if not done.wait(seconds):
+        raise TimeoutError
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def windows(wanted: Wanted, width: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """The time of what is wanted in parts of at most that width."""
+    start = wanted.start
+    while start < wanted.end:
+        yield start, min(start + width, wanted.end)
+        start += width
+
+
+_LONGEST: Final = {"w": timedelta(days=7), "mo": timedelta(days=31), "q": timedelta(days=92), "y": timedelta(days=366)}
+
+
+def width(timeframe: str) -> timedelta:
+    """How long a bar takes: of a month or longer, at the most."""
+    if (fixed := timeframes.width(timeframe)) is not None:
+        return fixed
+    count, unit = timeframes.parts(timeframe)
+    return count * _LONGEST[unit]

@@ -1,0 +1,99 @@
+"""Vendors' APIs as sources of backfills: what the operator has to allow, what a worker needs, what a job is told."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from datastore import sources
+from datastore.config import Settings, load
+from datastore.jobs import JobFailed
+from datastore.sources import Malformed, SourceError, SourceUnavailable, Span
+from mds_client import Bar, vendors
+from tests.clients.vendor_apis import Apis, days, serving
+
+SECRET = "alpaca-secret-5512"
+ALLOWED = Settings(source_vendors=("alpaca",))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Apis]:
+    with serving() as apis:
+        yield apis
+
+
+@pytest.fixture
+def apis(running: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
+    running.bars, running.fault, running.spoil = days("2024-01-02", 4), None, False
+    monkeypatch.setenv("MDS_ALPACA_URL", running.url)
+    monkeypatch.setenv("APCA_API_KEY_ID", "key")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", SECRET)
+    return running
+
+
+def span(symbol: str = "AAPL", start: int = 2) -> Span:
+    return Span("mine", symbol, "1d", datetime(2024, 1, start, tzinfo=UTC), datetime(2024, 1, start + 4, tzinfo=UTC))
+
+
+def fetched(*spans: Span, **options: object) -> list[object]:
+    source = sources.make({"type": "alpaca", "attempts": 1, **options}, ALLOWED)
+    return [row for batch in source.fetch(spans or [span()]) for row in batch]  # type: ignore[union-attr]
+
+
+def test_bars_are_of_the_backfills_vendor_and_of_no_other_time(apis: Apis) -> None:
+    apis.bars = days("2024-01-01", 6)
+    bars = fetched()
+    assert [(bar.vendor, bar.symbol, bar.ts.day) for bar in bars if isinstance(bar, Bar)] == [
+        ("mine", "AAPL", day) for day in (2, 3, 4, 5)
+    ]
+
+
+def test_an_invalid_record_does_not_stop_the_others(apis: Apis) -> None:
+    apis.spoil = True
+    rows = fetched()
+    assert [type(row) for row in rows].count(Bar) == 3
+    assert [row.where for row in rows if isinstance(row, Malformed)] == ["AAPL, row 2"]
+
+
+def test_a_symbol_that_is_refused_fails_the_job_after_the_others_are_fetched(apis: Apis) -> None:
+    given = iter(sources.make({"type": "alpaca"}, ALLOWED).fetch([span("NOPE"), span()]))
+    assert len(next(given)) == 4  # type: ignore[arg-type]
+    with pytest.raises(JobFailed, match=r"NOPE: the vendor does not know this symbol"):
+        next(given)
+
+
+def test_of_no_bars_a_job_succeeds_with_none(apis: Apis) -> None:
+    assert fetched(span(start=20)) == []
+
+
+def test_a_vendor_that_is_away_is_tried_again_and_one_that_refuses_is_not(apis: Apis) -> None:
+    apis.fault = (503, {})
+    with pytest.raises(SourceUnavailable, match=r"\(503\)") as away:
+        fetched()
+    apis.fault = (401, {})
+    with pytest.raises(JobFailed, match="look at APCA_API_KEY_ID") as refused:
+        fetched()
+    assert SECRET not in f"{away.value}{refused.value}"
+
+
+def test_only_vendors_that_the_operator_names_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match="massive is not asked: DATASTORE_SOURCE_VENDORS does not name it"):
+        sources.make({"type": "massive"}, ALLOWED)
+    with pytest.raises(SourceError, match="api_key: alpaca has no such option") as raised:
+        sources.make({"type": "alpaca", "api_key": SECRET}, ALLOWED)
+    assert SECRET not in str(raised.value)
+    monkeypatch.setenv("DATASTORE_SOURCE_VENDORS", "yfinance, ccxt")
+    assert load().source_vendors == ("yfinance", "ccxt")
+
+
+def test_a_worker_leaves_a_vendor_alone_whose_library_or_key_it_lacks(
+    apis: Apis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_SOURCE_VENDORS", "alpaca")
+    spec = {"type": "alpaca"}
+    assert sources.why_not(spec, sources.offers(ALLOWED)) is None
+    assert sources.why_not(spec, sources.offers(Settings())) == "it needs alpaca in DATASTORE_SOURCE_VENDORS"
+    monkeypatch.delenv("APCA_API_SECRET_KEY")
+    assert sources.why_not(spec, sources.offers(ALLOWED)) == "it needs APCA_API_SECRET_KEY or ALPACA_SECRET_KEY"
+    monkeypatch.setattr(vendors.vendors()["alpaca"], "installed", classmethod(lambda _: False))
+    assert "the package alpaca-py (the extra alpaca)" in str(sources.why_not(spec, sources.offers(ALLOWED)))
