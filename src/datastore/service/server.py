@@ -93,7 +93,14 @@ def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Conf
 
 
 class _Http(H11Protocol):
-    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too."""
+    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too, and what has no end of its own is
+    told when the server is to end."""
+
+    def shutdown(self) -> None:
+        ending = None if self.cycle is None else self.cycle.scope["state"].get("ending")
+        if ending is not None:
+            ending.set()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex
