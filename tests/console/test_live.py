@@ -114,8 +114,8 @@ def test_a_stream_ends_when_its_tenant_is_disabled(desk: Desk, tenant_keys: dict
 def test_a_session_has_so_many_streams_and_others_have_theirs(desk: Desk, admin: httpx.Client) -> None:
     path = "/console/jobs/events"
     with ExitStack() as open_:
-        for _ in range(live.EACH - 1):
-            next(open_.enter_context(following(admin, path)))
+        held = [open_.enter_context(following(admin, path)) for _ in range(live.EACH - 1)]
+        assert [next(each)[0] for each in held] == ["part"] * len(held)
         with following(admin, path) as told:
             next(told)
             refused = admin.get(path, headers=ACCEPT)
