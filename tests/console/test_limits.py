@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from datastore import search
-from datastore.console.pages import chart
+from datastore.console.pages.chart import data as chart
 from tests.console.conftest import Desk, csrf
 
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]

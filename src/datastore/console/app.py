@@ -108,7 +108,9 @@ def _page(request: Request, refusal: Refusal) -> Response:
     sort = SORTS[refusal.sort]
     context: dict[str, Any] = {"title": sort.title, "detail": refusal.detail}
     if not is_fragment(request):
-        return page(request, "templates/error.html", status=sort.status, **context)
+        answer = page(request, "templates/error.html", status=sort.status, **context)
+        answer.headers.update(refusal.headers or {})
+        return answer
     answer = page(request, "templates/flash.html", status=sort.status, **context)
     answer.headers.update({"HX-Retarget": "#flash", "HX-Reswap": "innerHTML"})
     return answer

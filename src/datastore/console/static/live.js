@@ -57,7 +57,12 @@ window.follow = (url, take, ask, state) => {
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : open()));
   window.addEventListener("pagehide", stop);
   open();
-  return { stop, open };
+  return {
+    end: () => {
+      ended = true;
+      stop();
+    },
+  };
 };
 
 document.addEventListener("DOMContentLoaded", () => {
