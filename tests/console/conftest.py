@@ -65,7 +65,7 @@ class Route:
 
     def filled(self, **values: object) -> str:
         """The path with these values, and 1 for what is not given."""
-        return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: str(values.get(found[1], 1)), self.path)
+        return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: str({"format_": "csv", **values}.get(found[1], 1)), self.path)
 
 
 def routes() -> list[Route]:

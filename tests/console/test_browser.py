@@ -134,7 +134,9 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
         with page.expect_download() as download:
             page.get_by_role("link", name="CSV").click()
         text = Path(download.value.path()).read_text()
-        assert text.startswith("ts,open_price,high_price,low_price,close_price,volume,trade_count\n2024-03-2")
+        assert text.startswith(
+            "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count\nacme,AAPL,1m,2024-03-2"
+        )
 
 
 def test_a_hole_is_found_filled_and_gone(
@@ -171,7 +173,10 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
     pages = [
         route.filled(id=found["bars"], tenant=store.tenant_a) + query
         for route in READS
-        if not re.search(r"/(bars|bars.csv|gaps|expiry|deletion|events)$|/jobs/.+|/rows/", route.path)
+        if not re.search(
+            r"/(bars|bars\.\{format_\}|gaps|expiry|deletion|events|news|stored|others|prices)$|/jobs/.+|/rows/",
+            route.path,
+        )
     ]
     assert len(pages) >= 8
     for scheme in ("light", "dark"):

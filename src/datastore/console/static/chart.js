@@ -104,13 +104,14 @@
     return low;
   };
 
-  const show = (keep) => {
-    const range = keep ? chart.timeScale().getVisibleRange() : null;
+  // `before`: how many bars were put before those that were there. What was in view stays where it is.
+  const show = (keep, before = 0) => {
+    const range = keep ? chart.timeScale().getVisibleLogicalRange() : null;
     const up = color("good-soft");
     const down = color("bad-soft");
     candles.setData(bars.map(([time, open, high, low, close]) => (close === null ? { time } : { time, open, high, low, close })));
     volumes.setData(bars.map(([time, open, , , close, volume]) => (volume === null ? { time } : { time, value: volume, color: close >= open ? up : down })));
-    if (range) chart.timeScale().setVisibleRange(range);
+    if (range) chart.timeScale().setVisibleLogicalRange({ from: range.from + before, to: range.to + before });
     news.paint();
   };
 
@@ -273,7 +274,7 @@
         } else {
           const before = bars;
           await extend(range);
-          if (bars !== before) show(true);
+          if (bars !== before) show(true, before.length ? position(before[0][0]) : 0);
           if (bars !== before || forced) await others.load(current, loaded);
           followEnd();
         }
@@ -281,7 +282,7 @@
         const now = chart.timeScale().getVisibleRange();
         if (now) {
           link(now);
-          await news.load(now);
+          news.load(now);
         }
         tell();
       } while (again);

@@ -4,7 +4,7 @@
 // Lines of other series, in percent of where the view begins. `shared` has the chart, its data, and how bars are loaded.
 window.comparing = (shared) => {
   const { chart, data, fetchJson, iso, changed } = shared;
-  const colors = ["accent", "series-2", "series-3", "series-4"];
+  const colors = ["series-2", "series-3", "series-4", "accent"];
   const list = document.getElementById("compared");
   const form = document.getElementById("compare");
   const found = document.getElementById("found-series");

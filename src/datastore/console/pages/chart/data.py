@@ -146,9 +146,13 @@ def _rows(found: Sequence[Bar]) -> Answer:
     read: Callable[[], Any] = lambda: (found,)  # noqa: E731
 
     def frames() -> tuple[Any, Any]:
+        import pyarrow as pa
+
         from mds_client import arrow  # needs packages that the library itself does without
 
-        table = arrow.of_models(Bar, found, "arrow", columns)
+        whole = arrow.schema_of(kind)
+        schema = pa.schema([whole.field(name) for name in columns])
+        table = pa.Table.from_pylist([each.__dict__ for each in found], schema=schema)
         return table.schema, table.to_batches()
 
     return Answer(columns, read, frames)
