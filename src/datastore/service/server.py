@@ -97,7 +97,9 @@ class _Http(H11Protocol):
     told when the server is to end."""
 
     def shutdown(self) -> None:
-        ending = None if self.cycle is None else self.cycle.scope["state"].get("ending")
+        # There is none before the first request, which uvicorn's annotation leaves out.
+        cycle: Any = self.cycle
+        ending = None if cycle is None else cycle.scope["state"].get("ending")
         if ending is not None:
             ending.set()
         super().shutdown()
