@@ -1,8 +1,10 @@
 """The console in a real browser: what a person does, what the browser complains of, and who is left out."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from tests.console import samples
 from tests.console.conftest import READS, Desk
 from tests.control.job_types import work
 from tests.engines import chromium
+from tests.service.processes import started
 
 pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
@@ -55,7 +58,13 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, scheme: 
     hosts: set[str] = set()
     page = context.new_page()
     page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        "console",
+        lambda message: (
+            complaints.append(message.text)
+            # What a proxy answers in place of the service is told by the browser as an error.
+            if message.type in ("error", "warning") and "502" not in message.text
+            else None
+        ),
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -203,3 +212,31 @@ def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: 
         expect(page.get_by_text("disabled", exact=True)).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token of the API")).to_be_visible()
+
+
+def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -> None:
+    """Also where a proxy cuts the events."""
+    store = desk.store
+    feed = partial(
+        started, "--symbols", "AAPL", "--seconds", "40", "--per-second", "10",
+        program=(sys.executable, "examples/live_feed.py"), MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a,
+    )  # fmt: skip
+    with visit(browser, desk) as page, feed():
+        for _ in range(100):
+            if found := search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items:
+                break
+            page.wait_for_timeout(100)
+        page.goto(f"{desk.url}/console/series?kind=bars")
+        price = page.locator("[data-price]")
+        expect(page.locator("#found")).to_have_attribute("data-state", "follows")
+        expect(price).not_to_have_text(str(price.text_content()), timeout=15_000)
+        page.goto(f"{desk.url}/console/chart/{found[0].id}?timeframe=1m")
+        expect(page.locator("#live")).to_have_attribute("data-state", "follows")
+        values = page.locator("#values")
+        expect(values).to_contain_text("Close")
+        expect(values).not_to_have_text(str(values.text_content()), timeout=15_000)
+        # Not an error that a page has caused: the browser says of it nothing else.
+        page.route("**/prices/events?*", lambda route: route.fulfill(status=502, content_type="text/html", body=""))
+        page.goto(f"{desk.url}/console/series?kind=bars")
+        expect(page.locator("#found")).to_have_attribute("data-state", "asks")
+        expect(price).not_to_have_text(str(price.text_content()), timeout=15_000)
