@@ -41,6 +41,7 @@ check: .venv/installed ## lint, types, import contracts, generated files fresh
 
 generate: .venv/installed ## write the files that follow from the code
 	$(BIN)/python tools/sync.py
+	$(BIN)/python -m tools.summaries
 	$(BIN)/python tools/generate.py
 
 engines: .venv/installed ## the tests' servers with TimescaleDB, to try things on

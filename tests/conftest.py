@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run tests of the store on this engine only; repeatable (default: MDS_TEST_ENGINES, else all)",
     )
     group.addoption(
-        "--every-client", action="store_true", help="run AMDS on every engine, not only on plain PostgreSQL"
+        "--every-client", action="store_true", help="run AMDS in every case, not only in each test's first one"
     )
 
 
@@ -100,8 +100,8 @@ MANY_SESSIONS: Final = (
 
 
 BOTH_CLIENTS: Final = (
-    "both_clients: through MDS and AMDS on every engine. Without it AMDS runs on plain PostgreSQL only, because MDS is"
-    " generated from it and an engine cannot tell them apart"
+    "both_clients: through MDS and AMDS in every case, on every engine. Without it AMDS runs the first case of each"
+    " test, on plain PostgreSQL: MDS is generated from it, so that neither an engine nor data can tell them apart"
 )
 
 
@@ -222,29 +222,39 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The same where the marker is on a parameter, and of the tests that need a tool that is missing."""
     tools = config.stash[_ENGINES].there
-    left_out = [
+    kept = [
         item
         for item in items
-        if (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
-        or (not config.getoption("--every-client") and _is_repeated(item))
-        or (_engine_of(item) and any(_engine_of(item) not in only.args for only in item.iter_markers("engines")))
-        or any(item.get_closest_marker(tool) and tool not in tools for tool in TOOLS)
+        if not (item.get_closest_marker("many_sessions") and shares_session(_engine_of(item)))
+        and not (_engine_of(item) and any(_engine_of(item) not in only.args for only in item.iter_markers("engines")))
+        and not any(item.get_closest_marker(tool) and tool not in tools for tool in TOOLS)
     ]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        gone = set(left_out)
-        items[:] = [item for item in items if item not in gone]
+    if not config.getoption("--every-client"):
+        first = set(_first_cases(kept).values())
+        kept = [item for item in kept if item in first or not _is_repeated(item)]
+    if len(kept) < len(items):
+        chosen = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = kept
+
+
+def _first_cases(items: list[pytest.Item]) -> dict[str, pytest.Item]:
+    """The first case on plain PostgreSQL of each test that AMDS runs."""
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        if _is_repeated(item) and _engine_of(item) == "postgres":
+            first.setdefault(_function_of(item), item)
+    return first
 
 
 def _is_repeated(item: pytest.Item) -> bool:
-    """Whether it is of AMDS on an engine on which the same test of MDS runs."""
+    """Whether it is of AMDS, and the same test of MDS is enough in all cases but one."""
     call = getattr(item, "callspec", None)
-    return (
-        call is not None
-        and call.params.get("connect") is AMDS
-        and _engine_of(item) != "postgres"
-        and not item.get_closest_marker("both_clients")
-    )
+    return call is not None and call.params.get("connect") is AMDS and not item.get_closest_marker("both_clients")
+
+
+def _function_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
 
 
 def _engine_of(item: pytest.Item) -> str:

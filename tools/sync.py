@@ -115,7 +115,7 @@ def generated(asynchronous: str) -> str:
         assert before in text, before
         text = text.replace(before, line + before, 1)
     note = f"# Generated from {source.name} by tools/sync.py: edit that module, and run `make generate`.\n"
-    return _formatted(note + text)
+    return formatted(note + text)
 
 
 def check_phrases() -> None:
@@ -163,11 +163,12 @@ def _with_class_docs(text: str) -> str:
     return "".join(lines)
 
 
-def _formatted(text: str) -> str:
+def formatted(text: str) -> str:
+    """Python source as `make format` would leave it."""
     ruff = Path(sys.executable).with_name("ruff")
     for command in ("check", "--select", "I,RUF022,SIM117", "--fix", "--quiet"), ("format", "--quiet"):
         done = subprocess.run(  # noqa: S603 - the project's own tool
-            [ruff, *command, "--stdin-filename", "src/mds_client/client.py", "-"],
+            [ruff, *command, "--stdin-filename", "src/generated.py", "-"],
             input=text, capture_output=True, text=True, check=True, cwd=ROOT,
         )  # fmt: skip
         text = done.stdout

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 import psycopg
@@ -18,8 +18,11 @@ from datastore.connections import connect, head, schema_version
 from datastore.engines import detect
 from datastore.errors import ControlError, UnknownTenant
 from datastore.names import TENANT_BITS
-from mds_client import KINDS, MDS
+from mds_client import KINDS
 from mds_client.models import Row
+
+if TYPE_CHECKING:
+    from mds_client import MDS
 
 _BATCH_ROWS: Final = 5_000
 
@@ -155,7 +158,7 @@ def extent(dsn: str, series: int) -> tuple[datetime | None, datetime | None]:
 
 
 def window(
-    client: MDS,
+    client: "MDS",
     kind: str,
     *,
     start: datetime | None = None,

@@ -90,14 +90,11 @@ def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool 
 
 
 def _in_columns(kind: Kind, block: Block, mapping: Mapping) -> Batch | None:
-    if not mapping.has_plain_names:
-        # Arrow would guess the types of columns with other names.
-        return None
     try:
         from mds_client import arrow, columns, tables  # noqa: F401 - the packages they need are optional
     except ConfigurationError:
         return None
-    table = tables.of_ndjson(kind, block.data)
+    table = tables.of_ndjson(kind, block.data, mapping)
     if table is None:
         return None
     try:

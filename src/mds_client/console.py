@@ -19,10 +19,6 @@ from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 import click
-from pydantic import BaseModel
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 
 from mds_client import times
 from mds_client.errors import MDSError
@@ -65,7 +61,7 @@ def plain(value: Any) -> Any:
 
     Spans of time stay what they are: `show_json` gives seconds, a table days and hours.
     """
-    if isinstance(value, BaseModel):
+    if hasattr(type(value), "model_fields"):  # a pydantic model
         return {key: plain(item) for key, item in value.__dict__.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
@@ -137,6 +133,11 @@ def table_text(
 
     On a terminal, the table fits its width.
     """
+    # Takes longer to import than many a command to run.
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
     found: dict[str, int] = {}
     cells = [[_cell(plain(row[name])) for name in names] for row in rows]
@@ -251,17 +252,21 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
 
 
 def summarised(group: click.Group) -> click.Group:
-    """The group, whose list of commands says what each does and cuts nothing short: the first clause of its help."""
+    """The group, whose list of commands says what each does and cuts nothing short: the first sentence of its help."""
     for command in group.commands.values():
-        aside = re.sub(r"\s+\([^)]*\)", "", (command.help or "").partition("\n\n")[0])
-        command.short_help = " ".join(_CLAUSE.split(aside, 1)[0].split())
+        command.short_help = summary(command)
         if isinstance(command, click.Group):
             summarised(command)
     return group
 
 
-# A comma before `and` or `or` goes on with what is said.
-_CLAUSE: Final = re.compile(r"[.,;:](?:\s+(?!and |or )|$)")
+def summary(command: click.Command) -> str:
+    """What a list of commands says of one: the first sentence of its help."""
+    aside = re.sub(r"\s+\([^)]*\)", "", (command.help or "").partition("\n\n")[0])
+    return " ".join(_SENTENCE.split(aside, 1)[0].split())
+
+
+_SENTENCE: Final = re.compile(r"[.;:](?:\s|$)")
 
 _SILENT: Final = logging.NullHandler()
 

@@ -1,15 +1,13 @@
 """What can go wrong, as exceptions, and the one table that says which of PostgreSQL's errors is which of ours.
 
 Every psycopg error that leaves the library is one of these, with the original as `__cause__`. Whether a call may be
-tried again is a property of the class.
+tried again is a property of the class. The driver is imported where an error of it is looked at: programs that only
+need the classes, such as a command that prints its help, start without it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
-
-import psycopg
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -145,6 +143,9 @@ def mapped(error: Exception) -> MDSOperationalError:
 
 
 def _mapped(error: Exception) -> MDSOperationalError:
+    import psycopg
+    from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
     if isinstance(error, PoolTimeout | TooManyRequests):
         return TimeoutExceeded(f"no connection was free in time: {error}")
     if isinstance(error, PoolClosed):
@@ -170,6 +171,9 @@ def _mapped(error: Exception) -> MDSOperationalError:
 @contextmanager
 def mapping() -> Iterator[None]:
     """Raise ours for whatever of psycopg's is raised within."""
+    import psycopg
+    from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
     try:
         yield
     except (psycopg.Error, PoolClosed, PoolTimeout, TooManyRequests) as error:

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
-from mds_client.client import MDS
 from mds_client.schema import KINDS
 from mds_client.sheets import Writer, records, sheet_of_kind, write_csv, write_ndjson, write_parquet
 from mds_client.targets import Dump as Dump
@@ -49,6 +48,8 @@ def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump
     With an `MDS` it is `MDS.export`, which also takes `columns` and `connections`. Raises ConfigurationError if pyarrow
     is not installed.
     """
+    from mds_client.client import MDS  # takes long to import, and other formats do without
+
     if isinstance(client, MDS):
         return client.export(kind, path, **filters)
     return _dump(client, kind, path, write_parquet, filters)

@@ -5,7 +5,7 @@ The same mapping reads records (JSON objects and lists) and tables (CSV, Parquet
 
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from collections.abc import Mapping as AnyMapping
 from datetime import date
 from functools import cached_property, partial
@@ -234,6 +234,25 @@ class Mapping(BaseModel):
             "extra": "error",
         }
         return self.null_values <= {""} and self.model_copy(update={**names, "null_values": frozenset()}) == PLAIN
+
+    def json_texts(self, kind: Kind, texts: Container[str]) -> set[str] | None:
+        """Return the keys whose values are texts in records of one JSON object a line.
+
+        Args:
+            kind: The kind of the rows.
+            texts: The fields that JSON can only write as text.
+
+        Returns:
+            The keys, or None if records of this mapping must be read one by one: their keys are patterns or positions,
+            or a record holds several rows.
+        """
+        if self.is_wide or self.header or self.rows or self._has_to_look:
+            return None
+        found = set[str]()
+        for field in self.fields(kind):
+            if field in texts and not (field == kind.time and (self.time_unit != "iso" or self.day is not None)):
+                found.update(map(str, several(self.columns.get(field, field))))
+        return found
 
     def fields(self, kind: Kind) -> list[str]:
         """The fields of a kind that are read."""

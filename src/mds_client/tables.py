@@ -7,13 +7,15 @@ checks the values.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import json
 
+from mds_client.mapping import PLAIN
+from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.schema import TENANT_COLUMN, Kind, SqlType
 
 # What Arrow may make of the types of a column's values, None apart. Not by its own guess: that makes a number of True,
@@ -73,21 +75,38 @@ def _joined(arrays: list[Any]) -> Any:
     return pa.chunked_array([array.cast(one) for array in arrays], one)
 
 
-def of_ndjson(kind: Kind, block: bytes) -> "pa.Table | None":
-    """Lines of NDJSON, each a row and none of them blank, as a table; None if they are not plain."""
+def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.Table | None":
+    """Read lines of NDJSON, each a row and none of them blank, into a table with the columns of the mapping.
+
+    Returns:
+        The table, which the mapping has not been applied to yet, or None if the lines are not plain.
+    """
+    texts = mapping.json_texts(kind, _textual(kind))
+    if texts is None:
+        return None
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
     plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
     # Arrow takes several objects of one line for as many rows; where each line is one object, they are as many.
     if not plain.startswith(b"{") or not plain.rstrip(b"\n").endswith(b"}") or plain.count(b"}\n{") != lines - 1:
         return None
-    parse = json.ParseOptions(explicit_schema=_text_fields(kind))
+    parse = json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(texts)]))
     try:
         table = json.read_json(pa.BufferReader(block), json.ReadOptions(block_size=max(len(block), 1)), parse)
     except (pa.ArrowException, ValueError):
         return None
-    return table if table.num_rows == lines else None
+    if table.num_rows != lines:
+        return None
+    table = table.select(_given(table, texts))
+    read = mapping.columns_read(kind, tuple(table.column_names))
+    # PyArrow makes a time of text that looks like one. The mapping must say what such text means.
+    return None if any(pa.types.is_timestamp(table.schema.field(name).type) for name in read) else table
 
 
-def _text_fields(kind: Kind) -> "pa.Schema":
-    textual = {TENANT_COLUMN, *kind.series, *(column.name for column in kind.columns if column.type in _TEXTUAL)}
-    return pa.schema([(name, pa.string()) for name in kind.model.model_fields if name in textual])
+def _given(table: "pa.Table", texts: Container[str]) -> list[str]:
+    """The columns of a table that some line has: PyArrow adds the others of the schema."""
+    return [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
+
+
+def _textual(kind: Kind) -> set[str]:
+    """The fields whose values JSON can only write as text."""
+    return {TENANT_COLUMN, *kind.series, *(column.name for column in kind.columns if column.type in _TEXTUAL)}

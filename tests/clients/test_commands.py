@@ -15,6 +15,7 @@ import pytest
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError
 from mds_client.cli import main
+from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Client, Store, nothing_there, odd_rows
 
@@ -131,7 +132,7 @@ def test_the_asynchronous_ingest_does_the_same(mds: Run, store: Store, tmp_path:
 
 
 def test_the_asynchronous_ingest_writes_what_a_slow_pipe_has_given(store: Store) -> None:
-    command = [sys.executable, "-m", "mds_client.cli", "ingest-ndjson-async", "bars", "-", "--max-ms", "20", "--json"]
+    command = [str(warm.folder() / "mds"), "ingest-ndjson-async", "bars", "-", "--max-ms", "20", "--json"]
     where = ["--dsn", store.dsn, "--tenant-id", store.tenant_a]
     with subprocess.Popen([*command, *where], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None

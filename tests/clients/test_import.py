@@ -4,7 +4,6 @@ import gzip
 import json
 import signal
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -19,6 +18,7 @@ from pyarrow import parquet
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, ConfigurationError, profile
 from mds_client.cli import main
+from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store, odd_rows
 from tests.engines.databases import superuser
@@ -208,7 +208,7 @@ def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_comple
             [datetime.fromisoformat(f"{days[1_200]}T00:00Z")],
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "mds_client.cli", "import", "bars", str(path), *told],
+            [str(warm.folder() / "mds"), "import", "bars", str(path), *told],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         with process:

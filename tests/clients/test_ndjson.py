@@ -27,7 +27,8 @@ from datastore import migration, tenants
 from datastore.embedded import EmbeddedServer
 from mds_client.cli import main
 from mds_client.utils import LONGEST_LINE, RejectFile
-from tests.clients.test_cli import MDS_PROGRAM, Done, Run, runs, two_tenants, use
+from tests import warm
+from tests.clients.test_cli import Done, Run, runs, two_tenants, use
 from tests.conftest import SETTINGS, Store, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -540,7 +541,7 @@ def started(*arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
     """`mds ingest-ndjson bars …` as a process of its own, fed through a pipe."""
     pipe = subprocess.PIPE
     streams = {"stdin": pipe, "stdout": pipe, "stderr": pipe, **options}
-    return subprocess.Popen([*MDS_PROGRAM, "ingest-ndjson", "bars", *map(str, arguments)], **streams)
+    return warm.Started("mds", ["ingest-ndjson", "bars", *map(str, arguments)], env=os.environ, **streams)
 
 
 def give(process: "subprocess.Popen[bytes]", data: bytes) -> None:

@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from datastore import jobs
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type, own_modules
 from datastore.worker import Settings, Worker, runner
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -145,10 +146,10 @@ def is_in(dsn: str, id_: int, state: str) -> Callable[[], bool]:
 
 @cache
 def _start_fork_server() -> None:
-    """Have what the processes of jobs are copied from import calendars, too, once a run: each takes a second for it."""
+    """Have what the processes of jobs are copied from know a calendar, too, once a run: each takes a second for it."""
     if sys.platform == "linux":
         multiprocessing.get_context("forkserver").set_forkserver_preload(
-            [runner.__name__, *own_modules(), "exchange_calendars"]
+            [runner.__name__, *own_modules(), "tests.control.known_calendars"]
         )
         forkserver.ensure_running()
 
@@ -188,11 +189,16 @@ def working(dsn: str, **settings: Any) -> Iterator[Worker]:
 @contextmanager
 def process(dsn: str, *options: object, log: Path | None = None, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """`datastore worker` as a process of its own; killed at the end of the block, if it is there still."""
-    command = [sys.executable, "-m", "datastore.entry", "worker", "--import", __name__, "--no-upkeep", "--json"]
+    command = ["worker", "--import", __name__, "--no-upkeep", "--json"]
     environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONPATH": str(ROOT), **environment}
     with (log or Path(os.devnull)).open("a") as stderr:
-        started = subprocess.Popen(
-            [*command, *map(str, options)], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        started = warm.Started(
+            "datastore",
+            [*command, *map(str, options)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
         try:
             yield started

@@ -5,7 +5,6 @@ The commands are those of `docs/guides/backup.md`.
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from datastore import migration, tenants, timescale_policies
 from datastore.embedded import DATABASE, EmbeddedServer, choose_account, find_binaries
 from mds_client import KINDS, MDS, Bar, Fundamentals, News, OptionSnap, RLSDenied
 from mds_client.models import Row
+from tests import warm
 from tests.control.catalog import rows, shape
 from tests.control.guides import block
 from tests.engines import ApacheServer
@@ -53,7 +53,7 @@ class Machine:
         """What a person types, in a shell."""
         where = conninfo_to_dict(self.superuser_dsn)
         environment = {
-            "PATH": os.pathsep.join([str(self.programs), str(Path(sys.executable).parent), os.defpath]),
+            "PATH": os.pathsep.join([str(self.programs), str(warm.folder()), os.defpath]),
             "DATABASE_URL": self.login("mds_admin"),
             **{f"PG{name.upper()}": str(where[name]) for name in ("host", "port", "user", "password")},
         }

@@ -17,7 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from datastore import migration
-from datastore.cli import COMMANDS, command_line, main
+from datastore.cli import command_line, main
 from datastore.connections import head
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
@@ -424,7 +424,23 @@ def test_the_program_is_installed() -> None:
     assert done.stdout == f"datastore, version {__version__}\n"
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_a_command_is_found_in_the_module_that_is_imported_for_it(module: str) -> None:
-    for name in COMMANDS[module]:
-        assert command_line(name).commands[name].name == name
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that a command line has imported when it ends."""
+    code = (
+        "import sys\nfrom datastore.entry import main\nsys.argv[0] = 'datastore'\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('modules', *sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stderr.rpartition("modules ")[2].split())
+
+
+def test_the_list_of_commands_is_printed_without_the_driver_and_the_models() -> None:
+    assert {"psycopg", "pydantic", "rich", "asyncio"} & imported_by("--help") == set()
+
+
+def test_a_command_imports_no_other_commands_packages(own: EmbeddedServer) -> None:
+    found = imported_by("tenants", "list", "--dsn", own.env()["DATABASE_URL"])
+    assert "datastore.tenants.registry" in found
+    assert {"alembic", "sqlalchemy", "numpy", "pyarrow", "mds_client.aclient", "datastore.worker"} & found == set()

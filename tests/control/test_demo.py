@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from datastore.embedded import EmbeddedServer
+from tests import warm
 from tests.clients.test_cli import use
 from tests.service.processes import NO_TLS
 
@@ -28,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server = EmbeddedServer(home)
     try:
         subprocess.run(
-            [sys.executable, "-m", "datastore.cli", "down"], capture_output=True, text=True, timeout=60, check=True
+            [str(warm.folder() / "datastore"), "down"], capture_output=True, text=True, timeout=60, check=True
         )
         assert not server.status().running
     finally:

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -18,6 +17,7 @@ from datastore.cli import main
 from datastore.commands import follow
 from datastore.commands.follow import Step
 from mds_client import KINDS
+from tests import warm
 from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Store
 from tests.control.job_types import Note, is_in, noted, process, put, until, work, working
@@ -40,7 +40,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self._written = bytearray()
         environment = {**os.environ, "DATABASE_URL": dsn, "TERM": "xterm", "COLUMNS": "120"}
-        command = [sys.executable, "-m", "datastore.cli", *map(str, arguments)]
+        command = [str(warm.folder() / "datastore"), *map(str, arguments)]
         self._command = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=theirs)
         os.close(theirs)
         self._reading = threading.Thread(target=self._read)
@@ -169,7 +169,7 @@ def test_a_job_waits_for_nobody_only_where_no_worker_has_anything_to_do(store: S
 @pytest.mark.many_sessions
 def test_a_follower_without_a_worker_says_so_and_goes_on_waiting(store: Store, tmp_path: Path) -> None:
     job = put(store.admin_dsn, "test-note", Note(file=tmp_path / "n"), tenant=None, key="k")
-    command = [sys.executable, "-m", "datastore.cli", "jobs", "follow", str(job.id), "--json"]
+    command = [str(warm.folder() / "datastore"), "jobs", "follow", str(job.id), "--json"]
     with subprocess.Popen(
         command, env={**os.environ, "DATABASE_URL": store.admin_dsn}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as following:

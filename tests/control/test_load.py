@@ -3,9 +3,9 @@
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +26,7 @@ from datastore.load import Load, load
 from mds_client import KINDS, MDS, Bar
 from mds_client.arrow import schema_of
 from mds_client.schema import OnConflict
+from tests import warm
 from tests.clients.test_cli import Run, runs, use
 from tests.clients.test_columnstore import CHUNKED, compress, key_of, settled
 from tests.clients.test_columnstore import rows as of_every_kind
@@ -329,7 +330,7 @@ def test_standard_input_is_loaded(
     store: Store, client: MDS, tmp_path: Path, written: Callable[[list[Any]], bytes], options: tuple[str, ...]
 ) -> None:
     done = subprocess.run(
-        [*PROGRAM, "load", "bars", "-", "--tenant", "a", "--dsn", store.admin_dsn, *options],
+        [str(warm.folder() / "datastore"), "load", "bars", "-", "--tenant", "a", "--dsn", store.admin_dsn, *options],
         input=written(bars()),
         cwd=tmp_path,
         capture_output=True,
@@ -340,16 +341,13 @@ def test_standard_input_is_loaded(
     assert stored(client) == as_of(client, bars())
 
 
-PROGRAM = (sys.executable, "-m", "datastore.cli")
-
-
 @pytest.mark.many_sessions
 @pytest.mark.every_engine
 def test_a_load_that_was_killed_is_completed_by_the_same_load_again(store: Store, client: MDS, tmp_path: Path) -> None:
     rows = bars(range(4000))
     parquet.write_table(table(rows), tmp_path / "b.parquet")
-    command = [*PROGRAM, "load", "bars", "b.parquet", "--tenant", "a", "--dsn", store.admin_dsn, "--part-rows", "200"]
-    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    arguments = ["load", "bars", "b.parquet", "--tenant", "a", "--dsn", store.admin_dsn, "--part-rows", "200"]
+    started = warm.Started("datastore", arguments, env=os.environ, cwd=tmp_path, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 60
     with psycopg.connect(store.superuser_dsn, autocommit=True) as watching:
         while watching.execute("SELECT FROM store.bars LIMIT 1").fetchone() is None:
@@ -357,7 +355,8 @@ def test_a_load_that_was_killed_is_completed_by_the_same_load_again(store: Store
     started.send_signal(signal.SIGKILL)
     assert started.wait() == -signal.SIGKILL
     assert 0 < len(stored(client)) < len(rows)
-    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, timeout=120, check=True)
+    again = [str(warm.folder() / "datastore"), *arguments, "--json"]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=120, check=True)
     said = json.loads(done.stdout)
     assert said["rows"] == len(rows)
     assert 0 < said["merged"] < said["parts"]

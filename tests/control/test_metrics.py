@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -27,6 +26,7 @@ from datastore.connections import head
 from datastore.jobs.records import JobCount
 from datastore.metrics import DECLARED, OTHER, ServiceMetrics, StoreCollector, WorkerMetrics, reads
 from mds_client import MDS, Bar, Fundamentals
+from tests import warm
 from tests.conftest import Store
 from tests.engines.promtool import promtool
 
@@ -497,7 +497,7 @@ def test_a_worker_on_the_command_line_answers_scrapes_while_it_works(store: Stor
         client.enqueue_job("one", "test-answer", payload={"what": 1})
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "datastore.cli", "worker", "--no-upkeep", "--metrics-port", str(port)]
+    command = [str(warm.folder() / "datastore"), "worker", "--no-upkeep", "--metrics-port", str(port)]
     command += ["--import", "tests.control.job_types"]
     worker = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": store.admin_dsn}, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip

@@ -7,11 +7,13 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 
 def main(requests: int, answers: int) -> None:
     """Run what is asked for until nobody asks any more."""
+    warnings.simplefilter("error")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     sys.path.insert(0, "")
     with os.fdopen(requests) as asked, os.fdopen(answers, "w") as said:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -21,6 +21,7 @@ import psycopg
 
 from datastore.embedded import EmbeddedServer
 from datastore.embedded import binaries as _postgres_binaries
+from tests import warm
 from tests.docs.pages import ROOT, Block, blocks
 from tests.engines.base import free_port
 
@@ -118,8 +119,7 @@ class Session:
         script, variables = self._top / "block.sh", self._top / "environment"
         script.write_text(block.text.replace(PORT, self._port), encoding="utf-8")
         if self._shell is None:
-            command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _SHELL, "bash")
-            self._shell = _Talker(command, self._folder, self._environment, self._out, self._err)
+            self._shell = _Talker(_start_shell, self._folder, self._environment, self._out, self._err)
         if self._shell.ask(f"{script} {variables}") is None:
             return f"the shell has ended with {self._shell.code()}"
         self._environment = _variables(variables)
@@ -127,8 +127,7 @@ class Session:
 
     def _run_python(self, block: Block) -> str | None:
         if self._python is None:
-            command = (sys.executable, "-W", "error", str(INTERPRETER))
-            self._python = _Talker(command, self._folder, self._environment, self._out, self._err)
+            self._python = _Talker(_start_python, self._folder, self._environment, self._out, self._err)
         request = {
             "text": block.text,
             "line": block.line,
@@ -155,16 +154,29 @@ wait
 """
 
 
+_Start = Callable[..., "subprocess.Popen[Any]"]
+
+
+def _start_shell(files: tuple[str, ...], **options: Any) -> "subprocess.Popen[Any]":
+    return subprocess.Popen(
+        ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _SHELL, "bash", *files), **options
+    )
+
+
+def _start_python(files: tuple[str, ...], **options: Any) -> "subprocess.Popen[Any]":
+    return warm.Started("python", (str(INTERPRETER), *files), **options)
+
+
 class _Talker:
     """A process that is asked by a line, and answers with one. What it prints goes to files."""
 
     def __init__(
-        self, command: tuple[str, ...], folder: Path, environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
+        self, start: "_Start", folder: Path, environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
     ) -> None:
         theirs, self._ask = os.pipe()
         self._answers, answers = os.pipe()
-        self._process = subprocess.Popen(
-            (*command, str(theirs), str(answers)),
+        self._process = start(
+            (str(theirs), str(answers)),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -217,7 +229,8 @@ def _kept() -> dict[str, str]:
         if not name.startswith(("MDS_", "DATASTORE_", "DATABASE_", "PG", "PYTEST_", "PYTHON"))
     }
     tools = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None)).directory
-    return kept | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), kept["PATH"], str(tools)))}
+    path = (warm.folder(), Path(sys.executable).parent, kept["PATH"], tools)
+    return kept | {"PATH": os.pathsep.join(map(str, path))}
 
 
 def _variables(file: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pytest
 
 from datastore import tenants
 from mds_client import MDS, Bar
+from tests import warm
 from tests.conftest import Store
 from tests.docs.pages import ROOT
 from tests.service.processes import DEADLINE_S, NO_TLS, Process
@@ -33,7 +34,7 @@ def environment(store: Store, **more: str) -> dict[str, str]:
 def run(store: Store, name: str, *arguments: str, folder: Path, **more: str) -> str:
     """What an example prints; fails with what it says where it does not end well."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
+        [str(warm.folder() / "python"), str(EXAMPLES / name), *arguments],
         cwd=folder,
         env=environment(store, **more),
         capture_output=True,
@@ -63,7 +64,9 @@ def test_the_live_feed_writes_bars_that_follow_the_ticks(store: Store, tmp_path:
 
 @pytest.mark.engines("postgres")
 def test_the_live_feed_ends_on_a_signal_with_everything_written(store: Store) -> None:
-    feed = Process(program=(sys.executable, str(EXAMPLES / "live_feed.py"), "--seconds", "60"), **environment(store))
+    feed = Process(
+        program=(str(warm.folder() / "python"), str(EXAMPLES / "live_feed.py"), "--seconds", "60"), **environment(store)
+    )
     try:
         with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as mds:
             deadline = time.monotonic() + DEADLINE_S

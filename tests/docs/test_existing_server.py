@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from datastore.embedded import EmbeddedServer, choose_account, find_binaries
+from tests import warm
 from tests.docs.pages import ROOT, Block, blocks
 from tests.engines import ApacheServer
 from tests.engines.databases import SETTINGS
@@ -33,7 +33,7 @@ class Existing:
         """What a block prints, and the variables that it leaves exported."""
         address = f"{self.superuser['PGHOST']}:{self.superuser['PGPORT']}"
         text = block.text.replace(WRITTEN, address) + "\nprintf '\\0'; env -0\n"
-        path = os.pathsep.join([str(self.programs), str(Path(sys.executable).parent), os.defpath])
+        path = os.pathsep.join([str(self.programs), str(warm.folder()), os.defpath])
         done = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", text],
             env={"PATH": path, **environment},

@@ -82,7 +82,13 @@ FAULTS: Final = (
     ),
     Fault(DOORS, 'SQL("GRANT INSERT ON {} TO {}")', 'SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}")', ISOLATION),
     # Doors and last values
-    Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', BARS),
+    Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', KINDS),
+    Fault(
+        DOORS,
+        'SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),\n                SQL',
+        'SQL("true OR t.{} IS DISTINCT FROM {}").format(*value) for value in values),\n                SQL',
+        BARS,
+    ),
     Fault(DOORS, 'SQL("coalesce(excluded.{name}, t.{name})")', 'SQL("coalesce(t.{name}, excluded.{name})")', BARS),
     Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", ("tests/clients/test_properties.py",)),
     Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),

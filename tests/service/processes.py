@@ -1,4 +1,4 @@
-"""`datastore serve`, `datastore worker` and the like as processes of their own."""
+"""`datastore serve`, `datastore worker` and the like as processes of their own, copies of the warm one."""
 
 import json
 import os
@@ -6,11 +6,12 @@ import queue
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
+
+from tests import warm
 
 DEADLINE_S = 60
 
@@ -21,16 +22,15 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class Process:
     """A running `datastore …`, or another program, whose lines of output are read as they come."""
 
-    def __init__(
-        self, *arguments: str, program: Sequence[str] = (sys.executable, "-m", "datastore.cli"), **environment: str
-    ) -> None:
+    def __init__(self, *arguments: str, program: Sequence[str] | None = None, **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MDS_", "DATASTORE_"))}
-        self.process = subprocess.Popen(
-            (*program, *arguments),
-            env=kept | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        options: Any = {
+            "env": kept | environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True
+        }  # fmt: skip
+        self.process: subprocess.Popen[str] = (
+            warm.Started("datastore", arguments, **options)
+            if program is None
+            else subprocess.Popen((*program, *arguments), **options)
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self.said: list[str] = []

@@ -19,29 +19,25 @@ def test_from_an_empty_database_to_a_filled_gap_with_curl_alone(bare: Place, tmp
     made = tokens.create("example", Scope.admin)
     source = {"DATASTORE_SOURCE_ROOT": str(tmp_path)}
 
-    def run(url: str) -> str:
-        done = subprocess.run(
+    with served(bare.admin_dsn, made.line, **source) as (url, service):
+        script = subprocess.Popen(
             ("bash", str(SCRIPT), url),
             env={"PATH": os.environ["PATH"], "TOKEN": made.token, **source},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=2 * DEADLINE_S,
-            check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == ""
-        assert made.token not in done.stdout
-        return done.stdout
-
-    with (
-        served(bare.admin_dsn, made.line, **source) as (url, service),
-        started("worker", "--poll", "0.2", DATABASE_URL=bare.admin_dsn, **source) as worker,
-    ):
-        said = run(url)
+        assert script.stdout
+        # A worker does not begin before there is a schema.
+        assert script.stdout.readline().startswith("schema: ")
+        with started("worker", "--poll", "0.2", DATABASE_URL=bare.admin_dsn, **source) as worker:
+            said, errors = script.communicate(timeout=2 * DEADLINE_S)
+            assert worker.end() == 0
+        assert (script.returncode, errors) == (0, ""), said + errors
+        assert made.token not in said
         assert "bars missing: 11\n" in said
         assert "bars missing: 0\n" in said
         assert "backfill ended: succeeded\n" in said
         assert "100 160 99 159.5 600; 160 220 159 219.5 600;" in said
-        assert worker.end() == 0
         assert service.end() == 0
     assert made.token not in service.text + worker.text

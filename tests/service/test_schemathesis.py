@@ -32,7 +32,7 @@ TAGS: Final = (
     "backfills",
 )
 
-EXAMPLES: Final = 8
+EXAMPLES: Final = 4
 """Requests of each sort for each operation."""
 
 ANSWERS: Final[list[Any]] = [

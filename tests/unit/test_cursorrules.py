@@ -219,7 +219,7 @@ def test_what_a_page_quotes_is_so(page: Path) -> None:
         ("src/datastore/engines/timescale.py::Timescale.nothing", "declares no Timescale.nothing"),
         ("store.nothing", "no relation"),
         ("mds.<kind>_nothing", "no relation"),
-        ("mds_client.Nothing", "has no attribute"),
+        ("mds_client.Nothing", "No mds_client attribute"),
         ("make nothing", "no target nothing"),
         ("datastore nothing", "no command nothing"),
         ("datastore policies nothing", "no command nothing"),

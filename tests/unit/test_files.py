@@ -12,6 +12,7 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from mds_client import KINDS, Bar, columns
+from mds_client.blocks import Block, checked
 from mds_client.errors import InvalidRow
 from mds_client.files import PLAIN, Format, Mapping, Source, SourceError, opened
 
@@ -255,6 +256,43 @@ def test_columns_read_the_same_as_records(tmp_path: Path) -> None:
     assert (ts, rest[3], rest[4]) == (record.ts, record.close_price, record.volume)
     naive = pa.table({"Date": pa.array([datetime(2024, 1, 2, 9, 30)]), "Close": [1187.5]})  # noqa: DTZ001
     assert mapping.table(BARS, naive)["ts"].to_pylist() == [record.ts]
+
+
+VENDORS: dict[str, Any] = {
+    "columns": {"ts": "t", "close_price": "c", "volume": "v"},
+    "constants": {"vendor": "v", "timeframe": "1d"},
+    "extra": "ignore",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "record"),
+    [
+        ({}, {"t": "2024-01-02T09:30:00Z", "c": 1.5, "v": 7, "symbol": "A", "at": "2024-01-02"}),
+        ({"time_zone": "Asia/Tokyo"}, {"t": "2024-01-02 09:30", "c": 1, "symbol": "A", "v": None}),
+        ({"time_unit": "ms"}, {"t": 1704187800000, "c": 1.5, "symbol": "A", "note": {"x": [1]}}),
+        ({"null_values": frozenset(["-1"])}, {"t": "20240102T093000Z", "c": 1.5, "v": -1, "symbol": "A"}),
+        ({"spelling": {"symbol": {"(.+)[.]US": r"\1"}}}, {"t": "2024-01-02", "c": 2, "v": 0.25, "symbol": "A.US"}),
+        ({"scale": {"close_price": 0.01}}, {"t": "2024-01-02", "c": 150, "symbol": "A"}),
+    ],
+    ids=["names", "zone", "unit", "nulls", "spelling", "scale"],
+)
+def test_lines_with_a_vendors_names_are_read_in_columns_and_mean_what_each_line_means(
+    how: dict[str, Any], record: dict[str, Any]
+) -> None:
+    mapping = Mapping(**VENDORS, **how)
+    found = checked(BARS, Block(1, "".join(f"{json.dumps(record)}\n" for _ in range(3)).encode()), mapping)
+    assert isinstance(found.batch, columns.Frame)
+    one: Any = mapping.row(BARS, record)
+    for _, ts, *rest in found.batch.narrow({("v", "A", "1d"): 1}).rows():
+        assert (ts, rest[3], rest[4]) == (one.ts, one.close_price, one.volume)
+
+
+def test_a_time_that_no_unit_is_said_of_is_not_guessed_from_its_spelling() -> None:
+    line = json.dumps({"t": "2024-01-02T09:30:00Z", "c": 1, "symbol": "A"}).encode()
+    found = checked(BARS, Block(1, line), Mapping(**VENDORS, time_unit="ms"))
+    ((number, why, _),) = found.rejects
+    assert (number, found.batch, "ts" in why) == (1, None, True)
 
 
 @pytest.mark.parametrize("time", ["2024-03-10 02:30", "2024-11-03 01:30"])

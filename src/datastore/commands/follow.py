@@ -5,16 +5,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 
 from datastore import jobs
 from datastore.jobs import JobRecord
 from mds_client.console import FAILED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 LOOK: Final = 1.0
 """Seconds between two looks at what is followed."""
@@ -41,8 +42,12 @@ def follow_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--follow", is_flag=True, help="Wait until it ends, and show its progress.")(command)
 
 
-def bar(*more: ProgressColumn) -> Progress:
+def bar(*more: "ProgressColumn") -> "Progress":
     """A bar on standard error, gone at its end; none where that is no terminal."""
+    # Takes longer to import than many a command to run.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *more)
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
@@ -68,6 +73,8 @@ def followed(
     sleep: Callable[[float], object] = time.sleep,
 ) -> T:
     """What is looked at, once there is no further step of it."""
+    from rich.progress import TextColumn
+
     with bar(TextColumn("{task.fields[said]}")) as shown:
         task = shown.add_task(what, total=None, said="")
         at_work, told = clock(), False

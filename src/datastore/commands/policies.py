@@ -85,7 +85,7 @@ def expire(kind: str | None, dry_run: bool, dsn: str, as_json: bool) -> None:
 
 @click.group()
 def aggregates() -> None:
-    """Rollups: bars of longer timeframes, derived from 1m bars."""
+    """List and refresh rollups: bars of longer timeframes, derived from 1m bars."""
 
 
 @aggregates.command("list")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
+from mds_client.blocks import Checked, coerce
 from mds_client.errors import InvalidRow
 from mds_client.mapping import Mapping
 from mds_client.models import Row
@@ -60,6 +61,25 @@ class Models:
 
     def sifted(self, _: RejectRow) -> "Models":
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The valid rows of a block of NDJSON."""
+
+    kind: Kind
+    checked: Checked
+    rows: Batch
+    mapping: Mapping
+
+    def batch(self) -> Batch:
+        return self.rows
+
+    def sifted(self, _: RejectRow) -> Models:
+        rejected = {number for number, _, _ in self.checked.rejects}
+        found = [(number, line) for number, line in self.checked.block.lines() if number not in rejected]
+        rows = [coerce(self.kind, line, self.mapping) for _, line in found]
+        return Models(self.kind, [number for number, _ in found], rows)
 
 
 @dataclass(frozen=True, slots=True)

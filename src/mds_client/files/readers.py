@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 
 from mds_client import compression
-from mds_client.blocks import coerce
+from mds_client.blocks import checked
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import documents
-from mds_client.files.parts import Input, Models, Part, RejectRow
+from mds_client.files.parts import Input, Lines, Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError, split
 from mds_client.mapping import PLAIN, Mapping
 from mds_client.models import Row
@@ -25,8 +25,11 @@ Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson", "json", "excel"
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
+PART_BYTES: Final = 16 << 20
+"""Of NDJSON a part has no more bytes."""
+
 MODEL_ROWS: Final = 50_000
-"""Of NDJSON a part has no more rows: as models they take ten times the memory of columns."""
+"""Of NDJSON that is read line by line a part has no more rows: models take ten times the memory of columns."""
 
 _BY_SUFFIX: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -74,6 +77,18 @@ class LinesInput:
         return self._source.position
 
     def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
+        if self._mapping.is_wide:
+            yield from self._models(rows, reject)
+            return
+        for block in self._source.blocks(rows, PART_BYTES):
+            found = checked(self._kind, block, self._mapping)
+            for number, why, line in found.rejects:
+                reject(number, why, line.decode("utf-8", "replace"))
+            if found.batch is not None:
+                yield Lines(self._kind, found, found.batch, self._mapping)
+
+    def _models(self, rows: int, reject: RejectRow) -> Iterator[Part]:
+        """Read line by line: a line may hold several rows."""
         rows = min(rows, MODEL_ROWS)
         part = Models(self._kind, [], [])
         for line in self._source.lines():
@@ -91,9 +106,7 @@ class LinesInput:
             yield part
 
     def _rows(self, line: bytes) -> list[Row]:
-        """A line as rows: one, or of a wide record as many as it has symbols."""
-        if not self._mapping.is_wide:
-            return [coerce(self._kind, line, self._mapping)]
+        """A wide record's rows, one for each symbol."""
         try:
             record = json.loads(line)
         except ValueError as error:

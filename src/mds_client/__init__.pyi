@@ -1,0 +1,79 @@
+from ._version import __version__
+from .aclient import AMDS
+from .batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, BatchStats, Reject
+from .client import MDS
+from .config import Config
+from .errors import (
+    CommitUnknown,
+    ConfigurationError,
+    ConstraintViolation,
+    IdempotencyConflict,
+    InvalidRow,
+    MDSError,
+    MDSOperationalError,
+    RetryableError,
+    RLSDenied,
+    SchemaMismatch,
+    ServerOutOfMemory,
+    ServerUnreachable,
+    TimeoutExceeded,
+    UnknownSeries,
+)
+from .mapping import Mapping
+from .models import (
+    Bar,
+    Coverage,
+    DataQualityWarning,
+    Fundamentals,
+    Job,
+    LatestPrice,
+    News,
+    OptionSnap,
+    Row,
+    Series,
+)
+from .operations import Health
+from .profiles import Profile, profile
+from .schema import KINDS, Kind
+
+__all__ = [
+    "AMDS",
+    "KINDS",
+    "MDS",
+    "AsyncBatchProcessor",
+    "Bar",
+    "BatchConfig",
+    "BatchProcessor",
+    "BatchStats",
+    "CommitUnknown",
+    "Config",
+    "ConfigurationError",
+    "ConstraintViolation",
+    "Coverage",
+    "DataQualityWarning",
+    "Fundamentals",
+    "Health",
+    "IdempotencyConflict",
+    "InvalidRow",
+    "Job",
+    "Kind",
+    "LatestPrice",
+    "MDSError",
+    "MDSOperationalError",
+    "Mapping",
+    "News",
+    "OptionSnap",
+    "Profile",
+    "RLSDenied",
+    "Reject",
+    "RetryableError",
+    "Row",
+    "SchemaMismatch",
+    "Series",
+    "ServerOutOfMemory",
+    "ServerUnreachable",
+    "TimeoutExceeded",
+    "UnknownSeries",
+    "__version__",
+    "profile",
+]
