@@ -3,8 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from tests.console import samples
 from tests.console.conftest import READS, Desk
 from tests.control.job_types import work
 from tests.engines import chromium
-from tests.service.processes import started
+from tests.service.processes import Process
 
 pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
@@ -217,11 +216,14 @@ def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: 
 def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -> None:
     """Also where a proxy cuts the events."""
     store = desk.store
-    feed = partial(
-        started, "--symbols", "AAPL", "--seconds", "40", "--per-second", "10",
-        program=(sys.executable, "examples/live_feed.py"), MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a,
-    )  # fmt: skip
-    with visit(browser, desk) as page, feed():
+    feed = Process(
+        *("--symbols", "AAPL", "--seconds", "60", "--per-second", "10"),
+        program=(sys.executable, "examples/live_feed.py"),
+        MDS_DSN=store.dsn,
+        MDS_TENANT_ID=store.tenant_a,
+    )
+    with visit(browser, desk) as page, ExitStack() as until_seen:
+        until_seen.callback(feed.end)
         for _ in range(100):
             if found := search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items:
                 break
