@@ -184,8 +184,14 @@
 
   const extend = async (range) => {
     const span = range.to - range.from;
+    // By bars and not by time: before the first one of a day there may be a night that is loaded.
+    const begins = position(range.from);
+    const ends = position(range.to);
+    const few = (ends - begins) / 2;
+    const left = begins <= few;
+    const right = bars.length - ends <= few;
     // Where nothing is, as over a weekend, the next part is larger.
-    for (let width = 2 * span; loaded[0] > first && range.from - loaded[0] < span / 2; width *= 2) {
+    for (let width = 2 * span; left && loaded[0] > first; width *= 2) {
       const from = Math.max(first, loaded[0] - width);
       const answer = await load(current, from, loaded[0]);
       if (!answer) return;
@@ -193,7 +199,7 @@
       loaded[0] = from;
       if (answer.bars.length) break;
     }
-    for (let width = 2 * span; loaded[1] <= last && loaded[1] - range.to < span / 2; width *= 2) {
+    for (let width = 2 * span; right && loaded[1] <= last; width *= 2) {
       const to = Math.min(last + 1, loaded[1] + width);
       const answer = await load(current, loaded[1], to);
       if (!answer) return;
