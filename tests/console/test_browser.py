@@ -130,7 +130,8 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
             page.mouse.move(x, y)
             page.mouse.down()
             page.mouse.move(x + box["width"] / 2, y, steps=10)
-            page.mouse.up()
+            with page.expect_response("**/news?*"):
+                page.mouse.up()
         # It is another day.
         day = link.partition("start=")[2][:10]
         expect(page).not_to_have_url(re.compile(f"start={day}"))
