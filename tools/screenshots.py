@@ -48,6 +48,8 @@ def main() -> None:
                 shown.screenshot(path=ASSETS / "console-chart.png")
                 shown.goto(f"{url}/console/completeness")
                 shown.screenshot(path=ASSETS / "console-completeness.png")
+                shown.goto(f"{url}/console/options")
+                shown.screenshot(path=ASSETS / "console-options.png")
         finally:
             server.discard()
 

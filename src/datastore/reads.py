@@ -99,6 +99,25 @@ def list_series(
         ).fetchall()
 
 
+def some_series(dsn: str, ids: Sequence[int], *, tenant: UUID | None = None) -> list[SeriesRecord]:
+    """Series with these ids, in the order of the ids; those that are not there, or not the tenant's, are left out.
+
+    Raises UnknownTenant.
+    """
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        floor, ceiling = range_of(connection, tenant)
+        return cursor.execute(
+            """
+            SELECT s.series_id AS id, t.id AS tenant, s.kind, s.vendor, s.symbol, s.timeframe, s.root,
+                   s.last_ts, s.last_price, s.last_price_ts
+            FROM store.series AS s JOIN store.tenants AS t ON t.no = s.series_id >> %s
+            WHERE s.series_id = ANY(%s) AND s.series_id >= %s AND s.series_id < %s ORDER BY s.series_id
+            """,
+            (TENANT_BITS, list(ids), floor, ceiling),
+        ).fetchall()
+
+
 def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None) -> list[Freshness]:
     """How old the data is, per kind, vendor and timeframe; reads the series table and no row of a kind.
 

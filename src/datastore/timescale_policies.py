@@ -4,6 +4,7 @@ Declared with the kinds, set apart from that by an operator (`store.policies`, w
 kept by the server itself where the engine can, else by workers.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +52,19 @@ class Expiry:
     kind: str
     older_than: timedelta
     rows: int
+
+
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_age(text: str) -> timedelta | None:
+    """An age as people write it: a count and m, h, d or w, as in 90d; None for `off`. Raises PolicyError for others."""
+    if text == "off":
+        return None
+    if text[:-1].isdecimal() and text[-1:] in _UNITS:
+        with contextlib.suppress(OverflowError):
+            return timedelta(**{_UNITS[text[-1:]]: int(text[:-1])})
+    raise PolicyError(f"{text!r} is no age: a count and m, h, d or w, as 90d; or off")
 
 
 def declared() -> Iterator[Setting]:
@@ -203,6 +217,23 @@ def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
     with as_owner(dsn) as (engine, driver):
         clear_setting(driver, relation, policy)
         return enforce(engine, driver)
+
+
+def would_remove(dsn: str, kind: str, age: timedelta) -> int:
+    """How many rows of a kind retention would remove now if it were this age. Removes nothing; counts the rows.
+
+    Args:
+        dsn: The control plane's DSN.
+        kind: The kind.
+        age: How old rows may be.
+
+    Raises:
+        PolicyError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise PolicyError(KINDS.unknown(kind))
+    with as_owner(dsn) as (engine, driver):
+        return engine.expired(driver, KINDS[kind], age)
 
 
 def apply_policies(dsn: str) -> list[PolicyState]:

@@ -11,7 +11,7 @@ import pytest
 
 from datastore import console
 from datastore.config import Settings
-from datastore.console import signing
+from datastore.console import live, signing
 from datastore.console.pages import PAGES
 from datastore.service.tokens import MadeToken
 from mds_client import MDS
@@ -65,7 +65,7 @@ class Route:
 
     def filled(self, **values: object) -> str:
         """The path with these values, and 1 for what is not given."""
-        return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: str(values.get(found[1], 1)), self.path)
+        return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: str({"format_": "csv", **values}.get(found[1], 1)), self.path)
 
 
 def routes() -> list[Route]:
@@ -94,6 +94,12 @@ READS = [route for route in ROUTES if route.method == "GET"]
 CHANGES = [route for route in ROUTES if route.method != "GET"]
 HARMLESS = [Route("POST", "/console/sign-out"), Route("POST", "/console/sql")]
 """Of these, those that anybody may do: what a query sees and cannot do is tested in `test_sql`."""
+
+
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of events ends with its first one, so that whoever asks every route has an answer of each."""
+    monkeypatch.setattr(live, "LIVES_S", 0.0)
 
 
 @pytest.fixture

@@ -90,20 +90,28 @@ def write(mds: MDS, *, days: int = 60, symbols: tuple[str, ...] = SYMBOLS) -> No
             for number, symbol in enumerate(SYMBOLS)
         ]
     )
-    mds.upsert_options(
-        [
-            OptionSnap(
-                vendor="acme",
-                symbol="AAPL",
-                ts=datetime(2024, 3, 28, 19, 55, tzinfo=UTC),
-                expiry=date(2024, 6, 21),
-                option_type=kind,
-                strike=strike,
-                bid=round(max(0.05, (95 - strike) * sign + 6), 2),
-                ask=round(max(0.1, (95 - strike) * sign + 6.2), 2),
-                iv=round(0.22 + (strike - 95) ** 2 / 9000, 4),
-            )
-            for kind, sign in CALLS_AND_PUTS
-            for strike in range(70, 125, 5)
-        ]
-    )
+    mds.upsert_options([*options()])
+
+
+def options() -> Iterator[OptionSnap]:
+    """The chains of two expiries of AAPL at the end of the last session."""
+    spot = 95.0
+    for expiry, level in ((date(2024, 4, 19), 0.24), (date(2024, 6, 21), 0.22)):
+        for kind, sign in CALLS_AND_PUTS:
+            for strike in range(70, 125, 5):
+                worth = max(0.1, (spot - strike) * sign) + 6 * math.exp(-(((strike - spot) / 12) ** 2))
+                yield OptionSnap(
+                    vendor="acme",
+                    symbol="AAPL",
+                    ts=datetime(2024, 3, 28, 19, 55, tzinfo=UTC),
+                    expiry=expiry,
+                    option_type=kind,
+                    strike=strike,
+                    bid=round(worth * 0.99, 2),
+                    ask=round(worth * 1.01 + 0.02, 2),
+                    iv=round(level + (strike - spot) ** 2 / 9000 - sign * (strike - spot) / 9000, 4),
+                    delta=round(sign / (1 + math.exp(sign * (strike - spot) / 6)), 3),
+                    oi=int(9000 * math.exp(-(((strike - spot) / 18) ** 2))),
+                    volume=int(1200 * math.exp(-(((strike - spot) / 10) ** 2))),
+                    spot=spot,
+                )

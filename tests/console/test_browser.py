@@ -1,8 +1,9 @@
 """The console in a real browser: what a person does, what the browser complains of, and who is left out."""
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from tests.console import samples
 from tests.console.conftest import READS, Desk
 from tests.control.job_types import work
 from tests.engines import chromium
+from tests.service.processes import Process
 
 pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
@@ -31,6 +33,11 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=str(chromium.prepare()), **arguments)
         yield started
         started.close()
+
+
+@pytest.fixture(autouse=True)
+def short_streams() -> None:
+    """Streams are as long as they are for users."""
 
 
 @pytest.fixture
@@ -50,7 +57,13 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, scheme: 
     hosts: set[str] = set()
     page = context.new_page()
     page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        "console",
+        lambda message: (
+            complaints.append(message.text)
+            # What a proxy answers in place of the service is told by the browser as an error.
+            if message.type in ("error", "warning") and "502" not in message.text
+            else None
+        ),
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -117,7 +130,8 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
             page.mouse.move(x, y)
             page.mouse.down()
             page.mouse.move(x + box["width"] / 2, y, steps=10)
-            page.mouse.up()
+            with page.expect_response("**/news?*"):
+                page.mouse.up()
         # It is another day.
         day = link.partition("start=")[2][:10]
         expect(page).not_to_have_url(re.compile(f"start={day}"))
@@ -129,7 +143,9 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
         with page.expect_download() as download:
             page.get_by_role("link", name="CSV").click()
         text = Path(download.value.path()).read_text()
-        assert text.startswith("ts,open_price,high_price,low_price,close_price,volume,trade_count\n2024-03-2")
+        assert text.startswith(
+            "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count\nacme,AAPL,1m,2024-03-2"
+        )
 
 
 def test_a_hole_is_found_filled_and_gone(
@@ -166,7 +182,10 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
     pages = [
         route.filled(id=found["bars"], tenant=store.tenant_a) + query
         for route in READS
-        if not re.search(r"/(bars|bars.csv|gaps|expiry|deletion)$|/jobs/.+|/rows/", route.path)
+        if not re.search(
+            r"/(bars|bars\.\{format_\}|gaps|expiry|deletion|events|news|stored|others|prices)$|/jobs/.+|/rows/",
+            route.path,
+        )
     ]
     assert len(pages) >= 8
     for scheme in ("light", "dark"):
@@ -193,3 +212,34 @@ def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: 
         expect(page.get_by_text("disabled", exact=True)).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token of the API")).to_be_visible()
+
+
+def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -> None:
+    """Also where a proxy cuts the events."""
+    store = desk.store
+    feed = Process(
+        *("--symbols", "AAPL", "--seconds", "60", "--per-second", "10"),
+        program=(sys.executable, "examples/live_feed.py"),
+        MDS_DSN=store.dsn,
+        MDS_TENANT_ID=store.tenant_a,
+    )
+    with visit(browser, desk) as page, ExitStack() as until_seen:
+        until_seen.callback(feed.end)
+        for _ in range(100):
+            if found := search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items:
+                break
+            page.wait_for_timeout(100)
+        page.goto(f"{desk.url}/console/series?kind=bars")
+        price = page.locator("[data-price]")
+        expect(page.locator("#found")).to_have_attribute("data-state", "follows")
+        expect(price).not_to_have_text(str(price.text_content()), timeout=15_000)
+        page.goto(f"{desk.url}/console/chart/{found[0].id}?timeframe=1m")
+        expect(page.locator("#live")).to_have_attribute("data-state", "follows")
+        values = page.locator("#values")
+        expect(values).to_contain_text("Close")
+        expect(values).not_to_have_text(str(values.text_content()), timeout=15_000)
+        # Not an error that a page has caused: the browser says of it nothing else.
+        page.route("**/prices/events?*", lambda route: route.fulfill(status=502, content_type="text/html", body=""))
+        page.goto(f"{desk.url}/console/series?kind=bars")
+        expect(page.locator("#found")).to_have_attribute("data-state", "asks")
+        expect(price).not_to_have_text(str(price.text_content()), timeout=15_000)

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import httpx
 import pytest
 
 from datastore.errors import ControlError
 from datastore.search import Order, search_series, symbols
 from mds_client import MDS, Bar, News
 from tests.conftest import Store
+from tests.console.conftest import Desk
 
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
@@ -95,3 +97,13 @@ def test_symbols_of_a_vendor_come_in_the_order_of_the_alphabet(filled: Store) ->
 def test_an_unknown_kind_is_told(filled: Store) -> None:
     with pytest.raises(ControlError, match="there are"):
         search_series(filled.admin_dsn, kind="trades")
+
+
+def test_the_first_page_reads_no_series_before_it_is_there(desk: Desk, admin: httpx.Client) -> None:
+    """To count them reads all of them, which takes longer than a page may take where there are many."""
+    desk.store.execute("ALTER TABLE store.series RENAME TO series_away")
+    try:
+        assert admin.get("/console/").status_code == 200
+        assert admin.get("/console/stored").status_code == 503
+    finally:
+        desk.store.execute("ALTER TABLE store.series_away RENAME TO series")

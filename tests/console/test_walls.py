@@ -191,8 +191,9 @@ def test_text_of_others_is_text_on_every_page(hostile: Desk) -> None:
             for more in ({}, query, {**query, **window}, {**window, "kind": "news", "tenant": str(tenant.id)}):
                 id_ = job if route.path.startswith("/console/jobs/") else ids["bars"]
                 answer = client.get(route.filled(id=id_, tenant=tenant.id), params=more, follow_redirects=True)
-                if answer.headers.get("content-type", "").startswith("text/html"):
-                    assert Page(answer.text).found == [], (route, more)
+                sort = answer.headers.get("content-type", "").partition(";")[0]
+                if sort in ("text/html", "text/event-stream"):
+                    assert Page(answer.text.replace("\ndata: ", "\n")).found == [], (route, more)
                     shown += "onerror=alert" in answer.text
     assert shown > 10, "the text is in the pages"
 
@@ -238,3 +239,28 @@ def test_what_the_database_refuses_is_told_without_what_it_said(desk: Desk, admi
     assert answer.status_code == 503
     assert "series_away" not in answer.text
     assert "not migrated" in answer.text
+
+
+def test_no_route_takes_a_method_that_it_does_not_have(desk: Desk, admin: httpx.Client) -> None:
+    there = {(route.path, route.method) for route in (*READS, *CHANGES)}
+    for path in sorted({path for path, _ in there}):
+        for method in ("POST", "PUT", "DELETE", "TRACE", "OPTIONS"):
+            if (path, method) not in there:
+                answer = admin.request(method, Route(method, path).filled(tenant=desk.store.tenant_a))
+                assert answer.status_code in (403, 404, 405), (method, path)
+                assert answer.headers["cache-control"] == "no-store"
+
+
+TEXTS = ("q", "vendor", "symbol", "timeframe", "job_type", "calendar", "back")
+TYPED = ("kind", "state", "tenant", "start", "end", "after", "order", "expiry", "at", "compare", "id", "days")
+
+
+def test_what_is_asked_for_is_repeated_as_text_only(desk: Desk, admin: httpx.Client) -> None:
+    for route in READS:
+        for names in (TEXTS, TYPED):
+            asked = dict.fromkeys(names, HOSTILE)
+            answer = admin.get(route.filled(tenant=desk.store.tenant_a), params=asked)
+            if answer.headers.get("content-type", "").startswith("text/html"):
+                assert Page(answer.text).found == [], (route, names)
+                assert HOSTILE not in answer.text, (route, names)
+            assert answer.headers.get("location", "/console/").startswith("/console/"), (route, names)

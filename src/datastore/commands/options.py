@@ -14,7 +14,7 @@ import psycopg
 from click.shell_completion import CompletionItem
 from psycopg.conninfo import conninfo_to_dict
 
-from datastore import config
+from datastore import config, timescale_policies
 from datastore.connections import connect
 from datastore.tenants import find_tenant
 
@@ -71,16 +71,10 @@ class Age(click.ParamType[timedelta | None]):
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
-        if value == "off":
-            return None
-        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}.get(value[-1:])
-        count = int(value[:-1]) if value[:-1].isdecimal() else None
         try:
-            if unit is not None and count is not None:
-                return timedelta(**{unit: count})
-        except OverflowError:
-            pass
-        return self.fail(f"{value!r} is no age: a count and m, h, d or w, as 90d; or off", param, ctx)
+            return timescale_policies.parse_age(value)
+        except timescale_policies.PolicyError as error:
+            return self.fail(str(error), param, ctx)
 
 
 def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.ConfigurationError:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from datastore.config import Settings
 from datastore.console import signing, static
 from datastore.console.guard import PREFIX, SignInNeeded, guard
+from datastore.console.live import Streams
 from datastore.console.pages import PAGES, sql
 from datastore.console.rendering import go, is_fragment, page
 from datastore.console.sessions import LONGEST_S, Links, Sessions
@@ -78,6 +79,7 @@ def _console(service: FastAPI) -> FastAPI:
     for name in ("service", "tokens", "failures"):
         setattr(console.state, name, getattr(service.state, name))
     console.state.sessions = Sessions(service.state.tokens)
+    console.state.streams = Streams()
     console.state.queries = sql.places()
     console.state.links = service.state.links
     console.state.entries = [entry for _, entry in PAGES]
@@ -106,7 +108,9 @@ def _page(request: Request, refusal: Refusal) -> Response:
     sort = SORTS[refusal.sort]
     context: dict[str, Any] = {"title": sort.title, "detail": refusal.detail}
     if not is_fragment(request):
-        return page(request, "templates/error.html", status=sort.status, **context)
+        answer = page(request, "templates/error.html", status=sort.status, **context)
+        answer.headers.update(refusal.headers or {})
+        return answer
     answer = page(request, "templates/flash.html", status=sort.status, **context)
     answer.headers.update({"HX-Retarget": "#flash", "HX-Reswap": "innerHTML"})
     return answer

@@ -18,8 +18,8 @@ CHOICES: Final = 500
 
 
 def _series(here: Here, token: Reader, id: Annotated[int, Path(ge=1, le=LARGEST_ID)]) -> SeriesRecord:  # noqa: A002
-    found = reads.list_series(here.dsn, tenant=token.tenant, after=id - 1, limit=1)
-    if not found or found[0].id != id:
+    found = reads.some_series(here.dsn, [id], tenant=token.tenant)
+    if not found:
         raise Refusal("not-found", f"there is no series {id}")
     return found[0]
 

@@ -19,6 +19,9 @@ CSRF_HEADER: Final = "X-CSRF-Token"
 UNATTENDED: Final = "X-Unattended"
 """The header of requests that a page makes by itself, and that do not keep a session from becoming idle."""
 
+EVENTS: Final = "text/event-stream"
+"""What a browser accepts that follows a page, which is no use of it either. Such a request has no header of ours."""
+
 SAFE: Final = frozenset({"GET", "HEAD"})
 OPEN: Final = (f"{PREFIX}/sign-in", f"{PREFIX}/static/")
 """What is there without a session."""
@@ -45,7 +48,8 @@ async def guard(request: Request) -> None:
     if request.url.path.startswith(OPEN):
         return
     sessions: Sessions = request.app.state.sessions
-    found = sessions.find(request.cookies.get(COOKIE, ""), active=UNATTENDED not in request.headers)
+    by_itself = UNATTENDED in request.headers or request.headers.get("accept") == EVENTS
+    found = sessions.find(request.cookies.get(COOKIE, ""), active=not by_itself)
     if found is None:
         raise SignInNeeded("" if changes else _path(request))
     session, request.state.token = found

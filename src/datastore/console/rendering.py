@@ -88,10 +88,15 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         status: The answer's status.
         context: What the template shows. Everything is escaped.
     """
+    return HTMLResponse(text(request, template, **context), status, HEADERS)
+
+
+def text(request: Request, template: str, **context: Any) -> str:
+    """The text of a page or of a part of one; arguments as for `page`."""
     token: Token | None = getattr(request.state, "token", None)
     session = getattr(request.state, "session", None)
     entries: list[Entry] = request.app.state.entries
-    text = _ENVIRONMENT.get_template(template).render(
+    rendered: str = _ENVIRONMENT.get_template(template).render(
         **context,
         token=token,
         csrf="" if session is None else session.csrf,
@@ -102,7 +107,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         can_admin=token is not None and token.scope >= Scope.admin,
         store_wide=token is not None and token.tenant is None,
     )
-    return HTMLResponse(text, status, HEADERS)
+    return rendered
 
 
 def is_fragment(request: Request) -> bool:

@@ -28,8 +28,10 @@ MOST: Final = 10_000
 
 @dataclass(eq=False)
 class Session:
-    """A browser that has signed in. `csrf` is what its forms have to send along; times are of the process's clock."""
+    """A browser that has signed in. `digest` is the token's and `key` the cookie's; `csrf` is what its forms have to
+    send along; times are of the process's clock."""
 
+    key: bytes = field(repr=False)
     digest: bytes = field(repr=False)
     csrf: str = field(repr=False)
     began: float
@@ -53,9 +55,10 @@ class Sessions:
     def begin(self, token: Token) -> str:
         """Start a session for a token, and return the cookie's value."""
         value = secrets.token_urlsafe(32)
+        key = _key(value)
         now = self._clock()
         with self._lock:
-            self._open[_key(value)] = Session(token.digest, secrets.token_urlsafe(32), now, now)
+            self._open[key] = Session(key, token.digest, secrets.token_urlsafe(32), now, now)
             if len(self._open) > MOST:
                 self._open.popitem(last=False)
         return value

@@ -291,6 +291,26 @@ def of_series(
     return dict(rows)
 
 
+def of_names(dsn: str, names: Sequence[tuple[UUID, str, str | None]]) -> list[str | None]:
+    """The calendar of each of these, by tenant, vendor and symbol; None if nothing was said that holds for it."""
+    if not names:
+        return []
+    tenants, vendors, symbols = (list(part) for part in zip(*names, strict=True))
+    with connect(dsn) as connection:
+        rows = connection.execute(
+            """
+            SELECT (
+              SELECT c.calendar FROM store.calendars AS c JOIN store.tenants AS t ON t.no = c.tenant_no
+              WHERE t.id = s.tenant AND (c.vendor = s.vendor OR c.vendor IS NULL)
+                AND (c.symbol = s.symbol OR c.symbol IS NULL)
+              ORDER BY c.symbol NULLS LAST, c.vendor NULLS LAST LIMIT 1)
+            FROM unnest(%s::uuid[], %s::text[], %s::text[]) WITH ORDINALITY AS s(tenant, vendor, symbol, n) ORDER BY n
+            """,
+            (tenants, vendors, symbols),
+        ).fetchall()
+    return [calendar for (calendar,) in rows]
+
+
 def _named(text: str | None) -> str | None:
     return None if text is None else _checked("vendor", Name, text)
 

@@ -71,14 +71,8 @@ class Silent(ClientDisconnect):
     """A client takes nothing more: it is as if it had gone."""
 
 
-class Flow(StreamingResponse):
-    """An answer in parts, made in a thread as it is taken.
-
-    Raises Silent if its client takes nothing for SILENT_S.
-    """
-
-    def __init__(self, coming: Iterator[bytes], media_type: str) -> None:
-        super().__init__(_pieces(coming), media_type=media_type)
+class Paced(StreamingResponse):
+    """An answer in parts, as they are taken. Raises Silent if its client takes nothing for SILENT_S."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
@@ -88,6 +82,13 @@ class Flow(StreamingResponse):
                 raise Silent(f"it has taken nothing for {SILENT_S:g} s")
 
         await super().__call__(scope, receive, sending)
+
+
+class Flow(Paced):
+    """An answer in parts that are made in a thread."""
+
+    def __init__(self, coming: Iterator[bytes], media_type: str) -> None:
+        super().__init__(_pieces(coming), media_type=media_type)
 
 
 async def _pieces(coming: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -93,7 +93,16 @@ def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Conf
 
 
 class _Http(H11Protocol):
-    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too."""
+    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too, and what has no end of its own is
+    told when the server is to end."""
+
+    def shutdown(self) -> None:
+        # There is none before the first request, which uvicorn's annotation leaves out.
+        cycle: Any = self.cycle
+        ending = None if cycle is None else cycle.scope["state"].get("ending")
+        if ending is not None:
+            ending.set()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from datastore.console.pages import chart, completeness, jobs, overview, policies, rows, series, sql, tenants
+from datastore.console.pages import chart, completeness, jobs, options, overview, policies, rows, series, sql, tenants
 from datastore.console.rendering import Entry
 
 PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
@@ -13,6 +13,7 @@ PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
     (chart.router, chart.ENTRY),
     (completeness.router, completeness.ENTRY),
     (jobs.router, jobs.ENTRY),
+    (options.router, options.ENTRY),
     (rows.router, rows.ENTRY),
     (sql.router, sql.ENTRY),
     (policies.router, policies.ENTRY),

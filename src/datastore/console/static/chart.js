@@ -8,14 +8,21 @@
   const steps = Object.fromEntries(JSON.parse(data.steps));
   const names = Object.keys(steps); // finest first
   const first = Number(data.first);
-  const last = Number(data.last);
+  let last = Number(data.last);
   const fitting = Number(data.fitting);
   const most = 500; // bars in view
   const values = document.getElementById("values");
   const note = document.getElementById("note");
-  const csv = document.getElementById("csv");
+  const files = [...document.querySelectorAll("[data-file]")];
+  const live = document.getElementById("live");
   const intraday = (name) => steps[name] < 86400;
   const iso = (seconds) => new Date(Math.round(seconds * 1000)).toISOString();
+  // The time on the market's clocks, where its calendar is known.
+  const clock = data.zone && new Intl.DateTimeFormat("en-GB", {
+    timeZone: data.zone, weekday: "short", day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+  });
+  const market = (seconds) => (clock ? clock.format(new Date(seconds * 1000)) : "");
+  const when = (seconds) => iso(seconds).slice(0, 16).replace("T", " ");
 
   let chosen = data.step; // auto, or a timeframe
   let current = null; // the timeframe that is loaded
@@ -24,6 +31,7 @@
   let gaps = [];
   let busy = false;
   let again = false;
+  let forced = false;
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const look = () => ({
@@ -57,6 +65,7 @@
   const paint = () => {
     chart.applyOptions(look());
     candles.applyOptions({ upColor: color("good"), wickUpColor: color("good"), downColor: color("bad"), wickDownColor: color("bad") });
+    others.paint();
     show(true);
   };
 
@@ -95,13 +104,15 @@
     return low;
   };
 
-  const show = (keep) => {
-    const range = keep ? chart.timeScale().getVisibleRange() : null;
+  // `before`: how many bars were put before those that were there. What was in view stays where it is.
+  const show = (keep, before = 0) => {
+    const range = keep ? chart.timeScale().getVisibleLogicalRange() : null;
     const up = color("good-soft");
     const down = color("bad-soft");
     candles.setData(bars.map(([time, open, high, low, close]) => (close === null ? { time } : { time, open, high, low, close })));
     volumes.setData(bars.map(([time, open, , , close, volume]) => (volume === null ? { time } : { time, value: volume, color: close >= open ? up : down })));
-    if (range) chart.timeScale().setVisibleRange(range);
+    if (range) chart.timeScale().setVisibleLogicalRange({ from: range.from + before, to: range.to + before });
+    news.paint();
   };
 
   const fetchJson = async (url, parameters) => {
@@ -116,6 +127,14 @@
     }
     return answer.json();
   };
+  // The bar that a moment is in, or the one before.
+  const at = (time) => {
+    const found = position(time + 0.001) - 1;
+    return found >= 0 ? bars[found][0] : null;
+  };
+  const shared = { chart, data, fetchJson, iso, candles, at, when, market, changed: () => settle(true) };
+  const others = window.comparing(shared);
+  const news = window.showingNews(shared);
   const load = (name, from, to) => fetchJson(data.bars, { timeframe: name, start: iso(from), end: iso(to) });
 
   const fit = (span) => names.find((name) => span / steps[name] <= fitting) || names[names.length - 1];
@@ -149,7 +168,9 @@
     const end = bars[Math.max(0, position(to) - 1)];
     if (start && end && start[0] < end[0]) chart.timeScale().setVisibleRange({ from: start[0], to: end[0] });
     else chart.timeScale().fitContent();
+    await others.load(name, range);
     if (name === data.own) lookForGaps(from, to);
+    followEnd();
   };
 
   const lookForGaps = async (from, to) => {
@@ -163,8 +184,14 @@
 
   const extend = async (range) => {
     const span = range.to - range.from;
+    // By bars and not by time: before the first one of a day there may be a night that is loaded.
+    const begins = position(range.from);
+    const ends = position(range.to);
+    const few = (ends - begins) / 2;
+    const left = begins <= few;
+    const right = bars.length - ends <= few;
     // Where nothing is, as over a weekend, the next part is larger.
-    for (let width = 2 * span; loaded[0] > first && range.from - loaded[0] < span / 2; width *= 2) {
+    for (let width = 2 * span; left && loaded[0] > first; width *= 2) {
       const from = Math.max(first, loaded[0] - width);
       const answer = await load(current, from, loaded[0]);
       if (!answer) return;
@@ -172,7 +199,7 @@
       loaded[0] = from;
       if (answer.bars.length) break;
     }
-    for (let width = 2 * span; loaded[1] <= last && loaded[1] - range.to < span / 2; width *= 2) {
+    for (let width = 2 * span; right && loaded[1] <= last; width *= 2) {
       const to = Math.min(last + 1, loaded[1] + width);
       const answer = await load(current, loaded[1], to);
       if (!answer) return;
@@ -183,10 +210,11 @@
   };
 
   const link = (range) => {
-    const parameters = new URLSearchParams({ start: iso(range.from), end: iso(range.to + 1), timeframe: chosen });
-    history.replaceState(null, "", `${data.page}?${parameters}`);
-    const exact = new URLSearchParams({ start: iso(range.from), end: iso(range.to + 1), timeframe: current });
-    csv.href = `${data.bars}.csv?${exact}`;
+    const beside = others.ids().map((id) => ["compare", id]);
+    const asked = [["start", iso(range.from)], ["end", iso(range.to + 1)], ...beside];
+    history.replaceState(null, "", `${data.page}?${new URLSearchParams([...asked, ["timeframe", chosen]])}`);
+    const exact = new URLSearchParams([...asked, ["timeframe", current]]);
+    for (const file of files) file.href = `${data.bars}.${file.dataset.file}?${exact}`;
   };
 
   const tell = (problem) => {
@@ -198,7 +226,44 @@
     note.className = problem ? "bad" : "";
   };
 
-  const settle = async () => {
+  // While the newest bars are in view, those that come are put behind them.
+  let following = null;
+  let followed = null;
+  const take = (text) => {
+    const answer = JSON.parse(text);
+    if (answer.timeframe !== current || !answer.bars.length) return;
+    const end = bars.length ? bars[bars.length - 1][0] : 0;
+    const range = chart.timeScale().getVisibleLogicalRange();
+    const behind = range && range.to >= bars.length - 1.5;
+    const fresh = answer.bars.filter((bar) => bar[0] >= end);
+    if (!fresh.length) return;
+    bars = bars.filter((bar) => bar[0] < fresh[0][0]).concat(fresh);
+    last = Math.max(last, fresh[fresh.length - 1][0]);
+    loaded[1] = Math.max(loaded[1], last + 1);
+    show(!behind);
+    if (behind) chart.timeScale().scrollToRealTime();
+    describe(bars[bars.length - 1]);
+    tell();
+    live.dataset.bars = String(bars.length);
+  };
+  const followEnd = () => {
+    const name = loaded[1] > last ? current : null;
+    if (followed === name) return;
+    if (following) following.end();
+    followed = name;
+    following = null;
+    live.hidden = name === null;
+    if (name === null) return;
+    const since = () => new URLSearchParams({ timeframe: name, start: iso(bars.length ? bars[bars.length - 1][0] : last) });
+    const ask = () => fetch(`${data.bars}?${since()}&end=9999-01-01`, { headers: { "X-Unattended": "1", "HX-Request": "true" } })
+      .then(async (answer) => answer.status === 200 && take(await answer.text()));
+    following = window.follow(() => `${data.events}?${since()}`, take, ask, (state) => {
+      live.dataset.state = state;
+    });
+  };
+
+  const settle = async (again_) => {
+    if (again_ === true) forced = true;
     if (busy) {
       again = true;
       return;
@@ -215,10 +280,16 @@
         } else {
           const before = bars;
           await extend(range);
-          if (bars !== before) show(true);
+          if (bars !== before) show(true, before.length ? position(before[0][0]) : 0);
+          if (bars !== before || forced) await others.load(current, loaded);
+          followEnd();
         }
+        forced = false;
         const now = chart.timeScale().getVisibleRange();
-        if (now) link(now);
+        if (now) {
+          link(now);
+          news.load(now);
+        }
         tell();
       } while (again);
     } catch (error) {
@@ -252,7 +323,8 @@
     }
     const [time, open, high, low, close, volume] = bar;
     const before = bars[position(time) - 1];
-    add("", iso(time).slice(0, intraday(current) ? 16 : 10).replace("T", " "));
+    add("", `${iso(time).slice(0, intraday(current) ? 16 : 10).replace("T", " ")} UTC`);
+    if (clock && intraday(current)) add("Market", market(time));
     const tone = close >= open ? "good" : "bad";
     add("Open", number(open));
     add("High", number(high));
@@ -263,6 +335,8 @@
       add("Change", `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)} %`, change >= 0 ? "good" : "bad");
     }
     add("Volume", number(volume));
+    const titles = news.of(time, time + steps[current]);
+    if (titles.length) add("News", titles.slice(0, 2).join(" · ") + (titles.length > 2 ? " …" : ""));
   };
   chart.subscribeCrosshairMove((event) => {
     const at = event.time === undefined ? bars.length - 1 : position(event.time);

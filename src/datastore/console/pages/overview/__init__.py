@@ -52,22 +52,28 @@ class Part:
 
 
 @router.get("/")
-def overview(request: Request, here: Here, token: Reader) -> Response:
+def overview(request: Request, _: Reader) -> Response:
+    """The page, which asks for its content when it is there: to count series reads every one of them."""
+    return page(request, "pages/overview/page.html")
+
+
+@router.get("/stored")
+def stored(request: Request, here: Here, token: Reader) -> Response:
     """What is stored, how fresh it is, and what needs attention."""
     fresh = reads.freshness(here.dsn, tenant=token.tenant)
     counts = gaps.last_counts(here.dsn, token.tenant)
     everything = token.tenant is None
-    stored = sizes.store_sizes(here.dsn) if everything else None
+    room = sizes.store_sizes(here.dsn) if everything else None
     newest = max((each.newest for each in fresh if each.newest), default=None)
     return page(
         request,
-        "pages/overview/page.html",
+        "pages/overview/stored.html",
         tenants=len(tenants.list_tenants(here.dsn)) if everything else None,
         vendors=len({each.vendor for each in fresh}),
         series=sum(each.series for each in fresh),
         newest=newest,
-        stored=stored,
-        parts=[] if stored is None else _parts(stored),
+        stored=room,
+        parts=[] if room is None else _parts(room),
         # The oldest first: that is what needs a look.
         fresh=sorted(fresh, key=lambda each: each.newest or datetime.min.replace(tzinfo=UTC))[:FRESHNESS_LISTED],
         more_fresh=max(0, len(fresh) - FRESHNESS_LISTED),

@@ -1,18 +1,22 @@
 """The page of series: search as you type, the stalest first."""
 
-from typing import Annotated, Final
+import json
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from datastore import search
-from datastore.console.rendering import Entry, is_fragment, page
+from datastore import reads, search
+from datastore.console import formats, markets
+from datastore.console.live import Part, follow
+from datastore.console.rendering import HEADERS, Entry, is_fragment, page
 from datastore.search import Order
 from datastore.service.models import LARGEST_ID, Kind, Name
 from datastore.service.security import AskedTenant, Reader
-from datastore.service.state import Here
+from datastore.service.state import Here, Service
+from datastore.service.tokens import Token
 from mds_client import KINDS
 
 ENTRY: Final = Entry("/series", "Series")
@@ -52,6 +56,40 @@ def series(
         order=order,
         orders=search.ORDERS,
         kinds=list(KINDS),
+        markets=markets.of(here.dsn, found.items),
         following=following,
         first=urlencode(query) if after is not None else None,
     )
+
+
+Ids = Annotated[list[Annotated[int, Query(ge=1, le=LARGEST_ID)]], Query(alias="id", max_length=SHOWN)]
+
+
+@router.get("/prices")
+def prices(here: Here, token: Reader, ids: Ids) -> Response:
+    """The newest time and price of the series that a page shows."""
+    return JSONResponse(_prices(here, token, ids), headers=HEADERS)
+
+
+@router.get("/prices/events")
+def follow_prices(request: Request, here: Here, token: Reader, ids: Ids) -> Response:
+    """The same as they change."""
+    return follow(request, lambda: Part(json.dumps(_prices(here, token, ids))))
+
+
+def _prices(here: Service, token: Token, ids: list[int]) -> list[dict[str, Any]]:
+    found = reads.some_series(here.dsn, ids, tenant=token.tenant)
+    known = markets.of(here.dsn, found)
+    return [
+        {
+            # A number of JavaScript is not exact for so large a one.
+            "id": str(each.id),
+            "price": formats.price(each.last_price),
+            "time": formats.time(each.last_ts),
+            "iso": formats.iso(each.last_ts),
+            "market": market.time(each.last_ts) if market else "",
+        }
+        for each in found
+        if each.last_ts is not None
+        for market in [known.get((each.tenant, each.vendor, each.symbol))]
+    ]

@@ -10,12 +10,14 @@ from starlette.responses import Response
 
 from datastore import aggregates, querying
 from datastore.console.asked import ChosenTenant
+from datastore.console.pages.sql.drawing import NUMBERS, drawn
 from datastore.console.rendering import Entry, page
 from datastore.querying import QueryError
 from datastore.service.places import Places
 from datastore.service.problems import Refusal
 from datastore.service.security import Reader
 from datastore.service.state import Here
+from datastore.service.tokens import Token
 from mds_client import KINDS
 
 ENTRY: Final = Entry("/sql", "SQL")
@@ -61,6 +63,10 @@ async def run(
 
 def _page(request: Request, choice: Any, statement: str, **context: Any) -> Response:
     shown = {"result": None, "problem": None, **context}
+    token: Token = request.state.token
+    result = shown["result"]
+    # By the token's hash, of which its beginning says nothing: another token on this browser has queries of its own.
+    owner = f"{token.digest.hex()[:16]} {choice.chosen.id if choice.chosen else ''}"
     return page(
         request,
         "pages/sql/page.html",
@@ -69,5 +75,8 @@ def _page(request: Request, choice: Any, statement: str, **context: Any) -> Resp
         relations=[*KINDS, *aggregates.names(), "series", "symbols", "latest_prices"],
         seconds=querying.SECONDS,
         rows=querying.ROWS,
+        owner=owner,
+        drawing=None if result is None else drawn(result),
+        numbers=NUMBERS,
         **shown,
     )

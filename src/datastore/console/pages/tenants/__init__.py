@@ -17,6 +17,7 @@ from datastore.service.problems import Refusal
 from datastore.service.security import AdminTenant, StoreAdmin, StoreReader, known_tenant
 from datastore.service.state import Here
 from datastore.service.tokens import MadeToken, Scope, Tokens
+from datastore.tenants import BoundTenant, Tenant
 
 ENTRY: Final = Entry("/tenants", "Tenants", store_wide=True)
 
@@ -78,7 +79,31 @@ def _page(request: Request, dsn: str, *, after: int = 0, made: MadeToken | None 
 @router.get("/{tenant}")
 def get_tenant(request: Request, _: StoreAdmin, tenant: AdminTenant) -> Response:
     """One tenant: its logins, and what can be done with it."""
-    return page(request, "pages/tenants/tenant.html", tenant=tenant)
+    return _tenant(request, tenant)
+
+
+@router.post("/{tenant}/roles")
+def bind_role(
+    request: Request,
+    here: Here,
+    tenant: AdminTenant,
+    role: Annotated[Name, Form()],
+    connections: Annotated[int | None, Form(ge=1, le=2**31 - 1)] = None,
+) -> Response:
+    """Bind a login role to the tenant, as `datastore tenants bind-role` does, and show what is left to run."""
+    bound = tenants.bind_role(here.dsn, str(tenant.id), role, connections=connections)
+    return _tenant(request, tenants.get_tenant(here.dsn, tenant.id), bound, role)
+
+
+@router.post("/{tenant}/roles/unbind")
+def unbind_role(request: Request, here: Here, tenant: AdminTenant, role: Annotated[Name, Form()]) -> Response:
+    """Take back a binding, and with it the login's right to the views."""
+    tenants.unbind_role(here.dsn, str(tenant.id), role)
+    return go(request, f"{PREFIX}/tenants/{tenant.id}")
+
+
+def _tenant(request: Request, tenant: Tenant, bound: BoundTenant | None = None, role: str | None = None) -> Response:
+    return page(request, "pages/tenants/tenant.html", tenant=tenant, bound=bound, role=role)
 
 
 @router.post("/{tenant}/disable")
