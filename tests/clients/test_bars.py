@@ -49,7 +49,7 @@ def test_a_bar_comes_back_as_it_was_written(client: Client, store: Store) -> Non
 
 
 def test_a_row_that_comes_late_leaves_the_newest_time_of_its_series(client: Client) -> None:
-    client.upsert_bars([bar(5, None)])
+    client.upsert_bars([bar(5, None, volume=1)])
     client.upsert_bars([bar(1, 1.0), bar(3, 3.0)])
     (found,) = client.series()
     assert (found.last_ts, found.last_price) == (NOON + timedelta(minutes=5), 3.0)
