@@ -107,6 +107,16 @@ INSERT INTO store.series (series_id, kind, vendor, symbol, root, last_ts)
 INSERT INTO store.options (series_id, ts, expiry, option_type, strike, iv, multiplier)
   SELECT series_id, '2024-02-09 12:00Z', '2025-01-17', 'C', 150.5, 0.5, 150 FROM store.series WHERE root = 'AAPL1';
 """,
+    "0020": """
+INSERT INTO store.cold_fences (tenant_no, kind, cold_before, has_own_age, cold_after)
+  SELECT no, 'bars', CASE name WHEN 'beta' THEN timestamptz '2024-01-10Z' END, true, '90 days'
+  FROM store.tenants WHERE name IN ('beta', 'closed');
+INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path, rows, bytes, sha256, made_at)
+  SELECT no, 'bars', '2023-12-01Z', '2024-01-01Z', 'beta/bars/2023-12.a.parquet', 3, 1000, 'abc', '2024-02-09Z'
+  FROM store.tenants WHERE name = 'beta';
+INSERT INTO store.late_bars (series_id, ts, close_price, volume, mode)
+  SELECT series_id, '2023-12-05Z', 4.5, 100, 'fill' FROM store.series WHERE kind = 'bars' AND (series_id >> 40) = 2;
+""",
 }
 
 

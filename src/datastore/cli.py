@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "tenants": ("tenants", "series", "freshness"),
     "load": ("load", "delete"),
     "policies": ("policies", "aggregates"),
+    "cold": ("cold",),
     "backfills": ("gaps", "backfill", "calendars"),
     "jobs": ("worker", "jobs"),
     "service": ("serve", "token"),

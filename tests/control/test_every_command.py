@@ -46,6 +46,8 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "policies show": (), "policies set": ("bars", "retention_after", "90d"),
         "policies unset": ("bars", "retention_after"), "policies apply": (), "policies expire": (),
         "aggregates list": (), "aggregates refresh": (),
+        "cold status": (), "cold run": (), "cold fold": (), "cold verify": (), "cold sweep": (),
+        "cold restore": ("a", "bars", "--since", "2024-01-01"),
         "gaps": SERIES, "backfill plan": (*SERIES, *SOURCE), "backfill start": (*SERIES, *SOURCE, "--symbol", "NEW"),
         "backfill status": ("BACKFILL",), "backfill list": (),
         "backfill cancel": ("BACKFILL",), "backfill resume": ("BACKFILL",),
@@ -75,7 +77,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
-GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("calendars",), ("jobs",), ("token",)}
+GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("cold",), ("calendars",), ("jobs",), ("token",)}
 PROGRAMS = {"datastore": operators.command_line, "mds": applications.command_line}
 EVERY = [pytest.param(program, name.split(), id=f"{program} {name}") for program, its in CALLS.items() for name in its]
 

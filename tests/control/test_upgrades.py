@@ -47,6 +47,7 @@ FROZEN: Final = {
     "0009": "17d6e1d33d2622288e29bbfd684c40119af38fac4d7be7cf81d81dbd4a0ecfcf",
     "0010": "b2f47c6aec544a119d35b0e35fb84074cf85f463df374f8bd7fb1886b23f1442",
     "0011": "4fbba56a750114a88bbaf68f232fe2135e9ed50c3163b14e5fb4718118247428",
+    "0020": "ffe74915e8da5f24cfe68872f6948e9890fd80211816275256a3a95073fe837a",
 }
 """What each migration file is, once it is released."""
 
