@@ -33,8 +33,8 @@ class ConfigurationError(Exception):
 class Settings:
     """`database_url`: a DSN whose role may create roles and schemas, or None. `home`: the embedded server's folder.
 
-    `exports` is the folder that a worker writes exports of tenants to, or None. `cold_url` is where old rows are kept in
-    files, or None.
+    `exports` is the folder that a worker writes exports of tenants to, or None. `cold_url` is where old rows are kept
+    in files, or None.
 
     `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
     because the user who starts a backfill says what it reads.

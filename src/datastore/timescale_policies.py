@@ -217,6 +217,8 @@ def _keeper(engine: Engine, setting: Setting) -> str:
         return "nobody"
     if setting.policy == "refresh_within" and not engine.materialized():
         return "nobody"
+    if setting.policy == "cold_after":
+        return "nobody" if engine.materialized() else "worker"
     kind = KINDS.get(setting.relation)
     chunked = kind is None or kind.storage is not None
     return "server" if engine.has_own_jobs and chunked else "worker"

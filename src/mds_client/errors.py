@@ -78,12 +78,6 @@ class ServerUnreachable(RetryableError):
     """
 
 
-class ColdRows(RetryableError):
-    """Rows of the time that was read or written are kept in files. The client knows it now: the same call succeeds if
-    it can read the files. Raised only in a transaction of your own and by a stream; other calls are tried again.
-    """
-
-
 class CommitUnknown(MDSOperationalError):
     """The connection broke while a transaction was committed: it may or may not have happened.
 
@@ -139,8 +133,8 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "57P03": RetryableError,  # … or is not up yet
     "57P05": RetryableError,  # the session was idle for too long
     "25P03": RetryableError,  # … within a transaction
-    "MDS02": ColdRows,  # sql.COLD
-    "MDS03": RetryableError,  # sql.MOVING
+    "MDS02": RetryableError,  # rows of this time are kept in files: another attempt knows it
+    "MDS03": RetryableError,  # rows are being brought back from files
     "25P04": TimeoutExceeded,  # the transaction took too long
 }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from mds_client import MDS, Bar
+from mds_client import MDS, Bar, RetryableError
 
 EXPORT: Final = ("fenced", "read", "written", "named", "verified", "deleted", "committed")
 FOLD: Final = EXPORT[1:]
@@ -75,7 +75,7 @@ class Traffic:
         self.still = [self._bar("STILL", n, float(n)) for n in range(360)]
         self.acknowledged = {self._bar("MOVES", n, 1.0).ts: 1.0 for n in range(360)}
         self.wrong: list[str] = []
-        self.looks = self.writes = 0
+        self.looks = self.writes = self.refused = 0
         self._end = threading.Event()
 
     @staticmethod
@@ -112,7 +112,12 @@ class Traffic:
         numbers = random.sample(range(360), 5)
         price = float(self.writes + 2)
         rows = [self._bar("MOVES", n, price) for n in numbers]
-        client.upsert_bars(rows)
+        try:
+            client.upsert_bars(rows)
+        except RetryableError:
+            # Rows are being brought back, and who did that was killed: nothing was written.
+            self.refused += 1
+            return
         self.acknowledged |= {row.ts: price for row in rows}
         self.writes += 1
 
@@ -170,7 +175,8 @@ def main(times: int, at_random: int) -> None:
             problems = [one.problem for one in keeping.verify(dsn, url) if one.problem]
             traffic.check()
             print(f"killed at a step: {killed}; at random: {at_random}; {time.monotonic() - began:.0f} s")
-            print(f"writes {traffic.writes}, looks {traffic.looks}, wrong {traffic.wrong}, problems {problems}")
+            print(f"writes {traffic.writes}, refused {traffic.refused}, looks {traffic.looks}")
+            print(f"wrong {traffic.wrong}, problems {problems}")
             print(f"files removed: {len(swept)}, of which on no list: {sum(one.why != 'replaced' for one in swept)}")
         finally:
             server.down(mode="immediate")

@@ -131,6 +131,7 @@ def call(
     use(monkeypatch, DATABASE_URL=store.admin_dsn, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
     monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
     monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
+    monkeypatch.setenv("DATASTORE_COLD_URL", str(tmp_path / "cold"))
     monkeypatch.setenv("DATASTORE_TOKENS", tokens.create("n", Scope.admin).line)
     (tmp_path / "rows.ndjson").write_text(
         '{"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "2024-01-04T00:00Z", "close_price": 1}\n'

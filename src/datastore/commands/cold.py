@@ -7,6 +7,7 @@ import click
 
 from datastore import cold as files
 from datastore.commands.options import Age, database_option, tenant_id, tenant_option
+from datastore.connections import as_owner
 from datastore.errors import ControlError
 from mds_client import KINDS
 from mds_client.console import Instant, json_option, show_rows
@@ -20,6 +21,12 @@ def cold() -> None:
 
     The files are in DATASTORE_COLD_URL: a folder, or s3://bucket/prefix.
     """
+
+
+def _place(dsn: str) -> str:
+    """Where the files are, if the login is an operator's: that it is not is said first."""
+    with as_owner(dsn):
+        return files.url()
 
 
 @cold.command("status")
@@ -43,7 +50,7 @@ def cold_run(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) -> 
     """
     from datastore.cold import exporting
 
-    show_rows(list(exporting.run(dsn, files.url(), tenant=tenant, kind=kind)), as_json, empty="nothing to move")
+    show_rows(list(exporting.run(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="nothing to move")
 
 
 @cold.command("fold")
@@ -55,7 +62,7 @@ def cold_fold(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) ->
     """Write new files with the rows that came late. The worker does this once a day."""
     from datastore.cold import folding
 
-    show_rows(list(folding.fold(dsn, files.url(), tenant=tenant, kind=kind)), as_json, empty="no late rows")
+    show_rows(list(folding.fold(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="no late rows")
 
 
 @cold.command("restore")
@@ -71,7 +78,7 @@ def cold_restore(tenant: str, kind: str, since: datetime, dsn: str, as_json: boo
     """
     from datastore.cold import folding
 
-    done = folding.restore(dsn, files.url(), tenant=tenant_id(dsn, tenant), kind=kind, since=since)
+    done = folding.restore(dsn, _place(dsn), tenant=tenant_id(dsn, tenant), kind=kind, since=since)
     show_rows(list(done), as_json, empty="nothing to bring back")
 
 
@@ -83,7 +90,7 @@ def cold_verify(tenant: UUID | None, dsn: str, as_json: bool) -> None:
     """Read every file, and compare it with what the store knows of it. Ends with 1 if one is wrong."""
     from datastore.cold import keeping
 
-    found = keeping.verify(dsn, files.url(), tenant=tenant)
+    found = keeping.verify(dsn, _place(dsn), tenant=tenant)
     show_rows(found, as_json, empty="no files")
     if wrong := sum(one.problem is not None for one in found):
         raise ControlError(f"{wrong} of {len(found)} files are not as they have to be")
@@ -99,5 +106,5 @@ def cold_sweep(older_than: timedelta | None, dry_run: bool, dsn: str, as_json: b
     """Remove files that are on no list: of a run that was stopped, of deleted tenants, and replaced ones."""
     from datastore.cold import keeping
 
-    done = keeping.sweep(dsn, files.url(), older_than=older_than or keeping.GRACE, dry_run=dry_run)
+    done = keeping.sweep(dsn, _place(dsn), older_than=older_than or keeping.GRACE, dry_run=dry_run)
     show_rows(done, as_json, empty="nothing to remove")

@@ -3454,15 +3454,15 @@ INSERT INTO store.calendars VALUES (1, 'v', NULL, 'XNYS');
 -- Data for Name: cold_fences; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.cold_fences VALUES (2, 'bars', '2024-01-10 00:00:00+00', true, '90 days', false);
-INSERT INTO store.cold_fences VALUES (3, 'bars', NULL, true, '90 days', false);
+INSERT INTO store.cold_fences VALUES (2, 'bars', NULL, true, '90 days', false);
+INSERT INTO store.cold_fences VALUES (3, 'bars', '2024-01-10 00:00:00+00', true, '90 days', false);
 
 
 --
 -- Data for Name: cold_periods; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.cold_periods OVERRIDING SYSTEM VALUE VALUES (1, 2, 'bars', '2023-12-01 00:00:00+00', '2024-01-01 00:00:00+00', 'beta/bars/2023-12.a.parquet', 3, 1000, 'abc', '2024-02-09 00:00:00+00', NULL);
+INSERT INTO store.cold_periods OVERRIDING SYSTEM VALUE VALUES (1, 3, 'bars', '2023-12-01 00:00:00+00', '2024-01-01 00:00:00+00', 'closed/bars/2023-12.a.parquet', 3, 1000, 'abc', '2024-02-09 00:00:00+00', NULL);
 
 
 --
@@ -3511,10 +3511,10 @@ INSERT INTO store.jobs OVERRIDING SYSTEM VALUE VALUES (17, NULL, 'upkeep of anot
 -- Data for Name: late_bars; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (2199023255557, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 1);
-INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (2199023255558, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 2);
-INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (2199023255559, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 3);
-INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (2199023255560, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 4);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883337, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 1);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883338, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 2);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883339, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 3);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883340, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 4);
 
 
 --
