@@ -165,6 +165,8 @@ def main(times: int, at_random: int) -> None:
             with traffic.running():
                 for _ in range(times):
                     for what, step in EVERY:
+                        # So that there is something to do.
+                        worked(dsn, url, tenant, "restore" if what == "export" else "export", None)
                         killed[what, step] += worked(dsn, url, tenant, what, step) == -signal.SIGKILL
                         worked(dsn, url, tenant, what, None)
                 for _ in range(at_random):
