@@ -112,6 +112,16 @@ INSERT INTO store.news (series_id, published_at, id, title, symbol, id_given)
   SELECT DISTINCT ON (series_id) series_id, published_at, md5(id::text)::uuid, title, 'SHARES', id
   FROM store.news ORDER BY series_id, published_at, id;
 """,
+    "0013": """
+INSERT INTO store.cold_fences (tenant_no, kind, cold_before, has_own_age, cold_after)
+  SELECT no, 'bars', CASE name WHEN 'closed' THEN timestamptz '2024-01-10Z' END, true, '90 days'
+  FROM store.tenants WHERE name IN ('beta', 'closed');
+INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path, rows, bytes, sha256, made_at)
+  SELECT no, 'bars', '2023-12-01Z', '2024-01-01Z', 'closed/bars/2023-12.a.parquet', 3, 1000, 'abc', '2024-02-09Z'
+  FROM store.tenants WHERE name = 'closed';
+INSERT INTO store.late_bars (series_id, ts, close_price, volume, mode)
+  SELECT series_id, '2023-12-05Z', 4.5, 100, 'fill' FROM store.series WHERE kind = 'bars' AND (series_id >> 40) = 3;
+""",
 }
 
 

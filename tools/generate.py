@@ -17,7 +17,7 @@ from datastore import cli as datastore_cli
 from datastore import metrics
 from datastore.config import VARIABLES
 from datastore.service.problems import SORTS
-from mds_client import KINDS, Config, Mapping, profiles, vendors
+from mds_client import KINDS, Config, Mapping, profiles, sql, vendors
 from mds_client import cli as mds_cli
 from mds_client.config import PREFIX
 from mds_client.errors import BY_SQLSTATE, MDSError, MDSOperationalError, RetryableError
@@ -184,13 +184,20 @@ CLASSES = {
     "53": "resources",
     "55": "state of an object",
     "57": "operator intervention",
+    "MD": "the store",
 }
 """What a class of SQLSTATEs is about, by its two characters: each that `BY_SQLSTATE` has."""
+
+
+OURS = {sql.COLD: "rows of this time are kept in files", sql.MOVING: "rows are being brought back from files"}
+"""The codes that are the store's own."""
 
 
 def _condition(state: str) -> str:
     """What a SQLSTATE says: its class, and of a single code also PostgreSQL's own name for it."""
     about = CLASSES[state[:2]]
+    if state in OURS:
+        return f"{about}: {OURS[state]}"
     if len(state) == 2:
         return about
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", psycopg.errors.lookup(state).__name__).lower()

@@ -33,6 +33,7 @@ RUNTIME: Final = (
         "arrow",
         "backfill",
         "ccxt",
+        "cold",
         "databento",
         "datastore",
         "dbn",

@@ -11,6 +11,7 @@ VARIABLES: Final = {
     "DATABASE_URL_FILE": "a file that holds it, where DATABASE_URL is not set",
     "MDS_HOME": "the embedded server's folder (default: .mds in the current folder)",
     "DATASTORE_EXPORTS": "the folder that a worker writes exports of tenants to",
+    "DATASTORE_COLD_URL": "the files of old rows: a folder, or s3://bucket/prefix (default: none)",
     "DATASTORE_SOURCE_ROOT": "the folder that backfills may read files in (default: none, and no file is read)",
     "DATASTORE_SOURCE_URLS": "what backfills may ask: beginnings of URLs, comma-separated, each with the names of the"
     " secrets that may be sent there, as in `https://api.acme.example/v1 DATASTORE_SECRET_ACME` (default: none)",
@@ -34,7 +35,8 @@ class ConfigurationError(Exception):
 class Settings:
     """`database_url`: a DSN whose role may create roles and schemas, or None. `home`: the embedded server's folder.
 
-    `exports` is the folder that a worker writes exports of tenants to, or None.
+    `exports` is the folder that a worker writes exports of tenants to, or None. `cold_url` is where old rows are kept
+    in files, or None.
 
     `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
     because the user who starts a backfill says what it reads. `source_vendors` are the vendors that may be asked.
@@ -47,6 +49,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     home: Path = Path(".mds")
     exports: Path | None = None
+    cold_url: str | None = None
     source_root: Path | None = None
     source_urls: tuple[str, ...] = ()
     source_vendors: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         database_url=environment.get("DATABASE_URL") or _file(environment, "DATABASE_URL_FILE"),
         home=Path(environment.get("MDS_HOME") or ".mds"),
         exports=Path(folder) if (folder := environment.get("DATASTORE_EXPORTS")) else None,
+        cold_url=environment.get("DATASTORE_COLD_URL") or None,
         source_root=Path(folder) if (folder := environment.get("DATASTORE_SOURCE_ROOT")) else None,
         source_urls=tuple(filter(None, map(str.strip, environment.get("DATASTORE_SOURCE_URLS", "").split(",")))),
         source_vendors=tuple(filter(None, map(str.strip, environment.get("DATASTORE_SOURCE_VENDORS", "").split(",")))),

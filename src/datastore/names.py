@@ -11,7 +11,10 @@ REFRESH_LOCK: Final = "lock_refresh"
 CLAIM_LOCK: Final = "lock_claim"
 """The lock under which jobs are claimed."""
 
-LOCKS: Final = (MIGRATION_LOCK, REFRESH_LOCK, CLAIM_LOCK)
+COLD_LOCK: Final = "lock_cold"
+"""The lock under which rows are moved between tables and files: one at a time."""
+
+LOCKS: Final = (MIGRATION_LOCK, REFRESH_LOCK, CLAIM_LOCK, COLD_LOCK)
 """Every lock of the store."""
 
 STORE: Final = "store"

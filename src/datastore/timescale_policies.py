@@ -17,7 +17,7 @@ from datastore.errors import ControlError
 from mds_client import KINDS
 from mds_client.schema import Kind
 
-Policy = Literal["columnstore_after", "retention_after", "refresh_within"]
+Policy = Literal["columnstore_after", "retention_after", "cold_after", "refresh_within"]
 
 POLICIES: Final[tuple[str, ...]] = get_args(Policy)
 
@@ -73,6 +73,8 @@ def declared() -> Iterator[Setting]:
         if kind.storage is not None:
             yield Setting(kind.name, "columnstore_after", kind.storage.columnstore_after)
         yield Setting(kind.name, "retention_after", kind.storage.retention_after if kind.storage else None)
+        if kind.cold:
+            yield Setting(kind.name, "cold_after", None)
     for kind, rollup in aggregates.rollups():
         yield Setting(aggregates.relation(kind, rollup), "refresh_within", None)
 
@@ -120,6 +122,38 @@ def store_setting(driver: Driver, relation: str, policy: str, value: timedelta |
     )
 
 
+def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: timedelta | None) -> None:
+    """Refuse a retention that would remove rows which are to be kept in files, and the other way round.
+
+    Retention removes the rows of all tenants, and knows no files. Raises PolicyError.
+    """
+    if value is None or policy not in ("cold_after", "retention_after") or kind not in KINDS or not KINDS[kind].cold:
+        return
+    if policy == "cold_after":
+        if engine.materialized():
+            raise PolicyError(
+                "cold_after is not there for TimescaleDB Community: its stored rollups would be refreshed over rows"
+                " that are in files, and lose them. It is there on PostgreSQL and on TimescaleDB's Apache edition"
+            )
+        if (retention := dict(_with_retention(driver, kind)).get(KINDS[kind])) is not None:
+            raise PolicyError(f"{kind} are removed after {retention}: switch retention_after off first")
+    elif _stored(driver).get((kind, "cold_after")) is not None or has_cold(driver, kind):
+        raise PolicyError(
+            f"{kind} are kept in files after a time: nothing of them is removed. See datastore cold status"
+        )
+
+
+def has_cold(driver: Driver, kind: str) -> bool:
+    """Whether a tenant has, or is to have, rows of a kind in files."""
+    return bool(
+        driver.execute(
+            "SELECT FROM store.cold_fences WHERE kind = %s AND (cold_before IS NOT NULL OR cold_after IS NOT NULL)"
+            " LIMIT 1",
+            (kind,),
+        ).rowcount
+    )
+
+
 def clear_setting(driver: Driver, relation: str, policy: str) -> None:
     """Go back to what is declared."""
     driver.execute("DELETE FROM store.policies WHERE relation = %s AND policy = %s", (relation, policy))
@@ -130,7 +164,7 @@ def enforce(engine: Engine, driver: Driver) -> list[PolicyState]:
     effective = {(state.relation, state.policy): state.effective for state in states(engine, driver)}
     for setting in declared():
         kind = KINDS.get(setting.relation)
-        if kind is None or kind.storage is None:
+        if kind is None or kind.storage is None or setting.policy == "cold_after":
             continue
         engine.keep(driver, Setting(setting.relation, setting.policy, effective[setting.relation, setting.policy]))
     for kind, rollup in aggregates.rollups():
@@ -146,7 +180,13 @@ def count_expired(engine: Engine, driver: Driver, kind: str | None = None) -> li
 
 
 def remove_expired(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
-    """Remove what `count_expired` names; of no other kind."""
+    """Remove what `count_expired` names; of no other kind.
+
+    Raises PolicyError, and removes nothing, of a kind that is kept in files: retention knows no files.
+    """
+    for found, _ in _with_retention(driver, kind):
+        if found.cold and (has_cold(driver, found.name) or _stored(driver).get((found.name, "cold_after")) is not None):
+            raise PolicyError(f"{found.name} are kept in files: switch their retention_after off")
     return [Expiry(found.name, age, engine.expire(driver, found, age)) for found, age in _with_retention(driver, kind)]
 
 
@@ -191,6 +231,8 @@ def _keeper(engine: Engine, setting: Setting) -> str:
         return "nobody"
     if setting.policy == "refresh_within" and not engine.materialized():
         return "nobody"
+    if setting.policy == "cold_after":
+        return "nobody" if engine.materialized() else "worker"
     kind = KINDS.get(setting.relation)
     chunked = kind is None or kind.storage is not None
     return "server" if engine.has_own_jobs and chunked else "worker"
@@ -208,6 +250,7 @@ def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) ->
     Raises PolicyError if the relation has no such policy, or the value makes no sense.
     """
     with as_owner(dsn) as (engine, driver):
+        check_cold(engine, driver, relation, policy, value)
         store_setting(driver, relation, policy, value)
         return enforce(engine, driver)
 

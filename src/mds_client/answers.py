@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mds_client import sql
 from mds_client.built import built_of_series, built_rows
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import Row
 from mds_client.operations import Emit, Execute, Group, Session, Talk, Values
@@ -205,6 +206,31 @@ def read_frame(
         fields,
     )
     table = yield from arrow.reading(session, query)
+    return laid_out(kind, table, as_, show, by_symbol=by_symbol, ordered=ordered)
+
+
+def cold_frame(
+    session: Session,
+    kind: Kind,
+    names: dict[int, tuple[str | None, ...]],
+    span: tuple[datetime, datetime],
+    as_: As,
+    show: Shown,
+) -> Talk[Any]:
+    """The same of rows that are partly kept in files."""
+    from mds_client.cold import reading
+
+    rows = yield from reading.reading(session, kind, names, span, show.stored)
+    by_symbol = "symbol" in kind.series and len(names) > 1
+    fields = (*show.fields, "symbol") if by_symbol and "symbol" not in show.fields else show.fields
+    table = reading.framed(session, kind, rows, names, fields)
+    return laid_out(kind, table, as_, show, by_symbol=by_symbol)
+
+
+def laid_out(kind: Kind, table: Any, as_: As, show: Shown, *, by_symbol: bool, ordered: bool = True) -> Any:
+    """A table as the frame that was asked for. `by_symbol`: it is of several series, and is sorted by symbol."""
+    from mds_client import arrow
+
     if by_symbol:
         table = arrow.sorted_by(table, "symbol").select(list(show.fields))
     elif not ordered:
@@ -239,7 +265,11 @@ def emitted(
     `symbols`: only rows with one of these, of a kind whose series have no symbol.
     """
     by_symbol = symbols is not None
-    parameters = (ids, *span, *([symbols] if by_symbol else ()), session.wanted)
+    if (yield from is_cold(session, kind, span[0], ask=True)):
+        yield from _emitted_cold(session, model, kind, {id_: names[id_] for id_ in ids}, span, batch_rows, as_, show)
+        return
+    since = sql.hot_since(kind, session.wanted, span[0])
+    parameters = (ids, *span, *([symbols] if by_symbol else ()), *since)
     if as_ == "arrow":
         if session.snapshot:
             yield from packed_frames(session, kind, names, span, show, symbols)
@@ -256,6 +286,57 @@ def emitted(
             yield Emit(models_of_many(model, kind, session.tenant_id, names, rows))
         if len(rows) < batch_rows:
             return
+
+
+def _emitted_cold(
+    session: Session,
+    model: type[R],
+    kind: Kind,
+    names: dict[int, tuple[str | None, ...]],
+    span: tuple[datetime, datetime],
+    batch_rows: int,
+    as_: StreamAs,
+    show: Shown,
+) -> Talk[None]:
+    """Rows that are partly kept in files, a batch at a time.
+
+    In a transaction of the user's, whose statements may each see other rows, they are read all at once.
+    """
+    from mds_client import packed
+    from mds_client.cold import reading
+
+    if batch_rows < 1:
+        raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
+    names = {series_id: names[series_id] for series_id in sorted(names)}
+    stored = show.stored if as_ == "arrow" else kind.column_names
+    if not session.snapshot:
+        tables = [(yield from reading.reading(session, kind, names, span, stored))]
+        if as_ == "arrow":
+            for batch in reading.framed(session, kind, tables[0], names, show.fields).to_batches():
+                yield Emit(batch)
+            return
+    else:
+        url = reading.url_of(session, kind)
+        (listed,) = yield Group((reading.listing(session, kind, span),))
+        cold = reading.ColdFiles(kind, url, tuple(listed))
+        fields = show.fields if as_ == "arrow" else ("series_id", *stored)
+        asked = packed.Asked(kind, names, span, stored, fields, cold=cold)
+        if as_ == "arrow":
+            yield from packed.emitting(session, asked)
+            return
+        plan = packed.Plan(asked, target=packed.cold_target(cold))
+        tables = []
+        while (piece := plan.take()) is not None:
+            plan.settle(piece, (yield from packed.reading(session, asked, piece)))
+            while (batch := plan.ready()) is not None:
+                for at in range(0, batch.num_rows, batch_rows):
+                    rows = reading.tuples(batch.slice(at, batch_rows))
+                    yield Emit(models_of_many(model, kind, session.tenant_id, names, rows))
+        return
+    for table in tables:
+        for at in range(0, table.num_rows, batch_rows):
+            rows = reading.tuples(table.slice(at, batch_rows))
+            yield Emit(models_of_many(model, kind, session.tenant_id, names, rows))
 
 
 def packed_frames(

@@ -195,6 +195,8 @@ class _Performance(Generic[T]):
                         raise interruption from None
                     if said.commit and not self._operation.idempotent and self._connection.broken:
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
+                    if error.sqlstate == sql.COLD:
+                        self._session.cold.stale = True
                     # The operation may know better what this error means.
                     self._next = partial(self._talk.throw, mapped(error))
                 else:

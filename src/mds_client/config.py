@@ -46,6 +46,10 @@ class Config(BaseModel):
         5, ge=0, description="prepare a statement from this execution on; 'none' for poolers that cannot"
     )
 
+    cold_url: str | None = Field(
+        None, description="where old rows are kept in files: a folder, or s3://bucket/prefix; as the operator says"
+    )
+
     @field_validator("prepare_threshold", mode="before")
     @classmethod
     def _none(cls, value: object) -> object:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from mds_client import sql
 from mds_client.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError, UnknownSeries
 from mds_client.missing import NO_TENANT
 from mds_client.models import AnyKind
@@ -79,7 +80,14 @@ def delete(
                 said = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
                 raise UnknownSeries(f"there are no {declared.name} of {said}")
             names = {series_id: dict(zip(SERIES_COLUMNS, name, strict=True)) for series_id, *name, _, _ in there}
-            counting = Execute(sql.count_rows(declared), (list(names), *span, session.wanted))
+            if (yield from is_cold(session, declared, span[0])):
+                until = session.cold.fences[declared.name]
+                raise ConfigurationError(
+                    f"{declared.name} from before {until} are kept in files, and are not deleted: pass start={until},"
+                    " or have an operator bring them back (datastore cold restore)"
+                )
+            meant = sql.hot_since(declared, session.wanted, span[0])
+            counting = Execute(sql.count_rows(declared), (list(names), *span, *meant))
             (counted,) = yield Group((counting,), commit=True)
             for series_id, first, last, rows in counted:
                 found[series_id] = DeletedSeries(**names[series_id], rows=rows, first=first, last=last)

@@ -131,6 +131,8 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "57P03": RetryableError,  # … or is not up yet
     "57P05": RetryableError,  # the session was idle for too long
     "25P03": RetryableError,  # … within a transaction
+    "MDS04": RetryableError,  # rows of this time are kept in files: another attempt knows it
+    "MDS03": RetryableError,  # rows are being brought back from files
     "25P04": TimeoutExceeded,  # the transaction took too long
 }
 

@@ -11,6 +11,7 @@ from mds_client import sql
 from mds_client.answers import As, answered, check_as
 from mds_client.arguments import Symbols, Time, stored_name, stored_symbol, stored_symbols, stored_timeframe, time_span
 from mds_client.built import built
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.missing import Known, warn_without_tenant, what_lacks
 from mds_client.models import AnyKind, Coverage, Series
@@ -77,8 +78,14 @@ def coverage(
     def talk(session: Session) -> Talk[Any]:
         (there,) = yield Group((listed(session),))
         ids = [series_id for series_id, *_ in there]
-        counting = Execute(sql.count_rows(declared), (ids, *span, session.wanted))
-        (counted,) = yield Group((counting,), commit=True)
+        if (yield from is_cold(session, declared, span[0])):
+            from mds_client.cold import reading
+
+            counted = yield from reading.counted(session, declared, named(declared, there), span)
+        else:
+            since = sql.hot_since(declared, session.wanted, span[0])
+            counting = Execute(sql.count_rows(declared), (ids, *span, *since))
+            (counted,) = yield Group((counting,), commit=True)
         warn_without_tenant(session)
         found = {series_id: rest for series_id, *rest in counted}
         names = tuple(Coverage.model_fields)

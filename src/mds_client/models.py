@@ -86,7 +86,7 @@ AnyKind: TypeAlias = str | type[Row] | Kind
     time="ts",
     series=("vendor", "symbol", "timeframe"),
     price="close_price",
-    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=14)),
+    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=14), cold=True),
     rollups=(
         Rollup("5m", timedelta(minutes=5), source="1m"),
         Rollup("15m", timedelta(minutes=15), source="5m"),

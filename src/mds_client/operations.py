@@ -176,6 +176,18 @@ class Emit:
 
 Talk: TypeAlias = Generator[Group | Emit, Results, T]
 
+
+@dataclass(slots=True)
+class ColdKnown:
+    """What a client knows of the times before which its tenant's rows are kept in files, by kind.
+
+    Nothing is asked until the server has refused a statement because of them. `stale`: it has, since they were asked.
+    """
+
+    fences: dict[str, datetime] = field(default_factory=dict)
+    stale: bool = False
+
+
 SeriesName: TypeAlias = tuple[str | None, ...]
 SeriesCache: TypeAlias = dict[tuple[str, SeriesName], int]
 """Series ids that a committed transaction has seen, by kind and name; one cache for each tenant."""
@@ -233,7 +245,7 @@ class Session:
 
     `tenant_id` is the tenant as the server says it, known from the first group's results on; `wanted` is the one that
     the client was made for. `learned` goes into the cache once the transaction is committed. `snapshot`: all statements
-    of the transaction see the same rows.
+    of the transaction see the same rows. `cold` is the client's, for all its sessions.
     """
 
     config: Config
@@ -244,6 +256,7 @@ class Session:
     learned: SeriesCache = field(default_factory=dict)
     written: Written | None = None
     snapshot: bool = False
+    cold: ColdKnown = field(default_factory=ColdKnown)
 
     def committed(self) -> None:
         """Keep what was learned: the transaction is committed."""

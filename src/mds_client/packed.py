@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from mds_client import sql
 from mds_client.arrow import (
@@ -24,7 +24,7 @@ from mds_client.arrow import (
     values_of,
 )  # says first which package is missing
 from mds_client.errors import MDSOperationalError
-from mds_client.operations import CopyOut, Emit, Execute, Group, More, SeriesName, Session, Talk
+from mds_client.operations import CopyOut, Emit, Execute, Group, More, SeriesName, Session, Talk, Values
 from mds_client.schema import TENANT_COLUMN, Column, Kind
 
 import numpy as np  # isort: skip
@@ -67,6 +67,10 @@ class Asked:
     plain: bool = False
     """Whether names are text, and not dictionaries."""
     symbols: list[str] | None = None
+    cold: "Beside | None" = None
+    """What reads the rows that are kept in files, too."""
+    only_hot: bool = True
+    """Whether the server refuses to read from before the fence, if there is one."""
 
     @property
     def schema(self) -> "pa.Schema":
@@ -80,13 +84,31 @@ class Asked:
         return tuple(self.kind.column(name) for name in names)
 
 
+class Beside(Protocol):
+    """Rows of the same kind that are somewhere else (`mds_client.cold`)."""
+
+    @property
+    def listed(self) -> Sequence[object]:
+        """Where they are."""
+
+    def merged(
+        self,
+        series: Mapping[int, SeriesName],
+        span: tuple[datetime, datetime],
+        columns: Sequence[str],
+        hot: "pa.Table",
+        late: Sequence[Values],
+    ) -> "pa.Table":
+        """Those and these as one."""
+
+
 def schema_of(kind: Kind, fields: Sequence[str], *, plain: bool) -> "pa.Schema":
     """The schema of a frame with these fields of a kind."""
 
     def of(name: str) -> Any:
         if name == TENANT_COLUMN or name in kind.series:
             return pa.field(name, pa.string() if plain else NAMES, nullable=False)
-        column = kind.column(name)
+        column = SERIES_ID if name == SERIES_ID.name else kind.column(name)
         return pa.field(name, ARROW_TYPES[column.type], column.nullable)
 
     return pa.schema([of(name) for name in fields])
@@ -110,6 +132,8 @@ class Plan:
 
     asked: Asked
     window: int = 1
+    target: int = TARGET
+    """Rows of a piece, about."""
     _pieces: deque[Piece] = field(default_factory=deque)
     _left: list[int] = field(init=False)
     _at: int = 0
@@ -162,12 +186,17 @@ class Plan:
         rows, series = self._read
         if not series:
             return FIRST_SERIES
-        return max(1, min(MOST_SERIES, TARGET * series // max(rows, 1)))
+        return max(1, min(MOST_SERIES, self.target * series // max(rows, 1)))
+
+
+def cold_target(cold: Beside | None) -> int:
+    """Rows of a piece, about: the more files there are, the more, because each piece reads a row group of each."""
+    return TARGET if cold is None else min(max(TARGET, len(cold.listed) * 2 * TARGET), 32 * TARGET)
 
 
 def emitting(session: Session, asked: Asked) -> Talk[None]:
     """Read everything on one connection, a batch after the other, as part of a conversation."""
-    plan = Plan(asked)
+    plan = Plan(asked, target=cold_target(asked.cold))
     while (piece := plan.take()) is not None:
         plan.settle(piece, (yield from reading(session, asked, piece)))
         while (batch := plan.ready()) is not None:
@@ -179,7 +208,8 @@ def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatc
     limit = MOST + 1 if piece.bounded else None
     by_symbol = asked.symbols is not None
     statement = sql.packed(asked.kind, asked.columns, by_symbol=by_symbol)
-    parameters = (piece.ids, *piece.span, *([asked.symbols] if by_symbol else ()), session.wanted, limit)
+    since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
+    parameters = (piece.ids, *piece.span, *([asked.symbols] if by_symbol else ()), *since, limit)
     copied = CopyOut(b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", parameters)
     (taken,) = yield Group((copied,))
     data = bytearray()
@@ -188,6 +218,8 @@ def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatc
         (taken,) = yield Group((More(),))
     arrays, rows = _unpacked((SERIES_ID, *asked.columns), data)
     if rows <= MOST or not piece.bounded:
+        if asked.cold is not None:
+            arrays, rows = yield from _with_cold(session, asked, asked.cold, piece, arrays)
         return _batch(asked, session.tenant_id, piece.ids, arrays, rows)
     if len(piece.ids) > 1:
         parts = 1 + rows // TARGET
@@ -197,9 +229,40 @@ def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatc
     return (yield from _spans(session, asked, piece))
 
 
+def _since(asked: Asked, piece: Piece) -> datetime | None:
+    return piece.span[0] if asked.only_hot and asked.cold is None else None
+
+
+def _with_cold(
+    session: Session, asked: Asked, cold: Beside, piece: Piece, arrays: dict[str, Any]
+) -> Talk[tuple[dict[str, Any], int]]:
+    """The columns of a piece with the rows that are kept in files."""
+    (late,) = yield Group((Execute(sql.late_rows(asked.kind), (piece.ids, *piece.span, session.wanted)),))
+    columns = [column.name for column in asked.columns]
+    table = cold.merged(
+        {id_: asked.series[id_] for id_ in piece.ids},
+        piece.span,
+        columns,
+        pa.table([arrays[SERIES_ID.name], *(arrays[name] for name in columns)], names=[SERIES_ID.name, *columns]),
+        late,
+    ).combine_chunks()
+    return {name: _whole(table[name]) for name in table.column_names}, table.num_rows
+
+
+def _whole(column: "pa.ChunkedArray") -> Any:
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else (pa.array([], column.type))
+    )
+
+
 def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
     """A series with too many rows, a span of time after the other."""
-    counted = Execute(sql.count_rows(asked.kind), (piece.ids, *piece.span, session.wanted))
+    since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
+    counted = Execute(sql.count_rows(asked.kind), (piece.ids, *piece.span, *since))
     (((_, first, last, count),),) = yield Group((counted,))
     whole = last - first + INSTANT
     parts = max(2, -(-count // TARGET))

@@ -53,10 +53,18 @@ class RowGroups:
 
 
 @contextmanager
-def row_groups(target: BinaryIO, kind: Kind, schema: "pa.Schema") -> Iterator[RowGroups]:
-    """A file of a kind's rows with this schema."""
+def row_groups(
+    target: BinaryIO,
+    kind: Kind,
+    schema: "pa.Schema",
+    *,
+    numbers: bool = False,
+    made: type[RowGroups] = RowGroups,
+) -> Iterator[RowGroups]:
+    """A file of a kind's rows with this schema. `numbers`: they have dictionaries, too."""
     times = [kind.time] if kind.time in schema.names else []
-    words = [name for name in schema.names if name in kind.series or kind.column(name).type == "text"]
+    words = [name for name in schema.names if name in kind.series or kind.column(name).type == "text" or numbers]
+    words = [name for name in words if name not in times]
     with parquet.ParquetWriter(
         target,
         schema,
@@ -67,6 +75,6 @@ def row_groups(target: BinaryIO, kind: Kind, schema: "pa.Schema") -> Iterator[Ro
         # The schema of Arrow would make dictionaries of the names again.
         store_schema=False,
     ) as writer:
-        groups = RowGroups(writer, schema)
+        groups = made(writer, schema)
         yield groups
         groups.finish()

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from mds_client import notebook, rls
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError, ServerUnreachable
-from mds_client.operations import Observer, Operation, SeriesCache, Session
+from mds_client.operations import ColdKnown, Observer, Operation, SeriesCache, Session
 
 
 class Pooled:
@@ -32,6 +32,7 @@ class Pooled:
         self.config = Config.load(settings, **more)
         self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
         self._caches: dict[str | None, SeriesCache] = {}
+        self._cold: dict[str | None, ColdKnown] = {}
         self._owns_pool = True
 
     def for_tenant(self, tenant_id: str) -> Self:
@@ -63,7 +64,8 @@ class Pooled:
         return notebook.fields(type(self).__name__, shown)
 
     def _session(self) -> Session:
-        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id)
+        known = self._cold.setdefault(self.tenant_id, ColdKnown())
+        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id, cold=known)
 
 
 class Attempts:

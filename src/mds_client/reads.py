@@ -21,6 +21,7 @@ from mds_client.answers import (
     check_as,
     check_columns,
     check_stream_as,
+    cold_frame,
     emitted,
     models_of_many,
     models_of_one,
@@ -38,6 +39,7 @@ from mds_client.arguments import (
     time_span,
 )
 from mds_client.built import built_rows
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.listings import bounds, listed_series, named, several
 from mds_client.missing import Missing, check_missing, explained, warn_without_tenant
@@ -273,11 +275,15 @@ def _window(
     time_of = itemgetter(kind.column_names.index(kind.time))
 
     def talk(session: Session) -> Talk[Any]:
-        if as_ != "models":
-            parameters = (*parts, *span, session.wanted)
+        if (yield from is_cold(session, kind, span[0])):
+            ids = yield from _find(session, kind, symbols, name)
+            answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
+        elif as_ != "models":
+            parameters = (*parts, *span, *sql.hot_since(kind, session.wanted, span[0]))
             answer = yield from read_frame(session, kind, select, parameters, parts, as_, show, ordered=ordered)
         else:
-            (rows,) = yield Group((Execute(select, (*parts, *span, session.wanted)),), commit=True)
+            since = sql.hot_since(kind, session.wanted, span[0])
+            (rows,) = yield Group((Execute(select, (*parts, *span, *since)),), commit=True)
             answer = models_of_one(
                 model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of)
             )
@@ -302,9 +308,12 @@ def _windows(
     statement = sql.windows(kind, show.stored)
 
     def talk(session: Session) -> Talk[Any]:
+        cold = yield from is_cold(session, kind, span[0])
         ids = yield from _find(session, kind, symbols, name)
-        parameters = (list(ids), *span, session.wanted)
-        if as_ != "models":
+        parameters = (list(ids), *span, *sql.hot_since(kind, session.wanted, span[0]))
+        if cold:
+            answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
+        elif as_ != "models":
             answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
@@ -317,6 +326,25 @@ def _windows(
         return answer
 
     return Operation(f"{kind.name}_window", talk)
+
+
+def _cold_window(
+    session: Session,
+    model: type[R],
+    kind: Kind,
+    ids: dict[int, tuple[str | None, ...]],
+    span: tuple[datetime, datetime],
+    as_: As,
+    show: Shown,
+) -> Talk[Any]:
+    """A window whose rows are partly kept in files; by the names of the series, which are in order."""
+    if as_ != "models":
+        return (yield from cold_frame(session, kind, ids, span, as_, show))
+
+    from mds_client.cold import reading
+
+    rows = reading.tuples((yield from reading.reading(session, kind, ids, span)))
+    return models_of_many(model, kind, session.tenant_id, ids, rows)
 
 
 def _stream(
@@ -347,10 +375,8 @@ def _stream(
 
 
 def _streamed(name: str, talk: Callable[[Session], Talk[None]], as_: StreamAs) -> Stream[Any]:
-    """A stream of rows: of frames, the statements all see the same rows."""
-    if as_ == "models":
-        return Stream(Operation(name, talk))
-    return Stream(Operation(name, talk, heavy=True, begin=(sql.BEGIN_SNAPSHOT,)))
+    """A stream of rows, whose statements all see the same rows."""
+    return Stream(Operation(name, talk, heavy=as_ != "models", begin=(sql.BEGIN_SNAPSHOT,)))
 
 
 def _find(

@@ -19,11 +19,13 @@ from mds_client.answers import (
     check_stream_as,
     constant_fields,
     emitted_frames,
+    laid_out,
     read_frame,
     shown,
 )
 from mds_client.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
 from mds_client.built import built_of_series, built_rows
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.missing import Missing, check_missing, explained
 from mds_client.models import Bar
@@ -123,6 +125,34 @@ class _Asked:
         ordered = sorted(there, key=lambda row: row[2:])
         return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, vendor, symbol, _ in ordered}
 
+    def since(self, session: Session) -> tuple[object, ...]:
+        """The parameters by which the server refuses to read from before the fence, if there is one."""
+        return sql.hot_since(self.kind, session.wanted, self.span[0])
+
+    def rolled(self, session: Session, names: dict[int, tuple[str | None, ...]]) -> Talk[Any]:
+        """The rows, of rows that are partly kept in files: id and columns, by series and time."""
+        from mds_client.cold import reading, rolling
+
+        base = {id_: (vendor, symbol, self.kind.base) for id_, (vendor, symbol, _) in names.items()}
+        # What is read is made of whole intervals of the source.
+        table = yield from reading.reading(session, self.kind, base, self.span, self.show.stored)
+        unit = self.made.every if self.made.width is None else int(self.made.width.total_seconds())
+        assert unit is not None
+        return rolling.rolled(self.kind, table, unit, self.show.stored)
+
+    def cold_answer(self, session: Session, names: dict[int, tuple[str | None, ...]], as_: As) -> Talk[Any]:
+        """The answer, of rows that are partly kept in files."""
+        from mds_client.cold import reading
+
+        rows = yield from self.rolled(session, names)
+        if as_ == "models":
+            return self.models(session, names, reading.tuples(rows))
+        by_symbol = len(names) > 1
+        fields = self.show.fields
+        fields = (*fields, "symbol") if by_symbol and "symbol" not in fields else fields
+        table = reading.framed(session, self.kind, rows, names, fields)
+        return laid_out(self.kind, table, as_, self.show, by_symbol=by_symbol)
+
     def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
         """Rows as bars."""
         constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
@@ -174,9 +204,12 @@ def rollup(
         return _one(asked, as_, missing)
 
     def talk(session: Session) -> Talk[Any]:
+        cold = yield from is_cold(session, asked.kind, asked.span[0])
         names = yield from asked.found(session)
-        parameters = (list(names), *asked.span, session.wanted)
-        if as_ != "models":
+        parameters = (list(names), *asked.span, *asked.since(session))
+        if cold:
+            answer = yield from asked.cold_answer(session, names, as_)
+        elif as_ != "models":
             answer = yield from read_frame(session, asked.kind, asked.statement, parameters, names, as_, asked.show)
         else:
             (rows,) = yield Group((Execute(asked.statement, parameters),), commit=True)
@@ -196,8 +229,10 @@ def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
     name = (asked.vendor, symbol, asked.made.timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        parameters = (asked.vendor, symbol, kind.base, *asked.span, session.wanted)
-        if as_ != "models":
+        parameters = (asked.vendor, symbol, kind.base, *asked.span, *asked.since(session))
+        if (yield from is_cold(session, kind, asked.span[0])):
+            answer = yield from asked.cold_answer(session, (yield from asked.found(session)), as_)
+        elif as_ != "models":
             answer = yield from read_frame(session, kind, statement, parameters, name, as_, asked.show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
@@ -233,7 +268,10 @@ def iter_rollup(
         names = yield from asked.found(session)
         if len(names) < len(set(asked.symbols)):
             yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
-        parameters = (list(names), *asked.span, session.wanted)
+        parameters = (list(names), *asked.span, *asked.since(session))
+        if (yield from is_cold(session, asked.kind, asked.span[0], ask=True)):
+            yield from _emitted_cold(session, asked, names, batch_rows, as_)
+            return
         if as_ == "arrow":
             yield from emitted_frames(session, asked.kind, asked.statement, parameters, names, asked.show)
             return
@@ -246,3 +284,19 @@ def iter_rollup(
                 return
 
     return Stream(Operation("iter_rollup", talk, heavy=as_ != "models"))
+
+
+def _emitted_cold(
+    session: Session, asked: _Asked, names: dict[int, tuple[str | None, ...]], batch_rows: int, as_: StreamAs
+) -> Talk[None]:
+    """A rollup of rows that are partly kept in files, a series after the other."""
+    from mds_client.cold import reading
+
+    for series_id in sorted(names):
+        rows = yield from asked.rolled(session, {series_id: names[series_id]})
+        if as_ == "arrow":
+            for batch in reading.framed(session, asked.kind, rows, names, asked.show.fields).to_batches():
+                yield Emit(batch)
+            continue
+        for at in range(0, rows.num_rows, batch_rows):
+            yield Emit(asked.models(session, names, reading.tuples(rows.slice(at, batch_rows))))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mds_client import sql
 from mds_client.answers import Columns, check_as, shown
 from mds_client.arguments import Symbols, Time
+from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.listings import bounds, listed_series, named
 from mds_client.missing import warn_without_tenant
@@ -22,6 +23,7 @@ from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 if TYPE_CHECKING:
     import pyarrow
 
+    from mds_client.cold.reading import ColdFiles
     from mds_client.packed import Asked, Piece, Plan
 
 CONNECTIONS: Final = 4
@@ -53,11 +55,11 @@ class Selection:
         """That of the answer."""
         return self.asked({}).schema
 
-    def asked(self, series: dict[int, SeriesName]) -> "Asked":
+    def asked(self, series: dict[int, SeriesName], cold: "ColdFiles | None" = None) -> "Asked":
         """The rows of these series."""
         from mds_client import packed
 
-        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, self.symbols)
+        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, self.symbols, cold)
 
 
 def selection(
@@ -124,11 +126,26 @@ class Work:
             series = dict(sorted(named(self.selection.kind, there).items(), key=lambda item: item[1]))
             if self.selection.choose is not None:
                 series = self.selection.choose(series)
-            self.plan = packed.Plan(self.selection.asked(series), window=2 * self.connections)
+            cold = yield from self._cold(session)
+            self.plan = packed.Plan(
+                self.selection.asked(series, cold), window=2 * self.connections, target=packed.cold_target(cold)
+            )
             yield Emit(None)
             yield from self._reading(session, 0)
 
         return Stream(self._operation(talk, sql.BEGIN_SNAPSHOT))
+
+    def _cold(self, session: Session) -> "Talk[ColdFiles | None]":
+        """The files that have rows of the span; None if the table has them all."""
+        kind, span = self.selection.kind, self.selection.span
+        if not (yield from is_cold(session, kind, span[0], ask=True)):
+            return None
+
+        from mds_client.cold import reading
+
+        url = reading.url_of(session, kind)
+        (listed,) = yield Group((reading.listing(session, kind, span),))
+        return reading.ColdFiles(kind, url, tuple(listed))
 
     def following(self, number: int) -> Stream[Any]:
         """What another connection does, from when the plan is there."""

@@ -114,12 +114,14 @@ class Storage:
     """How an engine with chunks keeps a kind; an engine without them ignores it.
 
     `chunk`: the time that one chunk spans. `columnstore_after`: the age at which a chunk becomes columnar.
-    `retention_after`: the age at which it is dropped; None keeps it forever.
+    `retention_after`: the age at which it is dropped; None keeps it forever. `cold`: whether old rows can be kept in
+    files.
     """
 
     chunk: timedelta
     columnstore_after: timedelta
     retention_after: timedelta | None = None
+    cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,11 @@ class Kind:
     ordered: tuple[tuple[str, str], ...] = ()
     weight: str | None = None
     """The amount by which the means of rollups are weighted."""
+
+    @property
+    def cold(self) -> bool:
+        """Whether old rows of it can be kept in files."""
+        return self.storage is not None and self.storage.cold
 
     @property
     def searched(self) -> tuple[str, ...]:

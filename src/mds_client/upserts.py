@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Final
 
-from mds_client import profiles, sql
+from mds_client import cold, profiles, sql
 from mds_client.arrays import array
 from mds_client.errors import ConfigurationError, MDSOperationalError, RetryableError, RLSDenied
 from mds_client.mapping import Extra, extra_mapping
@@ -229,6 +229,11 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     if missing := set(names) - ids.keys():
         ids |= {name: id_ for name, (id_, _) in (yield from _find_series(session, kind, missing)).items()}
     narrow = batch.narrow(ids)
+    fence = yield from cold.fence(session, kind)
+    if fence is not None and _oldest(narrow.latest) < fence:
+        yield Group((Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind))))
+        yield from _write_late(session, kind, narrow, {ids[name]: name for name in names}, on_conflict, fence)
+        return
     try:
         if kind.shared is None:
             yield from commit(
@@ -323,6 +328,11 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     ids = {name: id_ for name, (id_, _) in series.items()}
     narrow = batch.narrow(ids)
     latest = narrow.latest
+    fence = yield from cold.fence(session, kind)
+    if fence is not None and _oldest(latest) < fence:
+        named = {id_: name for name, (id_, _) in series.items()}
+        yield from _write_late(session, kind, narrow, named, on_conflict, fence)
+        return
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
     last = dict(series.values())
@@ -340,6 +350,41 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
         yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
     else:
         yield from _write_apart(session, kind, batch, ids, narrow, on_conflict, "copy")
+
+
+def _write_late(
+    session: Session,
+    kind: Kind,
+    narrow: Narrow,
+    series: Mapping[int, SeriesName],
+    on_conflict: OnConflict,
+    fence: datetime,
+) -> Talk[None]:
+    """Write rows of which some are from before the fence, through the staging table, which is empty.
+
+    Those are written as late ones. Where the files can be read, what would change nothing is not written.
+    """
+    at = 1 + kind.column_names.index(kind.time)
+    same: list[tuple[int, datetime]] = []
+    if session.config.cold_url:
+        from mds_client.cold import reading
+
+        older = [row for row in narrow.rows() if row[at] < fence]
+        same = yield from reading.unchanged(session, kind, series, older, on_conflict)
+    yield Group((narrow.copied(sql.copy_stage(kind)),))
+    skipped = [array("bigint", [id_ for id_, _ in same]), array("timestamptz", [moment for _, moment in same])]
+    yield from commit(
+        session,
+        kind,
+        narrow.latest,
+        on_conflict,
+        Execute(sql.merge_stage_since(kind, on_conflict), (fence,)),
+        Execute(sql.late_stage(kind), (on_conflict, fence, *skipped)),
+    )
+
+
+def _oldest(latest: Mapping[int, Latest]) -> datetime:
+    return min(new.first_ts for new in latest.values())
 
 
 def commit(

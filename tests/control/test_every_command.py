@@ -48,6 +48,8 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "policies show": (), "policies set": ("bars", "retention_after", "90d"),
         "policies unset": ("bars", "retention_after"), "policies apply": (), "policies expire": (),
         "aggregates list": (), "aggregates refresh": (),
+        "cold status": (), "cold run": (), "cold fold": (), "cold verify": (), "cold sweep": (),
+        "cold restore": ("a", "bars", "--since", "2024-01-01"),
         "gaps": SERIES, "backfill plan": (*SERIES, *SOURCE), "backfill start": (*SERIES, *SOURCE, "--symbol", "NEW"),
         "backfill status": ("BACKFILL",), "backfill list": (),
         "backfill cancel": ("BACKFILL",), "backfill resume": ("BACKFILL",),
@@ -79,7 +81,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
-GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("calendars",), ("jobs",), ("token",)}
+GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("cold",), ("calendars",), ("jobs",), ("token",)}
 PROGRAMS = {"datastore": operators.command_line, "mds": applications.command_line}
 EVERY = [pytest.param(program, name.split(), id=f"{program} {name}") for program, its in CALLS.items() for name in its]
 
@@ -134,6 +136,7 @@ def call(
     monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
     monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
     monkeypatch.setenv("MDS_CCXT_URL", "http://127.0.0.1:1")  # nothing listens there
+    monkeypatch.setenv("DATASTORE_COLD_URL", str(tmp_path / "cold"))
     monkeypatch.setenv("DATASTORE_TOKENS", tokens.create("n", Scope.admin).line)
     (tmp_path / "rows.ndjson").write_text(
         '{"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "2024-01-04T00:00Z", "close_price": 1}\n'

@@ -81,6 +81,7 @@ def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
     expected = [
         ("bars", "columnstore_after", 14 * DAY, columnstore, 14 * DAY if server else None),
         ("bars", "retention_after", None, "server" if server else "worker", None),
+        ("bars", "cold_after", None, "nobody" if server else "worker", None),
         ("fundamentals", "retention_after", None, "worker", None),
         ("news", "columnstore_after", 60 * DAY, columnstore, 60 * DAY if server else None),
         ("news", "retention_after", None, "server" if server else "worker", None),
@@ -145,7 +146,7 @@ def test_applying_again_leaves_every_job_as_it_is(connect: Callable[..., Client]
             "trades",
             "retention_after",
             DAY,
-            "'trades' has no policy 'retention_after'; there are: bars columnstore_after",
+            "'trades' has no policy 'retention_after'; there are: bars cold_after, bars columnstore_after",
         ),
         ("fundamentals", "columnstore_after", DAY, "'fundamentals' has no policy 'columnstore_after'"),
         ("bars", "refresh_within", DAY, "'bars' has no policy 'refresh_within'"),

@@ -48,6 +48,7 @@ FROZEN: Final = {
     "0010": "b2f47c6aec544a119d35b0e35fb84074cf85f463df374f8bd7fb1886b23f1442",
     "0011": "4fbba56a750114a88bbaf68f232fe2135e9ed50c3163b14e5fb4718118247428",
     "0012": "f72307b349ac3c9c9b05aeb464545886474423bd6c0542ba14240e9d88d292f4",
+    "0013": "c752fdf26d41833f10739fa28301b2d395a49486cdfafff27dab3dd8f5bafa1d",
 }
 """What each migration file is, once it is released."""
 

@@ -91,6 +91,9 @@ class Siege:
                 ("bars", "series_id >> 40"),
                 ("tenants", "t.no"),
                 ("jobs", "tenant_no"),
+                ("late_bars", "series_id >> 40"),
+                ("cold_fences", "tenant_no"),
+                ("cold_periods", "tenant_no"),
             )
         )
         wanted = "WITH wanted AS (SELECT no FROM store.tenants WHERE id = %s)"

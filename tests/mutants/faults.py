@@ -78,9 +78,7 @@ FAULTS: Final = (
         INTERRUPTED + ISOLATION,
     ),
     Fault(FUNCTIONS, "IF wanted IS NULL OR wanted = current THEN", "IF true THEN", ISOLATION),
-    Fault(
-        DOORS, 'own=_own_or_refused(Identifier("new", "series_id"))', 'own=Identifier("new", "series_id")', ISOLATION
-    ),
+    Fault(DOORS, 'own=own_or_refused(Identifier("new", "series_id"))', 'own=Identifier("new", "series_id")', ISOLATION),
     Fault(DOORS, 'SQL("GRANT INSERT ON {} TO {}")', 'SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}")', ISOLATION),
     # Doors and last values
     Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', KINDS),

@@ -27,6 +27,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "retry_base_ms": ("1.5", 1.5),
     "retry_max_ms": ("0", 0.0),
     "prepare_threshold": ("none", None),
+    "cold_url": ("/srv/cold", "/srv/cold"),
 }
 
 

@@ -136,6 +136,9 @@ def test_columns_that_nobody_asks_for_are_not_fetched(read: Callable[..., Operat
         # What both of the statements that look series up answer.
         played.say([(1, "v", "AAPL", "1m", "1m")])
     (step,) = played.group.steps
+    if step == Execute(sql.COLD_FENCES, (TENANT,)):
+        played.say([])
+        (step,) = played.group.steps
     assert isinstance(step, CopyOut)
     selected = step.statement.partition(b" FROM mds.")[0].partition(b' FROM "mds"."')[0]
     assert b'"close_price"' in selected
@@ -336,7 +339,7 @@ def test_rows_are_checked_when_the_operation_is_made_and_before_a_connection_is_
 def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -> None:
     played = Played(bars_window(" aapl ", "1m", NOON.replace(tzinfo=None), NOON, " v "), session())
     ask = sql.window(BARS, ordered=False)
-    assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON, TENANT)),), commit=True)
+    assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON, TENANT, NOON)),), commit=True)
     later = NOON + timedelta(minutes=1)
     played.say([(later, *[None] * 8), (NOON, 1.0, None, None, 2.0, 3.0, None, None, None)])
     assert played.answer == [

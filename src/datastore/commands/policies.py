@@ -1,13 +1,14 @@
 """`policies` and `aggregates`: what happens to rows of a certain age, and what is derived from them."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import click
 
 from datastore import aggregates as rollups
-from datastore import config, timescale_policies
+from datastore import cold, config, timescale_policies
 from datastore.commands.follow import each
-from datastore.commands.options import Age, database_option, readable
+from datastore.commands.options import Age, database_option, readable, tenant_option
 from datastore.timescale_policies import POLICIES
 from mds_client import KINDS
 from mds_client.console import Instant, json_option, show_rows
@@ -43,23 +44,38 @@ def show_policies(dsn: str, as_json: bool) -> None:
 @click.argument("relation")
 @click.argument("policy", type=click.Choice(POLICIES))
 @click.argument("age", type=Age())
+@tenant_option("For cold_after: only of this tenant")
 @database_option
 @json_option
-def set_policy(relation: str, policy: str, age: timedelta | None, dsn: str, as_json: bool) -> None:
+def set_policy(relation: str, policy: str, age: timedelta | None, tenant: UUID | None, dsn: str, as_json: bool) -> None:
     """Override a policy of a kind or rollup. The override survives migrations.
 
     Example: datastore policies set bars retention_after 400d
     """
+    if tenant is not None:
+        _of_a_tenant(policy)
+        show_rows(cold.set_age(dsn, tenant, relation, age), as_json)
+        return
     show_rows(timescale_policies.set_policy(dsn, relation, policy, age), as_json)
+
+
+def _of_a_tenant(policy: str) -> None:
+    if policy != "cold_after":
+        raise click.UsageError(f"{policy} is the same for all tenants: leave --tenant out")
 
 
 @policies.command("unset")
 @click.argument("relation")
 @click.argument("policy", type=click.Choice(POLICIES))
+@tenant_option("For cold_after: of this tenant, which then has that of all")
 @database_option
 @json_option
-def unset_policy(relation: str, policy: str, dsn: str, as_json: bool) -> None:
+def unset_policy(relation: str, policy: str, tenant: UUID | None, dsn: str, as_json: bool) -> None:
     """Go back to what is declared."""
+    if tenant is not None:
+        _of_a_tenant(policy)
+        show_rows(cold.set_age(dsn, tenant, relation, None, own=False), as_json)
+        return
     show_rows(timescale_policies.unset_policy(dsn, relation, policy), as_json)
 
 

@@ -15,6 +15,7 @@ SUMMARIES: Final = {
     "backfill": Summary("backfills", "Fill gaps from files or over HTTP"),
     "calendars": Summary("backfills", "Manage the trading calendars of series"),
     "check": Summary("schema", "Compare the database with the declarations"),
+    "cold": Summary("cold", "Keep old rows in Parquet files, and move them there and back"),
     "delete": Summary("load", "Delete rows of a tenant for good"),
     "down": Summary("server", "Stop the embedded server"),
     "env": Summary("server", "Print the embedded server's DSNs for a shell"),

@@ -136,6 +136,7 @@ def check(
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
+        _refuse_cold(connection, owner, start)
         ids = series_ids(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
     name = _Name(owner, vendor, timeframe)
@@ -163,6 +164,19 @@ def check(
         repeated=repeated,
         repeats=sorted(repeats, key=lambda repeat: (repeat.symbol, repeat.start)),
     )
+
+
+def _refuse_cold(connection: psycopg.Connection[Any], tenant: Tenant, start: datetime) -> None:
+    """Raise GapError if bars of the range are in files: they would look as if they were missing."""
+    found = connection.execute(
+        "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = 'bars' AND cold_before > %s",
+        (tenant.no, start),
+    ).fetchone()
+    if found is not None:
+        raise GapError(
+            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files, and gaps are not looked for"
+            " there: begin the range at that time"
+        )
 
 
 def _check_range(start: datetime, end: datetime) -> None:

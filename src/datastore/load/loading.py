@@ -22,7 +22,7 @@ from datastore import aggregates, tenants
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.names import OWNER, STORE
-from mds_client import KINDS, MDS, sql, upserts
+from mds_client import KINDS, MDS, cold, sql, upserts
 from mds_client.errors import InvalidRow, MDSOperationalError
 from mds_client.files import (
     PLAIN,
@@ -210,6 +210,12 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
         latest = narrow.latest
         span = min(new.first_ts for new in latest.values()), max(new.last_ts for new in latest.values())
         session.written = Written(kind.name, "copy", len(batch))
+        if kind.cold:
+            # Asked in this transaction: who moves the fence waits for it.
+            fence = yield from cold.fence(session, kind, ask=True)
+            if fence is not None and span[0] < fence:
+                yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
+                return Straight(True, *span)
         yield Group((Execute(sql.SAVEPOINT),))
         try:
             yield Group((narrow.in_table().copied(_copy_rows(kind)),))

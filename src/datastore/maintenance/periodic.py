@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import psycopg
 
-from datastore import aggregates, timescale_policies
+from datastore import aggregates, cold, timescale_policies
 from datastore.connections import connect
 from datastore.jobs import Conflict, JobContext, Nothing, enqueue, job_type
 
@@ -50,6 +50,7 @@ PERIODIC: Final = (
     Periodic("maintain-policies", DAY),
     Periodic("maintain-outbox", DAY),
     Periodic("maintain-gaps", DAY),
+    Periodic("maintain-cold", DAY),
 )
 
 
@@ -81,6 +82,30 @@ def policies(context: JobContext, _payload: Nothing) -> int:
     What rollups keep of rows that are gone grows older, and with it how far back they may be refreshed.
     """
     return len(timescale_policies.apply_policies(context.dsn))
+
+
+@job_type("maintain-cold", store_only=True)
+def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
+    """Move old rows into files, fold late ones into them, and remove files that nobody needs any more.
+
+    Does nothing where nothing is kept in files. Returns how many months, months and files these were. Raises
+    ConfigurationError if the worker is not told where the files are.
+    """
+    if not cold.status(context.dsn):
+        return {}
+    url = cold.url()
+
+    from datastore.cold import exporting, folding, keeping
+
+    done = {"moved": 0, "folded": 0, "removed": 0}
+    for _ in exporting.run(context.dsn, url, check=context.check):
+        done["moved"] += 1
+        context.progress(done["moved"])
+    for _ in folding.fold(context.dsn, url, check=context.check):
+        done["folded"] += 1
+        context.progress(done["moved"] + done["folded"])
+    done["removed"] = len(keeping.sweep(context.dsn, url))
+    return done
 
 
 @job_type("maintain-outbox", store_only=True)

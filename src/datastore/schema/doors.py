@@ -8,7 +8,7 @@ from mds_client import sql
 from mds_client.schema import Door, Kind
 
 
-def _own_or_refused(series_id: Composable) -> Composable:
+def own_or_refused(series_id: Composable) -> Composable:
     """A series id that is the tenant's, or an error. `mine`, as a value.
 
     In a rule the id stands for the writer's expression, which could answer differently each time that it is asked:
@@ -25,16 +25,10 @@ def _own_or_refused(series_id: Composable) -> Composable:
     )
 
 
-def _readable_or_refused(time: Composable) -> Composable:
-    """A time that every client can hold, or an error; asked once, like a series id.
-
-    One row of the year 200000 would stop what looks at all of a hypertable's chunks, for every tenant.
-    """
-    return SQL("coalesce(nullif(nullif(least(greatest({time}, {low}), {high}), {low}), {high}), {refuse}())").format(
-        time=time,
-        low=SQL("timestamptz {}").format(Literal(BEFORE)),
-        high=SQL("timestamptz {}").format(Literal(BEHIND)),
-        refuse=SQL("{}.refuse_time").format(STORE_SCHEMA),
+def between_or_refused(time: Composable, low: Composable, high: Composable, refusal: Composable) -> Composable:
+    """A time that is after one moment and before another, or an error; asked once, like a series id."""
+    return SQL("coalesce(nullif(nullif(least(greatest({time}, {low}), {high}), {low}), {high}), {refusal})").format(
+        time=time, low=low, high=high, refusal=refusal
     )
 
 
@@ -77,6 +71,21 @@ def _same_row(kind: Kind, condition: Composable) -> Composable:
     )
 
 
+def _readable_or_refused(kind: Kind, time: Composable) -> Composable:
+    """A time that every client can hold, or an error.
+
+    One row of the year 200000 would stop what looks at all of a hypertable's chunks, for every tenant. Of a kind whose
+    old rows are kept in files, a row from before the fence is refused, too: it is written as a late one. The fence is
+    asked for once a statement.
+    """
+    low: Composable = SQL("timestamptz {}").format(Literal(BEFORE))
+    refusal: Composable = SQL("{}.refuse_time()").format(STORE_SCHEMA)
+    if kind.cold:
+        low = SQL("(SELECT {}.cold_floor({}))").format(STORE_SCHEMA, Literal(kind.name))
+        refusal = SQL("{}.refuse_cold({})").format(STORE_SCHEMA, Literal(kind.name))
+    return between_or_refused(time, low, SQL("timestamptz {}").format(Literal(BEHIND)), refusal)
+
+
 def door(kind: Kind, way: Door) -> DatabaseObject:
     """The view that rows are inserted into, and never read from: one for each way to end a conflict.
 
@@ -97,9 +106,9 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
             door=relation,
             table=Identifier(STORE, kind.name),
             names=column_list(names),
-            own=_own_or_refused(Identifier("new", "series_id")),
+            own=own_or_refused(Identifier("new", "series_id")),
             values=SQL(", ").join(
-                _readable_or_refused(Identifier("new", name)) if name == kind.time else Identifier("new", name)
+                _readable_or_refused(kind, Identifier("new", name)) if name == kind.time else Identifier("new", name)
                 for name in names[1:]
             ),
             conflict=SQL("")
@@ -142,7 +151,7 @@ _PRICED = """
                 SELECT b.{time} AS price_ts, b.{price} AS price FROM mds.{rows} AS b
                  WHERE b.series_id = w.series_id AND b.{price} IS NOT NULL ORDER BY b.{time} DESC LIMIT 1
               ) AS r ON true) AS n
-     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price);
+     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price){fenced};
   END IF;
 """
 _UNPRICED = """
@@ -180,6 +189,8 @@ def last_values(kind: Kind) -> DatabaseObject:
         time=Identifier(kind.time),
         price=Identifier(kind.price or ""),
         rows=Identifier(kind.name),
+        # What is not found may be in a file: then it stays as it is known.
+        fenced=SQL(" AND (n.price_ts IS NOT NULL OR NOT EXISTS (SELECT FROM mds.cold_fences))" if kind.cold else ""),
     )
     function = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"
     arguments = ", ".join(f"{name} {type_}" for name, type_ in zip(names, types, strict=True))

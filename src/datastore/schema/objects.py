@@ -13,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from datastore import aggregates
 from datastore.engines import Engine
 from datastore.names import APP, STORE
+from datastore.schema.cold import cold_functions, cold_views
 from datastore.schema.declared import DatabaseObject
 from datastore.schema.doors import door, last_values
 from datastore.schema.functions import functions, jobs_limit, jobs_trigger
@@ -33,7 +34,10 @@ from datastore.schema.views import (
 from mds_client import KINDS
 from mds_client.schema import DOORS
 
-_PRIVATE: Final = ("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts")
+_PRIVATE: Final = (
+    *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
+    *("cold_fences", "cold_periods"),
+)
 """The control plane's own tables, which row security shuts, too."""
 
 
@@ -42,12 +46,14 @@ def objects(engine: Engine) -> list[DatabaseObject]:
     return [
         *_schemas(),
         *functions(engine),
+        *cold_functions(),
         jobs_limit(),
         jobs_trigger(),
         tenants_view(),
         series_view(),
         *(kind_view(kind) for kind in KINDS.values()),
         *(door(kind, way) for kind in KINDS.values() for way in DOORS),
+        *cold_views(),
         *(last_values(kind) for kind in KINDS.values()),
         *(deletion(engine, kind) for kind in KINDS.values()),
         *(public_view(kind) for kind in KINDS.values()),
@@ -68,7 +74,8 @@ def _schemas() -> Iterator[DatabaseObject]:
     )
     # A second wall, should someone ever grant a right on a table by mistake: no policy lets anybody but the owner
     # see a row. Not on series and the kinds that have chunks: there it would stop rollups and columnar storage.
-    flat = (kind.name for kind in KINDS.values() if kind.storage is None)
+    flat = [kind.name for kind in KINDS.values() if kind.storage is None]
+    flat += [f"late_{kind.name}" for kind in KINDS.values() if kind.cold]
     yield DatabaseObject(
         "rights in store",
         (

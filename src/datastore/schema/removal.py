@@ -30,7 +30,7 @@ _BODY = """
 DECLARE
   cut timestamptz;
   first_ts timestamptz;
-  last_ts timestamptz;
+  last_ts timestamptz;{fence}
 BEGIN
   PERFORM mds.is_tenant(tenant);
   deleted := 0;
@@ -41,7 +41,7 @@ BEGIN
   IF most < 1 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'a step deletes at least one row';
   END IF;
-  SELECT min(r.{time}) INTO first_ts FROM {rows} AS r
+{hot}  SELECT min(r.{time}) INTO first_ts FROM {rows} AS r
    WHERE r.series_id = wanted AND r.{time} >= since AND r.{time} < until;
   IF first_ts IS NULL THEN
     RETURN;
@@ -55,7 +55,7 @@ BEGIN
    WHERE r.series_id = wanted AND r.{time} >= first_ts AND r.{time} < cut;
   DELETE FROM {rows} AS r WHERE r.series_id = wanted AND r.{time} >= first_ts AND r.{time} < cut;
   GET DIAGNOSTICS deleted = ROW_COUNT;
-  IF cut < until THEN
+{left}  IF cut < until THEN
     following := cut;
   END IF;
   -- Behind the rows, as writers do it: who writes to the series meanwhile waits here, and finds it as it is then.
@@ -67,6 +67,27 @@ BEGIN
   DELETE FROM store.series AS s
    WHERE s.series_id = wanted AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = wanted);{refresh}
 END
+"""
+
+_FENCE = """
+  fence timestamptz;"""
+
+_HOT = """  -- What is in files is not deleted here, and must not look as if it were.
+  SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.kind = {kind};
+  IF fence > since THEN
+    RAISE feature_not_supported USING
+      MESSAGE = format('%s from before %s are kept in files: delete rows from that time on', {kind}, fence),
+      HINT = 'An operator can bring rows back: datastore cold restore.';
+  END IF;
+"""
+
+_LEFT = """  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = wanted) THEN
+    -- The files know the series by its name, and its last values would be theirs.
+    RAISE feature_not_supported USING
+      MESSAGE = format('the series would have no rows after %s, but may have older ones in files', fence),
+      HINT = 'An operator can bring rows back: datastore cold restore.';
+  END IF;
 """
 
 _PRICES = """,
@@ -89,7 +110,16 @@ def deletion(engine: Engine, kind: Kind) -> DatabaseObject:
     refresh: Composable = SQL("")
     if kind.rollups and engine.materialized():
         refresh = SQL(_REFRESH).format(kind=Literal(kind.name))
-    body = SQL(_BODY).format(time=time, rows=rows, prices=prices, refresh=refresh).as_string(None)
+    fence: Composable = SQL("")
+    hot: Composable = SQL("")
+    left: Composable = SQL("")
+    if kind.cold:
+        fence, hot, left = SQL(_FENCE), SQL(_HOT).format(kind=Literal(kind.name)), SQL(_LEFT).format(rows=rows)
+    body = (
+        SQL(_BODY)
+        .format(time=time, rows=rows, prices=prices, refresh=refresh, fence=fence, hot=hot, left=left)
+        .as_string(None)
+    )
     types = "uuid, bigint, timestamp with time zone, timestamp with time zone, integer"
     name = f"mds.delete_{kind.name}({types})"
     text = f"""

@@ -59,6 +59,25 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
     )
 
 
+def late_table(kind: Kind, metadata: MetaData) -> Table:
+    """The rows of a kind that were written after files with rows of their time, one behind the other.
+
+    `mode` is what each is to do where there is a row with its key.
+    """
+    name = f"late_{kind.name}"
+    return Table(
+        name,
+        metadata,
+        Column("series_id", BigInteger, autoincrement=False, nullable=False),
+        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
+        Column("mode", Text, nullable=False),
+        Column("seq", BigInteger, Identity(always=True), nullable=False),
+        PrimaryKeyConstraint("series_id", *kind.key, "seq", name=f"{name}_pkey"),
+        CheckConstraint("mode IN ('replace', 'keep', 'fill')", name=f"{name}_mode_check"),
+        schema=STORE,
+    )
+
+
 def metadata() -> MetaData:
     """Every table that a database at head has."""
     tables = MetaData()
@@ -71,8 +90,11 @@ def metadata() -> MetaData:
     _calendars_table(tables)
     _gap_counts_table(tables)
     _lock_tables(tables)
+    _cold_tables(tables)
     for kind in KINDS.values():
         kind_table(kind, tables)
+        if kind.cold:
+            late_table(kind, tables)
     return tables
 
 
@@ -302,6 +324,51 @@ def _lock_tables(tables: MetaData) -> None:
     # Without a row and without an index: see `datastore.locks`. The first one is there before any migration.
     for name in LOCKS:
         Table(name, tables, Column("unused", Boolean), schema=STORE)
+
+
+def _cold_tables(tables: MetaData) -> None:
+    # Before which time a tenant's rows of a kind are kept in files, or on their way there; and the age at which they
+    # are, where it is not that of everybody (NULL: never). While rows are brought back, nobody writes.
+    Table(
+        "cold_fences",
+        tables,
+        _tenant_no("cold_fences"),
+        Column("kind", Text, nullable=False),
+        Column("cold_before", _INSTANT),
+        Column("has_own_age", Boolean, nullable=False, server_default=text("false")),
+        Column("cold_after", INTERVAL),
+        Column("restoring", Boolean, nullable=False, server_default=text("false")),
+        PrimaryKeyConstraint("tenant_no", "kind", name="cold_fences_pkey"),
+        schema=STORE,
+    )
+    # The files. One that another file has taken the place of is kept until nobody reads it any more.
+    periods = Table(
+        "cold_periods",
+        tables,
+        Column("id", BigInteger, Identity(always=True), nullable=False),
+        _tenant_no("cold_periods"),
+        Column("kind", Text, nullable=False),
+        Column("period_start", _INSTANT, nullable=False),
+        Column("period_end", _INSTANT, nullable=False),
+        Column("path", Text, nullable=False),
+        Column("rows", BigInteger, nullable=False),
+        Column("bytes", BigInteger, nullable=False),
+        Column("sha256", Text, nullable=False),
+        Column("made_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("replaced_at", _INSTANT),
+        PrimaryKeyConstraint("id", name="cold_periods_pkey"),
+        UniqueConstraint("path", name="cold_periods_path_key"),
+        CheckConstraint("period_start < period_end", name="cold_periods_period_check"),
+        schema=STORE,
+    )
+    Index(
+        "cold_periods_current",
+        periods.c.tenant_no,
+        periods.c.kind,
+        periods.c.period_start,
+        unique=True,
+        postgresql_where=text("replaced_at IS NULL"),
+    )
 
 
 def _tenant_no(table: str) -> Column[int]:

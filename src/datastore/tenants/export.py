@@ -106,6 +106,7 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     files = []
     with as_owner(context.dsn) as (_, driver):
         driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        _refuse_cold(driver, tenant, kinds)
         span = series_range(tenant.no)
         reader = _Everything(driver, tenant, context, sum(count(driver, (STORE, kind.name), span) for kind in kinds))
         for kind in kinds:
@@ -114,6 +115,19 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
             files.append(asdict(Exported(kind.name, path.relative_to(root).as_posix(), dump.rows)))
     # Its tenant reads this: where the worker keeps its files is not its business.
     return {"folder": folder.relative_to(root).as_posix(), "files": files}
+
+
+def _refuse_cold(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> None:
+    """Raise JobFailed if rows of the tenant are in files already: what is written here would lack them."""
+    for kind, before in driver.execute(
+        "SELECT kind, cold_before FROM store.cold_fences WHERE tenant_no = %s AND cold_before IS NOT NULL", (tenant.no,)
+    ).fetchall():
+        if kind in [one.name for one in kinds]:
+            raise JobFailed(
+                f"{kind} of the tenant from before {before} are kept in files (datastore cold status): copy these and"
+                " export other kinds, write a file with `mds dump-parquet`, or bring the rows back (datastore cold"
+                " restore)"
+            )
 
 
 class _Everything:

@@ -5,7 +5,7 @@ again. Making tenants, listing them and binding roles is in `datastore.migration
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +17,7 @@ from datastore.connections import as_owner
 from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError, UnknownTenant
 from datastore.jobs import JobContext, JobFailed, JobRecord, Order, job_type
-from datastore.names import STORE
+from datastore.names import LOCKS, STORE
 from datastore.reads import series_range
 from datastore.tenants.registry import Tenant, get_tenant
 from datastore.tenants.roles import OpenSessions, drop_binding, revoke_right
@@ -117,7 +117,7 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
         raise JobFailed(f"tenant {order.tenant} is another one than {order.name!r} was: nothing is deleted")
     disable_tenant(context.dsn, order.tenant)
     with as_owner(context.dsn) as (engine, driver):
-        _await_older_writers(context, driver, tenant.no)
+        await_older_writers(context.check, driver, tenant.no)
         plan = _planned(engine, driver, tenant)
         driver.commit()
         total = sum(plan.rows.values()) + sum(plan.rollups.values())
@@ -201,22 +201,24 @@ _LOOK: Final = 0.05
 """Seconds between two looks at what is waited for."""
 
 
-def _await_older_writers(context: JobContext, driver: Driver, no: int) -> None:
-    """Wait until every transaction has ended that was there before the tenant was disabled: it may still write as it.
+def await_older_writers(check: Callable[[], object], driver: Driver, no: int) -> None:
+    """Wait until every transaction has ended that is there now and may write as a tenant: it may not see yet what has
+    just been committed, as that the tenant is disabled.
 
-    Also one that has only read so far, or waits within its first statement: it may see the tenant as it was. Raises
-    ControlError after a while; the job is then tried again.
+    Also one that has only read so far, or waits within its first statement. `check` is called while it waits, and may
+    raise. Raises ControlError after a while; what calls this is then tried again.
     """
     deadline = time.monotonic() + _PATIENCE
     driver.commit()
-    older = set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
+    about = {"no": no, "locks": [f"{STORE}.{lock}" for lock in LOCKS]}
+    older = set(driver.execute(_TRANSACTIONS, about).fetchall())
     driver.commit()
     while older:
         if time.monotonic() > deadline:
-            raise ControlError("a transaction from before the tenant was disabled is still open: end it")
-        context.check()
+            raise ControlError("a transaction from before the change is still open: end it")
+        check()
         time.sleep(_LOOK)
-        older &= set(driver.execute(_TRANSACTIONS, {"no": no}).fetchall())
+        older &= set(driver.execute(_TRANSACTIONS, about).fetchall())
         driver.commit()
 
 
@@ -225,12 +227,15 @@ WITH others AS (SELECT role FROM store.tenant_roles WHERE tenant_no <> %(no)s)
 SELECT l.virtualtransaction FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> pg_backend_pid()
   AND NOT EXISTS (SELECT FROM others WHERE role = a.usename)
+  AND NOT EXISTS (SELECT FROM pg_locks AS k WHERE k.pid = l.pid AND k.locktype = 'relation' AND k.granted
+                    AND k.mode = 'ShareUpdateExclusiveLock' AND k.relation = ANY (%(locks)s::regclass[]))
 UNION ALL
 SELECT gid FROM pg_prepared_xacts
 WHERE database = current_database() AND NOT EXISTS (SELECT FROM others WHERE role = owner)
 """
 """The transactions of other sessions, each of which holds a lock on itself, and those that are prepared; not of logins
-that are bound to another tenant, which write nothing as this one and must not be able to hold it."""
+that are bound to another tenant, which write nothing as this one and must not be able to hold it; and not those that
+hold a lock of the store (`datastore.locks`), which only its owner can, and which write no rows."""
 
 
 def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:

@@ -1,6 +1,7 @@
 """What all statements are made of, and those that begin and end a conversation with the server."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
@@ -76,6 +77,27 @@ MEANT: Final = SQL("mds.is_tenant(%s)")
 Asked once a statement. The server refuses the statement (44000) if its tenant is another one: should a statement ever
 run outside of the transaction that has set the tenant, it neither reads nor writes anything of another tenant.
 """
+
+
+COLD: Final = "MDS04"
+"""The SQLSTATE by which the server says that rows of this time are kept in files."""
+
+MOVING: Final = "MDS03"
+"""The SQLSTATE by which the server says that rows are being brought back from files: try again."""
+
+
+def hot(kind: Kind) -> Composable:
+    """The same as MEANT for a statement that reads rows; its parameters are those of `hot_since`.
+
+    Where old rows are kept in files, the server refuses a statement that would read rows from before the fence (COLD):
+    it must not look as if there were none.
+    """
+    return SQL("mds.is_hot(%s, {}, %s)").format(Literal(kind.name)) if kind.cold else MEANT
+
+
+def hot_since(kind: Kind, tenant: str | None, since: datetime | None) -> tuple[object, ...]:
+    """The parameters of `hot`: the tenant, and the oldest time that is read. None: the files are read, too."""
+    return (tenant, since) if kind.cold else (tenant,)
 
 
 def stored_columns(kind: Kind) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from mds_client.schema import SERIES_COLUMNS, Column, Kind
-from mds_client.sql.basis import MEANT, Statement, mean, named, names, number, selected, series_name, span, text
+from mds_client.sql.basis import MEANT, Statement, hot, mean, named, names, number, selected, series_name, span, text
 
 
 @cache
@@ -35,7 +35,7 @@ def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool 
             rows=Identifier(kind.name),
             series=_one_series(kind),
             span=span(kind.time),
-            meant=MEANT,
+            meant=hot(kind),
             order=SQL(" ORDER BY {}").format(names(kind.key)) if ordered else SQL(""),
         )
     )
@@ -53,7 +53,7 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bo
             columns=selected(kind, columns),
             rows=Identifier(kind.name),
             span=span(kind.time),
-            meant=MEANT,
+            meant=hot(kind),
             key=names(kind.key),
         )
     )
@@ -86,7 +86,7 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) 
             rows=Identifier(kind.name),
             span=span(kind.time),
             by_symbol=SQL(" AND symbol = ANY(%b)" if by_symbol else ""),
-            meant=MEANT,
+            meant=hot(kind),
         )
     )
 
@@ -145,7 +145,7 @@ def rollup_windows(
             values=SQL(", ").join(selected[name] for name in columns),
             rows=rows,
             span=span(kind.time),
-            meant=MEANT,
+            meant=hot(kind),
             group=SQL("") if every is None else SQL(" GROUP BY {}").format(order),
             order=order,
         )
@@ -249,7 +249,7 @@ def count_rows(kind: Kind) -> Statement:
         SQL(
             "SELECT series_id, min({time}), max({time}), count(*) FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
             " AND {span} AND {meant} GROUP BY series_id ORDER BY series_id"
-        ).format(time=Identifier(kind.time), rows=Identifier(kind.name), span=span(kind.time), meant=MEANT)
+        ).format(time=Identifier(kind.time), rows=Identifier(kind.name), span=span(kind.time), meant=hot(kind))
     )
 
 
@@ -281,3 +281,25 @@ SELECT id, idempotency_key, job_type, payload, priority, state, attempts, create
 FROM mds.jobs WHERE idempotency_key = %s AND mds.is_tenant(%s)
 """
 """The job with that key, and whether it is of this type and payload."""
+
+
+COLD_FENCES: Final[Statement] = b"SELECT kind, cold_before FROM mds.cold_fences WHERE mds.is_tenant(%s)"
+"""The kinds of which the tenant keeps rows in files, and the time before which it does."""
+
+
+COLD_FILES: Final[Statement] = b"""
+SELECT path, period_start, period_end, rows, bytes, sha256 FROM mds.cold_files
+WHERE kind = %s AND period_end > %s AND period_start < %s AND mds.is_tenant(%s) ORDER BY period_start
+"""
+"""The tenant's files of a kind that may have rows of a span of time."""
+
+
+@cache
+def late_rows(kind: Kind) -> Statement:
+    """The rows of these series that were written after files with rows of their time, in the order of writing."""
+    return text(
+        SQL(
+            "SELECT series_id, {columns}, mode FROM mds.{late} WHERE series_id = ANY(%b::bigint[]) AND {span}"
+            " AND {meant} ORDER BY seq"
+        ).format(columns=selected(kind), late=Identifier(f"late_{kind.name}"), span=span(kind.time), meant=MEANT)
+    )

@@ -70,14 +70,20 @@ def door(kind: Kind, way: Door) -> str:
 
 def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
     """Insert rows of a relation that has the kind's columns: an amount's whole part, and its fraction if it has one."""
-    values = {column.name: SQL("r.{}").format(Identifier(column.name)) for column in stored_columns(kind)}
+    return SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+        Identifier("mds", door(kind, way)), names(table_columns(kind)), SQL(", ").join(_narrowed(kind)), source
+    )
+
+
+def _narrowed(kind: Kind) -> list[Composable]:
+    """The columns of the table, of rows `r` that have the kind's: an amount's whole part, and its fraction."""
+    values: dict[str, Composable] = {
+        column.name: SQL("r.{}").format(Identifier(column.name)) for column in stored_columns(kind)
+    }
     for one in kind.amounts:
         values[one.name] = SQL("trunc(r.{})::bigint").format(Identifier(one.name))
         values[one.fraction] = SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(one.name))
-    selected = [values[name] for name in table_columns(kind)]
-    return SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
-        Identifier("mds", door(kind, way)), names(table_columns(kind)), SQL(", ").join(selected), source
-    )
+    return [values[name] for name in table_columns(kind)]
 
 
 @cache
@@ -162,6 +168,35 @@ def shared_rows(kind: Kind) -> Statement:
             rows=Identifier(kind.name),
             type=SQL(shared.type),
             meant=MEANT,
+        )
+    )
+
+
+@cache
+def merge_stage_since(kind: Kind, way: Door) -> Statement:
+    """The same for the rows of the staging table from a time on."""
+    time = Identifier(kind.time)
+    return text(_upsert(kind, way, SQL("(SELECT * FROM {} AS s WHERE s.{} >= %s) AS r").format(_stage(kind), time)))
+
+
+@cache
+def late_stage(kind: Kind) -> Statement:
+    """Write the rows of the staging table from before a time as late ones, which are to meet others in this mode.
+
+    Without those whose series and times are given, one array of each.
+    """
+    columns = table_columns(kind)
+    return text(
+        SQL(
+            "INSERT INTO {door} ({names}, mode) SELECT {values}, %s::text FROM {stage} AS r WHERE r.{time} < %s"
+            " AND NOT EXISTS (SELECT FROM unnest(%b::bigint[], %b::timestamptz[]) AS k(series_id, moment)"
+            " WHERE (k.series_id, k.moment) = (r.series_id, r.{time})) ORDER BY r.series_id, r.{time}"
+        ).format(
+            door=Identifier("mds", f"{kind.name}_late"),
+            names=names(columns),
+            values=SQL(", ").join(_narrowed(kind)),
+            stage=_stage(kind),
+            time=Identifier(kind.time),
         )
     )
 

@@ -78,7 +78,7 @@ BEGIN
                 SELECT b."ts" AS price_ts, b."close_price" AS price FROM mds."bars" AS b
                  WHERE b.series_id = w.series_id AND b."close_price" IS NOT NULL ORDER BY b."ts" DESC LIMIT 1
               ) AS r ON true) AS n
-     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price);
+     WHERE s.series_id = n.series_id AND (s.last_price_ts, s.last_price) IS DISTINCT FROM (n.price_ts, n.price) AND (n.price_ts IS NOT NULL OR NOT EXISTS (SELECT FROM mds.cold_fences));
   END IF;
 END
 $_$;
@@ -99,6 +99,7 @@ DECLARE
   cut timestamptz;
   first_ts timestamptz;
   last_ts timestamptz;
+  fence timestamptz;
 BEGIN
   PERFORM mds.is_tenant(tenant);
   deleted := 0;
@@ -108,6 +109,14 @@ BEGIN
   END IF;
   IF most < 1 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'a step deletes at least one row';
+  END IF;
+  -- What is in files is not deleted here, and must not look as if it were.
+  SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.kind = 'bars';
+  IF fence > since THEN
+    RAISE feature_not_supported USING
+      MESSAGE = format('%s from before %s are kept in files: delete rows from that time on', 'bars', fence),
+      HINT = 'An operator can bring rows back: datastore cold restore.';
   END IF;
   SELECT min(r."ts") INTO first_ts FROM "store"."bars" AS r
    WHERE r.series_id = wanted AND r."ts" >= since AND r."ts" < until;
@@ -123,6 +132,12 @@ BEGIN
    WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   DELETE FROM "store"."bars" AS r WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   GET DIAGNOSTICS deleted = ROW_COUNT;
+  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."bars" AS r WHERE r.series_id = wanted) THEN
+    -- The files know the series by its name, and its last values would be theirs.
+    RAISE feature_not_supported USING
+      MESSAGE = format('the series would have no rows after %s, but may have older ones in files', fence),
+      HINT = 'An operator can bring rows back: datastore cold restore.';
+  END IF;
   IF cut < until THEN
     following := cut;
   END IF;
@@ -330,6 +345,32 @@ $_$;
 ALTER FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) OWNER TO mds_owner;
 
 --
+-- Name: is_hot(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: mds; Owner: mds_owner
+--
+
+CREATE FUNCTION mds.is_hot(wanted uuid, of_kind text, since timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  fence timestamp with time zone;
+BEGIN
+  IF EXISTS (SELECT FROM store.cold_fences AS f WHERE f.cold_before > since) THEN
+    SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+     WHERE f.tenant_no = store.tenant_no() AND f.kind = of_kind AND f.cold_before > since;
+    IF FOUND THEN
+      RAISE SQLSTATE 'MDS04' USING
+        MESSAGE = format('%s from before %s are kept in files, and this statement reads none', of_kind, fence);
+    END IF;
+  END IF;
+  RETURN mds.is_tenant(wanted);
+END
+$$;
+
+
+ALTER FUNCTION mds.is_hot(wanted uuid, of_kind text, since timestamp with time zone) OWNER TO mds_owner;
+
+--
 -- Name: is_tenant(uuid); Type: FUNCTION; Schema: mds; Owner: mds_owner
 --
 
@@ -460,6 +501,53 @@ $$;
 ALTER FUNCTION store.announce_jobs() OWNER TO mds_owner;
 
 --
+-- Name: cold_ceiling(text); Type: FUNCTION; Schema: store; Owner: mds_owner
+--
+
+CREATE FUNCTION store.cold_ceiling(wanted text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  fence timestamp with time zone;
+  moving boolean;
+BEGIN
+  SELECT f.cold_before, f.restoring INTO fence, moving FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.kind = wanted;
+  IF moving THEN
+    RAISE SQLSTATE 'MDS03' USING
+      MESSAGE = format('%s are being brought back from files, and none is written late: try again', wanted);
+  END IF;
+  RETURN coalesce(fence, timestamptz '0001-12-31 23:59:59.999999+00 BC' + interval '1 microsecond');
+END
+$$;
+
+
+ALTER FUNCTION store.cold_ceiling(wanted text) OWNER TO mds_owner;
+
+--
+-- Name: cold_floor(text); Type: FUNCTION; Schema: store; Owner: mds_owner
+--
+
+CREATE FUNCTION store.cold_floor(wanted text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  fence timestamp with time zone;
+BEGIN
+  IF EXISTS (SELECT FROM store.cold_fences) THEN
+    SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+     WHERE f.tenant_no = store.tenant_no() AND f.kind = wanted;
+  END IF;
+  RETURN coalesce(fence - interval '1 microsecond', timestamptz '0001-12-31 23:59:59.999999+00 BC');
+END
+$$;
+
+
+ALTER FUNCTION store.cold_floor(wanted text) OWNER TO mds_owner;
+
+--
 -- Name: current_tenant(); Type: FUNCTION; Schema: store; Owner: mds_owner
 --
 
@@ -555,6 +643,47 @@ $$;
 
 
 ALTER FUNCTION store.refuse() OWNER TO mds_owner;
+
+--
+-- Name: refuse_cold(text); Type: FUNCTION; Schema: store; Owner: mds_owner
+--
+
+CREATE FUNCTION store.refuse_cold(wanted text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  fence timestamp with time zone;
+BEGIN
+  SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.kind = wanted;
+  IF fence IS NULL THEN
+    PERFORM store.refuse_time();
+  END IF;
+  RAISE SQLSTATE 'MDS04' USING
+    MESSAGE = format('%s from before %s are kept in files, and this door takes none of them', wanted, fence);
+END
+$$;
+
+
+ALTER FUNCTION store.refuse_cold(wanted text) OWNER TO mds_owner;
+
+--
+-- Name: refuse_late(text); Type: FUNCTION; Schema: store; Owner: mds_owner
+--
+
+CREATE FUNCTION store.refuse_late(wanted text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  RAISE SQLSTATE 'MDS04' USING
+    MESSAGE = format('a row is not from before the time before which %s are kept in files', wanted);
+END
+$$;
+
+
+ALTER FUNCTION store.refuse_late(wanted text) OWNER TO mds_owner;
 
 --
 -- Name: refuse_shared(); Type: FUNCTION; Schema: store; Owner: mds_owner
@@ -707,7 +836,9 @@ CREATE VIEW mds.bars_15m WITH (security_barrier='true') AS
     close_price,
     (volume)::bigint AS volume,
     (trade_count)::bigint AS trade_count,
-    volume_fraction
+    vwap,
+    volume_fraction,
+    vwap_weight
    FROM ( SELECT bars.series_id,
             date_bin('00:15:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
             (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -716,7 +847,21 @@ CREATE VIEW mds.bars_15m WITH (security_barrier='true') AS
             (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
             sum(bars.volume) AS volume,
             sum(bars.trade_count) AS trade_count,
-            sum(bars.volume_fraction) AS volume_fraction
+            (sum((bars.vwap *
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) / sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) AS vwap,
+            sum(bars.volume_fraction) AS volume_fraction,
+            sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END) AS vwap_weight
            FROM store.bars
           WHERE ((bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
           GROUP BY bars.series_id, (date_bin('00:15:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) r;
@@ -737,7 +882,9 @@ CREATE VIEW mds.bars_1d WITH (security_barrier='true') AS
     close_price,
     (volume)::bigint AS volume,
     (trade_count)::bigint AS trade_count,
-    volume_fraction
+    vwap,
+    volume_fraction,
+    vwap_weight
    FROM ( SELECT bars.series_id,
             date_bin('24:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
             (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -746,7 +893,21 @@ CREATE VIEW mds.bars_1d WITH (security_barrier='true') AS
             (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
             sum(bars.volume) AS volume,
             sum(bars.trade_count) AS trade_count,
-            sum(bars.volume_fraction) AS volume_fraction
+            (sum((bars.vwap *
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) / sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) AS vwap,
+            sum(bars.volume_fraction) AS volume_fraction,
+            sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END) AS vwap_weight
            FROM store.bars
           WHERE ((bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
           GROUP BY bars.series_id, (date_bin('24:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) r;
@@ -767,7 +928,9 @@ CREATE VIEW mds.bars_1h WITH (security_barrier='true') AS
     close_price,
     (volume)::bigint AS volume,
     (trade_count)::bigint AS trade_count,
-    volume_fraction
+    vwap,
+    volume_fraction,
+    vwap_weight
    FROM ( SELECT bars.series_id,
             date_bin('01:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
             (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -776,7 +939,21 @@ CREATE VIEW mds.bars_1h WITH (security_barrier='true') AS
             (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
             sum(bars.volume) AS volume,
             sum(bars.trade_count) AS trade_count,
-            sum(bars.volume_fraction) AS volume_fraction
+            (sum((bars.vwap *
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) / sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) AS vwap,
+            sum(bars.volume_fraction) AS volume_fraction,
+            sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END) AS vwap_weight
            FROM store.bars
           WHERE ((bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
           GROUP BY bars.series_id, (date_bin('01:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) r;
@@ -797,7 +974,9 @@ CREATE VIEW mds.bars_5m WITH (security_barrier='true') AS
     close_price,
     (volume)::bigint AS volume,
     (trade_count)::bigint AS trade_count,
-    volume_fraction
+    vwap,
+    volume_fraction,
+    vwap_weight
    FROM ( SELECT bars.series_id,
             date_bin('00:05:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
             (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -806,7 +985,21 @@ CREATE VIEW mds.bars_5m WITH (security_barrier='true') AS
             (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
             sum(bars.volume) AS volume,
             sum(bars.trade_count) AS trade_count,
-            sum(bars.volume_fraction) AS volume_fraction
+            (sum((bars.vwap *
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) / sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END)) AS vwap,
+            sum(bars.volume_fraction) AS volume_fraction,
+            sum(
+                CASE
+                    WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                    ELSE NULL::double precision
+                END) AS vwap_weight
            FROM store.bars
           WHERE ((bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
           GROUP BY bars.series_id, (date_bin('00:05:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) r;
@@ -881,6 +1074,53 @@ CREATE VIEW mds.bars_keep WITH (security_barrier='true') AS
 ALTER VIEW mds.bars_keep OWNER TO mds_owner;
 
 --
+-- Name: late_bars; Type: TABLE; Schema: store; Owner: mds_owner
+--
+
+CREATE TABLE store.late_bars (
+    series_id bigint NOT NULL,
+    ts timestamp with time zone NOT NULL,
+    open_price double precision,
+    high_price double precision,
+    low_price double precision,
+    close_price double precision,
+    volume bigint,
+    id uuid,
+    vwap double precision,
+    trade_count bigint,
+    volume_fraction double precision,
+    mode text NOT NULL,
+    seq bigint NOT NULL,
+    CONSTRAINT late_bars_mode_check CHECK ((mode = ANY (ARRAY['replace'::text, 'keep'::text, 'fill'::text])))
+);
+
+
+ALTER TABLE store.late_bars OWNER TO mds_owner;
+
+--
+-- Name: bars_late; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.bars_late WITH (security_barrier='true') AS
+ SELECT series_id,
+    ts,
+    open_price,
+    high_price,
+    low_price,
+    close_price,
+    volume,
+    id,
+    vwap,
+    trade_count,
+    volume_fraction,
+    mode
+   FROM store.late_bars
+  WHERE false;
+
+
+ALTER VIEW mds.bars_late OWNER TO mds_owner;
+
+--
 -- Name: bars_replace; Type: VIEW; Schema: mds; Owner: mds_owner
 --
 
@@ -901,6 +1141,76 @@ CREATE VIEW mds.bars_replace WITH (security_barrier='true') AS
 
 
 ALTER VIEW mds.bars_replace OWNER TO mds_owner;
+
+--
+-- Name: cold_fences; Type: TABLE; Schema: store; Owner: mds_owner
+--
+
+CREATE TABLE store.cold_fences (
+    tenant_no integer NOT NULL,
+    kind text NOT NULL,
+    cold_before timestamp with time zone,
+    has_own_age boolean DEFAULT false NOT NULL,
+    cold_after interval,
+    restoring boolean DEFAULT false NOT NULL
+);
+
+
+ALTER TABLE store.cold_fences OWNER TO mds_owner;
+
+--
+-- Name: cold_fences; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.cold_fences WITH (security_barrier='true') AS
+ SELECT kind,
+    cold_before
+   FROM store.cold_fences
+  WHERE ((tenant_no = ( SELECT store.tenant_no() AS tenant_no)) AND (cold_before IS NOT NULL));
+
+
+ALTER VIEW mds.cold_fences OWNER TO mds_owner;
+
+--
+-- Name: cold_periods; Type: TABLE; Schema: store; Owner: mds_owner
+--
+
+CREATE TABLE store.cold_periods (
+    id bigint NOT NULL,
+    tenant_no integer NOT NULL,
+    kind text NOT NULL,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    path text NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 text NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL,
+    replaced_at timestamp with time zone,
+    CONSTRAINT cold_periods_period_check CHECK ((period_start < period_end))
+);
+
+
+ALTER TABLE store.cold_periods OWNER TO mds_owner;
+
+--
+-- Name: cold_files; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.cold_files WITH (security_barrier='true') AS
+ SELECT kind,
+    period_start,
+    period_end,
+    path,
+    rows,
+    bytes,
+    sha256,
+    made_at
+   FROM store.cold_periods
+  WHERE ((tenant_no = ( SELECT store.tenant_no() AS tenant_no)) AND (replaced_at IS NULL));
+
+
+ALTER VIEW mds.cold_files OWNER TO mds_owner;
 
 --
 -- Name: fundamentals; Type: TABLE; Schema: store; Owner: mds_owner
@@ -1083,6 +1393,30 @@ CREATE VIEW mds.jobs WITH (security_barrier='true') AS
 
 
 ALTER VIEW mds.jobs OWNER TO mds_owner;
+
+--
+-- Name: late_bars; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.late_bars WITH (security_barrier='true') AS
+ SELECT series_id,
+    ts,
+    open_price,
+    high_price,
+    low_price,
+    close_price,
+    volume,
+    id,
+    vwap,
+    trade_count,
+    volume_fraction,
+    mode,
+    seq
+   FROM store.late_bars
+  WHERE ((series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
+
+
+ALTER VIEW mds.late_bars OWNER TO mds_owner;
 
 --
 -- Name: news; Type: TABLE; Schema: store; Owner: mds_owner
@@ -1465,7 +1799,7 @@ ALTER VIEW public.bars OWNER TO mds_owner;
 -- Name: VIEW bars; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.bars IS 'Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
+COMMENT ON VIEW public.bars IS 'Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 
 
 --
@@ -1574,7 +1908,8 @@ CREATE VIEW public.bars_15m WITH (security_barrier='true') AS
     r.low_price,
     r.close_price,
     ((r.volume)::double precision + COALESCE(r.volume_fraction, (0)::double precision)) AS volume,
-    r.trade_count
+    r.trade_count,
+    r.vwap
    FROM (store.series s
      CROSS JOIN LATERAL ( SELECT c.series_id,
             c.ts,
@@ -1584,7 +1919,9 @@ CREATE VIEW public.bars_15m WITH (security_barrier='true') AS
             c.close_price,
             (c.volume)::bigint AS volume,
             (c.trade_count)::bigint AS trade_count,
-            c.volume_fraction
+            c.vwap,
+            c.volume_fraction,
+            c.vwap_weight
            FROM ( SELECT bars.series_id,
                     date_bin('00:15:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
                     (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -1593,7 +1930,21 @@ CREATE VIEW public.bars_15m WITH (security_barrier='true') AS
                     (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
                     sum(bars.volume) AS volume,
                     sum(bars.trade_count) AS trade_count,
-                    sum(bars.volume_fraction) AS volume_fraction
+                    (sum((bars.vwap *
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) / sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) AS vwap,
+                    sum(bars.volume_fraction) AS volume_fraction,
+                    sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END) AS vwap_weight
                    FROM store.bars
                   WHERE ((bars.series_id = s.series_id) AND (bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
                   GROUP BY bars.series_id, (date_bin('00:15:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) c) r)
@@ -1606,7 +1957,7 @@ ALTER VIEW public.bars_15m OWNER TO mds_owner;
 -- Name: VIEW bars_15m; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.bars_15m IS 'bars of 15m, made of those of 5m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
+COMMENT ON VIEW public.bars_15m IS 'bars of 15m, made of those of 5m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 
 
 --
@@ -1687,6 +2038,13 @@ COMMENT ON COLUMN public.bars_15m.trade_count IS 'The number of trades in the ba
 
 
 --
+-- Name: COLUMN bars_15m.vwap; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.bars_15m.vwap IS 'The average price of the bar, weighted by volume.';
+
+
+--
 -- Name: bars_1d; Type: VIEW; Schema: public; Owner: mds_owner
 --
 
@@ -1701,7 +2059,8 @@ CREATE VIEW public.bars_1d WITH (security_barrier='true') AS
     r.low_price,
     r.close_price,
     ((r.volume)::double precision + COALESCE(r.volume_fraction, (0)::double precision)) AS volume,
-    r.trade_count
+    r.trade_count,
+    r.vwap
    FROM (store.series s
      CROSS JOIN LATERAL ( SELECT c.series_id,
             c.ts,
@@ -1711,7 +2070,9 @@ CREATE VIEW public.bars_1d WITH (security_barrier='true') AS
             c.close_price,
             (c.volume)::bigint AS volume,
             (c.trade_count)::bigint AS trade_count,
-            c.volume_fraction
+            c.vwap,
+            c.volume_fraction,
+            c.vwap_weight
            FROM ( SELECT bars.series_id,
                     date_bin('24:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
                     (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -1720,7 +2081,21 @@ CREATE VIEW public.bars_1d WITH (security_barrier='true') AS
                     (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
                     sum(bars.volume) AS volume,
                     sum(bars.trade_count) AS trade_count,
-                    sum(bars.volume_fraction) AS volume_fraction
+                    (sum((bars.vwap *
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) / sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) AS vwap,
+                    sum(bars.volume_fraction) AS volume_fraction,
+                    sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END) AS vwap_weight
                    FROM store.bars
                   WHERE ((bars.series_id = s.series_id) AND (bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
                   GROUP BY bars.series_id, (date_bin('24:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) c) r)
@@ -1733,7 +2108,7 @@ ALTER VIEW public.bars_1d OWNER TO mds_owner;
 -- Name: VIEW bars_1d; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.bars_1d IS 'bars of 1d, made of those of 1h. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
+COMMENT ON VIEW public.bars_1d IS 'bars of 1d, made of those of 1h. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 
 
 --
@@ -1814,6 +2189,13 @@ COMMENT ON COLUMN public.bars_1d.trade_count IS 'The number of trades in the bar
 
 
 --
+-- Name: COLUMN bars_1d.vwap; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.bars_1d.vwap IS 'The average price of the bar, weighted by volume.';
+
+
+--
 -- Name: bars_1h; Type: VIEW; Schema: public; Owner: mds_owner
 --
 
@@ -1828,7 +2210,8 @@ CREATE VIEW public.bars_1h WITH (security_barrier='true') AS
     r.low_price,
     r.close_price,
     ((r.volume)::double precision + COALESCE(r.volume_fraction, (0)::double precision)) AS volume,
-    r.trade_count
+    r.trade_count,
+    r.vwap
    FROM (store.series s
      CROSS JOIN LATERAL ( SELECT c.series_id,
             c.ts,
@@ -1838,7 +2221,9 @@ CREATE VIEW public.bars_1h WITH (security_barrier='true') AS
             c.close_price,
             (c.volume)::bigint AS volume,
             (c.trade_count)::bigint AS trade_count,
-            c.volume_fraction
+            c.vwap,
+            c.volume_fraction,
+            c.vwap_weight
            FROM ( SELECT bars.series_id,
                     date_bin('01:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
                     (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -1847,7 +2232,21 @@ CREATE VIEW public.bars_1h WITH (security_barrier='true') AS
                     (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
                     sum(bars.volume) AS volume,
                     sum(bars.trade_count) AS trade_count,
-                    sum(bars.volume_fraction) AS volume_fraction
+                    (sum((bars.vwap *
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) / sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) AS vwap,
+                    sum(bars.volume_fraction) AS volume_fraction,
+                    sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END) AS vwap_weight
                    FROM store.bars
                   WHERE ((bars.series_id = s.series_id) AND (bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
                   GROUP BY bars.series_id, (date_bin('01:00:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) c) r)
@@ -1860,7 +2259,7 @@ ALTER VIEW public.bars_1h OWNER TO mds_owner;
 -- Name: VIEW bars_1h; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.bars_1h IS 'bars of 1h, made of those of 15m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
+COMMENT ON VIEW public.bars_1h IS 'bars of 1h, made of those of 15m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 
 
 --
@@ -1941,6 +2340,13 @@ COMMENT ON COLUMN public.bars_1h.trade_count IS 'The number of trades in the bar
 
 
 --
+-- Name: COLUMN bars_1h.vwap; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.bars_1h.vwap IS 'The average price of the bar, weighted by volume.';
+
+
+--
 -- Name: bars_5m; Type: VIEW; Schema: public; Owner: mds_owner
 --
 
@@ -1955,7 +2361,8 @@ CREATE VIEW public.bars_5m WITH (security_barrier='true') AS
     r.low_price,
     r.close_price,
     ((r.volume)::double precision + COALESCE(r.volume_fraction, (0)::double precision)) AS volume,
-    r.trade_count
+    r.trade_count,
+    r.vwap
    FROM (store.series s
      CROSS JOIN LATERAL ( SELECT c.series_id,
             c.ts,
@@ -1965,7 +2372,9 @@ CREATE VIEW public.bars_5m WITH (security_barrier='true') AS
             c.close_price,
             (c.volume)::bigint AS volume,
             (c.trade_count)::bigint AS trade_count,
-            c.volume_fraction
+            c.vwap,
+            c.volume_fraction,
+            c.vwap_weight
            FROM ( SELECT bars.series_id,
                     date_bin('00:05:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone) AS ts,
                     (array_agg(bars.open_price ORDER BY bars.ts) FILTER (WHERE (bars.open_price IS NOT NULL)))[1] AS open_price,
@@ -1974,7 +2383,21 @@ CREATE VIEW public.bars_5m WITH (security_barrier='true') AS
                     (array_agg(bars.close_price ORDER BY bars.ts DESC) FILTER (WHERE (bars.close_price IS NOT NULL)))[1] AS close_price,
                     sum(bars.volume) AS volume,
                     sum(bars.trade_count) AS trade_count,
-                    sum(bars.volume_fraction) AS volume_fraction
+                    (sum((bars.vwap *
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) / sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END)) AS vwap,
+                    sum(bars.volume_fraction) AS volume_fraction,
+                    sum(
+                        CASE
+                            WHEN (((bars.vwap = (0)::double precision) OR ((abs(bars.vwap) >= (0.000000000000000000000000000001)::double precision) AND (abs(bars.vwap) <= ('10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric)::double precision))) AND ((((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) >= (0.000000000000001)::double precision) AND (((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision)) <= ('10000000000000000000'::numeric)::double precision))) THEN ((bars.volume)::double precision + COALESCE(bars.volume_fraction, (0)::double precision))
+                            ELSE NULL::double precision
+                        END) AS vwap_weight
                    FROM store.bars
                   WHERE ((bars.series_id = s.series_id) AND (bars.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (bars.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)))
                   GROUP BY bars.series_id, (date_bin('00:05:00'::interval, bars.ts, '2000-01-01 00:00:00+00'::timestamp with time zone))) c) r)
@@ -1987,7 +2410,7 @@ ALTER VIEW public.bars_5m OWNER TO mds_owner;
 -- Name: VIEW bars_5m; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.bars_5m IS 'bars of 5m, made of those of 1m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
+COMMENT ON VIEW public.bars_5m IS 'bars of 5m, made of those of 1m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 
 
 --
@@ -2065,6 +2488,13 @@ COMMENT ON COLUMN public.bars_5m.volume IS 'What was traded in the bar, in units
 --
 
 COMMENT ON COLUMN public.bars_5m.trade_count IS 'The number of trades in the bar.';
+
+
+--
+-- Name: COLUMN bars_5m.vwap; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.bars_5m.vwap IS 'The average price of the bar, weighted by volume.';
 
 
 --
@@ -2943,6 +3373,20 @@ CREATE TABLE store.calendars (
 ALTER TABLE store.calendars OWNER TO mds_owner;
 
 --
+-- Name: cold_periods_id_seq; Type: SEQUENCE; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.cold_periods ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME store.cold_periods_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: gap_counts; Type: TABLE; Schema: store; Owner: mds_owner
 --
 
@@ -2978,6 +3422,20 @@ ALTER TABLE store.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 
 --
+-- Name: late_bars_seq_seq; Type: SEQUENCE; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.late_bars ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME store.late_bars_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: lock_claim; Type: TABLE; Schema: store; Owner: mds_owner
 --
 
@@ -2987,6 +3445,17 @@ CREATE TABLE store.lock_claim (
 
 
 ALTER TABLE store.lock_claim OWNER TO mds_owner;
+
+--
+-- Name: lock_cold; Type: TABLE; Schema: store; Owner: mds_owner
+--
+
+CREATE TABLE store.lock_cold (
+    unused boolean
+);
+
+
+ALTER TABLE store.lock_cold OWNER TO mds_owner;
 
 --
 -- Name: lock_migration; Type: TABLE; Schema: store; Owner: mds_owner
@@ -3094,7 +3563,7 @@ ALTER TABLE ONLY mds.series ALTER COLUMN series_id SET DEFAULT store.next_series
 -- Data for Name: alembic_version; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.alembic_version VALUES ('0012');
+INSERT INTO store.alembic_version VALUES ('0013');
 
 
 --
@@ -3166,6 +3635,21 @@ INSERT INTO store.calendars VALUES (1, 'v', NULL, 'XNYS');
 
 
 --
+-- Data for Name: cold_fences; Type: TABLE DATA; Schema: store; Owner: mds_owner
+--
+
+INSERT INTO store.cold_fences VALUES (2, 'bars', NULL, true, '90 days', false);
+INSERT INTO store.cold_fences VALUES (3, 'bars', '2024-01-10 00:00:00+00', true, '90 days', false);
+
+
+--
+-- Data for Name: cold_periods; Type: TABLE DATA; Schema: store; Owner: mds_owner
+--
+
+INSERT INTO store.cold_periods OVERRIDING SYSTEM VALUE VALUES (1, 3, 'bars', '2023-12-01 00:00:00+00', '2024-01-01 00:00:00+00', 'closed/bars/2023-12.a.parquet', 3, 1000, 'abc', '2024-02-09 00:00:00+00', NULL);
+
+
+--
 -- Data for Name: fundamentals; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
@@ -3208,7 +3692,23 @@ INSERT INTO store.jobs OVERRIDING SYSTEM VALUE VALUES (17, NULL, 'upkeep of anot
 
 
 --
+-- Data for Name: late_bars; Type: TABLE DATA; Schema: store; Owner: mds_owner
+--
+
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883337, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 1);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883338, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 2);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883339, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 3);
+INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883340, '2023-12-05 00:00:00+00', NULL, NULL, NULL, 4.5, 100, NULL, NULL, NULL, NULL, 'fill', 4);
+
+
+--
 -- Data for Name: lock_claim; Type: TABLE DATA; Schema: store; Owner: mds_owner
+--
+
+
+
+--
+-- Data for Name: lock_cold; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
 
@@ -3243,7 +3743,7 @@ INSERT INTO store.news VALUES (3298534883348, '2024-02-09 12:00:00+00', '32adffe
 
 INSERT INTO store.objects VALUES ('schema store', '2085fd6ff561ce2df48f56254ff8cb264db49ad81403998f40fb2983181a3ef6', '57635c32789e4b0b1f6e2e7a7cd59c55');
 INSERT INTO store.objects VALUES ('schema mds', '5db4cc77af7fbefe9e8765e4222a5e612f088bac84d387dddba529d5f3f9799f', '48d00fd56a35c3a0d707e2b25071036c');
-INSERT INTO store.objects VALUES ('rights in store', 'f0c77679e0b80808c2a2d45688e6e8aa2060e2cebe9aad8baaafc4c5ad791b4b', '05c1dbe5a0194f01e40f30c5fbda8082');
+INSERT INTO store.objects VALUES ('rights in store', '630e31ff0c7a0c11c8ce3caae1d1984f878a544f5394caefce752600eb3d117f', 'ec270a7e37a49c9e03f964ed18e0b273');
 INSERT INTO store.objects VALUES ('store.tenant_no()', 'fba82bffa1f539ec3b4ed6556db9f92ca296e64b98a5948e1ec478bb77d115ae', '0dfacbf7c4b1fe9fa681cdfb7796c778');
 INSERT INTO store.objects VALUES ('store.current_tenant()', 'e4e8d15f3780edf4e473623f368f6fc03e42d035cd37065891b8d318fe072921', '872644b2d3720032a804e908fef61d74');
 INSERT INTO store.objects VALUES ('store.tenant_floor()', '5927a7e065a75ba14986808baf0b7c5abbbc30edf82bf6c6dcd24bd121b2da97', '2fd0deaac2bf0747b449ec5d571901dd');
@@ -3258,6 +3758,11 @@ INSERT INTO store.objects VALUES ('store.refuse_shared()', '0333c8c9e0e025a1c242
 INSERT INTO store.objects VALUES ('mds.use_tenant(uuid)', '61b89fb5a751f11213fecba4ccd4ad7241e59f6976ece5f9cf7f67314e7a47c1', 'fd356d4e80ceb7fa627f37cf3f4056ae');
 INSERT INTO store.objects VALUES ('mds.is_tenant(uuid)', '3a1e867c4b717035a02fad8263455d303bfd2d1fc0dc0e933c95aa38194ad666', '7b59c7a8f7edb419be1b2653731ec0ce');
 INSERT INTO store.objects VALUES ('mds.schema_version()', '392449ab36d220ee4069c57faf2ecca2f23615b3e5cfcfe4a8c953abc2916990', '333af6e7a0e3ad3f2c3978851c5d2489');
+INSERT INTO store.objects VALUES ('store.cold_floor(text)', 'd4a8aa94c1660369b13213dfa9264d909d040b8e1595f8f4c3aecbd99b30ca09', '40dac08ecfbb73c3f7a4fd24ae26687a');
+INSERT INTO store.objects VALUES ('store.cold_ceiling(text)', 'e9bddf574e0a46f3154d1dbe846fc373b476fb3c59a8799a14593c32bcd14781', '7d7ad529172afeab1d937dcf9543b8f7');
+INSERT INTO store.objects VALUES ('store.refuse_cold(text)', '16f9a43c9d60c92c6047c3e68d7f3b5566dc8dd11913c556df9b1a7aad68c8f0', '0c5fd7b007df31edf03b23cabb3c1231');
+INSERT INTO store.objects VALUES ('store.refuse_late(text)', '435c4a89da0298f40eb45cbd86e8cb0f881019f5af3c8fb4c1ba3463c8566ceb', '8b685544f06c22dbcc01dff98631e1ed');
+INSERT INTO store.objects VALUES ('mds.is_hot(uuid, text, timestamp with time zone)', 'd073622aa7d95e1af889c54bdb280b424045a6bca674b209e57237db02016fc9', '4e0110ca789edfb4d8e4780089937d8f');
 INSERT INTO store.objects VALUES ('trigger store.jobs.limits', '5c9cf9747adf4fcce02c35e2d0a047a2d9de3465b08476cf19d5e5bd291d6847', '0d9d19fb2032c68ef43be0fa6571eefb');
 INSERT INTO store.objects VALUES ('trigger store.jobs.announce', '89c6d7843762cec51f26e3e5ec9bd7483df6b94d12a24f60a926670c654645dc', '7517d52ad06e5085c7807122da1fa0e5');
 INSERT INTO store.objects VALUES ('view public.tenants', '30b917bca50905bf76ebea46071816509a0475357720d76f98e93072cfb310c8', '5959d0279b2e2db00f147d7f14830658');
@@ -3266,10 +3771,10 @@ INSERT INTO store.objects VALUES ('view mds.bars', '58427e57f35b66cb0be0279f535b
 INSERT INTO store.objects VALUES ('view mds.fundamentals', '80b91c135dafd62ce5597d3622ff6edaddffb59ec8634ed5bce29c4755399699', '33e2c093524aba99d3ecb1cc8865f7e8');
 INSERT INTO store.objects VALUES ('view mds.news', 'deedb13a092e097fe22715e9b2769f4e6490504869ebf8c2484004d87abb0b6e', 'ec09decab07928e8bfb535ef896daf17');
 INSERT INTO store.objects VALUES ('view mds.options', '0e035612d140a2dc08915c2869a643759464086257478aa94755a97d74d9fb6d', 'fa81c79e29dcf47c630c71b63ce53b41');
-INSERT INTO store.objects VALUES ('view mds.bars_replace', '5c4c87831bb39031b6b957c667415e3f2c010722f4d79fa3d3da895c393a25c9', 'cbdabab5816facd16faf1b34b0b9e7c1');
-INSERT INTO store.objects VALUES ('view mds.bars_keep', '96ae587882491cf91abe107ef813f770a7dedf15089e155a9872f8a2bf1f6d4f', '248157c2850fdbeb2acd997133575f66');
-INSERT INTO store.objects VALUES ('view mds.bars_fill', '0e11def69f1d678e2074ec2a3336fd3704aa6cfd4b1f696bdf7e495713ec5f0c', '13799e489b481fa1bb36a6551e354102');
-INSERT INTO store.objects VALUES ('view mds.bars_append', 'cf3987bbb89f32341cd2e0bc33277fa8f32358442965c6bfdc008f9725d00d31', '9e06602cd77d064f43f01910f5e8c576');
+INSERT INTO store.objects VALUES ('view mds.bars_replace', 'dc46e6d6d671e8dfe42ee09d984d3d2eb1a17a69c5513d2d2048fe10b9d2602b', 'bd199c6a89f1a7ff3414ae16faccb1f3');
+INSERT INTO store.objects VALUES ('view mds.bars_keep', 'cf49486504a55181422966c18a3bd30b4849482190fd6e32ea611211c192796a', 'cfe9bdfbe2ebf0c4894d39e953da549c');
+INSERT INTO store.objects VALUES ('view mds.bars_fill', '323fa6e10d7f19bf450c41508132e6b7be5bd1e936b7871feda6cf9f5c848125', 'bed1dbb4564a54ab1333092c91549b46');
+INSERT INTO store.objects VALUES ('view mds.bars_append', 'ab1bad4142cfc42e88ec5895874098ac1d1bb3a98f0848a918594db227f4d9e6', '983cc5be77deb927eb3a26fc87a50449');
 INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', 'ab0e13da84632c7dee7b1269fc74a3fec7f286e81dbf12f8b1261d1355e98e07', 'b64496614d275d30a584dc409bfcd8c1');
 INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '84ef6a30b5185e08f7621dbdd5cbd019ce53cb98e8135508bba813c94666d4b7', 'ff3fadcc5e02966667e81f6312b7e065');
 INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', 'b5ba21617dbd1b6148fc6a6d24d9dc2d81019edb43070e862c64b377da127065', 'e3aeff4c313733838ec026f6f7b1d977');
@@ -3282,26 +3787,30 @@ INSERT INTO store.objects VALUES ('view mds.options_replace', '03c5e402a9b39e1c4
 INSERT INTO store.objects VALUES ('view mds.options_keep', '1a7def6cac3d5146272595731b67424a3e308b209ea098aa2e3349a7b56e66a6', 'd59850540f76e71c5996a913b58e5096');
 INSERT INTO store.objects VALUES ('view mds.options_fill', 'd2c63d25db56977f191af15e491c93c374655902d82a7f8a5dcbdea85c221553', '92877d58ce1d3a985a2c603cd496ea58');
 INSERT INTO store.objects VALUES ('view mds.options_append', 'a73b37e18f73e23e70d20794049f1ff1c0b27143928882d4231d6f984aa3cab5', 'ee08a17747fd43392d08c7b76cb347e6');
-INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '620fc31f288b952f8977dc6f5acea1bcd8bb57b75e13336dd3a7e675406ed156', '7fbd368c1bc9c5621d2a425d1063e2b3');
+INSERT INTO store.objects VALUES ('view mds.cold_fences', '16fa89c88d4cf4b2f8362f103cb3ff16e25dc2cd471f0baa4ff4a69c8cb8625e', '8960e2f567e3bd2da3eecfa3218f429c');
+INSERT INTO store.objects VALUES ('view mds.cold_files', '8b6b5eac8c266c29a4aef69997d8146cdd84df3002396d14e38d3431e1246c66', '2caa9798dc6b12186f30d6739ec31e43');
+INSERT INTO store.objects VALUES ('view mds.late_bars', '51c5e04e209d3827182854ebab904dd216178cc4b54ae91d531e251a09a0baea', 'c1bcf1f4a258948227648027f7f65312');
+INSERT INTO store.objects VALUES ('view mds.bars_late', '15e7241ae78f4c3d1a10da9074b7fd5ec89c706f6fe26e57c191b6acb9dce191', 'd2af909afba3323f3b27da7222b52dee');
+INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text)', '2e7e65984e23feed2f12703835939799d57692093c56be5b62806067d3868426', 'c4a13e86992d4644902335a5d58c3f15');
 INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text)', 'e7ee6c43690af643daaf9aa80922f480856b07d52e6598eca8e3a3219bee3f44', 'f4f7f65f1b75682c1c7d4088066cc216');
 INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text)', '888a476d0f8333ec8b397e3fb2b182f44f0a381198ccde4b1db15a119e908545', '1c93c7fd1e38470b6ed5248dc03d2a17');
 INSERT INTO store.objects VALUES ('mds.options_last_values(bigint[], timestamp with time zone[], text)', '19025a164514816f0f7b1e796b416eddf79b8f94b897b057f364e76a751a6873', '4e5163259ca82581dd2998f2b43fe7fd');
-INSERT INTO store.objects VALUES ('mds.delete_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'b4d177522b418781878501342f48dbbd6c9f917575b30b06f9170efddb89a771', 'ff866d984b43c043f74ca32169d0e0a3');
+INSERT INTO store.objects VALUES ('mds.delete_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'ebe7216b51810f7a1d0cc94f4aa05e64a7179c217505fa970be1b49c5a719a35', 'ca9906bf4ebcc9e968f381e1bc0085a2');
 INSERT INTO store.objects VALUES ('mds.delete_fundamentals(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '0faf3fe036a32d2cf7001ce8a726fb821ae735bf598db83ad5fe4484905425ec', 'e4c2041e10ed388e0fd8199cd9a285d4');
 INSERT INTO store.objects VALUES ('mds.delete_news(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'd7c3b7b57e5381086a29b99a39c2a6808971f22d64e5c857fc434c94ba25d026', '62b11397f750789031ee9e5512cfea57');
 INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '38daba7a8921757370be7427925edf50bfae442af045f00f3c52ce1d4ea62e22', '95a4cb6dc1c02e08dd8ca5d9c8d3874c');
-INSERT INTO store.objects VALUES ('view public.bars', '513ab1e801c6734af3ab917518abc633b35b5922c968acb48c2d7b91537d98a5', 'f503982d2cf024847fe565b32845995c');
+INSERT INTO store.objects VALUES ('view public.bars', 'd69cd7d76babc417900e0ca911969d89990d4ace4c5d6f2a7ef96aca0a86c120', '53e1f39830fe2c7b00e4497066951153');
 INSERT INTO store.objects VALUES ('view public.fundamentals', 'b17ff0057710f63c4d7c4761eee179cd4b4cdb1b68c8c1c9289e68b3430fe856', '6db289954cbb1c4a255dcae9a119b9c7');
 INSERT INTO store.objects VALUES ('view public.news', 'cbbf8d9143958579b28b000f5c0a95970a362d241deb6127f9cc4e43fbb72b48', '6dd3521c14c17bc39376829b73b505fb');
 INSERT INTO store.objects VALUES ('view public.options_snap', 'ceebed3a19c5087ee4f9f679777981c3c8297d8e8bb037d93b93d9c4e5856205', 'bf75a5afc9e309bfeef04e8797ae0f0c');
-INSERT INTO store.objects VALUES ('view mds.bars_5m', '4d54f710fe860e78b56ab575d548d12bd6c80de87b027f31194c18986b0bd83a', 'f33bf9ff2c2c3da5ee7112f2958241b4');
-INSERT INTO store.objects VALUES ('view mds.bars_15m', '780fd454b678279a5fb3ecf8f770adb87482a6cd88fcebf2211a242b5963caf0', '04348d4bf4a1d88900f9db89e40231f4');
-INSERT INTO store.objects VALUES ('view mds.bars_1h', 'f0be3442ebb2f9610a7c0aec2be299560aeabd324f85c0dbd609a179abf76d14', '73527830f74074c3ba7a5e9e63b36c4f');
-INSERT INTO store.objects VALUES ('view mds.bars_1d', 'c3ddd59725c2b550244e13c3ea6fcf9fb17b437afa371356872de244c906ed64', '8c2841e1ba13fe254435898a9d773b4f');
-INSERT INTO store.objects VALUES ('view public.bars_5m', 'cd9285e11591b8a1e33202c909ab84e1c9f43c5664dd60e1fa773df913cf285c', '27e264fcccb08a32d8ca25eed06aec99');
-INSERT INTO store.objects VALUES ('view public.bars_15m', 'db247a191077de5ba31ec1b80bb5983de32feb5702bce305f9ce2e271b0a4373', '055196e299ff7065175156ad9a73e102');
-INSERT INTO store.objects VALUES ('view public.bars_1h', '80634568c5025d790f5d31d9d3980c06b53be57aec01942f4aebc4d5f86086c8', '550959c8e2db678565c4296136f90629');
-INSERT INTO store.objects VALUES ('view public.bars_1d', '2a098337eaef118014186f4bd1cf43f3708301cbf9f396f7dcc9f5e734962a52', '6cca3c95e93e8c0d48d5b502d5c20d60');
+INSERT INTO store.objects VALUES ('view mds.bars_5m', '7729337137aec104396aa3255e2c8ba3be31abde9fa85850dbe42d55737cc80b', '366a91167ef206f46eb487f539934d69');
+INSERT INTO store.objects VALUES ('view mds.bars_15m', 'd2c7e6393f77e0029f7b4725cf3df57ca7390882d157706a349f3c387fbfa51f', '864473a211182858ffcb61ff7a4b3366');
+INSERT INTO store.objects VALUES ('view mds.bars_1h', 'a8a3a1cbca520f33a47e3235350c92161a485e579a2ee20097a6c18c4842a50a', '36ec917db08bdf74a8cbbe702c0bd75a');
+INSERT INTO store.objects VALUES ('view mds.bars_1d', 'e010a496ed70eeaead2cca3672ecee1fda2afe9a6411f001b55945ed1741959e', 'fb51d5b9c499262154c2b1bec0775f09');
+INSERT INTO store.objects VALUES ('view public.bars_5m', '61ed1f66d468ec95d5eb0edf0e2cd1411391588d17f03b76ee0606e8d2d35939', '36d73f54f0d937747b7e637248cb5b2b');
+INSERT INTO store.objects VALUES ('view public.bars_15m', '0e600a6b6dbf8fdedd4dff9cfc32f8860f505bf7955f8633a4128ebce9db79a0', 'ea94c74e393ed68fdb163e8780b93ed9');
+INSERT INTO store.objects VALUES ('view public.bars_1h', '8f98ed361c4f7fadb3b2916bf3c81d2ed4603d3b23ec9e5f4c10f2b1b0c054c9', '408312ddcc4c050275dd73e6dc72d79c');
+INSERT INTO store.objects VALUES ('view public.bars_1d', '65efff4b40706cc26796ade422a4687539b7905b758dc5a8214b405fbfa6c6a1', '0e10bd9f4f6b0597acc9271352852145');
 INSERT INTO store.objects VALUES ('view public.series', '38bbcbdfd24fa2df5d7558d11b8a62c7c9e9d78f113b2f227237eeb47eedf726', 'c1bb701a332cb5b2f98de679d283ae46');
 INSERT INTO store.objects VALUES ('view public.symbols', 'e04c8f14daf56b648d655463380160e2f4848f4fc192fa5249ff6a8a8cbea071', 'e64643329b76e64bb6958983a7a605cf');
 INSERT INTO store.objects VALUES ('view public.latest_prices', 'e1a87c69aa6949386c578eb63c8e269287c2aebe6e490955094a064e721e9197', 'fb018ef08f65d9bfd1ef94fa10af60a1');
@@ -3386,10 +3895,24 @@ SELECT pg_catalog.setval('store.backfills_id_seq', 1, true);
 
 
 --
+-- Name: cold_periods_id_seq; Type: SEQUENCE SET; Schema: store; Owner: mds_owner
+--
+
+SELECT pg_catalog.setval('store.cold_periods_id_seq', 1, true);
+
+
+--
 -- Name: jobs_id_seq; Type: SEQUENCE SET; Schema: store; Owner: mds_owner
 --
 
 SELECT pg_catalog.setval('store.jobs_id_seq', 18, true);
+
+
+--
+-- Name: late_bars_seq_seq; Type: SEQUENCE SET; Schema: store; Owner: mds_owner
+--
+
+SELECT pg_catalog.setval('store.late_bars_seq_seq', 4, true);
 
 
 --
@@ -3447,6 +3970,30 @@ ALTER TABLE ONLY store.calendars
 
 
 --
+-- Name: cold_fences cold_fences_pkey; Type: CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.cold_fences
+    ADD CONSTRAINT cold_fences_pkey PRIMARY KEY (tenant_no, kind);
+
+
+--
+-- Name: cold_periods cold_periods_path_key; Type: CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.cold_periods
+    ADD CONSTRAINT cold_periods_path_key UNIQUE (path);
+
+
+--
+-- Name: cold_periods cold_periods_pkey; Type: CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.cold_periods
+    ADD CONSTRAINT cold_periods_pkey PRIMARY KEY (id);
+
+
+--
 -- Name: fundamentals fundamentals_pkey; Type: CONSTRAINT; Schema: store; Owner: mds_owner
 --
 
@@ -3476,6 +4023,14 @@ ALTER TABLE ONLY store.jobs
 
 ALTER TABLE ONLY store.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
+
+
+--
+-- Name: late_bars late_bars_pkey; Type: CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.late_bars
+    ADD CONSTRAINT late_bars_pkey PRIMARY KEY (series_id, ts, seq);
 
 
 --
@@ -3551,6 +4106,13 @@ ALTER TABLE ONLY store.tenants
 
 
 --
+-- Name: cold_periods_current; Type: INDEX; Schema: store; Owner: mds_owner
+--
+
+CREATE UNIQUE INDEX cold_periods_current ON store.cold_periods USING btree (tenant_no, kind, period_start) WHERE (replaced_at IS NULL);
+
+
+--
 -- Name: jobs_backfill; Type: INDEX; Schema: store; Owner: mds_owner
 --
 
@@ -3605,7 +4167,7 @@ CREATE UNIQUE INDEX series_name_key ON store.series USING btree (((series_id >> 
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_append DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id, vwap, trade_count, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('bars'::text)) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -3623,7 +4185,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_fill DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id, vwap, trade_count, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('bars'::text)) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -3650,7 +4212,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_keep DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id, vwap, trade_count, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('bars'::text)) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -3663,12 +4225,31 @@ CREATE RULE write AS
 
 
 --
+-- Name: bars_late write; Type: RULE; Schema: mds; Owner: mds_owner
+--
+
+CREATE RULE write AS
+    ON INSERT TO mds.bars_late DO INSTEAD  INSERT INTO store.late_bars (series_id, ts, open_price, high_price, low_price, close_price, volume, id, vwap, trade_count, volume_fraction, mode)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), ( SELECT store.cold_ceiling('bars'::text) AS cold_ceiling)), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), ( SELECT store.cold_ceiling('bars'::text) AS cold_ceiling)), store.refuse_late('bars'::text)) AS "coalesce",
+            new.open_price,
+            new.high_price,
+            new.low_price,
+            new.close_price,
+            new.volume,
+            new.id,
+            new.vwap,
+            new.trade_count,
+            new.volume_fraction,
+            new.mode;
+
+
+--
 -- Name: bars_replace write; Type: RULE; Schema: mds; Owner: mds_owner
 --
 
 CREATE RULE write AS
     ON INSERT TO mds.bars_replace DO INSTEAD  INSERT INTO store.bars AS t (series_id, ts, open_price, high_price, low_price, close_price, volume, id, vwap, trade_count, volume_fraction)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('bars'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('bars'::text)) AS "coalesce",
             new.open_price,
             new.high_price,
             new.low_price,
@@ -3987,6 +4568,22 @@ ALTER TABLE ONLY store.calendars
 
 
 --
+-- Name: cold_fences cold_fences_tenant_no_fkey; Type: FK CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.cold_fences
+    ADD CONSTRAINT cold_fences_tenant_no_fkey FOREIGN KEY (tenant_no) REFERENCES store.tenants(no) ON DELETE CASCADE;
+
+
+--
+-- Name: cold_periods cold_periods_tenant_no_fkey; Type: FK CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.cold_periods
+    ADD CONSTRAINT cold_periods_tenant_no_fkey FOREIGN KEY (tenant_no) REFERENCES store.tenants(no) ON DELETE CASCADE;
+
+
+--
 -- Name: gap_counts gap_counts_tenant_no_fkey; Type: FK CONSTRAINT; Schema: store; Owner: mds_owner
 --
 
@@ -4031,6 +4628,18 @@ ALTER TABLE store.backfills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE store.calendars ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: cold_fences; Type: ROW SECURITY; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.cold_fences ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: cold_periods; Type: ROW SECURITY; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.cold_periods ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: fundamentals; Type: ROW SECURITY; Schema: store; Owner: mds_owner
 --
 
@@ -4047,6 +4656,12 @@ ALTER TABLE store.gap_counts ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE store.jobs ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: late_bars; Type: ROW SECURITY; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.late_bars ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: policies; Type: ROW SECURITY; Schema: store; Owner: mds_owner
@@ -4127,6 +4742,14 @@ GRANT ALL ON FUNCTION mds.delete_options(tenant uuid, wanted bigint, since times
 
 REVOKE ALL ON FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) FROM PUBLIC;
 GRANT ALL ON FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) TO mds_app;
+
+
+--
+-- Name: FUNCTION is_hot(wanted uuid, of_kind text, since timestamp with time zone); Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION mds.is_hot(wanted uuid, of_kind text, since timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION mds.is_hot(wanted uuid, of_kind text, since timestamp with time zone) TO mds_app;
 
 
 --
@@ -4227,6 +4850,22 @@ GRANT ALL ON FUNCTION store.announce_jobs() TO mds_app;
 
 
 --
+-- Name: FUNCTION cold_ceiling(wanted text); Type: ACL; Schema: store; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION store.cold_ceiling(wanted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION store.cold_ceiling(wanted text) TO mds_app;
+
+
+--
+-- Name: FUNCTION cold_floor(wanted text); Type: ACL; Schema: store; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION store.cold_floor(wanted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION store.cold_floor(wanted text) TO mds_app;
+
+
+--
 -- Name: FUNCTION current_tenant(); Type: ACL; Schema: store; Owner: mds_owner
 --
 
@@ -4264,6 +4903,22 @@ GRANT ALL ON FUNCTION store.next_series_id() TO mds_app;
 
 REVOKE ALL ON FUNCTION store.refuse() FROM PUBLIC;
 GRANT ALL ON FUNCTION store.refuse() TO mds_app;
+
+
+--
+-- Name: FUNCTION refuse_cold(wanted text); Type: ACL; Schema: store; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION store.refuse_cold(wanted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION store.refuse_cold(wanted text) TO mds_app;
+
+
+--
+-- Name: FUNCTION refuse_late(wanted text); Type: ACL; Schema: store; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION store.refuse_late(wanted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION store.refuse_late(wanted text) TO mds_app;
 
 
 --
@@ -4363,10 +5018,31 @@ GRANT INSERT ON TABLE mds.bars_keep TO mds_app;
 
 
 --
+-- Name: TABLE bars_late; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT INSERT ON TABLE mds.bars_late TO mds_app;
+
+
+--
 -- Name: TABLE bars_replace; Type: ACL; Schema: mds; Owner: mds_owner
 --
 
 GRANT INSERT ON TABLE mds.bars_replace TO mds_app;
+
+
+--
+-- Name: TABLE cold_fences; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT SELECT ON TABLE mds.cold_fences TO mds_app;
+
+
+--
+-- Name: TABLE cold_files; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT SELECT ON TABLE mds.cold_files TO mds_app;
 
 
 --
@@ -4437,6 +5113,13 @@ GRANT INSERT(payload) ON TABLE mds.jobs TO mds_app;
 --
 
 GRANT INSERT(priority) ON TABLE mds.jobs TO mds_app;
+
+
+--
+-- Name: TABLE late_bars; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT SELECT ON TABLE mds.late_bars TO mds_app;
 
 
 --

@@ -1,0 +1,233 @@
+"""Whole months of rows into files, and out of the table."""
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.sql import SQL, Composable, Identifier
+
+from datastore.cold.records import (
+    NewFile,
+    Step,
+    age,
+    alone,
+    fence,
+    has_rows,
+    kinds,
+    listed,
+    months,
+    nobody,
+    put_on_list,
+    series_of,
+    tenants,
+)
+from datastore.cold.writing import VerificationError, fields_of, removed_on_error, write_file
+from datastore.connections import as_owner
+from datastore.engines import Driver
+from datastore.names import STORE
+from datastore.reads import series_range
+from datastore.tenants import Tenant, await_older_writers
+from mds_client import packed, sql
+from mds_client.cold.places import Place, place
+from mds_client.config import Config
+from mds_client.operations import CopyOut, Execute, Group, More, Session
+from mds_client.schema import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A month of a tenant that was moved into a file."""
+
+    tenant: UUID
+    kind: str
+    start: datetime
+    end: datetime
+    rows: int
+    bytes: int
+    path: str
+
+
+def run(
+    dsn: str,
+    url: str,
+    *,
+    tenant: UUID | None = None,
+    kind: str | None = None,
+    now: datetime | None = None,
+    reached: Step = nobody,
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[Moved]:
+    """Move the months whose rows are all older than `cold_after` into files, and give each.
+
+    It may be stopped at any moment, and called again.
+
+    Args:
+        dsn: The control plane's DSN.
+        url: Where the files are.
+        tenant: Only this tenant's rows.
+        kind: Only rows of this kind.
+        now: The time from which ages are counted; the default is now.
+        reached: Is told what was done last.
+        check: Called often; it may raise.
+
+    Raises:
+        ControlError: A transaction from before the fence was moved does not end.
+        VerificationError: Rows or a file are not as they have to be. Nothing of that month has changed.
+        ConfigurationError: The URL names no place.
+    """
+    target = place(url)
+    for whose, one in _meant(dsn, tenant, kind):
+        with alone(dsn) as (_, driver):
+            driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
+            driver.commit()
+            check()
+            if _fenced(driver, whose, one, now or datetime.now(UTC), reached, check):
+                yield from _months(driver, target, whose, one, reached, check)
+
+
+def _meant(dsn: str, tenant: UUID | None, kind: str | None) -> list[tuple[Tenant, Kind]]:
+    """Whose rows of which kind may have to move."""
+    everybody = tenants(dsn, tenant)
+    with as_owner(dsn) as (_, driver):
+        return [
+            (whose, one)
+            for whose in everybody
+            for one in kinds(kind)
+            if age(driver, whose, one) is not None or fence(driver, whose, one) is not None
+        ]
+
+
+def _fenced(
+    driver: Driver, tenant: Tenant, kind: Kind, now: datetime, reached: Step, check: Callable[[], object]
+) -> bool:
+    """Move the fence to where it has to be, and wait for who may not have seen it. False if there is none."""
+    there, after = fence(driver, tenant, kind), age(driver, tenant, kind)
+    if after is not None:
+        until = (now - after).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        # Without rows to move there is nothing that a tenant would have a fence for.
+        if (there is None and has_rows(driver, kind, tenant, until)) or (there is not None and there < until):
+            driver.execute(
+                "INSERT INTO store.cold_fences (tenant_no, kind, cold_before) VALUES (%s, %s, %s)"
+                " ON CONFLICT (tenant_no, kind) DO UPDATE SET cold_before = excluded.cold_before",
+                (tenant.no, kind.name, until),
+            )
+            there = until
+    driver.commit()
+    if there is None or not has_rows(driver, kind, tenant, there):
+        driver.commit()
+        return False
+    reached("fenced")
+    # Also if the fence was moved before: who waited then may have been stopped.
+    await_older_writers(check, driver, tenant.no)
+    return True
+
+
+def _months(
+    driver: Driver, target: Place, tenant: Tenant, kind: Kind, reached: Step, check: Callable[[], object]
+) -> Iterator[Moved]:
+    until = fence(driver, tenant, kind)
+    assert until is not None
+    have = {file.period_start: file for file in listed(driver, tenant, kind)}
+    waiting = months(driver, kind.name, kind, tenant, until)
+    driver.commit()
+    for period in waiting:
+        check()
+        if period[0] in have:
+            raise VerificationError(
+                f"tenant {tenant.id} has {kind.name} of {period[0]:%Y-%m} in {have[period[0]].path} and in the table:"
+                " someone has written past the doors"
+            )
+        yield _move(driver, target, tenant, kind, period, reached)
+
+
+def _move(
+    driver: Driver, target: Place, tenant: Tenant, kind: Kind, period: tuple[datetime, datetime], reached: Step
+) -> Moved:
+    driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    driver.execute(sql.USE_TENANT, (tenant.id,))
+    expected = driver.execute(
+        SQL("SELECT {} FROM {} AS r WHERE {}").format(_hash(kind), Identifier(STORE, kind.name), _within(kind)),
+        (*series_range(tenant.no), *period),
+    ).fetchone()
+    reached("read")
+    file = write_file(target, tenant, kind, period, _rows(driver, tenant, kind, period), reached)
+    driver.commit()
+    try:
+        gone = driver.execute(
+            SQL("WITH r AS (DELETE FROM {} AS r WHERE {} RETURNING {}) SELECT {} FROM r").format(
+                Identifier(STORE, kind.name), _within(kind), _columns(kind), _hash(kind)
+            ),
+            (*series_range(tenant.no), *period),
+        ).fetchone()
+        _check(file, expected, gone)
+        put_on_list(driver, tenant, file)
+        reached("deleted")
+        driver.commit()
+    except VerificationError as error:
+        driver.rollback()
+        removed_on_error(target, file, error)
+        raise
+    reached("committed")
+    return Moved(tenant.id, kind.name, *period, file.rows, file.bytes, file.path)
+
+
+def _check(file: NewFile, expected: Any, gone: Any) -> None:
+    """Raise VerificationError if the rows that are deleted are not those that are in the file."""
+    if expected is None or file.rows != expected[0]:
+        raise VerificationError(f"{file.path} has {file.rows} rows, and the table {expected and expected[0]}")
+    if gone != expected:
+        raise VerificationError(
+            f"{file.kind.name} of {file.period[0]:%Y-%m} have changed while they were moved: someone has written past"
+            " the doors"
+        )
+
+
+def _within(kind: Kind) -> Composable:
+    return SQL("r.series_id >= %s AND r.series_id < %s AND r.{0} >= %s AND r.{0} < %s").format(Identifier(kind.time))
+
+
+def _columns(kind: Kind) -> Composable:
+    return SQL(", ").join(Identifier("r", name) for name in sql.table_columns(kind))
+
+
+def _hash(kind: Kind) -> Composable:
+    """How many rows they are, and a number that is another one if any value is."""
+    return SQL("count(*), sum(hash_record_extended(ROW({}), 0))").format(_columns(kind))
+
+
+def _rows(driver: Driver, tenant: Tenant, kind: Kind, period: tuple[datetime, datetime]) -> Iterator[Any]:
+    """The rows of a period by the names of their series, as the tenant sees them."""
+    series = series_of(driver, tenant, kind)
+    asked = packed.Asked(kind, series, period, kind.column_names, fields_of(kind), plain=True, only_hot=False)
+    session = Session(
+        Config.load(dsn="", environment={}), {}, wanted=str(tenant.id), tenant_id=str(tenant.id), snapshot=True
+    )
+    plan = packed.Plan(asked)
+    while (piece := plan.take()) is not None:
+        plan.settle(piece, drive(driver, packed.reading(session, asked, piece)))
+        while (batch := plan.ready()) is not None:
+            yield batch
+
+
+def drive(driver: Driver, talk: Any) -> Any:
+    """Have a conversation of the client's over a connection of the control plane's."""
+    results: list[Any] | None = None
+    while True:
+        try:
+            said = next(talk) if results is None else talk.send(results)
+        except StopIteration as end:
+            return end.value
+        assert isinstance(said, Group)
+        results = []
+        for step in said.steps:
+            if isinstance(step, CopyOut):
+                with driver.cursor().copy(step.statement, step.parameters) as copying:
+                    results.append([(bytearray().join(copying), array("i"))])
+            elif isinstance(step, More):
+                results.append([])
+            else:
+                assert isinstance(step, Execute)
+                results.append(driver.execute(step.statement, step.parameters).fetchall())

@@ -1,0 +1,285 @@
+"""Late rows into the files that they belong to, and rows of files back into the table."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+from psycopg.sql import SQL, Identifier
+
+from datastore.cold.records import (
+    ColdFile,
+    Step,
+    age,
+    alone,
+    count_rows,
+    fence,
+    has_rows,
+    kinds,
+    listed,
+    month_behind,
+    months,
+    nobody,
+    put_on_list,
+    series_of,
+    tenants,
+)
+from datastore.cold.writing import VerificationError, fields_of, write_file
+from datastore.engines import Driver
+from datastore.errors import ControlError
+from datastore.names import STORE
+from datastore.reads import series_range
+from datastore.tenants import Tenant, await_older_writers, get_tenant
+from mds_client import sql
+from mds_client.arrow import SERIES_ID
+from mds_client.cold import files, merging
+from mds_client.cold.places import place
+from mds_client.packed import schema_of
+from mds_client.schema import Kind, stored
+
+Period = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A month whose late rows were folded into a new file, which has so many rows."""
+
+    tenant: UUID
+    kind: str
+    start: datetime
+    late: int
+    rows: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A month whose rows are in the table again."""
+
+    tenant: UUID
+    kind: str
+    start: datetime
+    rows: int
+
+
+def fold(
+    dsn: str,
+    url: str,
+    *,
+    tenant: UUID | None = None,
+    kind: str | None = None,
+    reached: Step = nobody,
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[Folded]:
+    """Write new files with the late rows in them, and give each.
+
+    A month is in memory as a whole. It may be stopped at any moment, and called again. Late rows that are written
+    meanwhile stay late rows.
+
+    Raises:
+        VerificationError: A file is not what the list says. Nothing of that month has changed.
+    """
+    for whose in tenants(dsn, tenant):
+        for one in kinds(kind):
+            with alone(dsn) as (_, driver):
+                until = fence(driver, whose, one)
+                periods = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
+                driver.commit()
+                for period in periods:
+                    check()
+                    # What is still in the table is moved first, and then folded.
+                    if not has_rows(driver, one, whose, period[1]):
+                        yield _fold(driver, url, whose, one, period, reached)
+                    driver.commit()
+
+
+def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Folded:
+    driver.commit()
+    driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    series = series_of(driver, tenant, kind)
+    late, numbers = _late(driver, tenant, kind, period)
+    table = _period(driver, url, tenant, kind, period, series, late)
+    driver.commit()
+    reached("read")
+    file = write_file(place(url), tenant, kind, period, _named(kind, table, series), reached)
+    put_on_list(driver, tenant, file)
+    driver.execute(
+        SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
+            Identifier(STORE, f"late_{kind.name}")
+        ),
+        (*series_range(tenant.no), numbers),
+    )
+    reached("deleted")
+    driver.commit()
+    reached("committed")
+    return Folded(tenant.id, kind.name, period[0], len(numbers), file.rows, file.path)
+
+
+def _late(driver: Driver, tenant: Tenant, kind: Kind, period: Period) -> tuple[list[Any], list[int]]:
+    """Late rows in the order of their writing, and their numbers."""
+    found = driver.execute(
+        SQL(
+            "SELECT series_id, {columns}, mode, seq FROM {late} WHERE series_id >= %s AND series_id < %s"
+            " AND {time} >= %s AND {time} < %s ORDER BY seq"
+        ).format(columns=sql.selected(kind), late=Identifier(STORE, f"late_{kind.name}"), time=Identifier(kind.time)),
+        (*series_range(tenant.no), *period),
+    ).fetchall()
+    return [row[:-1] for row in found], [row[-1] for row in found]
+
+
+def _period(
+    driver: Driver,
+    url: str,
+    tenant: Tenant,
+    kind: Kind,
+    period: Period,
+    series: dict[int, tuple[str, ...]],
+    late: list[Any],
+) -> "pa.Table":
+    """All rows of a month that are not in the table. Raises VerificationError."""
+    tables = []
+    for file in _of_period(listed(driver, tenant, kind), period):
+        rows = files.rows_of(url, file.path, kind, series, period, kind.column_names)
+        if rows.num_rows != file.rows:
+            raise VerificationError(
+                f"{file.path} has {rows.num_rows} rows of series that there are, and the list says {file.rows}"
+            )
+        tables.append(rows)
+    return merging.merged(kind, list(series), kind.column_names, tables, late)
+
+
+def _of_period(there: list[ColdFile], period: Period) -> list[ColdFile]:
+    return [file for file in there if file.period_start == period[0]]
+
+
+def _named(kind: Kind, table: "pa.Table", series: dict[int, tuple[str, ...]]) -> Iterator[Any]:
+    """The rows as a file has them."""
+    fields = fields_of(kind)
+    schema = schema_of(kind, fields, plain=True)
+    at = {series_id: number for number, series_id in enumerate(series)}
+    names = list(series.values())
+    for batch in table.to_batches(max_chunksize=65_536):
+        codes = pa.array([at[series_id] for series_id in batch.column(SERIES_ID.name).to_pylist()], pa.int32())
+
+        def column(name: str, batch: Any = batch, codes: Any = codes) -> Any:
+            if name not in kind.series:
+                return batch.column(name)
+            words = pa.array([one[kind.series.index(name)] for one in names], pa.string())
+            return words.take(codes)
+
+        yield pa.record_batch([column(name) for name in fields], schema=schema)
+
+
+def restore(
+    dsn: str,
+    url: str,
+    *,
+    tenant: UUID,
+    kind: str,
+    since: datetime,
+    reached: Step = nobody,
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[Restored]:
+    """Bring the months from that of a time on back into the table, the newest first, and give each.
+
+    The tenant's `cold_after` has to be off, or the rows would move again. While it runs, late rows are refused with an
+    error that clients try again. It may be stopped at any moment, and called again.
+
+    Raises:
+        ControlError: Rows of the tenant would move again; or a transaction does not end.
+        VerificationError: A file is not what the list says. Nothing of that month has changed.
+    """
+    whose = get_tenant(dsn, tenant)
+    (one,) = kinds(kind)
+    with alone(dsn) as (_, driver):
+        if age(driver, whose, one) is not None:
+            raise ControlError(
+                f"{kind} of tenant {tenant} would move again: datastore policies set {kind} cold_after off"
+                f" --tenant {whose.name}"
+            )
+        until = fence(driver, whose, one)
+        if until is None:
+            return
+        if has_rows(driver, one, whose, until):
+            raise ControlError(
+                f"{kind} of tenant {tenant} are on their way into files: finish that first (datastore cold run)"
+            )
+        _set_restoring(driver, whose, one, restoring=True)
+        try:
+            # Who writes a late row now has not seen this: it is to be among those that are brought back.
+            await_older_writers(check, driver, whose.no)
+            for period in _newest_first(driver, whose, one, until, since):
+                check()
+                yield _restore(driver, url, whose, one, period, reached)
+            # Late rows of a month without a file are there as long as the fence is.
+            if not listed(driver, whose, one) and not count_rows(driver, f"late_{one.name}", whose):
+                driver.execute(
+                    "UPDATE store.cold_fences SET cold_before = NULL WHERE tenant_no = %s AND kind = %s",
+                    (whose.no, one.name),
+                )
+                driver.commit()
+        finally:
+            driver.rollback()
+            _set_restoring(driver, whose, one, restoring=False)
+
+
+def _set_restoring(driver: Driver, tenant: Tenant, kind: Kind, *, restoring: bool) -> None:
+    driver.execute(
+        "UPDATE store.cold_fences SET restoring = %s WHERE tenant_no = %s AND kind = %s",
+        (restoring, tenant.no, kind.name),
+    )
+    driver.commit()
+
+
+def _newest_first(driver: Driver, tenant: Tenant, kind: Kind, until: datetime, since: datetime) -> list[Period]:
+    late = months(driver, f"late_{kind.name}", kind, tenant, until)
+    begins = {file.period_start for file in listed(driver, tenant, kind)} | {begin for begin, _ in late}
+    driver.commit()
+    return [(begin, month_behind(begin)) for begin in sorted(begins, reverse=True) if month_behind(begin) > since]
+
+
+def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Restored:
+    series = series_of(driver, tenant, kind)
+    late, numbers = _late(driver, tenant, kind, period)
+    table = _period(driver, url, tenant, kind, period, series, late)
+    columns = sql.table_columns(kind)
+    statement = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(Identifier(STORE, kind.name), sql.names(columns))
+    types = ["bigint", *(column.type for column in kind.in_table)]
+    with driver.cursor().copy(statement) as copying:
+        copying.set_types(types)
+        for row in _table_rows(kind, table):
+            copying.write_row(row)
+    driver.execute(
+        "UPDATE store.cold_periods SET replaced_at = now()"
+        " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
+        (tenant.no, kind.name, period[0]),
+    )
+    driver.execute(
+        SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
+            Identifier(STORE, f"late_{kind.name}")
+        ),
+        (*series_range(tenant.no), numbers),
+    )
+    driver.execute(
+        "UPDATE store.cold_fences SET cold_before = %s WHERE tenant_no = %s AND kind = %s",
+        (period[0], tenant.no, kind.name),
+    )
+    reached("deleted")
+    driver.commit()
+    reached("committed")
+    return Restored(tenant.id, kind.name, period[0], table.num_rows)
+
+
+def _table_rows(kind: Kind, table: "pa.Table") -> Iterator[list[Any]]:
+    """Rows with the columns of the table, in which an amount has two."""
+    amounts = {amount.name: amount.fraction for amount in kind.amounts}
+    for batch in table.to_batches(max_chunksize=65_536):
+        for row in batch.to_pylist():
+            for name, fraction in amounts.items():
+                value = row[name]
+                row[name] = None if value is None else int(value)
+                rest = None if value is None else value - int(value)
+                row[fraction] = rest or None
+            yield [row[SERIES_ID.name], *(stored(row[column.name], column) for column in kind.in_table)]

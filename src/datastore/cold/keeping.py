@@ -1,0 +1,97 @@
+"""Whether the files are what the list says, and what is beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from datastore.cold.records import alone, listed
+from datastore.cold.writing import checksum
+from datastore.connections import as_owner
+from datastore.tenants import list_tenants
+from mds_client.cold.files import metadata
+from mds_client.cold.places import FileMissing, place
+
+GRACE: Final = timedelta(days=1)
+"""How long a file is kept that another one has taken the place of: a reader may be reading it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file, and what is wrong with it; None if it is what the list says."""
+
+    tenant: UUID
+    kind: str
+    path: str
+    rows: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A file that was removed, or with a dry run would be, and why."""
+
+    path: str
+    bytes: int
+    why: str
+
+
+def verify(
+    dsn: str, url: str, *, tenant: UUID | None = None, check: Callable[[], object] = lambda: None
+) -> list[Verified]:
+    """Read every file that is on the list, and compare its bytes and its number of rows with what the list says."""
+    source = place(url)
+    everybody = {one.no: one for one in list_tenants(dsn) if tenant in (None, one.id)}
+    with as_owner(dsn) as (_, driver):
+        files = [file for file in listed(driver) if file.tenant_no in everybody]
+    found = []
+    for file in files:
+        check()
+        problem = None
+        try:
+            sha256, size = checksum(source, file.path)
+            if (sha256, size) != (file.sha256, file.bytes):
+                problem = f"its bytes are others: {size} of them, and not {file.bytes}"
+            elif (rows := metadata(url, file.path).num_rows) != file.rows:
+                problem = f"it has {rows} rows, and not {file.rows}"
+        except FileMissing as error:
+            problem = str(error)
+        found.append(Verified(everybody[file.tenant_no].id, file.kind, file.path, file.rows, problem))
+    return found
+
+
+def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = False) -> list[Swept]:
+    """Remove the files that are on no list, and those that others have taken the place of.
+
+    Also those of tenants that were deleted. Only what is older than so much: it is neither being written nor read.
+
+    Args:
+        dsn: The control plane's DSN.
+        url: Where the files are. Everything below it is the store's.
+        older_than: How old a file has to be, and how long ago it has to have been replaced.
+        dry_run: Only say what would be removed.
+    """
+    target = place(url)
+    swept = []
+    with alone(dsn) as (_, driver):
+        before = datetime.now(UTC) - older_than
+        kept = {file.path for file in listed(driver)}
+        replaced = dict(
+            driver.execute("SELECT path, replaced_at FROM store.cold_periods WHERE replaced_at IS NOT NULL").fetchall()
+        )
+        driver.commit()
+        for file in target.every():
+            if file.path in kept or not (file.path.endswith((".parquet", ".part"))):
+                continue
+            since = replaced.get(file.path, file.written)
+            if since is not None and since > before:
+                continue
+            why = "replaced" if file.path in replaced else "on no list"
+            swept.append(Swept(file.path, file.size, why))
+            if not dry_run:
+                target.remove(file.path)
+        if not dry_run:
+            driver.execute("DELETE FROM store.cold_periods WHERE replaced_at <= %s", (before,))
+            driver.commit()
+    return swept

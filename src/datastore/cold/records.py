@@ -1,0 +1,269 @@
+"""Which rows are in files: fences, the list of files, and the ages at which rows move."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Identifier
+
+from datastore import config, timescale_policies
+from datastore.config import ConfigurationError
+from datastore.connections import as_owner
+from datastore.engines import Driver, Engine, one
+from datastore.errors import ControlError
+from datastore.locks import held
+from datastore.names import COLD_LOCK, STORE
+from datastore.reads import series_range
+from datastore.tenants import Tenant, find_tenant, list_tenants
+from mds_client import KINDS
+from mds_client.schema import Kind
+from mds_client.sql import series_name
+
+Step = Callable[[str], object]
+"""Is told what comes next, and may raise."""
+
+
+def nobody(_step: str) -> None:
+    """Let it go on."""
+
+
+COLD: Final = [kind for kind in KINDS.values() if kind.cold]
+"""The kinds whose old rows can be kept in files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColdState:
+    """What a tenant has of a kind in files.
+
+    `cold_after` is the age at which rows move, `cold_before` the fence, both None if there is none. `late` are the rows
+    that wait to be folded into files. `waiting` says that rows from before the fence are still in the table.
+    """
+
+    tenant: UUID
+    name: str
+    kind: str
+    cold_after: timedelta | None
+    cold_before: datetime | None
+    files: int
+    rows: int
+    bytes: int
+    late: int
+    replaced: int
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColdFile:
+    """A file that is on the list."""
+
+    id: int
+    tenant_no: int
+    kind: str
+    period_start: datetime
+    period_end: datetime
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def url() -> str:
+    """Where the files are. Raises ConfigurationError if nobody has said it."""
+    found = config.load().cold_url
+    if found is None:
+        raise ConfigurationError(
+            "no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix"
+        )
+    return found
+
+
+def kinds(only: str | None) -> list[Kind]:
+    """The kinds that are meant. Raises ControlError for one that cannot be kept in files."""
+    if only is not None and only not in [kind.name for kind in COLD]:
+        raise ControlError(f"{only} cannot be kept in files; these can: {', '.join(kind.name for kind in COLD)}")
+    return [kind for kind in COLD if only in (None, kind.name)]
+
+
+def tenants(dsn: str, only: UUID | None) -> list[Tenant]:
+    """The tenants that are meant, without those that are disabled. Raises UnknownTenant."""
+    return [one for one in list_tenants(dsn) if one.disabled_at is None and only in (None, one.id)]
+
+
+@contextmanager
+def alone(dsn: str) -> Iterator[tuple[Engine, Driver]]:
+    """A connection of the owner's that nobody else moves rows beside."""
+    with as_owner(dsn) as (engine, driver), held(dsn, COLD_LOCK, driver):
+        driver.execute("SET TimeZone TO 'UTC'")
+        driver.commit()
+        yield engine, driver
+
+
+def age(driver: Driver, tenant: Tenant, kind: Kind) -> timedelta | None:
+    """The age at which a tenant's rows move into files; None if they never do."""
+    found = driver.execute(
+        "SELECT cold_after FROM store.cold_fences WHERE tenant_no = %s AND kind = %s AND has_own_age",
+        (tenant.no, kind.name),
+    ).fetchone()
+    if found is None:
+        found = driver.execute(
+            "SELECT value FROM store.policies WHERE relation = %s AND policy = 'cold_after'", (kind.name,)
+        ).fetchone()
+    return None if found is None else found[0]
+
+
+def set_age(dsn: str, tenant: UUID, kind: str, value: timedelta | None, *, own: bool = True) -> list[ColdState]:
+    """Set the age at which a tenant's rows of a kind move into files, apart from everybody's; None is never.
+
+    Args:
+        dsn: The control plane's DSN.
+        tenant: The tenant.
+        kind: The kind.
+        value: The age.
+        own: False: what is set for everybody is the tenant's again.
+
+    Raises:
+        PolicyError: The engine has no such policy, or the kind's rows are removed by retention.
+        ControlError: The kind cannot be kept in files, or the age is not more than nothing.
+    """
+    kinds(kind)
+    if value is not None and value <= timedelta(0):
+        raise ControlError(f"cold_after is an age, and more than nothing: {value}")
+    with as_owner(dsn) as (engine, driver):
+        timescale_policies.check_cold(engine, driver, kind, "cold_after", value)
+        driver.execute(
+            "INSERT INTO store.cold_fences (tenant_no, kind, has_own_age, cold_after) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (tenant_no, kind) DO UPDATE SET has_own_age = excluded.has_own_age,"
+            " cold_after = excluded.cold_after",
+            (find_tenant(driver, tenant).no, kind, own, value),
+        )
+    return status(dsn, tenant)
+
+
+def fence(driver: Driver, tenant: Tenant, kind: Kind) -> datetime | None:
+    """The time before which a tenant's rows are in files, or on their way there."""
+    found = driver.execute(
+        "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = %s", (tenant.no, kind.name)
+    ).fetchone()
+    return None if found is None else found[0]
+
+
+def listed(driver: Driver, tenant: Tenant | None = None, kind: Kind | None = None) -> list[ColdFile]:
+    """The files that are on the list, oldest first."""
+    with driver.cursor(row_factory=class_row(ColdFile)) as cursor:
+        return cursor.execute(
+            "SELECT id, tenant_no, kind, period_start, period_end, path, rows, bytes, sha256 FROM store.cold_periods"
+            " WHERE replaced_at IS NULL AND tenant_no = coalesce(%s, tenant_no) AND kind = coalesce(%s, kind)"
+            " ORDER BY tenant_no, kind, period_start",
+            (None if tenant is None else tenant.no, None if kind is None else kind.name),
+        ).fetchall()
+
+
+def put_on_list(driver: Driver, tenant: Tenant, file: "NewFile") -> None:
+    """Put a file on the list, in the caller's transaction, instead of the one of its period if there is one."""
+    driver.execute(
+        "UPDATE store.cold_periods SET replaced_at = now()"
+        " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
+        (tenant.no, file.kind.name, file.period[0]),
+    )
+    driver.execute(
+        "INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path, rows, bytes, sha256)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (tenant.no, file.kind.name, *file.period, file.path, file.rows, file.bytes, file.sha256),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that was written and read back, and is on no list yet."""
+
+    kind: Kind
+    period: tuple[datetime, datetime]
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def months(driver: Driver, table: str, kind: Kind, tenant: Tenant, before: datetime) -> list[tuple[datetime, datetime]]:
+    """The months (UTC) of which a table has rows of a tenant from before a time, oldest first."""
+    found = driver.execute(
+        SQL(
+            "SELECT DISTINCT date_trunc('month', {time}, 'UTC') FROM {table}"
+            " WHERE series_id >= %s AND series_id < %s AND {time} < %s ORDER BY 1"
+        ).format(time=Identifier(kind.time), table=Identifier(STORE, table)),
+        (*series_range(tenant.no), before),
+    ).fetchall()
+    return [(begin, month_behind(begin)) for (begin,) in found]
+
+
+def month_behind(begin: datetime) -> datetime:
+    """The beginning of the next month."""
+    return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def series_of(driver: Driver, tenant: Tenant, kind: Kind) -> dict[int, tuple[str, ...]]:
+    """The names of a tenant's series of a kind, by id, in their order."""
+    found = driver.execute(
+        SQL("SELECT series_id, {} FROM store.series WHERE kind = %s AND series_id >= %s AND series_id < %s").format(
+            series_name(kind)
+        ),
+        (kind.name, *series_range(tenant.no)),
+    ).fetchall()
+    named = {series_id: tuple(name) for series_id, *name in found}
+    return dict(sorted(named.items(), key=lambda item: item[1]))
+
+
+def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
+    """What each tenant, or one, has in files, of the kinds that can be kept in files. Counts late rows."""
+    states = []
+    everybody = [one for one in list_tenants(dsn) if tenant in (None, one.id)]
+    with as_owner(dsn) as (_, driver):
+        driver.execute("SET LOCAL TimeZone TO 'UTC'")
+        for whose in everybody:
+            for kind in COLD:
+                after, before = age(driver, whose, kind), fence(driver, whose, kind)
+                if after is None and before is None:
+                    continue
+                sums = driver.execute(
+                    "SELECT count(*) FILTER (WHERE replaced_at IS NULL),"
+                    " coalesce(sum(rows) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
+                    " coalesce(sum(bytes) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
+                    " count(*) FILTER (WHERE replaced_at IS NOT NULL)"
+                    " FROM store.cold_periods WHERE tenant_no = %s AND kind = %s",
+                    (whose.no, kind.name),
+                ).fetchone()
+                assert sums is not None
+                states.append(
+                    ColdState(
+                        tenant=whose.id,
+                        name=whose.name,
+                        kind=kind.name,
+                        cold_after=after,
+                        cold_before=before,
+                        files=sums[0],
+                        rows=sums[1],
+                        bytes=sums[2],
+                        late=count_rows(driver, f"late_{kind.name}", whose),
+                        replaced=sums[3],
+                        waiting=before is not None and has_rows(driver, kind, whose, before),
+                    )
+                )
+    return states
+
+
+def count_rows(driver: Driver, table: str, tenant: Tenant) -> int:
+    """The number of a tenant's rows in a table."""
+    statement = SQL("SELECT count(*) FROM {} WHERE series_id >= %s AND series_id < %s")
+    return int(one(driver.execute(statement.format(Identifier(STORE, table)), series_range(tenant.no))))
+
+
+def has_rows(driver: Driver, kind: Kind, tenant: Tenant, before: datetime) -> bool:
+    """Whether the table has rows of a tenant from before a time."""
+    statement = SQL("SELECT EXISTS (SELECT FROM {} WHERE series_id >= %s AND series_id < %s AND {} < %s)").format(
+        Identifier(STORE, kind.name), Identifier(kind.time)
+    )
+    return bool(one(driver.execute(statement, (*series_range(tenant.no), before))))

@@ -1,0 +1,110 @@
+"""`cold`: old rows in files."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import click
+
+from datastore import cold as files
+from datastore.commands.options import Age, database_option, tenant_id, tenant_option
+from datastore.connections import as_owner
+from datastore.errors import ControlError
+from mds_client import KINDS
+from mds_client.console import Instant, json_option, show_rows
+
+_KINDS = [kind.name for kind in KINDS.values() if kind.cold]
+
+
+@click.group()
+def cold() -> None:
+    """Keep old rows in Parquet files, and move them there and back.
+
+    The files are in DATASTORE_COLD_URL: a folder, or s3://bucket/prefix.
+    """
+
+
+def _place(dsn: str) -> str:
+    """Where the files are, if the login is an operator's: that it is not is said first."""
+    with as_owner(dsn):
+        return files.url()
+
+
+@cold.command("status")
+@tenant_option("Only of this tenant")
+@database_option
+@json_option
+def cold_status(tenant: UUID | None, dsn: str, as_json: bool) -> None:
+    """Print what each tenant has in files: the fence, files, rows, and late rows that wait to be folded."""
+    show_rows(files.status(dsn, tenant), as_json, empty="nothing is kept in files")
+
+
+@cold.command("run")
+@tenant_option("Only of this tenant")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
+@database_option
+@json_option
+def cold_run(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) -> None:
+    """Move the months that are older than cold_after into files. The worker does this once a day.
+
+    It can be stopped at any moment, and run again.
+    """
+    from datastore.cold import exporting
+
+    show_rows(list(exporting.run(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="nothing to move")
+
+
+@cold.command("fold")
+@tenant_option("Only of this tenant")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
+@database_option
+@json_option
+def cold_fold(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) -> None:
+    """Write new files with the rows that came late. The worker does this once a day."""
+    from datastore.cold import folding
+
+    show_rows(list(folding.fold(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="no late rows")
+
+
+@cold.command("restore")
+@click.argument("tenant")
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.option("--since", type=Instant(), required=True, help="From the month of this time on, ISO.")
+@database_option
+@json_option
+def cold_restore(tenant: str, kind: str, since: datetime, dsn: str, as_json: bool) -> None:
+    """Bring rows of a TENANT, by name or UUID, back from files into the table, the newest month first.
+
+    Switch cold_after off for the tenant first. Example: datastore cold restore acme bars --since 2025-01-01
+    """
+    from datastore.cold import folding
+
+    done = folding.restore(dsn, _place(dsn), tenant=tenant_id(dsn, tenant), kind=kind, since=since)
+    show_rows(list(done), as_json, empty="nothing to bring back")
+
+
+@cold.command("verify")
+@tenant_option("Only of this tenant")
+@database_option
+@json_option
+def cold_verify(tenant: UUID | None, dsn: str, as_json: bool) -> None:
+    """Read every file, and compare it with what the store knows of it. Ends with 1 if one is wrong."""
+    from datastore.cold import keeping
+
+    found = keeping.verify(dsn, _place(dsn), tenant=tenant)
+    show_rows(found, as_json, empty="no files")
+    if wrong := sum(one.problem is not None for one in found):
+        raise ControlError(f"{wrong} of {len(found)} files are not as they have to be")
+
+
+@cold.command("sweep")
+@click.option("--older-than", type=Age(), default="1d", show_default=True,
+              help="How old a file is at least, and how long ago it was replaced.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@database_option
+@json_option
+def cold_sweep(older_than: timedelta | None, dry_run: bool, dsn: str, as_json: bool) -> None:
+    """Remove files that are on no list: of a run that was stopped, of deleted tenants, and replaced ones."""
+    from datastore.cold import keeping
+
+    done = keeping.sweep(dsn, _place(dsn), older_than=older_than or keeping.GRACE, dry_run=dry_run)
+    show_rows(done, as_json, empty="nothing to remove")

@@ -1,0 +1,119 @@
+"""The rows of a file that are asked for: of some series, and of a span of time.
+
+A file has the names of series and no ids, sorted by name and time, and statistics of each row group. What cannot have
+a row that is asked for is not read.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from mds_client.arrow import SERIES_ID
+from mds_client.cold.places import FileMissing, place
+from mds_client.operations import SeriesName
+from mds_client.schema import Kind
+
+import numpy as np  # isort: skip
+import pyarrow as pa  # isort: skip
+from pyarrow import parquet  # isort: skip
+from numpy.typing import NDArray  # isort: skip
+
+KEPT: Final = 256
+"""Files whose metadata are kept in memory."""
+
+
+@lru_cache(KEPT)
+def metadata(url: str, path: str) -> Any:
+    """The metadata of a file, which never change. Raises FileMissing."""
+    with place(url).open(path) as source:
+        return _read(path, lambda: parquet.read_metadata(source))
+
+
+def _read(path: str, work: Any) -> Any:
+    try:
+        return work()
+    except (pa.ArrowException, OSError) as error:
+        raise FileMissing(f"{path} cannot be read: {error}") from error
+
+
+def rows_of(
+    url: str,
+    path: str,
+    kind: Kind,
+    series: Mapping[int, SeriesName],
+    span: tuple[datetime, datetime],
+    columns: Sequence[str],
+) -> "pa.Table":
+    """The rows of these series in a span of time, with their series' ids before the columns; in the file's order.
+
+    Raises FileMissing.
+    """
+    about = metadata(url, path)
+    groups = _groups(about, kind, series, span)
+    names = [*kind.series, *columns]
+    with place(url).open(path) as source:
+
+        def read() -> Any:
+            file = parquet.ParquetFile(source, metadata=about, read_dictionary=list(kind.series))
+            return file.read_row_groups(groups, names, use_threads=False)
+
+        table = _read(path, read).unify_dictionaries()
+    ids = _ids(table, kind, series)
+    times = table[kind.time].cast(pa.int64()).to_numpy()
+    wanted = (ids >= 0) & (times >= micros(span[0])) & (times < micros(span[1]))
+    kept = table.select(list(columns)).filter(pa.array(wanted))
+    return kept.add_column(0, SERIES_ID.name, pa.array(ids[wanted]))
+
+
+def micros(moment: datetime) -> int:
+    """A time in microseconds since 1970, exactly."""
+    since = moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo) if moment.tzinfo is None else moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def _groups(about: Any, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]) -> list[int]:
+    """The row groups that may have rows that are asked for."""
+    asked = [sorted({name[at] or "" for name in series.values()}) for at in range(len(kind.series))]
+    where = {about.schema.column(at).name: at for at in range(about.num_columns)}
+    found = []
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        times = group.column(where[kind.time]).statistics
+        if times is not None and times.has_min_max and (times.max < span[0] or times.min >= span[1]):
+            continue
+        for part, words in zip(kind.series, asked, strict=True):
+            said = group.column(where[part]).statistics
+            if said is not None and said.has_min_max:
+                at = bisect_left(words, said.min)
+                if at == len(words) or words[at] > said.max:
+                    break
+        else:
+            found.append(number)
+    return found
+
+
+def _ids(table: "pa.Table", kind: Kind, series: Mapping[int, SeriesName]) -> NDArray[np.int64]:
+    """The id of the series that each row is of; -1 where it is of none of these."""
+    if not table.num_rows:
+        return np.empty(0, np.int64)
+    by_name = {name: id_ for id_, name in series.items()}
+    combined = np.zeros(table.num_rows, np.int64)
+    words: list[list[str]] = []
+    for part in kind.series:
+        column = table[part].combine_chunks()
+        words.append(column.dictionary.to_pylist())
+        combined = combined * len(words[-1]) + column.indices.to_numpy()
+    there, at = np.unique(combined, return_inverse=True)
+    ids = np.full(len(there), -1, np.int64)
+    for place_, code in enumerate(there.tolist()):
+        name: list[str] = []
+        for some in reversed(words):
+            code, one = divmod(code, len(some))
+            name.append(some[one])
+        ids[place_] = by_name.get(tuple(reversed(name)), -1)
+    return ids[at]

@@ -1,0 +1,106 @@
+"""Rows of files, of the table, and late ones, as one.
+
+A key is in a file or in the table. Late rows are applied to it in the order in which they were written, each as the
+writer asked: it replaces what is there, keeps it, or fills it. That is what the doors of the table do.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mds_client.arrow import ARROW_TYPES, SERIES_ID
+from mds_client.operations import Values
+from mds_client.schema import Kind
+
+import numpy as np  # isort: skip
+import pyarrow as pa  # isort: skip
+from numpy.typing import NDArray  # isort: skip
+
+Row: TypeAlias = dict[str, Any]
+
+
+def schema_of(kind: Kind, columns: Sequence[str]) -> "pa.Schema":
+    """The series' id, and these columns."""
+    fields = [(SERIES_ID.name, pa.int64())]
+    return pa.schema([*fields, *((name, ARROW_TYPES[kind.column(name).type]) for name in columns)])
+
+
+def table_of(kind: Kind, columns: Sequence[str], rows: Sequence[Values]) -> "pa.Table":
+    """Rows as a statement gives them: the series' id, and these columns."""
+    schema = schema_of(kind, columns)
+    values = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.table([pa.array(some, one.type) for some, one in zip(values, schema, strict=True)], schema=schema)
+
+
+def resolved(kind: Kind, base: Row | None, late: Sequence[tuple[str, Row]]) -> Row:
+    """A row after late ones were applied to it; each is a mode and all values."""
+    assert base is not None or late
+    now = base
+    for mode, row in late:
+        if now is None:
+            now = row
+        elif mode == "fill":
+            now = {name: row[name] if row[name] is not None else value for name, value in now.items()}
+        elif mode == "replace" and (not kind.measured or any(row[name] is not None for name in kind.measured)):
+            now = {name: row[name] for name in now}
+    assert now is not None
+    return now
+
+
+def merged(
+    kind: Kind, series: Sequence[int], columns: Sequence[str], tables: Sequence["pa.Table"], late: Sequence[Values]
+) -> "pa.Table":
+    """All rows: by series in this order, and by time.
+
+    Args:
+        kind: The kind. The time alone identifies a row of a series.
+        series: The ids of all series.
+        columns: The columns of the tables, behind the series' ids; the time is among them.
+        tables: Rows of files and of the table.
+        late: Late rows in the order of their writing: id, every column of the kind, mode.
+    """
+    schema = schema_of(kind, columns)
+    table = pa.concat_tables([schema.empty_table(), *(one.cast(schema) for one in tables)]).combine_chunks()
+    changes: dict[tuple[int, Any], list[tuple[str, Row]]] = defaultdict(list)
+    for id_, *values, mode in late:
+        row = dict(zip(kind.column_names, values, strict=True))
+        changes[id_, row[kind.time]].append((mode, row))
+    if changes:
+        table = _changed(kind, columns, table, changes)
+    ids = table[SERIES_ID.name].to_numpy()
+    times = table[kind.time].cast(pa.int64()).to_numpy()
+    at = _places(series, ids)
+    order = np.lexsort((times, at))
+    ids, times = ids[order], times[order]
+    if len(order):
+        # In one moment a key is in one place. Should it be in two, it is still one row.
+        order = order[np.append(True, (np.diff(ids) != 0) | (np.diff(times) != 0))]
+    return table.take(pa.array(order))
+
+
+def _places(series: Sequence[int], ids: NDArray[Any]) -> NDArray[Any]:
+    known = np.array(series, np.int64)
+    by_id = np.argsort(known)
+    return by_id[np.searchsorted(known, ids, sorter=by_id)] if len(known) else np.zeros(len(ids), np.int64)
+
+
+def _changed(
+    kind: Kind, columns: Sequence[str], table: "pa.Table", changes: Mapping[tuple[int, Any], list[tuple[str, Row]]]
+) -> "pa.Table":
+    """The table with the rows as they are after these changes, in no order."""
+    keys = table_of(kind, [kind.time], list(changes))
+    ids, times = table[SERIES_ID.name].to_numpy(), table[kind.time].cast(pa.int64()).to_numpy()
+    late_times = keys[kind.time].cast(pa.int64()).to_numpy()
+    near = np.flatnonzero(np.isin(times, late_times) & np.isin(ids, keys[SERIES_ID.name].to_numpy()))
+    there: dict[tuple[int, Any], Row] = {}
+    touched = np.zeros(table.num_rows, np.bool_)
+    for place, row in zip(near.tolist(), table.take(pa.array(near)).to_pylist(), strict=True):
+        key = row.pop(SERIES_ID.name), row[kind.time]
+        if key in changes:
+            touched[place] = True
+            there[key] = row
+    rows = []
+    for key, some in changes.items():
+        now = resolved(kind, there.get(key), some)
+        rows.append((key[0], *(now[name] for name in columns)))
+    return pa.concat_tables([table.filter(pa.array(~touched)), table_of(kind, columns, rows)]).combine_chunks()

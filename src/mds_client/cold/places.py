@@ -1,0 +1,124 @@
+"""Folders and buckets in which rows are kept in files.
+
+A file is written once, under a name that no other file ever has, and never changed. It is there under its name when it
+is whole.
+"""
+
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from mds_client.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
+from mds_client.errors import ConfigurationError, MDSError
+
+from pyarrow import ArrowInvalid, fs  # isort: skip
+
+PART: Final = ".part"
+"""How the name of a file ends that is not whole."""
+
+
+class FileMissing(MDSError):
+    """A file that the store has on its list is not there, or cannot be read; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file: its name below the place, its size in bytes, and when it was written."""
+
+    path: str
+    size: int
+    written: datetime | None
+
+
+@cache
+def place(url: str) -> "Place":
+    """The place that a URL or a folder names; the same one for the same text.
+
+    Raises:
+        ConfigurationError: The text names none.
+    """
+    try:
+        if "://" in url:
+            files, root = fs.FileSystem.from_uri(url)
+        else:
+            files, root = fs.LocalFileSystem(), str(Path(url).absolute())
+    except (ArrowInvalid, OSError, ValueError) as error:
+        raise ConfigurationError(f"cold rows: {url!r} is neither a folder nor s3://bucket/prefix: {error}") from error
+    return Place(url, files, root.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a prefix of a bucket, and its files by their names below it."""
+
+    url: str
+    files: Any
+    root: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return isinstance(self.files, fs.LocalFileSystem)
+
+    def at(self, path: str) -> str:
+        """A file's name as the file system knows it."""
+        return posixpath.join(self.root, path)
+
+    def full_url(self, path: str) -> str:
+        """A file's name as other programs read it."""
+        return self.at(path) if self.is_local else f"s3://{self.at(path)}"
+
+    def open(self, path: str) -> Any:
+        """A file, to read. Raises FileMissing."""
+        try:
+            return self.files.open_input_file(self.at(path))
+        except OSError as error:
+            raise FileMissing(f"{path} cannot be read at {self.url}: {error}") from error
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[Any]:
+        """A new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
+        final = self.at(path)
+        if not self.is_local:
+            # An object is there when it is whole, and is not when the stream is not closed.
+            with self.files.open_output_stream(final) as stream:
+                yield stream
+            return
+        folder = Path(final).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{Path(final).name}.{uuid.uuid4().hex}{PART}"
+        try:
+            with part.open("xb") as raw:
+                yield raw
+                raw.flush()
+                os.fsync(raw.fileno())
+            # Never over another file.
+            os.link(part, final)
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is removed."""
+        with suppress(FileNotFoundError):
+            self.files.delete_file(self.at(path))
+
+    def every(self) -> list[Found]:
+        """All files, also those that are not whole."""
+        there = self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True))
+        return [
+            Found(posixpath.relpath(one.path, self.root), one.size, one.mtime)
+            for one in there
+            if one.type == fs.FileType.File
+        ]

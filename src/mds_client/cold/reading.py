@@ -1,0 +1,184 @@
+"""The conversation that reads rows of files, of the table and late ones.
+
+The list of files is asked for before and after the rows of the table: while it is the same, no row has moved from one
+place to another. In a transaction whose statements all see the same rows it always is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from mds_client import sql
+from mds_client.arrow import NAMES, SERIES_ID
+from mds_client.cold import files, merging
+from mds_client.cold.places import FileMissing
+from mds_client.errors import ConfigurationError, RetryableError
+from mds_client.operations import Execute, Group, SeriesName, Session, Talk, Values
+from mds_client.schema import TENANT_COLUMN, Kind
+
+import numpy as np  # isort: skip
+import pyarrow as pa  # isort: skip
+
+ATTEMPTS: Final = 20
+"""How often rows are read again because others have moved meanwhile."""
+
+
+def url_of(session: Session, kind: Kind) -> str:
+    """Where the files are. Raises ConfigurationError if the client was not told."""
+    if not session.config.cold_url:
+        until = session.cold.fences.get(kind.name)
+        raise ConfigurationError(
+            f"{kind.name} from before {until} are kept in files, and this client was not told where: set MDS_COLD_URL"
+            f" (or cold_url) to the operator's DATASTORE_COLD_URL, or read from {until} on"
+        )
+    return session.config.cold_url
+
+
+@dataclass(frozen=True)
+class ColdFiles:
+    """The files that may have rows of a span of time, as the store has them on its list."""
+
+    kind: Kind
+    url: str
+    listed: tuple[Values, ...]
+
+    def rows(
+        self, series: Mapping[int, SeriesName], span: tuple[datetime, datetime], columns: Sequence[str]
+    ) -> "list[pa.Table]":
+        """Their rows of these series, one table for each file."""
+        found = []
+        for path, first, end, *_ in self.listed:
+            if first < span[1] and end > span[0] and series:
+                try:
+                    found.append(files.rows_of(self.url, path, self.kind, series, span, columns))
+                except FileMissing as error:
+                    files.metadata.cache_clear()
+                    raise RetryableError(f"{error}; if it was replaced, another attempt reads the new one") from error
+        return found
+
+    def merged(
+        self,
+        series: Mapping[int, SeriesName],
+        span: tuple[datetime, datetime],
+        columns: Sequence[str],
+        hot: "pa.Table",
+        late: Sequence[Values],
+    ) -> "pa.Table":
+        """The rows of files, of the table and late ones, as one."""
+        return merging.merged(self.kind, list(series), columns, [*self.rows(series, span, columns), hot], late)
+
+
+def listing(session: Session, kind: Kind, span: tuple[datetime, datetime]) -> Execute:
+    """The step that lists the files with rows of a span."""
+    return Execute(sql.COLD_FILES, (kind.name, *span, session.wanted))
+
+
+def late_step(session: Session, kind: Kind, ids: Sequence[int], span: tuple[datetime, datetime]) -> Execute:
+    """The step that reads late rows."""
+    return Execute(sql.late_rows(kind), (list(ids), *span, session.wanted))
+
+
+def reading(
+    session: Session,
+    kind: Kind,
+    series: Mapping[int, SeriesName],
+    span: tuple[datetime, datetime],
+    columns: Sequence[str] | None = None,
+) -> "Talk[pa.Table]":
+    """All rows of these series in a span: id, time, and these columns, or all; by series in their order, and by time.
+
+    Raises:
+        ConfigurationError: The client was not told where the files are.
+        RetryableError: A file is not there.
+    """
+    url = url_of(session, kind)
+    names = kind.column_names if columns is None else tuple(dict.fromkeys((kind.time, *columns)))
+    stored = tuple(name for name in kind.column_names if name in names)
+    ids = list(series)
+    parameters = (ids, *span, *sql.hot_since(kind, session.wanted, None))
+    for _ in range(ATTEMPTS):
+        before, rows, late, after = yield Group(
+            (
+                listing(session, kind, span),
+                Execute(sql.windows(kind, stored), parameters),
+                late_step(session, kind, ids, span),
+                listing(session, kind, span),
+            )
+        )
+        if before == after:
+            there = ColdFiles(kind, url, tuple(before))
+            return there.merged(series, span, stored, merging.table_of(kind, stored, rows), late)
+    raise RetryableError(f"{kind.name} are being moved to files too fast to be read")
+
+
+def tuples(table: "pa.Table") -> list[Values]:
+    """The rows of a table as a statement gives them."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def framed(
+    session: Session, kind: Kind, table: "pa.Table", series: Mapping[int, SeriesName], fields: Sequence[str]
+) -> "pa.Table":
+    """The rows of a table with the names of their series, as frames have them."""
+    known = np.array(list(series), np.int64)
+    by_id = np.argsort(known)
+    ids = table[SERIES_ID.name].to_numpy()
+    at = by_id[np.searchsorted(known, ids, sorter=by_id)] if len(known) else np.zeros(0, np.int64)
+    columns: list[Any] = []
+    schema = []
+    for name in fields:
+        if name == TENANT_COLUMN or name in kind.series:
+            owner = [session.tenant_id] if len(known) == 0 else [session.tenant_id] * len(known)
+            words = owner if name == TENANT_COLUMN else [one[kind.series.index(name)] for one in series.values()]
+            coded = pa.array(words, pa.string()).dictionary_encode()
+            columns.append(pa.DictionaryArray.from_arrays(coded.indices.take(pa.array(at)), coded.dictionary))
+            schema.append(pa.field(name, NAMES, nullable=False))
+        else:
+            columns.append(table[name])
+            schema.append(pa.field(name, table.schema.field(name).type, kind.column(name).nullable))
+    return pa.table(columns, schema=pa.schema(schema))
+
+
+def counted(
+    session: Session, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]
+) -> Talk[list[Values]]:
+    """Of each series that has rows in a span: id, first time, last time, number of rows."""
+    table = yield from reading(session, kind, series, span, ())
+    found = table.group_by(SERIES_ID.name).aggregate([(kind.time, "min"), (kind.time, "max"), (kind.time, "count")])
+    return tuples(found.select([SERIES_ID.name, f"{kind.time}_min", f"{kind.time}_max", f"{kind.time}_count"]))
+
+
+def unchanged(
+    session: Session, kind: Kind, series: Mapping[int, SeriesName], rows: Sequence[Values], mode: str
+) -> Talk[list[tuple[int, datetime]]]:
+    """The keys of the rows that would change nothing if they were written as late ones.
+
+    Args:
+        session: The session. A client that cannot read the files finds none.
+        kind: The kind.
+        series: The names of the rows' series.
+        rows: Id and every column.
+        mode: What the rows are to do where there is a row with their key.
+    """
+    if not session.config.cold_url or not rows:
+        return []
+    at = 1 + kind.column_names.index(kind.time)
+    span = min(row[at] for row in rows), max(row[at] for row in rows)
+    table = yield from reading(session, kind, series, (span[0], span[1] + _INSTANT))
+    there = {}
+    for id_, *values in tuples(table):
+        row = dict(zip(table.column_names[1:], values, strict=True))
+        there[id_, row[kind.time]] = row
+    same: list[tuple[int, datetime]] = []
+    for id_, *values in rows:
+        new: dict[str, Any] = dict(zip(kind.column_names, values, strict=True))
+        # As it is read.
+        new |= {c.name: str(new[c.name]) for c in kind.columns if c.type == "uuid" and new[c.name] is not None}
+        base = there.get((id_, new[kind.time]))
+        if base is not None and merging.resolved(kind, base, [(mode, new)]) == base:
+            same.append((id_, new[kind.time]))
+    return same
+
+
+_INSTANT: Final = datetime.resolution

@@ -1,0 +1,491 @@
+"""Old rows in files: they move there and back, and what is read is what a store without files would answer.
+
+The tenant b is that store: what is done to a is done to b, whose rows stay in the table.
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from datastore import cold, gaps, timescale_policies
+from datastore.cli import command_line
+from datastore.cold import exporting, folding, keeping
+from datastore.errors import ControlError
+from datastore.timescale_policies import PolicyError
+from mds_client import MDS, Bar, ConfigurationError, MDSError, MDSOperationalError, RetryableError
+from tests.conftest import Store, odd_rows
+from tests.control.cold_faults import Traffic, worked
+
+pytestmark = pytest.mark.engines("postgres", "timescale-apache")
+
+NOW: Final = datetime(2024, 6, 15, 12, tzinfo=UTC)
+AGE: Final = timedelta(days=30)
+FENCE: Final = datetime(2024, 5, 1, tzinfo=UTC)
+ALL: Final = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+SEAM: Final = (datetime(2024, 4, 20, tzinfo=UTC), datetime(2024, 5, 10, tzinfo=UTC))
+ROLLUPS: Final = ("5m", "1h", "4h", "1d", "1w", "1mo")
+
+
+def bars(symbols: str = "AB", hours: int = 500, step: int = 7) -> list[Bar]:
+    """Bars of 1m from January to May, some of them in one interval, with missing values."""
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    return [
+        Bar(vendor="v", symbol=symbol, timeframe="1m", ts=begin + timedelta(hours=step * n // 2, minutes=n % 3),
+            open_price=1.5 + n, high_price=9 + n, low_price=0.5, close_price=2 + n if n % 5 else None,
+            volume=100 * n + (0.25 if n % 4 == 0 else 0), trade_count=n or None,
+            id="dddddddd-0000-4000-8000-000000000004" if n % 7 == 0 else None)
+        for symbol in symbols
+        for n in range(2 * hours)
+    ]  # fmt: skip
+
+
+def bar(ts: datetime, price: float | None, symbol: str = "A", **more: Any) -> Bar:
+    return Bar(vendor="v", symbol=symbol, timeframe="1m", ts=ts, close_price=price, **more)
+
+
+class Pair:
+    """The tenant whose rows move, and the one whose rows do not."""
+
+    def __init__(self, store: Store, url: str) -> None:
+        self.store, self.url = store, url
+        self.a = MDS(dsn=store.dsn, tenant_id=store.tenant_a, cold_url=url)
+        self.b = MDS(dsn=store.dsn, tenant_id=store.tenant_b)
+
+    def __enter__(self) -> "Pair":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.a.close()
+        self.b.close()
+
+    def upsert(self, rows: list[Bar], **how: Any) -> None:
+        for client in (self.a, self.b):
+            client.upsert_bars(rows, **how)
+
+    def move(self, now: datetime = NOW, **how: Any) -> list[exporting.Moved]:
+        cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", AGE)
+        return list(exporting.run(self.store.admin_dsn, self.url, now=now, **how))
+
+    def fold(self) -> list[folding.Folded]:
+        return list(folding.fold(self.store.admin_dsn, self.url))
+
+    def restore(self, since: datetime = ALL[0]) -> list[folding.Restored]:
+        cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", None)
+        return list(
+            folding.restore(self.store.admin_dsn, self.url, tenant=UUID(self.store.tenant_a), kind="bars", since=since)
+        )
+
+    def same(self, read: Callable[[MDS], Any]) -> Any:
+        """What both answer, which is the same."""
+        mine, others = read(self.a), read(self.b)
+        assert mine == others
+        return mine
+
+    def same_everywhere(self) -> None:
+        """Every read of every form is the same."""
+        found = self.same(lambda client: rows_of(client.bars_window(["A", "B"], "1m", *ALL, "v", missing="ignore")))
+        for span in (ALL, SEAM):
+            self.same(partial(window, span=span))
+        for as_ in ("arrow", "polars"):
+            self.same(partial(frame, as_=as_))
+        if not found:
+            return
+        self.same(lambda client: rows_of([row for batch in client.iter_rows("bars") for row in batch]))
+        self.same(lambda client: [row for batch in client.iter_rows("bars", as_="arrow") for row in batch.to_pylist()])
+        self.same(lambda client: client.scan("bars").collect().to_dicts())
+        self.same(lambda client: client.scan("bars", *SEAM, symbols=["A"], connections=1).collect().to_dicts())
+        self.same(lambda client: [row.model_dump() for row in client.coverage("bars")])
+        for timeframe in ROLLUPS:
+            self.same(partial(rolled, timeframe=timeframe))
+
+
+def window(client: MDS, span: tuple[datetime, datetime]) -> Any:
+    return rows_of(client.bars_window("A", "1m", *span, "v", missing="ignore"))
+
+
+def frame(client: MDS, as_: Any) -> Any:
+    return dicts(client.bars_window(["B", "A"], "1m", *ALL, "v", as_=as_, missing="ignore"))
+
+
+def rolled(client: MDS, timeframe: str) -> Any:
+    return rows_of(client.rollup(["A", "B"], timeframe, *ALL, "v", missing="ignore"))
+
+
+def rows_of(rows: Any) -> list[dict[str, Any]]:
+    return [row.model_dump(exclude={"tenant_id"}) for row in rows]
+
+
+def dicts(frame: Any) -> Any:
+    return frame.to_pylist() if hasattr(frame, "to_pylist") else frame.to_dicts()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return str(tmp_path / "cold")
+
+
+@pytest.fixture
+def pair(store: Store, url: str) -> Iterator[Pair]:
+    with Pair(store, url) as pair:
+        yield pair
+
+
+def test_months_move_into_files_and_every_read_answers_as_before(pair: Pair, store: Store, url: str) -> None:
+    pair.upsert(bars())
+    moved = pair.move()
+    assert [one.start.month for one in moved] == [1, 2, 3, 4]
+    assert store.rows("SELECT count(*) FROM store.bars WHERE ts < %s AND series_id >> 40 = 1", FENCE) == [(0,)]
+    assert not [one for one in keeping.verify(store.admin_dsn, url) if one.problem]
+    pair.same_everywhere()
+    assert pair.move() == []
+    assert (
+        pair.a.bars_window("A", "1m", FENCE, ALL[1], "v")
+        == pair.a.bars_window("A", "1m", *ALL, "v")[-len(pair.a.bars_window("A", "1m", FENCE, ALL[1], "v")) :]
+    )
+
+
+@odd_rows
+def test_rows_of_before_the_fence_are_written_late_in_each_mode_and_read_at_once(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    there, absent = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
+    for number, mode in enumerate(("replace", "keep", "fill", "replace", "fill", "keep")):
+        for ts in (there, absent, absent + timedelta(days=number)):
+            pair.upsert([bar(ts, 100.0 + number, volume=number or None)], on_conflict=mode)
+            pair.upsert([bar(ts, None, symbol="NEW", trade_count=number or None)], on_conflict=mode)
+            pair.same_everywhere()
+    # Old and new rows in one batch, by each way of writing.
+    for mode in ("values", "copy", "executemany"):
+        with MDS(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode) as other:
+            other.upsert_bars([bar(there, 7.5), bar(SEAM[1], 8.5), bar(absent, 9.5, symbol="B")])
+        with MDS(dsn=store.dsn, tenant_id=store.tenant_b, write_mode=mode) as other:
+            other.upsert_bars([bar(there, 7.5), bar(SEAM[1], 8.5), bar(absent, 9.5, symbol="B")])
+    pair.same_everywhere()
+    assert pair.fold()
+    assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
+    pair.same_everywhere()
+
+
+def test_writing_rows_again_that_are_in_files_writes_nothing(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    for mode in ("replace", "keep", "fill"):
+        pair.upsert(bars(), on_conflict=mode)
+    assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
+    pair.same_everywhere()
+
+
+def test_latest_prices_stay_when_their_bars_are_in_files(pair: Pair) -> None:
+    pair.upsert([row for row in bars("A") if row.ts < FENCE])
+    pair.move()
+    pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")])
+    old = datetime(2024, 1, 5, tzinfo=UTC)
+    pair.upsert([bar(old, 5)], on_conflict="keep")
+    (price,) = pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")])
+    assert price is not None
+    (newest,) = [row.price_timestamp for row in pair.b.latest_prices(["A"], "v")]
+    pair.upsert([bar(newest, 123.5)])
+    assert pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")]) == [123.5]
+
+
+def test_rows_come_back_from_files_with_the_late_ones(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    pair.upsert([bar(datetime(2024, 3, 3, tzinfo=UTC), 77)])
+    assert [one.start.month for one in pair.restore(datetime(2024, 3, 5, tzinfo=UTC))] == [4, 3]
+    pair.same_everywhere()
+    pair.upsert([bar(datetime(2024, 3, 3, tzinfo=UTC), 78), bar(datetime(2024, 1, 3, tzinfo=UTC), 79)])
+    pair.same_everywhere()
+    assert len(pair.restore()) == 2
+    everything = "SELECT {} FROM store.bars AS b JOIN store.series AS s USING (series_id) WHERE series_id >> 40 = %s"
+    columns = "symbol, ts, open_price, high_price, close_price, volume, volume_fraction, trade_count, b.id::text"
+    mine, others = ({*store.rows(everything.format(columns), no)} for no in (1, 2))
+    assert mine == others
+    assert store.rows("SELECT cold_before FROM store.cold_fences") == [(None,)]
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    pair.same_everywhere()
+    assert len(pair.move()) == 4
+    pair.same_everywhere()
+
+
+def test_a_client_that_cannot_read_files_says_so_and_answers_what_is_in_the_table(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as other:
+        reads: list[Callable[[], Any]] = [
+            lambda: other.bars_window("A", "1m", *ALL, "v"),
+            lambda: other.bars_window(["A"], "1m", *ALL, "v", as_="polars"),
+            lambda: other.rollup("A", "1h", *ALL, "v"),
+            lambda: next(iter(other.iter_rows("bars"))),
+            lambda: next(iter(other.iter_rollup("A", "1h", *ALL, "v"))),
+            lambda: other.scan("bars").collect(),
+            lambda: other.coverage("bars"),
+        ]
+        for read in reads:
+            with pytest.raises(Exception, match="kept in files, and this client was not told where: set MDS_COLD_URL"):
+                read()
+        assert other.bars_window("A", "1m", FENCE, ALL[1], "v") == pair.a.bars_window("A", "1m", FENCE, ALL[1], "v")
+        # It writes late rows all the same.
+        pair.b.upsert_bars([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+        other.upsert_bars([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    pair.same_everywhere()
+
+
+def test_a_transaction_of_the_users_reads_and_writes_rows_in_files_once_the_client_knows(pair: Pair) -> None:
+    pair.upsert(bars())
+    pair.move()
+    with pair.a.transaction() as both, pytest.raises(RetryableError):
+        both.bars_window("A", "1m", *ALL, "v")
+    with pair.a.transaction() as both:
+        both.upsert_bars([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+        inside = rows_of(both.bars_window("A", "1m", *ALL, "v"))
+        assert rows_of([row for batch in both.iter_rows("bars", symbols=["A"]) for row in batch]) == inside
+    pair.b.upsert_bars([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    assert inside == rows_of(pair.b.bars_window("A", "1m", *ALL, "v"))
+
+
+def test_rows_in_files_are_not_deleted_and_a_deletion_says_so(pair: Pair) -> None:
+    pair.upsert(bars())
+    pair.move()
+    with pytest.raises(ConfigurationError, match="kept in files, and are not deleted: pass start="):
+        pair.a.delete("bars", vendor="v", symbol="A")
+    pair.same_everywhere()
+    with pytest.raises(MDSOperationalError, match="may have older ones in files"):
+        pair.a.delete("bars", vendor="v", symbol="A", start=FENCE)
+    for client in (pair.a, pair.b):
+        client.delete("bars", vendor="v", symbol="A", start=FENCE, end=SEAM[1])
+    pair.same_everywhere()
+
+
+def test_a_file_that_is_gone_or_another_is_an_error_and_no_hole(pair: Pair, store: Store, url: str) -> None:
+    pair.upsert(bars())
+    first, second, *_ = pair.move()
+    (Path(url) / first.path).write_bytes(b"PAR1 and something else")
+    (Path(url) / second.path).unlink()
+    problems = [one.problem for one in keeping.verify(store.admin_dsn, url)]
+    assert problems[0] is not None
+    assert "bytes are others" in problems[0]
+    assert problems[1] is not None
+    assert problems[2:] == [None, None]
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, cold_url=url, max_attempts=1) as other:
+        other.bars_window("A", "1m", FENCE, ALL[1], "v")
+        for _ in range(2):
+            with pytest.raises(MDSError):
+                other.bars_window("A", "1m", *ALL, "v")
+
+
+def test_a_policy_that_would_lose_rows_is_refused(store: Store, url: str) -> None:
+    dsn = store.admin_dsn
+    timescale_policies.set_policy(dsn, "bars", "retention_after", timedelta(days=400))
+    with pytest.raises(PolicyError, match="switch retention_after off first"):
+        timescale_policies.set_policy(dsn, "bars", "cold_after", AGE)
+    with pytest.raises(PolicyError, match="switch retention_after off first"):
+        cold.set_age(dsn, UUID(store.tenant_a), "bars", AGE)
+    timescale_policies.unset_policy(dsn, "bars", "retention_after")
+    timescale_policies.set_policy(dsn, "bars", "cold_after", AGE)
+    with pytest.raises(PolicyError, match="nothing of them is removed"):
+        timescale_policies.set_policy(dsn, "bars", "retention_after", timedelta(days=400))
+    # Also if the table says otherwise.
+    store.execute("INSERT INTO store.policies VALUES ('bars', 'retention_after', '400d')")
+    with pytest.raises(PolicyError, match="switch their retention_after off"):
+        timescale_policies.expire(dsn, "bars")
+    with pytest.raises(PolicyError, match="has no policy 'cold_after'"):
+        timescale_policies.set_policy(dsn, "news", "cold_after", AGE)
+    with pytest.raises(ControlError, match="news cannot be kept in files"):
+        cold.set_age(dsn, UUID(store.tenant_a), "news", AGE)
+
+
+@pytest.mark.engines("timescale")
+def test_community_refuses_the_policy_and_says_why(store: Store) -> None:
+    with pytest.raises(PolicyError, match="not there for TimescaleDB Community"):
+        timescale_policies.set_policy(store.admin_dsn, "bars", "cold_after", AGE)
+    with pytest.raises(PolicyError, match="not there for TimescaleDB Community"):
+        cold.set_age(store.admin_dsn, UUID(store.tenant_a), "bars", AGE)
+
+
+def test_what_would_take_rows_in_files_for_missing_is_refused(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    with pytest.raises(ControlError, match="gaps are not looked for there: begin the range at that time"):
+        gaps.check(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=ALL[0], end=NOW, calendar="24/7")
+
+
+def test_a_bulk_load_writes_old_rows_late(pair: Pair, store: Store, tmp_path: Path) -> None:
+    from datastore import load
+
+    pair.upsert(bars())
+    pair.move()
+    rows = [bar(datetime(2024, 1, 3, tzinfo=UTC), 80), bar(SEAM[1], 81, symbol="C")]
+    file = tmp_path / "rows.ndjson"
+    file.write_text("\n".join(row.model_dump_json(exclude={"tenant_id"}) for row in rows))
+    for name in ("a", "b"):
+        load.load(store.admin_dsn, name, "bars", str(file))
+    pair.same_everywhere()
+
+
+def test_the_commands_show_move_check_and_bring_back(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    pair.upsert(bars())
+
+    def run(*words: str) -> Any:
+        done = CliRunner().invoke(command_line(), [*words, "--dsn", store.admin_dsn, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    run("policies", "set", "bars", "cold_after", "30d", "--tenant", "a")
+    assert run("cold", "run")
+    assert run("cold", "status")
+    assert run("cold", "verify")
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    assert run("cold", "fold")
+    assert run("cold", "sweep") == []
+    run("policies", "set", "bars", "cold_after", "off", "--tenant", "a")
+    assert run("cold", "restore", "a", "bars", "--since", "2024-01-01")
+    pair.same_everywhere()
+
+
+def test_sweeping_takes_what_is_on_no_list_and_what_was_replaced(pair: Pair, store: Store, url: str) -> None:
+    pair.upsert(bars())
+    pair.move()
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    pair.fold()
+    orphan = Path(url) / store.tenant_a / "bars" / "2024-01.orphan.parquet"
+    orphan.write_bytes(b"")
+    other = Path(url) / "README"
+    other.write_bytes(b"")
+    assert keeping.sweep(store.admin_dsn, url) == []
+    swept = keeping.sweep(store.admin_dsn, url, older_than=timedelta(0))
+    assert sorted(one.why for one in swept) == ["on no list", "replaced"]
+    assert not orphan.exists()
+    assert other.exists()
+    assert not [one for one in keeping.verify(store.admin_dsn, url) if one.problem]
+    pair.same_everywhere()
+
+
+def test_a_tenant_sees_its_own_files_and_late_rows_and_writes_no_others(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    old = datetime(2024, 1, 3, tzinfo=UTC)
+    pair.a.upsert_bars([bar(old, 80)])
+    ((series,),) = store.rows("SELECT DISTINCT series_id FROM store.late_bars")
+    # The other tenant has a fence of its own.
+    cold.set_age(store.admin_dsn, UUID(store.tenant_b), "bars", AGE)
+    list(exporting.run(store.admin_dsn, pair.url, tenant=UUID(store.tenant_b), now=NOW))
+    pair.b.upsert_bars([bar(old, 81)])
+    for tenant, numbers in ((store.tenant_a, 1), (store.tenant_b, 1), (None, 0)):
+        with psycopg.connect(store.dsn) as connection:
+            if tenant is not None:
+                connection.execute("SELECT mds.use_tenant(%s)", (tenant,))
+            files = connection.execute("SELECT path FROM mds.cold_files").fetchall()
+            assert [path for (path,) in files if tenant is None or not path.startswith(f"{tenant}/")] == []
+            assert len(files) == 4 * numbers
+            assert connection.execute("SELECT count(*) FROM mds.cold_fences").fetchone() == (numbers,)
+            assert connection.execute("SELECT count(*) FROM mds.late_bars").fetchone() == (numbers,)
+    insert = "INSERT INTO mds.bars_late (series_id, ts, close_price, mode) VALUES (%s, %s, 1, 'replace')"
+    for statement in (
+        insert,
+        "UPDATE mds.late_bars SET close_price = 1 WHERE series_id = %s AND ts = %s",
+        "DELETE FROM mds.late_bars WHERE series_id = %s AND ts = %s",
+        "UPDATE mds.cold_files SET path = 'x' WHERE rows > %s AND period_start < %s",
+    ):
+        with psycopg.connect(store.dsn) as connection:
+            connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_b,))
+            with pytest.raises(psycopg.Error) as refused:
+                connection.execute(cast("Any", statement), (series, old))
+            assert refused.value.sqlstate == ("44000" if statement == insert else "42501")
+    assert store.rows("SELECT close_price FROM store.late_bars WHERE series_id = %s", series) == [(80,)]
+
+
+@pytest.mark.engines("postgres")
+@pytest.mark.directly("it kills processes that move rows")
+def test_a_process_that_is_killed_at_any_step_loses_doubles_and_hides_no_row(store: Store, url: str) -> None:
+    traffic = Traffic(store.dsn, store.tenant_a, url)
+    traffic.begin()
+    with traffic.running():
+        for what, steps in (("export", ("named", "deleted")), ("fold", ("deleted",)), ("restore", ("deleted",))):
+            for step in steps:
+                assert worked(store.admin_dsn, url, store.tenant_a, what, step) == -signal.SIGKILL, (what, step)
+            # What was stopped is finished: while rows are brought back, nobody writes late ones.
+            assert worked(store.admin_dsn, url, store.tenant_a, what, None) == 0
+    assert traffic.looks > 5
+    assert traffic.writes > 5
+    traffic.check()
+    swept = keeping.sweep(store.admin_dsn, url, older_than=timedelta(0))
+    assert "on no list" in [one.why for one in swept]
+    assert not [one for one in keeping.verify(store.admin_dsn, url) if one.problem]
+    traffic.check()
+
+
+STEPS: Final = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(("replace", "keep", "fill")),
+            st.lists(
+                st.tuples(
+                    st.sampled_from("AB"),
+                    st.integers(0, 6),
+                    st.one_of(st.none(), st.integers(1, 3)),
+                    st.one_of(st.none(), st.sampled_from((0, 1, 2.5))),
+                ),
+                min_size=1,
+                max_size=6,
+            ),
+        ),
+        st.tuples(st.sampled_from(("move", "fold", "restore", "sweep")), st.integers(3, 8)),
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+@odd_rows
+@pytest.mark.engines("postgres")
+@given(steps=STEPS)
+@settings(
+    max_examples=6,
+    phases=[Phase.explicit, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_any_writes_moves_folds_and_restores_read_as_a_store_without_files(
+    pair: Pair, store: Store, steps: Any
+) -> None:
+    _emptied(pair, store)
+    for what, how in steps:
+        if what == "move":
+            pair.move(datetime(2024, how, 20, tzinfo=UTC))
+        elif what == "fold":
+            pair.fold()
+        elif what == "restore":
+            pair.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
+        elif what == "sweep":
+            keeping.sweep(store.admin_dsn, pair.url, older_than=timedelta(0))
+        else:
+            rows = {
+                (symbol, month): bar(datetime(2024, 1 + month, 31 if month in (0, 2) else 1, tzinfo=UTC), price,
+                                     symbol, volume=volume)
+                for symbol, month, price, volume in how
+            }  # fmt: skip
+            pair.upsert(list(rows.values()), on_conflict=what)
+        pair.same_everywhere()
+
+
+def _emptied(pair: Pair, store: Store) -> None:
+    for table in ("bars", "late_bars", "cold_fences", "cold_periods", "series"):
+        store.execute(f"DELETE FROM store.{table}")
+    pair.a.close()
+    pair.b.close()
+    pair.__init__(store, pair.url)  # type: ignore[misc]
