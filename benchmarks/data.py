@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mds_client import KINDS, Bar
-from mds_client.columns import Frame
+from mds_client.columns.frames import Frame
 
 BEGIN: Final = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 TICK: Final = 0.01

@@ -22,7 +22,7 @@ from mds_client import cli as mds_cli
 from mds_client.config import PREFIX
 from mds_client.errors import BY_SQLSTATE, MDSError, MDSOperationalError, RetryableError
 from mds_client.metrics import ClientMetrics
-from mds_client.operations import Written
+from mds_client.protocol.operations import Written
 from mds_client.schema import Kind
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -2,8 +2,8 @@
 
 The asynchronous text is written by hand. The synchronous one has the same lines without `async` and `await`, with the
 names of `NAMES` (also between backquotes in docstrings and comments) and the phrases of `PHRASES` replaced, and
-without the functions of `ASYNC_ONLY`. Code that differs in more than that is in `mds_client.pauses` and
-`mds_client.pools`.
+without the functions of `ASYNC_ONLY`. Code that differs in more than that is in `mds_client.protocol.pauses` and
+`mds_client.protocol.pools`.
 """
 
 import ast
@@ -78,7 +78,7 @@ GENERATED: Final = re.compile(r"\s+`mds_client\.\w+` is generated from (?:it|thi
 
 ADDED: Final = {
     "src/mds_client/batch.py": (
-        "from mds_client.batching import BatchConfig",
+        "from mds_client.batching.core import BatchConfig",
         "from mds_client.abatch import AsyncBatchProcessor as AsyncBatchProcessor\n",
     ),
     "src/mds_client/utils.py": (

@@ -19,7 +19,7 @@ from datastore.engines import Engine, detect
 from datastore.errors import NotMigrated
 from datastore.names import OWNER
 from mds_client.config import watchful
-from mds_client.connections import GuardedConnection
+from mds_client.protocol.connections import GuardedConnection
 
 GRACE_S: Final = 5.0
 """How much longer than a statement may take the server may be silent, in seconds."""
@@ -57,7 +57,7 @@ def limited(seconds: float) -> Iterator[None]:
     """Limit how long each statement may take on connections that are opened in the block.
 
     A statement that takes longer is stopped by the server. If the server does not answer even then, the connection is
-    closed and `mds_client.connections.ServerSilent` is raised.
+    closed and `mds_client.protocol.connections.ServerSilent` is raised.
     """
     token = _limit.set(seconds)
     try:

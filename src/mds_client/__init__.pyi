@@ -32,8 +32,8 @@ from .models import (
     Row,
     Series,
 )
-from .operations import Health
 from .profiles import Profile, profile
+from .protocol.operations import Health
 from .schema import KINDS, Kind
 
 __all__ = [

@@ -1,9 +1,9 @@
 """`AsyncBatchProcessor`: rows arrive one by one and are written in batches by count, size or age.
 
-`mds_client.batching` decides, and neither waits nor writes. The processor waits and writes for it. One writer for each
-processor writes the rows in the order in which they were added. Producers only add rows: an interrupted producer never
-interrupts a write, and two batches cannot overtake each other. `mds_client.batch` is generated from this module by
-`tools/sync.py`.
+`mds_client.batching.core` decides, and neither waits nor writes. The processor waits and writes for it. One writer for
+each processor writes the rows in the order in which they were added. Producers only add rows: an interrupted producer
+never interrupts a write, and two batches cannot overtake each other. `mds_client.batch` is generated from this module
+by `tools/sync.py`.
 """
 
 import math
@@ -13,13 +13,13 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mds_client import forks
 from mds_client.aclient import AMDS
-from mds_client.batching import BatchConfig, BatchStats, Core, Given
+from mds_client.batching.core import BatchConfig, BatchStats, Core, Given
+from mds_client.batching.rejects import OnReject, Reject, reject_sink
 from mds_client.errors import InvalidRow
 from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
-from mds_client.pauses import ALINGER_S, AsyncCondition, AsyncWriter, NoLock
-from mds_client.rejects import OnReject, Reject, reject_sink
+from mds_client.protocol import forks
+from mds_client.protocol.pauses import ALINGER_S, AsyncCondition, AsyncWriter, NoLock
 from mds_client.schema import KINDS, OnConflict
 
 __all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchStats", "Reject"]

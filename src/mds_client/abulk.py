@@ -1,6 +1,7 @@
 """What `AMDS` does over several connections at once: much data out of the store.
 
-Which connection does what is in `mds_client.scans`. `mds_client.bulk` is generated from this module by `tools/sync.py`.
+Which connection does what is in `mds_client.reading.scans`. `mds_client.bulk` is generated from this module by
+`tools/sync.py`.
 """
 
 import time
@@ -10,21 +11,21 @@ from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from mds_client import scans
-from mds_client.answers import Columns
-from mds_client.arguments import Time
 from mds_client.models import AnyKind
-from mds_client.operations import Stream
-from mds_client.pauses import AsyncCrew, acompute, anext_or_none
-from mds_client.pooled import Pooled
-from mds_client.targets import Dump, target_file
+from mds_client.output.targets import Dump, target_file
+from mds_client.protocol.operations import Stream
+from mds_client.protocol.pauses import AsyncCrew, acompute, anext_or_none
+from mds_client.protocol.pooled import Pooled
+from mds_client.reading import scans
+from mds_client.reading.answers import Columns
+from mds_client.reading.arguments import Time
 
 if TYPE_CHECKING:
     import duckdb
     import polars
     import pyarrow
 
-    from mds_client.lazy import ScanAs
+    from mds_client.reading.lazy import ScanAs
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class AsyncBulk(Pooled, ABC):
         asked = scans.selection(kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, columns=columns)
         number = scans.connections_of(connections, self.config.pool_max)
 
-        from mds_client import parquet
+        from mds_client.output import parquet
 
         with target_file(path) as target, parquet.row_groups(target, asked.kind, asked.schema) as groups:
             await self._each(asked, number, groups.add)
@@ -174,7 +175,7 @@ class AsyncBulk(Pooled, ABC):
         )
         number = scans.connections_of(connections, self.config.pool_max)
 
-        from mds_client import lazy
+        from mds_client.reading import lazy
 
         return lazy.scanned(partial(self._scanned, number), asked, as_)
 

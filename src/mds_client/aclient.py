@@ -1,7 +1,8 @@
 """`AMDS`, the asynchronous client.
 
-What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.amethods`, its connections
-in `mds_client.pools`. This module performs operations. `mds_client.client` is generated from it (`tools/sync.py`).
+What the client asks the server is in `mds_client.protocol.operations`, its methods are in `mds_client.amethods`, its
+connections in `mds_client.protocol.pools`. This module performs operations. `mds_client.client` is generated from it
+(`tools/sync.py`).
 """
 
 import sys
@@ -19,9 +20,9 @@ from mds_client import sql
 from mds_client.abulk import AsyncBulk
 from mds_client.amethods import AsyncMethods
 from mds_client.config import Config
-from mds_client.connections import AsyncGuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
-from mds_client.operations import (
+from mds_client.protocol.connections import AsyncGuardedConnection, interruption_behind
+from mds_client.protocol.operations import (
     BACK,
     CopyIn,
     CopyOut,
@@ -42,9 +43,9 @@ from mds_client.operations import (
     settled,
     waited_for,
 )
-from mds_client.pauses import acompute, anext_or_none, asleep, ayield_turn
-from mds_client.pooled import Attempts, lost_connection
-from mds_client.pools import AsyncHome
+from mds_client.protocol.pauses import acompute, anext_or_none, asleep, ayield_turn
+from mds_client.protocol.pooled import Attempts, lost_connection
+from mds_client.protocol.pools import AsyncHome
 
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """Ingestion of NDJSON through an `AMDS`.
 
-How lines are read is in `mds_client.ndjson`. `mds_client.utils` is generated from this module by `tools/sync.py`.
+How lines are read is in `mds_client.transfer.ndjson`. `mds_client.utils` is generated from this module by
+`tools/sync.py`.
 """
 
 from collections.abc import Callable
@@ -10,14 +11,14 @@ from typing import Any
 
 from mds_client.abatch import AsyncBatchProcessor, BatchConfig
 from mds_client.aclient import AMDS
-from mds_client.blocks import LONGEST_LINE, Checked, coerce
+from mds_client.batching.rejects import about_content
+from mds_client.columns.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.errors import MDSError
 from mds_client.files import RejectFile, Source, SourceError, rejects_path
 from mds_client.mapping import Extra
-from mds_client.ndjson import Ingest, Ingesting, areading
-from mds_client.pauses import aahead
-from mds_client.rejects import about_content
+from mds_client.protocol.pauses import aahead
 from mds_client.schema import OnConflict
+from mds_client.transfer.ndjson import Ingest, Ingesting, areading
 
 __all__ = [
     "LONGEST_LINE",

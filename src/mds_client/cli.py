@@ -2,7 +2,7 @@
 
 Commands that concern a kind are derived from its declaration. Output is a table, or JSON with `--json`; an error is
 one line on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects.
-The ingest commands are in `mds_client.ingest_commands`.
+The ingest commands are in `mds_client.commands.ingest`.
 """
 
 import copy
@@ -17,6 +17,15 @@ from pydantic import ValidationError
 
 from mds_client._version import __version__
 from mds_client.client import MDS
+from mds_client.commands.fetch import fetch
+from mds_client.commands.importing import import_files
+from mds_client.commands.ingest import ingest_ndjson, ingest_ndjson_async
+from mds_client.commands.options import connection_options
+from mds_client.commands.plot import plot
+from mds_client.commands.printing import comma_separated, filter_options
+from mds_client.commands.reading import READ_COMMANDS, read_command
+from mds_client.commands.sql import run_sql
+from mds_client.commands.stream import stream
 from mds_client.console import (
     FAILED,
     FileName,
@@ -33,18 +42,9 @@ from mds_client.console import (
 )
 from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
-from mds_client.fetch_commands import fetch
-from mds_client.import_commands import import_files
-from mds_client.ingest_commands import ingest_ndjson, ingest_ndjson_async
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
-from mds_client.options import connection_options
-from mds_client.plot_commands import plot
-from mds_client.printing import comma_separated, filter_options
-from mds_client.read_commands import READ_COMMANDS, read_command
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
-from mds_client.sql_commands import run_sql
-from mds_client.stream_commands import stream
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,8 +1,8 @@
 # Generated from aclient.py by tools/sync.py: edit that module, and run `make generate`.
 """`MDS`, the synchronous client.
 
-What the client asks the server is in `mds_client.operations`, its methods are in `mds_client.methods`, its connections
-in `mds_client.pools`. This module performs operations.
+What the client asks the server is in `mds_client.protocol.operations`, its methods are in `mds_client.methods`, its
+connections in `mds_client.protocol.pools`. This module performs operations.
 """
 
 import sys
@@ -19,10 +19,10 @@ from psycopg_pool import PoolTimeout
 from mds_client import sql
 from mds_client.bulk import Bulk
 from mds_client.config import Config
-from mds_client.connections import GuardedConnection, interruption_behind
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
 from mds_client.methods import Methods
-from mds_client.operations import (
+from mds_client.protocol.connections import GuardedConnection, interruption_behind
+from mds_client.protocol.operations import (
     BACK,
     CopyIn,
     CopyOut,
@@ -43,9 +43,9 @@ from mds_client.operations import (
     settled,
     waited_for,
 )
-from mds_client.pauses import compute, next_or_none, sleep, yield_turn
-from mds_client.pooled import Attempts, lost_connection
-from mds_client.pools import Home
+from mds_client.protocol.pauses import compute, next_or_none, sleep, yield_turn
+from mds_client.protocol.pooled import Attempts, lost_connection
+from mds_client.protocol.pools import Home
 
 T = TypeVar("T")
 

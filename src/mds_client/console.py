@@ -20,8 +20,8 @@ from uuid import UUID
 
 import click
 
-from mds_client import times
 from mds_client.errors import MDSError
+from mds_client.values import times
 
 OK: Final = 0
 FAILED: Final = 1

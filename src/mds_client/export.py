@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 from mds_client import compression
+from mds_client.output.sheets import Writer, records, sheet_of_kind, write_csv, write_ndjson, write_parquet
+from mds_client.output.targets import Dump as Dump
+from mds_client.output.targets import TargetError as TargetError
+from mds_client.output.targets import target_file
 from mds_client.schema import KINDS
-from mds_client.sheets import Writer, records, sheet_of_kind, write_csv, write_ndjson, write_parquet
-from mds_client.targets import Dump as Dump
-from mds_client.targets import TargetError as TargetError
-from mds_client.targets import target_file
 
 BATCH_ROWS: Final = 10_000
 
@@ -25,7 +25,7 @@ class Readable(Protocol):
 
     @property
     def iter_rows(self) -> Callable[..., Iterator[list[Any]]]:
-        """The rows of a kind, a batch at a time; see `mds_client.reads.iter_rows`."""
+        """The rows of a kind, a batch at a time; see `mds_client.reading.reads.iter_rows`."""
 
 
 def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:

@@ -7,10 +7,10 @@ import json
 from typing import Any, Final, Literal
 
 from mds_client import sql
-from mds_client.built import built
 from mds_client.errors import ConfigurationError, IdempotencyConflict
 from mds_client.models import Job
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
+from mds_client.values.built import built
 
 Priority = Literal["low", "normal", "medium", "high"]
 

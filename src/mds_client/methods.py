@@ -1,8 +1,8 @@
 # Generated from amethods.py by tools/sync.py: edit that module, and run `make generate`.
 """The methods of `MDS`, which its transactions have as well.
 
-Each method builds an operation (`mds_client.reads`, `mds_client.upserts`, `mds_client.jobs`) and runs it. The operation
-checks the arguments before anything is sent.
+Each method builds an operation (`mds_client.reading.reads`, `mds_client.writing.upserts`, `mds_client.jobs`) and runs
+it. The operation checks the arguments before anything is sent.
 
 Times: a time without a zone is UTC. A window includes its start and excludes its end. Nothing is limited to a number of
 rows that you did not ask for.
@@ -13,19 +13,22 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from mds_client import deletes, jobs, listings, operations, reads, rollups, upserts
-from mds_client.answers import As, Columns, Index, StreamAs
-from mds_client.arguments import Symbols, Time
-from mds_client.deletes import STEP_ROWS, Deleted
+from mds_client import jobs
+from mds_client.columns.rows import Input
 from mds_client.jobs import Priority
 from mds_client.mapping import Extra
 from mds_client.mapping import Mapping as ColumnMapping
-from mds_client.missing import Missing
 from mds_client.models import AnyKind, Bar, Coverage, Fundamentals, Job, LatestPrice, News, OptionSnap, Row, Series
-from mds_client.operations import Health, Operation, Stream
-from mds_client.rows import Input
+from mds_client.protocol import operations
+from mds_client.protocol.operations import Health, Operation, Stream
+from mds_client.reading import listings, reads, rollups
+from mds_client.reading.answers import As, Columns, Index, StreamAs
+from mds_client.reading.arguments import Symbols, Time
+from mds_client.reading.missing import Missing
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import CHUNK_ROWS
+from mds_client.writing import deletes, upserts
+from mds_client.writing.deletes import STEP_ROWS, Deleted
+from mds_client.writing.upserts import CHUNK_ROWS
 
 if TYPE_CHECKING:
     import pandas

@@ -2,7 +2,7 @@
 
 Models are frozen. They are strict about meaning (a price is finite, an identifier is not empty, an unknown field is an
 error and not dropped) and liberal about form (ISO text for times, decimal text for numbers, lower-case symbols).
-Times without a zone are UTC; every time comes back in UTC. A bare number is no time (`mds_client.times`).
+Times without a zone are UTC; every time comes back in UTC. A bare number is no time (`mds_client.values.times`).
 """
 
 import json
@@ -21,20 +21,20 @@ from pydantic import (
     model_validator,
 )
 
-from mds_client.fields import Amount as Amount
-from mds_client.fields import Count as Count
-from mds_client.fields import Day as Day
-from mds_client.fields import Instant as Instant
-from mds_client.fields import Name as Name
-from mds_client.fields import Number as Number
-from mds_client.fields import OptionType as OptionType
-from mds_client.fields import Symbol as Symbol
-from mds_client.fields import Text as Text
-from mds_client.fields import Timeframe as Timeframe
-from mds_client.fields import UuidText as UuidText
-from mds_client.fields import VendorId, is_uuid, no_nul
-from mds_client.quality import DataQualityWarning, out_of_order
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
+from mds_client.values.fields import Amount as Amount
+from mds_client.values.fields import Count as Count
+from mds_client.values.fields import Day as Day
+from mds_client.values.fields import Instant as Instant
+from mds_client.values.fields import Name as Name
+from mds_client.values.fields import Number as Number
+from mds_client.values.fields import OptionType as OptionType
+from mds_client.values.fields import Symbol as Symbol
+from mds_client.values.fields import Text as Text
+from mds_client.values.fields import Timeframe as Timeframe
+from mds_client.values.fields import UuidText as UuidText
+from mds_client.values.fields import VendorId, is_uuid, no_nul
+from mds_client.values.quality import DataQualityWarning, out_of_order
 
 __all__ = [
     "Bar",

@@ -1,7 +1,7 @@
 # Generated from autils.py by tools/sync.py: edit that module, and run `make generate`.
 """Ingestion of NDJSON through an `MDS`.
 
-How lines are read is in `mds_client.ndjson`.
+How lines are read is in `mds_client.transfer.ndjson`.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from typing import Any
 from mds_client.autils import AsyncIngestion as AsyncIngestion
 from mds_client.autils import aingest_ndjson as aingest_ndjson
 from mds_client.batch import BatchConfig, BatchProcessor
-from mds_client.blocks import LONGEST_LINE, Checked, coerce
+from mds_client.batching.rejects import about_content
 from mds_client.client import MDS
+from mds_client.columns.blocks import LONGEST_LINE, Checked, coerce
 from mds_client.errors import MDSError
 from mds_client.files import RejectFile, Source, SourceError, rejects_path
 from mds_client.mapping import Extra
-from mds_client.ndjson import Ingest, Ingesting, reading
-from mds_client.pauses import ahead
-from mds_client.rejects import about_content
+from mds_client.protocol.pauses import ahead
 from mds_client.schema import OnConflict
+from mds_client.transfer.ndjson import Ingest, Ingesting, reading
 
 __all__ = [
     "LONGEST_LINE",

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from mds_client import Bar
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from tests.conftest import Store
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

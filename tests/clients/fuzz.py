@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from datastore.config import Settings
 from mds_client import KINDS, MDS, Bar, DataQualityWarning
 from mds_client.files import opened
-from mds_client.imports import Importing
+from mds_client.transfer.imports import Importing
 from mds_client.utils import ingest_ndjson
 from tests.clients.new_store import new_store
 from tests.service.conftest import Keys, serving

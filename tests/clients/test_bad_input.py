@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
-from mds_client.upserts import CHUNK_ROWS, upsert_bars
+from mds_client.writing.upserts import CHUNK_ROWS, upsert_bars
 from tests.conftest import Client, Store, before_the_server, nothing_there, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -19,8 +19,8 @@ from psycopg.copy import LibpqWriter
 
 from mds_client import AMDS, KINDS, Bar, ConstraintViolation, RLSDenied, models
 from mds_client.batch import AsyncBatchProcessor, BatchConfig, BatchProcessor, BatchStats, Reject
+from mds_client.batching.sizes import sizing
 from mds_client.schema import kind, stored
-from mds_client.sizes import sizing
 from tests.conftest import Client, Store, Waiting
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row, packed
+from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, Fundamentals, News, OptionSnap, Row
 from mds_client.export import TargetError, dump_csv, dump_ndjson, dump_parquet
-from mds_client.scans import Work
+from mds_client.reading import packed
+from mds_client.reading.scans import Work
 from mds_client.utils import ingest_ndjson
 from tests.conftest import Client, Store
 from tests.engines.databases import shares_session

@@ -26,7 +26,7 @@ from mds_client import (
     ServerUnreachable,
     TimeoutExceeded,
 )
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from tests.clients.faults import PATIENCE, bars, locked, statement, until, waiting
 from tests.conftest import SETTINGS, Client, Store
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastore.load import load
-from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSDenied, Row, arrow, sql
-from mds_client.arrow import Query
+from mds_client import AMDS, KINDS, MDS, Bar, InvalidRow, News, OptionSnap, RLSDenied, Row, sql
+from mds_client.columns import arrow
+from mds_client.columns.arrow import Query
 from mds_client.errors import MDSOperationalError, RetryableError
-from mds_client.operations import Stream
+from mds_client.protocol.operations import Stream
 from tests.conftest import Client, Store, Waiting, before_the_server, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 from mds_client import AMDS, sql
 from mds_client.errors import RLSDenied
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from mds_client.schema import KINDS
 from tests.clients import storm
 from tests.conftest import Store, nothing_there

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from mds_client import MDS, Bar, BatchConfig, BatchProcessor, Reject, RLSDenied, TimeoutExceeded
 from mds_client.errors import RetryableError
 from mds_client.metrics import ClientMetrics
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from tests.conftest import Client, Store
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from datastore import aggregates
-from mds_client import Config, ConfigurationError, DataQualityWarning, UnknownSeries, reads
-from mds_client.operations import Execute, Group, Session
+from mds_client import Config, ConfigurationError, DataQualityWarning, UnknownSeries
+from mds_client.protocol.operations import Execute, Group, Session
+from mds_client.reading import reads
 from tests.conftest import Client, Store
 
 ALWAYS = ("2020-01-01", "2030-01-01")

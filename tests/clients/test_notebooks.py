@@ -8,9 +8,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from mds_client import AMDS, Bar, ConfigurationError, OptionSnap, Series, arrow, reads
+from mds_client import AMDS, Bar, ConfigurationError, OptionSnap, Series
+from mds_client.columns import arrow
 from mds_client.notebook import SHOWN, Listing
-from mds_client.pooled import Pooled
+from mds_client.protocol.pooled import Pooled
+from mds_client.reading import reads
 from tests.conftest import Client
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)

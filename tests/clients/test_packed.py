@@ -8,7 +8,8 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from mds_client import MDS, Bar, Fundamentals, News, OptionSnap, Row, packed
+from mds_client import MDS, Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.reading import packed
 from tests.conftest import Client, Store
 
 NOON: Final = datetime(2024, 1, 2, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar
 from mds_client.cli import main
-from mds_client.plots import Canvas, candles, plot_candles, plot_lines
+from mds_client.commands.plots import Canvas, candles, plot_candles, plot_lines
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
 

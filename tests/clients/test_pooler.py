@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from datastore import tenants
 from mds_client import MDS, ServerUnreachable
-from mds_client.operations import Execute, Group, Operation
+from mds_client.protocol.operations import Execute, Group, Operation
 from tests.clients.faults import until
 from tests.conftest import Client, Store
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from polars import col
 
-from mds_client import AMDS, KINDS, MDS, ConfigurationError, MDSOperationalError, packed
+from mds_client import AMDS, KINDS, MDS, ConfigurationError, MDSOperationalError
+from mds_client.reading import packed
 from tests.clients.test_packed import NOON, ROWS
 from tests.conftest import Client, Store
 from tests.engines.databases import shares_session

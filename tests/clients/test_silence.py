@@ -17,7 +17,7 @@ from mds_client import (
     RetryableError,
     ServerUnreachable,
 )
-from mds_client.connections import ServerSilent
+from mds_client.protocol.connections import ServerSilent
 from tests.clients.faults import START, bars, statement, until
 from tests.conftest import Client, Store
 from tests.relay import Relay

@@ -17,7 +17,7 @@ import pytest
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, Config
 from mds_client.cli import main
-from mds_client.statements import Statements, psql_settings
+from mds_client.commands.statements import Statements, psql_settings
 from tests.clients.test_cli import MDS_PROGRAM, Run, runs, two_tenants, use
 from tests.clients.test_read_commands import bound_login
 from tests.conftest import Store

@@ -19,7 +19,7 @@ from datastore.embedded import EmbeddedServer
 from mds_client import AMDS, MDS, Bar, BatchConfig, vendors
 from mds_client.abatch import AsyncBatchProcessor
 from mds_client.cli import main
-from mds_client.streams import GRACE, Streamed, Streaming
+from mds_client.transfer.streams import GRACE, Streamed, Streaming
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.clients.vendor_apis import Apis, Candle, minutes, serving
 from tests.conftest import Store
@@ -210,7 +210,7 @@ def _bar(candle: Candle) -> Bar:
 def test_what_cannot_be_fetched_is_tried_again_and_told_at_the_end(
     streamer: Streamer, apis: Apis, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mds_client.streams.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("mds_client.transfer.streams.LONGEST_PAUSE", 0.01)
     streamer.now = NOON + 5 * MINUTE
     streamer.start(start=NOON)
     apis.subscribed.get(timeout=20)

@@ -144,7 +144,7 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
             page.get_by_role("link", name="CSV").click()
         text = Path(download.value.path()).read_text()
         assert text.startswith(
-            "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count\nacme,AAPL,1m,2024-03-2"
+            "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count,vwap\nacme,AAPL,1m,2024-03-2"
         )
 
 

@@ -31,8 +31,8 @@ def test_bars_of_a_window_that_is_too_long_are_refused_as_csv_as_they_are_on_the
         some = admin.get(path, params={**window, "end": (START + timedelta(minutes=5)).isoformat()})
         assert some.status_code == 200
     head, *lines = some.text.splitlines()
-    assert head == "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count"
-    assert lines == [f"v,S,1m,2024-01-02T15:{30 + at}:00Z,,,,1.0,2," for at in range(5)]
+    assert head == "vendor,symbol,timeframe,ts,open_price,high_price,low_price,close_price,volume,trade_count,vwap"
+    assert lines == [f"v,S,1m,2024-01-02T15:{30 + at}:00Z,,,,1.0,2,," for at in range(5)]
 
 
 def test_a_token_of_an_unknown_scope_is_not_made(admin: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from datastore.jobs import STATES
 from datastore.metrics import DECLARED
 from mds_client.metrics import ClientMetrics
-from mds_client.operations import Written
+from mds_client.protocol.operations import Written
 from tests.engines.promtool import promtool
 from tools.build_solution_manifest import endpoints
 

@@ -24,7 +24,7 @@ from datastore.cli import main
 from datastore.errors import UnknownTenant
 from datastore.load import Load, load
 from mds_client import KINDS, MDS, Bar
-from mds_client.arrow import schema_of
+from mds_client.columns.arrow import schema_of
 from mds_client.schema import OnConflict
 from tests import warm
 from tests.clients.test_cli import Run, runs, use
@@ -382,7 +382,11 @@ def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, cl
     compress(store)
     time_of = KINDS[kind].time
     moved = [row.model_copy(update={time_of: getattr(row, time_of) + timedelta(seconds=30)}) for row in there]
-    changes: dict[str, dict[str, Any]] = {"bars": {"volume": 7}, "news": {"symbol": "NEW"}, "options": {"oi": 7}}
+    changes: dict[str, dict[str, Any]] = {
+        "bars": {"volume": 7},
+        "news": {"sentiment_score": 0.25},
+        "options": {"oi": 7},
+    }
     changed = [row.model_copy(update=changes[kind]) for row in there[::3]]
     assert load(store.admin_dsn, "a", kind, table(moved, kind)).merged == 0
     assert load(store.admin_dsn, "a", kind, table(changed, kind)).merged == 1

@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from mds_client import KINDS, MDS, ConfigurationError, MDSOperationalError, RLSDenied
-from mds_client.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
+from mds_client.protocol.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
 from mds_client.rls import dsn_with_tenant, tenant
 from tests.conftest import Client, nothing_there
 from tests.isolation.conftest import ACTORS, BOUND, VICTIM, Actor, Siege, assault

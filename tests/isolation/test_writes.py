@@ -7,7 +7,7 @@ import pytest
 from psycopg import pq
 
 from mds_client import KINDS, RLSDenied, sql
-from mds_client.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from mds_client.schema import Kind
 from tests.conftest import Client, nothing_there
 from tests.isolation.conftest import ACTORS, TS, VICTIM, Actor, Attack, Siege, assault

@@ -47,16 +47,16 @@ DOORS = "src/datastore/schema/doors.py"
 FUNCTIONS = "src/datastore/schema/functions.py"
 SQL = "src/mds_client/sql/reads.py"
 CONDITIONS = "src/mds_client/sql/basis.py"
-UPSERTS = "src/mds_client/upserts.py"
-ROWS = "src/mds_client/rows.py"
-ANSWERS = "src/mds_client/answers.py"
-ARGUMENTS = "src/mds_client/arguments.py"
-READS = "src/mds_client/reads.py"
+UPSERTS = "src/mds_client/writing/upserts.py"
+ROWS = "src/mds_client/columns/rows.py"
+ANSWERS = "src/mds_client/reading/answers.py"
+ARGUMENTS = "src/mds_client/reading/arguments.py"
+READS = "src/mds_client/reading/reads.py"
 BASE = "src/datastore/engines/base.py"
 TIMESCALE = "src/datastore/engines/timescale.py"
-BATCHING = "src/mds_client/batching.py"
+BATCHING = "src/mds_client/batching/core.py"
 LEASES = "src/datastore/worker/leases.py"
-CONNECTIONS = "src/mds_client/connections.py"
+CONNECTIONS = "src/mds_client/protocol/connections.py"
 WINDOWS = "src/datastore/gaps/timeframes.py"
 GATE = "src/datastore/service/security.py"
 
@@ -215,13 +215,15 @@ FAULTS: Final = (
         SECURITY,
     ),
     # Vendors' data
-    Fault("src/mds_client/times.py", "if not FIRST <= value < END:", "if False:", TIMES),
-    Fault("src/mds_client/times.py", "raise ValueError(NO_NUMBER)\n    named_zone", "pass\n    named_zone", TIMES),
-    Fault("src/mds_client/timeframes.py", 'if found[2] == "M":', "if False:", ("tests/unit/test_models.py",)),
-    Fault(DOORS, 'if way == "replace" and kind.measured:', "if False:", COLLISIONS),
-    Fault("src/mds_client/columns.py", "differ &= ~empty[replaced]", "pass", COLLISIONS),
+    Fault("src/mds_client/values/times.py", "if not FIRST <= value < END:", "if False:", TIMES),
     Fault(
-        "src/mds_client/rollups.py",
+        "src/mds_client/values/times.py", "raise ValueError(NO_NUMBER)\n    named_zone", "pass\n    named_zone", TIMES
+    ),
+    Fault("src/mds_client/values/timeframes.py", 'if found[2] == "M":', "if False:", ("tests/unit/test_models.py",)),
+    Fault(DOORS, 'if way == "replace" and kind.measured:', "if False:", COLLISIONS),
+    Fault("src/mds_client/columns/frames.py", "differ &= ~empty[replaced]", "pass", COLLISIONS),
+    Fault(
+        "src/mds_client/reading/rollups.py",
         "return _not_before(self, start), _not_before(self, end)",
         "return start, end",
         ASKED,

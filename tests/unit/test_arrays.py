@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.numeric import Int8
 
-from mds_client.arrays import Packed, array
+from mds_client.columns.arrays import Packed, array
 
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=45))])
 TIMES = st.datetimes(timezones=ZONES).filter(lambda time: 1 < time.year < 9999)

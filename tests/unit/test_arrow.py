@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mds_client import KINDS, ConfigurationError, arrow, sql
-from mds_client.columns import Frame, chunks
-from mds_client.operations import SeriesName
+from mds_client import KINDS, ConfigurationError, sql
+from mds_client.columns import arrow
+from mds_client.columns.frames import Frame, chunks
+from mds_client.protocol.operations import SeriesName
 from tests.conftest import odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -172,11 +173,11 @@ WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys({missing!r}))
 import mds_client
-from mds_client.upserts import upsert
+from mds_client.writing.upserts import upsert
 class Frame:
     def __arrow_c_stream__(self, requested_schema=None): ...
 try:
-    from mds_client import arrow
+    from mds_client.columns import arrow
     arrow.check("polars")
 except mds_client.ConfigurationError as error:
     print(error)

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, InvalidRow, Kind, MDSError, Row, models
 from mds_client import batch as module
 from mds_client.batch import AsyncBatchProcessor, BatchProcessor
-from mds_client.batching import BatchConfig, Core
+from mds_client.batching.core import BatchConfig, Core
+from mds_client.batching.rejects import Reject, about_content
+from mds_client.batching.sizes import WIDTHS, sizing
 from mds_client.errors import (
     ConstraintViolation,
     MDSOperationalError,
@@ -29,10 +31,8 @@ from mds_client.errors import (
     ServerUnreachable,
     TimeoutExceeded,
 )
-from mds_client.operations import Observer
-from mds_client.rejects import Reject, about_content
+from mds_client.protocol.operations import Observer
 from mds_client.schema import SqlType, kind
-from mds_client.sizes import WIDTHS, sizing
 
 HOUR = 3_600_000
 

@@ -11,8 +11,9 @@ import pytest
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from mds_client import KINDS, Bar, columns
-from mds_client.blocks import Block, checked
+from mds_client import KINDS, Bar
+from mds_client.columns import frames
+from mds_client.columns.blocks import Block, checked
 from mds_client.errors import InvalidRow
 from mds_client.files import PLAIN, Format, Mapping, Source, SourceError, opened
 
@@ -211,7 +212,7 @@ def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignore
         strict.row(BARS, record)
     table = pa.table({name: [value] for name, value in record.items()})
     with pytest.raises(InvalidRow, match="bars have no column Close"):
-        columns.Frame(BARS, strict.table(BARS, table))
+        frames.Frame(BARS, strict.table(BARS, table))
     with pytest.raises(InvalidRow, match="the column 'close_price' is not read: its field is read from another"):
         Mapping(columns={"close_price": "Close"}).table(BARS, table)
     assert Mapping(constants={"vendor": "x"}, extra="ignore").row(BARS, record) == Bar.model_validate(BAR)
@@ -251,7 +252,7 @@ def test_columns_read_the_same_as_records(tmp_path: Path) -> None:
     rows = [{"Date": "2024-01-02 09:30", "Close": "1.187,5", "Umsatz": "-"}]
     mapping = Mapping(**HOW)
     record: Any = mapping.row(BARS, rows[0])
-    batch = columns.Frame(BARS, mapping.table(BARS, pa.Table.from_pylist(rows)))
+    batch = frames.Frame(BARS, mapping.table(BARS, pa.Table.from_pylist(rows)))
     ((_, ts, *rest),) = batch.narrow({("v", "AAPL", "1d"): 1}).rows()
     assert (ts, rest[3], rest[4]) == (record.ts, record.close_price, record.volume)
     naive = pa.table({"Date": pa.array([datetime(2024, 1, 2, 9, 30)]), "Close": [1187.5]})  # noqa: DTZ001
@@ -282,7 +283,7 @@ def test_lines_with_a_vendors_names_are_read_in_columns_and_mean_what_each_line_
 ) -> None:
     mapping = Mapping(**VENDORS, **how)
     found = checked(BARS, Block(1, "".join(f"{json.dumps(record)}\n" for _ in range(3)).encode()), mapping)
-    assert isinstance(found.batch, columns.Frame)
+    assert isinstance(found.batch, frames.Frame)
     one: Any = mapping.row(BARS, record)
     for _, ts, *rest in found.batch.narrow({("v", "A", "1d"): 1}).rows():
         assert (ts, rest[3], rest[4]) == (one.ts, one.close_price, one.volume)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mds_client import Bar, LatestPrice
-from mds_client.built import built
+from mds_client.values.built import built
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {"vendor": "v", "symbol": "AAPL", "timeframe": "1m", "ts": NOON}

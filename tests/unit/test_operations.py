@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, operations, sql
-from mds_client.arrays import Packed, array
+from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, sql
+from mds_client.columns.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
-from mds_client.listings import symbols
-from mds_client.operations import (
+from mds_client.protocol import operations
+from mds_client.protocol.operations import (
     CopyIn,
     CopyOut,
     Execute,
@@ -24,10 +24,11 @@ from mds_client.operations import (
     Session,
     StaleSeries,
 )
-from mds_client.reads import bars_window, iter_rows, latest_prices, news_window
-from mds_client.rollups import iter_rollup, rollup
+from mds_client.reading.listings import symbols
+from mds_client.reading.reads import bars_window, iter_rows, latest_prices, news_window
+from mds_client.reading.rollups import iter_rollup, rollup
 from mds_client.schema import Kind, OnConflict
-from mds_client.upserts import last_values, upsert, upsert_bars
+from mds_client.writing.upserts import last_values, upsert, upsert_bars
 from tests.conftest import odd_rows
 
 TENANT = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"

@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 
 from mds_client import KINDS, ConfigurationError
+from mds_client.columns.rows import Rows
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping, detected
 from mds_client.profiles import mapping_of, profile, profiles
-from mds_client.rows import Rows
 
 BARS: Final = KINDS["bars"]
 VENDORS: Final = Path(__file__).resolve().parent.parent / "vendors"

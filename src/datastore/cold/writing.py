@@ -11,9 +11,9 @@ from pyarrow import parquet as reader
 from datastore.cold.records import NewFile, Step
 from datastore.errors import ControlError
 from datastore.tenants import Tenant
-from mds_client import parquet
 from mds_client.cold.places import Place
-from mds_client.packed import schema_of
+from mds_client.output import parquet
+from mds_client.reading.packed import schema_of
 from mds_client.schema import TENANT_COLUMN, Kind
 
 

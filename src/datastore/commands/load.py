@@ -15,6 +15,7 @@ from datastore.commands.options import database_option
 from datastore.connections import connect
 from datastore.errors import ControlError
 from mds_client import KINDS, MDS
+from mds_client.commands.mapping import check_mapping, mapping_options
 from mds_client.console import (
     FAILED,
     INTERRUPTED,
@@ -31,7 +32,6 @@ from mds_client.console import (
 )
 from mds_client.errors import MDSError
 from mds_client.files import FORMATS, Format, Mapping, detected, rejects_path
-from mds_client.mapping_options import check_mapping, mapping_options
 from mds_client.profiles import Profile
 from mds_client.schema import OnConflict
 

@@ -5,7 +5,7 @@ from typing import Final
 from datastore.engines.base import OLDEST_SERVER, OLDEST_TIMESCALE, Driver, Engine
 from datastore.engines.timescale import Timescale, TimescaleApache
 from datastore.errors import UnsupportedServer
-from mds_client.operations import engine_name
+from mds_client.protocol.operations import engine_name
 
 ENGINES: Final = {engine.name: engine for engine in (Engine, TimescaleApache, Timescale)}
 

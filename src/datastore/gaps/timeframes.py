@@ -9,7 +9,7 @@ from typing import Final
 from datastore.errors import ControlError
 from datastore.gaps import calendars
 from datastore.gaps.calendars import Session
-from mds_client import timeframes
+from mds_client.values import timeframes
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MONDAY: Final = date(2000, 1, 3).toordinal()

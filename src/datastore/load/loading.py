@@ -22,7 +22,8 @@ from datastore import aggregates, tenants
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.names import OWNER, STORE
-from mds_client import KINDS, MDS, cold, sql, upserts
+from mds_client import KINDS, MDS, cold, sql
+from mds_client.columns.rows import ArrowStream, Batch
 from mds_client.errors import InvalidRow, MDSOperationalError
 from mds_client.files import (
     PLAIN,
@@ -34,10 +35,10 @@ from mds_client.files import (
     opened,
     rejects_path,
 )
-from mds_client.imports import Import, Importing
-from mds_client.operations import Execute, Group, Operation, Session, Talk, Written
-from mds_client.rows import ArrowStream, Batch
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, Written
 from mds_client.schema import Kind, OnConflict
+from mds_client.transfer.imports import Import, Importing
+from mds_client.writing import upserts
 
 T = TypeVar("T")
 

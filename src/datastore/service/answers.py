@@ -1,7 +1,7 @@
 """Rows as an answer: streamed at the pace of who takes them, or whole with an entity tag.
 
-What is read comes from the client's own reads (`mds_client.reads`), which are asked for models or for record batches,
-as the format needs.
+What is read comes from the client's own reads (`mds_client.reading.reads`), which are asked for models or for record
+batches, as the format needs.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from datastore.service.formats import Format
 from datastore.service.lines import Flow
 from datastore.service.state import Service
-from mds_client.answers import As, without_tenant
+from mds_client.reading.answers import As, without_tenant
 
 CACHING: Final = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
 """Who has an answer with a tag may keep it, and asks each time whether it still holds."""

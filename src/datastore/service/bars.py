@@ -8,11 +8,11 @@ from typing import Any, Final, Literal
 
 from datastore.service.answers import BATCH_ROWS, Answer
 from mds_client import KINDS, MDS, Bar, UnknownSeries, sql
-from mds_client.answers import without_tenant
-from mds_client.arguments import stored_timeframe
-from mds_client.operations import Execute, Group, Operation, Session, Talk
-from mds_client.rollups import stored_columns
-from mds_client.timeframes import parts
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
+from mds_client.reading.answers import without_tenant
+from mds_client.reading.arguments import stored_timeframe
+from mds_client.reading.rollups import stored_columns
+from mds_client.values.timeframes import parts
 
 _LONGEST: Final[dict[str, timedelta]] = {
     "s": timedelta(seconds=1),
@@ -86,7 +86,7 @@ def every(client: MDS, frames: MDS, asked: Asked, missing: Missing) -> Answer:
     kind = KINDS["bars"]
 
     def as_frames() -> tuple[Any, Iterable[Any]]:
-        from mds_client import arrow  # needs packages that the library itself does without
+        from mds_client.columns import arrow  # needs packages that the library itself does without
 
         schema = arrow.rows_schema(kind, stored_columns(kind) if asked.rollup else kind.column_names)
         return schema, asked.read(frames, asked.start, asked.end, missing, as_="arrow")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from datastore.service.lines import NDJSON
 from datastore.service.problems import Refusal
-from mds_client.sheets import csv_parts, records
+from mds_client.output.sheets import csv_parts, records
 
 FormatName: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
 

@@ -23,7 +23,7 @@ from datastore.service.places import Places
 from mds_client import MDS
 from mds_client.config import Config
 from mds_client.errors import MDSError
-from mds_client.operations import Observer, Written
+from mds_client.protocol.operations import Observer, Written
 
 _CONNECT_TIMEOUT_S: Final = 5
 _LOCK_TIMEOUT_MS: Final = 30_000

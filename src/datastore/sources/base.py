@@ -21,12 +21,12 @@ from datastore import config
 from datastore.config import Settings
 from datastore.errors import ControlError
 from mds_client import KINDS, Bar, profiles
+from mds_client.columns.rows import ArrowStream
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
 from mds_client.files import TimeUnit
-from mds_client.rows import ArrowStream
 from mds_client.schema import TENANT_COLUMN
-from mds_client.times import UNIX
+from mds_client.values.times import UNIX
 
 _log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from mds_client.errors import MDSError
 from mds_client.files import Columns as Part
 from mds_client.files import Input, format_of_name, opened, parquet
 from mds_client.files import Mapping as Columns
-from mds_client.times import in_utc
+from mds_client.values.times import in_utc
 
 ROOT: Final = "DATASTORE_SOURCE_ROOT"
 

@@ -20,9 +20,9 @@ from datastore.reads import series_range
 from datastore.tenants.lifecycle import count
 from datastore.tenants.registry import Tenant, get_tenant
 from mds_client import KINDS, export, sql
-from mds_client.built import built_of_series
 from mds_client.models import Row
 from mds_client.schema import Kind
+from mds_client.values.built import built_of_series
 
 EXPORT: Final = "export-tenant"
 

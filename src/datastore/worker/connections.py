@@ -6,8 +6,8 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from mds_client.connections import GuardedConnection
 from mds_client.errors import RetryableError, ServerOutOfMemory, TimeoutExceeded, mapped
+from mds_client.protocol.connections import GuardedConnection
 
 SESSION: Final = {
     "TimeZone": "UTC",

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from mds_client import sql
-from mds_client.operations import Execute, Group, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Session, Talk
 from mds_client.schema import Kind
 
 

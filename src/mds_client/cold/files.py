@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from mds_client.arrow import SERIES_ID
 from mds_client.cold.places import FileMissing, place
-from mds_client.operations import SeriesName
+from mds_client.columns.arrow import SERIES_ID
+from mds_client.protocol.operations import SeriesName
 from mds_client.schema import Kind
 
 import numpy as np  # isort: skip

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mds_client.arrow import ARROW_TYPES, SERIES_ID
-from mds_client.operations import Values
+from mds_client.columns.arrow import ARROW_TYPES, SERIES_ID
+from mds_client.protocol.operations import Values
 from mds_client.schema import Kind
 
 import numpy as np  # isort: skip

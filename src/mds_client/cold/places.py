@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from mds_client.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
+from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
 from mds_client.errors import ConfigurationError, MDSError
 
 from pyarrow import ArrowInvalid, fs  # isort: skip

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from mds_client import sql
-from mds_client.arrow import NAMES, SERIES_ID
 from mds_client.cold import files, merging
 from mds_client.cold.places import FileMissing
+from mds_client.columns.arrow import NAMES, SERIES_ID
 from mds_client.errors import ConfigurationError, RetryableError
-from mds_client.operations import Execute, Group, SeriesName, Session, Talk, Values
+from mds_client.protocol.operations import Execute, Group, SeriesName, Session, Talk, Values
 from mds_client.schema import TENANT_COLUMN, Kind
 
 import numpy as np  # isort: skip

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from mds_client.arrow import SERIES_ID
 from mds_client.cold.files import micros
 from mds_client.cold.merging import schema_of
+from mds_client.columns.arrow import SERIES_ID
 from mds_client.schema import Kind
 
 import numpy as np  # isort: skip

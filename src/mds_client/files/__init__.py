@@ -18,8 +18,8 @@ from mds_client.files.readers import (
 )
 from mds_client.files.rejects import RejectFile, rejects_path
 from mds_client.files.source import BLOCK_BYTES, Source, SourceError, split
-from mds_client.mapped_times import TimeUnit
 from mds_client.mapping import PLAIN, Mapping
+from mds_client.mapping.times import TimeUnit
 
 __all__ = [
     "BLOCK_BYTES",

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mds_client import arrow  # noqa: F401 - says which package is missing
-from mds_client.columns import regrouped
+from mds_client.columns import arrow  # noqa: F401 - says which package is missing
+from mds_client.columns.frames import regrouped
 from mds_client.errors import InvalidRow
 from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import BYTE_ORDER_MARK, Source, SourceError
 from mds_client.mapping import Mapping
+from mds_client.mapping.wide import joined
 from mds_client.schema import Kind
-from mds_client.wide import joined
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

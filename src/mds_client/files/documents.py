@@ -9,8 +9,8 @@ from mds_client.errors import InvalidRow
 from mds_client.files.parts import Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError
 from mds_client.mapping import Mapping
+from mds_client.mapping.places import matching
 from mds_client.models import Row
-from mds_client.places import matching
 from mds_client.schema import Kind
 
 ZONE: Final = "time_zone"

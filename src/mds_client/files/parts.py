@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
-from mds_client.blocks import Checked, coerce
+from mds_client.columns.blocks import Checked, coerce
+from mds_client.columns.rows import Batch, Rows
 from mds_client.errors import InvalidRow
 from mds_client.mapping import Mapping
 from mds_client.models import Row
-from mds_client.rows import Batch, Rows
 from mds_client.schema import Kind
 
 RejectRow: TypeAlias = Callable[[int, str, str], None]
@@ -114,16 +114,16 @@ class Columns:
         return _numbers(self.kind, table) if self.is_text else table
 
     def batch(self) -> Batch:
-        from mds_client import columns
+        from mds_client.columns import frames
 
-        return columns.Frame(self.kind, self.mapped(), self.first)
+        return frames.Frame(self.kind, self.mapped(), self.first)
 
     def sifted(self, reject: RejectRow) -> Models:
         lines: list[int] = []
         rows: list[Row] = []
-        from mds_client import columns
+        from mds_client.columns import frames
 
-        plain = columns.without_index(self.table)
+        plain = frames.without_index(self.table)
         read = self.mapping.columns_read(self.kind, tuple(self.table.column_names))
         # An index without a name is a column only where the mapping says so.
         table = plain if read <= set(plain.column_names) else self.table

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 
 from mds_client import compression
-from mds_client.blocks import checked
+from mds_client.columns.blocks import checked
+from mds_client.columns.rows import ArrowStream
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import documents
 from mds_client.files.parts import Input, Lines, Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError, split
 from mds_client.mapping import PLAIN, Mapping
 from mds_client.models import Row
-from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
 
 Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson", "json", "excel", "dbn"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, cast
 
 from mds_client import compression
-from mds_client.blocks import LONGEST_LINE, Block
+from mds_client.columns.blocks import LONGEST_LINE, Block
 from mds_client.errors import MDSError
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from mds_client import arrow  # noqa: F401 - says which package is missing
-from mds_client.columns import regrouped
+from mds_client.columns import arrow  # noqa: F401 - says which package is missing
+from mds_client.columns.frames import regrouped
+from mds_client.columns.rows import ArrowStream
 from mds_client.errors import ConfigurationError
 from mds_client.files.parts import Columns, Part, RejectRow
 from mds_client.files.source import Source, SourceError
 from mds_client.mapping import PLAIN, Mapping
-from mds_client.rows import ArrowStream
 from mds_client.schema import Kind
-from mds_client.times import UNIX
+from mds_client.values.times import UNIX
 
 
 class ArrowInput:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from mds_client import times
 from mds_client.errors import InvalidRow
 from mds_client.mapping import Mapping, option
-from mds_client.times import PER_SECOND
+from mds_client.values import times
+from mds_client.values.times import PER_SECOND
 
 _FIRST, _LAST = 315_532_800, 4_102_444_800
 """Seconds since 1970 that a market's time may be: from 1980 until before 2100."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mds_client.errors import ConfigurationError, reason
 from mds_client.mapping import Mapping
-from mds_client.places import Place, matching
+from mds_client.mapping.places import Place, matching
 from mds_client.schema import KINDS, Kind
 
 ENTRY_POINTS: Final = "mds_client.profiles"

@@ -3,7 +3,7 @@
 Texts are composed from the declarations, identifiers quoted, and always name the schema: nothing depends on the
 session's search_path. Values are parameters; arrays are sent in binary (`%b`), because psycopg would look at every
 element for what its text has to escape. What is asked when, and what the answer means, is in
-`mds_client.operations`.
+`mds_client.protocol.operations`.
 
 The statements are in three modules; everything else imports them from here.
 """

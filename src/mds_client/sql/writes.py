@@ -36,7 +36,7 @@ def create_series(kind: Kind) -> Statement:
 
 
 def last_values_types(kind: Kind) -> tuple[str, ...]:
-    """The types of what `last_values` takes an array of: ids, and what `mds_client.operations.Latest` has.
+    """The types of what `last_values` takes an array of: ids, and what `mds_client.protocol.operations.Latest` has.
 
     A kind without a price has no more than the newest time of each series.
     """

@@ -23,10 +23,10 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mds_client import timeframes
 from mds_client.config import variable, vendor_url
 from mds_client.errors import ConfigurationError, MDSError
 from mds_client.files import SourceError
+from mds_client.values import timeframes
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field, PrivateAttr, field_validator
 
 from mds_client.errors import ConfigurationError
-from mds_client.times import UNIX
+from mds_client.values.times import UNIX
 from mds_client.vendors.base import Told, Vendor, Wanted, retry_after, width
 
 KEPT: Final = 10

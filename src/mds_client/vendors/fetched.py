@@ -1,4 +1,4 @@
-"""The bars of one symbol out of a vendor's API, as an input: `mds_client.imports` writes it like a file."""
+"""The bars of one symbol out of a vendor's API, as an input: `mds_client.transfer.imports` writes it like a file."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence

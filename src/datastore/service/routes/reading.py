@@ -24,8 +24,8 @@ from datastore.service.problems import Refusal
 from datastore.service.security import ReadTenant
 from datastore.service.state import Here, Service
 from mds_client import KINDS, Bar, Coverage, LatestPrice, OptionSnap
-from mds_client.answers import without_tenant
 from mds_client.models import Timeframe
+from mds_client.reading.answers import without_tenant
 
 router = APIRouter(prefix="/tenants/{tenant}", tags=["reading"])
 
@@ -129,7 +129,7 @@ async def read_rows(
     client, streaming = await run_in_threadpool(lambda: (here.client(tenant.id), here.streaming(tenant.id)))
 
     def frames() -> tuple[Any, Iterable[Any]]:
-        from mds_client import arrow  # needs packages that the library itself does without
+        from mds_client.columns import arrow  # needs packages that the library itself does without
 
         schema = arrow.rows_schema(declared, declared.column_names)
         return schema, streaming.iter_rows(declared, start, end, as_="arrow", **some)
@@ -228,7 +228,7 @@ def _series(here: Service, tenant: UUID, kind: str | None, vendor: str | None) -
         return ([model.model_validate(each) for each in some] for some in batches())
 
     def frames() -> tuple[Any, Iterable[Any]]:
-        from mds_client import arrow  # needs packages that the library itself does without
+        from mds_client.columns import arrow  # needs packages that the library itself does without
 
         tables = (arrow.of_models(model, some, "arrow", names) for some in models())
         schema = arrow.of_models(model, [], "arrow", names).schema

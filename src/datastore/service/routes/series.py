@@ -30,10 +30,10 @@ from datastore.service.security import AskedTenant, OperateTenant, Reader
 from datastore.service.state import Here, Service
 from datastore.writes import Upload
 from mds_client import KINDS
-from mds_client.deletes import Deleted
 from mds_client.mapping import Extra
 from mds_client.models import Timeframe
 from mds_client.schema import OnConflict
+from mds_client.writing.deletes import Deleted
 
 router = APIRouter(tags=["series"])
 

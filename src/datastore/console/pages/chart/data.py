@@ -26,7 +26,7 @@ from datastore.service.problems import Refusal
 from datastore.service.security import Reader
 from datastore.service.state import Here, Service
 from mds_client import KINDS, Bar
-from mds_client.rollups import stored_columns
+from mds_client.reading.rollups import stored_columns
 
 router = APIRouter()
 
@@ -148,7 +148,7 @@ def _rows(found: Sequence[Bar]) -> Answer:
     def frames() -> tuple[Any, Any]:
         import pyarrow as pa
 
-        from mds_client import arrow  # needs packages that the library itself does without
+        from mds_client.columns import arrow  # needs packages that the library itself does without
 
         whole = arrow.schema_of(kind)
         schema = pa.schema([whole.field(name) for name in columns])

@@ -1,0 +1,405 @@
+"""Frames that are read: a query's rows as PyArrow, pandas or polars, decoded from a binary COPY.
+
+`frame` and `batches` are operations for a query (`Query`), `as_frame` turns a table into what the user works with.
+Which columns there are follows from the kind. Nothing here waits. Frames that are written are in
+`mds_client.columns.frames`.
+
+Needs NumPy and PyArrow, which the library itself does without: import it where frames are used, not before.
+"""
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from mds_client.errors import ConfigurationError
+from mds_client.protocol.operations import (
+    CopyOut,
+    Emit,
+    Group,
+    More,
+    Operation,
+    Portion,
+    SeriesName,
+    Session,
+    Stream,
+    Talk,
+)
+from mds_client.schema import TENANT_COLUMN, Column, Kind, SqlType
+from mds_client.sql import Statement
+
+try:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    from numpy.typing import NDArray
+except ImportError as missing:
+    raise ConfigurationError(
+        f"frames need {missing.name}, which is not installed: install the extra arrow (see Installing)"
+    ) from missing
+
+FrameAs: TypeAlias = Literal["arrow", "pandas", "polars"]
+
+ARROW_TYPES: Final[dict[SqlType, Any]] = {
+    "bigint": pa.int64(),
+    "double precision": pa.float64(),
+    "timestamptz": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+    "text": pa.string(),
+    "uuid": pa.string(),
+}
+NAMES: Final = pa.dictionary(pa.int32(), pa.string())
+"""The type of columns that name a tenant or a series: few names, many rows."""
+
+# How fixed-width values come over the wire, and what they are counted from: PostgreSQL's time begins in 2000.
+WIRE: Final[dict[SqlType, tuple[str, int]]] = {
+    "bigint": (">i8", 0),
+    "double precision": (">f8", 0),
+    "timestamptz": (">i8", 946_684_800_000_000),
+    "date": (">i4", 10_957),
+}
+HEADER: Final = 19
+SERIES_ID: Final = Column("series_id", "bigint", nullable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Rows of a kind to read as a frame.
+
+    `select` is a query that gives `columns` in their order, uuids as text; None stands for all of the kind's, in the
+    order of `Kind.columns`. `series` names what the rows belong to: one name where all are of one series; or names by
+    series id, and then `select` gives the `series_id` before the columns. `fields` are the columns of the frame: of the
+    tenant, the series and `columns`, in any order; None stands for `Kind.shown`.
+    """
+
+    kind: Kind
+    select: Statement
+    parameters: Sequence[Any]
+    series: SeriesName | Mapping[int, SeriesName]
+    columns: tuple[Column, ...] | None = None
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """The columns that the query gives behind the series."""
+        return self.kind.columns if self.columns is None else self.columns
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The frame's: tenant and series are dictionaries; times are in UTC, in microseconds."""
+        there = {name: pa.field(name, NAMES, nullable=False) for name in (TENANT_COLUMN, *self.kind.series)}
+        for column in self.stored:
+            there[column.name] = pa.field(column.name, ARROW_TYPES[column.type], column.nullable)
+        fields = self.kind.shown([column.name for column in self.stored]) if self.fields is None else self.fields
+        return pa.schema([there[name] for name in fields])
+
+
+def rows_schema(kind: Kind, stored: Sequence[str]) -> "pa.Schema":
+    """The schema of a frame of rows that have these stored columns, as it is read where none are chosen."""
+    return Query(kind, b"", (), (), tuple(kind.column(name) for name in stored)).schema
+
+
+def schema_of(kind: Kind) -> "pa.Schema":
+    """The columns of a kind's rows, in the order of its model, without the tenant."""
+    fields = []
+    for name in kind.model.model_fields:
+        if name in kind.series:
+            fields.append(pa.field(name, pa.string(), nullable=False))
+        elif name != TENANT_COLUMN:
+            column = kind.column(name)
+            fields.append(pa.field(name, ARROW_TYPES[column.type], column.nullable))
+    return pa.schema(fields)
+
+
+def frame(name: str, query: Query, as_: FrameAs = "arrow") -> Operation[Any]:
+    """Read a query as one frame, in memory. Raises ConfigurationError if the frame's package is not installed."""
+    check(as_)
+    return Operation(name, lambda session: reading(session, query, as_), heavy=True)
+
+
+def batches(name: str, query: Query) -> "Stream[pa.RecordBatch]":
+    """Read a query as record batches of some thousand rows each, one after the other, in bounded memory."""
+    return Stream(Operation(name, lambda session: emitting(session, query), heavy=True))
+
+
+def reading(session: Session, query: Query, as_: FrameAs = "arrow") -> Talk[Any]:
+    """The same as `frame`, as a part of a conversation that has found out before what to ask."""
+    reader = _Reader(query, session)
+    parts = []
+    (taken,) = yield Group((_copy_out(query),))
+    while taken:
+        parts.append(reader.batch(*taken[0]))
+        (taken,) = yield Group((More(),))
+    return as_frame(pa.Table.from_batches(parts, query.schema), as_)
+
+
+def emitting(session: Session, query: Query) -> Talk[None]:
+    """The same as `batches`, as a part of a conversation."""
+    reader = _Reader(query, session)
+    (taken,) = yield Group((_copy_out(query),))
+    while taken:
+        part = reader.batch(*taken[0])
+        if part.num_rows:
+            yield Emit(part)
+        (taken,) = yield Group((More(),))
+
+
+def as_frame(table: "pa.Table", as_: FrameAs) -> Any:
+    """A table as `arrow` (as it is), `pandas` or `polars`.
+
+    In pandas, whole numbers are of its nullable type Int64 and missing floats are NaN; names of tenants and series are
+    categorical in both. Raises ConfigurationError if the package is not installed.
+    """
+    check(as_)
+    if as_ == "arrow":
+        return table
+    if as_ == "polars":
+        return importlib.import_module("polars").from_arrow(table)
+    pandas = importlib.import_module("pandas")
+    return table.to_pandas(types_mapper={pa.int64(): pandas.Int64Dtype()}.get)
+
+
+_PYTHON_TYPES: Final[dict[type, Any]] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us", "UTC"),
+    UUID: pa.string(),
+}
+
+
+def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, names: Sequence[str]) -> Any:
+    """Models that are no rows of a kind, such as latest prices, as a frame of the fields with these names.
+
+    The columns are there without rows, too.
+    """
+    schema = schema_of_model(model, names)
+    columns = {name: [_plain(row.__dict__[name]) for row in rows] for name in names}
+    return as_frame(pa.table(columns, schema=schema), as_)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def schema_of_oids(names: Sequence[str], oids: Sequence[int]) -> "pa.Schema":
+    """The columns of a query of a user's own, by their types in PostgreSQL. A `numeric` is float64."""
+    return pa.schema([(name, _BY_OID.get(oid, pa.string())) for name, oid in zip(names, oids, strict=True)])
+
+
+_BY_OID: Final[dict[int, Any]] = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int64(),
+    23: pa.int64(),
+    26: pa.int64(),
+    700: pa.float64(),
+    701: pa.float64(),
+    1082: pa.date32(),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us", "UTC"),
+    1700: pa.float64(),
+}
+
+
+def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema":
+    """The columns for these fields of a model that is no row of a kind."""
+    fields = []
+    for name in names:
+        info = model.model_fields[name]
+        options = set(get_args(info.annotation)) or {info.annotation}
+        (python,) = options - {type(None)}
+        fields.append(pa.field(name, _PYTHON_TYPES[python], type(None) in options))
+    return pa.schema(fields)
+
+
+def widened(table: "pa.Table", time: str, value: str, symbols: Sequence[str]) -> "pa.Table":
+    """Rows of many symbols with a column for each symbol, which holds the value, ordered by time.
+
+    A symbol without a row at a time is NULL there. Raises ConfigurationError if a symbol has two rows at a time.
+    """
+    rows = table.num_rows
+    moments, at = np.unique(table[time].cast(pa.int64()).to_numpy(), return_inverse=True)
+    named = table["symbol"].cast(pa.string())
+    own = compute.index_in(named, pa.array(symbols, pa.string())).to_numpy()
+    taken = np.full((len(symbols), len(moments)), -1, np.int64)
+    taken[own, at] = np.arange(rows)
+    if int((taken >= 0).sum()) < rows:
+        raise ConfigurationError("a symbol has several rows of the same time, and cannot be one column")
+    values = table[value].combine_chunks()
+    columns = {time: pa.array(moments, table.schema.field(time).type)}
+    for symbol, places in zip(symbols, taken, strict=True):
+        columns[symbol] = values.take(pa.array(places, mask=places < 0))
+    return pa.table(columns)
+
+
+def sorted_by(table: "pa.Table", name: str) -> "pa.Table":
+    """A table in the order of a column; rows that have the same value stay in their order."""
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        # PyArrow does not sort dictionaries.
+        column = column.cast(pa.string())
+    else:
+        only = column.cast(pa.int64()).to_numpy()
+        if (only[:-1] <= only[1:]).all():
+            return table
+    return table.take(compute.sort_indices(column))
+
+
+def check(as_: str) -> None:
+    """Raise ConfigurationError if a sort of frame is not known, or its package not installed."""
+    if as_ not in get_args(FrameAs):
+        raise ConfigurationError(f"a frame is {', '.join(get_args(FrameAs))}; not {as_!r}")
+    if as_ != "arrow":
+        try:
+            importlib.import_module(as_)
+        except ImportError as error:
+            raise ConfigurationError(f"{as_} is not installed: pip install {as_}") from error
+
+
+def decode(columns: Sequence[Column], portions: Iterable[Portion]) -> "Iterator[pa.RecordBatch]":
+    """A binary COPY of these columns as record batches, one for each portion."""
+    schema = pa.schema([pa.field(column.name, ARROW_TYPES[column.type], column.nullable) for column in columns])
+    first = True
+    for taken, lengths in portions:
+        yield pa.record_batch(_arrays(columns, taken, lengths, first=first), schema=schema)
+        first = False
+
+
+def _copy_out(query: Query) -> CopyOut:
+    return CopyOut(b"COPY (" + query.select + b") TO STDOUT (FORMAT binary)", query.parameters)
+
+
+class _Reader:
+    """What turns the portions of one query into record batches."""
+
+    def __init__(self, query: Query, session: Session) -> None:
+        self._session = session
+        self._schema = query.schema
+        self._first = True
+        self._by_id = isinstance(query.series, Mapping)
+        self._columns = (SERIES_ID, *query.stored) if self._by_id else query.stored
+        if isinstance(query.series, Mapping):
+            self._ids = np.array(sorted(query.series), np.int64)
+            names = [query.series[id_] for id_ in self._ids.tolist()]
+        else:
+            names = [query.series]
+        # For each part of the name the words there are, and which of them each series has.
+        self._words: dict[str, tuple[Any, NDArray[Any]]] = {}
+        for at, part in enumerate(query.kind.series):
+            words = pa.array([name[at] for name in names], pa.string()).dictionary_encode()
+            self._words[part] = (words.dictionary, words.indices.to_numpy())
+
+    def batch(self, taken: bytearray, lengths: Any) -> "pa.RecordBatch":
+        """One portion."""
+        arrays = _arrays(self._columns, taken, lengths, first=self._first)
+        self._first = False
+        size = len(arrays[0])
+        at = np.searchsorted(self._ids, arrays[0].to_numpy()) if self._by_id else np.zeros(size, np.int64)
+        there = {column.name: array for column, array in zip(self._columns, arrays, strict=True)}
+
+        def column(name: str) -> Any:
+            if name in there:
+                return there[name]
+            if name in self._words:
+                words, codes = self._words[name]
+                return pa.DictionaryArray.from_arrays(codes[at].astype(np.int32), words)
+            return pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([self._session.tenant_id]))
+
+        return pa.record_batch([column(name) for name in self._schema.names], schema=self._schema)
+
+
+def _arrays(columns: Sequence[Column], taken: bytearray, lengths: Any, *, first: bool) -> list[Any]:
+    """The columns of a portion. `first`: the stream's header stands at its beginning."""
+    sizes = np.frombuffer(lengths, np.int32)
+    data = np.frombuffer(taken, np.uint8)
+    begin = HEADER if first else 0
+    if len(data) - begin >= 2 and data[-1] == data[-2] == 255 and (sizes[-1] == 2 or len(data) == HEADER + 2):
+        # The trailer.
+        data, sizes = data[:-2], sizes[:-1]
+    data = data[begin:]
+    if not len(data):
+        return [pa.array([], ARROW_TYPES[column.type]) for column in columns]
+    if first:
+        sizes = np.concatenate(([sizes[0] - HEADER], sizes[1:]))
+    alike = _alike(columns, data, sizes)
+    return _apart(columns, data, sizes) if alike is None else alike
+
+
+def _alike(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -> list[Any] | None:
+    """Rows that lie in memory like the first one, so that each column is one stride; None if they do not."""
+    size = int(sizes[0])
+    if (sizes != size).any():
+        return None
+    layout: list[tuple[str, str]] = [("fields", ">i2")]
+    offset = 2
+    for column in columns:
+        layout.append((f"length of {column.name}", ">i4"))
+        length = int(data[offset : offset + 4].view(">i4")[0])
+        offset += 4 + max(length, 0)
+        if length >= 0:
+            if column.type not in WIRE:
+                return None
+            layout.append((column.name, WIRE[column.type][0]))
+    rows = data.view(np.dtype(layout))
+    arrays = []
+    for column in columns:
+        of_column = rows[f"length of {column.name}"]
+        if (of_column != of_column[0]).any():
+            return None
+        if of_column[0] < 0:
+            arrays.append(pa.nulls(len(rows), ARROW_TYPES[column.type]))
+        else:
+            arrays.append(values_of(column, rows[column.name], None))
+    return arrays
+
+
+def _apart(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -> list[Any]:
+    """Rows of any size: with all rows at once from column to column, each row at its own place."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    at = ends - sizes + 2
+
+    def read(wire: str, where: NDArray[Any]) -> NDArray[Any]:
+        # The same bytes as values that begin at every byte.
+        width = np.dtype(wire).itemsize
+        everywhere: Any = np.ndarray((max(len(data) - width + 1, 0),), wire, data, 0, (1,))
+        return cast("NDArray[Any]", everywhere[where])
+
+    arrays = []
+    for column in columns:
+        length = read(">i4", at)
+        missing = length < 0
+        at = at + 4
+        present = np.where(missing, 0, length).astype(np.int64)
+        if missing.all():
+            arrays.append(pa.nulls(len(at), ARROW_TYPES[column.type]))
+        elif column.type in WIRE:
+            # A missing value at the end of the data has no bytes to read; what is read for it does not count.
+            where = np.where(missing, 0, at) if missing.any() else at
+            arrays.append(values_of(column, read(WIRE[column.type][0], where), missing))
+        else:
+            arrays.append(_texts(data, at, present, missing))
+        at = at + present
+    return arrays
+
+
+def values_of(column: Column, wire: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
+    """Numbers of fixed width, as they came over the wire, as an array; a missing one's number does not count."""
+    form, epoch = WIRE[column.type]
+    values = wire.astype(np.dtype(form).newbyteorder("="))
+    if epoch:
+        values += epoch
+    array = pa.array(values, mask=missing)
+    return array if array.type == ARROW_TYPES[column.type] else array.view(ARROW_TYPES[column.type])
+
+
+def _texts(data: NDArray[Any], at: NDArray[Any], sizes: NDArray[Any], missing: NDArray[np.bool_]) -> Any:
+    ends = np.cumsum(sizes)
+    offsets = np.append(0, ends).astype(np.int32)
+    bytes_ = data[np.repeat(at - offsets[:-1], sizes) + np.arange(int(ends[-1]))]
+    valid = pa.array(~missing).buffers()[1] if missing.any() else None
+    return pa.StringArray.from_buffers(len(at), pa.py_buffer(offsets), pa.py_buffer(bytes_), valid)

@@ -1,0 +1,104 @@
+"""Validate NDJSON in blocks of lines. Invalid lines are returned separately.
+
+A block whose lines are plain is read into columns, any other line by line, with the same rows and rejects. Where blocks
+come from is in `mds_client.transfer.ndjson`, where they go in `mds_client.utils`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from mds_client.columns.rows import Batch, batch_of
+from mds_client.errors import ConfigurationError, InvalidRow, reason
+from mds_client.mapping import PLAIN, Mapping
+from mds_client.models import Row
+from mds_client.schema import Kind
+
+LONGEST_LINE: Final = 1 << 20
+"""Bytes; a longer line is no row of any kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of an input, and the number of the first one, from 1."""
+
+    first: int
+    data: bytes
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines that hold something, stripped, with their numbers; those that begin with `#` hold nothing.
+
+        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses.
+        """
+        for number, line in enumerate(self.data.split(b"\n"), self.first):
+            if (line := line.strip()) and not line.startswith(b"#"):
+                yield number, line[: LONGEST_LINE + 1]
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a block comes to: its rows, the lines that are no rows (number, reason, text), and how many lines it had.
+
+    `batch` is None if there is no row.
+    """
+
+    block: Block
+    lines: int = 0
+    batch: Batch | None = None
+    rejects: list[tuple[int, str, bytes]] = field(default_factory=list)
+
+
+def coerce(kind: Kind, line: bytes, mapping: Mapping = PLAIN) -> Row:
+    """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
+    if len(line) > LONGEST_LINE:
+        raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
+    if mapping != PLAIN:
+        try:
+            record = from_json(line)
+        except ValueError as error:
+            raise InvalidRow(f"invalid JSON: {error}") from error
+        return mapping.row(kind, record)
+    try:
+        return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
+    except ValidationError as error:
+        raise InvalidRow(reason(error)) from error
+
+
+def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool = False) -> Checked:
+    """A block's rows and rejects; with `strict` no further than to the first reject."""
+    if (batch := _in_columns(kind, block, mapping)) is not None:
+        return Checked(block, len(batch), batch)
+    found = Checked(block)
+    rows: list[Row] = []
+    first = block.first
+    for number, line in block.lines():
+        found.lines += 1
+        try:
+            rows.append(coerce(kind, line, mapping))
+            if len(rows) == 1:
+                first = number
+        except InvalidRow as error:
+            found.rejects.append((number, str(error), line))
+            if strict:
+                break
+    if rows:
+        found.batch = batch_of(kind, rows, first)
+    return found
+
+
+def _in_columns(kind: Kind, block: Block, mapping: Mapping) -> Batch | None:
+    try:
+        from mds_client.columns import arrow, frames, tables  # noqa: F401 - the packages they need are optional
+    except ConfigurationError:
+        return None
+    table = tables.of_ndjson(kind, block.data, mapping)
+    if table is None:
+        return None
+    try:
+        return frames.Frame(kind, mapping.table(kind, table), block.first)
+    except InvalidRow:
+        # Read line by line, it is told which lines are wrong, and the others are written.
+        return None

@@ -1,0 +1,203 @@
+"""Columns of values as the table has them, and their encoding for a binary COPY.
+
+`mds_client.columns.frames` checks every value before it is here. NumPy is needed: import `mds_client.columns.arrow`
+first, which raises the error about missing packages.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any, Final, cast
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mds_client.protocol.operations import CopyIn, Latest, Values
+from mds_client.schema import Kind, SqlType
+from mds_client.sql import Statement, table_columns
+from mds_client.values.times import UNIX
+
+EPOCH: Final = UNIX
+DAY: Final = date(1970, 1, 1)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+# PostgreSQL counts time and days from 2000-01-01.
+POSTGRES_EPOCH: Final = {"timestamptz": 946_684_800_000_000, "date": 10_957}
+
+SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER: Final = b"\xff\xff"
+BLOCK: Final = 8192
+"""Rows that are encoded at once: some milliseconds of work, and arrays that stay in the processor's cache."""
+
+NUMPY_TYPES: Final[dict[SqlType, str]] = {
+    "bigint": "i8",
+    "double precision": "f8",
+    "timestamptz": "i8",
+    "date": "i4",
+}
+
+
+@dataclass(frozen=True)
+class ColumnValues:
+    """A checked column. Text and uuids are codes into `words`, which are distinct; other values are themselves: times
+    as microseconds and dates as days since 1970. `valid` is None if every row has a value."""
+
+    type: SqlType
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+    words: list[Any] | None = None
+
+    def take(self, rows: NDArray[Any] | slice) -> "ColumnValues":
+        return replace(self, values=self.values[rows], valid=None if self.valid is None else self.valid[rows])
+
+    def python(self) -> list[Any]:
+        """As the models have them."""
+        if self.absent:
+            return [None] * len(self.values)
+        values: list[Any] = self.values.tolist()
+        if self.words is not None:
+            values = [self.words[code] for code in values]
+        elif self.type == "timestamptz":
+            values = [EPOCH + timedelta(microseconds=value) for value in values]
+        elif self.type == "date":
+            values = [DAY + timedelta(days=value) for value in values]
+        if self.valid is not None:
+            values = [value if there else None for value, there in zip(values, self.valid.tolist(), strict=True)]
+        return values
+
+    @cached_property
+    def constant(self) -> int | None:
+        """The bytes that each value takes on the wire; None if they differ."""
+        if self.words is None:
+            return np.dtype(NUMPY_TYPES[self.type]).itemsize
+        if self.type == "uuid":
+            return 16
+        sizes = {len(word.encode()) for word in self.words}
+        return sizes.pop() if len(sizes) == 1 else None if sizes else 0
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no value at all."""
+        return self.valid is not None and not self.valid.any()
+
+    def wire(self) -> tuple[str, NDArray[Any]]:
+        """The type on the wire, as NumPy names it, and the values to assign to it."""
+        if self.words is None:
+            return ">" + NUMPY_TYPES[self.type], self.values - POSTGRES_EPOCH.get(self.type, 0)
+        words = [UUID(word).bytes if self.type == "uuid" else word.encode() for word in self.words]
+        return f"S{self.constant}", np.array(words, f"S{self.constant}")[self.values]
+
+    def sortable(self) -> NDArray[Any]:
+        """Numbers in the order of the values."""
+        if self.words is None:
+            return self.values
+        rank = np.empty(len(self.words), np.int64)
+        rank[sorted(range(len(self.words)), key=self.words.__getitem__)] = np.arange(len(self.words))
+        if self.valid is None:
+            ranks: NDArray[Any] = rank[self.values]
+            return ranks
+        # No value is before all others.
+        return np.where(self.valid, np.append(rank, 0)[self.values], -1)
+
+
+def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:
+    """Whole parts, and fractions where there are any."""
+    whole = np.trunc(amounts.values)
+    fractions = amounts.values - whole
+    there = fractions != 0 if amounts.valid is None else (fractions != 0) & amounts.valid
+    return (
+        ColumnValues("bigint", whole.astype(np.int64), amounts.valid),
+        ColumnValues("double precision", fractions, there),
+    )
+
+
+class NarrowFrame:
+    """Rows as the table has them, in columns, sorted by key."""
+
+    def __init__(self, kind: Kind, columns: dict[str, ColumnValues]) -> None:
+        self._kind = kind
+        self._columns = columns
+        self.latest = self._latest()
+
+    def rows(self) -> list[Values]:
+        """The same as rows of values."""
+        columns = [
+            [None if word is None else UUID(word) for word in column.python()]
+            if column.type == "uuid"
+            else column.python()
+            for column in self._columns.values()
+        ]
+        return list(zip(*columns, strict=True))
+
+    def copied(self, statement: Statement) -> CopyIn:
+        """The step that copies them."""
+        if any(column.constant is None for column in self._columns.values()):
+            # Text of many lengths: nothing is gained by columns.
+            return CopyIn(statement, tuple(column.type for column in self._columns.values()), self.rows())
+        return CopyIn(statement, blocks=self._blocks())
+
+    def in_table(self) -> "NarrowFrame":
+        """The same with the columns of the table itself, in which an amount has two."""
+        columns = dict(self._columns)
+        for amount in self._kind.amounts:
+            columns[amount.name], columns[amount.fraction] = _parts(columns[amount.name])
+        return NarrowFrame(self._kind, {name: columns[name] for name in table_columns(self._kind)})
+
+    def _blocks(self) -> Iterator[bytes]:
+        """A binary COPY, some thousand rows at a time."""
+        layout: list[tuple[str, str]] = [("count", ">i2")]
+        wires: dict[str, NDArray[Any]] = {}
+        for name, column in self._columns.items():
+            layout.append((f"length of {name}", ">i4"))
+            if not column.absent and column.constant:
+                wire, wires[name] = column.wire()
+                layout.append((name, wire))
+        form = np.dtype(layout)
+        model = np.zeros(1, form)
+        model["count"] = len(self._columns)
+        for name in self._columns:
+            model[f"length of {name}"] = form[name].itemsize if name in wires else -1
+        yield SIGNATURE
+        for start in range(0, len(self._columns["series_id"].values), BLOCK):
+            some = slice(start, start + BLOCK)
+            block = np.repeat(model, len(wires["series_id"][some]))
+            keep: NDArray[np.bool_] | None = None
+            for name, values in wires.items():
+                block[name] = values[some]
+                valid = self._columns[name].valid
+                if valid is None or valid[some].all():
+                    continue
+                # A NULL has a length of its own, and no bytes.
+                missing = ~valid[some]
+                block[f"length of {name}"][missing] = -1
+                if keep is None:
+                    keep = np.ones((len(block), form.itemsize), np.bool_)
+                offset = cast("Any", form.fields)[name][1]
+                keep[missing, offset : offset + form[name].itemsize] = False
+            yield block.tobytes() if keep is None else block.view(np.uint8).reshape(keep.shape)[keep].tobytes()
+        yield TRAILER
+
+    def _latest(self) -> dict[int, Latest]:
+        ids = self._columns["series_id"].values
+        times = self._columns[self._kind.time]
+        starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+        ends = np.append(starts[1:], len(ids)) - 1
+        first = times.take(starts).python()
+        last = times.take(ends).python()
+        price_ts: list[Any] = [None] * len(starts)
+        price, unpriced = price_ts, [True] * len(starts)
+        if self._kind.price:
+            prices = self._columns[self._kind.price]
+            if prices.valid is None:
+                price_ts, price, unpriced = last, prices.take(ends).python(), [False] * len(starts)
+            else:
+                at = np.maximum.reduceat(np.where(prices.valid, np.arange(len(ids)), -1), starts)
+                there = at >= starts
+                newest = prices.take(at).python()
+                price_ts = [ts if ok else None for ts, ok in zip(times.take(at).python(), there.tolist(), strict=True)]
+                price = [value if ok else None for value, ok in zip(newest, there.tolist(), strict=True)]
+                unpriced = (~np.logical_and.reduceat(prices.valid, starts)).tolist()
+        found = zip(first, last, price_ts, price, unpriced, strict=True)
+        return dict(zip(ids[starts].tolist(), (Latest(*values) for values in found), strict=True))

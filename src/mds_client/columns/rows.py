@@ -1,0 +1,327 @@
+"""Rows that are written: checked, as batches, and as the table has them.
+
+Rows come as models or mappings (`Rows`), or in columns (`mds_client.columns.frames`). `mds_client.writing.upserts`
+writes them.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from itertools import chain, islice
+from operator import ge, itemgetter
+from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
+
+from pydantic import ValidationError
+
+from mds_client import sql
+from mds_client.errors import ConfigurationError, InvalidRow, reason
+from mds_client.mapping import PLAIN
+from mds_client.mapping import Mapping as ColumnMapping
+from mds_client.models import DataQualityWarning, Row
+from mds_client.protocol.operations import CopyIn, Latest, SeriesName, Values
+from mds_client.schema import Kind, stored
+from mds_client.values.apart import NOTHING_HELD, Held, key_of, stored_apart
+from mds_client.values.quality import warn_of_empty, warn_of_replaced
+
+HEAVY_ROWS: Final = 1_000
+"""From so many rows on, preparing them takes long enough to be kept off an event loop."""
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Anything that speaks the Arrow stream protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Input: TypeAlias = Iterable[Row | Mapping[str, Any]] | ArrowStream
+
+
+class Narrow(Protocol):
+    """Rows as the table has them, each key once (the last one wins), sorted by key."""
+
+    @property
+    def latest(self) -> "Mapping[int, Latest]":
+        """Of each series, by its id, what the batch says about its last values."""
+
+    def rows(self) -> list[Values]:
+        """As tuples, in the order of `sql.stored_columns`."""
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+
+    def in_table(self) -> "Narrow":
+        """The same with the columns of the table itself, in which an amount has two."""
+
+
+class Batch(Protocol):
+    """Checked rows that are written in one transaction."""
+
+    @property
+    def names(self) -> Iterable[SeriesName]:
+        """The names of their series, each once."""
+
+    replaced: int | None
+    """How many rows later ones with the same key and other values replace. None until `narrow` has counted and said it;
+    a number that is set before is neither counted nor said again."""
+
+    def __len__(self) -> int: ...
+
+    def claimed(self) -> Mapping[str, int]:
+        """Each tenant that rows name as theirs, with the first such row's place in the input."""
+
+    def narrow(self, ids: Mapping[SeriesName, int], held: "Held" = NOTHING_HELD) -> Narrow:
+        """The rows with the ids of their series; and of a kind whose rows can share a value, what `held` says is stored
+        under such values."""
+
+
+def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = PLAIN) -> Iterator[Batch]:
+    """Rows as checked batches, none of them empty: one of what has a length, else as many as it takes."""
+    if hasattr(rows, "collect_schema") and callable(collect := getattr(rows, "collect", None)):
+        # A polars LazyFrame.
+        rows = cast("ArrowStream", collect())
+    if isinstance(rows, ArrowStream):
+        from mds_client.columns import arrow, frames  # noqa: F401 - the packages they need are optional
+
+        if isinstance(rows, Sized):
+            yield from frames.whole(kind, rows, mapping)
+        else:
+            yield from frames.chunks(kind, rows, chunk_rows, mapping)
+    elif isinstance(rows, Sized):
+        if len(batch := batch_of(kind, rows, mapping=mapping)):
+            yield batch
+    else:
+        first, rest = 0, iter(rows)
+        while some := list(islice(rest, chunk_rows)):
+            if len(batch := batch_of(kind, some, first, mapping)):
+                yield batch
+            first += len(some)
+
+
+def batch_of(
+    kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0, mapping: ColumnMapping = PLAIN
+) -> Batch:
+    """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is not a row.
+
+    `first` is the number of the first row in the input.
+    """
+    listed = rows if isinstance(rows, list) else list(rows)
+    if mapping.is_wide:
+        listed = [part for row in listed for part in _parts(kind, row, mapping)]
+        mapping = mapping.narrowed()
+    if mapping != PLAIN:
+        listed = [
+            mapping.values(kind, row, at) if isinstance(row, Mapping) and not isinstance(row, Row) else row
+            for at, row in enumerate(listed, start=first)
+        ]
+    return _frame_of(kind, listed, first) or Rows(kind, listed, first)
+
+
+def _parts(kind: Kind, row: Row | Mapping[str, Any], mapping: ColumnMapping) -> list[Any]:
+    """A wide row as one for each of its symbols."""
+    return mapping.parted(kind, row) if isinstance(row, Mapping) and not isinstance(row, Row) else [row]
+
+
+def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Batch | None:
+    """Many rows in columns, where they are plain and the packages for it are there."""
+    # Text that is different in every row gains nothing by columns.
+    if len(rows) < HEAVY_ROWS or any(kind.column(name).type == "text" for name in kind.values):
+        return None
+    try:
+        from mds_client.columns import arrow, frames, tables  # noqa: F401 - the packages they need are optional
+    except ConfigurationError:
+        return None
+    table = tables.of_rows(kind, rows)
+    if table is None:
+        return None
+    try:
+        # A model that looks wrong has said so when it was made.
+        return frames.Frame(kind, table, first, look=isinstance(rows[0], Mapping))
+    except InvalidRow:
+        # Read row by row, it is told in the model's words which row it is.
+        return None
+
+
+class Rows:
+    """A batch of models or mappings. Raises InvalidRow, with its place and the reason, for one that is not a row.
+
+    `first` is the number of the first row in the input.
+    """
+
+    def __init__(self, kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0) -> None:
+        self._kind = kind
+        self._first = first
+        self.replaced: int | None = None
+        self._rows = _checked(kind, rows, first)
+        name_of = itemgetter(*kind.series)
+        # A model's fields are in its __dict__, which is the fastest way to them.
+        numbers: dict[Any, int] = {}
+        self._series = [numbers.setdefault(name_of(vars(row)), len(numbers)) for row in self._rows]
+        self.names: list[SeriesName] = [(name,) for name in numbers] if len(kind.series) == 1 else list(numbers)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def claimed(self) -> dict[str, int]:
+        """Each tenant that rows name, with the first such row."""
+        claimed: dict[str, int] = {}
+        for tenant_id in {row.tenant_id for row in self._rows} - {None}:
+            found = next(at for at, row in enumerate(self._rows) if row.tenant_id == tenant_id)
+            claimed[cast("str", tenant_id)] = self._first + found
+        return claimed
+
+    def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> "NarrowRows":
+        """The rows with the ids of their series, and what they are stored under."""
+        kind = self._kind
+        values_of = itemgetter(*kind.column_names)
+        converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
+        # By series, so that no sort is a long one, in which no other thread would run.
+        by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
+        of_number = [ids[name] for name in self.names]
+        for number, row in zip(self._series, self._rows, strict=True):
+            narrow = (of_number[number], *values_of(vars(row)))
+            for at, column in converted:
+                if narrow[at] is not None:
+                    narrow = (*narrow[:at], stored(narrow[at], column), *narrow[at + 1 :])
+            by_series[narrow[0]].append(narrow)
+        told_by = key_of(kind)
+        replaced: list[Values] = []
+        for series_id, rows in by_series.items():
+            keys = [told_by(row) for row in rows]
+            if any(map(ge, keys, keys[1:])):
+                by_key: dict[Any, Values] = {}
+                for key, narrow in zip(keys, rows, strict=True):
+                    before = by_key.get(key)
+                    if before is not None and before != narrow and not self._is_empty(before):
+                        if self._is_empty(narrow):
+                            continue
+                        replaced.append(before)
+                    by_key[key] = narrow
+                by_series[series_id] = [by_key[key] for key in sorted(by_key)]
+        if kind.shared is not None:
+            by_series = {series_id: stored_apart(kind, rows, held) for series_id, rows in by_series.items()}
+        if self.replaced is None:
+            self.replaced = len(replaced)
+            self._say(replaced)
+        return NarrowRows(kind, by_series)
+
+    def _is_empty(self, row: Values) -> bool:
+        """Whether a narrow row has no value beside its key."""
+        measured = self._kind.measured
+        return bool(measured) and all(row[1 + self._kind.column_names.index(name)] is None for name in measured)
+
+    def _say(self, replaced: list[Values]) -> None:
+        """Warn of rows without values, and of rows that later ones with the same key and other values replace."""
+        kind = self._kind
+        if kind.measured:
+            nothing = (None,) * len(kind.measured)
+            measured_of = itemgetter(*kind.measured) if len(kind.measured) > 1 else lambda row: (row[kind.measured[0]],)
+            empty = [at for at, row in enumerate(self._rows) if measured_of(vars(row)) == nothing]
+            if empty:
+                warn_of_empty(kind, len(empty), self._first + empty[0])
+        if replaced:
+            wanted = set(map(itemgetter(*range(1, 1 + len(kind.column_names))), replaced))
+            values_of = itemgetter(*kind.column_names)
+            for at, row in enumerate(self._rows):
+                found = tuple(
+                    stored(value, column) for value, column in zip(values_of(vars(row)), kind.columns, strict=True)
+                )
+                if found in wanted:
+                    warn_of_replaced(kind, len(replaced), self._first + at, vars(row))
+                    return
+
+
+class NarrowRows:
+    """Narrow rows as tuples."""
+
+    def __init__(self, kind: Kind, by_series: dict[int, list[Values]]) -> None:
+        self._kind = kind
+        self._rows = list(chain.from_iterable(by_series.values()))
+        time_at = 1 + kind.column_names.index(kind.time)
+        price_at = None if kind.price is None else 1 + kind.column_names.index(kind.price)
+        self.latest = {series_id: _latest(rows, time_at, price_at) for series_id, rows in by_series.items()}
+
+    def rows(self) -> list[Values]:
+        """As they are."""
+        return self._rows
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+        types = tuple(column.type for column in sql.stored_columns(self._kind))
+        return CopyIn(statement, types, self._rows)
+
+    def in_table(self) -> "TableRows":
+        """The same with the columns of the table itself, in which an amount has two."""
+        return TableRows(self._kind, self._rows, self.latest)
+
+
+class TableRows:
+    """Narrow rows with the columns of the table itself, in which an amount has two."""
+
+    def __init__(self, kind: Kind, rows: list[Values], latest: Mapping[int, Latest]) -> None:
+        self._kind = kind
+        places = [1 + kind.column_names.index(amount.name) for amount in kind.amounts]
+        narrow = tuple(column.name for column in sql.stored_columns(kind))
+        parted = (*narrow, *(amount.fraction for amount in kind.amounts))
+        in_order = itemgetter(*(parted.index(name) for name in sql.table_columns(kind)))
+        self._rows = [in_order(_parted(row, places)) for row in rows]
+        self.latest = latest
+
+    def rows(self) -> list[Values]:
+        """As they are."""
+        return self._rows
+
+    def copied(self, statement: sql.Statement) -> CopyIn:
+        """The step that copies them."""
+        return CopyIn(statement, ("bigint", *(column.type for column in self._kind.in_table)), self._rows)
+
+    def in_table(self) -> "TableRows":
+        """They are."""
+        return self
+
+
+def _parted(row: Values, places: list[int]) -> Values:
+    """A row with the whole parts of the amounts in their places, and the fractions behind the others."""
+    parts = list(row)
+    for at in places:
+        whole = None if row[at] is None else int(row[at])
+        parts[at] = whole
+        parts.append(None if whole is None or whole == row[at] else row[at] - whole)
+    return tuple(parts)
+
+
+def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:
+    """Every row as an instance of the kind's model. None is skipped, with a warning."""
+    missing: list[int] = []
+    checked: list[Row] = []
+    model = cast("type[Row]", kind.model)
+    validate = model.model_validate
+    for index, row in enumerate(rows, start=first):
+        if isinstance(row, model):
+            checked.append(row)
+        elif isinstance(row, Mapping):
+            try:
+                checked.append(validate(row))
+            except ValidationError as error:
+                raise InvalidRow(f"row {index}: {reason(error)}", index=index) from error
+        elif row is None:
+            missing.append(index)
+        else:
+            raise InvalidRow(
+                f"row {index}: a {kind.model.__name__} or a mapping is needed, not {type(row).__name__}", index=index
+            )
+    if missing:
+        said = f"rows that are None were skipped: {len(missing)}, the first is row {missing[0]}"
+        warnings.warn(said, DataQualityWarning, stacklevel=2)
+    return checked
+
+
+def _latest(rows: list[Values], time_at: int, price_at: int | None) -> Latest:
+    """Of the rows of one series, sorted by time."""
+    first_ts, last_ts = rows[0][time_at], rows[-1][time_at]
+    if price_at is None:
+        return Latest(first_ts, last_ts, None, None, has_unpriced=True)
+    has_unpriced = any(row[price_at] is None for row in rows)
+    for row in reversed(rows):
+        if row[price_at] is not None:
+            return Latest(first_ts, last_ts, row[time_at], row[price_at], has_unpriced)
+    return Latest(first_ts, last_ts, None, None, has_unpriced)

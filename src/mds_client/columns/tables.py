@@ -1,0 +1,112 @@
+"""Rows that come one by one, put into columns: lists of models or dictionaries, and blocks of NDJSON.
+
+Columns are checked and encoded many times faster than rows, and leave no objects for Python's garbage collector. The
+functions return None for input that they cannot convert (a subclass, a type that needs a look at each value, a broken
+line). The caller then parses row by row, which covers every case and names the row that is wrong.
+`mds_client.columns.frames` checks the values.
+"""
+
+import time
+from collections.abc import Container, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+from pyarrow import json
+
+from mds_client.mapping import PLAIN
+from mds_client.mapping import Mapping as ColumnMapping
+from mds_client.schema import TENANT_COLUMN, Kind, SqlType
+
+# What Arrow may make of the types of a column's values, None apart. Not by its own guess: that makes a number of True,
+# and a date of a time.
+_BY_TYPES: Final[dict[frozenset[type], Any]] = {
+    frozenset(): pa.null(),
+    frozenset((str,)): pa.string(),
+    frozenset((int,)): pa.int64(),
+    frozenset((float,)): pa.float64(),
+    frozenset((int, float)): pa.float64(),
+    frozenset((datetime,)): pa.timestamp("us", "UTC"),
+    frozenset((date,)): pa.date32(),
+}
+
+BLOCK: Final = 4096
+"""Rows that are converted at once: some milliseconds in which no other thread runs."""
+
+_YIELD_S: Final = 0.00005
+
+# JSON has no other type for these than text, which the model reads.
+_TEXTUAL: Final[tuple[SqlType, ...]] = ("text", "uuid", "timestamptz", "date")
+
+
+def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
+    """Models of a kind, or dictionaries, as a table; None if they are not all of one of these, or not plain."""
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    types = set[type]().union(*(set(map(type, block)) for block in blocks))
+    if types == {kind.model}:
+        names = set(kind.model.model_fields)
+    elif types == {dict}:
+        names = set[str]().union(*(set().union(*block) for block in blocks))
+    else:
+        return None
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    try:
+        for block in blocks:
+            given: Sequence[Mapping[str, Any]] = block if types == {dict} else [row.__dict__ for row in block]
+            for name, arrays in parts.items():
+                try:
+                    values = [row[name] for row in given]
+                except KeyError:
+                    values = [row.get(name) for row in given]
+                arrays.append(pa.array(values, _BY_TYPES[frozenset(map(type, values)) - {type(None)}]))
+            # Arrow lets go of the interpreter for moments so short that a thread that waits for it never gets it.
+            time.sleep(_YIELD_S)
+        return pa.table({name: _joined(arrays) for name, arrays in parts.items()})
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _joined(arrays: list[Any]) -> Any:
+    """The blocks of a column as one column; whole numbers are numbers where other blocks have fractions."""
+    types = {array.type for array in arrays} - {pa.null()}
+    if types == {pa.int64(), pa.float64()}:
+        types = {pa.float64()}
+    (one,) = types or {pa.null()}
+    return pa.chunked_array([array.cast(one) for array in arrays], one)
+
+
+def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.Table | None":
+    """Read lines of NDJSON, each a row and none of them blank, into a table with the columns of the mapping.
+
+    Returns:
+        The table, which the mapping has not been applied to yet, or None if the lines are not plain.
+    """
+    texts = mapping.json_texts(kind, _textual(kind))
+    if texts is None:
+        return None
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
+    # Arrow takes several objects of one line for as many rows; where each line is one object, they are as many.
+    if not plain.startswith(b"{") or not plain.rstrip(b"\n").endswith(b"}") or plain.count(b"}\n{") != lines - 1:
+        return None
+    parse = json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(texts)]))
+    try:
+        table = json.read_json(pa.BufferReader(block), json.ReadOptions(block_size=max(len(block), 1)), parse)
+    except (pa.ArrowException, ValueError):
+        return None
+    if table.num_rows != lines:
+        return None
+    table = table.select(_given(table, texts))
+    read = mapping.columns_read(kind, tuple(table.column_names))
+    # PyArrow makes a time of text that looks like one. The mapping must say what such text means.
+    return None if any(pa.types.is_timestamp(table.schema.field(name).type) for name in read) else table
+
+
+def _given(table: "pa.Table", texts: Container[str]) -> list[str]:
+    """The columns of a table that some line has: PyArrow adds the others of the schema."""
+    return [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
+
+
+def _textual(kind: Kind) -> set[str]:
+    """The fields whose values JSON can only write as text."""
+    return {TENANT_COLUMN, *kind.series, *(column.name for column in kind.columns if column.type in _TEXTUAL)}

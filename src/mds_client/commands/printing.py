@@ -1,0 +1,134 @@
+"""Options that every reading command has: which rows, in which format, and where to.
+
+Filters and formats are declared here once. What is read is in `mds_client.commands.reading`.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mds_client.console import Command, FileName, Instant, json_option
+from mds_client.export import written
+from mds_client.output.sheets import FORMATS, WRITERS, Format, Record, Sheet, Writer, write_json
+from mds_client.schema import Kind
+
+_BY_NAME: Final[dict[str, Format]] = {
+    ".csv": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+    ".txt": "table",
+}
+
+
+def comma_separated(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
+    """Names separated by commas, as a list."""
+    return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
+
+
+_FILTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "vendor": (("--vendor",), {"help": "Only from this vendor."}),
+    "symbols": (
+        ("--symbol", "--symbols", "symbols"),
+        {"help": "Only this symbol, or these, separated by commas.", "callback": comma_separated},
+    ),
+    "timeframe": (("--timeframe",), {"help": "Only this timeframe: 1m, 5m, 1h, 1d, …"}),
+    "start": (("--start",), {"help": "From this time on, ISO; without a zone UTC.", "type": Instant()}),
+    "end": (("--end",), {"help": "Until before this time, ISO; without a zone UTC.", "type": Instant()}),
+}
+
+
+def filters_of(kind: Kind) -> tuple[str, ...]:
+    """The filters that rows of a kind have."""
+    lacking = {
+        "symbols": "symbol" not in kind.model.model_fields,
+        "timeframe": "timeframe" not in kind.series,
+    }
+    return tuple(name for name in _FILTERS if not lacking.get(name, False))
+
+
+def filter_options(*names: str, required: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """`--vendor`, `--symbol`, `--timeframe`, `--start`, `--end`: these of them, or all."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names or tuple(_FILTERS)):
+            flags, settings = _FILTERS[name]
+            command = click.option(*flags, required=name in required, **settings)(command)
+        return command
+
+    return decorate
+
+
+class Printer:
+    """Prints rows, or writes them to a file, in the format that was asked for."""
+
+    def __init__(self, form: Format, output: str, as_json: bool, limit: int | None) -> None:
+        self._write: Writer = write_json if as_json else WRITERS[form]
+        self._form = "json" if as_json else form
+        self._output = output
+        self._limit = limit
+
+    def show(self, sheet: Sheet, batches: Iterator[list[Record]], why_empty: Callable[[], str] | None = None) -> int:
+        """Print the rows of a sheet as they come, and give their number.
+
+        `why_empty` says why there is none, which goes to standard error.
+        """
+        if self._form == "parquet" and self._output == "-" and sys.stdout.isatty():
+            raise click.UsageError("Parquet is not text: name a file with --output")
+        click.echo(nl=False)
+        with written(self._output) as target:
+            rows = self._write(sheet, batches if self._limit is None else _first(batches, self._limit), target)
+        if not rows and why_empty is not None:
+            click.echo(why_empty(), err=True)
+        return rows
+
+
+def _first(batches: Iterator[list[Record]], limit: int) -> Iterator[list[Record]]:
+    for rows in batches:
+        yield list(islice(rows, limit))
+        limit -= len(rows)
+        if limit <= 0:
+            return
+
+
+def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--limit`; goes around `output_options`."""
+    return click.option("--limit", type=click.IntRange(1), help="Print at most so many rows, the first.")(command)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--format`, `--output` and `--json`; the command gets a `Printer` in their place."""
+
+    @click.option(
+        "--format", "form", type=click.Choice(FORMATS),
+        help="How to print the rows. [default: as --output ends, otherwise table]",
+    )  # fmt: skip
+    @click.option(
+        "--output", type=FileName(), default="-", metavar="FILE",
+        help="Write to this file, which appears when it is whole; .gz and .zst are compressed.",
+    )  # fmt: skip
+    @json_option
+    @functools.wraps(command)
+    def printing(
+        *arguments: Any, form: Format | None, output: str, as_json: bool, limit: int | None = None, **options: Any
+    ) -> Any:
+        if as_json and form is not None:
+            raise click.UsageError("--json and --format: choose one of them")
+        if form is None:
+            form = "table" if output == "-" else _format_of(output, as_json)
+        return command(*arguments, printer=Printer(form, output, as_json, limit), **options)
+
+    return printing
+
+
+def _format_of(output: str, as_json: bool) -> Format:
+    name = Path(output)
+    suffix = Path(name.stem).suffix if name.suffix in (".gz", ".zst") else name.suffix
+    if suffix in _BY_NAME or as_json:
+        return _BY_NAME.get(suffix, "table")
+    raise click.UsageError(f"{output}: the name does not tell the format: add --format {'|'.join(FORMATS)}")

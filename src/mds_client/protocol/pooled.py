@@ -1,0 +1,104 @@
+"""What both clients are before anything waits: settings, tenant, caches, and which failure is tried again.
+
+`MDS` and `AMDS` add a pool, and the waiting.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from psycopg.conninfo import conninfo_to_dict
+
+from mds_client import notebook, rls
+from mds_client.config import Config
+from mds_client.errors import MDSError, RetryableError, ServerUnreachable
+from mds_client.protocol.operations import ColdKnown, Observer, Operation, SeriesCache, Session
+
+
+class Pooled:
+    """A client over a pool, as far as it is the same for both."""
+
+    def __init__(
+        self,
+        settings: Config | Mapping[str, Any] | None = None,
+        /,
+        *,
+        observer: Observer | None = None,
+        **more: Any,
+    ) -> None:
+        self.observer = observer or Observer()
+        self.config = Config.load(settings, **more)
+        self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
+        self._caches: dict[str | None, SeriesCache] = {}
+        self._cold: dict[str | None, ColdKnown] = {}
+        self._owns_pool = True
+
+    def for_tenant(self, tenant_id: str) -> Self:
+        """This client as another tenant, over the same pool, which only the first client closes."""
+        clone = copy.copy(self)
+        clone.config = Config.load(self.config, tenant_id=tenant_id)
+        clone.tenant_id = clone.config.tenant_id
+        clone._owns_pool = False
+        return clone
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.app_name!r} tenant={self.tenant_id}>"
+
+    @contextmanager
+    def _blocking(self) -> Iterator[Any]:
+        """A synchronous client that sees the same."""
+        yield self
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings, without asking the server and without the password."""
+        parts = conninfo_to_dict(self.config.dsn)
+        shown = {
+            "server": f"{parts.get('host') or 'local'}:{parts.get('port') or 5432}",
+            "database": parts.get("dbname"),
+            "role": parts.get("user"),
+            "tenant": self.tenant_id or "of the login",
+            "application": self.config.app_name,
+        }
+        return notebook.fields(type(self).__name__, shown)
+
+    def _session(self) -> Session:
+        known = self._cold.setdefault(self.tenant_id, ColdKnown())
+        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id, cold=known)
+
+
+class Attempts:
+    """The attempts at one operation: which failure is repeated and after how long, and what the observer is told."""
+
+    def __init__(self, client: Pooled, operation: Operation[Any]) -> None:
+        self._config = client.config
+        self._observer = client.observer
+        self._operation = operation.name
+        self._began = time.monotonic()
+        self._waits = client.config.waits()
+        self._tried = 0
+
+    def failed(self, error: MDSError, session: Session) -> float:
+        """Seconds to wait before the next attempt; raises the error where there is to be none."""
+        self._tried += 1
+        if session.commits:
+            # It is another part that has failed now.
+            self._waits = self._config.waits()
+        again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
+        if not again or (wait := next(self._waits, None)) is None:
+            self._observer.failed(self._operation, error)
+            if self._tried > 1:
+                error.add_note(f"tried {self._tried} times in {time.monotonic() - self._began:.1f} s")
+            raise error
+        self._observer.retried(self._operation, error)
+        return wait
+
+    def answered(self, session: Session) -> None:
+        """It has ended well."""
+        self._observer.performed(self._operation, time.monotonic() - self._began, session.written)
+
+
+def lost_connection(error: MDSError) -> bool:
+    """Whether a failure is of the connection, and others of the pool may be broken as well: a restart breaks all."""
+    return isinstance(error, RetryableError) and error.lost_connection

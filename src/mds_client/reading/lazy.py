@@ -1,0 +1,166 @@
+"""Rows that are read when they are needed: `MDS.scan` as a polars LazyFrame, a PyArrow reader or a DuckDB relation.
+
+What a LazyFrame is asked for is pushed down as far as the store can do it: the columns; conditions on the names of the
+series, which are looked at by polars itself in the list of series; and conditions on the time. polars applies all
+conditions to the rows once more, so that a condition that is not understood here costs time and changes no answer.
+
+Needs PyArrow: import it where something is scanned, not before.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
+from mds_client.errors import ConfigurationError
+from mds_client.protocol.operations import SeriesName
+from mds_client.reading.packed import INSTANT
+from mds_client.reading.scans import Selection, within
+
+import pyarrow as pa  # isort: skip
+
+ScanAs: TypeAlias = Literal["polars", "arrow", "duckdb"]
+
+Read: TypeAlias = Callable[[Selection], "Iterator[pa.RecordBatch]"]
+"""What reads a selection; nothing is read before the first batch is asked for."""
+
+ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def check(as_: str) -> None:
+    """Raise ConfigurationError if rows cannot be scanned like that, or the package is not installed."""
+    if as_ not in get_args(ScanAs):
+        raise ConfigurationError(f"as_ of a scan is {', '.join(get_args(ScanAs))}; not {as_!r}")
+    if as_ != "arrow":
+        try:
+            importlib.import_module(as_)
+        except ImportError as error:
+            raise ConfigurationError(f"{as_} is not installed: pip install {as_}") from error
+
+
+def scanned(read: Read, selection: Selection, as_: ScanAs) -> Any:
+    """A selection as something that reads it later."""
+    check(as_)
+    if as_ == "polars":
+        return _lazy_frame(read, selection)
+    source = _Source(read, selection)
+    return source.reader() if as_ == "arrow" else importlib.import_module("duckdb").from_arrow(source)
+
+
+class _Source:
+    """What DuckDB reads from, anew for each query: a reader would be empty at the second one."""
+
+    def __init__(self, read: Read, selection: Selection) -> None:
+        self._read = read
+        self._selection = selection
+
+    def reader(self) -> "pa.RecordBatchReader":
+        return pa.RecordBatchReader.from_batches(self._selection.schema, self._read(self._selection))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.reader().__arrow_c_stream__(requested_schema)
+
+
+def _lazy_frame(read: Read, selection: Selection) -> Any:
+    polars = importlib.import_module("polars")
+    plugins = importlib.import_module("polars.io.plugins")
+    schema = polars.from_arrow(selection.schema.empty_table()).schema
+
+    def source(columns: list[str] | None, predicate: Any, rows: int | None, _batch_rows: int | None) -> Iterator[Any]:
+        wanted = selection.fields if columns is None else tuple(columns)
+        needed = set(wanted) if predicate is None else {*wanted, *predicate.meta.root_names()}
+        # A frame of no columns has no rows.
+        fields = tuple(name for name in selection.fields if name in needed) or (selection.kind.time,)
+        asked = replace(selection, fields=fields)
+        for batch in read(asked if predicate is None else _narrowed(asked, predicate)):
+            frame = polars.from_arrow(batch)
+            if rows is not None:
+                frame = frame.head(rows)
+                rows -= len(frame)
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            yield frame.select(wanted) if wanted else frame
+            if rows == 0:
+                return
+
+    return plugins.register_io_source(source, schema=schema, explain_name=f"mds {selection.kind.name}")
+
+
+def _narrowed(selection: Selection, predicate: Any) -> Selection:
+    """The part of a selection in which a predicate can hold: as far as that can be seen, and never less."""
+    polars = importlib.import_module("polars")
+    on_names = []
+    for part in _conjuncts(json.loads(predicate.meta.serialize(format="json"))):
+        condition = polars.Expr.deserialize(BytesIO(json.dumps(part).encode()), format="json")
+        roots = set(condition.meta.root_names())
+        if roots and roots <= set(selection.kind.series):
+            on_names.append(condition)
+        elif roots == {selection.kind.time}:
+            selection = within(selection, _span(part, selection.kind.time))
+    if not on_names:
+        return selection
+
+    def choose(series: dict[int, SeriesName]) -> dict[int, SeriesName]:
+        names = polars.DataFrame(
+            list(series.values()), schema=dict.fromkeys(selection.kind.series, polars.String), orient="row"
+        )
+        ids = names.with_columns(polars.Series("series_id", list(series), polars.Int64)).filter(on_names)["series_id"]
+        return {id_: series[id_] for id_ in ids.to_list()}
+
+    return replace(selection, choose=choose)
+
+
+def _conjuncts(expression: Any) -> Iterator[Any]:
+    """The conditions that have to hold all, of an expression as polars serializes it."""
+    match expression:
+        case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
+            yield from _conjuncts(left)
+            yield from _conjuncts(right)
+        case _:
+            yield expression
+
+
+def _span(condition: Any, time: str) -> tuple[datetime, datetime]:
+    """The span in which a condition on the time can hold; all time if it is not understood."""
+    match condition:
+        case {"BinaryExpr": {"left": {"Column": name}, "op": str(operator), "right": right}} if name == time:
+            return _compared(operator, right)
+        case {"BinaryExpr": {"left": left, "op": str(operator), "right": {"Column": name}}} if name == time:
+            turned = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
+            return _compared(turned.get(operator, operator), left)
+        case {"Function": {"input": [{"Column": name}, low, high], "function": {"Boolean": {"IsBetween": _}}}} if (
+            name == time
+        ):
+            return _compared("GtEq", low)[0], _compared("LtEq", high)[1]
+    return ALWAYS
+
+
+def _compared(operator: str, expression: Any) -> tuple[datetime, datetime]:
+    moment = _moment(expression)
+    if moment is None:
+        return ALWAYS
+    # A time that is finer than the store's is cut off here: what is at its microsecond is looked at, too.
+    behind = ALWAYS[1] if moment > ALWAYS[1] - INSTANT else moment + INSTANT
+    match operator:
+        case "Eq":
+            return moment, behind
+        case "Lt" | "LtEq":
+            return ALWAYS[0], behind
+        case "Gt" | "GtEq":
+            return moment, ALWAYS[1]
+    return ALWAYS
+
+
+def _moment(expression: Any) -> datetime | None:
+    """The time that an expression stands for, if it is one."""
+    polars = importlib.import_module("polars")
+    found = polars.Expr.deserialize(BytesIO(json.dumps(expression).encode()), format="json")
+    if found.meta.root_names():
+        return None
+    value = polars.select(found).to_series()
+    (moment,) = value.to_list() if len(value) == 1 else (None,)
+    return moment if isinstance(moment, datetime) and moment.tzinfo is not None else None

@@ -1,0 +1,420 @@
+"""Much data at once: a query's rows as one array a column, and the pieces that make an answer of any size.
+
+A row that is copied out costs the client more than it costs the server: libpq hands over each one alone. So the server
+packs the rows of a piece into arrays, and the client reads a column at a time. A piece is some series and a span of
+time, of about `TARGET` rows. How many series that are follows from the pieces before; one that turns out to hold more
+than `MOST` rows is split, so that neither side ever holds much more.
+
+Needs NumPy and PyArrow, as `mds_client.columns.arrow` does. Nothing here waits.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol, cast
+
+from mds_client import sql
+from mds_client.columns.arrow import (
+    ARROW_TYPES,
+    HEADER,
+    NAMES,
+    SERIES_ID,
+    WIRE,
+    values_of,
+)  # says first which package is missing
+from mds_client.errors import MDSOperationalError
+from mds_client.protocol.operations import CopyOut, Emit, Execute, Group, More, SeriesName, Session, Talk, Values
+from mds_client.schema import TENANT_COLUMN, Column, Kind
+
+import numpy as np  # isort: skip
+import pyarrow as pa  # isort: skip
+import pyarrow.compute as compute  # isort: skip
+from numpy.typing import NDArray  # isort: skip
+
+TARGET: Final = 65_536
+"""Rows of a piece, about."""
+
+MOST: Final = 2 * TARGET
+"""Rows of a piece at the most; one with more is split."""
+
+FIRST_SERIES: Final = 8
+"""Series of the first pieces, while it is not known how many rows a series has."""
+
+MOST_SERIES: Final = 4096
+"""Series of a piece at the most."""
+
+INSTANT: Final = timedelta(microseconds=1)
+"""What cannot be split any more."""
+
+_ARRAY_HEADER: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is read: of a kind, the series by id with their names, a span of time, and the columns of the answer.
+
+    `stored` are the columns that the statement gives; `fields` are those of the answer, of the tenant, the series and
+    the stored ones. The series come in the order of `series`, and the rows of each in the order of their key, if the
+    key is among the stored columns. `symbols`: only rows with one of these, of a kind whose series have no symbol.
+    """
+
+    kind: Kind
+    series: Mapping[int, SeriesName]
+    span: tuple[datetime, datetime]
+    stored: tuple[str, ...]
+    fields: tuple[str, ...]
+    plain: bool = False
+    """Whether names are text, and not dictionaries."""
+    symbols: list[str] | None = None
+    cold: "Beside | None" = None
+    """What reads the rows that are kept in files, too."""
+    only_hot: bool = True
+    """Whether the server refuses to read from before the fence, if there is one."""
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """That of the answer."""
+        return schema_of(self.kind, self.fields, plain=self.plain)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The stored columns, with those of the key that they have to be sorted by."""
+        names = (*self.stored, *(name for name in self.kind.key if name not in self.stored))
+        return tuple(self.kind.column(name) for name in names)
+
+
+class Beside(Protocol):
+    """Rows of the same kind that are somewhere else (`mds_client.cold`)."""
+
+    @property
+    def listed(self) -> Sequence[object]:
+        """Where they are."""
+
+    def merged(
+        self,
+        series: Mapping[int, SeriesName],
+        span: tuple[datetime, datetime],
+        columns: Sequence[str],
+        hot: "pa.Table",
+        late: Sequence[Values],
+    ) -> "pa.Table":
+        """Those and these as one."""
+
+
+def schema_of(kind: Kind, fields: Sequence[str], *, plain: bool) -> "pa.Schema":
+    """The schema of a frame with these fields of a kind."""
+
+    def of(name: str) -> Any:
+        if name == TENANT_COLUMN or name in kind.series:
+            return pa.field(name, pa.string() if plain else NAMES, nullable=False)
+        column = SERIES_ID if name == SERIES_ID.name else kind.column(name)
+        return pa.field(name, ARROW_TYPES[column.type], column.nullable)
+
+    return pa.schema([of(name) for name in fields])
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Some series and a span of time; and the rows, once they are read."""
+
+    ids: list[int]
+    span: tuple[datetime, datetime]
+    bounded: bool = True
+    """Whether it is split if there are too many rows; it cannot be if it is of one series and one instant."""
+    taken: bool = False
+    batch: "pa.RecordBatch | None" = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """The pieces of an answer, in its order. `window` of them are under way, or wait for those before them."""
+
+    asked: Asked
+    window: int = 1
+    target: int = TARGET
+    """Rows of a piece, about."""
+    _pieces: deque[Piece] = field(default_factory=deque)
+    _left: list[int] = field(init=False)
+    _at: int = 0
+    _read: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        self._left = list(self.asked.series)
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more than what has been taken."""
+        return self._at < len(self._left) or any(not piece.taken for piece in self._pieces)
+
+    def take(self) -> Piece | None:
+        """The next piece to read; None where nothing is left to begin with now."""
+        for at, piece in enumerate(self._pieces):
+            if at >= self.window:
+                return None
+            if not piece.taken:
+                piece.taken = True
+                return piece
+        if len(self._pieces) >= self.window or self._at == len(self._left):
+            return None
+        piece = Piece(self._left[self._at : self._at + self._width()], self.asked.span, taken=True)
+        self._at += len(piece.ids)
+        self._pieces.append(piece)
+        return piece
+
+    def settle(self, piece: Piece, found: "pa.RecordBatch | list[Piece]") -> None:
+        """Take up the rows of a piece, or the pieces to read instead of it."""
+        if isinstance(found, list):
+            at = self._pieces.index(piece)
+            self._pieces.remove(piece)
+            for number, part in enumerate(found):
+                self._pieces.insert(at + number, part)
+            return
+        piece.batch = found
+        rows, series = self._read
+        self._read = rows + found.num_rows, series + len(piece.ids)
+
+    def ready(self) -> "pa.RecordBatch | None":
+        """The batch of rows that is next in the order, if it has been read."""
+        while self._pieces and (batch := self._pieces[0].batch) is not None:
+            self._pieces.popleft()
+            if batch.num_rows:
+                return batch
+        return None
+
+    def _width(self) -> int:
+        rows, series = self._read
+        if not series:
+            return FIRST_SERIES
+        return max(1, min(MOST_SERIES, self.target * series // max(rows, 1)))
+
+
+def cold_target(cold: Beside | None) -> int:
+    """Rows of a piece, about: the more files there are, the more, because each piece reads a row group of each."""
+    return TARGET if cold is None else min(max(TARGET, len(cold.listed) * 2 * TARGET), 32 * TARGET)
+
+
+def emitting(session: Session, asked: Asked) -> Talk[None]:
+    """Read everything on one connection, a batch after the other, as part of a conversation."""
+    plan = Plan(asked, target=cold_target(asked.cold))
+    while (piece := plan.take()) is not None:
+        plan.settle(piece, (yield from reading(session, asked, piece)))
+        while (batch := plan.ready()) is not None:
+            yield Emit(batch)
+
+
+def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatch | list[Piece]]":
+    """Read a piece, or find out into which ones it has to be split."""
+    limit = MOST + 1 if piece.bounded else None
+    by_symbol = asked.symbols is not None
+    statement = sql.packed(asked.kind, asked.columns, by_symbol=by_symbol)
+    since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
+    parameters = (piece.ids, *piece.span, *([asked.symbols] if by_symbol else ()), *since, limit)
+    copied = CopyOut(b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", parameters)
+    (taken,) = yield Group((copied,))
+    data = bytearray()
+    while taken:
+        data += taken[0][0]
+        (taken,) = yield Group((More(),))
+    arrays, rows = _unpacked((SERIES_ID, *asked.columns), data)
+    if rows <= MOST or not piece.bounded:
+        if asked.cold is not None:
+            arrays, rows = yield from _with_cold(session, asked, asked.cold, piece, arrays)
+        return _batch(asked, session.tenant_id, piece.ids, arrays, rows)
+    if len(piece.ids) > 1:
+        parts = 1 + rows // TARGET
+        size = -(-len(piece.ids) // parts)
+        halves = [piece.ids[at : at + size] for at in range(0, len(piece.ids), size)]
+        return [Piece(ids, piece.span) for ids in halves]
+    return (yield from _spans(session, asked, piece))
+
+
+def _since(asked: Asked, piece: Piece) -> datetime | None:
+    return piece.span[0] if asked.only_hot and asked.cold is None else None
+
+
+def _with_cold(
+    session: Session, asked: Asked, cold: Beside, piece: Piece, arrays: dict[str, Any]
+) -> Talk[tuple[dict[str, Any], int]]:
+    """The columns of a piece with the rows that are kept in files."""
+    (late,) = yield Group((Execute(sql.late_rows(asked.kind), (piece.ids, *piece.span, session.wanted)),))
+    columns = [column.name for column in asked.columns]
+    table = cold.merged(
+        {id_: asked.series[id_] for id_ in piece.ids},
+        piece.span,
+        columns,
+        pa.table([arrays[SERIES_ID.name], *(arrays[name] for name in columns)], names=[SERIES_ID.name, *columns]),
+        late,
+    ).combine_chunks()
+    return {name: _whole(table[name]) for name in table.column_names}, table.num_rows
+
+
+def _whole(column: "pa.ChunkedArray") -> Any:
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else (pa.array([], column.type))
+    )
+
+
+def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
+    """A series with too many rows, a span of time after the other."""
+    since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
+    counted = Execute(sql.count_rows(asked.kind), (piece.ids, *piece.span, *since))
+    (((_, first, last, count),),) = yield Group((counted,))
+    whole = last - first + INSTANT
+    parts = max(2, -(-count // TARGET))
+    width = max(whole // parts, INSTANT)
+    pieces = []
+    begin = first
+    while begin <= last:
+        end = begin + width if last - begin > width else last + INSTANT
+        pieces.append(Piece(piece.ids, (begin, end), bounded=end - begin > INSTANT))
+        begin = end
+    return pieces
+
+
+def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any], int]:
+    """The columns of one copied row of arrays, and how many rows they are."""
+    at = HEADER + 2
+    fields: list[tuple[int, int]] = []
+    for _ in range(sum(2 if column.type == "text" else 1 for column in columns)):
+        size = int.from_bytes(data[at : at + 4], "big", signed=True)
+        fields.append((at + 4, size))
+        at += 4 + max(size, 0)
+    if fields[0][1] < 0:
+        return {column.name: pa.array([], ARROW_TYPES[column.type]) for column in columns}, 0
+    rows = int.from_bytes(data[fields[0][0] + 12 : fields[0][0] + 16], "big")
+    given = iter(fields)
+    arrays = {}
+    for column in columns:
+        begin, size = next(given)
+        wire = {"text": ">i4", "uuid": "V16"}.get(column.type) or WIRE[column.type][0]
+        elements, missing = _elements(data, begin, size, rows, np.dtype(wire))
+        if column.type == "text":
+            arrays[column.name] = _strings(elements, _bytes(data, *next(given)), missing)
+        elif missing is not None and missing.all():
+            arrays[column.name] = pa.nulls(rows, ARROW_TYPES[column.type])
+        elif column.type == "uuid":
+            arrays[column.name] = _uuids(elements, missing)
+        else:
+            arrays[column.name] = values_of(column, elements, missing)
+    return arrays, rows
+
+
+def _elements(
+    data: bytearray, begin: int, size: int, rows: int, wire: "np.dtype[Any]"
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """The elements of an array as they came over the wire, and which are NULL: those are zeros."""
+    begin, size = begin + _ARRAY_HEADER, size - _ARRAY_HEADER
+    each = 4 + wire.itemsize
+    if size == rows * each:
+        return np.ndarray((rows,), wire, data, begin + 4, (each,)), None
+    found = np.zeros(rows, wire)
+    words: Any = np.ndarray((size // 4,), ">i4", data, begin)
+    missing = _missing(words == -1, rows, each // 4)
+    there = ~missing
+    if there.any():
+        steps = np.where(missing, 4, each)
+        starts = (np.cumsum(steps) - steps)[there] + 4
+        # A value that begins at every byte.
+        everywhere: Any = np.ndarray((size - wire.itemsize + 1,), wire, data, begin, (1,))
+        found[there] = everywhere[starts]
+    return found, missing
+
+
+def _missing(marks: NDArray[np.bool_], rows: int, step: int) -> NDArray[np.bool_]:
+    """Which elements are NULL. A NULL is a word that is marked; a value is `step` words, of which the first is not."""
+    missing = np.zeros(rows, np.bool_)
+    at = row = 0
+    while row < rows:
+        ahead = marks[at : at + (rows - row) * step : step]
+        run = int(ahead.argmax())
+        if not ahead[run]:
+            break
+        at, row = at + run * step, row + run
+        behind = marks[at : at + rows - row]
+        run = int(behind.argmin())
+        run = len(behind) if behind[run] else run
+        missing[row : row + run] = True
+        at, row = at + run, row + run
+    return missing
+
+
+def _uuids(elements: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
+    rows = len(elements)
+    digits = np.frombuffer(elements.tobytes().hex().encode(), np.uint8).reshape(rows, 32)
+    text = np.full((rows, 36), ord("-"), np.uint8)
+    at = 0
+    for place, length in ((0, 8), (9, 4), (14, 4), (19, 4), (24, 12)):
+        text[:, place : place + length] = digits[:, at : at + length]
+        at += length
+    if missing is None:
+        return _strings(np.full(rows, 36), text, None)
+    return _strings(np.where(missing, 0, 36), text[~missing], missing)
+
+
+def _bytes(data: bytearray, begin: int, size: int) -> NDArray[Any]:
+    return np.frombuffer(data, np.uint8, size, begin) if size > 0 else np.empty(0, np.uint8)
+
+
+def _strings(sizes: NDArray[Any], text: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
+    offsets = np.append(0, np.cumsum(sizes.astype(np.int64)))
+    if offsets[-1] != text.size:
+        raise MDSOperationalError(
+            "the lengths of texts are not those of the database: its encoding is not UTF8; read models instead"
+        )
+    valid = None if missing is None else pa.array(~missing).buffers()[1]
+    buffers = (pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(text).tobytes()))
+    return pa.StringArray.from_buffers(len(sizes), *buffers, valid)
+
+
+def _batch(asked: Asked, tenant: str | None, ids: Sequence[int], arrays: dict[str, Any], rows: int) -> "pa.RecordBatch":
+    """The rows of a piece with the columns that are asked for, in their order."""
+    places = np.array(ids, np.int64)
+    by_id = np.argsort(places)
+    # Which of the piece's series each row is of.
+    at = by_id[np.searchsorted(places, arrays["series_id"].to_numpy(), sorter=by_id)]
+    order = _order(asked.kind, at, arrays)
+    if order is not None:
+        at = at[order]
+    codes = pa.array(at, pa.int32())
+
+    def column(name: str) -> Any:
+        if name in arrays:
+            return arrays[name] if order is None else arrays[name].take(pa.array(order))
+        if name in asked.kind.series:
+            part = asked.kind.series.index(name)
+            words = pa.array([asked.series[id_][part] for id_ in ids], pa.string())
+            if asked.plain:
+                return words.take(codes)
+            encoded = words.dictionary_encode()
+            return pa.DictionaryArray.from_arrays(encoded.indices.take(codes), encoded.dictionary)
+        owner = pa.array([tenant] * rows, pa.string())
+        return owner if asked.plain else owner.dictionary_encode()
+
+    schema = asked.schema
+    return pa.record_batch([column(name) for name in schema.names], schema=schema)
+
+
+def _order(kind: Kind, at: NDArray[Any], arrays: dict[str, Any]) -> NDArray[Any] | None:
+    """The order of rows by series, and by key within; None if they are in it."""
+    times = arrays[kind.time].cast(pa.int64()).to_numpy()
+    if len(kind.key) > 1:
+        keys = {"at": pa.array(at), **{name: arrays[name] for name in kind.key}}
+        order = compute.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
+        return cast("NDArray[Any]", order.to_numpy())
+    if _ascending(at, times):
+        return None
+    # Rows of a series mostly lie in the order of their time.
+    order = np.argsort(at.astype(np.uint16), kind="stable")
+    if not _ascending(at[order], times[order]):
+        order = np.lexsort((times, at))
+    return order
+
+
+def _ascending(at: NDArray[Any], times: NDArray[Any]) -> bool:
+    steps = np.diff(at)
+    return bool(((steps > 0) | ((steps == 0) & (np.diff(times) > 0))).all())

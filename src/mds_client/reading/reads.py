@@ -1,0 +1,395 @@
+"""Reading rows: windows, option chains, latest prices.
+
+Each is an operation (`mds_client.protocol.operations`): nothing here waits. Its statements are in `mds_client.sql`,
+what it may be given in `mds_client.reading.arguments`, and how its rows are answered in `mds_client.reading.answers`. A
+window has its start and not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked
+for.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any, TypeVar, cast
+
+from mds_client import sql
+from mds_client.cold import is_cold
+from mds_client.errors import ConfigurationError
+from mds_client.models import AnyKind, Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Stream, Talk
+from mds_client.reading.answers import (
+    As,
+    Columns,
+    Index,
+    Shown,
+    StreamAs,
+    answered,
+    check_as,
+    check_columns,
+    check_stream_as,
+    cold_frame,
+    emitted,
+    models_of_many,
+    models_of_one,
+    read_frame,
+    shown,
+    without_tenant,
+)
+from mds_client.reading.arguments import (
+    Symbols,
+    Time,
+    instant,
+    stored_name,
+    stored_symbols,
+    stored_timeframe,
+    time_span,
+)
+from mds_client.reading.listings import bounds, listed_series, named, several
+from mds_client.reading.missing import Missing, check_missing, explained, warn_without_tenant
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.values.built import built_rows
+
+R = TypeVar("R", bound=Row)
+
+
+def bars_window(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.bars_window`."""
+    name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
+    return _window(Bar, symbol, start, end, as_, columns, index, wide, missing, name)
+
+
+def fundamentals_window(
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.fundamentals_window`."""
+    return _window(Fundamentals, symbol, start, end, as_, columns, index, wide, missing, {"vendor": vendor})
+
+
+def news_window(
+    start: Time,
+    end: Time,
+    *,
+    symbol: Symbols | None = None,
+    vendor: str | None = None,
+    text: str | None = None,
+    as_: As = "models",
+    columns: Columns | None = None,
+) -> Operation[Any]:
+    """The operation of `MDS.news_window`."""
+    check_as(as_)
+    kind = KINDS["news"]
+    show = shown(kind, columns, as_)
+    span = time_span(start, end)
+    names = (stored_name(vendor),) if vendor is not None else ()
+    conditions = (
+        *names,
+        *((several(symbol),) if symbol is not None else ()),
+        *((text,) if text is not None else ()),
+    )
+    statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
+
+    def talk(session: Session) -> Talk[Any]:
+        listed = Execute(sql.list_series(vendor is not None), (kind.name, *names, session.wanted))
+        parameters = (*span, *conditions, session.wanted)
+        if as_ != "models":
+            (vendors,) = yield Group((listed,))
+            return (yield from read_frame(session, kind, statement, parameters, named(kind, vendors), as_, show))
+        vendors, rows = yield Group((listed, Execute(statement, parameters)), commit=True)
+        return models_of_many(News, kind, session.tenant_id, named(kind, vendors), rows)
+
+    return Operation("news_window", talk)
+
+
+def option_chain(
+    symbol: Symbols,
+    at: Time,
+    vendor: str,
+    *,
+    within: timedelta = timedelta(days=7),
+    as_: As = "models",
+    columns: Columns | None = None,
+    index: Index | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.option_chain`."""
+    check_as(as_)
+    check_missing(missing)
+    kind = KINDS["options"]
+    show = shown(kind, columns, as_, index=index)
+    at = instant(at)
+    if within <= timedelta(0):
+        raise ConfigurationError(f"within is more than nothing, not {within}")
+    vendor = stored_name(vendor)
+    symbols = several(symbol)
+    asked = (at - within, at, at.astimezone(UTC).date())
+
+    def talk(session: Session) -> Talk[Any]:
+        # A symbol has a series for each root.
+        ids = yield from _find(session, kind, symbols, {"vendor": vendor})
+        statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
+        if as_ != "models":
+            answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
+        else:
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+            found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
+            answer = sorted(found, key=lambda row: (row.symbol, row.expiry, row.option_type, row.strike, row.root))
+        if not len(answer):
+            yield from explained(session, kind, vendor, symbols, None, missing)
+        return answer
+
+    return Operation("option_chain", talk)
+
+
+def latest_prices(
+    symbols: Sequence[str],
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.latest_prices`."""
+    check_as(as_)
+    check_missing(missing)
+    fields = check_columns(columns, (*without_tenant(LatestPrice), TENANT_COLUMN), as_)
+    kind = KINDS["bars"]
+    vendor = stored_name(vendor)
+    wanted = sorted(set(stored_symbols(symbols)))
+
+    def talk(session: Session) -> Talk[Any]:
+        (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
+        if not rows or (missing == "raise" and len(rows) < len(wanted)):
+            yield from explained(session, kind, vendor, wanted, None, missing)
+        common = {**dict.fromkeys(LatestPrice.model_fields), "tenant_id": session.tenant_id, "vendor": vendor}
+        found = built_rows(LatestPrice, common, ("symbol", "price", "price_timestamp"), rows)
+        return answered(LatestPrice, found, as_, fields)
+
+    return Operation("latest_prices", talk)
+
+
+def iter_bars_window(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
+) -> Stream[Any]:
+    """The operation of `MDS.iter_bars_window`."""
+    name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
+    return _stream(Bar, symbol, start, end, batch_rows, as_, columns, missing, name)
+
+
+def iter_fundamentals_window(
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
+) -> Stream[Any]:
+    """The operation of `MDS.iter_fundamentals_window`."""
+    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, columns, missing, {"vendor": vendor})
+
+
+def iter_rows(
+    kind: AnyKind,
+    start: Time | None = None,
+    end: Time | None = None,
+    *,
+    vendor: str | None = None,
+    symbols: Sequence[str] | None = None,
+    timeframe: str | None = None,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+    columns: Columns | None = None,
+) -> Stream[Any]:
+    """The operation of `MDS.iter_rows`."""
+    declared = KINDS.of(kind)
+    check_stream_as(as_)
+    show = shown(declared, columns, as_)
+    span = bounds(start, end)
+    listed, in_rows = listed_series(declared, vendor, symbols, timeframe)
+
+    def talk(session: Session) -> Talk[None]:
+        (there,) = yield Group((listed(session),))
+        warn_without_tenant(session)
+        model = cast("type[Row]", declared.model)
+        names = named(declared, there)
+        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
+
+    return _streamed(f"iter_{declared.name}", talk, as_)
+
+
+def _window(
+    model: type[R],
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    as_: As,
+    columns: Columns | None,
+    index: Index | None,
+    wide: str | None,
+    missing: Missing,
+    name: dict[str, str],
+) -> Operation[Any]:
+    kind = KINDS.of(model)
+    span = time_span(start, end)
+    check_as(as_)
+    check_missing(missing)
+    symbols = several(symbol)
+    show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
+    if not isinstance(symbol, str):
+        return _windows(model, kind, symbols, span, as_, show, missing, name)
+    parts = _series_name(kind, symbols[0], name)
+
+    # By one column, order is seen at a glance, and nearly always there.
+    ordered = len(kind.key) > 1 or kind.time not in show.fields
+    select = sql.window(kind, show.stored, ordered=ordered)
+    time_of = itemgetter(kind.column_names.index(kind.time))
+
+    def talk(session: Session) -> Talk[Any]:
+        if (yield from is_cold(session, kind, span[0])):
+            ids = yield from _find(session, kind, symbols, name)
+            answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
+        elif as_ != "models":
+            parameters = (*parts, *span, *sql.hot_since(kind, session.wanted, span[0]))
+            answer = yield from read_frame(session, kind, select, parameters, parts, as_, show, ordered=ordered)
+        else:
+            since = sql.hot_since(kind, session.wanted, span[0])
+            (rows,) = yield Group((Execute(select, (*parts, *span, *since)),), commit=True)
+            answer = models_of_one(
+                model, kind, session.tenant_id, parts, rows if ordered else sorted(rows, key=time_of)
+            )
+        if not len(answer):
+            symbol_at, timeframe = kind.series.index("symbol"), name.get("timeframe")
+            yield from explained(session, kind, parts[0], [parts[symbol_at]], timeframe, missing)
+        return answer
+
+    return Operation(f"{kind.name}_window", talk)
+
+
+def _windows(
+    model: type[R],
+    kind: Kind,
+    symbols: list[str],
+    span: tuple[datetime, datetime],
+    as_: As,
+    show: Shown,
+    missing: Missing,
+    name: dict[str, str],
+) -> Operation[Any]:
+    statement = sql.windows(kind, show.stored)
+
+    def talk(session: Session) -> Talk[Any]:
+        cold = yield from is_cold(session, kind, span[0])
+        ids = yield from _find(session, kind, symbols, name)
+        parameters = (list(ids), *span, *sql.hot_since(kind, session.wanted, span[0]))
+        if cold:
+            answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
+        elif as_ != "models":
+            answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
+        else:
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+            found = models_of_many(model, kind, session.tenant_id, ids, rows)
+            # By id is by when a series was first seen; a reader expects the names' order.
+            answer = sorted(found, key=lambda row: cast("Any", row).symbol)
+        if len(ids) < len(set(symbols)):
+            vendor, timeframe = stored_name(name["vendor"]), name.get("timeframe")
+            yield from explained(session, kind, vendor, symbols, timeframe, missing)
+        return answer
+
+    return Operation(f"{kind.name}_window", talk)
+
+
+def _cold_window(
+    session: Session,
+    model: type[R],
+    kind: Kind,
+    ids: dict[int, tuple[str | None, ...]],
+    span: tuple[datetime, datetime],
+    as_: As,
+    show: Shown,
+) -> Talk[Any]:
+    """A window whose rows are partly kept in files; by the names of the series, which are in order."""
+    if as_ != "models":
+        return (yield from cold_frame(session, kind, ids, span, as_, show))
+
+    from mds_client.cold import reading
+
+    rows = reading.tuples((yield from reading.reading(session, kind, ids, span)))
+    return models_of_many(model, kind, session.tenant_id, ids, rows)
+
+
+def _stream(
+    model: type[R],
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    batch_rows: int,
+    as_: StreamAs,
+    columns: Columns | None,
+    missing: Missing,
+    name: dict[str, str],
+) -> Stream[Any]:
+    kind = KINDS.of(model)
+    check_stream_as(as_)
+    show = shown(kind, columns, as_)
+    check_missing(missing)
+    span = time_span(start, end)
+    symbols = several(symbol)
+
+    def talk(session: Session) -> Talk[None]:
+        ids = yield from _find(session, kind, symbols, name)
+        if len(ids) < len(set(symbols)):
+            yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)
+        yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_, show)
+
+    return _streamed(f"iter_{kind.name}_window", talk, as_)
+
+
+def _streamed(name: str, talk: Callable[[Session], Talk[None]], as_: StreamAs) -> Stream[Any]:
+    """A stream of rows, whose statements all see the same rows."""
+    return Stream(Operation(name, talk, heavy=as_ != "models", begin=(sql.BEGIN_SNAPSHOT,)))
+
+
+def _find(
+    session: Session, kind: Kind, symbols: list[str], name: dict[str, str]
+) -> Talk[dict[int, tuple[str | None, ...]]]:
+    """The series of these symbols, by id, in the order of their names."""
+    columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
+    parameters = [*(columns[part] for part in kind.searched), session.wanted]
+    (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
+    return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+
+
+def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:
+    parts = {**name, "symbol": symbol}
+    return tuple(stored_name(parts[part]) for part in kind.series)

@@ -1,0 +1,302 @@
+"""Rollups: rows of a longer timeframe, which the server makes of shorter ones.
+
+A declared rollup is read as it is. Any other timeframe that a day consists of (`30m`, `4h`), and a calendar's week,
+month, quarter and year, is made of the largest rollup that divides it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mds_client import sql
+from mds_client.cold import is_cold
+from mds_client.errors import ConfigurationError
+from mds_client.models import Bar
+from mds_client.protocol.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
+from mds_client.reading.answers import (
+    As,
+    Columns,
+    Index,
+    Shown,
+    StreamAs,
+    check_as,
+    check_stream_as,
+    constant_fields,
+    emitted_frames,
+    laid_out,
+    read_frame,
+    shown,
+)
+from mds_client.reading.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.reading.missing import Missing, check_missing, explained
+from mds_client.schema import KINDS, Kind
+from mds_client.values.built import built_of_series, built_rows
+from mds_client.values.timeframes import width as width_of
+
+_DAY: Final = timedelta(days=1)
+_CALENDAR: Final = {"1w": "week", "1mo": "month", "1q": "quarter", "3mo": "quarter", "1y": "year", "12mo": "year"}
+_ORIGIN: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a timeframe is made of: rows of `source`, grouped by `every`, which is None where they are read as they are.
+
+    `width` is that of the rows that are made; None for the calendar's units.
+    """
+
+    timeframe: str
+    source: str
+    every: str | None
+    width: timedelta | None
+
+    def around(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """The rows of the source that make the rows whose beginnings are in `start <= ts < end`."""
+        if self.every is None:
+            return start, end
+        return _not_before(self, start), _not_before(self, end)
+
+
+def _not_before(made: _Source, moment: datetime) -> datetime:
+    """The first beginning of a row that is not before a moment; bounds at the end of time stay."""
+    if moment.year in (1, 9999):
+        return moment
+    if made.width is not None:
+        return moment + (_ORIGIN - moment) % made.width
+    midnight = moment.astimezone(_ORIGIN.tzinfo).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = midnight if midnight == moment else midnight + _DAY
+    while not _begins(made.every or "", day):
+        day += _DAY
+    return day
+
+
+def _begins(unit: str, day: datetime) -> bool:
+    if unit == "week":
+        return day.weekday() == 0
+    return day.day == 1 and (unit == "month" or (day.month % 3 == 1 if unit == "quarter" else day.month == 1))
+
+
+def _source(kind: Kind, timeframe: str) -> _Source:
+    """What a timeframe is made of. Raises ConfigurationError for one that cannot be made."""
+    asked = stored_timeframe(timeframe)
+    for rollup in kind.rollups:
+        if rollup.timeframe == asked:
+            return _Source(asked, asked, None, rollup.width)
+    declared = {kind.base: width_of(kind.base) or _DAY, **{rollup.timeframe: rollup.width for rollup in kind.rollups}}
+    if asked in _CALENDAR:
+        longest = max(declared, key=lambda name: declared[name])
+        return _Source(asked, longest, _CALENDAR[asked], None)
+    width = width_of(asked)
+    dividing = [name for name, one in declared.items() if width is not None and not width % one and width > one]
+    if width is None or not dividing or (_DAY % width and width % _DAY):
+        there = ", ".join(rollup.timeframe for rollup in kind.rollups)
+        raise ConfigurationError(
+            f"there is no rollup {timeframe!r}: it is one of {there}, a multiple of {kind.base} that a day consists of"
+            f" (30m, 4h), or {', '.join(_CALENDAR)}"
+        )
+    return _Source(asked, max(dividing, key=lambda name: declared[name]), f"{width.total_seconds():.0f} seconds", width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A rollup that is read: of these symbols of a vendor, in `start <= ts < end`."""
+
+    kind: Kind
+    made: _Source
+    vendor: str
+    symbols: list[str]
+    span: tuple[datetime, datetime]
+    show: Shown
+
+    @property
+    def amounts(self) -> list[str]:
+        """Those of its columns that are amounts."""
+        return [amount.name for amount in self.kind.amounts if amount.name in self.show.stored]
+
+    @property
+    def statement(self) -> sql.Statement:
+        """What gives its rows, with their series' ids in front."""
+        return sql.rollup_windows(self.kind, self.made.source, self.made.every, self.show.stored)
+
+    def found(self, session: Session) -> Talk[dict[int, tuple[str | None, ...]]]:
+        """The series, by id, in the order of their names, with the timeframe that is asked for."""
+        parameters = [[self.vendor], self.symbols, [self.kind.base], session.wanted]
+        (there,) = yield Group((Execute(sql.find_series(self.kind), parameters),))
+        ordered = sorted(there, key=lambda row: row[2:])
+        return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, vendor, symbol, _ in ordered}
+
+    def since(self, session: Session) -> tuple[object, ...]:
+        """The parameters by which the server refuses to read from before the fence, if there is one."""
+        return sql.hot_since(self.kind, session.wanted, self.span[0])
+
+    def rolled(self, session: Session, names: dict[int, tuple[str | None, ...]]) -> Talk[Any]:
+        """The rows, of rows that are partly kept in files: id and columns, by series and time."""
+        from mds_client.cold import reading, rolling
+
+        base = {id_: (vendor, symbol, self.kind.base) for id_, (vendor, symbol, _) in names.items()}
+        # What is read is made of whole intervals of the source.
+        table = yield from reading.reading(session, self.kind, base, self.span, self.show.stored)
+        unit = self.made.every if self.made.width is None else int(self.made.width.total_seconds())
+        assert unit is not None
+        return rolling.rolled(self.kind, table, unit, self.show.stored)
+
+    def cold_answer(self, session: Session, names: dict[int, tuple[str | None, ...]], as_: As) -> Talk[Any]:
+        """The answer, of rows that are partly kept in files."""
+        from mds_client.cold import reading
+
+        rows = yield from self.rolled(session, names)
+        if as_ == "models":
+            return self.models(session, names, reading.tuples(rows))
+        by_symbol = len(names) > 1
+        fields = self.show.fields
+        fields = (*fields, "symbol") if by_symbol and "symbol" not in fields else fields
+        table = reading.framed(session, self.kind, rows, names, fields)
+        return laid_out(self.kind, table, as_, self.show, by_symbol=by_symbol)
+
+    def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
+        """Rows as bars."""
+        constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
+        return built_of_series(Bar, constants, self.show.stored, rows, self.amounts)
+
+
+def stored_columns(kind: Kind) -> tuple[str, ...]:
+    """The columns that the rows of a rollup have beside the series."""
+    return (kind.time, *(name for name, _ in kind.aggregates))
+
+
+def _asked(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    as_: As,
+    columns: Columns | None,
+    index: Index | None = None,
+    wide: str | None = None,
+) -> _Asked:
+    kind = KINDS["bars"]
+    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    show = shown(kind, columns, as_, stored_columns(kind), index=index, wide=wide, symbols=symbols)
+    made = _source(kind, timeframe)
+    return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
+
+
+def rollup(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.rollup`."""
+    check_as(as_)
+    check_missing(missing)
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, index, wide)
+
+    if isinstance(symbol, str):
+        return _one(asked, as_, missing)
+
+    def talk(session: Session) -> Talk[Any]:
+        cold = yield from is_cold(session, asked.kind, asked.span[0])
+        names = yield from asked.found(session)
+        parameters = (list(names), *asked.span, *asked.since(session))
+        if cold:
+            answer = yield from asked.cold_answer(session, names, as_)
+        elif as_ != "models":
+            answer = yield from read_frame(session, asked.kind, asked.statement, parameters, names, as_, asked.show)
+        else:
+            (rows,) = yield Group((Execute(asked.statement, parameters),), commit=True)
+            order = {series_id: at for at, series_id in enumerate(names)}
+            answer = asked.models(session, names, sorted(rows, key=lambda row: order[row[0]]))
+        if len(names) < len(set(asked.symbols)):
+            yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
+        return answer
+
+    return Operation("rollup", talk)
+
+
+def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
+    """Of one symbol, in one round trip."""
+    kind, (symbol,) = asked.kind, asked.symbols
+    statement = sql.rollup_windows(kind, asked.made.source, asked.made.every, asked.show.stored, one=True)
+    name = (asked.vendor, symbol, asked.made.timeframe)
+
+    def talk(session: Session) -> Talk[Any]:
+        parameters = (asked.vendor, symbol, kind.base, *asked.span, *asked.since(session))
+        if (yield from is_cold(session, kind, asked.span[0])):
+            answer = yield from asked.cold_answer(session, (yield from asked.found(session)), as_)
+        elif as_ != "models":
+            answer = yield from read_frame(session, kind, statement, parameters, name, as_, asked.show)
+        else:
+            (rows,) = yield Group((Execute(statement, parameters),), commit=True)
+            fields = constant_fields(kind, session.tenant_id, name)
+            answer = built_rows(Bar, fields, asked.show.stored, rows, asked.amounts)
+        if not len(answer):
+            yield from explained(session, kind, asked.vendor, asked.symbols, kind.base, missing)
+        return answer
+
+    return Operation("rollup", talk)
+
+
+def iter_rollup(
+    symbol: Symbols,
+    timeframe: str,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    batch_rows: int = 10_000,
+    as_: StreamAs = "models",
+    columns: Columns | None = None,
+    missing: Missing = "warn",
+) -> Stream[Any]:
+    """The operation of `MDS.iter_rollup`."""
+    check_stream_as(as_)
+    check_missing(missing)
+    if batch_rows < 1:
+        raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
+    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
+
+    def talk(session: Session) -> Talk[None]:
+        names = yield from asked.found(session)
+        if len(names) < len(set(asked.symbols)):
+            yield from explained(session, asked.kind, asked.vendor, asked.symbols, asked.kind.base, missing)
+        parameters = (list(names), *asked.span, *asked.since(session))
+        if (yield from is_cold(session, asked.kind, asked.span[0], ask=True)):
+            yield from _emitted_cold(session, asked, names, batch_rows, as_)
+            return
+        if as_ == "arrow":
+            yield from emitted_frames(session, asked.kind, asked.statement, parameters, names, asked.show)
+            return
+        yield Group((Execute(sql.declare_cursor(asked.statement), parameters),))
+        while True:
+            (rows,) = yield Group((Execute(sql.fetch(batch_rows)),))
+            if rows:
+                yield Emit(asked.models(session, names, rows))
+            if len(rows) < batch_rows:
+                return
+
+    return Stream(Operation("iter_rollup", talk, heavy=as_ != "models"))
+
+
+def _emitted_cold(
+    session: Session, asked: _Asked, names: dict[int, tuple[str | None, ...]], batch_rows: int, as_: StreamAs
+) -> Talk[None]:
+    """A rollup of rows that are partly kept in files, a series after the other."""
+    from mds_client.cold import reading
+
+    for series_id in sorted(names):
+        rows = yield from asked.rolled(session, {series_id: names[series_id]})
+        if as_ == "arrow":
+            for batch in reading.framed(session, asked.kind, rows, names, asked.show.fields).to_batches():
+                yield Emit(batch)
+            continue
+        for at in range(0, rows.num_rows, batch_rows):
+            yield Emit(asked.models(session, names, reading.tuples(rows.slice(at, batch_rows))))

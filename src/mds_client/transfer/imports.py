@@ -1,0 +1,197 @@
+"""Import: one input of rows (a file, a pipe, an Arrow stream) through an `MDS`, a part in each transaction.
+
+What is read, and by which columns, is in `mds_client.files`. A bulk load of the operator (`datastore.load`) is the same
+with another way to write a part. Nothing is printed.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mds_client.batch import BatchConfig, BatchProcessor, Reject
+from mds_client.batching.rejects import about_content
+from mds_client.client import MDS
+from mds_client.columns.rows import Batch
+from mds_client.errors import InvalidRow, MDSError
+from mds_client.files import Input, Models, Part, RejectFile, reading
+from mds_client.models import Row
+from mds_client.schema import Kind, OnConflict
+from mds_client.writing import upserts
+
+T = TypeVar("T")
+
+PART_ROWS: Final = 100_000
+"""Rows of one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What an import did.
+
+    `rows` were accepted; `replaced` of them have the key of a later row with other values. `rejected` rows are in the
+    file `rejects`, which is None without any. `complete` is False where the import was stopped: what is committed
+    stays, and the same import again completes it.
+    """
+
+    kind: str
+    source: str
+    rows: int
+    replaced: int
+    rejected: int
+    rejects: Path | None
+    parts: int
+    seconds: float
+    complete: bool
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows accepted a second, over the whole run."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+class Importing:
+    """One input on its way into the store: an object, so that after any error you can ask how far it is.
+
+    Args:
+        client: The client that writes.
+        source: The input; see `mds_client.files.opened`. The caller closes it.
+        kind: The kind of its rows.
+        rejects: The file for rows that are invalid.
+        on_conflict: What happens to a stored row with the same key.
+        part_rows: How many rows one transaction writes.
+    """
+
+    def __init__(
+        self,
+        client: MDS,
+        source: Input,
+        kind: Kind,
+        rejects: Path,
+        *,
+        on_conflict: OnConflict = "replace",
+        part_rows: int = PART_ROWS,
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._kind = kind
+        self._rejects = RejectFile(rejects)
+        self._on_conflict: OnConflict = on_conflict
+        self._part_rows = part_rows
+        self._rows = self._parts = self._replaced = 0
+        self._complete = False
+        self._began = time.monotonic()
+        self._ended: float | None = None
+
+    def report(self) -> Import:
+        """How far it is."""
+        return Import(
+            kind=self._kind.name,
+            source=self._source.name,
+            rows=self._rows,
+            replaced=self._replaced,
+            rejected=self._rejects.count,
+            rejects=self._rejects.path if self._rejects.count else None,
+            parts=self._parts,
+            seconds=(self._ended or time.monotonic()) - self._began,
+            complete=self._complete,
+        )
+
+    def run(self, progress: Callable[[int, int | None], None] = lambda _done, _size: None) -> Import:
+        """Read to the end, and write.
+
+        A row that is invalid, or that the server refuses because of its content, is rejected and does not stop the
+        others.
+
+        Args:
+            progress: A function that is called after each part with the input's position and size.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            SourceError: The input cannot be read on.
+            InvalidRow: The input as a whole is not of the kind.
+            MDSError: The server refused, or cannot be reached. Everything that `report().rows` counts is committed.
+        """
+        try:
+            with closing(_ahead(self._checked())) as parts:
+                for part, batch in parts:
+                    self._write(part, batch)
+                    progress(self._source.position, self._source.size)
+            self._finish()
+            self._complete = True
+        finally:
+            self._ended = time.monotonic()
+            self._rejects.close(complete=self._complete)
+        return self.report()
+
+    def _checked(self) -> Iterator[tuple[Part, Batch]]:
+        """Parts with rows, each checked. Invalid rows are rejected."""
+        parts = self._source.parts(self._part_rows, self._rejects.write)
+        try:
+            while True:
+                with reading(self._source.name):
+                    part = next(parts, None)
+                if part is None:
+                    return
+                try:
+                    batch = part.batch()
+                except InvalidRow as error:
+                    if error.index is None:
+                        raise
+                    part = part.sifted(self._rejects.write)
+                    batch = part.batch()
+                if len(batch):
+                    yield part, batch
+        except InvalidRow as error:
+            raise InvalidRow(f"{self._source.name}: {error}") from error
+
+    def _write(self, part: Part, batch: Batch) -> None:
+        try:
+            self._write_batch(batch)
+        except MDSError as error:
+            if not about_content(error):
+                raise
+            self._write_one_by_one(part.sifted(self._rejects.write))
+            return
+        self._rows += len(batch)
+        self._replaced += batch.replaced or 0
+        self._parts += 1
+
+    def _write_batch(self, batch: Batch) -> None:
+        """Write one part, in one transaction."""
+        self._client.run(upserts.upsert_batch(self._kind, batch, on_conflict=self._on_conflict))
+
+    def _finish(self) -> None:
+        """What is done after the last part."""
+
+    def _write_one_by_one(self, part: Models) -> None:
+        """The way of a part in which the server refuses a row: the batch processor finds out which."""
+
+        def reject(reject: Reject) -> None:
+            row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
+            self._rejects.write(int(reject.origin), reject.reason, row)
+
+        processor = BatchProcessor(
+            self._client, BatchConfig(max_rows=10_000), on_conflict=self._on_conflict, on_reject=reject
+        )
+        try:
+            with processor:
+                for line, row in zip(part.lines, part.rows, strict=True):
+                    processor.add(row, self._kind, origin=line)
+        finally:
+            self._rows += processor.stats().written
+        self._parts += 1
+
+
+def _ahead(items: Iterator[T]) -> Generator[T]:
+    """The same, with the next one made while one is used: the server's work and ours at the same time."""
+    with ThreadPoolExecutor(1, "mds-import") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

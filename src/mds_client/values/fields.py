@@ -1,0 +1,116 @@
+"""The types of the models' fields: what a value may be, how it is written, and what stores it."""
+
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetPydanticSchema, StringConstraints
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import simple_ser_schema
+
+from mds_client.schema import Sql
+from mds_client.values import timeframes, times
+
+
+@lru_cache(maxsize=4096)
+def canonical_uuid(text: str) -> str:
+    """A uuid in its canonical form, lower-case with hyphens; raises ValueError if it is not one."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a uuid") from None
+
+
+def is_uuid(value: object) -> bool:
+    """Whether a value is the text of a uuid."""
+    try:
+        return isinstance(value, str) and bool(canonical_uuid(value))
+    except ValueError:
+        return False
+
+
+def own_id(value: Any) -> Any:
+    """A vendor's id as text. A column of numbers that has gaps comes as floats."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _uuid_text(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _no_boolean(value: Any) -> Any:
+    # Python counts True as 1; as a price or a volume it is a mistake of the source.
+    if value is True or value is False:
+        raise ValueError("a truth value is not a number")
+    return value
+
+
+def _count(value: Any) -> Any:
+    if value in (-1, "-1") and value is not False:
+        raise ValueError("-1 is no count; if it means that there is no value, say so with null_values")
+    return _no_boolean(value)
+
+
+def _exact(value: Any) -> Any:
+    """What is to be an amount. Raises ValueError for a whole number that a float does not have exactly."""
+    value = _count(value)
+    whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(whole, int) and (whole >= 2**63 or int(float(whole)) != whole):
+        raise ValueError("a whole number above 2**53 cannot be stored exactly")
+    return value
+
+
+def _written_as_it_is(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    # Declared as a float, a whole number would be written with a point.
+    return {**handler(source), "serialization": simple_ser_schema("any")}
+
+
+def _amount(value: float) -> float:
+    """A whole number as an int."""
+    if value >= 2**63:
+        raise ValueError("the number is too large to be stored")
+    return int(value) if value.is_integer() else value
+
+
+def no_nul(value: str) -> str:
+    # PostgreSQL's text has no NUL; without this one such row would fail a whole batch at the server.
+    if "\0" in value:
+        raise ValueError("text may not hold a NUL character")
+    return value
+
+
+def _option_type(value: Any) -> Any:
+    return _OPTION_TYPES.get(value.strip().upper(), value) if isinstance(value, str) else value
+
+
+_OPTION_TYPES = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
+
+
+UuidText = Annotated[str, BeforeValidator(_uuid_text), AfterValidator(canonical_uuid), Sql("uuid")]
+_NAME = (StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(no_nul), Sql("text"))
+Name = Annotated[str, *_NAME]
+VendorId = Annotated[str, BeforeValidator(own_id), *_NAME]
+Symbol = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_upper=True),
+    AfterValidator(no_nul),
+    Sql("text"),
+]
+Text = Annotated[str, AfterValidator(no_nul), Sql("text")]
+Timeframe = Annotated[str, BeforeValidator(timeframes.canonical), Sql("text")]
+Instant = Annotated[datetime, BeforeValidator(times.instant), Sql("timestamptz")]
+Day = Annotated[date, BeforeValidator(times.day), Sql("date")]
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False), Sql("double precision")]
+OptionType = Annotated[Literal["C", "P"], BeforeValidator(_option_type), Sql("text")]
+Count = Annotated[int, BeforeValidator(_count), Field(ge=0, le=2**63 - 1), Sql("bigint")]
+Amount = Annotated[
+    float,
+    BeforeValidator(_exact),
+    Field(ge=0, allow_inf_nan=False),
+    AfterValidator(_amount),
+    GetPydanticSchema(_written_as_it_is),
+    Sql("double precision", amount=True),
+]

@@ -1,0 +1,446 @@
+"""Writing rows: from rows to narrow rows, to a merge, to the series' last values.
+
+An upsert is an operation (`mds_client.protocol.operations`): nothing here waits. Its statements are in
+`mds_client.sql`. Rows come as models or in columns (`mds_client.columns.rows`); the conversation is the same.
+"""
+
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass, replace
+from datetime import datetime
+from operator import itemgetter
+from typing import Final
+
+from mds_client import cold, profiles, sql
+from mds_client.columns.arrays import array
+from mds_client.columns.rows import HEAVY_ROWS, ArrowStream, Batch, Input, Narrow, batches
+from mds_client.errors import ConfigurationError, MDSOperationalError, RetryableError, RLSDenied
+from mds_client.mapping import Extra, extra_mapping
+from mds_client.mapping import Mapping as ColumnMapping
+from mds_client.models import AnyKind
+from mds_client.protocol.operations import (
+    BACK,
+    Execute,
+    ExecuteMany,
+    Group,
+    Latest,
+    Operation,
+    SeriesName,
+    Session,
+    StaleSeries,
+    Step,
+    Talk,
+    Written,
+)
+from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
+
+CHUNK_ROWS: Final = 50_000
+"""Rows of a stream that one transaction writes; it bounds the memory that they take."""
+
+
+def upsert(
+    kind: AnyKind,
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
+    is_feed: bool = False,
+) -> Operation[int]:
+    """The operation of `MDS.upsert`.
+
+    `is_feed`: the rows have come one after the other, so that a later one of the same key is what is expected.
+    """
+    declared = KINDS.of(kind)
+    check_conflict(on_conflict)
+    how = _mapping(declared, extra, mapping)
+    if chunk_rows < 1:
+        raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
+    made = batches(declared, rows, chunk_rows, how)
+    source = _Source(map(_of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
+    heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
+    if not heavy:
+        source.current()
+    return _writing(declared, source, on_conflict, heavy=heavy)
+
+
+def _of_feed(batch: Batch) -> Batch:
+    """A batch that warns of no row that a later one replaces."""
+    batch.replaced = 0
+    return batch
+
+
+def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:
+    """Write rows that are checked already: all of them, or none."""
+    return _writing(kind, _Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
+
+
+def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
+    def talk(session: Session) -> Talk[int]:
+        accepted, replaced = source.written, 0
+        try:
+            for batch in source.left():
+                mode = session.config.write_mode_for(len(batch))
+                yield from _upsert(session, declared, batch, on_conflict, mode)
+                accepted += len(batch)
+                replaced += batch.replaced or 0
+                session.written = Written(declared.name, mode, accepted, replaced)
+                del batch  # before the next one is made
+        except Exception as error:
+            if source.written:
+                error.add_note(f"the {source.written} rows before are written")
+            raise
+        return accepted
+
+    return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
+
+
+def _mapping(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -> ColumnMapping:
+    """How rows are read. Raises ConfigurationError if that cannot be meant."""
+    plain = extra_mapping(extra)
+    if mapping is None:
+        return plain
+    found = profiles.mapping_of(mapping)
+    try:
+        found.check(kind)
+    except ValueError as error:
+        raise ConfigurationError(f"mapping: {error}") from None
+    return found.but(extra="ignore") if extra == "ignore" else found
+
+
+def upsert_bars(
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
+) -> Operation[int]:
+    """The operation of `MDS.upsert_bars`."""
+    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+
+
+def upsert_fundamentals(
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
+) -> Operation[int]:
+    """The operation of `MDS.upsert_fundamentals`."""
+    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+
+
+def upsert_news(
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
+) -> Operation[int]:
+    """The operation of `MDS.upsert_news`."""
+    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+
+
+def upsert_options(
+    rows: Input,
+    *,
+    on_conflict: OnConflict = "replace",
+    chunk_rows: int = CHUNK_ROWS,
+    extra: Extra = "error",
+    mapping: ColumnMapping | str | None = None,
+) -> Operation[int]:
+    """The operation of `MDS.upsert_options`."""
+    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+
+
+@dataclass(slots=True)
+class _Source:
+    """What there is to write, batch by batch. A batch is kept until it is committed, for another attempt.
+
+    What is `whole` is one batch and is kept for good.
+    """
+
+    rest: Iterator[Batch]
+    whole: bool
+    written: int = 0
+    batch: Batch | None = None
+    failure: Exception | None = None
+
+    def left(self) -> Iterator[Batch]:
+        """The batches that are not written yet. Requesting the next batch marks the current one as committed."""
+        while batch := self.current():
+            size = len(batch)
+            yield batch
+            if self.whole:
+                return
+            self.written += size
+            self.batch = None
+            del batch
+
+    def current(self) -> Batch | None:
+        """The batch whose turn it is; None at the end. Raises InvalidRow if it holds an invalid row."""
+        if self.failure:
+            # An iterator that has failed would now say that it is at its end.
+            raise self.failure
+        if self.batch is None:
+            try:
+                self.batch = next(self.rest, None)
+            except Exception as error:
+                self.failure = error
+                raise
+        return self.batch
+
+
+def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
+    yield from _check_tenant(session, batch.claimed())
+    if mode == "copy":
+        yield from _copy_and_merge(session, kind, batch, on_conflict)
+    else:
+        yield from _send_and_merge(session, kind, batch, on_conflict, mode)
+
+
+def _check_tenant(session: Session, claimed: Mapping[str, int]) -> Talk[None]:
+    """Refuse rows that name another tenant than the client's."""
+    if len(claimed) > 1 or (session.wanted and claimed.keys() - {session.wanted}):
+        _refuse(claimed, session.wanted)
+    if claimed and not session.wanted:
+        # The tenant is the server's to say, by the role's binding: ask before a row is sent.
+        if session.tenant_id is None:
+            yield Group(())
+        if claimed.keys() - {session.tenant_id}:
+            _refuse(claimed, session.tenant_id)
+
+
+def _refuse(claimed: Mapping[str, int], tenant_id: str | None) -> None:
+    foreign, index = min(((name, at) for name, at in claimed.items() if name != tenant_id), key=itemgetter(1))
+    owner = f"this client's tenant is {tenant_id}" if tenant_id else "rows of one call have one tenant"
+    raise RLSDenied(f"row {index} is of tenant {foreign}: {owner}")
+
+
+def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
+    """The way of a small batch: as few round trips as can be, with the series from the cache."""
+    known = {**session.series, **session.learned} if session.learned else session.series
+    names = batch.names
+    ids = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
+    cached = bool(ids)
+    if missing := set(names) - ids.keys():
+        ids |= {name: id_ for name, (id_, _) in (yield from _find_series(session, kind, missing)).items()}
+    narrow = batch.narrow(ids)
+    fence = yield from cold.fence(session, kind)
+    if fence is not None and _oldest(narrow.latest) < fence:
+        yield Group((Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind))))
+        yield from _write_late(session, kind, narrow, {ids[name]: name for name in names}, on_conflict, fence)
+        return
+    try:
+        if kind.shared is None:
+            yield from commit(
+                session, kind, narrow.latest, on_conflict, *_sent(session, kind, narrow, on_conflict, mode)
+            )
+        else:
+            yield from _write_apart(session, kind, batch, ids, narrow, on_conflict, mode)
+    except MDSOperationalError as error:
+        if cached and error.sqlstate in _FOREIGN:
+            session.forget()
+            raise StaleSeries("a cached series is another tenant's now") from error
+        raise
+
+
+def _sent(session: Session, kind: Kind, narrow: Narrow, on_conflict: OnConflict, mode: str) -> list[Step]:
+    """The steps that write rows as parameters."""
+    rows = narrow.rows()
+    if mode == "values":
+        size = session.config.values_page_size
+        statement = sql.upsert_arrays(kind, on_conflict)
+        types = [column.type for column in sql.stored_columns(kind)]
+        pages = (rows[start : start + size] for start in range(0, len(rows), size))
+        return [Execute(statement, list(map(array, types, zip(*page, strict=True)))) for page in pages]
+    if len(rows) < session.config.values_min_rows:
+        return [Execute(sql.upsert_row(kind, on_conflict), row) for row in rows]
+    return [ExecuteMany(sql.upsert_row(kind, on_conflict), rows)]
+
+
+def _write_apart(
+    session: Session,
+    kind: Kind,
+    batch: Batch,
+    ids: Mapping[SeriesName, int],
+    narrow: Narrow,
+    on_conflict: OnConflict,
+    mode: str,
+) -> Talk[None]:
+    """Write a batch of which rows may share a value with others; in the copy mode, what is in the staging table.
+
+    What is stored is asked only when a row has met another one, which is rare.
+    """
+    for attempt in range(_ATTEMPTS):
+        if mode == "copy":
+            if attempt:
+                yield Group((Execute(sql.clear_stage(kind)),))
+                yield Group((narrow.copied(sql.copy_stage(kind)),))
+            write: list[Step] = [Execute(sql.merge_stage(kind, on_conflict))]
+        else:
+            write = _sent(session, kind, narrow, on_conflict, mode)
+        try:
+            # Prepared at once or not at all: see `commit`.
+            named = [replace(step, prepare=True) if isinstance(step, Execute) else step for step in write]
+            yield from commit(session, kind, narrow.latest, on_conflict, _HELD[0], *named, _HELD[1])
+            return
+        except MDSOperationalError as error:
+            if error.sqlstate != sql.SHARED_ID:
+                raise
+        yield BACK
+        (held,) = yield Group((_shared(session, kind, narrow),))
+        narrow = batch.narrow(ids, {(series_id, ts, id_): apart for series_id, ts, id_, apart in held})
+    raise RetryableError(f"{kind.name}: other sessions were writing rows with the same ids")
+
+
+_HELD: Final = (Execute(sql.SAVEPOINT), Execute(sql.RELEASE, prepare=False))
+"""What goes before and behind a write that may meet rows which it does not expect."""
+
+_ATTEMPTS: Final = 5
+"""How often rows are told apart from stored ones: more than once only where others are storing such rows."""
+
+
+def _shared(session: Session, kind: Kind, narrow: Narrow) -> Execute:
+    """The step that asks what is stored under the values that rows of a batch can share."""
+    names = [column.name for column in sql.stored_columns(kind)]
+    assert kind.shared is not None
+    at, given, time_at = (names.index(name) for name in (kind.shared.name, kind.shared.given, kind.time))
+    rows = narrow.rows()
+    times = [row[time_at] for row in rows]
+    values = {row[at] if row[given] is None else row[given] for row in rows}
+    series = array("bigint", list({row[0] for row in rows}))
+    found = array(kind.shared.type, list(values))
+    return Execute(sql.shared_rows(kind), [series, min(times), max(times), found, session.wanted])
+
+
+def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
+    """The way of a large batch: through a staging table, without a merge where no row can be there yet.
+
+    What the series' last times are is asked of the server in this transaction, and their ids with it.
+    """
+    # An earlier batch of the same transaction may have left its rows there.
+    stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
+    series = yield from _find_series(session, kind, set(batch.names), stage)
+    ids = {name: id_ for name, (id_, _) in series.items()}
+    narrow = batch.narrow(ids)
+    latest = narrow.latest
+    fence = yield from cold.fence(session, kind)
+    if fence is not None and _oldest(latest) < fence:
+        named = {id_: name for name, (id_, _) in series.items()}
+        yield from _write_late(session, kind, narrow, named, on_conflict, fence)
+        return
+    yield Group((narrow.copied(sql.copy_stage(kind)),))
+
+    last = dict(series.values())
+    if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
+        append = (_HELD[0], Execute(sql.merge_stage(kind, "append")), _HELD[1])
+        try:
+            yield from commit(session, kind, latest, on_conflict, *append)
+            return
+        except MDSOperationalError as error:
+            if error.sqlstate != _UNIQUE_VIOLATION:
+                raise
+            # Another writer was there in between.
+            yield BACK
+    if kind.shared is None:
+        yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
+    else:
+        yield from _write_apart(session, kind, batch, ids, narrow, on_conflict, "copy")
+
+
+def _write_late(
+    session: Session,
+    kind: Kind,
+    narrow: Narrow,
+    series: Mapping[int, SeriesName],
+    on_conflict: OnConflict,
+    fence: datetime,
+) -> Talk[None]:
+    """Write rows of which some are from before the fence, through the staging table, which is empty.
+
+    Those are written as late ones. Where the files can be read, what would change nothing is not written.
+    """
+    at = 1 + kind.column_names.index(kind.time)
+    same: list[tuple[int, datetime]] = []
+    if session.config.cold_url:
+        from mds_client.cold import reading
+
+        older = [row for row in narrow.rows() if row[at] < fence]
+        same = yield from reading.unchanged(session, kind, series, older, on_conflict)
+    yield Group((narrow.copied(sql.copy_stage(kind)),))
+    skipped = [array("bigint", [id_ for id_, _ in same]), array("timestamptz", [moment for _, moment in same])]
+    yield from commit(
+        session,
+        kind,
+        narrow.latest,
+        on_conflict,
+        Execute(sql.merge_stage_since(kind, on_conflict), (fence,)),
+        Execute(sql.late_stage(kind), (on_conflict, fence, *skipped)),
+    )
+
+
+def _oldest(latest: Mapping[int, Latest]) -> datetime:
+    return min(new.first_ts for new in latest.values())
+
+
+def commit(
+    session: Session, kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, *write: Step
+) -> Talk[None]:
+    """Write a batch, bring its series' last values up to it, and commit, in one round trip."""
+    behind = last_values(kind, latest, on_conflict)
+    if write[:1] == _HELD[:1]:
+        # The driver would take what is skipped after an error for prepared.
+        behind = replace(behind, prepare=False)
+    try:
+        yield Group((*write, behind), commit=True)
+    except MDSOperationalError as error:
+        if error.sqlstate != sql.STALE_SERIES:
+            raise
+        session.forget()
+        raise StaleSeries("a series of this batch was removed while it was written") from error
+
+
+def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict) -> Execute:
+    """The step that brings the series' last values up to a batch that was written."""
+    said = zip(*latest.values(), strict=True) if kind.price else [[new.last_ts for new in latest.values()]]
+    arrays = map(array, sql.last_values_types(kind), [list(latest), *said])
+    return Execute(sql.last_values(kind), [*arrays, on_conflict])
+
+
+def _is_newer(time: datetime, last: datetime | None) -> bool:
+    return last is None or time > last
+
+
+_FOREIGN: Final = ("44000", "42501", "55000")
+"""What the server answers to a row with a series id of another tenant."""
+
+_UNIQUE_VIOLATION: Final = "23505"
+
+
+def _find_series(
+    session: Session, kind: Kind, names: set[SeriesName], before: tuple[Step, ...] = ()
+) -> Talk[dict[SeriesName, tuple[int, datetime | None]]]:
+    """The id and the last time of every one of these series; those that are not there are made."""
+    series: dict[SeriesName, tuple[int, datetime | None]] = {}
+    missing = names
+    for make in (False, True):
+        if not missing:
+            break
+        columns = list(zip(*sorted(missing), strict=True))
+        names_and_tenant = [*map(list, columns), session.wanted]
+        searched = [sorted(set(columns[kind.series.index(part)])) for part in kind.searched]
+        steps = [*before] if not make else [Execute(sql.create_series(kind), names_and_tenant)]
+        steps.append(Execute(sql.find_series(kind), [*searched, session.wanted]))
+        *_, found = yield Group(tuple(steps))
+        for series_id, last_ts, *name in found:
+            if (asked := tuple(name)) in missing:
+                series[asked] = series_id, last_ts
+                session.learned[kind.name, asked] = series_id
+        missing = names - series.keys()
+    if missing:
+        raise RetryableError(f"{len(missing)} series were being created by another session, which then gave up")
+    return series
