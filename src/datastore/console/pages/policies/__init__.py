@@ -23,6 +23,7 @@ router = APIRouter()
 NAMES: Final[dict[str, str]] = {
     "columnstore_after": "compress after",
     "retention_after": "remove after",
+    "cold_after": "move to files after",
     "refresh_within": "refresh within",
 }
 """What the page calls the policies."""
