@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from datastore import cold, gaps, timescale_policies
 from datastore.cli import command_line
 from datastore.cold import exporting, folding, keeping
+from datastore.cold.owning import MARK
 from datastore.errors import ControlError
 from datastore.timescale_policies import PolicyError
 from mds_client import MDS, Bar, ConfigurationError, MDSError, MDSOperationalError, RetryableError
@@ -362,16 +363,32 @@ def test_sweeping_takes_what_is_on_no_list_and_what_was_replaced(pair: Pair, sto
     pair.move()
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
     pair.fold()
-    orphan = Path(url) / store.tenant_a / "bars" / "2024-01.orphan.parquet"
-    orphan.write_bytes(b"")
-    other = Path(url) / "README"
-    other.write_bytes(b"")
+    folder = Path(url) / store.tenant_a / "bars"
+    orphan = folder / f"2024-01.{uuid4().hex}.parquet"
+    others = [Path(url) / "README", Path(url) / "mine.parquet", folder / "2024-01.parquet"]
+    for file in (orphan, *others):
+        file.write_bytes(b"")
     assert keeping.sweep(store.admin_dsn, url) == []
     swept = keeping.sweep(store.admin_dsn, url, older_than=timedelta(0))
     assert sorted(one.why for one in swept) == ["on no list", "replaced"]
     assert not orphan.exists()
-    assert other.exists()
+    assert all(other.exists() for other in others)
     assert not [one for one in keeping.verify(store.admin_dsn, url) if one.problem]
+    pair.same_everywhere()
+
+
+def test_a_folder_with_the_files_of_another_store_is_neither_written_nor_swept(
+    pair: Pair, store: Store, url: str
+) -> None:
+    pair.upsert(bars())
+    pair.move()
+    mark = Path(url) / MARK
+    mark.write_text("7000000000000000000/5", encoding="utf-8")
+    for moving in (lambda: keeping.sweep(store.admin_dsn, url, older_than=timedelta(0)), pair.move, pair.fold):
+        with pytest.raises(ControlError, match="keeps the files of another database"):
+            moving()
+    mark.unlink()
+    assert keeping.sweep(store.admin_dsn, url, older_than=timedelta(0)) == []
     pair.same_everywhere()
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Composable, Identifier
 
+from datastore.cold.owning import claim
 from datastore.cold.records import (
     NewFile,
     Step,
@@ -75,13 +76,14 @@ def run(
         check: Called often; it may raise.
 
     Raises:
-        ControlError: A transaction from before the fence was moved does not end.
+        ControlError: A transaction from before the fence was moved does not end, or the folder is another store's.
         VerificationError: Rows or a file are not as they have to be. Nothing of that month has changed.
         ConfigurationError: The URL names no place.
     """
     target = place(url)
     for whose, one in _meant(dsn, tenant, kind):
         with alone(dsn) as (_, driver):
+            claim(target, driver)
             driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
             driver.commit()
             check()

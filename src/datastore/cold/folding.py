@@ -9,6 +9,7 @@ from uuid import UUID
 import pyarrow as pa
 from psycopg.sql import SQL, Identifier
 
+from datastore.cold.owning import claim
 from datastore.cold.records import (
     ColdFile,
     Step,
@@ -86,6 +87,7 @@ def fold(
             with alone(dsn) as (_, driver):
                 until = fence(driver, whose, one)
                 periods = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
+                claim(place(url), driver)
                 driver.commit()
                 for period in periods:
                     check()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from datastore.cold.owning import claim, is_ours
 from datastore.cold.records import alone, listed
 from datastore.cold.writing import checksum
 from datastore.connections import as_owner
@@ -68,13 +69,17 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
 
     Args:
         dsn: The control plane's DSN.
-        url: Where the files are. Everything below it is the store's.
+        url: Where the files are. Files that do not have the names that a store gives stay.
         older_than: How old a file has to be, and how long ago it has to have been replaced.
         dry_run: Only say what would be removed.
+
+    Raises:
+        ControlError: The folder is another store's.
     """
     target = place(url)
     swept = []
     with alone(dsn) as (_, driver):
+        claim(target, driver)
         before = datetime.now(UTC) - older_than
         kept = {file.path for file in listed(driver)}
         replaced = dict(
@@ -82,7 +87,7 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
         )
         driver.commit()
         for file in target.every():
-            if file.path in kept or not (file.path.endswith((".parquet", ".part"))):
+            if file.path in kept or not is_ours(file.path):
                 continue
             since = replaced.get(file.path, file.written)
             if since is not None and since > before:

@@ -75,9 +75,7 @@ def url() -> str:
     """Where the files are. Raises ConfigurationError if nobody has said it."""
     found = config.load().cold_url
     if found is None:
-        raise ConfigurationError(
-            "no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix"
-        )
+        raise ConfigurationError("no place for files of old rows: set DATASTORE_COLD_URL to a folder")
     return found
 
 

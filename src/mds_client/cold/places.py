@@ -1,4 +1,4 @@
-"""Folders and buckets in which rows are kept in files.
+"""Folders in which rows are kept in files.
 
 A file is written once, under a name that no other file ever has, and never changed. It is there under its name when it
 is whole.
@@ -18,7 +18,7 @@ from typing import Any, Final
 from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
 from mds_client.errors import ConfigurationError, MDSError
 
-from pyarrow import ArrowInvalid, fs  # isort: skip
+from pyarrow import fs  # isort: skip
 
 PART: Final = ".part"
 """How the name of a file ends that is not whole."""
@@ -39,41 +39,27 @@ class Found:
 
 @cache
 def place(url: str) -> "Place":
-    """The place that a URL or a folder names; the same one for the same text.
+    """Return the place that a folder's name names, the same object for the same text.
 
     Raises:
-        ConfigurationError: The text names none.
+        ConfigurationError: The text is a URL.
     """
-    try:
-        if "://" in url:
-            files, root = fs.FileSystem.from_uri(url)
-        else:
-            files, root = fs.LocalFileSystem(), str(Path(url).absolute())
-    except (ArrowInvalid, OSError, ValueError) as error:
-        raise ConfigurationError(f"cold rows: {url!r} is neither a folder nor s3://bucket/prefix: {error}") from error
-    return Place(url, files, root.rstrip("/"))
+    if "://" in url:
+        raise ConfigurationError(f"cold rows: {url!r} is not a folder. Object stores cannot be used yet")
+    return Place(url, fs.LocalFileSystem(), str(Path(url).absolute()).rstrip("/"))
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or a prefix of a bucket, and its files by their names below it."""
+    """A folder, and its files by their names below it."""
 
     url: str
     files: Any
     root: str
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder of this machine."""
-        return isinstance(self.files, fs.LocalFileSystem)
-
     def at(self, path: str) -> str:
         """A file's name as the file system knows it."""
         return posixpath.join(self.root, path)
-
-    def full_url(self, path: str) -> str:
-        """A file's name as other programs read it."""
-        return self.at(path) if self.is_local else f"s3://{self.at(path)}"
 
     def open(self, path: str) -> Any:
         """A file, to read. Raises FileMissing."""
@@ -86,11 +72,6 @@ class Place:
     def writing(self, path: str) -> Iterator[Any]:
         """A new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
         final = self.at(path)
-        if not self.is_local:
-            # An object is there when it is whole, and is not when the stream is not closed.
-            with self.files.open_output_stream(final) as stream:
-                yield stream
-            return
         folder = Path(final).parent
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{Path(final).name}.{uuid.uuid4().hex}{PART}"
