@@ -1,4 +1,4 @@
-"""What is said of a source that holds bars, and none of those that were asked for.
+"""The message about a source that holds bars, but none of those that were asked for.
 
 A source may rightly be empty: nothing was traded, or the service has no rows for that time. A source that holds only
 bars of another time or of other series is a wrong file, a wrong column, or a service that ignores what it is asked.

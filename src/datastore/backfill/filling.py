@@ -1,4 +1,4 @@
-"""What a job of a backfill does: fetch a chunk's rows, write them, refresh the rollups of its time, and say what is
+"""The work of a backfill's job: fetch a chunk's rows, write them, refresh the rollups of its time, and say what is
 still missing. Rows come from `datastore.sources`, and are written by the client library, as everybody's are.
 """
 
@@ -59,7 +59,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
 
 
 class _Written:
-    """What became of a chunk's rows so far."""
+    """The counts of a chunk's rows so far."""
 
     def __init__(self) -> None:
         self.rows = 0

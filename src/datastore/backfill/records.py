@@ -25,7 +25,7 @@ LISTED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was still missing at the end: bars, in how many gaps, and the first of these."""
+    """The bars that were still missing at the end, the number of gaps, and the first gaps."""
 
     checked_at: datetime
     missing: int

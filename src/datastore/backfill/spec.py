@@ -1,4 +1,4 @@
-"""What a backfill is asked to do, and the chunks that its jobs fill."""
+"""The specification of a backfill, and the chunks that its jobs fill."""
 
 import json
 import re
@@ -35,7 +35,7 @@ class BackfillConflict(BackfillError):
 
 
 class BackfillSpec(BaseModel):
-    """What to fill from where.
+    """The series and times to fill, and the source.
 
     `tenant` is a name or a uuid. `symbols` None are all series that the vendor has in the timeframe; what is named may
     be new. `start` and `end` (UTC where they have no zone) bound the beginnings of bars. `calendar` goes before those
@@ -96,7 +96,7 @@ class ChunkSpan(BaseModel):
 
 
 class Chunk(BaseModel):
-    """What one job fills."""
+    """The part of a backfill that one job fills."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -130,5 +130,5 @@ _ELSEWHERE: Final = {"tenant", "vendor", "timeframe", "start", "end", "source"}
 
 
 def params(spec: BackfillSpec) -> dict[str, Any]:
-    """What a spec says beside what has columns of its own."""
+    """Return the fields of a spec that have no columns of their own."""
     return spec.model_dump(mode="json", exclude=_ELSEWHERE)

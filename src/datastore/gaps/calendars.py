@@ -32,7 +32,7 @@ FX: Final = "FX"
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _DAY: Final = timedelta(days=1)
 _OLDEST: Final = date(1900, 1, 1)
-"""What the library's rules are asked for at most, where it gives no bound itself."""
+"""The longest range that the library's rules are asked for where it has no bound of its own."""
 
 
 class CalendarError(ControlError):
@@ -260,7 +260,7 @@ def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol:
 
 
 def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
-    """What was said, of one tenant or of all."""
+    """List the assignments of one tenant, or of all."""
     with connect(dsn) as connection:
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(Assignment)) as cursor:

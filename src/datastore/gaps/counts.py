@@ -55,7 +55,7 @@ class Counted:
 
 
 def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
-    """What `count_all` found last of each vendor and timeframe, of one tenant or of all. Reads no bars."""
+    """Return what `count_all` counted last for each vendor and timeframe, of one tenant or of all. Reads no bars."""
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         no = None if tenant is None else find_tenant(connection, tenant).no

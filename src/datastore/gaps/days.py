@@ -44,7 +44,7 @@ def by_window(
 def by_day(
     found: Check, timeframe: str, start: datetime, end: datetime, now: datetime | None = None
 ) -> dict[str, dict[date, DayOfSeries]]:
-    """What a check found, for each symbol and session.
+    """The result of a check for each symbol and session.
 
     Args:
         found: The check, which listed every gap.

@@ -87,7 +87,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a gap check found: the gaps by symbol and time, how complete each day is, and by which calendars that is.
+    """The result of a gap check: the gaps by symbol and time, how complete each day is, and by which calendars.
 
     `repeated` counts the days, weeks or months of a series that have several bars, of which `repeats` are the first.
     """
@@ -209,7 +209,7 @@ def _planned(
 
 
 def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:
-    """What each piece of work comes to, in order, with so many threads at work on it.
+    """Yield the result of each piece of work, in order, computed in several threads.
 
     No executor: the interpreter waits for the threads of one before it ends, and with them for their statements. A
     worker that gives a job back has to be gone before another worker begins it.
@@ -240,7 +240,7 @@ def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """Whose bars are checked."""
+    """The tenants and series whose bars are checked."""
 
     tenant: Tenant
     vendor: str

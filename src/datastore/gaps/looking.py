@@ -66,7 +66,7 @@ ORDER BY w.id, w.no, g.next
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found of one series: what is missing, in order, and of which windows there are how many bars, where one
+    """The result for one series: what is missing, in order, and of which windows there are how many bars, where one
     is expected."""
 
     pieces: list[Piece] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Portion:
     series: dict[str, int | None]
 
     def look(self, dsn: str) -> dict[str, Looked]:
-        """What each series has not, or has more than once."""
+        """Find what each series lacks, or has more than once."""
         found = {symbol: Looked() for symbol in self.series}
         symbols = {id_: symbol for symbol, id_ in self.series.items() if id_ is not None}
         for symbol, id_ in self.series.items():

@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """What `str` made. Raises GapError for other text."""
+        """Parse what `str` wrote. Raises GapError for other text."""
         try:
             plain = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
             symbol, listed, counted = plain
@@ -46,7 +46,7 @@ class Place:
 
 @dataclass
 class _Sum:
-    """What the checks of one page add up to."""
+    """The sum of the checks of one page."""
 
     series: int = 0
     repeated: int = 0

@@ -33,7 +33,7 @@ from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, MAX_ATTEMPTS
 from datastore.pages import Page, read_page
 
 CANCEL: Final = "cancel"
-"""What is sent beside the announcement of new jobs: that some running job is to be cancelled."""
+"""The announcement that a running job must be cancelled."""
 
 
 def enqueue(
@@ -184,7 +184,7 @@ def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
 
 
 def backlog(connection: psycopg.Connection[Any], types: Sequence[str]) -> Backlog:
-    """What the outbox holds, for metrics; jobs of other types than these are counted together.
+    """Count the jobs of the outbox for metrics. Jobs of other types are counted together.
 
     Reads the index entries of the jobs that it counts: what has ended well or was cancelled is not counted, and costs
     nothing however much there is of it.

@@ -21,7 +21,7 @@ STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class JobError(ControlError):
-    """What was asked of a job cannot be done; the message says why."""
+    """A job cannot do what you asked for; the message says why."""
 
 
 class UnknownJob(JobError):
@@ -74,8 +74,8 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What the outbox holds: counts, and for how long the job has been due that has waited longest for a worker (None:
-    none is due)."""
+    """The content of the outbox: counts, and for how long the job has been due that has waited longest for a worker
+    (None: none is due)."""
 
     counts: list[JobCount]
     oldest_due: timedelta | None
@@ -137,7 +137,7 @@ class Unreadable(str):
 
 
 def loads(text: str | bytes) -> Any:
-    """What JSON of the outbox says. A tenant may put anything there: none of it may stop a worker or a list."""
+    """Read JSON of the outbox. A tenant can put anything there, and nothing of it may stop a worker or a list."""
     try:
         return json.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:

@@ -40,7 +40,7 @@ def _nobody_listens(_done: int | None, _total: int | None) -> None:
 
 @dataclass
 class JobContext:
-    """What a job's function gets beside its payload: the job, and the control plane's DSN."""
+    """The context of a job's function: the job, and the control plane's DSN."""
 
     job: JobRecord
     dsn: str = field(repr=False)
@@ -63,7 +63,7 @@ AnyFunction = TypeVar("AnyFunction", bound=Function)
 
 
 class Order(BaseModel):
-    """What a job of the store's is told: no more than is known, so that nothing misspelt is left out."""
+    """The payload of one of the store's own jobs. Unknown fields are refused, so that no misspelt one is ignored."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What the store does for itself, as jobs: at regular times, or when an operator asks.
+"""Maintenance of the store, as jobs: at regular times, or when an operator asks for it.
 
 The work itself is in the modules of its subject, such as `datastore.timescale_policies`.
 """

@@ -1,4 +1,4 @@
-"""What the store does for itself at regular times, as jobs of its own that workers run like any other.
+"""Regular maintenance, as the store's own jobs. Workers run them like any other job.
 
 Each has a name, an interval and a function. However many workers there are, each interval's job is enqueued once: its
 idempotency key is the name and the time at which the interval began, by the database's clock. Intervals in which no

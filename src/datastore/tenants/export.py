@@ -161,7 +161,7 @@ class _Everything:
                 self._context.progress(self._done, self._total)
 
     def _constants(self, kind: Kind, span: tuple[int, int]) -> dict[int, dict[str, Any]]:
-        """What all rows of a series have in common, and every other field, in the model's order."""
+        """The values that all rows of a series share, and every other field, in the model's order."""
         found = self._driver.execute(
             SQL("SELECT series_id, {} FROM store.series WHERE kind = %s AND series_id >= %s AND series_id < %s").format(
                 sql.series_name(kind)

@@ -28,8 +28,8 @@ DELETE: Final = "delete-tenant"
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a deletion removes of a tenant: rows of each kind, stored rows of each rollup, series, rows of its other
-    tables (jobs among them), and the roles that lose their right to the views."""
+    """The data of a tenant that a deletion removes: rows of each kind, stored rows of each rollup, series, rows of
+    its other tables (jobs among them), and the roles that lose their right to the views."""
 
     tenant: UUID
     name: str
@@ -77,7 +77,7 @@ def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
 
 
 def plan_deletion(dsn: str, tenant: UUID) -> Deletion:
-    """What a deletion would remove now. Counts every row of the tenant: it takes as long as reading them does.
+    """Count what a deletion would remove now. Counts every row of the tenant: it takes as long as reading them does.
 
     Raises UnknownTenant.
     """

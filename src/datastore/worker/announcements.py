@@ -1,4 +1,4 @@
-"""What a worker hears of new jobs: announcements on a channel to which anybody may send, and without end."""
+"""Announcements of new jobs. Any role can send to the channel, as often as it likes."""
 
 import time
 from typing import Any, Final

@@ -171,7 +171,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job: the state it goes into, with its result as JSON text or what went wrong.
+    """The outcome of a job: its next state, with its result as JSON text or the error.
 
     `queued` is for another attempt after `delay`. With `given_back` this one does not count: nobody's fault ended it.
     """

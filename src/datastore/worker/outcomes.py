@@ -1,4 +1,4 @@
-"""What is recorded of a job that has ended."""
+"""The record of a job that has ended."""
 
 import logging
 import random
@@ -17,7 +17,7 @@ UNSTARTED: Final = timedelta(seconds=5)
 
 
 def outcome_of(kind: JobType, running: Running, ended: Ended) -> Outcome:
-    """What to record of a job that has ended."""
+    """Decide what to record of a job that has ended."""
     job, held = running.job, running.held()
     match ended.how:
         case "returned":

@@ -73,13 +73,13 @@ class _Process:
 
     @property
     def sentinel(self) -> int:
-        """What becomes ready when the process has ended."""
+        """The object that becomes ready when the process has ended."""
         sentinel: int = self._process.sentinel
         return sentinel
 
     @property
     def files(self) -> Iterator[Any]:
-        """What to wait for."""
+        """The objects to wait for."""
         if not self.pipe.closed:
             yield self.pipe
         if self.watched:

@@ -48,7 +48,7 @@ _SECRET: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a job process needs to know when it starts.
+    """The settings that a job process gets when it starts.
 
     Attributes:
         modules: The modules to import for job types, beside the built-in ones and those of entry points.
@@ -202,7 +202,7 @@ class _Task:
         self.ending: Ending | None = None
 
     def report(self, done: int | None, total: int | None) -> None:
-        """What a function's context calls.
+        """The callbacks of a function's context.
 
         Raises:
             Cancelled: The function has to end.
@@ -313,7 +313,7 @@ def _counted(number: int) -> int:
 
 
 def _stored(result: Any) -> str | None:
-    """What a function returned, as JSON text. Raises JobFailed if it cannot be JSON, or is too large for a result."""
+    """Return a function's result as JSON text. Raises JobFailed if it cannot be JSON, or is too large for a result."""
     if result is None:
         return None
     try:
@@ -328,7 +328,7 @@ def _stored(result: Any) -> str | None:
 
 
 def _described(error: BaseException, kind: JobType) -> str:
-    """What went wrong, and where: the innermost line in the function's own module, or else the innermost."""
+    """Describe an error and its place: the innermost line in the function's own module, or else the innermost."""
     places = [(frame.f_globals.get("__name__"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in places if place[0] == kind.function.__module__]
     module, line = (own or places)[-1]

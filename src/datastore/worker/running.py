@@ -49,7 +49,7 @@ class Running:
             board.hold(at + self.lease)
 
     def held(self) -> Held:
-        """What the worker says of it to the database."""
+        """The fields that the worker writes to the database."""
         return Held(self.job.id, self.fence, *self.progress)
 
     def stop_at(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""What a worker can do: the job types that it knows and is set up for, and the sources that it can read.
+"""The scope of a worker: the job types that it knows and is set up for, and the sources that it can read.
 
 A worker's settings are no fault of a job. So it claims nothing that it cannot do, and leaves it to other workers. Which
 settings it has it tells by shared advisory locks, one for each, which end with its connection: `backfill start` sees
@@ -33,7 +33,7 @@ _WORKER: Final = "a worker"
 
 
 class Scope:
-    """What one worker can do. Not thread-safe: the thread that claims uses it."""
+    """The scope of one worker. Not thread-safe: only the thread that claims jobs uses it."""
 
     def __init__(self, types: JobTypes) -> None:
         self.types: list[str] = []
@@ -124,7 +124,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid::bi
   AND pg_has_role(a.usesysid, %s, 'MEMBER')
 GROUP BY l.pid
 """
-"""What each worker has. Only those of the store's owner count: an application can lock the same."""
+"""Read the scope of each worker. Only workers of the store's owner count: an application can lock the same."""
 
 
 def _key(name: str) -> int:

@@ -166,7 +166,7 @@ class Worker:
             )
 
     def _setup(self) -> Setup:
-        """What a job process has to know."""
+        """Return what a job process needs to know."""
         loggers = logging.root.manager.loggerDict
         levels = {name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
         return Setup(
