@@ -1,4 +1,4 @@
-"""The job outbox: job types, and what an operator does with jobs.
+"""The job outbox: job types, and what operators can do with jobs.
 
 `datastore.worker` runs jobs. Applications enqueue them with `mds_client`.
 """

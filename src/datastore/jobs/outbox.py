@@ -33,7 +33,7 @@ from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, MAX_ATTEMPTS
 from datastore.pages import Page, read_page
 
 CANCEL: Final = "cancel"
-"""The announcement that a running job must be cancelled."""
+"""The payload of an announcement that a running job is to be cancelled."""
 
 
 def enqueue(
@@ -48,11 +48,11 @@ def enqueue(
     backfill: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
 ) -> JobRecord:
-    """Enqueue a job in the caller's transaction, and return it. `tenant` None is the store itself.
+    """Enqueue a job in the caller's transaction, and return it. With `tenant` None it is a job of the store itself.
 
-    The same key of the same tenant is always the same job: the one that is there is returned as it is by now.
-    Raises Conflict if that one is of another type or payload, and JobError for an unknown tenant, an empty key or
-    type, a priority that is not from 0 to 100, or what is too long (`datastore.schema`).
+    A tenant's idempotency key always stands for the same job: if the job exists, it is returned in its current state.
+    Raises Conflict if that job has another type or payload, and JobError for an unknown tenant, an empty key or type, a
+    priority that is not from 0 to 100, or a value that is too long (`datastore.schema`).
     """
     for name, value in (("idempotency key", idempotency_key), ("job type", job_type)):
         if not value.strip():
@@ -62,7 +62,7 @@ def enqueue(
     body = Jsonb(to_jsonable_python(payload))
     no = _tenant_no(connection, tenant)
     try:
-        # Whoever else is making the same job just now is waited for.
+        # Waits for any other transaction that is inserting the same job.
         connection.execute(
             """
             INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority, due_at, backfill_id,
@@ -74,13 +74,13 @@ def enqueue(
         )
     except errors.CheckViolation as error:
         raise JobError(error.diag.message_primary or str(error)) from error
-    # IS NOT DISTINCT FROM would say both, and no index serves it.
+    # IS NOT DISTINCT FROM would cover both cases, but no index serves it.
     this = SQL("tenant_no {} AND idempotency_key = %(key)s").format(SQL("IS NULL" if no is None else "= %(no)s"))
     found = read_records(connection, this, {"no": no, "key": idempotency_key})
     if not found:
         raise JobError(f"job {idempotency_key!r} was created by someone else just now: try again in a new transaction")
     job = found[0]
-    # As the database has it: to Python true is 1, and a number that came back from there may be another one.
+    # Compare in the database: in Python, true equals 1, and a number may come back from JSON as another one.
     same = connection.execute(
         "SELECT job_type = %s AND payload = %s FROM store.jobs WHERE id = %s", (job_type, body, job.id)
     ).fetchone()
@@ -98,11 +98,11 @@ def list_jobs(
     after: int | None = None,
     limit: int = 100,
 ) -> Page[JobRecord]:
-    """Jobs, newest first: of one tenant or all, in one state or any, of one type or any.
+    """List jobs, newest first, optionally only those of one tenant, state or type.
 
-    `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
+    `after` is the id of the last job of the page before. Returns at most `limit` jobs, and fewer if they are large.
     """
-    # Only what is asked for, so that an index serves it.
+    # Only the conditions that are asked for, so that an index serves them.
     conditions = [
         SQL(condition)
         for value, condition in (
@@ -125,13 +125,13 @@ def list_jobs(
 
 
 def get_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
-    """One job. Raises UnknownJob if there is none of that id, or, with a tenant given, it is not that tenant's."""
+    """Return a job. Raises UnknownJob if the id does not exist or belongs to another tenant than the given one."""
     with connected(dsn) as connection:
         return get_record(connection, id, tenant)
 
 
 def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
-    """Queue a job again that has failed or was cancelled, with all its attempts; or have one begin that waits.
+    """Requeue a failed or cancelled job with all its attempts, or make a queued one due now.
 
     Raises UnknownJob, and JobError if it is running or has succeeded.
     """
@@ -154,9 +154,9 @@ def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  #
 
 
 def cancel_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  # noqa: A002
-    """Cancel a job: one that is queued at once, one that is running as soon as its function looks.
+    """Cancel a job: a queued one at once, a running one as soon as its function checks.
 
-    One that is cancelled already is left as it is. Raises UnknownJob, and JobError if it has ended otherwise.
+    A job that is cancelled already stays as it is. Raises UnknownJob, and JobError if it has ended otherwise.
     """
     with connected(dsn) as connection:
         changed = connection.execute(
@@ -184,10 +184,10 @@ def announce(connection: psycopg.Connection[Any], what: str = "") -> None:
 
 
 def backlog(connection: psycopg.Connection[Any], types: Sequence[str]) -> Backlog:
-    """Count the jobs of the outbox for metrics. Jobs of other types are counted together.
+    """Return the state of the outbox for metrics; jobs of types that are not listed are counted together.
 
-    Reads the index entries of the jobs that it counts: what has ended well or was cancelled is not counted, and costs
-    nothing however much there is of it.
+    Reads only the index entries of the jobs that it counts. Jobs that succeeded or were cancelled are not counted and
+    cost nothing, however many there are.
     """
     counts = connection.execute(
         "SELECT CASE WHEN job_type = ANY(%s) THEN job_type END, state, count(*) FROM store.jobs"
@@ -200,7 +200,7 @@ def backlog(connection: psycopg.Connection[Any], types: Sequence[str]) -> Backlo
             "SELECT now() - min(j.due_at) FROM queues AS q CROSS JOIN LATERAL ("
             "SELECT due_at FROM store.jobs WHERE state = 'queued' AND coalesce(tenant_no, 0) = q.tenant"
             " AND priority = q.priority AND due_at <= now() ORDER BY due_at, id LIMIT 1) AS j"
-            # Jobs of a tenant that is disabled wait for it, and for no worker.
+            # Jobs of a disabled tenant wait for the tenant, not for a worker.
             " WHERE q.tenant = 0"
             " OR EXISTS (SELECT FROM store.tenants AS t WHERE t.no = q.tenant AND t.disabled_at IS NULL)"
         )

@@ -21,15 +21,15 @@ STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class JobError(ControlError):
-    """A job cannot do what you asked for; the message says why."""
+    """A request about a job cannot be done; the message says why."""
 
 
 class UnknownJob(JobError):
-    """There is no such job, or it is another tenant's."""
+    """The job does not exist, or belongs to another tenant."""
 
 
 class Conflict(JobError):
-    """A job with that idempotency key is there already, of another type or payload."""
+    """A job with that idempotency key exists already, with another type or payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs of a type are in a state that someone waits for: queued, running or failed. No type: the others."""
+    """The number of jobs of a type that are queued, running or failed. Type None counts all other types together."""
 
     job_type: str | None
     state: str
@@ -74,8 +74,7 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The content of the outbox: counts, and for how long the job has been due that has waited longest for a worker
-    (None: none is due)."""
+    """The state of the outbox: counts, and how long the oldest due job has waited for a worker (None: no job)."""
 
     counts: list[JobCount]
     oldest_due: timedelta | None
@@ -92,7 +91,7 @@ j.cancel_requested
 """)
 SELECT: Final = SQL("SELECT {} FROM store.jobs AS j LEFT JOIN store.tenants AS t ON t.no = j.tenant_no").format(COLUMNS)
 
-# One job: any, or with a tenant given only that one's.
+# Condition for one job, of any tenant or only of the given one.
 THIS_JOB: Final = SQL(
     "j.id = %(id)s AND (%(tenant)s::uuid IS NULL OR j.tenant_no = (SELECT no FROM store.tenants WHERE id = %(tenant)s))"
 )
@@ -109,21 +108,20 @@ WITH RECURSIVE queues AS (
     ORDER BY coalesce(tenant_no, 0), priority LIMIT 1) AS n
 )
 """)
-"""The queues that hold a job: one for each tenant (0: the store itself) and priority. One step of the index each,
-however many jobs they hold."""
+"""The queues that hold a job: one for each tenant (0: the store itself) and priority. Takes one step of the index for
+each queue, however many jobs it holds."""
 
 
 @contextlib.contextmanager
 def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A transaction in which times come back in UTC, committed at the end."""
+    """Open a transaction in which times are in UTC; it is committed at the end."""
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         yield connection
 
 
 class Unreadable(str):
-    """JSON that PostgreSQL stores and Python does not read, as the beginning of its text, and why: numbers without
-    bounds, endless nesting."""
+    """The beginning of JSON that PostgreSQL stores but Python cannot read (huge numbers, deep nesting), and why."""
 
     why: str
 
@@ -137,7 +135,7 @@ class Unreadable(str):
 
 
 def loads(text: str | bytes) -> Any:
-    """Read JSON of the outbox. A tenant can put anything there, and nothing of it may stop a worker or a list."""
+    """Parse JSON from the outbox. Never raises: a tenant may store anything, which must not stop a worker."""
     try:
         return json.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -152,17 +150,17 @@ def _finite(text: str) -> float:
 
 
 _SHOWN: Final = 1000
-"""Characters of what cannot be read that are shown."""
+"""The number of characters shown of JSON that cannot be read."""
 
 
 def reading(cursor: psycopg.Cursor[T]) -> psycopg.Cursor[T]:
-    """The cursor, which reads JSON of the outbox whatever it holds."""
+    """Make a cursor read any JSON of the outbox, and return it."""
     set_json_loads(loads, cursor)
     return cursor
 
 
 def get_record(connection: psycopg.Connection[Any], id_: int, tenant: UUID | None) -> JobRecord:
-    """One job, of any tenant or only of the given one. Raises UnknownJob."""
+    """Return one job, of any tenant or only of the given one. Raises UnknownJob."""
     found = read_records(connection, THIS_JOB, {"id": id_, "tenant": tenant})
     if not found:
         raise UnknownJob(f"there is no job {id_}")
@@ -172,6 +170,6 @@ def get_record(connection: psycopg.Connection[Any], id_: int, tenant: UUID | Non
 def read_records(
     connection: psycopg.Connection[Any], condition: Composable, parameters: dict[str, Any]
 ) -> list[JobRecord]:
-    """The jobs that meet a condition."""
+    """Return the jobs that meet a condition."""
     with reading(connection.cursor(row_factory=class_row(JobRecord))) as cursor:
         return cursor.execute(SQL("{} WHERE {}").format(SELECT, condition), parameters).fetchall()

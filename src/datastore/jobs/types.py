@@ -1,6 +1,6 @@
-"""Job types: functions that run jobs, and how they are registered and loaded.
+"""Job types: the functions that run jobs, and how to register and load them.
 
-A job type is a plain function with the decorator `job_type`. Other packages can bring theirs by the entry point group
+A job type is a plain function with the decorator `job_type`. Other packages can add theirs by the entry point group
 `datastore.jobs`.
 """
 
@@ -20,41 +20,41 @@ from datastore.jobs.records import JobError, JobRecord, Unreadable
 from mds_client import KINDS
 
 ENTRY_POINTS: Final = "datastore.jobs"
-"""The entry point group: each names a module, or something in one, whose import registers job types."""
+"""The entry point group. Each entry names a module, or an object in one, whose import registers job types."""
 
 
 class JobFailed(Exception):
-    """Raised by a job's function where trying again would not help: the job has failed, with this message."""
+    """Raise this in a job's function if another attempt would not help: the job fails with this message."""
 
 
 class Cancelled(BaseException):
-    """Raised within a job's function that has to end: it was cancelled, its lease was lost, or its worker ends.
+    """Raised in a job's function that has to end: it was cancelled, its lease was lost, or its worker stops.
 
-    No Exception, so that a function's own handlers of errors let it pass.
+    It is not an Exception, so that a function's own error handlers let it pass.
     """
 
 
 def _nobody_listens(_done: int | None, _total: int | None) -> None:
-    """Do nothing: outside of a worker nothing stores progress or cancels the job."""
+    """Do nothing: outside a worker, nothing stores progress or cancels the job."""
 
 
 @dataclass
 class JobContext:
-    """The context of a job's function: the job, and the control plane's DSN."""
+    """The context that a job's function gets with its payload: the job, and the control plane's DSN."""
 
     job: JobRecord
     dsn: str = field(repr=False)
     report: Callable[[int | None, int | None], None] = field(default=_nobody_listens, repr=False)
 
     def progress(self, done: int, total: int | None = None) -> None:
-        """Say how far it is; stored within a second. Costs next to nothing: call it as often as you like.
+        """Report progress; it is stored within a second. Calls are cheap: make as many as you like.
 
         Raises Cancelled if the function has to end.
         """
         self.report(done, total)
 
     def check(self) -> None:
-        """Raise Cancelled where the function has to end: what it has done stays, and it may be called again."""
+        """Raise Cancelled if the function has to end. Finished work stays, and the function may be called again."""
         self.report(None, None)
 
 
@@ -63,7 +63,7 @@ AnyFunction = TypeVar("AnyFunction", bound=Function)
 
 
 class Order(BaseModel):
-    """The payload of one of the store's own jobs. Unknown fields are refused, so that no misspelt one is ignored."""
+    """Base of the payloads of the store's own jobs; unknown fields are refused, so that typos are noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,12 +79,12 @@ KindName = Annotated[str, AfterValidator(_known)]
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A sort of job: its function, what reads its payload, and how long to wait after its first failure.
+    """A job type: its function, the reader of its payload, and the wait after its first failure.
 
-    Each further failure doubles that, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that jobs that
-    failed together do not come back together. A type that is `store_only` is for the store's own jobs: a tenant can
-    enqueue a job of any type, and one of such a type fails. A job that runs longer than `timeout` is ended, and has
-    failed; None is no limit. `ready` raises ConfigurationError where a worker lacks a setting that the type needs.
+    The wait doubles with each further failure, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that
+    jobs that failed together do not return together. A `store_only` type is for the store's own jobs: a tenant can
+    enqueue a job of any type, but one of such a type fails. A job that runs longer than `timeout` is ended and has
+    failed; None means no limit. `ready` raises ConfigurationError if a worker lacks a setting that the type needs.
     """
 
     name: str
@@ -115,22 +115,21 @@ def job_type(
     timeout: timedelta | None = None,
     ready: Callable[[], object] | None = None,
 ) -> Callable[[AnyFunction], AnyFunction]:
-    """Register a function as what runs jobs of this type.
+    """Register a function that runs jobs of this type.
 
-    It takes a `JobContext` and a payload, whose annotation (a pydantic model, or anything that pydantic reads) says
-    what a payload has to be; what it returns is stored as the job's result and must be what JSON knows. It runs in the
-    main thread of a process that the worker keeps for jobs. It must be idempotent: after a worker was killed, its jobs
-    run again. It has the control plane's rights: what it does has to be for `context.job.tenant`, whatever the payload
-    says.
+    It takes a `JobContext` and a payload, whose annotation (a pydantic model, or any type that pydantic reads) defines
+    the valid payloads. Its return value is stored as the job's result and must be valid JSON. It runs in the main
+    thread of a process that the worker keeps for jobs. It must be idempotent, because the jobs of a killed worker run
+    again. It has the control plane's rights, so it must act only for `context.job.tenant`, whatever the payload says.
 
     Args:
-        name: The type's name.
-        backoff: How long to wait after the first failure; each further one doubles that.
-        store_only: Whether it is never called for a tenant's job.
-        timeout: How long a job may run. Then `Cancelled` is raised when the function reports or checks; if it does
-            neither, its process is killed a second later. The attempt has failed. None is no limit.
-        ready: Called when a worker starts: raises ConfigurationError where a setting is missing that the function
-            needs. That worker leaves jobs of the type to others.
+            name: The type's name.
+            backoff: The wait after the first failure; it doubles with each further one.
+            store_only: Whether tenants' jobs of this type are refused.
+            timeout: How long a job may run. After that, `Cancelled` is raised when the function reports or checks; if
+                it does neither, its process is killed a second later. The attempt has failed. None means no limit.
+            ready: Called when a worker starts. It raises ConfigurationError if a setting is missing that the function
+                needs; that worker then leaves jobs of this type to others.
 
     Raises:
         JobError: The name is taken by another function, or the function cannot run jobs.
@@ -167,16 +166,16 @@ class JobTypes(dict[str, JobType]):
 
 
 def load(*modules: str) -> JobTypes:
-    """Load every job type that there is.
+    """Load all job types.
 
     Args:
-        modules: More modules to import, which register job types.
+            modules: More modules to import, which register job types.
 
-    Returns:
-        The types by name: those of entry points, among them the store's own, and those of `modules`.
+        Returns:
+            The types by name: those of entry points, which include the store's own, and those of `modules`.
 
-    Raises:
-        JobError: A module cannot be imported. A worker without its types would fail their jobs.
+        Raises:
+            JobError: A module cannot be imported. A worker without its types would fail their jobs.
     """
     for module in modules:
         _loaded(module, partial(importlib.import_module, module))
@@ -186,7 +185,7 @@ def load(*modules: str) -> JobTypes:
 
 
 def own_modules() -> list[str]:
-    """The modules of this distribution that register job types."""
+    """Return the modules of this distribution that register job types."""
     own = distribution("market-data-store").entry_points
     return sorted(entry.module for entry in own if entry.group == ENTRY_POINTS)
 
@@ -201,7 +200,7 @@ def _loaded(what: str, load_it: Callable[[], object]) -> None:
 
 
 def accepted(kind: JobType, job: JobRecord) -> Any:
-    """A job's payload as the type's function takes it. Raises JobFailed, in one line, where it takes no such job."""
+    """Return a job's payload as the function takes it. Raises JobFailed, in one line, if it is refused."""
     if kind.store_only and job.tenant is not None:
         raise JobFailed(f"jobs of type {kind.name!r} are the store's own: a tenant has none")
     if isinstance(job.payload, Unreadable):
@@ -217,4 +216,4 @@ def accepted(kind: JobType, job: JobRecord) -> Any:
 
 
 class Nothing(Order):
-    """A payload without anything in it."""
+    """An empty payload."""

@@ -1,4 +1,4 @@
-"""Maintenance of the store, as jobs: at regular times, or when an operator asks for it.
+"""The store's own jobs: periodic ones, and long work that an operator asks for.
 
 The work itself is in the modules of its subject, such as `datastore.timescale_policies`.
 """

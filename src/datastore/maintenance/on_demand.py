@@ -1,6 +1,6 @@
-"""Long work that an operator asks for, as jobs of the store itself: refreshing rollups, retention.
+"""Long work that an operator asks for, run as jobs of the store itself: refreshing rollups and applying retention.
 
-Backfills, exports and deletions have job types of their own; what runs at regular times is in `datastore.maintenance`.
+Backfills, exports and deletions have job types of their own. Periodic jobs are in `datastore.maintenance.periodic`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ EXPIRE: Final = "expire-rows"
 
 
 class RefreshOrder(Order):
-    """Which rollups (None: every one), and the span (UTC) whose rows they are brought up to; None is unbounded."""
+    """The rollups to refresh (None: all), and the range (UTC) of the rows to bring them up to; None is unbounded."""
 
     rollups: list[str] | None = None
     start: datetime | None = None
@@ -40,7 +40,7 @@ class RefreshOrder(Order):
 
 
 class ExpireOrder(Order):
-    """The kind whose rows retention is to remove; None is every one that has it."""
+    """The kind to which to apply retention; None means every kind that has it."""
 
     kind: KindName | None = None
 
@@ -54,7 +54,7 @@ def start_refresh(
 
 
 def start_expire(dsn: str, kind: str | None, key: str | None = None) -> JobRecord:
-    """Enqueue a job that does what `timescale_policies.expire` does, and return it. The same key is the same job."""
+    """Enqueue a job that runs `timescale_policies.expire`, and return it. The same key always means the same job."""
     return _start(dsn, EXPIRE, ExpireOrder(kind=kind), key)
 
 
@@ -65,7 +65,7 @@ def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
 
 @job_type(REFRESH, store_only=True)
 def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
-    """Refresh one rollup after the other, a source before what is made of it."""
+    """Refresh the rollups one after the other, each after its source."""
     wanted = aggregates.rollup_names(order.rollups)
     done = []
     for count, name in enumerate(wanted):
@@ -77,7 +77,7 @@ def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
 
 @job_type(EXPIRE, store_only=True)
 def expire(context: JobContext, order: ExpireOrder) -> list[dict[str, Any]]:
-    """Remove what retention gives up, one kind after the other."""
+    """Remove the rows that are past retention, one kind after the other."""
     kinds = [name for name in KINDS if order.kind in (None, name)]
     done = []
     for count, kind in enumerate(kinds):

@@ -1,12 +1,11 @@
-"""Regular maintenance, as the store's own jobs. Workers run them like any other job.
+"""The store's periodic jobs, which any worker runs like other jobs.
 
-Each has a name, an interval and a function. However many workers there are, each interval's job is enqueued once: its
-idempotency key is the name and the time at which the interval began, by the database's clock. Intervals in which no
-worker was there are not made up for, and while one job of a name is unfinished no other is enqueued.
+Each has a name, an interval and a function. Each interval's job is enqueued once, however many workers there are: its
+idempotency key is the name and the beginning of the interval by the database's clock. Intervals without a running
+worker are not made up for, and no job is enqueued while another of its name is unfinished.
 
-Retention is kept here where the server does not keep it by itself, and so is the refreshing of stored rollups. No
-engine needs partitions made ahead of time: TimescaleDB makes a chunk when the first row of it comes, and plain tables
-have none.
+Workers apply retention and refresh stored rollups where the server does not do it itself. No engine needs partitions
+made ahead of time: TimescaleDB makes a chunk for its first row, and plain tables have none.
 """
 
 import logging
@@ -27,18 +26,18 @@ HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
 KEPT: Final = timedelta(days=30)
-"""How long the store's own jobs are kept once they have ended."""
+"""How long the store's own jobs are kept after they end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A job of the store's own that is enqueued once in each interval; intervals are counted from 1970, UTC."""
+    """A job of the store that is enqueued once in each interval; intervals are counted from 1970, UTC."""
 
     job_type: str
     every: timedelta
 
     def key(self, now: datetime) -> str:
-        """The idempotency key of the job of the interval that a time is in."""
+        """Return the idempotency key of the job for the interval that contains `now`."""
         epoch = datetime(1970, 1, 1, tzinfo=UTC)
         began = now - (now - epoch) % self.every
         return f"{self.job_type}@{began:%Y-%m-%dT%H:%M:%SZ}"
@@ -56,9 +55,9 @@ PERIODIC: Final = (
 
 @job_type("maintain-retention", store_only=True)
 def retention(context: JobContext, _payload: Nothing) -> dict[str, int]:
-    """Remove the rows that retention gives up, of the kinds whose retention the server does not keep by itself.
+    """Remove the rows that are past retention, for the kinds whose retention the server does not apply itself.
 
-    Returns the rows removed of each.
+    Returns the number of rows removed by kind.
     """
     removed: dict[str, int] = {}
     for kind in _kept_here(context, "retention_after"):
@@ -69,7 +68,7 @@ def retention(context: JobContext, _payload: Nothing) -> dict[str, int]:
 
 @job_type("maintain-rollups", store_only=True)
 def refresh(context: JobContext, _payload: Nothing) -> list[str]:
-    """Bring stored rollups up to their rows where the server does not do it by itself; returns their names."""
+    """Bring stored rollups up to date where the server does not do it itself. Returns their names."""
     names = list(_kept_here(context, "refresh_within"))
     context.check()
     return [done.rollup for done in aggregates.refresh(context.dsn, names=names)] if names else []
@@ -79,17 +78,17 @@ def refresh(context: JobContext, _payload: Nothing) -> list[str]:
 def policies(context: JobContext, _payload: Nothing) -> int:
     """Update the server's jobs to the effective policies, and return the number of policies.
 
-    What rollups keep of rows that are gone grows older, and with it how far back they may be refreshed.
+    Rollups keep data of removed rows for longer and longer, which limits how far back they may be refreshed.
     """
     return len(timescale_policies.apply_policies(context.dsn))
 
 
 @job_type("maintain-cold", store_only=True)
 def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
-    """Move old rows into files, fold late ones into them, and remove files that nobody needs any more.
+    """Move old rows into files, fold late rows into them, and remove files that are no longer needed.
 
-    Does nothing where nothing is kept in files. Returns how many months, months and files these were. Raises
-    ConfigurationError if the worker is not told where the files are.
+    Does nothing if no rows are kept in files. Returns the number of moved months, folded months and removed files.
+    Raises ConfigurationError if the worker has no setting for where the files are.
     """
     if not cold.status(context.dsn):
         return {}
@@ -110,9 +109,9 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
 
 @job_type("maintain-outbox", store_only=True)
 def clean_up(context: JobContext, _payload: Nothing) -> int:
-    """Delete the store's own jobs that ended `KEPT` ago, a batch a transaction, and return how many.
+    """Delete the store's own jobs that ended `KEPT` ago, a batch in each transaction, and return how many.
 
-    Tenants' jobs stay: a key is used up forever, and what it stood for is compared when it comes again.
+    Tenants' jobs stay: an idempotency key is used up forever, and its job is compared when the key comes again.
     """
     removed = 0
     with connect(context.dsn, autocommit=True) as connection:
@@ -130,9 +129,9 @@ def clean_up(context: JobContext, _payload: Nothing) -> int:
 
 
 def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
-    """Enqueue the jobs of this interval that are not there yet.
+    """Enqueue the jobs of this interval that do not exist yet.
 
-    `known` are the keys that the caller knows to be enqueued; it is brought up to date.
+    `known` holds the keys that the caller knows to be enqueued; this function updates it.
     """
     row = connection.execute("SELECT now()").fetchone()
     assert row is not None
@@ -155,7 +154,7 @@ def put_down(connection: psycopg.Connection[Any], known: set[str]) -> None:
 
 
 def _kept_here(context: JobContext, policy: str) -> Iterator[str]:
-    """The relations whose policy of this sort is in effect and is the worker's to keep."""
+    """Yield the relations whose policy of this sort is in effect and left to the worker."""
     for state in timescale_policies.policies(context.dsn):
         if state.policy == policy and state.kept_by == "worker" and (policy != "retention_after" or state.effective):
             yield state.relation

@@ -1,6 +1,6 @@
-"""Workers: take jobs, hold them by a lease, and run them in processes of their own.
+"""Workers: claim jobs, hold them by a lease, and run each in a separate process.
 
-What jobs are is in `datastore.jobs`; what the store does for itself at regular times in `datastore.maintenance`.
+`datastore.jobs` defines jobs; `datastore.maintenance` defines the store's own periodic jobs.
 """
 
 from datastore.worker.scope import unserved

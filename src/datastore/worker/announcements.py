@@ -1,4 +1,4 @@
-"""Announcements of new jobs. Any role can send to the channel, as often as it likes."""
+"""Announcements of new jobs, on a channel to which any role can send without limit."""
 
 import time
 from typing import Any, Final
@@ -11,21 +11,21 @@ from datastore.names import JOBS_CHANNEL
 from datastore.worker.bell import Bell
 
 FRUITLESS: Final = 4
-"""After so many announcements in a row that led to no job, the worker does not listen for a while."""
+"""After so many consecutive announcements that led to no job, the worker stops listening for a while."""
 
 DEAF: Final = 0.25
-"""How long that is, in seconds: the interval between two looks, however much is announced."""
+"""The length of that pause in seconds, and so the interval between two looks during a flood of announcements."""
 
 QUIET: Final = 1.0
-"""After so many seconds without an announcement, those before it do not count any more."""
+"""Seconds without an announcement after which earlier ones no longer count."""
 
 
 class Announcements:
     """The workers' channel, on one connection.
 
-    An announcement is a hint to look for jobs at once. Where hints lead to nothing, the channel is left for a while,
-    and the server throws away what is sent meanwhile: a flood costs a worker one look and two short statements an
-    interval. Jobs are found by looking.
+    An announcement is a hint to look for jobs at once. If hints lead to no job, the worker stops listening for a while
+    and the server discards what is sent meanwhile: a flood costs a worker one look and two short statements an
+    interval. Only a look finds jobs.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], bell: Bell) -> None:
@@ -37,24 +37,24 @@ class Announcements:
         self._fruitless = 0
 
     def listen(self) -> None:
-        """Listen, unless it is too early for that. To be called before a look, so that nothing is missed behind it."""
+        """Start to listen, unless the pause lasts. Call this before a look, so that no later announcement is missed."""
         if not self._listening and time.monotonic() >= self._deaf_until:
             self._connection.execute(SQL("LISTEN {}").format(Identifier(JOBS_CHANNEL)))
             self._listening = True
 
     def were_right(self) -> None:
-        """A look has found a job."""
+        """Reset the count of fruitless announcements; a look has found a job."""
         self._fruitless = 0
 
     def wait(self, seconds: float, *, look: bool) -> bool:
-        """Until something is announced, the bell rings, or so many seconds are over.
+        """Wait until something is announced, the bell rings, or so many seconds have passed.
 
         Args:
-            seconds: How long.
-            look: Whether something is to be done already: then only take what has been announced.
+            seconds: The longest wait.
+            look: Whether there is work to do already. If so, do not wait, only read the pending announcements.
 
         Returns:
-            Whether it was announced that a job is to be cancelled.
+            Whether a cancellation was announced.
         """
         told = self._told() if self._listening else set()
         if not told and not look and self._listening:

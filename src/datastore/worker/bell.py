@@ -1,4 +1,4 @@
-"""A bell: wakes the worker's thread, which waits for the database, too."""
+"""A bell that wakes the worker's thread while it waits for the database."""
 
 import contextlib
 import selectors
@@ -6,7 +6,7 @@ import socket
 
 
 class Bell:
-    """Is rung from any thread, or from a signal's handler, and ends a `sleep`."""
+    """Any thread or signal handler can ring it, which ends a `sleep`."""
 
     def __init__(self) -> None:
         self._ears, self._bell = socket.socketpair()
@@ -14,13 +14,13 @@ class Bell:
             end.setblocking(False)
 
     def ring(self) -> None:
-        """End the sleep that is under way, or else the next one."""
-        # So full that nobody can have missed it, or closed because nobody waits any more.
+        """End the current sleep, or the next one if nobody sleeps."""
+        # The socket is full, so a wake-up is pending already, or it is closed because nobody waits any more.
         with contextlib.suppress(OSError):
             self._bell.send(b"!")
 
     def sleep(self, seconds: float, *files: int) -> None:
-        """Until the bell is rung, there is something to read from one of the files, or so many seconds are over."""
+        """Wait until the bell rings, one of the files is readable, or so many seconds have passed."""
         with selectors.DefaultSelector() as waiting:
             for file in (self._ears.fileno(), *files):
                 waiting.register(file, selectors.EVENT_READ)
@@ -29,6 +29,6 @@ class Bell:
             self._ears.recv(4096)
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Close the bell; nobody may wait on it afterwards."""
         self._ears.close()
         self._bell.close()

@@ -1,4 +1,4 @@
-"""A worker's own connections: how they are set, how long an answer is waited for, and which of their errors pass."""
+"""A worker's own connections: their settings, their timeouts, and which of their errors are temporary."""
 
 import random
 from typing import Final
@@ -11,21 +11,21 @@ from mds_client.protocol.connections import GuardedConnection
 
 SESSION: Final = {
     "TimeZone": "UTC",
-    # A queue's statistics are always late: made of an empty outbox, they make a plan that reads all of a full one.
-    # Every statement has its index; and each is planned once.
+    # An outbox's statistics are always out of date: a plan made while it was empty would scan a full one. Every
+    # statement has an index to use, and is planned once.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-"""How the worker's own connections are set; those of jobs' functions are their own business."""
+"""Settings of the worker's own connections; job functions set up theirs themselves."""
 
 LONGEST_SILENCE: Final = 10.0
-"""Seconds that a worker waits for an answer of the server at most, however long its lease is."""
+"""The longest time in seconds that a worker waits for an answer from the server, however long its lease is."""
 
 
 def connect(dsn: str, patience: float) -> GuardedConnection:
-    """A connection on which a server that does not answer is noticed well within a lease."""
+    """Connect, with timeouts that detect an unresponsive server well within a lease."""
     given = conninfo_to_dict(dsn)
     seconds = max(1, int(patience))
     own: dict[str, str | int] = {
@@ -39,7 +39,7 @@ def connect(dsn: str, patience: float) -> GuardedConnection:
     added = {key: value for key, value in own.items() if key not in given}
     connection = GuardedConnection.connect(make_conninfo(dsn, **added), autocommit=True)
     connection.limit(patience, 0)
-    # A server that is only slow ends the statement, and says so, before that.
+    # If the server is only slow, it ends the statement with an error before that.
     session = SESSION | {"statement_timeout": f"{int(patience * 750)}ms"}
     with connection.pipeline():
         for setting in session.items():
@@ -48,10 +48,10 @@ def connect(dsn: str, patience: float) -> GuardedConnection:
 
 
 def passing(error: psycopg.Error) -> bool:
-    """Whether the same statement may succeed later, perhaps on another connection."""
+    """Return whether the same statement may succeed later, perhaps on another connection."""
     return isinstance(mapped(error), RetryableError | ServerOutOfMemory | TimeoutExceeded)
 
 
 def reconnect_wait(failures: int, longest: float) -> float:
-    """How many seconds to wait after that many failures: double each time up to `longest`, a random half taken off."""
+    """Return the seconds to wait after that many failures: doubled each time up to `longest`, less a random half."""
     return min(longest, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - no secret

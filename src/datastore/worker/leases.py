@@ -1,9 +1,9 @@
-"""How workers share the outbox: what is claimed, for how long it is held, and how what came of it is recorded.
+"""Claims, leases and results: the statements by which workers share the outbox.
 
-Each function is one transaction of its own on a connection in autocommit mode, and is safe whoever else is at work, on
-whichever machine. A job is held by a worker's name, a fence and a lease: what is written about it by a worker that no
-longer holds it changes nothing. What someone else has locked (an operator at a psql) is passed over, and keeps nothing
-else from being written. Who calls them, and when, is in `datastore.worker`.
+Each function runs one transaction on a connection in autocommit mode, and is safe with any number of workers on any
+machines. A worker holds a job by its name, a fence and a lease; a worker that no longer holds the job changes nothing
+when it writes about it. Rows that someone else has locked (an operator in psql) are skipped and block nothing else.
+`datastore.worker` calls these functions.
 """
 
 from collections.abc import Collection, Sequence
@@ -55,12 +55,12 @@ _CLAIM: Final = QUEUES + SQL(
     """
 ).format(COLUMNS)
 """Claim the jobs that are due next: from the tenant with the fewest running jobs first, tenants in turn, and within a
-tenant by priority, then age. Only of the given types, and of backfills that are known to be readable. Jobs that are
-locked, because an operator cancels them just now, are skipped. Every result row carries `waiting`, the ids that were
-candidates, and `unseen`, the backfills that nobody has looked at; there is always at least one row."""
+tenant by priority, then age. Claims only jobs of the given types, and of backfills that are known to be readable. Skips
+jobs that are locked, because an operator is cancelling them. Every result row carries `waiting`, the ids that were
+candidates, and `unseen`, the backfills that nobody has checked; there is always at least one row."""
 
 _CLAIM_TURN: Final = taking(CLAIM_LOCK)
-"""Wait until nobody else claims."""
+"""Wait until no other worker claims."""
 
 _RENEW: Final = """
 WITH held AS MATERIALIZED (
@@ -73,7 +73,7 @@ WITH held AS MATERIALIZED (
 UPDATE store.jobs AS j SET leased_until = now() + %(lease)s, done = h.done, total = h.total
 FROM held AS h WHERE j.id = h.id RETURNING j.id, j.cancel_requested
 """
-"""Hold on to jobs, and say how far they are; tells which that was written of, and which are to be cancelled."""
+"""Renew leases and store progress; returns the jobs that were written, and whether each is to be cancelled."""
 
 _FINISH: Final = """
 WITH held AS MATERIALIZED (
@@ -92,14 +92,14 @@ SET state = CASE WHEN h.state = 'queued' AND j.cancel_requested THEN 'cancelled'
     error = CASE WHEN h.back > 0 THEN j.error ELSE h.error END
 FROM held AS h WHERE j.id = h.id RETURNING j.id, j.state
 """
-"""Record what came of jobs that are held still; of the others, nothing."""
+"""Record the outcomes of jobs that the worker still holds, and ignore the others."""
 
 _LOOK: Final = """
 SELECT j.id, j.state = 'running' AS held
 FROM unnest(%(ids)s::bigint[], %(fences)s::bigint[]) AS v(job, fence)
 JOIN store.jobs AS j ON j.id = v.job AND j.fence = v.fence AND j.worker = %(worker)s
 """
-"""Which of these jobs have the same fence still: held, or recorded in a transaction whose end was not seen."""
+"""Select those jobs that have the same fence still: they are held, or a commit whose answer was lost recorded them."""
 
 _TAKE_BACK: Final = """
 WITH lost AS MATERIALIZED (
@@ -114,8 +114,8 @@ SET state = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts >= max_att
     error = concat('its worker was lost in attempt ', attempts, ' of ', max_attempts)
 FROM lost AS l WHERE j.id = l.id RETURNING j.id, j.state, j.job_type, j.worker
 """
-"""Requeue jobs whose lease has expired: their worker was killed, or cannot reach the database. Not those that the
-caller holds, because it is alive; but those that were claimed for it by a statement whose answer was lost."""
+"""Requeue jobs whose lease has expired, because their worker was killed or cannot reach the database. Leaves out the
+jobs that the caller runs, but includes those that were claimed for it by a statement whose answer was lost."""
 
 _NEXT: Final = QUEUES + SQL(
     """
@@ -125,7 +125,7 @@ _NEXT: Final = QUEUES + SQL(
       ORDER BY due_at, id LIMIT 1) AS j
     """
 )
-"""In how long the next job is due that is not due yet."""
+"""Select the time until the next job falls due."""
 
 
 _TYPES: Final = """
@@ -137,12 +137,12 @@ WITH RECURSIVE types AS (
 )
 SELECT job_type FROM types WHERE job_type <> ALL (%s::text[]) LIMIT %s
 """
-"""Of which types jobs wait. One step of the index for each type."""
+"""Select the types of queued jobs, with one step of the index for each type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that was taken, and the fence that it is held by."""
+    """A claimed job with its fence."""
 
     job: JobRecord
     fence: int
@@ -150,8 +150,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was taken, in the order in which it ought to begin; what was due and could not be, because someone has it
-    locked; whose turn it was last; and the backfills of which has to be said first whether their source is readable."""
+    """The result of a claim: `taken` in the order in which to begin; `locked` are due jobs that someone else has
+    locked; `last` is the tenant whose turn it was last; `unseen` are backfills whose source must be checked first."""
 
     taken: list[Claimed]
     locked: list[int]
@@ -161,7 +161,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job that a worker holds, by its id and fence; and how far it is."""
+    """A job that a worker holds: id, fence and progress."""
 
     id: int
     fence: int
@@ -171,9 +171,9 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a job: its next state, with its result as JSON text or the error.
+    """The outcome of a job: its new state, with its result as JSON text or its error.
 
-    `queued` is for another attempt after `delay`. With `given_back` this one does not count: nobody's fault ended it.
+    `queued` means another attempt after `delay`. With `given_back` the attempt does not count, because it did not fail.
     """
 
     held: Held
@@ -186,7 +186,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """A job that its worker did not hold on to, and the state it is in now."""
+    """A job whose worker lost its lease, and its new state."""
 
     id: int
     state: str
@@ -206,18 +206,18 @@ def claim(
     readable: Collection[int] = (),
     unreadable: Collection[int] = (),
 ) -> Claim:
-    """Take up to so many jobs, and none `but` those: what this worker runs still, though it was taken from it.
+    """Claim up to `slots` jobs.
 
     Args:
-        connection: Where to.
-        worker: Who asks.
-        slots: How many jobs at the most.
-        lease: For how long.
-        last: Whose turn it was last.
-        but: The ids of jobs that are not taken.
-        types: The job types that the worker can do. None is any.
-        readable: Backfills whose source it can read. No job of another backfill is taken.
-        unreadable: Backfills whose source it cannot read: what stands behind their jobs is looked at.
+        connection: A connection in autocommit mode.
+        worker: The name of the worker that claims.
+        slots: The largest number of jobs to claim.
+        lease: The duration of the lease.
+        last: The tenant whose turn it was last.
+        but: The ids of jobs not to claim, for example because they still run here although their lease was lost.
+        types: The job types that the worker can do; None for any.
+        readable: Backfills whose source the worker can read. It claims no job of another backfill.
+        unreadable: Backfills whose source it cannot read. The search looks past their jobs.
     """
     parameters = {
         "worker": worker,
@@ -226,12 +226,12 @@ def claim(
         "last": last,
         "but": list(but),
         "types": None if types is None else list(types),
-        # 0 is of no backfill.
+        # 0 stands for jobs without a backfill.
         "readable": [0, *readable],
         "unreadable": list(unreadable),
     }
-    # One claims at a time, so that each sees what the others have. A pipeline is one transaction, whose end the server
-    # gets together with its statements: a worker that stalls here keeps nobody waiting.
+    # One worker claims at a time, so that each sees what the others hold. The pipeline sends the transaction's end
+    # with its statements, so a worker that stalls here blocks nobody.
     with reading(connection.cursor(row_factory=dict_row)) as cursor:
         with connection.pipeline():
             connection.execute(_CLAIM_TURN)
@@ -246,21 +246,21 @@ def claim(
         if fence is not None:
             taken.append(Claimed(JobRecord(**row), fence))
             last = whose
-    # With slots left over, what is waiting still was passed over, and may have kept others out of its queue's head.
+    # If slots are left, the jobs still waiting were skipped, and may have kept others from the head of their queue.
     has = {one.job.id for one in taken}
     locked = [id_ for id_ in waiting if id_ not in has] if len(taken) < slots else []
     return Claim(taken, locked, last, unseen)
 
 
 def queued_types(connection: psycopg.Connection[Any], known: Sequence[str], limit: int) -> list[str]:
-    """The types of jobs that wait, without those that are known."""
+    """Return the types of queued jobs, without the known ones."""
     return [name for (name,) in connection.execute(_TYPES, (list(known), limit)).fetchall()]
 
 
 def renew(connection: psycopg.Connection[Any], worker: str, jobs: Sequence[Held], lease: timedelta) -> dict[int, bool]:
-    """Hold on to jobs: the ids of those of which that was written, and whether each is to be cancelled.
+    """Renew leases. Returns the ids of the jobs that were written, and whether each is to be cancelled.
 
-    Of the others `look` says whether they are lost.
+    For the other jobs, `look` says whether they are lost.
     """
     found = connection.execute(
         _RENEW,
@@ -277,10 +277,10 @@ def renew(connection: psycopg.Connection[Any], worker: str, jobs: Sequence[Held]
 
 
 def finish(connection: psycopg.Connection[Any], worker: str, outcomes: Sequence[Outcome]) -> dict[int, str]:
-    """Record outcomes: the ids of those jobs of which that was written, each with the state that it is in now.
+    """Record outcomes. Returns the ids of the jobs that were written, each with its new state.
 
-    Of the others `look` says whether they are held still. Raises psycopg.DataError, and records nothing, where a result
-    cannot be stored.
+    For the other jobs, `look` says whether they are still held. Raises psycopg.DataError, and records nothing, if a
+    result cannot be stored.
     """
     with connection.transaction():
         found = connection.execute(
@@ -305,19 +305,19 @@ def finish(connection: psycopg.Connection[Any], worker: str, outcomes: Sequence[
 
 
 def look(connection: psycopg.Connection[Any], worker: str, jobs: Sequence[Held]) -> dict[int, bool]:
-    """Which of these jobs nobody else has had since: True for those that are held still, and were only locked just
-    now; False for those whose end is recorded already."""
+    """Return those jobs that nobody else has claimed since: True if the worker still holds it (the row was only
+    locked), False if its end is recorded already."""
     parameters = {"worker": worker, "ids": [job.id for job in jobs], "fences": [job.fence for job in jobs]}
     return dict(connection.execute(_LOOK, parameters).fetchall())
 
 
 def take_back(connection: psycopg.Connection[Any], worker: str, held: Sequence[int]) -> list[TakenBack]:
-    """Requeue the jobs whose lease has expired; or end those whose last attempt it was.
+    """Requeue the jobs whose lease has expired, or fail those that have no attempt left.
 
     Args:
-        connection: Where to.
-        worker: Who asks.
-        held: The jobs that it holds, which are left alone.
+        connection: A connection in autocommit mode.
+        worker: The name of the worker that calls.
+        held: The ids of the jobs that it runs, which are left alone.
     """
     with connection.transaction():
         parameters = {"worker": worker, "held": list(held)}
@@ -328,7 +328,7 @@ def take_back(connection: psycopg.Connection[Any], worker: str, held: Sequence[i
 
 
 def until_next(connection: psycopg.Connection[Any]) -> timedelta | None:
-    """In how long the next job is due that is not due yet; None if there is none."""
+    """Return the time until the next job falls due; None if there is none."""
     row = connection.execute(_NEXT).fetchone()
     assert row is not None
     wait: timedelta | None = row[0]

@@ -1,4 +1,4 @@
-"""The record of a job that has ended."""
+"""Decide what to record for a job that has ended."""
 
 import logging
 import random
@@ -13,11 +13,11 @@ from datastore.worker.running import Running
 _log = logging.getLogger(__name__)
 
 UNSTARTED: Final = timedelta(seconds=5)
-"""How long a job waits for which no process could be started."""
+"""How long a job waits after no process could be started for it."""
 
 
 def outcome_of(kind: JobType, running: Running, ended: Ended) -> Outcome:
-    """Decide what to record of a job that has ended."""
+    """Return the outcome to record for a job that has ended."""
     job, held = running.job, running.held()
     match ended.how:
         case "returned":
@@ -40,6 +40,6 @@ def outcome_of(kind: JobType, running: Running, ended: Ended) -> Outcome:
 
 
 def _backoff(kind: JobType, attempts: int) -> timedelta:
-    """How long to wait after that many attempts: double each time, a random half taken off."""
+    """Return the wait after that many attempts: it doubles each time, and up to half is taken off at random."""
     longest = min(MAX_BACKOFF, kind.backoff * 2.0 ** min(attempts - 1, 30))
     return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret

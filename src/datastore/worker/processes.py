@@ -1,9 +1,9 @@
-"""The processes that a worker runs its jobs in: started when needed, used for many jobs, killed and replaced.
+"""The processes in which a worker runs its jobs: started when needed, used for many jobs, killed and replaced.
 
-`JobProcesses` has one thread, which alone touches the processes and their pipes: it starts a process if none is free,
-hands over the job, receives how it ended, and kills the process if the job has to end and does not. A process that
-crashes costs the job that it ran one attempt, and no other job anything. What runs in a process is in
-`datastore.worker.runner`; the worker, which talks to the database, is in `datastore.worker`.
+Only the thread of `JobProcesses` touches the processes and their pipes. It starts a process if none is free, hands over
+the job, receives how it ended, and kills the process if the job has to end and does not. A process that crashes costs
+its own job one attempt and affects no other job. The code that runs inside a process is in `datastore.worker.runner`;
+the worker, which talks to the database, is in `datastore.worker`.
 """
 
 import contextlib
@@ -30,20 +30,20 @@ from datastore.worker.running import LAST_CALL, Running
 _log = logging.getLogger(__name__)
 
 IDLE: Final = 60.0
-"""Seconds after which a process that has nothing to do is ended, so that its memory is given back."""
+"""Seconds after which an idle process is ended, to free its memory."""
 
 _UNKNOWN: Final = 255
-"""The exit code of a process if the fork server, which alone learns it, was ended."""
+"""The exit code of a process if the fork server, which alone learns the real one, was ended."""
 
 
 class Listener(Protocol):
-    """Is told by the thread of the processes what came of jobs."""
+    """Receives the outcomes of jobs, in the thread of the processes."""
 
     def job_ended(self, running: Running, ended: Ended) -> None:
-        """A job has ended; nothing of it runs any more."""
+        """A job has ended, and none of its code runs any more."""
 
     def processes_broken(self, error: BaseException) -> None:
-        """No job can be run any more."""
+        """No job can run any more."""
 
 
 class _Process:
@@ -73,20 +73,20 @@ class _Process:
 
     @property
     def sentinel(self) -> int:
-        """The object that becomes ready when the process has ended."""
+        """A handle that becomes ready when the process has ended."""
         sentinel: int = self._process.sentinel
         return sentinel
 
     @property
     def files(self) -> Iterator[Any]:
-        """The objects to wait for."""
+        """The files to wait for."""
         if not self.pipe.closed:
             yield self.pipe
         if self.watched:
             yield self.sentinel
 
     def send(self, message: object) -> None:
-        # If it is gone, that is noticed when it is read from.
+        # If the process is gone, the next read notices it.
         with contextlib.suppress(OSError):
             self.pipe.send(message)
 
@@ -96,7 +96,7 @@ class _Process:
 
     def kill(self) -> None:
         if sys.platform == "linux":
-            # Not by `Process.kill`, which does nothing once the fork server is gone.
+            # Not `Process.kill`, which does nothing once the fork server is gone.
             if self._process.exitcode is None or not self.watched:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._process.pid, signal.SIGKILL)
@@ -104,7 +104,7 @@ class _Process:
             self._process.kill()
 
     def is_over(self) -> bool:
-        """Whether the process has ended. Stops watching it if only the fork server has."""
+        """Return whether the process has ended. Stops watching it if only the fork server has ended."""
         code = self._process.exitcode
         if code == _UNKNOWN and not self.pipe.closed:
             with contextlib.suppress(ProcessLookupError):
@@ -114,7 +114,7 @@ class _Process:
         return code is not None
 
     def end(self) -> str:
-        """Wait until it has ended, for a moment; then make it. How it ended."""
+        """Wait a moment for the process to end, then kill it. Returns a description of how it ended."""
         self._process.join(LAST_CALL)
         code: int | None = self._process.exitcode
         if code is None:
@@ -141,9 +141,9 @@ def _described(code: int) -> str:
 
 
 class JobProcesses:
-    """The job processes of a worker. To be used as a context manager; at the end all of them are ended.
+    """The job processes of a worker. Use it as a context manager; all processes are ended when it exits.
 
-    Methods can be called from any thread, and return at once. `listener` is called by the thread of the processes.
+    You can call its methods from any thread; they return at once. The thread of the processes calls `listener`.
     """
 
     def __init__(self, setup: Setup, listener: Listener) -> None:
@@ -171,11 +171,11 @@ class JobProcesses:
         self._bell.close()
 
     def begin(self, running: Running) -> None:
-        """Run a job; how it ended is told to the listener."""
+        """Run a job; the listener is told how it ended."""
         self._order(partial(self._begin, running))
 
     def end(self, running: Running, why: Ending, patience: float = LAST_CALL) -> None:
-        """Tell a job that it has to end, and kill its process after so many seconds. The first reason counts."""
+        """Tell a job to end, and kill its process after `patience` seconds. The first reason counts."""
         self._order(partial(self._end, running, why, patience))
 
     def _order(self, what: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ class JobProcesses:
         self._ring()
 
     def _ring(self) -> None:
-        # So full that it cannot have been missed, or closed because the thread has ended.
+        # The socket is full, so a wake-up is pending already, or it is closed because the thread has ended.
         with contextlib.suppress(OSError):
             self._bell.send(b"!")
 
@@ -194,14 +194,14 @@ class JobProcesses:
             while not self._closing:
                 self._look()
         except BaseException as error:
-            # Without this thread nothing can run: the worker ends with this error.
+            # No job can run without this thread, so the worker ends with this error.
             self._listener.processes_broken(error)
             raise
         finally:
             self._end_all()
 
     def _look(self) -> None:
-        """Wait until something happens, and see to it."""
+        """Wait until something happens, and handle it."""
         owners: dict[Any, _Process] = {file: process for process in self._all for file in process.files}
         ready = wait([self._ears, *owners], self._until_next(time.monotonic()))
         if self._ears in ready:
@@ -215,7 +215,7 @@ class JobProcesses:
         self._look_at_clock(time.monotonic())
 
     def _until_next(self, now: float) -> float | None:
-        """In how many seconds the clock has to be looked at."""
+        """Return the seconds until the next deadline."""
         times = []
         for process in self._all:
             if process.leave_by is not None:
@@ -256,7 +256,7 @@ class JobProcesses:
             process.kill()
 
     def _hear(self, process: _Process, *, ended: bool) -> None:
-        """Take what a process has sent; or see that it has ended."""
+        """Read what a process has sent, or notice that it has ended."""
         over = ended and process.is_over()
         while not process.pipe.closed:
             try:
@@ -267,7 +267,7 @@ class JobProcesses:
                 over = True
                 break
             except Exception:  # noqa: BLE001 - whatever unpickling raises
-                # An object that a function logs may exist in its process only.
+                # A function may log an object whose class exists only in its process.
                 _log.warning("a message of a job process cannot be read", exc_info=True)
             else:
                 self._take(process, message)
@@ -305,7 +305,7 @@ class JobProcesses:
         process.pipe.close()
 
     def _over(self, process: _Process) -> None:
-        """A process has ended, or is of no use any more."""
+        """Remove a process that has ended or cannot be used any more, and report its job."""
         self._all.remove(process)
         if process in self._free:
             self._free.remove(process)
@@ -334,7 +334,7 @@ class JobProcesses:
                 self._let_go(process)
 
     def _stop(self, process: _Process, running: Running, now: float) -> None:
-        """A job's time is over: its own, that of its lease, or that in which it had to end."""
+        """End a job whose timeout, lease or time to end is over."""
         if running.kill_at is None and running.timeout_at is not None and running.timeout_at <= now:
             self._end(running, "timeout", LAST_CALL)
             return
@@ -358,10 +358,10 @@ class JobProcesses:
 
 
 def _context() -> BaseContext:
-    """How processes are started.
+    """Return the multiprocessing context that starts processes.
 
-    On Linux by a fork server: a process of one thread, which has imported what jobs need, and of which each job process
-    is a copy that takes milliseconds to make and shares its memory. Elsewhere each is started from scratch.
+    On Linux this is a fork server: a process with one thread that has imported what jobs need. Each job process is a
+    copy of it, which takes milliseconds to make and shares its memory. Elsewhere each process starts from scratch.
     """
     if sys.platform == "linux":
         context = multiprocessing.get_context("forkserver")

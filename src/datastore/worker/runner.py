@@ -1,8 +1,8 @@
-"""The program of a job process: it runs the functions of jobs, one after the other, and reports to its worker.
+"""The program of a job process: it runs job functions one after the other and reports to its worker.
 
-A worker starts these processes (`datastore.worker.processes`), so that a job that holds the interpreter, crashes or
-takes all memory harms no other job. Messages go through a pipe. Progress and the end of the lease are in shared memory.
-This process has no connection to the database of its own: the worker stores what is stored about a job.
+A worker starts these processes (`datastore.worker.processes`), so that a job that blocks the interpreter, crashes or
+uses all memory harms no other job. Messages go through a pipe. Progress and the end of the lease are in shared memory.
+This process has no database connection of its own: the worker stores everything about a job.
 """
 
 import contextlib
@@ -51,12 +51,12 @@ class Setup:
     """The settings that a job process gets when it starts.
 
     Attributes:
-        modules: The modules to import for job types, beside the built-in ones and those of entry points.
-        dsn: The control plane's DSN, for the functions.
-        environment: The worker's environment variables.
-        levels: The worker's log levels by the name of the logger.
-        most_jobs: The process is replaced after so many jobs.
-        most_memory: The process is replaced after a job if it uses more memory than this, in bytes.
+            modules: The modules to import for job types, in addition to the built-in ones and those of entry points.
+            dsn: The control plane's DSN, for the functions.
+            environment: The worker's environment variables.
+            levels: The worker's log levels by logger name.
+            most_jobs: The number of jobs after which the process is replaced.
+            most_memory: A process that uses more memory than this after a job is replaced, in bytes.
     """
 
     modules: tuple[str, ...]
@@ -69,26 +69,26 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """To a job process: run this job."""
+    """Message to a job process: run this job."""
 
     job: JobRecord
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """To a job process: the job has to end. The function learns of it when it reports or checks."""
+    """Message to a job process: end the job. The function learns of it when it reports or checks."""
 
     why: Ending
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From a job process: it has loaded the job types."""
+    """Message from a job process: it has loaded the job types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """From a job process: it cannot load the job types."""
+    """Message from a job process: it cannot load the job types."""
 
     error: str
 
@@ -98,13 +98,13 @@ class Ended:
     """How a job ended.
 
     Attributes:
-        how: `returned`; `failed` (another attempt would not help); `raised`; `ended` because it had to, see `why`;
-            `crashed`: its process ended; `unstarted`: no process could be started for it.
-        text: The result as JSON text, or the error.
-        why: Why it had to end.
-        done: How far it was.
-        total: How far it was to go.
-        replace: Whether the process has to be replaced: it has run many jobs, or uses much memory.
+            how: `returned`; `failed` (another attempt would not help); `raised`; `ended` because it had to, see `why`;
+                `crashed`: its process died; `unstarted`: no process could be started for it.
+            text: The result as JSON text, or the error.
+            why: Why it had to end.
+            done: Its progress.
+            total: The total that it was working towards.
+            replace: Whether the process must be replaced, because it has run many jobs or uses much memory.
     """
 
     how: Literal["returned", "failed", "raised", "ended", "crashed", "unstarted"]
@@ -120,9 +120,9 @@ _NOTHING: Final = -1
 
 
 class Board:
-    """Shared memory of a worker and one of its job processes: three numbers.
+    """Three numbers in memory that a worker shares with one of its job processes.
 
-    They are not sent as messages because a function that holds the interpreter reads none, for as long as it does so.
+    They are not sent as messages, because a function that blocks the interpreter does not read any.
     """
 
     TYPE: Final = ctypes.c_longlong
@@ -132,33 +132,33 @@ class Board:
         self.words = words
 
     def clear(self) -> None:
-        """Forget the progress of the job before."""
+        """Reset the progress for the next job."""
         self.words[_DONE] = self.words[_TOTAL] = _NOTHING
 
     def hold(self, until: float) -> None:
-        """Say how long the worker holds the job, by `time.monotonic`, which is the same in all processes."""
+        """Set the end of the lease, by `time.monotonic`, which is the same in all processes."""
         self.words[_HELD_UNTIL] = int(until * 1e9)
 
     @property
     def is_held(self) -> bool:
-        """Whether the worker holds the job still."""
+        """Whether the worker still holds the job."""
         return time.monotonic_ns() <= int(self.words[_HELD_UNTIL])
 
     def report(self, done: int, total: int | None) -> None:
-        """Say how far the job is; without a total, the one that was given before stays."""
+        """Store the progress; without a total, the previous total stays."""
         if total is not None:
             self.words[_TOTAL] = total
         self.words[_DONE] = done
 
     @property
     def progress(self) -> tuple[int | None, int | None]:
-        """How far the job is, and of how many."""
+        """The progress: units done, and their total."""
         done, total = int(self.words[_DONE]), int(self.words[_TOTAL])
         return (None if done == _NOTHING else done), (None if total == _NOTHING else total)
 
 
 def main(pipe: "Connection[Any, Any]", lifeline: "Connection[Any, Any]", words: Any, setup: Setup) -> None:
-    """Run jobs until the worker closes its end of the pipe. This is where a job process begins."""
+    """Run jobs until the worker closes its end of the pipe. This is the entry point of a job process."""
     _end_with_worker(lifeline)
     _leave_signals_to_worker()
     os.environ.clear()
@@ -169,10 +169,10 @@ def main(pipe: "Connection[Any, Any]", lifeline: "Connection[Any, Any]", words: 
 
 
 def _end_with_worker(lifeline: "Connection[Any, Any]") -> None:
-    """Tell the system to end this process when the worker is gone and its end of the pipe is closed.
+    """Ask the system to end this process when the worker is gone and its end of the pipe closes.
 
-    The system does it by itself: a function may hold the interpreter, so that no Python code can run. Where it cannot
-    (`F_SETSIG` is Linux's), the process ends as soon as the function lets go of the interpreter.
+    The system does this even while a function blocks the interpreter and no Python code can run. Where that is not
+    available (`F_SETSIG` is Linux only), the process ends as soon as the function releases the interpreter.
     """
     if sys.platform == "linux":
         import fcntl
@@ -187,39 +187,39 @@ def _end_with_worker(lifeline: "Connection[Any, Any]") -> None:
 def _leave_signals_to_worker() -> None:
     """Survive the signals that a terminal or a service manager sends to all processes of the worker.
 
-    The worker decides what they mean for the jobs. They are caught and not ignored, because a program that a function
-    starts would ignore them too.
+    The worker decides what they mean for the jobs. They are caught, not ignored, because a program that a function
+    starts would inherit the ignored signals.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
 
 
 class _Task:
-    """The job that runs now, as its function's context sees it."""
+    """The running job, as its function's context sees it."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self.ending: Ending | None = None
 
     def report(self, done: int | None, total: int | None) -> None:
-        """The callbacks of a function's context.
+        """Store progress, and check whether the job has to end. The function's context calls this.
 
         Raises:
             Cancelled: The function has to end.
             ValueError: A number is negative or too large.
-            TypeError: It is not a whole number.
+            TypeError: A number is not an integer.
         """
         if done is not None:
             self.board.report(_counted(done), None if total is None else _counted(total))
         if self.ending is None and not self.board.is_held:
-            # Nobody has confirmed the job for so long that another worker may have it by now.
+            # The lease has expired without a renewal, so another worker may have the job by now.
             self.ending = "lost"
         if self.ending is not None:
             raise Cancelled(self.ending)
 
 
 class JobRunner:
-    """Runs jobs in the main thread of a job process; another thread receives messages meanwhile."""
+    """Runs jobs in the main thread of a job process, while another thread receives messages."""
 
     def __init__(self, pipe: "Connection[Any, Any]", board: Board, setup: Setup) -> None:
         self._pipe = pipe
@@ -247,7 +247,7 @@ class JobRunner:
             count += 1
             done, total = self._board.progress
             replace = count >= self._setup.most_jobs or _memory() > self._setup.most_memory
-            # If the worker is gone, the next thing to get is the end.
+            # If the worker is gone, the next message is the end of the pipe.
             with contextlib.suppress(OSError):
                 self._send(Ended(ended.how, ended.text, ended.why, done, total, replace))
 
@@ -262,7 +262,7 @@ class JobRunner:
                         task.ending = task.ending or why
         except (EOFError, OSError):
             if self._task is not None:
-                # The worker is gone, and nobody is left who could record how the job ends.
+                # The worker is gone, so nobody can record how the job ends.
                 os._exit(1)
             self._starts.put(None)
 
@@ -271,21 +271,21 @@ class JobRunner:
             self._pipe.send(message)
 
     def _log_to_worker(self) -> None:
-        """Send what is logged here to the worker, which has the handlers."""
+        """Send log records to the worker, which has the handlers."""
         for name, level in self._setup.levels.items():
             logging.getLogger(name).setLevel(level)
         logging.getLogger().handlers[:] = [_ToWorker(self._send)]
 
 
 class _ToWorker(QueueHandler):
-    """Sends records to the worker."""
+    """Logging handler that sends records to the worker."""
 
     def __init__(self, send: Any) -> None:
         super().__init__(None)  # type: ignore[arg-type]
         self._send_record = send
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        # At the end the worker has closed the pipe already.
+        # The worker may have closed the pipe already.
         with contextlib.suppress(OSError):
             self._send_record(record)
 
@@ -305,7 +305,7 @@ def _ended(kind: JobType, job: JobRecord, dsn: str, task: _Task) -> Ended:
 
 
 def _counted(number: int) -> int:
-    """A number of things. Raises TypeError and ValueError for what the outbox does not store as one."""
+    """Return a count as an integer. Raises TypeError or ValueError if the outbox cannot store it."""
     whole = operator.index(number)
     if not 0 <= whole < 2**63:
         raise ValueError(f"how far a job is, is a number from 0 on, not {whole}")
@@ -313,7 +313,7 @@ def _counted(number: int) -> int:
 
 
 def _stored(result: Any) -> str | None:
-    """Return a function's result as JSON text. Raises JobFailed if it cannot be JSON, or is too large for a result."""
+    """Return a function's result as JSON text. Raises JobFailed if it is not JSON or is too large."""
     if result is None:
         return None
     try:
@@ -328,23 +328,23 @@ def _stored(result: Any) -> str | None:
 
 
 def _described(error: BaseException, kind: JobType) -> str:
-    """Describe an error and its place: the innermost line in the function's own module, or else the innermost."""
+    """Return the error and its place: the innermost line in the function's own module, or else the innermost line."""
     places = [(frame.f_globals.get("__name__"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in places if place[0] == kind.function.__module__]
     module, line = (own or places)[-1]
-    # The last line of what a traceback would say, which has an answer for every exception.
+    # The last line of the traceback, which exists for every exception.
     text = one_line("".join(traceback.format_exception_only(error)))
     return f"{text} (at {module}:{line})"
 
 
 def presentable(text: str) -> str:
-    """An error's text as the tenant may read it: no secret, nothing that PostgreSQL does not store, not endless."""
+    """Return an error's text for the tenant: without secrets, storable in PostgreSQL, and of limited length."""
     plain = text.encode("utf-8", "replace").decode().replace("\0", "")
     return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", plain)[:_LONGEST_ERROR]
 
 
 def _memory() -> int:
-    """How much memory this process has in use, in bytes; where the system does not say, the most that it ever had."""
+    """Return the memory that this process uses, in bytes; its peak where the system does not tell the current use."""
     with contextlib.suppress(FileNotFoundError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""A job that a worker holds: how far it is, until when it is held, and when its process has to be killed.
+"""A job that a worker holds: its progress, its lease, and when its process must be killed.
 
 The worker, its heartbeat and its job processes (`datastore.worker.processes`) share these objects.
 """
@@ -10,11 +10,11 @@ from datastore.worker.leases import Held
 from datastore.worker.runner import Board, Ended, Ending
 
 LAST_CALL: Final = 1.0
-"""Seconds that a function has to end by itself after it was told to at the latest moment, before it is killed."""
+"""Seconds between the last signal to end and the kill."""
 
 
 class Running:
-    """A job that this worker holds, from when it was claimed until its outcome is recorded."""
+    """A job that this worker holds, from its claim until its outcome is recorded."""
 
     def __init__(self, job: JobRecord, fence: int, lease: float, timeout: float | None, began: float) -> None:
         self.job = job
@@ -33,30 +33,30 @@ class Running:
 
     @property
     def progress(self) -> tuple[int | None, int | None]:
-        """How far the job is, and of how many."""
+        """The job's progress: units done, and their total."""
         board = self.board
         return self._progress if board is None else board.progress
 
     def start(self, now: float) -> None:
-        """Its process has taken it: from now on the time counts that its type allows."""
+        """Start the job's timeout; its process has accepted it."""
         self.timeout_at = None if self._timeout is None else now + self._timeout
 
     def renew(self, at: float) -> None:
-        """The database has confirmed, after this time, that the worker holds the job."""
+        """Extend the lease; the database confirmed after `at` that the worker holds the job."""
         self.renewed = at
         self.doubted_at = None
         if (board := self.board) is not None:
             board.hold(at + self.lease)
 
     def held(self) -> Held:
-        """The fields that the worker writes to the database."""
+        """Return the job's id, fence and progress for the database."""
         return Held(self.job.id, self.fence, *self.progress)
 
     def stop_at(self, now: float) -> float:
-        """When to look whether it has to be killed; `now` or earlier if it has to be killed now.
+        """Return when to check next whether the job must be killed; `now` or earlier means now.
 
-        A worker that the database does not answer kills a job when its lease is over, because another worker may begin
-        it then. If that time has passed unnoticed (the machine was suspended), the heartbeat has a moment to renew it.
+        If the database does not answer, the worker kills a job when its lease expires, because another worker may begin
+        it then. If that time passed unnoticed (the machine was suspended), the heartbeat gets a moment to renew it.
         """
         over = self.renewed + self.lease
         doubtful = over - min(LAST_CALL, self.lease / 6)
@@ -69,7 +69,7 @@ class Running:
         return at if other is None else min(at, other)
 
     def finish(self, ended: Ended) -> None:
-        """Its process runs it no more."""
+        """Keep the final progress; the process no longer runs the job."""
         if (board := self.board) is not None:
             self._progress = board.progress
             self.board = None

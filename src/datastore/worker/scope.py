@@ -1,8 +1,8 @@
-"""The scope of a worker: the job types that it knows and is set up for, and the sources that it can read.
+"""What a worker can do: the job types that it knows and has the settings for, and the sources that it can read.
 
-A worker's settings are no fault of a job. So it claims nothing that it cannot do, and leaves it to other workers. Which
-settings it has it tells by shared advisory locks, one for each, which end with its connection: `backfill start` sees
-from these whether anyone can do what it has enqueued.
+A job must not fail because of a worker's settings, so a worker claims no job that it cannot do and leaves it to other
+workers. It shows its settings by shared advisory locks, one for each, which end with its connection. `backfill start`
+reads them to see whether any worker can do the jobs that it has enqueued.
 """
 
 import logging
@@ -24,16 +24,16 @@ from mds_client.console import counted, one_line
 _log = logging.getLogger(__name__)
 
 REMEMBERED: Final = 1000
-"""Backfills of which is remembered that their source can be read. Any other is looked at again."""
+"""The number of backfills that a worker remembers as readable. It checks the others again."""
 
 TOLD: Final = 100
-"""Job types that it cannot do, of which a worker says so: any tenant can enqueue a job of any type."""
+"""The number of unknown job types that a worker logs, because a tenant can enqueue a job of any type."""
 
 _WORKER: Final = "a worker"
 
 
 class Scope:
-    """The scope of one worker. Not thread-safe: only the thread that claims jobs uses it."""
+    """The abilities of one worker. Not thread-safe: only the thread that claims may use it."""
 
     def __init__(self, types: JobTypes) -> None:
         self.types: list[str] = []
@@ -51,28 +51,28 @@ class Scope:
                 self._unready[name] = str(error)
 
     def _announce(self, connection: psycopg.Connection[Any]) -> None:
-        """Tell who asks what this worker has, for as long as the connection is there."""
+        """Show the worker's settings by advisory locks, for as long as the connection lasts."""
         keys = [_key(name) for name in (_WORKER, *self._offered)]
         with connection.pipeline():
             connection.execute("SELECT pg_advisory_unlock_all()")
-            # Any role may lock anything: what cannot be locked just now is not waited for.
+            # Any role can hold any advisory lock, so do not wait for one that is taken.
             connection.execute(
                 "SELECT pg_try_advisory_lock_shared(%s, key) FROM unnest(%s::int[]) AS key", (OFFER_LOCKS, keys)
             )
 
     def look(self, connection: psycopg.Connection[Any], ids: Sequence[int]) -> None:
-        """Find out of backfills whether their source can be read here."""
+        """Check whether the sources of these backfills can be read here."""
         if len(self.readable) > REMEMBERED:
             self.readable.clear()
         self._sort(backfill.sources_of(connection, ids), ids)
 
     def look_again(self, connection: psycopg.Connection[Any]) -> None:
-        """Announce what this worker has; look again at what could not be read, as a folder that was not mounted; and
-        say what else is left undone. Once a connection, and then from time to time."""
+        """Announce the worker's settings, check unreadable backfills again (a folder may be mounted by now), and log
+        the job types that it leaves to others. Called once for each connection and then from time to time."""
         self._offered = sources.offers()
         self._announce(connection)
         left, self.unreadable = self.unreadable, {}
-        # What has no job left that waits is forgotten.
+        # Forget the backfills that have no queued job left.
         found = backfill.sources_of(connection, list(left), waiting=True)
         self.unreadable = {id_: why for id_, why in left.items() if id_ in found}
         self._sort(found, list(found))
@@ -83,7 +83,7 @@ class Scope:
 
     def _sort(self, found: Mapping[int, Mapping[str, Any]], ids: Iterable[int]) -> None:
         for id_ in ids:
-            # A backfill that is gone has no source: its job says so.
+            # A backfill that no longer exists has no source; its job reports that.
             why = sources.why_not(found[id_], self._offered) if id_ in found else None
             if why is None:
                 self.unreadable.pop(id_, None)
@@ -95,9 +95,9 @@ class Scope:
 
 
 def unserved(dsn: str, source: Mapping[str, Any]) -> str | None:
-    """Why no running worker can read a backfill's source, and what to do; None if one can.
+    """Return why no running worker can read a backfill's source and what to do, or None if one can.
 
-    None also if the source cannot be made here, so that nobody knows what it needs.
+    Also returns None if the source cannot be made here, because then its needs are unknown.
     """
     try:
         needed = sources.needs(source)
@@ -124,9 +124,9 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid::bi
   AND pg_has_role(a.usesysid, %s, 'MEMBER')
 GROUP BY l.pid
 """
-"""Read the scope of each worker. Only workers of the store's owner count: an application can lock the same."""
+"""The locks of each worker. Only roles of the store's owner count, because an application can take the same locks."""
 
 
 def _key(name: str) -> int:
-    """The number of a lock that says that a worker has this."""
+    """Return the number of the advisory lock that stands for this setting."""
     return int.from_bytes(sha256(name.encode()).digest()[:4], "big", signed=True)

@@ -1,4 +1,4 @@
-"""How a worker works, and who is told what it does."""
+"""Settings of a worker, and the protocol of its observer."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,18 +7,18 @@ from typing import Final, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a worker works.
+    """Settings of a worker.
 
     Attributes:
-        concurrency: How many jobs run at once, each in a process of its own.
-        lease: How long a job is held without being heard of, and so how long it takes until another worker takes over
-            the jobs of one that was killed.
-        poll: How long a new job waits at most if no announcement comes through.
-        grace: How long a job that has to end has to do so, at a shutdown or when it is cancelled; then it is killed.
-        until_idle: Whether to end once nothing is due and nothing runs.
-        upkeep: Whether to enqueue the store's own periodic jobs.
-        process_jobs: A job process is replaced after so many jobs.
-        process_memory: A job process is replaced after a job if it uses more memory than this, in bytes.
+            concurrency: The number of jobs that run at once, each in a separate process.
+            lease: How long a worker holds a job without renewing it. If a worker is killed, another takes over its jobs
+                after this time.
+            poll: The longest that a new job waits if its announcement is lost.
+            grace: How long a job may take to end at a shutdown or when it is cancelled. After that it is killed.
+            until_idle: Whether the worker exits when no job is due and none is running.
+            upkeep: Whether to enqueue the store's own periodic jobs.
+            process_jobs: The number of jobs after which a job process is replaced.
+            process_memory: A job process that uses more memory than this after a job is replaced, in bytes.
     """
 
     concurrency: int = 4
@@ -35,10 +35,10 @@ DEFAULTS: Final = Settings()
 
 
 class Watch(Protocol):
-    """Is told which jobs begin and what comes of them, as `datastore.metrics.WorkerMetrics` is."""
+    """Observer of a worker's jobs, for example `datastore.metrics.WorkerMetrics`."""
 
     def job_began(self) -> None:
-        """A job is run from now on."""
+        """A job has begun."""
 
     def job_ended(self, job_type: str, outcome: str, seconds: float) -> None:
-        """It has ended: `outcome` is its state after that, or `lost` where its lease was."""
+        """A job has ended. `outcome` is its new state, or `lost` if the worker lost its lease."""

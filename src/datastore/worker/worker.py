@@ -1,11 +1,10 @@
-"""The worker: claims jobs of the outbox, has them run in processes of their own, and records what came of each, once.
+"""The worker: claims jobs from the outbox, runs them in job processes, and records each outcome once.
 
-One thread talks to the database about what begins and what has ended, on a connection that also listens for new jobs;
-another renews the leases of what is running, on a connection of its own. The functions run in job processes
-(`datastore.worker.processes`), and open what connections they need. If the database is away, the worker waits for it:
-functions run on while their lease lasts, and what came of them is recorded once it is back. A server that does not
-answer counts as away: no statement is waited for longer than a third of the lease. The statements are in
-`datastore.worker.leases`.
+One thread claims jobs and records outcomes, on a connection that also listens for new jobs. Another renews the leases
+of running jobs, on its own connection. The functions run in job processes (`datastore.worker.processes`) and open the
+connections that they need. If the database is away, the worker waits for it: functions continue while their lease
+lasts, and their outcomes are recorded when it is back. A server that does not answer counts as away: the worker waits
+for no statement longer than a third of the lease. The statements are in `datastore.worker.leases`.
 """
 
 import logging
@@ -42,16 +41,16 @@ from mds_client.console import one_line
 _log = logging.getLogger(__name__)
 
 BURST: Final = 0.005
-"""Seconds between two looks at a queue that the first one has emptied."""
+"""Seconds between two looks at a queue that the first one emptied."""
 
 LOCKED: Final = 0.5
-"""Seconds until something is looked at again that someone has locked."""
+"""Seconds until the worker looks again at rows that someone has locked."""
 
 ROUNDS: Final = 10
-"""How often at once it is looked behind what is locked at the head of queues."""
+"""How often in a row the worker looks past locked jobs at the head of queues."""
 
 AGAIN: Final = 60.0
-"""Seconds until it is looked again at what this worker could not do."""
+"""Seconds until the worker checks again what it could not do."""
 
 
 class Worker:
@@ -101,9 +100,9 @@ class Worker:
         self._bell.ring()
 
     def run(self) -> Counter[str]:
-        """Work until `stop`, or with `until_idle` until there is nothing to do; how many jobs ended in which state.
+        """Work until `stop`, or with `until_idle` until idle. Returns the number of ended jobs by state.
 
-        A job that is tried again counts as `queued`.
+        A job that will be tried again counts as `queued`.
         """
         pulse = threading.Thread(target=self._hold_on, name="heartbeat", daemon=True)
         try:
@@ -121,18 +120,18 @@ class Worker:
     # What the job processes call ------------------------------------------------------------------
 
     def job_ended(self, running: Running, ended: Ended) -> None:
-        """A job has ended: record it."""
+        """Queue a job's outcome to be recorded."""
         self._ended.put((running, outcome_of(self._types[running.job.job_type], running, ended)))
         self._bell.ring()
 
     def processes_broken(self, error: BaseException) -> None:
-        """No job can be run any more: end with this error."""
+        """End the worker with this error, because no job can run any more."""
         self._break(error)
 
     # Talking to the database ----------------------------------------------------------------------
 
     def _work_on(self) -> Counter[str]:
-        """Work, and after each time that the database was away work on."""
+        """Work, and reconnect whenever the database was away."""
         failures = 0
         while True:
             try:
@@ -157,7 +156,7 @@ class Worker:
                 self._bell.sleep(wait)
 
     def _introduce(self) -> None:
-        """Say who is at work on what. Raises ControlError if the database is not at head."""
+        """Log the worker's name, types and engine. Raises ControlError if the database is not at head."""
         with connect(self._dsn, self._patience) as connection:
             check_head(connection)
             _log.info(
@@ -166,7 +165,7 @@ class Worker:
             )
 
     def _setup(self) -> Setup:
-        """Return what a job process needs to know."""
+        """Return the settings for a job process."""
         loggers = logging.root.manager.loggerDict
         levels = {name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
         return Setup(
@@ -179,7 +178,7 @@ class Worker:
         )
 
     def _work(self, connection: psycopg.Connection[Any]) -> None:
-        """Begin and record jobs until there is no more to do. Raises what psycopg raises."""
+        """Begin and record jobs until there is no more to do. Raises psycopg.Error."""
         self._announcements = Announcements(connection, self._bell)
         self._look_again(connection)
         stopping = False
@@ -203,7 +202,7 @@ class Worker:
             if self._unrecorded:
                 upkeep_in = min(upkeep_in, LOCKED)
             free = self._settings.concurrency - len(self._running)
-            # A burst of announcements, or of jobs that end, is met by a few claims and not by one each.
+            # Answer a burst of announcements or of ending jobs with a few claims instead of one for each.
             time.sleep(max(0.0, self._claim_at - time.monotonic()))
             self._announcements.listen()
             begun, locked = self._begin(connection, free) if free > 0 else (0, False)
@@ -217,11 +216,11 @@ class Worker:
             self._claim_at = time.monotonic() + BURST
             due_in = leases.until_next(connection)
             waits = [upkeep_in, LOCKED if locked else self._settings.poll.total_seconds()]
-            # A little more, so that it is due by then.
+            # Wait slightly longer, so that the job is due by then.
             self._wait(min(*waits, *([due_in.total_seconds() + 0.002] if due_in is not None else [])))
 
     def _upkeep(self, connection: psycopg.Connection[Any]) -> float:
-        """Take back what other workers have lost, and enqueue periodic jobs; in how many seconds to do so again."""
+        """Requeue jobs that other workers lost, and enqueue periodic jobs. Returns the seconds until the next time."""
         left = self._upkeep_at - time.monotonic()
         if left > 0:
             return left
@@ -241,12 +240,12 @@ class Worker:
         self._look_at = time.monotonic() + AGAIN
 
     def _begin(self, connection: psycopg.Connection[Any], free: int) -> tuple[int, bool]:
-        """Begin up to so many jobs: how many, and whether others are due that someone has locked."""
+        """Begin up to `free` jobs. Returns how many, and whether other due jobs are locked by someone."""
         begun = rounds = 0
         passed: list[int] = []
         while rounds < ROUNDS:
             now = time.monotonic()
-            # What runs here still, though it was taken from us, is not begun a second time.
+            # Do not begin a job a second time that still runs here although its lease was lost.
             but = [*self._running, *passed]
             found = leases.claim(
                 *(connection, self.name, free - begun, self._settings.lease, self._whose_turn, but),
@@ -262,12 +261,12 @@ class Worker:
             if begun == free:
                 break
             if found.unseen:
-                # Each is new only once.
+                # A backfill is unseen only once, so this does not repeat forever.
                 self._scope.look(connection, found.unseen)
                 continue
             if not found.locked:
                 break
-            # It stands at the head of its queue: look behind it.
+            # Locked jobs are at the head of their queue: look past them.
             rounds += 1
         return begun, bool(passed)
 
@@ -282,7 +281,7 @@ class Worker:
         self._processes.begin(running)
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
-        """Record what has ended. What cannot be recorded now is kept, and its job held, until it can."""
+        """Record outcomes. One that cannot be recorded yet is kept, and its job held, until it can."""
         while not self._ended.empty():
             running, outcome = self._ended.get()
             self._unrecorded.setdefault(running.job.id, (running, outcome))
@@ -306,7 +305,7 @@ class Worker:
         except psycopg.DataError as error:
             if len(outcomes) > 1:
                 return {id_: state for one in outcomes for id_, state in self._finish(connection, [one]).items()}
-            # JSON that PostgreSQL does not store: half a surrogate pair, a NUL in a text, a number beyond all bounds.
+            # JSON that PostgreSQL cannot store: half a surrogate pair, a NUL in a text, a number out of range.
             text = presentable(f"what the function returned cannot be stored: {one_line(str(error))}")
             held = outcomes[0].held
             refused = Outcome(held, "failed", error=text)
@@ -335,10 +334,10 @@ class Worker:
             _log.info("%s: %s after %.3f s", about, state, took)
 
     def _give_back(self, connection: psycopg.Connection[Any]) -> None:
-        """The grace is over: tell functions to end, kill those that do not, and give their jobs back."""
+        """Tell functions to end after the grace, kill those that do not, and give their jobs back."""
         for running in list(self._running.values()):
             self._processes.end(running, "stopping")
-        # All have ended by then. What cannot be recorded, because someone has locked it, runs out with its lease.
+        # All functions have ended by then. The lease of a job that cannot be recorded, because it is locked, expires.
         deadline = time.monotonic() + 3 * LAST_CALL
         while self._running and time.monotonic() < deadline:
             self._wait(LOCKED)
@@ -349,14 +348,14 @@ class Worker:
     # Waiting --------------------------------------------------------------------------------------
 
     def _wait(self, seconds: float) -> None:
-        """Until something is announced, a job has ended, we are to stop, or so many seconds are over."""
+        """Wait until something is announced, a job has ended, `stop` is called, or so many seconds have passed."""
         if self._announcements.wait(seconds, look=not self._ended.empty()):
             self._beat_now.set()
 
     # Holding on -----------------------------------------------------------------------------------
 
     def _hold_on(self) -> None:
-        """The heartbeat's thread: renews leases, writes progress, and tells jobs that they have to end."""
+        """Run the heartbeat: renew leases, store progress, and tell jobs to end."""
         connection: psycopg.Connection[Any] | None = None
         every = min(1.0, self._lease / 6)
         away = False
@@ -379,7 +378,7 @@ class Worker:
                     connection.close()
                 connection = None
             except Exception as error:
-                # Without a heartbeat nothing may run: the worker ends with this error.
+                # No job may run without a heartbeat, so the worker ends with this error.
                 self._break(error)
                 raise
         if connection is not None:
