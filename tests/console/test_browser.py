@@ -80,6 +80,8 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, scheme: 
 def test_one_signs_in_finds_a_symbol_and_sees_its_candles(browser: Browser, market: Desk) -> None:
     with visit(browser, market) as page:
         page.get_by_role("link", name="Series", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Series")
+        page.wait_for_load_state()  # the key is the page's script's
         page.keyboard.press("/")
         page.keyboard.type("aap 1m")
         expect(page.get_by_text("1 series")).to_be_visible()
