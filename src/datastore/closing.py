@@ -1,4 +1,4 @@
-"""What a superuser closes for everybody in a database of the store, because nothing there needs it.
+"""Rights that a superuser revokes from everybody in a database of the store, because nothing there needs them.
 
 Every role may call PostgreSQL's functions that make large objects, and fill the disk with them.
 """

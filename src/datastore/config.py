@@ -111,7 +111,7 @@ def secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def _file(environment: Mapping[str, str], name: str) -> str | None:
-    """What the file says that is named there, or None if none is."""
+    """Read the file that is named there. None if no file is named."""
     if not (path := environment.get(name)):
         return None
     try:

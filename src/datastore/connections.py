@@ -79,7 +79,7 @@ def check_head(driver: psycopg.Connection[Any]) -> None:
 
 
 def not_the_operators(dsn: str) -> str | None:
-    """What to say of a login that a command of an operator was refused with; None if it is an operator's.
+    """Explain why a login was refused an operator's command; None if the login is an operator's.
 
     None also where the database does not tell.
     """

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
-"""What a caller's key looks like: visible ASCII."""
+"""The form of a caller's key: visible ASCII."""
 
 _SPACE: Final = UUID("5a2f0f52-5d5b-4f0e-9f0b-0f6f4f3f2c1d")
 

@@ -37,7 +37,7 @@ OWNER: Final = "mds_owner"
 """Owns every object. A member may change the schema; nobody reads through it."""
 
 APP: Final = "mds_app"
-"""What an application's login is a member of: the views and nothing else."""
+"""The role of applications' logins. It can use the views and nothing else."""
 
 JOBS_CHANNEL: Final = "mds_jobs"
 """Where workers listen. Anybody may listen with them, so what is sent is that there is something, and no more."""

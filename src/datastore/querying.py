@@ -36,7 +36,7 @@ LONGEST: Final = 2_000
 """Characters of a value; longer ones are cut by the server, so that none fills this process's memory."""
 
 PREFIX: Final = "mds_query_"
-"""What the names of the logins begin with."""
+"""The prefix of the logins' names."""
 
 _LIVES_S: Final = 120
 _ENDS_S: Final = 5.0
@@ -48,8 +48,8 @@ class QueryError(ControlError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a query found: the names and types of its columns, its rows as text (None is NULL), whether there are more,
-    and how many seconds it took."""
+    """The result of a query: the names and types of its columns, its rows as text (None is NULL), whether there are
+    more, and how many seconds it took."""
 
     columns: list[tuple[str, str]]
     rows: list[tuple[str | None, ...]]

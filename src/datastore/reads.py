@@ -1,4 +1,4 @@
-"""What the control plane reads: which series there are, how fresh they are, and rows of a window for a tenant.
+"""Reads of the control plane: series, the age of their data, and a tenant's rows of a window.
 
 Across tenants only from the series table, which keeps what it is asked for here; rows only as a tenant, through the
 client. Nothing is written.
@@ -227,7 +227,7 @@ def range_of(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What a database is, and whether its schema is at `head`. `engine` is as `mds_client.Health` has it."""
+    """A database, and whether its schema is at `head`. `engine` is as in `mds_client.Health`."""
 
     server_version: str
     engine: str
@@ -238,7 +238,7 @@ class Database:
 
 
 def describe(dsn: str) -> Database:
-    """What a database is: server, engine, schema version, and known troubles of that combination."""
+    """Describe a database: server, engine, schema version, and known problems of that combination."""
     with connect(dsn) as connection:
         engine = detect(connection)
         return Database(

@@ -134,7 +134,7 @@ def search_series(
 
 
 def _matching(words: int) -> Composed:
-    """What a series has to be, with every one of so many words in its names."""
+    """The condition on a series: its names contain each of the words."""
     conditions = [
         SQL(_WORD).format(upper=Placeholder(f"upper{number}"), word=Placeholder(f"word{number}"))
         for number in range(words)

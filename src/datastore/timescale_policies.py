@@ -47,7 +47,7 @@ class PolicyState:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What retention removes of a kind: rows older than so much."""
+    """The rows that retention removes of a kind: those older than an age."""
 
     kind: str
     older_than: timedelta
@@ -68,7 +68,7 @@ def parse_age(text: str) -> timedelta | None:
 
 
 def declared() -> Iterator[Setting]:
-    """What the declarations say, for every relation that can have a policy."""
+    """Yield the declared policies of every relation that can have one."""
     for kind in KINDS.values():
         if kind.storage is not None:
             yield Setting(kind.name, "columnstore_after", kind.storage.columnstore_after)
@@ -175,7 +175,7 @@ def enforce(engine: Engine, driver: Driver) -> list[PolicyState]:
 
 
 def count_expired(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
-    """What retention would remove now: of one kind, or of every kind that has it."""
+    """Count the rows that retention would remove now: of one kind, or of every kind that has it."""
     return [Expiry(found.name, age, engine.expired(driver, found, age)) for found, age in _with_retention(driver, kind)]
 
 

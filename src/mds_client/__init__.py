@@ -1,7 +1,7 @@
-"""The client library of market-data-store: write market data idempotently, read it fast, as one tenant among many.
+"""The client library of market-data-store: write market data idempotently and read it fast, as one of many tenants.
 
-`__init__.pyi` lists what the package exports. Each name is imported when it is first used: a command that only needs a
-declaration starts without the driver, and a program that only needs a model without the clients.
+`__init__.pyi` lists the exports. Each name is imported when it is first used: a command that only needs a declaration
+does not load the driver, and a program that only needs a model does not load the clients.
 """
 
 import lazy_loader

@@ -1,9 +1,9 @@
 """`AsyncBatchProcessor`: rows arrive one by one and are written in batches by count, size or age.
 
-`mds_client.batching.core` decides, and neither waits nor writes. The processor waits and writes for it. One writer for
-each processor writes the rows in the order in which they were added. Producers only add rows: an interrupted producer
-never interrupts a write, and two batches cannot overtake each other. `mds_client.batch` is generated from this module
-by `tools/sync.py`.
+`mds_client.batching.core` makes the decisions and does no I/O; the processor waits and writes. Each processor has one
+writer, which writes the rows in the order in which they were added. Producers only append to a buffer, so interrupting
+a producer never interrupts a write, and batches cannot overtake each other. `mds_client.batch` is generated from this
+module by `tools/sync.py`.
 """
 
 import math
@@ -25,27 +25,28 @@ from mds_client.schema import KINDS, OnConflict
 __all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchStats", "Reject"]
 
 BAR, FUNDAMENTAL, NEWS, OPTION = (KINDS.of(model) for model in (Bar, Fundamentals, News, OptionSnap))
-"""Their declarations, looked up once and not for every row."""
+"""The declarations of the kinds, looked up once instead of for every row."""
 
 
 class AsyncBatchProcessor:
     """Collects rows and writes them through an `AMDS` in batches. Any number of tasks of one event loop may add rows.
 
     Use it as an async context manager, or end with `aclose()` or `flush()`: rows that are pending when the program ends
-    are lost. Leaving the block writes what is pending. If an exception passes, that takes no longer than a statement
-    may take; a note on the exception says what is not written, and `pending_rows()` has it. The client stays open.
+    are lost. Leaving the block writes pending rows. If you leave it with an exception, that takes at most the statement
+    timeout; a note on the exception gives the number of unwritten rows, and `pending_rows()` returns them. The client
+    stays open.
 
-    Nothing is dropped. A batch that cannot be written stays pending, in front, and is tried again after `max_ms` (5 s
-    at most), or at once by `flush()`. Such a failure is raised by the next `add`, `flush` or `aclose`, once, unless the
-    rows have been written by then. Cancelling a producer never cancels a write.
+    No row is dropped. A batch that cannot be written stays first in the queue and is retried after `max_ms` (at most
+    5 s), or at once by `flush()`. The next `add`, `flush` or `aclose` raises the failure once, unless the rows have
+    been written by then. Cancelling a producer never cancels a write.
 
     Args:
         client: The client that writes.
-        config: When a batch is due. The default is `BatchConfig()`.
+        config: Decides when a batch is written. The default is `BatchConfig()`.
         on_conflict: What happens to a stored row with the same key; see `AMDS.upsert`.
-        on_reject: Where rows go that cannot be written because of their content: a function that takes a `Reject` and
+        on_reject: Receives rows that cannot be written because of their content: a function that takes a `Reject` and
             does not call the processor, or the path of a file to which each is appended as a line of JSON. Without it
-            such rows are failures like others, and rows behind them wait. A function is called, not awaited.
+            such a row fails its batch, and later rows wait. A function is called, not awaited.
 
     Raises:
         ConfigurationError: An argument is wrong.
@@ -63,13 +64,13 @@ class AsyncBatchProcessor:
         self._client = client
         sink = reject_sink(on_reject)
         self._core = Core(self.config, on_conflict, None if sink is None else partial(self._refuse, sink))
-        # How long leaving by an exception may take: as long as a statement.
+        # The time limit for leaving with an exception is that of a statement.
         self._grace = (client.config.statement_timeout_ms or 30_000) / 1000
         self._prepare()
         forks.watch(self)
 
     def forked(self) -> None:
-        """Begin anew in a forked process, which has neither the writer nor what it waits with."""
+        """Start over in a forked process, which has neither the writer nor its locks."""
         self._prepare()
         self._core.inherit()
 
@@ -81,7 +82,7 @@ class AsyncBatchProcessor:
 
     def _refuse(self, sink: Callable[[Reject], None], reject: Reject) -> None:
         sink(reject)
-        # A kind that is not declared is someone's text, and no label.
+        # An undeclared kind is arbitrary text, which must not become a metric's label.
         known = reject.kind is not None and reject.kind in KINDS
         self._client.observer.rejected(str(reject.kind) if known else "none", 1)
 
@@ -90,12 +91,12 @@ class AsyncBatchProcessor:
 
         Args:
             row: A model, or a mapping with the fields of `kind`.
-            kind: The kind's name, model or declaration. A model says it by itself.
-            origin: Anything that tells where the row is from. It comes back in a `Reject`.
+            kind: The kind's name, model or declaration. Not needed for a model.
+            origin: Any value that identifies the source of the row. A `Reject` includes it.
 
         Raises:
-            InvalidRow: It is not a row of its kind. With `on_reject` the row goes there instead.
-            MDSError: The processor is closed, or an earlier batch failed. The row was not taken.
+            InvalidRow: The row is invalid. With `on_reject` the row goes there instead.
+            MDSError: The processor is closed, or an earlier batch failed. The row was not added.
         """
         core = self._core
         try:
@@ -130,14 +131,14 @@ class AsyncBatchProcessor:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """`add_<kind>` of a kind that a program has declared itself."""
+            """Return `add_<kind>` for a kind that the program has declared."""
             for kind in KINDS.values():
                 if name == f"add_{kind.singular}":
                     return partial(self.add, kind=kind)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def reject(self, row: Any, error: InvalidRow, kind: AnyKind | None = None, *, origin: Any = None) -> None:
-        """Hand something that is not a row to the reject sink, and count it.
+        """Pass an invalid row to the reject sink and count it.
 
         Raises:
             InvalidRow: There is no sink.
@@ -149,31 +150,31 @@ class AsyncBatchProcessor:
             self._core.refused()
 
     def stats(self) -> BatchStats:
-        """What was done so far."""
+        """Return the counts so far."""
         with self._lock:
             return self._core.stats()
 
     def get_stats(self) -> BatchStats:
-        """The same as `stats`."""
+        """Alias of `stats`."""
         return self.stats()
 
     def pending_rows(self) -> list[Row]:
-        """The rows that are neither written nor rejected, in their order, with those of a write under way."""
+        """Return the rows that are neither written nor rejected, in order, including those being written."""
         with self._lock:
             return self._core.rows()
 
     async def flush(self) -> None:
-        """Write all that is pending now, and wait for it. Raises what kept it from being written."""
+        """Write all rows that are pending now, and wait for it. Raises the error if they cannot be written."""
         await self._flush(math.inf)
 
     async def flush_all(self) -> None:
-        """The same as `flush`."""
+        """Alias of `flush`."""
         await self.flush()
 
     async def aclose(self) -> None:
-        """Write what is pending and take no more rows. You can close twice.
+        """Write pending rows and accept no more. You can close twice.
 
-        Raises what kept a row from being written.
+        Raises the error if a row cannot be written.
         """
         await self._leave(None)
 
@@ -225,7 +226,7 @@ class AsyncBatchProcessor:
     def _wake(self) -> None:
         if self._writer is None:
             self._writer = AsyncWriter(self._work)
-        # Not in the constructor: interrupted before it is kept, a second one would write beside it.
+        # Started only after it is assigned: an interrupt in between could otherwise leave two writers running.
         self._writer.start()
         self._due.notify_all()
 
@@ -245,11 +246,11 @@ class AsyncBatchProcessor:
         self._changed.notify_all()
 
     async def _wait_until_due(self, writer: AsyncWriter | None) -> bool:
-        """Whether there is something to write. If there is nothing for a while, the writer ends."""
+        """Wait until a batch is due. Returns False if nothing is due for a while, which ends the writer."""
         with self._lock:
             while (seconds := self._core.due_in()) != 0:
                 if seconds is None and (self._core.closed or not await self._due.wait(ALINGER_S)):
-                    # Before the lock is given back: the next row starts another.
+                    # Before the lock is released, so that the next row starts another writer.
                     self._ended(writer)
                     return False
                 if seconds is not None:

@@ -1,7 +1,7 @@
 """`AMDS`, the asynchronous client.
 
-What the client asks the server is in `mds_client.protocol.operations`, its methods are in `mds_client.amethods`, its
-connections in `mds_client.protocol.pools`. This module performs operations. `mds_client.client` is generated from it
+This module runs operations. `mds_client.protocol.operations` defines them, `mds_client.amethods` has the client's
+methods, and `mds_client.protocol.pools` its connections. `mds_client.client` is generated from this module
 (`tools/sync.py`).
 """
 
@@ -53,8 +53,8 @@ T = TypeVar("T")
 class AMDS(AsyncBulk, AsyncMethods):
     """An asynchronous client of the store, for one event loop. Close it, or use it as an async context manager.
 
-    `settings` as for `MDS`. Making one does not touch the network: it connects at the first call, or on `async with`,
-    and only then raises ServerUnreachable if no connection can be made.
+    `settings` are as for `MDS`. The constructor does not connect: the first call or `async with` does, and raises
+    ServerUnreachable if no connection can be made.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class AMDS(AsyncBulk, AsyncMethods):
         self.observer.opened(self.config.app_name, self._home.statistics)
 
     async def aopen(self) -> Self:
-        """Connect now, and not at the first call. Raises ServerUnreachable if no connection can be made."""
+        """Connect now instead of at the first call. Raises ServerUnreachable if no connection can be made."""
         await self._home.open()
         return self
 
     async def aclose(self) -> None:
-        """Close the pool; calls under way end with an error. Closing twice is harmless."""
+        """Close the pool. Running calls end with an error. You can close twice."""
         if self._owns_pool:
             await self._home.close()
 
@@ -90,7 +90,7 @@ class AMDS(AsyncBulk, AsyncMethods):
 
     @contextmanager
     def _blocking(self) -> Iterator[Any]:
-        """A synchronous client that sees the same, for what is read without the event loop."""
+        """Open a synchronous client with the same settings, for reads outside the event loop."""
         from mds_client.client import MDS
 
         self._home.check_open()
@@ -98,10 +98,10 @@ class AMDS(AsyncBulk, AsyncMethods):
             yield client
 
     async def run(self, operation: Operation[T]) -> T:
-        """Perform an operation in one transaction and return its answer.
+        """Run an operation in one transaction and return its result.
 
-        A passing fault (RetryableError) is tried again, `max_attempts` times in all, with growing random waits; not
-        where the commit of something that is not idempotent may have happened (CommitUnknown).
+        After a transient error (RetryableError) the operation is retried, up to `max_attempts` attempts in total, with
+        growing random waits. It is not retried if it is not idempotent and may be committed (CommitUnknown).
         """
         await self._home.open()
         attempts = Attempts(self, operation)
@@ -120,10 +120,10 @@ class AMDS(AsyncBulk, AsyncMethods):
             await asleep(wait)
 
     async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
-        """Perform an operation that answers in parts, and give each part as it comes.
+        """Run an operation that returns its result in parts, and yield each part as it arrives.
 
-        One connection and one transaction serve it from the first part to the last. An iteration that is left early
-        gives the connection back when the iterator is closed (`contextlib.aclosing`). Nothing is tried again.
+        All parts come over one connection and in one transaction. If you stop early, the connection is returned to the
+        pool when the iterator is closed (`contextlib.aclosing`). Nothing is retried.
         """
         with mapping():
             async with self._home.connection() as connection:
@@ -136,10 +136,10 @@ class AMDS(AsyncBulk, AsyncMethods):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["AsyncTransaction"]:
-        """One transaction for several calls, committed at the end of the block, or not at all on an exception.
+        """Run several calls in one transaction, which is committed at the end of the block or rolled back on an error.
 
-        What the block gets has the client's methods. Nothing in it is tried again: a RetryableError ends the
-        transaction, and the caller may have the whole block again.
+        The block gets an object with the client's methods. Nothing in it is retried: a RetryableError ends the
+        transaction, and you can run the whole block again.
         """
         session = self._session()
         with mapping():
@@ -156,7 +156,7 @@ class AMDS(AsyncBulk, AsyncMethods):
                     answer = await performance.finish()
         except Exception as error:
             if isinstance(error.__cause__, PoolTimeout):
-                # It knows the reason why the pool cannot connect, if that is the reason.
+                # Raises the reason if the pool cannot connect.
                 await self._home.probe()
             raise
         session.series.update(session.learned)
@@ -164,7 +164,7 @@ class AMDS(AsyncBulk, AsyncMethods):
 
 
 class _Performance(Generic[T]):
-    """One operation on one connection, as far as it is."""
+    """The execution of one operation on one connection."""
 
     def __init__(
         self,
@@ -186,13 +186,13 @@ class _Performance(Generic[T]):
         self.part: Any = None
 
     async def finish(self) -> T:
-        """Go on to the end, and give the answer."""
+        """Run the operation to its end and return its result."""
         while await self.advance():
             pass
         return self._answer
 
     async def advance(self) -> bool:
-        """Go on to the next part of the answer, which is `part` then; False at the end, with everything committed."""
+        """Run up to the next part of the result and set `part`. Returns False at the end, when all is committed."""
         handled = sys.exception()
         try:
             while True:
@@ -212,7 +212,7 @@ class _Performance(Generic[T]):
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
                     if error.sqlstate == sql.COLD:
                         self._session.cold.stale = True
-                    # The operation may know better what this error means.
+                    # Let the operation handle the error, or raise a more specific one.
                     self._next = partial(self._talk.throw, mapped(error))
                 else:
                     self._committed = said.commit
@@ -226,7 +226,7 @@ class _Performance(Generic[T]):
         return False
 
     def _step(self) -> Group | Emit | None:
-        # A thread cannot hand a StopIteration over.
+        # StopIteration cannot be passed from a thread to a coroutine.
         try:
             return self._next()
         except StopIteration as end:
@@ -234,7 +234,7 @@ class _Performance(Generic[T]):
             return None
 
     async def close(self) -> None:
-        """End what is being copied out, so that the connection can be used again."""
+        """End a COPY that is still running, so that the connection can be used again."""
         if self._copying is not None:
             await self._copying.aclose()
 
@@ -245,7 +245,7 @@ class _Performance(Generic[T]):
                     await self._send(Group(()))
                 return [await self._copy(step)]
         commit = group.commit and self._own_transaction
-        # Where the first group has failed, the transaction takes nothing before it is back at the savepoint.
+        # If the first group has failed, the transaction accepts no statement except the rollback to the savepoint.
         if self._opening is None or group == BACK:
             results = await _send(self._connection, group.steps, commit)
         else:
@@ -258,10 +258,10 @@ class _Performance(Generic[T]):
         return results
 
     async def _open(self, opening: Execute, steps: tuple[Step, ...], commit: bool) -> Results:
-        """Send the first group of an operation, with BEGIN if no transaction is open."""
+        """Send the first group of an operation, with a BEGIN if no transaction is open."""
         if self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return await _send(self._connection, (opening, *steps), commit)
-        # A transaction of the user's is not for reading only.
+        # A transaction of the user must also allow writes.
         begin = self._operation.begin if self._own_transaction else (sql.BEGIN,)
         self._session.snapshot = sql.BEGIN_SNAPSHOT in begin
         results = await _send(
@@ -280,20 +280,20 @@ class _Performance(Generic[T]):
 
 
 class AsyncTransaction(AsyncMethods):
-    """The client's methods within one transaction; made by `AMDS.transaction`."""
+    """The client's methods within one transaction, as returned by `AMDS.transaction`."""
 
     def __init__(self, connection: AsyncGuardedConnection, session: Session) -> None:
         self._connection = connection
         self._session = session
 
     async def run(self, operation: Operation[T]) -> T:
-        """Perform an operation in this transaction and return its answer."""
+        """Run an operation in this transaction and return its result."""
         with mapping():
             performance = _Performance(self._connection, operation, self._session, own_transaction=False)
             return await performance.finish()
 
     async def stream(self, stream: Stream[T]) -> AsyncIterator[T]:
-        """Perform an operation that answers in parts, and give each as it comes; one at a time in a transaction."""
+        """Run an operation and yield the parts of its result as they arrive. Run only one stream at a time."""
         with mapping():
             performance = _Performance(self._connection, stream.operation, self._session, own_transaction=False)
             try:
@@ -321,7 +321,7 @@ async def _send(connection: AsyncGuardedConnection, steps: tuple[Step, ...], com
             try:
                 cursors += [await _execute(connection, step) for step in steps]
                 if commit:
-                    # Not connection.commit(): that waits, and the pipeline's end then waits once more.
+                    # connection.commit() would add a round trip before the one that ends the pipeline.
                     await connection.execute(sql.COMMIT, prepare=False)
             except psycopg.Error as error:
                 failures.append(error)

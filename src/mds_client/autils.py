@@ -1,7 +1,6 @@
 """Ingestion of NDJSON through an `AMDS`.
 
-How lines are read is in `mds_client.transfer.ndjson`. `mds_client.utils` is generated from this module by
-`tools/sync.py`.
+`mds_client.transfer.ndjson` reads the lines. `mds_client.utils` is generated from this module by `tools/sync.py`.
 """
 
 from collections.abc import Callable
@@ -34,16 +33,16 @@ __all__ = [
 
 
 class AsyncIngestion(Ingesting):
-    """One NDJSON input on its way into the store through an `AMDS`.
+    """The ingestion of one NDJSON input through an `AMDS`.
 
     Args:
         client: The client that writes.
         kind: The kind's name.
         source: The input.
-        rejects: The file for lines that are not rows.
+        rejects: The file for invalid lines.
         batch: How many rows and bytes are written at once. The default is blocks of 8 MiB.
         on_conflict: What happens to a stored row with the same key; see `AMDS.upsert`.
-        strict: Whether the first line that is not a row ends the ingestion.
+        strict: Whether the first invalid line ends the ingestion.
         extra: What to do with fields that the kind does not have; see `AMDS.upsert`.
     """
 
@@ -66,21 +65,21 @@ class AsyncIngestion(Ingesting):
         )
 
     async def run(self, progress: Callable[[], None] = lambda: None) -> Ingest:
-        """Read to the end, and write.
+        """Read the input to its end and write its rows.
 
         A file is read and written in blocks. The next block is checked while one is written. A pipe is read line by
         line, and its rows wait no longer than `max_ms` of the batch.
 
         Args:
-            progress: A function that is called now and then.
+            progress: A function that is called from time to time.
 
         Returns:
-            How it ended. A line that is not a row is put into the file of rejects and does not stop the others.
+            The result. Invalid lines are written to the file of rejects and do not stop the ingestion.
 
         Raises:
-            InvalidRow: `strict` is set, and a line is not a row. What came before it is committed.
-            SourceError: The input cannot be read on.
-            MDSError: The server refused, or cannot be reached. Everything that `report().written` counts is committed.
+            InvalidRow: `strict` is set, and a line is invalid. The rows before it are committed.
+            SourceError: The input cannot be read to its end.
+            MDSError: The server refused, or cannot be reached. All rows in `report().written` are committed.
         """
         with self._running():
             async with self._processor:
@@ -121,11 +120,11 @@ async def aingest_ndjson(client: AMDS, kind: str, path: str, *, rejects: Path | 
         client: The client that writes.
         kind: The kind's name.
         path: The file, or `-` for standard input.
-        rejects: The file for lines that are not rows. The default is `<path>.rejects.ndjson`.
+        rejects: The file for invalid lines. The default is `<path>.rejects.ndjson`.
         options: Other arguments of `AsyncIngestion`.
 
     Returns:
-        How it ended.
+        The result.
 
     Raises:
         SourceError: The file cannot be read.

@@ -1,7 +1,7 @@
 # Generated from abulk.py by tools/sync.py: edit that module, and run `make generate`.
-"""What `MDS` does over several connections at once: much data out of the store.
+"""Reads of `MDS` over several connections at once, for large amounts of data.
 
-Which connection does what is in `mds_client.reading.scans`.
+`mds_client.reading.scans` divides the work between connections.
 """
 
 import time
@@ -31,11 +31,11 @@ T = TypeVar("T")
 
 
 class Bulk(Pooled, ABC):
-    """What you can ask of the store that takes more than one connection."""
+    """The client's methods that use several connections."""
 
     @abstractmethod
     def stream(self, stream: Stream[T]) -> Iterator[T]:
-        """Run an operation that answers in parts, and yield each part as it arrives."""
+        """Run an operation that returns its result in parts, and yield each part as it arrives."""
 
     def export(
         self,
@@ -50,26 +50,26 @@ class Bulk(Pooled, ABC):
         columns: Columns | None = None,
         connections: int | None = None,
     ) -> Dump:
-        """Write rows into a Parquet file, over several connections that all see the same rows.
+        """Write rows into a Parquet file, read over several connections that share one snapshot.
 
-        The rows come by vendor, symbol and timeframe, and oldest first within a series. The file has the fields of the
-        kind without the tenant: names are strings, times are timestamp[us, UTC], numbers are as in frames. It appears
-        under its name when it is whole. Memory is bounded: some hundred thousand rows at a time.
+        The rows are ordered by vendor, symbol and timeframe, and oldest first within a series. The file has the fields
+        of the kind without the tenant: names are strings, times are timestamp[us, UTC], numbers are as in frames. It
+        gets its name when it is complete. Memory is bounded: some hundred thousand rows at a time.
 
         Args:
             kind: The kind's name, model or declaration.
-            path: The file, or `-` for standard output. A file that is there is replaced.
+            path: The file, or `-` for standard output. An existing file is replaced.
             start: Only rows from this time on.
             end: Only rows before this time.
             vendor: Only rows of this vendor.
             symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             columns: The columns of the file, in this order.
-            connections: Connections to read over, at most `pool_max`. The default is 4, or `pool_max` if it is less.
+            connections: The number of connections, at most `pool_max`. The default is 4, or `pool_max` if it is less.
                 Use 1 on a server with a single session.
 
         Returns:
-            The kind, the file, the number of rows, and the seconds that it took.
+            The kind, the file, the number of rows, and the duration in seconds.
 
         Raises:
             ConfigurationError: PyArrow is not installed, or an argument is wrong.
@@ -141,19 +141,19 @@ class Bulk(Pooled, ABC):
         connections: int | None = None,
         as_: "ScanAs" = "polars",
     ) -> Any:
-        """Rows of any number, which are read when they are used, in bounded memory.
+        """Return the rows lazily: they are read on use, in bounded memory.
 
         The columns are those of a file of `export`: names are strings (`polars.String`), not categories. The rows come
-        in the same order. Each time that a LazyFrame is collected, or a relation is queried, the rows are read anew,
-        and all at one moment.
+        in the same order. Each time you collect a LazyFrame or query a relation, the rows are read again, all from one
+        snapshot.
 
-        A LazyFrame pushes down the columns that are used, conditions on the names of the series (vendor, symbol,
-        timeframe), and comparisons of the time with a constant. polars does the rest. A DuckDB relation reads every row
-        of the scan: pass what you need of it as arguments.
+        A LazyFrame pushes down the columns that are used, conditions on vendor, symbol and timeframe, and comparisons
+        of the time with a constant. polars does the rest. A DuckDB relation reads every row of the scan: pass
+        conditions as arguments.
 
-        They are used synchronously. Do that in a thread if an event loop runs, as in
-        `await asyncio.to_thread(frame.collect)`. A scan of an `MDS` connects with the same settings by itself, for as
-        long as it reads.
+        The result is synchronous. If an event loop runs, use it in a thread:
+        `await asyncio.to_thread(frame.collect)`. A scan of an `MDS` opens its own connections with the same settings
+        while it reads.
 
         Args:
             kind: The kind's name, model or declaration.
@@ -163,7 +163,7 @@ class Bulk(Pooled, ABC):
             symbols: Only rows of these symbols.
             timeframe: Only rows of this timeframe.
             columns: The columns, in this order.
-            connections: Connections to read over; see `export`.
+            connections: The number of connections; see `export`.
             as_: `"polars"` for a LazyFrame, `"arrow"` for a PyArrow RecordBatchReader, which can be read once, or
                 `"duckdb"` for a relation.
 
@@ -180,20 +180,20 @@ class Bulk(Pooled, ABC):
         return lazy.scanned(partial(self._scanned, number), asked, as_)
 
     def _scanned(self, connections: int, selection: scans.Selection) -> Iterator["pyarrow.RecordBatch"]:
-        """The rows of a scan, read through a synchronous client."""
+        """Yield the rows of a scan, read through a synchronous client."""
         with self._blocking() as client, closing(client._batches(selection, connections)) as batches:
             yield from batches
 
     def _each(
         self, selection: scans.Selection, connections: int, take: "Callable[[pyarrow.RecordBatch], None]"
     ) -> None:
-        """Have each batch of rows taken, in their order."""
+        """Pass each batch of rows to `take`, in order."""
         with closing(self._batches(selection, connections)) as batches:
             for batch in batches:
                 compute(True, partial(take, batch))
 
     def _batches(self, selection: scans.Selection, connections: int) -> Generator["pyarrow.RecordBatch"]:
-        """Yield the rows in their order, read over so many connections."""
+        """Yield the rows in order, read over that many connections."""
         work = scans.Work(selection, connections)
         streams = [self._reader(work.leading())]
         crew = Crew(connections)
@@ -215,7 +215,7 @@ class Bulk(Pooled, ABC):
                 plan.settle(work.piece(number), found)
                 idle.add(number)
                 if len(streams) < connections and plan.more:
-                    # Only now: what is read in one piece needs no other connection.
+                    # Connect only now: a single piece needs no other connection.
                     idle |= set(range(len(streams), connections))
                     streams += [self._reader(work.following(other)) for other in range(len(streams), connections)]
             for number, stream in enumerate(streams):
@@ -227,5 +227,5 @@ class Bulk(Pooled, ABC):
                 stream.close()
 
     def _reader(self, stream: Stream[Any]) -> Generator[Any]:
-        # It can be closed before its end, as a stream's type does not say.
+        # The declared type of a stream lacks `close`, which the generator has.
         return cast(Generator[Any], self.stream(stream))

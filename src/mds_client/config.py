@@ -1,4 +1,4 @@
-"""The client's settings: their names, defaults and variables, and the only place that reads the environment."""
+"""The client's settings: names, defaults and environment variables. Only this module reads the environment."""
 
 import os
 import random
@@ -19,9 +19,9 @@ WriteMode = Literal["auto", "executemany", "values", "copy"]
 
 
 class Config(BaseModel):
-    """What a client is made with. A key that is left out comes from `MDS_<KEY>`, then from the default here.
+    """The settings of a client. A key that you leave out comes from `MDS_<KEY>`, then from the default here.
 
-    Times are in the unit that their name ends with, `connect_timeout` in seconds.
+    The name of a duration ends with its unit; `connect_timeout` is in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,11 +85,11 @@ class Config(BaseModel):
         defaults: Mapping[str, Any] = MappingProxyType({}),
         **more: Any,
     ) -> Self:
-        """Settings from a mapping and keywords, completed from the environment and then from `defaults`.
+        """Load settings from a mapping and keywords, then from the environment, then from `defaults`.
 
-        Raises ConfigurationError, which names the key, where one is unknown, missing or wrong.
+        Raises ConfigurationError, which names the key, if a key is unknown, missing or invalid.
         """
-        # A Config is complete: what is None there was meant so. Elsewhere None is what was not given.
+        # A Config is complete, so its None values are intended. Elsewhere None means that the key was not given.
         given = settings.model_dump() if isinstance(settings, Config) else _given(settings or {})
         given |= _given(more)
         found: dict[str, Any] = {
@@ -103,7 +103,7 @@ class Config(BaseModel):
             raise ConfigurationError("; ".join(_said(problem) for problem in error.errors())) from error
 
     def write_mode_for(self, rows: int) -> Literal["executemany", "values", "copy"]:
-        """How a batch of so many rows is sent."""
+        """Return how to send a batch of that many rows."""
         if self.write_mode != "auto":
             return self.write_mode
         if rows >= self.copy_min_rows:
@@ -111,14 +111,14 @@ class Config(BaseModel):
         return "values" if rows >= self.values_min_rows else "executemany"
 
     def waits(self) -> Iterator[float]:
-        """Seconds to wait before each further attempt: exponential, with full jitter, so that many clients that lost
-        one server do not come back at once."""
+        """Yield the seconds to wait before each further attempt: exponential with full jitter, so that many clients
+        of one server do not reconnect at the same time."""
         for attempt in range(self.max_attempts - 1):
             longest = min(self.retry_max_ms, self.retry_base_ms * 2**attempt)
             yield random.uniform(0, longest) / 1000  # noqa: S311 - no secret
 
     def connection(self) -> dict[str, Any]:
-        """The driver's arguments beside the DSN."""
+        """Return the driver's connection arguments, except the DSN."""
         return {
             **watchful(self.dsn),
             "application_name": self.app_name,
@@ -128,14 +128,14 @@ class Config(BaseModel):
 
 
 def variable(names: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The value of a variable of the environment that another library has named; of `A|B`, the first that is set."""
+    """Return the value of an environment variable of another library. `A|B` returns the first that is set."""
     return next((value for name in names.split("|") if (value := environment.get(name))), None)
 
 
 def vendor_url(vendor: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Where a vendor's API is asked instead of at its own address: `MDS_<VENDOR>_URL`, such as that of a gateway.
+    """Return the URL in `MDS_<VENDOR>_URL`, such as a gateway's, which replaces the vendor's own API address.
 
-    Raises ConfigurationError if it is not an address.
+    Raises ConfigurationError if it is not an HTTP URL.
     """
     name = f"{PREFIX}{vendor.upper()}_URL"
     url = environment.get(name)
@@ -145,13 +145,13 @@ def vendor_url(vendor: str, environment: Mapping[str, str] = os.environ) -> str 
 
 
 def watchful(dsn: str) -> dict[str, int]:
-    """The settings by which the operating system notices a network that loses every packet within half a minute.
+    """Return TCP settings with which the operating system detects a dead network within half a minute.
 
     Args:
-        dsn: A libpq URL or key=value text. What it sets itself is left out of the answer.
+        dsn: A libpq URL or key=value text. Settings that it contains are not returned.
 
     Returns:
-        Arguments for psycopg's `connect`. Sockets that are not of TCP ignore them.
+        Arguments for psycopg's `connect`. Sockets other than TCP ignore them.
     """
     given = conninfo_to_dict(dsn)
     return {name: value for name, value in _WATCHFUL.items() if name not in given}

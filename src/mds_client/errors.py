@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions, and the one table that says which of PostgreSQL's errors is which of ours.
+"""The library's exceptions, and the table that maps PostgreSQL's errors to them.
 
-Every psycopg error that leaves the library is one of these, with the original as `__cause__`. Whether a call may be
-tried again is a property of the class. The driver is imported where an error of it is looked at: programs that only
+Every psycopg error that leaves the library is one of these, with the original as `__cause__`. Whether a call can be
+retried is a property of the class. The driver is imported only where one of its errors is examined: programs that only
 need the classes, such as a command that prints its help, start without it.
 """
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class MDSError(Exception):
-    """Everything that this library raises on purpose."""
+    """The base class of all errors that this library raises."""
 
 
 class ConfigurationError(MDSError, ValueError):
@@ -38,9 +38,9 @@ class ConfigurationError(MDSError, ValueError):
 
 
 class InvalidRow(MDSError, ValueError):
-    """A row cannot be a row of its kind; nothing was sent. The message says which row, which field and why.
+    """A row is invalid for its kind; nothing was sent. The message names the row, the field and the reason.
 
-    `index` is its place in the input, from 0.
+    `index` is the position of the row in the input, from 0.
     """
 
     def __init__(self, message: str, *, index: int | None = None) -> None:
@@ -49,11 +49,11 @@ class InvalidRow(MDSError, ValueError):
 
 
 class UnknownSeries(MDSError, LookupError):
-    """A series that was asked for does not exist. The message says which, and what there is that is near it."""
+    """A requested series does not exist. The message names it, and similar series that exist."""
 
 
 class MDSOperationalError(MDSError):
-    """The server refused, or could not be reached. `sqlstate` is PostgreSQL's code where it gave one."""
+    """The server refused, or could not be reached. `sqlstate` is PostgreSQL's code, if there is one."""
 
     def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -61,25 +61,25 @@ class MDSOperationalError(MDSError):
 
 
 class RetryableError(MDSOperationalError):
-    """A passing fault: connection lost, deadlock, serialisation failure. The same call may well succeed."""
+    """A transient error: connection lost, deadlock, serialization failure. The same call can succeed later."""
 
     @property
     def lost_connection(self) -> bool:
-        """Whether the connection is gone, and with it perhaps all others to that server."""
+        """Whether the connection is lost, and so perhaps are all others to that server."""
         return self.sqlstate is None or self.sqlstate[:3] == "57P" or self.sqlstate[:2] == "08"
 
 
 class ServerUnreachable(RetryableError):
-    """No connection was to be had within `connect_timeout`, and the server does not answer.
+    """No connection could be made within `connect_timeout`, and the server does not answer.
 
-    Not tried again by the client, which has waited that long already; a later call may succeed.
+    The client does not retry, because it has already waited that long. A later call may succeed.
     """
 
 
 class CommitUnknown(MDSOperationalError):
-    """The connection broke while a transaction was committed: it may or may not have happened.
+    """The connection broke during a commit: the transaction may or may not be committed.
 
-    Raised only for what is not idempotent; upserts are, and are tried again.
+    Raised only for calls that are not idempotent. Upserts are idempotent and are retried.
     """
 
 
@@ -88,11 +88,11 @@ class ConstraintViolation(MDSOperationalError):
 
 
 class IdempotencyConflict(ConstraintViolation):
-    """A job with that idempotency key is there already, and is another one."""
+    """A different job with that idempotency key already exists."""
 
 
 class RLSDenied(MDSOperationalError):
-    """The row or the relation is not the tenant's; or there is no tenant."""
+    """The tenant has no access to the row or the relation, or no tenant is set."""
 
 
 class TimeoutExceeded(MDSOperationalError):
@@ -100,20 +100,20 @@ class TimeoutExceeded(MDSOperationalError):
 
 
 class ServerOutOfMemory(MDSOperationalError):
-    """The server has no memory, or no room for locks, for what a call touches. The same call would fail again."""
+    """The server has not enough memory or lock slots for a call. The same call would fail again."""
 
 
 class SchemaMismatch(MDSOperationalError):
-    """The database lacks what this release needs: it is not migrated, or by another release."""
+    """The database lacks objects that this release needs: it is not migrated, or by another release."""
 
 
 BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
-    # a whole class, by its two characters
+    # error classes, by their first two characters
     "08": RetryableError,  # connection
     "40": RetryableError,  # rollback: serialisation failure, deadlock
-    "53": RetryableError,  # out of connections or disk: until someone gives way
+    "53": RetryableError,  # out of connections or disk, until others free some
     "23": ConstraintViolation,
-    # single codes, which go before their class
+    # single codes, which take precedence over their class
     "25006": RetryableError,  # read-only: a standby just before or after it is promoted
     "40002": ConstraintViolation,
     "42501": RLSDenied,  # insufficient privilege
@@ -123,7 +123,7 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "42883": SchemaMismatch,  # no such function
     "3F000": SchemaMismatch,  # no such schema
     "53200": ServerOutOfMemory,  # a transaction that needs too many locks would need them again
-    "55P03": RetryableError,  # a lock was not to be had in time
+    "55P03": RetryableError,  # a lock was not available in time
     "55006": RetryableError,  # object in use
     "57014": TimeoutExceeded,  # cancelled by statement_timeout, or by a person
     "57P01": RetryableError,  # the server is shutting down
@@ -131,14 +131,14 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "57P03": RetryableError,  # … or is not up yet
     "57P05": RetryableError,  # the session was idle for too long
     "25P03": RetryableError,  # … within a transaction
-    "MDS04": RetryableError,  # rows of this time are kept in files: another attempt knows it
+    "MDS04": RetryableError,  # rows of this time are kept in files: the next attempt takes that into account
     "MDS03": RetryableError,  # rows are being brought back from files
     "25P04": TimeoutExceeded,  # the transaction took too long
 }
 
 
 def mapped(error: Exception) -> MDSOperationalError:
-    """Ours for one of psycopg's or of its pool's, which is its cause. The text is the server's own."""
+    """Return the library's error for one of psycopg or its pool, which becomes its cause. Keeps the server's text."""
     ours = _mapped(error)
     ours.__cause__ = error
     return ours
@@ -155,7 +155,7 @@ def _mapped(error: Exception) -> MDSOperationalError:
     sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
     text = str(error).strip() or type(error).__name__
     if sqlstate is None:
-        # libpq gives no code where the conversation itself failed.
+        # libpq gives no code if the connection itself failed.
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return (RetryableError if lost else MDSOperationalError)(text)
     kind = BY_SQLSTATE.get(sqlstate) or BY_SQLSTATE.get(sqlstate[:2]) or MDSOperationalError
@@ -172,7 +172,7 @@ def _mapped(error: Exception) -> MDSOperationalError:
 
 @contextmanager
 def mapping() -> Iterator[None]:
-    """Raise ours for whatever of psycopg's is raised within."""
+    """Context manager that raises the library's errors in place of psycopg's."""
     import psycopg
     from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
@@ -183,7 +183,7 @@ def mapping() -> Iterator[None]:
 
 
 def reason(error: "ValidationError") -> str:
-    """What is wrong with a row, field by field, in one line."""
+    """Return one line that says what is wrong with a row, field by field."""
     said = []
     for problem in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"])

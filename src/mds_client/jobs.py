@@ -1,6 +1,6 @@
-"""The job outbox: a job is enqueued in the same database, and if need be in the same transaction, as the data.
+"""The job outbox: a job is enqueued in the same database as the data, and can be in the same transaction.
 
-Workers take it from there; they are the control plane's.
+The workers that run the jobs belong to the control plane.
 """
 
 import json
@@ -15,7 +15,7 @@ from mds_client.values.built import built
 Priority = Literal["low", "normal", "medium", "high"]
 
 PRIORITIES: Final[dict[str, int]] = {"low": 25, "normal": 50, "medium": 50, "high": 75}
-"""What the names stand for, of 0 to 100. `medium` is another name for `normal`."""
+"""The number, from 0 to 100, of each named priority. `medium` is another name for `normal`."""
 
 _COLUMNS: Final = tuple(name for name in Job.model_fields if name != "tenant_id")
 

@@ -1,11 +1,11 @@
 # Generated from amethods.py by tools/sync.py: edit that module, and run `make generate`.
-"""The methods of `MDS`, which its transactions have as well.
+"""The methods of `MDS` and of its transactions.
 
 Each method builds an operation (`mds_client.reading.reads`, `mds_client.writing.upserts`, `mds_client.jobs`) and runs
 it. The operation checks the arguments before anything is sent.
 
-Times: a time without a zone is UTC. A window includes its start and excludes its end. Nothing is limited to a number of
-rows that you did not ask for.
+A time without a zone is UTC. A window includes its start and excludes its end. The number of rows is not limited unless
+you ask for it.
 """
 
 from abc import ABC, abstractmethod
@@ -40,21 +40,21 @@ R = TypeVar("R", bound=Row)
 
 
 class Methods(ABC):
-    """What you can ask of the store."""
+    """The client's methods, each on one connection."""
 
     @abstractmethod
     def run(self, operation: Operation[T]) -> T:
-        """Run an operation and return its answer."""
+        """Run an operation and return its result."""
 
     @abstractmethod
     def stream(self, stream: Stream[T]) -> Iterator[T]:
-        """Run an operation that answers in parts, and yield each part as it arrives."""
+        """Run an operation that returns its result in parts, and yield each part as it arrives."""
 
     def health(self) -> Health:
-        """Ask the server who it is.
+        """Check the connection to the server.
 
         Returns:
-            The engine, the versions and the tenant. It is equal to True.
+            The engine, the versions and the tenant. The result is equal to True.
 
         Raises:
             ServerUnreachable: The server does not answer.
@@ -62,7 +62,7 @@ class Methods(ABC):
         return self.run(operations.health())
 
     def schema_version(self) -> str | None:
-        """The version of the database's schema, such as "0007", or None if it is not migrated."""
+        """Return the version of the database's schema, such as "0007", or None if it is not migrated."""
         return self.run(operations.schema_version())
 
     # Writing ------------------------------------------------------------------------------------------------------
@@ -77,26 +77,26 @@ class Methods(ABC):
         extra: Extra = "error",
         mapping: ColumnMapping | str | None = None,
     ) -> int:
-        """Write rows of any kind: all of them, or none. Writing the same rows again changes nothing.
+        """Write rows of any kind: all of them or none. Writing the same rows again changes nothing.
 
         Args:
             kind: The kind's name (`"bars"`), its model (`Bar`) or its declaration.
             rows: Models or mappings of that kind, or a frame: anything that supports the Arrow stream protocol, such as
                 a PyArrow table, a polars or pandas data frame, or a DuckDB relation. The columns of a frame are the
-                fields of the kind. Values mean the same as in a model: a time without a zone is UTC, and what is finer
-                than a microsecond is cut off. NaN is refused, except from pandas, which has no other NULL. A pandas
-                index that has a name is a column. A polars LazyFrame is collected. If a key occurs twice, the last row
-                wins; where the values differ, a DataQualityWarning says so. Rows that are None are skipped, and a row
-                without any value replaces no row that has values, both with a DataQualityWarning.
+                fields of the kind. Values mean the same as in a model: a time without a zone is UTC, and times are
+                truncated to microseconds. NaN is refused, except from pandas, which has no other NULL. A pandas index
+                with a name is a column. A polars LazyFrame is collected. If a key occurs twice, the last row wins, with
+                a DataQualityWarning if the values differ. Rows that are None are skipped, and a row without any value
+                does not replace one that has values; both give a DataQualityWarning.
             on_conflict: What happens to a stored row with the same key. `replace` overwrites every value, `keep`
                 leaves the stored row, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length (an iterator, a generator, a
                 RecordBatchReader). Such input is written as it arrives, in bounded memory. After an error, the
                 transactions before it stay written. Input with a length is one transaction.
-            extra: What to do with columns that are no fields of the kind: `error` refuses the rows, `ignore` leaves the
-                columns out.
-            mapping: Which column is which field and how values are written, or the name of a vendor's profile. What it
-                says of a file itself, such as a delimiter, is not used. Nothing is detected.
+            extra: What to do with columns that are not fields of the kind: `error` refuses the rows, `ignore` skips the
+                columns.
+            mapping: Maps columns to fields and describes how values are written; or the name of a vendor's profile.
+                Settings of the file itself, such as a delimiter, are not used. Nothing is detected.
 
         Returns:
             The number of rows that were accepted.
@@ -120,15 +120,15 @@ class Methods(ABC):
         extra: Extra = "error",
         mapping: ColumnMapping | str | None = None,
     ) -> int:
-        """Write bars: all of them, or none. Writing the same bars again changes nothing, and makes no row version.
+        """Write bars: all of them or none. Writing the same bars again changes nothing and leaves no dead rows.
 
         Args:
             rows: `Bar`s, mappings with the fields of `Bar`, or a frame with them as columns; see `upsert`.
             on_conflict: What happens to a stored bar of the same series and time: `replace` overwrites every value,
                 `keep` leaves it, `fill` overwrites only where the new value is not None.
             chunk_rows: Rows for each transaction if `rows` has no length, such as a generator.
-            extra: `ignore` leaves columns out that are no fields of `Bar`; `error` refuses the rows.
-            mapping: Which column is which field, or the name of a vendor's profile; see `upsert`.
+            extra: `ignore` skips columns that are not fields of `Bar`; `error` refuses the rows.
+            mapping: A column mapping, or the name of a vendor's profile; see `upsert`.
 
         Returns:
             The number of rows that were accepted.
@@ -201,11 +201,11 @@ class Methods(ABC):
         dry_run: bool = False,
         step_rows: int = STEP_ROWS,
     ) -> Deleted:
-        """Delete rows for good: wrong times, a wrong unit, a symbol that somebody mistyped.
+        """Delete rows permanently, for example rows with wrong times, a wrong unit or a mistyped symbol.
 
-        Rows are deleted in steps, each a transaction of its own. After an error the steps before it stay done, and the
-        same call again goes on. The newest values of the series are found anew. A series without a row is deleted,
-        too. Where rollups are stored, a job of a worker refreshes them for the days in question.
+        Rows are deleted in steps, each in its own transaction. After an error the completed steps stay, and the same
+        call continues. The newest values of the series are determined again. A series without rows is deleted, too. If
+        rollups are stored, a worker's job refreshes them for the days concerned.
 
         Args:
             kind: The kind's name, its model or its declaration.
@@ -214,11 +214,11 @@ class Methods(ABC):
             timeframe: Only series of this timeframe.
             start: Only rows from this time on.
             end: Only rows before this time.
-            dry_run: Delete nothing, and say what would be deleted.
-            step_rows: The most rows of one step. Rows of one time are deleted together.
+            dry_run: Delete nothing, and return what would be deleted.
+            step_rows: The maximum number of rows in a step. Rows of the same time are deleted together.
 
         Returns:
-            How many rows of which series.
+            The number of rows in total and for each series.
 
         Raises:
             UnknownSeries: There is no such series.
@@ -308,7 +308,7 @@ class Methods(ABC):
         wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
-        """The bars with `start <= ts < end`, oldest first.
+        """Return the bars with `start <= ts < end`, oldest first.
 
         Args:
             symbol: One symbol, or several: then their bars follow one another, ordered by symbol.
@@ -317,22 +317,21 @@ class Methods(ABC):
             end: The end of the window, which is not part of it.
             vendor: The vendor.
             as_: `"models"` for a list of `Bar`, or `"arrow"`, `"pandas"` or `"polars"` for a frame with a column for
-                each field, in an order for the eye: symbol, time and values first, ids last. The tenant is left out.
-            columns: The columns of the frame, in this order; others are not fetched. `"tenant_id"` is one of them.
+                each field, in display order: symbol, time and values first, ids last. The tenant is left out.
+            columns: The columns of the frame, in this order; others are not fetched. `"tenant_id"` is possible, too.
             index: The index of a pandas frame: the name of a column, such as `"ts"`, or several names.
             wide: One value, such as `"close_price"`: the frame has a row for each time, ordered, and a column for each
                 of the symbols, in their order. A symbol without a row at a time has no value there. In pandas the time
                 is the index; otherwise it is the first column. Not together with `columns`.
             missing: What to do if a series does not exist, or no tenant is set: `"warn"` with a DataQualityWarning that
-                names series that may have been meant, `"raise"` UnknownSeries, or `"ignore"`.
+                suggests similar series, `"raise"` UnknownSeries, or `"ignore"`.
 
         Returns:
             All bars of the window, without a limit (`iter_bars_window` yields them in batches).
 
         Raises:
-            ConfigurationError: `start` is after `end`, there is no such column, columns, an index or a wide form of
-                models is asked for, an index of another frame than pandas', or the package of the frame is not
-                installed.
+            ConfigurationError: `start` is after `end`; a column does not exist; `columns`, `index` or `wide` is used
+                with models; `index` is used with a frame other than pandas; or the frame's package is not installed.
             UnknownSeries: `missing` is `"raise"`, and a series does not exist.
         """
         return self.run(
@@ -405,7 +404,7 @@ class Methods(ABC):
         wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
-        """The fundamentals with `start <= asof < end`, oldest first.
+        """Return the fundamentals with `start <= asof < end`, oldest first.
 
         Args:
             symbol: One symbol, or several: then their rows follow one another, ordered by symbol.
@@ -482,14 +481,14 @@ class Methods(ABC):
         as_: As = "models",
         columns: Columns | None = None,
     ) -> Any:
-        """The news with `start <= published_at < end`, oldest first.
+        """Return the news with `start <= published_at < end`, oldest first.
 
         Args:
             start: The first time of the window.
             end: The end of the window, which is not part of it.
             symbol: Only news about this symbol, or these symbols.
             vendor: Only news from this vendor.
-            text: Only news with this text in the title. Upper and lower case are the same.
+            text: Only news with this text in the title. Case is ignored.
             as_: A list of `News`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
         """
@@ -557,13 +556,13 @@ class Methods(ABC):
         index: Index | None = None,
         missing: Missing = "warn",
     ) -> Any:
-        """The option chain of a symbol as it was known at a time: the newest snapshot of each contract.
+        """Return the option chain of a symbol as known at a time: the newest snapshot of each contract.
 
         Args:
             symbol: The underlying symbol, or several: then their chains follow one another, ordered by symbol.
             at: The time. Contracts that had expired on its day (UTC) are left out.
             vendor: The vendor.
-            within: How old a snapshot may be at that time.
+            within: The maximum age of a snapshot at that time.
             as_: A list of `OptionSnap`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
             index: The index of a pandas frame; see `bars_window`.
@@ -650,16 +649,16 @@ class Methods(ABC):
         wide: str | None = None,
         missing: Missing = "warn",
     ) -> Any:
-        """Bars of a longer timeframe, computed from the 1m bars of a symbol, with `start <= ts < end`, oldest first.
+        """Return bars of a longer timeframe, computed from 1m bars, with `start <= ts < end`, oldest first.
 
         Open is the first value of the interval, high the highest, low the lowest, close the last; volume is the sum.
         Intervals are aligned to midnight UTC. An interval without a 1m bar is left out.
 
         Args:
             symbol: One symbol, or several: then their bars follow one another, ordered by symbol.
-            timeframe: A declared rollup, such as `"5m"`; a multiple of 1m that a day consists of, such as `"30m"` or
-                `"4h"`; or `"1w"`, `"1mo"`, `"1q"` or `"1y"` by the calendar (UTC; a week begins on Monday). What is not
-                declared is computed from the largest rollup that divides it.
+            timeframe: A declared rollup, such as `"5m"`; a multiple of 1m that divides a day, such as `"30m"` or
+                `"4h"`; or `"1w"`, `"1mo"`, `"1q"` or `"1y"` by the calendar (UTC; a week begins on Monday). Other
+                timeframes than declared rollups are computed from the largest rollup that divides them.
             start: The first time of the window.
             end: The end of the window, which is not part of it.
             vendor: The vendor.
@@ -667,7 +666,7 @@ class Methods(ABC):
             columns: The columns of the frame; see `bars_window`.
             index: The index of a pandas frame; see `bars_window`.
             wide: One value, with a column for each symbol; see `bars_window`.
-            missing: What to do if a symbol has no 1m bars at all; see `bars_window`.
+            missing: What to do if a symbol has no 1m bars; see `bars_window`.
 
         Raises:
             ConfigurationError: The timeframe cannot be computed.
@@ -722,16 +721,16 @@ class Methods(ABC):
         columns: Columns | None = None,
         missing: Missing = "warn",
     ) -> Any:
-        """The newest close of each of these symbols, over all timeframes, ordered by symbol.
+        """Return the newest close of each of these symbols, over all timeframes, ordered by symbol.
 
-        The price is kept with the series, so the cost does not depend on the number of bars.
+        The price is stored with the series, so the cost does not depend on the number of bars.
 
         Args:
             symbols: The symbols. Those without a close are left out.
             vendor: The vendor.
             as_: A list of `LatestPrice`, or a frame; see `bars_window`.
             columns: The columns of the frame; see `bars_window`.
-            missing: What to do about symbols that do not exist. `"warn"` warns only if the answer is empty; see
+            missing: What to do about symbols that do not exist. `"warn"` warns only if the result is empty; see
                 `bars_window`.
 
         Raises:
@@ -788,7 +787,7 @@ class Methods(ABC):
         timeframe: str | None = None,
         as_: As = "models",
     ) -> Any:
-        """The series of a kind, ordered by vendor, symbol and timeframe.
+        """Return the series of a kind, ordered by vendor, symbol and timeframe.
 
         Args:
             kind: The kind's name, model or declaration.
@@ -803,7 +802,7 @@ class Methods(ABC):
         return self.run(listings.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
 
     def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
-        """The symbols of a kind, each once, in order.
+        """Return the distinct symbols of a kind, in order.
 
         Args:
             kind: The kind's name, model or declaration.
@@ -870,9 +869,9 @@ class Methods(ABC):
         end: Time | None = None,
         as_: As = "models",
     ) -> Any:
-        """The first time, the last time and the number of rows of each series of a kind that has rows.
+        """Return the first time, the last time and the number of rows of each series of a kind that has rows.
 
-        It reads every row of these series in that time, and takes as long as that does.
+        This reads every row of these series in that time, and takes as long.
 
         Args:
             kind: The kind's name, model or declaration.
@@ -937,7 +936,7 @@ class Methods(ABC):
 
         Args:
             symbol: One symbol, or several.
-            timeframe: The timeframe as it was written.
+            timeframe: The timeframe of the stored bars.
             start: The first time of the window.
             end: The end of the window, which is not part of it.
             vendor: The vendor.
@@ -1149,19 +1148,19 @@ class Methods(ABC):
     def enqueue_job(
         self, idempotency_key: str, job_type: str, payload: Any = None, priority: Priority | int = "normal"
     ) -> Job:
-        """Enqueue a job, or return the job that is already there for this key.
+        """Enqueue a job, or return the existing job with this key.
 
         Args:
-            idempotency_key: The same key of the same tenant is always the same job, whoever enqueues it first.
+            idempotency_key: Identifies the job within the tenant: enqueueing the same key again creates no second job.
             job_type: The name of a job type that the workers know.
-            payload: Anything that JSON can hold. The default is an empty object.
+            payload: Any value that JSON can represent. The default is an empty object.
             priority: `low`, `normal` (or `medium`), `high`, or a number from 0 to 100. Larger numbers run first.
 
         Returns:
-            The job, as it is now.
+            The job in its current state.
 
         Raises:
-            ConfigurationError: The key or the type is empty, the priority is unknown, or JSON cannot hold the payload.
+            ConfigurationError: The key or type is empty, the priority is unknown, or the payload is not valid JSON.
             IdempotencyConflict: The key belongs to a job with another type or payload.
         """
         return self.run(jobs.enqueue_job(idempotency_key, job_type, payload, priority))

@@ -1,8 +1,8 @@
-"""The row models: what a user writes and reads, and, by `@kind`, the declaration that everything else follows from.
+"""The row models that users write and read. `@kind` turns each into the declaration that everything else is built on.
 
 Models are frozen. They are strict about meaning (a price is finite, an identifier is not empty, an unknown field is an
 error and not dropped) and liberal about form (ISO text for times, decimal text for numbers, lower-case symbols).
-Times without a zone are UTC; every time comes back in UTC. A bare number is no time (`mds_client.values.times`).
+Times without a zone are UTC; every time comes back in UTC. A bare number is not a time (`mds_client.values.times`).
 """
 
 import json
@@ -50,18 +50,18 @@ __all__ = [
 ]
 
 
-# Of a bar's prices, what the day's range begins and ends with.
+# The two prices of a bar that bound its range.
 _RANGE = ("low_price", "high_price")
 
-# Of the ids that news get from their content; any fixed uuid would do, and it must never change.
+# The namespace of the ids that are derived from the content of news. Any uuid would do, but it must never change.
 _NEWS = UUID("6b1f3f0e-6c5d-4c55-9d5a-2f5b7d0f3c11")
 
 
 class Row(BaseModel):
-    """What every record has in common.
+    """The base class of all row models.
 
-    `tenant_id` is the uuid of the row's owner. Left out, it is that of the client that writes the row; given, it must
-    be the same one (`RLSDenied` otherwise). Rows that were read always have it.
+    `tenant_id` is the uuid of the row's owner. The default is the tenant of the client that writes the row; another
+    tenant raises `RLSDenied`. Rows that were read always have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +70,7 @@ class Row(BaseModel):
     vendor: Name = Field(description="Who the data is from.")
 
     def __getitem__(self, field: str) -> Any:
-        """A field by its name, as in a mapping. Raises KeyError for an unknown name."""
+        """Return a field by its name, as in a mapping. Raises KeyError for an unknown name."""
         if field not in type(self).model_fields:
             raise KeyError(field)
         return getattr(self, field)
@@ -209,7 +209,7 @@ class News(Row):
                 if self.vendor_id is None
                 else [self.vendor, self.vendor_id, self.symbol]
             )
-            # The instance is frozen for its users; this is still its making.
+            # The model is frozen, so an ordinary assignment would fail.
             object.__setattr__(self, "id", str(uuid5(_NEWS, said)))
         return self
 
@@ -276,7 +276,7 @@ class OptionSnap(Row):
     @model_validator(mode="after")
     def _be_listed(self) -> Self:
         if not self.root:
-            # The instance is frozen for its users; this is still its making.
+            # The model is frozen, so an ordinary assignment would fail.
             object.__setattr__(self, "root", self.symbol)
         return self
 
@@ -297,7 +297,7 @@ class LatestPrice(BaseModel):
 
 
 class Series(BaseModel):
-    """A series that there is, with its newest time (UTC) and, where its kind has prices, its newest price."""
+    """A stored series, with its newest time (UTC) and, if its kind has prices, its newest price."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -313,7 +313,7 @@ class Series(BaseModel):
 
 
 class Coverage(BaseModel):
-    """What there is of a series: its first and last time (UTC) and its number of rows."""
+    """The extent of a series: its first and last time (UTC) and its number of rows."""
 
     model_config = ConfigDict(frozen=True)
 

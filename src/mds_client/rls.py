@@ -1,6 +1,6 @@
-"""The tenant of a connection: in the DSN, or for one transaction.
+"""Set the tenant of a psycopg connection: in the DSN, or for one transaction.
 
-For those who use a psycopg connection of their own beside the client, which does all this by itself.
+You need this only for your own connections; the client sets the tenant itself.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -20,10 +20,10 @@ __all__ = ["atenant", "dsn_with_tenant", "tenant", "tenant_of_dsn"]
 
 
 def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
-    """The DSN with the tenant in its `options`, which the server takes as a setting of the session.
+    """Return the DSN with the tenant in its `options`, which the server applies as a setting of the session.
 
-    Other options are kept, an earlier tenant is replaced. Good for direct connections and for people with psql: a
-    pooler in transaction mode drops `options`. Returns key=value text. Raises ConfigurationError if it is not a UUID.
+    Other options are kept, and an earlier tenant is replaced. Use it for direct connections, such as psql: a pooler in
+    transaction mode drops `options`. Returns key=value text. Raises ConfigurationError if the tenant is not a UUID.
     """
     parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
     kept = [option for option in _options(parts.get("options")) if not _is_tenant(option)]
@@ -32,13 +32,13 @@ def dsn_with_tenant(dsn: str, tenant_id: str) -> str:
 
 
 def dsn_without_tenant(dsn: str) -> str:
-    """The DSN without a tenant in its `options`; other options are kept, in their order.
+    """Return the DSN without a tenant in its `options`. Other options are kept in their order.
 
     Args:
         dsn: A libpq URL or key=value text.
 
     Returns:
-        The DSN as it is if it has no tenant, otherwise key=value text.
+        The unchanged DSN if it has no tenant, otherwise key=value text.
 
     Raises:
         ConfigurationError: The DSN's options cannot be read.
@@ -52,7 +52,7 @@ def dsn_without_tenant(dsn: str) -> str:
 
 
 def tenant_of_dsn(dsn: str) -> str | None:
-    """The tenant in the DSN's `options`, or None. Raises ConfigurationError if it is not a UUID."""
+    """Return the tenant in the DSN's `options`, or None. Raises ConfigurationError if it is not a UUID."""
     found = None
     for option in _options(conninfo_to_dict(dsn).get("options")):
         value = option.partition("=")[2]
@@ -63,10 +63,10 @@ def tenant_of_dsn(dsn: str) -> str | None:
 
 @contextmanager
 def tenant(connection: Connection[Any], tenant_id: str) -> Iterator[Connection[Any]]:
-    """A transaction on a connection of one's own, as a tenant: committed at the end, rolled back on an exception.
+    """Run a transaction on your own connection as a tenant. It commits at the end and rolls back on an exception.
 
-    The tenant ends with the transaction. Within a transaction it is a savepoint, and the tenant ends with the outer
-    one. Raises RLSDenied if the tenant is unknown, disabled, or not that of a bound role.
+    The tenant is set until the transaction ends. Inside a transaction this is a savepoint, and the tenant stays set
+    until the outer transaction ends. Raises RLSDenied if the tenant is unknown, disabled, or not that of a bound role.
     """
     with mapping(), connection.transaction():
         connection.execute(sql.USE_TENANT, (_checked(tenant_id),))
@@ -75,7 +75,7 @@ def tenant(connection: Connection[Any], tenant_id: str) -> Iterator[Connection[A
 
 @asynccontextmanager
 async def atenant(connection: AsyncConnection[Any], tenant_id: str) -> AsyncIterator[AsyncConnection[Any]]:
-    """`tenant` for an asynchronous connection."""
+    """Like `tenant`, for an asynchronous connection."""
     with mapping():
         async with connection.transaction():
             await connection.execute(sql.USE_TENANT, (_checked(tenant_id),))
@@ -83,7 +83,7 @@ async def atenant(connection: AsyncConnection[Any], tenant_id: str) -> AsyncIter
 
 
 def _is_tenant(option: str) -> bool:
-    # The server takes a setting's name in any case.
+    # The server ignores the case of a setting's name.
     return option.partition("=")[0].lower() == SETTING
 
 
@@ -95,7 +95,7 @@ def _checked(tenant_id: str) -> str:
 
 
 def _options(text: object) -> list[str]:
-    """The settings in libpq's `options`: `-c name=value`, `-cname=value` and `--name=value`, backslash-escaped."""
+    """Parse libpq's `options`: `-c name=value`, `-cname=value` and `--name=value`, backslash-escaped."""
     words: list[str] = []
     word, escaped, inside = "", False, False
     for character in str(text or ""):

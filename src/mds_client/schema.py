@@ -1,8 +1,8 @@
-"""What a kind of record is: one declaration from which everything that knows a kind's columns is derived.
+"""The declaration of a kind of record. All code that knows a kind's columns takes them from here.
 
-The declaration is the row model itself (`mds_client.models`) with the `@kind` decorator on it. From it follow the DDL
-and its drift check, the upsert in every write mode, COPY, NDJSON, the `mds write-…` command and the kinds page.
-No SQL text lives here (`mds_client.sql`), and no waiting.
+A declaration is a row model (`mds_client.models`) with the `@kind` decorator. The DDL and its drift check, the upsert
+in every write mode, COPY, NDJSON, the `mds write-…` command and the kinds page are derived from it. This module has
+no SQL text (see `mds_client.sql`) and does no I/O.
 """
 
 import types
@@ -21,32 +21,32 @@ from mds_client.errors import ConfigurationError
 SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
 
 OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
-"""What a row does to a stored row of the same key.
+"""What happens to a stored row with the same key.
 
-`replace`: it overwrites every value, None included, unless it has no value at all. `keep`: the stored row stays.
-`fill`: it overwrites, but None leaves the stored value.
+`replace`: the new row overwrites every value, None included, unless it has no value at all. `keep`: the stored row
+stays. `fill`: the new row overwrites, but None leaves the stored value.
 """
 
 Door: TypeAlias = Literal["replace", "keep", "fill", "append"]
-"""The ways into a kind's table: one for each way to end a conflict, and one for rows that meet none, where one is an
-error."""
+"""The ways to write into a kind's table: one for each way to resolve a conflict, and `append`, for which a conflict is
+an error."""
 
 DOORS: Final[tuple[Door, ...]] = get_args(Door)
 
 SERIES_COLUMNS: Final = ("vendor", "symbol", "timeframe", "root")
-"""The columns of the series table that name a series; a kind uses a subset of them."""
+"""The columns that identify a series in the series table; a kind uses a subset of them."""
 
 DEFAULTS: Final = {"root": "symbol"}
-"""A column of a series' name whose value is by default that of another one, and is stored as NULL then.
+"""Identifying columns that take another column's value by default, and are then stored as NULL.
 
-Clients see the value. Series are looked up without these columns, because few differ in nothing else.
+Clients see the value. Series are looked up without these columns, because few series differ only in them.
 """
 
 TENANT_COLUMN: Final = "tenant_id"
 
 
 def check_conflict(on_conflict: str) -> None:
-    """Raise ConfigurationError for a word that says no way to end a conflict."""
+    """Raise ConfigurationError if `on_conflict` is not one of the values of `OnConflict`."""
     if on_conflict not in get_args(OnConflict):
         raise ConfigurationError(f"on_conflict is replace, keep or fill, not {on_conflict!r}")
 
@@ -55,9 +55,9 @@ def check_conflict(on_conflict: str) -> None:
 class Sql:
     """Marks a field's annotation with the PostgreSQL type that stores it.
 
-    `always`: the model gives the field a value by itself where it is left out, so that a stored row always has one.
-    `amount`: a number that is mostly whole, see `Column.amount`. `otherwise`: the text field that takes a value of
-    another form, as a vendor's own id that is not a uuid. `last`: see `Column.last`. `apart`: see `Column.apart`.
+    `always`: the model sets the field if it is left out, so a stored row always has a value. `amount`: a number that is
+    mostly whole, see `Column.amount`. `otherwise`: the text field for values of another form, such as a vendor's id
+    that is not a uuid. `last`: see `Column.last`. `apart`: see `Column.apart`.
     """
 
     type: SqlType
@@ -70,19 +70,18 @@ class Sql:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A stored column: a field of the model that is not part of the series and not the tenant.
+    """A stored column: a field of the model that is neither part of the series nor the tenant.
 
     An `amount`, such as a volume, is mostly a whole number. A table keeps it in two columns: a bigint with its whole
-    part, and its `fraction`, which is NULL for a whole number. Whole numbers take less room so, and a table that had
-    whole numbers only needs no rewrite.
+    part, and its `fraction`, which is NULL for a whole number. Whole numbers then take less space, and a table that
+    had only whole numbers needs no rewrite.
 
-    `otherwise` is the text column that takes a value of another form. `last`: the column was added when the kind's
-    amounts had fractions already, and comes behind these in the table.
+    `otherwise` is the text column for values of another form. `last`: the column was added after the kind's amounts got
+    fractions, and follows them in the table.
 
-    `apart`: a field of the key whose values are not enough to tell rows apart. Rows with one value of the field and
-    several values of the column `apart` are different rows. The first of them is stored under the value itself. Every
-    other one is stored under a value that follows from both, and the table keeps the value of the field in the column
-    `given`.
+    `apart`: a second column that is needed to distinguish rows by this field of the key. Rows with the same value of
+    the field and different values of the column `apart` are different rows. The first of them is stored under the
+    value itself. Each other row is stored under a value derived from both, and the column `given` keeps the original.
     """
 
     name: str
@@ -95,27 +94,27 @@ class Column:
 
     @property
     def fraction(self) -> str:
-        """The column of the fraction of an amount."""
+        """The name of the column with an amount's fraction."""
         return f"{self.name}_fraction"
 
     @property
     def weights(self) -> str:
-        """The column of a rollup with the sum of the weights of a mean."""
+        """The name of a rollup's column with the sum of the weights of a mean."""
         return f"{self.name}_weight"
 
     @property
     def given(self) -> str:
-        """The column of the value that a row was given, where it is stored under another one; NULL otherwise."""
+        """The name of the column with a row's original value if it is stored under a derived one; otherwise NULL."""
         return f"{self.name}_given"
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How an engine with chunks keeps a kind; an engine without them ignores it.
+    """How an engine with chunks stores a kind; other engines ignore it.
 
-    `chunk`: the time that one chunk spans. `columnstore_after`: the age at which a chunk becomes columnar.
-    `retention_after`: the age at which it is dropped; None keeps it forever. `cold`: whether old rows can be kept in
-    files.
+    `chunk`: the time span of a chunk. `columnstore_after`: the age at which a chunk becomes columnar.
+    `retention_after`: the age at which a chunk is dropped; None keeps it forever. `cold`: whether old rows can be kept
+    in files.
     """
 
     chunk: timedelta
@@ -126,10 +125,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Rows of a longer timeframe, derived from those of a shorter one.
+    """Rows of a longer timeframe, aggregated from a shorter one.
 
-    `width`: the time that one row spans, aligned to midnight UTC. `source`: the timeframe it is derived from, that of
-    the rows themselves or of another rollup. Rows of the source that have no value do not count for that column.
+    `width`: the time span of a row, aligned to midnight UTC. `source`: the timeframe that is aggregated, either that of
+    the stored rows or another rollup's. Source rows without a value in a column do not count for it.
     """
 
     timeframe: str
@@ -138,17 +137,17 @@ class Rollup:
 
 
 Aggregate = Literal["first", "max", "min", "last", "sum", "mean"]
-"""What a rollup makes of a column. A `mean` is weighted by `Kind.weight`; the rollup keeps the sum of the weights."""
+"""How a rollup aggregates a column. A `mean` is weighted by `Kind.weight`; the rollup keeps the sum of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A sort of record, as declared by `@kind`: there is one of each, so statements are looked up by which it is.
+    """A kind of record, as declared by `@kind`. Each kind has one instance, so statements are cached by identity.
 
-    `name` is the plural that names it everywhere (`bars`); `singular` names one row (`mds write-bar`); `relation` is
-    the public view that people select from. `series` are the fields that name its series, `key` the fields that
-    identify a row within one (the time is among them), `price` the field whose newest value is the latest price.
-    `ordered` are pairs of fields: a row whose first is above its second is stored, and looks wrong.
+    `name` is the plural that is used everywhere (`bars`); `singular` names one row (`mds write-bar`); `relation` is
+    the public view to select from. `series` are the fields that identify a series, `key` the fields that identify a row
+    within its series (including the time), `price` the field whose newest value is the latest price. `ordered` are
+    pairs of fields: a row whose first field is above its second is stored, but is suspicious.
     """
 
     name: str
@@ -163,35 +162,35 @@ class Kind:
     columns: tuple[Column, ...]
     rollups: tuple[Rollup, ...] = ()
     aggregates: tuple[tuple[str, Aggregate], ...] = ()
-    """What a rollup makes of each column that it has."""
+    """How a rollup aggregates each of its columns."""
     ordered: tuple[tuple[str, str], ...] = ()
     weight: str | None = None
-    """The amount by which the means of rollups are weighted."""
+    """The amount that weights the means of rollups."""
 
     @property
     def cold(self) -> bool:
-        """Whether old rows of it can be kept in files."""
+        """Whether old rows of this kind can be kept in files."""
         return self.storage is not None and self.storage.cold
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """The parts of a series' name by which it is looked up."""
+        """The fields that a series is looked up by."""
         return tuple(name for name in self.series if name not in DEFAULTS)
 
     def named(self, parts: Sequence[str | None]) -> tuple[str | None, ...]:
-        """The name of a series, of the values of SERIES_COLUMNS."""
+        """Return the values that identify a series of this kind, from the values of SERIES_COLUMNS."""
         found = dict(zip(SERIES_COLUMNS, parts, strict=False))
         return tuple(found[DEFAULTS.get(part, part) if found[part] is None else part] for part in self.series)
 
     @property
     def base(self) -> str:
-        """The timeframe that the rollups are derived from."""
+        """The timeframe of the stored rows that the rollups are derived from."""
         derived = {rollup.timeframe for rollup in self.rollups}
         (base,) = {rollup.source for rollup in self.rollups} - derived
         return base
 
     def rollup(self, timeframe: str) -> Rollup:
-        """The rollup of that timeframe; LookupError, naming those there are, if there is none."""
+        """Return the rollup of a timeframe. Raises LookupError, which lists the rollups, if there is none."""
         for found in self.rollups:
             if found.timeframe == timeframe:
                 return found
@@ -200,12 +199,12 @@ class Kind:
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """The stored columns in the table's order, `series_id` left out."""
+        """The stored columns in the order of the table, without `series_id`."""
         return tuple(column.name for column in self.columns)
 
     @cached_property
     def means(self) -> tuple[Column, ...]:
-        """The columns of which rollups have the mean."""
+        """The columns that rollups aggregate by their mean."""
         return tuple(self.column(name) for name, how in self.aggregates if how == "mean")
 
     @cached_property
@@ -215,22 +214,21 @@ class Kind:
 
     @cached_property
     def shared(self) -> Column | None:
-        """The column of the key whose values several rows can share, which another column tells apart; None if every
-        row is told apart by the key."""
+        """The key column whose value several rows can share and that has an `apart` column; None if the key alone is
+        unique."""
         return next((column for column in self.columns if column.apart), None)
 
     @cached_property
     def narrow(self) -> tuple[Column, ...]:
-        """The columns of a narrow row, `series_id` left out: the fields, and the value that a row was given where it is
-        stored under another one."""
+        """The columns of a narrow row, without `series_id`: the fields, and the `given` column if the kind has one."""
         if self.shared is None:
             return self.columns
         return (*self.columns, Column(self.shared.given, self.shared.type, nullable=True))
 
     @cached_property
     def in_table(self) -> tuple[Column, ...]:
-        """The columns of the kind's table and of its views in `mds`, `series_id` left out: an amount's fraction comes
-        behind all columns but those that were added after it."""
+        """The columns of the kind's table and of its views in `mds`, without `series_id`. Fractions of amounts follow
+        all columns except those that were added later."""
         whole = [Column(column.name, "bigint", column.nullable) if column.amount else column for column in self.columns]
         fractions = (Column(amount.fraction, "double precision", nullable=True) for amount in self.amounts)
         return (
@@ -242,20 +240,20 @@ class Kind:
 
     @cached_property
     def values(self) -> tuple[str, ...]:
-        """The stored columns that are not part of the key: what an upsert may overwrite."""
+        """The stored columns outside the key: those that an upsert can overwrite."""
         return tuple(name for name in self.column_names if name not in self.key)
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
-        """The values of which a row needs at least one to say anything; none where every row says something."""
+        """The columns of which a row needs at least one value to be useful; empty if a row of the kind always is."""
         columns = [column for column in self.columns if column.name in self.values and column.type != "uuid"]
         return tuple(column.name for column in columns) if all(column.nullable for column in columns) else ()
 
     def shown(self, stored: Sequence[str]) -> tuple[str, ...]:
-        """The columns of a frame of rows that have these stored columns, in the order in which they are shown.
+        """Return the columns of a frame of rows with these stored columns, in display order.
 
-        A narrow terminal shows what comes first: whose row it is, its time, its values. What is the same in all rows of
-        most frames follows, and ids come last. The tenant is shown only to who names it.
+        The symbol, the time and the values come first, because a narrow terminal shows only the first columns. Columns
+        that are the same in all rows of most frames follow, and ids come last. The tenant is not included.
         """
         ids = [name for name in stored if self.column(name).type == "uuid"]
         leading = [name for name in self.series if name == "symbol"]
@@ -263,7 +261,7 @@ class Kind:
         return (*leading, *(name for name in stored if name not in ids), *rest, *ids)
 
     def column(self, name: str) -> Column:
-        """The stored column of that name; KeyError if there is none."""
+        """Return the stored column of that name. Raises KeyError if there is none."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -277,7 +275,7 @@ class Catalog(Mapping[str, Kind]):
         self._kinds: dict[str, Kind] = {}
 
     def add(self, kind: Kind) -> None:
-        """Take up a kind; ValueError if its name, command or relation is taken."""
+        """Add a kind. Raises ValueError if its name, command or relation is taken."""
         for other in self._kinds.values():
             for attribute in ("name", "singular", "relation"):
                 if getattr(other, attribute) == getattr(kind, attribute):
@@ -288,11 +286,11 @@ class Catalog(Mapping[str, Kind]):
         self._kinds[kind.name] = kind
 
     def remove(self, name: str) -> None:
-        """Forget a kind; KeyError if it is not declared."""
+        """Remove a kind. Raises KeyError if it is not declared."""
         del self._kinds[name]
 
     def of(self, what: "str | type[BaseModel] | Kind") -> Kind:
-        """The kind of that name or model. Raises LookupError, which lists the kinds, if there is none."""
+        """Return the kind of that name or model. Raises LookupError, which lists the kinds, if there is none."""
         if isinstance(what, Kind):
             return what
         for candidate in self._kinds.values():
@@ -302,7 +300,7 @@ class Catalog(Mapping[str, Kind]):
         raise LookupError(self.unknown(label))
 
     def unknown(self, name: str) -> str:
-        """The message about a name that is not a kind's: it lists the kinds."""
+        """Return the error message for an unknown kind, which lists the kinds."""
         return f"there is no kind {name!r}; there are: {', '.join(self._kinds)}"
 
     def __getitem__(self, name: str) -> Kind:
@@ -335,10 +333,10 @@ def kind(
     ordered: tuple[tuple[str, str], ...] = (),
     weight: str | None = None,
 ) -> Callable[[type[Model]], type[Model]]:
-    """Declare the decorated row model as a kind and put it into `KINDS`.
+    """Declare the decorated row model as a kind and add it to `KINDS`.
 
-    `key` names the fields that identify a row within its series beside the time, which always leads. Raises TypeError
-    where a field has no PostgreSQL type, where a named field does not exist, or where a key field may be None.
+    `key` names the fields that identify a row within its series, in addition to the time, which is always the first.
+    Raises TypeError if a field has no PostgreSQL type, a named field does not exist, or a key field can be None.
     """
 
     def declare(model: type[Model]) -> type[Model]:
@@ -454,10 +452,10 @@ def _column(model: type[BaseModel], field: str) -> Column:
 
 
 def described(model: type[BaseModel], fields: Iterable[str]) -> dict[str, str | None]:
-    """What a model says of these fields, in their order; None where it says nothing."""
+    """Return the descriptions of these fields of a model, in their order; None for fields without one."""
     return {field: model.model_fields[field].description for field in fields}
 
 
 def stored(value: Any, column: Column) -> Any:
-    """A model's value as the driver takes it: a uuid is text in the models and a UUID on the wire."""
+    """Convert a model's value for the driver: a uuid is text in the models and a UUID on the wire."""
     return UUID(value) if column.type == "uuid" and value is not None else value

@@ -379,7 +379,8 @@ def test_without_a_dsn_the_error_says_what_to_do(idle: Run, monkeypatch: pytest.
         given = []
         for parameter in command.params:
             if parameter.required:
-                value = {"start": "2024-01-01", "kind": "bars", "path": "-"}.get(parameter.name or "", "x")
+                words = {"start": "2024-01-01", "kind": "bars", "path": "-", "vendor": "yfinance", "timeframe": "1d"}
+                value = words.get(parameter.name or "", "x")
                 given += [value] if isinstance(parameter, click.Argument) else [parameter.opts[0], value]
         done = idle(name, *given)
         assert (name, done.code, done.out) == (name, 1, "")

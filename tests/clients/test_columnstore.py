@@ -141,7 +141,7 @@ def later_batch(mode: str) -> dict[str, list[Any]]:
     """Over what `rows` has left: other values, some None; new keys in between, before and after all others."""
     changes: dict[str, dict[str, Any]] = {
         "bars": {"close_price": 5.5, "volume": None},
-        "news": {"title": "changed", "symbol": None},
+        "news": {"title": "changed", "sentiment_score": None},
         "options": {"iv": 9.5, "oi": None},
     }
     batch: dict[str, list[Any]] = {}

@@ -35,7 +35,7 @@ class BackfillConflict(BackfillError):
 
 
 class BackfillSpec(BaseModel):
-    """What to fill from where.
+    """The series and times to fill, and the source.
 
     `tenant` is a name or a uuid. `symbols` None are all series that the vendor has in the timeframe; what is named may
     be new. `start` and `end` (UTC where they have no zone) bound the beginnings of bars. `calendar` goes before those

@@ -1,4 +1,4 @@
-"""Whole months of rows into files, and out of the table."""
+"""Move whole months of rows from the table into files."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def run(
 
 
 def _meant(dsn: str, tenant: UUID | None, kind: str | None) -> list[tuple[Tenant, Kind]]:
-    """Whose rows of which kind may have to move."""
+    """Return the tenants and kinds whose rows may have to move."""
     everybody = tenants(dsn, tenant)
     with as_owner(dsn) as (_, driver):
         return [

@@ -37,7 +37,7 @@ COLD: Final = [kind for kind in KINDS.values() if kind.cold]
 
 @dataclass(frozen=True, slots=True)
 class ColdState:
-    """What a tenant has of a kind in files.
+    """The rows of a tenant and kind that are in files.
 
     `cold_after` is the age at which rows move, `cold_before` the fence, both None if there is none. `late` are the rows
     that wait to be folded into files. `waiting` says that rows from before the fence are still in the table.
@@ -216,7 +216,7 @@ def series_of(driver: Driver, tenant: Tenant, kind: Kind) -> dict[int, tuple[str
 
 
 def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
-    """What each tenant, or one, has in files, of the kinds that can be kept in files. Counts late rows."""
+    """Return the state of each tenant, or of one, for the kinds that can be kept in files. Counts late rows."""
     states = []
     everybody = [one for one in list_tenants(dsn) if tenant in (None, one.id)]
     with as_owner(dsn) as (_, driver):

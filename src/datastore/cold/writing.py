@@ -27,7 +27,7 @@ def fields_of(kind: Kind) -> tuple[str, ...]:
 
 
 class Digest:
-    """What rows are, in a number: of each row group that is added, each column with its values and its NULLs."""
+    """A hash of rows: of each row group that is added, each column with its values and its NULLs."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()

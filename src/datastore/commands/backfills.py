@@ -173,7 +173,7 @@ def _of_spec(name: str, said: str) -> Callable[[Callable[..., Any]], Callable[..
 
 
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What a backfill is."""
+    """The options that say what to fill."""
     for option in (
         _of_spec("attempts", "Maximum number of attempts of a job."),
         _of_spec("priority", "Priority of the jobs; larger numbers run first."),

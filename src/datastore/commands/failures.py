@@ -1,4 +1,4 @@
-"""What an operator reads when the database refuses a command."""
+"""Errors of the database, as an operator reads them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -53,7 +53,7 @@ def bar(*more: "ProgressColumn") -> "Progress":
 
 
 def each(names: Sequence[str], do: Callable[[str], Sequence[T]]) -> list[T]:
-    """What is done for each name together, with a bar of how many are through, and which is under way."""
+    """Do something for each name, and show a progress bar with the current name. Returns all results together."""
     done: list[T] = []
     with bar() as shown:
         task = shown.add_task("", total=len(names))
@@ -72,7 +72,7 @@ def followed(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> T:
-    """What is looked at, once there is no further step of it."""
+    """Look at something until it has no further step, and show its progress. Returns what was seen last."""
     from rich.progress import TextColumn
 
     with bar(TextColumn("{task.fields[said]}")) as shown:
@@ -90,7 +90,7 @@ def followed(
 
 
 def nobody_works(dsn: str) -> str | None:
-    """What to say where no worker is at work on any job."""
+    """Return a hint if no worker is running any job."""
     if jobs.list_jobs(dsn, state="running", limit=1).items:
         return None
     return "is there a worker that can do it? (datastore worker; it logs what it leaves to others)"

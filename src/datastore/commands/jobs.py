@@ -116,7 +116,7 @@ def worker(
 
 
 def _watching(types: Collection[str], host: str, port: int, stack: contextlib.ExitStack) -> Watch:
-    """What counts the worker's jobs, and answers Prometheus until the stack is left."""
+    """Count the worker's jobs, and answer Prometheus until the stack is left."""
     try:
         from datastore.metrics import WorkerMetrics
     except ModuleNotFoundError as error:

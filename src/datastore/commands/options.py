@@ -1,4 +1,4 @@
-"""What several commands take: where the database is, the embedded server's folder, an age."""
+"""Options that several commands share: the database, the embedded server's folder, an age."""
 
 import glob
 import socket

@@ -1,4 +1,4 @@
-"""What the embedded server needs of the machine: PostgreSQL's programs, processes, and private files.
+"""The parts of the machine that the embedded server needs: PostgreSQL's programs, processes, and private files.
 
 PostgreSQL refuses to run as root, so root runs it as another account, and that account may be unable to reach
 a virtual environment below a private directory. Then the programs are copied, once, to where it can; the

@@ -79,7 +79,7 @@ class Home:
             lock.release()
 
     def state(self) -> State | None:
-        """What is known of its server; None if nothing is yet."""
+        """Return what is known of its server; None if nothing is known yet."""
         try:
             kept = json.loads((self.path / "server.json").read_text())
             place = self.path / kept["place"]  # "." unless it is elsewhere: a home can be moved

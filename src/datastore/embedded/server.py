@@ -69,7 +69,7 @@ class NotRunningError(EmbeddedServerError):
 
 @dataclass(frozen=True)
 class Status:
-    """What there is of a home's server; None if nothing is known yet."""
+    """The state of a home's server; fields are None while nothing is known."""
 
     running: bool
     home: str
@@ -175,7 +175,7 @@ class EmbeddedServer:
             self.home.rmdir()  # only if nothing else is in it
 
     def status(self) -> Status:
-        """What there is now. Starts, changes and waits for nothing."""
+        """Return the state now. Starts, changes and waits for nothing."""
         state, postmaster = self._home.state(), self._postmaster()
         directory = (postmaster and postmaster.socket_directory) or (state and state.socket_directory)
         return Status(
@@ -190,7 +190,7 @@ class EmbeddedServer:
         )
 
     def env(self) -> dict[str, str]:
-        """What programs need: MDS_DSN for the service role, DATABASE_URL for the control plane."""
+        """Return the variables that programs need: MDS_DSN for the service role, DATABASE_URL for the control plane."""
         return {"MDS_DSN": self.dsn(SERVICE_ROLE), "DATABASE_URL": self.dsn(ADMIN_ROLE)}
 
     def dsn(self, role: str, dbname: str = DATABASE) -> str:

@@ -1,4 +1,4 @@
-"""What the engines have in common, and plain PostgreSQL.
+"""The base of all engines, and plain PostgreSQL.
 
 Everything else in the control plane is the same on every engine, and asks no engine what it is.
 """
@@ -92,7 +92,7 @@ class Engine:
         return []
 
     def prepare_owner(self, driver: Driver, owner: str) -> None:
-        """What the owner's role needs here, done by the role that administers it."""
+        """Grant the owner's role what it needs here. The role that administers it runs this."""
 
     def session_settings(self) -> Mapping[str, str]:
         """Settings that a client's transaction needs, beside its tenant."""
@@ -107,7 +107,7 @@ class Engine:
         return SQL("date_bin({}, {}, TIMESTAMPTZ '2000-01-01 00:00:00+00')").format(interval(width), time)
 
     def aggregate(self, how: Aggregate, value: Composable, time: Composable) -> Composable:
-        """What a rollup makes of a column; NULLs do not count."""
+        """Return the expression by which a rollup aggregates a column. NULLs do not count."""
         if how in ("first", "last"):
             order = SQL("DESC") if how == "last" else SQL("ASC")
             return SQL("(array_agg({v} ORDER BY {t} {order}) FILTER (WHERE {v} IS NOT NULL))[1]").format(

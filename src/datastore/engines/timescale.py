@@ -425,7 +425,7 @@ class Timescale(TimescaleApache):
 
 
 _ASIDE: Final = "_aside"
-"""What the name of a stored rollup ends with while another one takes its place."""
+"""The suffix of a stored rollup's name while another one takes its place."""
 
 _POLICY_OF: Final = {
     "policy_compression": "columnstore_after",

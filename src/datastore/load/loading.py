@@ -55,7 +55,7 @@ _UNIQUE_VIOLATION: Final = "23505"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load(Import):
-    """What a load did: see `Import`.
+    """The result of a load: see `Import`.
 
     `merged` of the parts met rows that were there. `start` and `end` are the oldest and the newest time that was loaded
     (UTC), `rollups` those that were refreshed over it.

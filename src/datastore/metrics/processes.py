@@ -18,7 +18,7 @@ _JOB_SECONDS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 
 
 class ServiceMetrics:
-    """What one process of the service exposes: its requests, its clients, and what the store is like.
+    """The metrics of one process of the service: its requests, its clients, and the state of the store.
 
     `client` is the observer for every `MDS` of the process.
     """
@@ -60,7 +60,7 @@ class ServiceMetrics:
 
 
 class WorkerMetrics:
-    """What one worker exposes: the jobs that it runs. What waits in the outbox is the service's to say."""
+    """The metrics of one worker: the jobs that it runs. The service exposes those of the outbox."""
 
     def __init__(self, types: Collection[str]) -> None:
         """`types` are those that the worker takes: what applications call their jobs otherwise is no label."""

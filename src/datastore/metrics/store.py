@@ -30,7 +30,7 @@ from datastore.metrics.reads import (
 
 @dataclass(slots=True)
 class _Part:
-    """What is read at once, and how that last went. Times are of the monotonic clock, `read_at` is of the wall's.
+    """Metrics that are read together, and the outcome of the last read. Times are monotonic; `read_at` is wall time.
 
     `seldom`: how many times longer than the others it is kept.
     """
@@ -88,11 +88,11 @@ class StoreCollector(Collector):
         )
 
     def describe(self) -> Iterable[Metric]:
-        """What may be collected, said without asking the database: registering reads nothing."""
+        """List what can be collected without asking the database: registering reads nothing."""
         return list(_families(()))
 
     def collect(self) -> Iterable[Metric]:
-        """What there is, read anew where it is due and can be within the budget."""
+        """Collect the metrics. Those that are due are read again if the budget allows it."""
         up, unread = self._up, frozenset[str]()
         if (reading := self._begun()) is not None:
             reading.join(self.BUDGET)

@@ -14,7 +14,7 @@ from datastore.schema import COMPARISON, metadata, objects
 
 
 def check(dsn: str) -> list[str]:
-    """What differs between the declarations and the database, a line each; empty when nothing does.
+    """List the differences between the declarations and the database, a line each.
 
     Reads the catalog only: no lock that an application would notice.
     """

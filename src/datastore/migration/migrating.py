@@ -33,7 +33,7 @@ _ALEMBIC: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What `migrate` did: the schema version before and after, and the objects that it made anew."""
+    """The result of `migrate`: the schema version before and after, and the objects that it made again."""
 
     before: str | None
     after: str

@@ -69,7 +69,7 @@ def bootstrap_statements() -> list[SQL]:
 
 
 def _founding() -> list[SQL]:
-    """What the lock of migrations needs. Without the lock, and so nothing that is there already is touched."""
+    """Make what the lock of migrations needs. It runs without the lock, so it touches nothing that exists."""
     return [
         _create_role(OWNER),
         _create_role(APP),

@@ -1,4 +1,4 @@
-"""What the database knows of rows that are kept in files: fences, files, and the rows that come late.
+"""The database's part of rows that are kept in files: fences, the list of files, and late rows.
 
 A fence is a time of a tenant and a kind. Rows from before it are in files or on their way there, and the table has no
 new ones. Who writes one writes it as a late row, by another door. Who reads from before it without reading the files
@@ -106,7 +106,7 @@ def cold_functions() -> Iterator[DatabaseObject]:
 
 
 def cold_views() -> Iterator[DatabaseObject]:
-    """What a tenant sees of its own fences, files and late rows, and the doors for late rows."""
+    """The views through which a tenant sees its own fences, files and late rows, and the doors for late rows."""
     own = SQL("tenant_no = (SELECT {}.tenant_no())").format(STORE_SCHEMA)
     yield view_object(
         "mds",

@@ -56,13 +56,13 @@ def for_app(function: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Comments:
-    """What a view's readers are told by the catalog (psql's `\\d+`): of the view, and of its columns by name."""
+    """Comments on a view and its columns, by name. The catalog shows them (psql's `\\d+`)."""
 
     view: str
     columns: Mapping[str, str | None]
 
     def statements(self, relation: Identifier) -> list[Composable]:
-        """What sets them."""
+        """The statements that set them."""
         return [
             SQL("COMMENT ON VIEW {} IS {}").format(relation, Literal(self.view)),
             *(

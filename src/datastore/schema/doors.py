@@ -167,7 +167,7 @@ _MOVES = """coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
 
 
 def last_values(kind: Kind) -> DatabaseObject:
-    """What a writer calls behind its rows: brings the series' last values up to them.
+    """The function that a writer calls after its rows. It updates the last values of their series.
 
     It holds the series until the transaction ends, in order, so that writers that share some cannot deadlock, and reads
     and writes with its caller's rights. Every series is named once.

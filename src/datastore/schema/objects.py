@@ -1,4 +1,4 @@
-"""What is applied again at every migrate: functions, the security-barrier views, and grants.
+"""Database objects that every migrate applies again: functions, the security-barrier views, and grants.
 
 Tables run once and are in the migrations; everything here is derived from the declarations and safe to run any number
 of times. Three schemas: `store` is private, `mds` holds the client's narrow writable views, `public` what people and

@@ -124,7 +124,7 @@ def public_view(kind: Kind) -> DatabaseObject:
 
 
 def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -> Comments:
-    """What the kind's model says of itself and of its fields."""
+    """The docstring of the kind's model and the descriptions of its fields."""
     about = _plain(kind.model.__doc__)
     if rollup is not None:
         about = f"{kind.name} of {rollup.timeframe}, made of those of {rollup.source}. {about}"
@@ -213,7 +213,7 @@ _JOB_COLUMNS: Final = (
     *("created_at", "due_at", "finished_at", "error"),
 )
 _JOB_PROGRESS: Final = ("max_attempts", "started_at", "done", "total", "result", "cancel_requested")
-"""What else a tenant sees of its jobs: how far they are, and what came of them. Which worker has one is not its own."""
+"""The view of a tenant's jobs with their progress and results. It does not show which worker runs a job."""
 
 
 _JOB_MORE: Final = {

@@ -24,7 +24,7 @@ from datastore.service.state import Service
 from mds_client.reading.answers import As, without_tenant
 
 CACHING: Final = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
-"""Who has an answer with a tag may keep it, and asks each time whether it still holds."""
+"""A client can keep an answer that has a tag, and must ask each time whether it is still valid."""
 
 
 BATCH_ROWS: Final = 5_000

@@ -13,7 +13,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the page may do: run and ask for what is from here, and nothing that stands in the page itself."""
+"""The page's Content-Security-Policy: scripts and requests of this host only, and no inline script."""
 
 FILES: Final = {
     "/docs": ("index.html", "text/html"),

@@ -14,7 +14,7 @@ Job: Final = model_of(JobRecord)
 
 
 def accepts() -> dict[str, Any]:
-    """What a route's decorator is told for an endpoint that enqueues a job."""
+    """The decorator's arguments for an endpoint that enqueues a job."""
     location = {"description": "the job", "schema": {"type": "string"}}
     return {
         "status_code": 202,

@@ -1,4 +1,4 @@
-"""What happens to every request around its endpoint: an id, headers, a limit of its size, a line in the log.
+"""Middleware of every request: an id, headers, a limit of its size, a line in the log.
 
 Plain ASGI, so that bodies and answers stream through. Who asks is found out in `datastore.service.security`.
 """

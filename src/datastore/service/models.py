@@ -1,4 +1,4 @@
-"""What answers look like: the control plane's dataclasses as models, pages of them, and types that requests share."""
+"""The models of answers: the control plane's dataclasses, pages of them, and types that requests share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -115,6 +115,6 @@ IdempotencyKey = Annotated[
 
 
 class Body(BaseModel):
-    """What every request's body is: an object with no field that is not known."""
+    """The base of request bodies: an object without unknown fields."""
 
     model_config = ConfigDict(extra="forbid")

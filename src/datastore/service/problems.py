@@ -43,7 +43,7 @@ from mds_client.files import SourceError as InputError
 MEDIA_TYPE: Final = "application/problem+json"
 
 RETRY_AFTER_S: Final = 5
-"""What an answer says that is about a passing fault."""
+"""The headers of an answer about a temporary fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ BY_STATUS: Final = {sort.status: name for name, sort in SORTS.items()}
 
 
 class FieldError(BaseModel):
-    """What is wrong with one value, and where that is: `body.items.0.name`, `query.limit`."""
+    """The error of one value, and its place: `body.items.0.name`, `query.limit`."""
 
     where: str
     message: str

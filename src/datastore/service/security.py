@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: the token of a request, its scope and tenant, and who has failed too often.
+"""Authentication and authorisation: a request's token, its scope and tenant, and addresses that failed too often.
 
 The tokens themselves are in `datastore.service.tokens`. Authentication stands before everything else, so that no
 stranger has a body read or learns which paths there are.
@@ -34,7 +34,7 @@ from datastore.tenants import Tenant
 logger = logging.getLogger("datastore.service")
 
 PUBLIC: Final = frozenset({"/health", "/ready", "/openapi.json", *documentation.FILES})
-"""What everybody may ask: whether it lives, whether it is ready, and what it understands."""
+"""Paths that need no token: whether the service lives, whether it is ready, and its API."""
 
 bearer = HTTPBearer(
     scheme_name="token", description="A token that the service's configuration knows.", auto_error=False

@@ -1,4 +1,4 @@
-"""What the endpoints of one app share: its settings, the database's DSN, and the client that rows pass through."""
+"""The state that one app's endpoints share: settings, the database's DSN, and the client that rows pass through."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Who may use the service: bearer tokens as lines of configuration, which hold hashes and no token.
+"""The bearer tokens of the service. The configuration holds their hashes, and no token.
 
 A line: `name scopes sha256:<hex> [expires=<ISO time>] [tenant=<uuid>]`; scopes are separated by commas, and one holds
 what is below it. Empty lines and those that begin with `#` say nothing. Several tokens of one name are several keys to
@@ -26,14 +26,14 @@ from datastore.config import ConfigurationError, Settings
 logger = logging.getLogger("datastore.service")
 
 PREFIX: Final = "mds_"
-"""What a token begins with, so that one that got lost is recognised in a log or a repository."""
+"""The prefix of tokens, so that a lost one is recognised in a log or a repository."""
 
 LONGEST: Final = 512
 """Characters; what is longer is no token, and is not hashed."""
 
 
 class Scope(IntEnum):
-    """What a token is for; each holds those before it."""
+    """The scopes of tokens. Each includes those before it."""
 
     read = 1
     operate = 2
@@ -83,7 +83,7 @@ def create(name: str, scope: Scope, *, expires_in: timedelta | None = None, tena
 
 
 def parse(text: str) -> Iterator[Token | Bad]:
-    """What the lines of a configuration say, in their order."""
+    """Parse the lines of a configuration, in their order."""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -95,7 +95,7 @@ def parse(text: str) -> Iterator[Token | Bad]:
 
 
 class _LineError(ValueError):
-    """What is wrong with a line, in words that repeat nothing of it."""
+    """Describe what is wrong with a line, without repeating any of it."""
 
 
 def _token(name: str, scopes: str, digest: str, *more: str) -> Token:

@@ -89,7 +89,7 @@ class Other:
 
 
 class Others:
-    """What a source holds beside what was asked for, by series."""
+    """The series that a source holds beside those that were asked for."""
 
     def __init__(self) -> None:
         self._by_series: dict[tuple[str, str, str], Other] = {}
@@ -105,7 +105,7 @@ class Others:
         self._by_series[key] = other
 
     def found(self) -> list[Other]:
-        """What there is, by series."""
+        """The counts by series."""
         return [self._by_series[key] for key in sorted(self._by_series)]
 
 
@@ -115,7 +115,7 @@ as columns, which holds no others. What comes twice is written once."""
 
 
 class Source(Protocol):
-    """What a backfill reads from.
+    """The source that a backfill reads.
 
     A source that works on some machines only has two more methods. `needs(self)` names what a worker must have to read
     it, as `DATASTORE_SOURCE_ROOT`. The class method `offers(cls, settings)` names what this machine has. A worker that
@@ -164,13 +164,13 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
 
 
 def needs(spec: Mapping[str, Any], settings: Settings | None = None) -> frozenset[str]:
-    """What a worker must have to read a source, in the words of `offers`. Raises what `make` raises."""
+    """Return what a worker must offer to read a source (see `offers`). Raises what `make` raises."""
     own = getattr(make(spec, settings), "needs", tuple)
     return frozenset([_installed(spec["type"]), *own()])
 
 
 def offers(settings: Settings | None = None) -> frozenset[str]:
-    """What this machine has: the sources that are installed, and what each says of the operator's settings.
+    """Return what this machine offers: the sources that are installed, and what each says of the operator's settings.
 
     A source that cannot be loaded here is not offered; that is logged.
     """
@@ -209,7 +209,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def wrong(error: ValidationError) -> str:
-    """What is wrong with settings and where, in one line, and never what was given: it may be a secret."""
+    """Describe in one line what is wrong with settings and where, without the values: they may be secrets."""
     said = []
     for problem in error.errors(include_url=False, include_input=False):
         where = ".".join(map(str, problem["loc"]))

@@ -353,7 +353,7 @@ def _begins(url: httpx.URL, allowed: httpx.URL) -> bool:
 
 
 def _origin(url: httpx.URL) -> str:
-    """What a worker must be set up with to ask a URL, as far as a worker says it beforehand."""
+    """The settings that a worker needs to request a URL, as far as a worker declares them beforehand."""
     return f"{url.scheme}://{url.host}:{_port(url)}/ in DATASTORE_SOURCE_URLS"
 
 
@@ -382,7 +382,7 @@ def _again(error: Exception) -> bool | float:
 
 
 def _answer(client: httpx.Client, url: str, params: Mapping[str, str]) -> Any:
-    """What a request was answered. Raises _Unanswered."""
+    """Return the response to a request. Raises _Unanswered."""
     body = bytearray()
     try:
         with client.stream("GET", _with(url, params)) as response:
@@ -451,7 +451,7 @@ _MISSING: Final = object()
 
 
 def _at(answer: Any, path: str, missing: Any = None) -> Any:
-    """What is under a path of keys (and places of lists), as `data.bars`; None also where there is null on the way."""
+    """Return the value under a path of keys (and positions in lists), as `data.bars`; None also behind a null."""
     for part in filter(None, path.split(".")):
         if answer is None:
             return None

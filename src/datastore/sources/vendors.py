@@ -50,7 +50,7 @@ class FromVendor(BaseModel):
 
     @classmethod
     def offers(cls, settings: Settings) -> Sequence[str]:
-        """What this machine has of that, of all vendors."""
+        """Return which of these this machine has, for all vendors."""
         found = [_allowed(name) for name in settings.source_vendors]
         for vendor in vendors.vendors().values():
             found += [_package(vendor)] if vendor.installed() else []

@@ -1,4 +1,4 @@
-"""What a batch processor decides: what is due, how large it is, and where invalid rows go.
+"""The decisions of a batch processor: what is due, how large a row is, and where invalid rows go.
 
 `mds_client.batch` waits and writes.
 """

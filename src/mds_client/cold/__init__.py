@@ -1,14 +1,14 @@
-"""Rows that are kept in files: how a client reads them, and writes rows of their time.
+"""Cold rows: old rows that are kept in files. How a client reads them, and writes rows of the same time.
 
-A tenant's rows of a kind from before its fence are in files, or on their way there. Who reads from before the fence
-reads three places and has one answer: a late row wins over a row of a file or of the table. The modules:
+A tenant's rows of a kind from before its fence are in files or are being moved there. A read from before the fence
+merges three sources: files, the table and late rows. A late row wins over a row of a file or the table. The modules:
 
-- `fences`: whether a time is before the fence. Needs no package.
-- `places`: folders and buckets with files. Needs PyArrow, as the others do.
-- `files`: the rows of a file.
-- `merging`: rows of the three places as one.
-- `reading`: the conversation that reads them.
-- `rolling`: rows of a longer timeframe made of them.
+- `fences`: checks whether a time is before the fence. Needs no package.
+- `places`: folders and buckets with files. Needs PyArrow, like the others.
+- `files`: reads the rows of a file.
+- `merging`: merges the rows of the three sources.
+- `reading`: the operations that read them.
+- `rolling`: aggregates them into longer timeframes.
 """
 
 from mds_client.cold.fences import fence, is_cold

@@ -1,4 +1,4 @@
-"""Rows as columns: frames, models and NDJSON lines become checked columns, and columns become what COPY takes.
+"""Rows as columns: frames, models and NDJSON lines are converted to checked columns, and columns to COPY data.
 
-Most modules need NumPy and PyArrow, so this package imports none of them. Nothing here talks to a server.
+Most modules need NumPy and PyArrow, so this file imports none of them. Nothing here talks to a server.
 """

@@ -1,4 +1,4 @@
-"""The commands of `mds`, a module for each subject, and what they share.
+"""The commands of `mds`, one module for each subject, and code that they share.
 
-`mds_client.cli` puts them together. `mds_client.console` prints.
+`mds_client.cli` combines them. `mds_client.console` prints.
 """

@@ -1,6 +1,6 @@
-"""The column mapping: which column of a file or key of a record is which field of a kind, and how they are written.
+"""The column mapping: maps the columns of a file or the keys of a record to fields, and describes their format.
 
-Mappings that ship for vendors' files are in `mds_client.profiles`. How a file is read is in `mds_client.files`.
+Mappings for vendors' files are in `mds_client.profiles`. Files are read in `mds_client.files`.
 """
 
 from mds_client.mapping.model import OPTIONS, PLAIN, Extra, Mapping, extra_mapping, option

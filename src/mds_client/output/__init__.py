@@ -1,4 +1,4 @@
-"""Rows as text or as a file: the formats, and files that get their name when they are whole.
+"""Output formats for rows, as text or files, and files that get their name when they are complete.
 
-Which rows are written is said by `mds_client.export` and by the clients.
+`mds_client.export` and the clients select the rows.
 """

@@ -1,4 +1,4 @@
-"""How the clients talk to the server: operations, connections that never wait forever, pools, and what is tried again.
+"""Communication with the server: operations, connections that never wait forever, pools and retries.
 
-What is asked is in `mds_client.reading` and `mds_client.writing`, the statements are in `mds_client.sql`.
+The operations themselves are in `mds_client.reading` and `mds_client.writing`, their statements in `mds_client.sql`.
 """

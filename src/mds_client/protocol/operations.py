@@ -1,8 +1,7 @@
-"""What the client does, as conversations without I/O.
+"""The client's operations, as generators that do no I/O.
 
-An operation is a generator: it yields a group of steps, is sent their results, and returns the answer. `MDS.run` and
-`AMDS.run` perform it; nothing here waits or knows which of them does. The steps of one group travel together in one
-round trip.
+An operation yields groups of steps, receives their results, and returns the result. `MDS.run` and `AMDS.run` run it;
+the code here does not know which of them does. The steps of a group are sent in one round trip.
 """
 
 import sys
@@ -47,10 +46,9 @@ class ExecuteMany:
 
 @dataclass(frozen=True, slots=True)
 class CopyIn:
-    """Copy rows in, in binary, as these types; the result is empty. Stands alone in its group.
+    """Copy rows into the server in binary, as these types. The result is empty. Must be alone in its group.
 
-    With `blocks` the rows are encoded already: they are the whole stream, its header and trailer included, cut
-    anywhere.
+    `blocks` are rows that are already encoded: the complete stream with header and trailer, split anywhere.
     """
 
     statement: Statement
@@ -61,10 +59,10 @@ class CopyIn:
 
 @dataclass(frozen=True, slots=True)
 class CopyOut:
-    """Copy a query's rows out, in binary. Stands alone in its group.
+    """Copy a query's rows out of the server in binary. Must be alone in its group.
 
-    The result is one row with the first `Portion`, and none where the end has come. `More` gives what follows; until
-    it has given nothing, no other step can be taken.
+    The result is one row with the first `Portion`, or empty at the end. `More` returns the following portions. No other
+    step is possible until `More` has returned an empty result.
     """
 
     statement: Statement
@@ -73,23 +71,23 @@ class CopyOut:
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """The next portion of what is being copied out; stands alone in its group."""
+    """Read the next portion of a running `CopyOut`. Must be alone in its group."""
 
 
 Step: TypeAlias = Execute | ExecuteMany | CopyIn | CopyOut | More
 
 Portion: TypeAlias = tuple[bytearray, "array[int]"]
-"""A part of a binary copy: the bytes of whole messages, and the length of each. A message is a row; the stream's header
-stands before the first one, and the trailer is a message of its own, unless there is no row."""
+"""A part of a binary copy: the bytes of complete messages, and the length of each. A message is a row; the header
+precedes the first row, and the trailer is a separate message, unless there is no row."""
 
 PORTION = 1 << 20
-"""Bytes after which a portion ends: a few milliseconds of work."""
+"""The size in bytes at which a portion ends: a few milliseconds of work."""
 
 
 def portion(connection: pq.abc.PGconn) -> PQGen[Portion | None]:
-    """What has been copied out, about as much as PORTION; None at the end. For psycopg's connections to wait on.
+    """Read about PORTION bytes of a COPY, or None at the end. A generator for `wait` of psycopg's connections.
 
-    The same as psycopg's `Copy.read`, without its toll on every row, which is more than what the server takes.
+    Does the same as psycopg's `Copy.read`, whose cost for each row exceeds that of the server.
     """
     taken, lengths = bytearray(), array("i")
     take, count = taken.extend, lengths.append
@@ -113,8 +111,8 @@ _QUICK: Final = frozenset({sql.BEGIN, sql.OPEN, sql.OPEN_AS, sql.SAVEPOINT, sql.
 
 
 def waited_for(steps: Sequence[Step]) -> int:
-    """How many statements the server may run for long before it answers: a pipeline is answered at its end."""
-    # Of an ExecuteMany some rows are answered in between.
+    """Count the statements that can run long before the server responds: a pipeline is answered at its end."""
+    # An ExecuteMany gets some responses before its end.
     return sum(
         2 if isinstance(step, ExecuteMany) else not (isinstance(step, Execute) and step.statement in _QUICK)
         for step in steps
@@ -125,9 +123,9 @@ def waited_for(steps: Sequence[Step]) -> int:
 def settled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Iterator[list[psycopg.Error]]:
     """Context manager for a pipeline, which yields a list of its errors.
 
-    At the end the first error is raised, and a connection whose pipeline cannot be left is closed. psycopg itself may
-    raise a later error: the one of a step that was skipped, or that the pipeline cannot be left. A pooler that ends a
-    connection sends a message of its own after the server's; psycopg then takes the connection for open and busy.
+    At the end it raises the first error, and closes a connection whose pipeline cannot be left. psycopg itself may
+    raise a later error: that of a skipped step, or that the pipeline cannot be left. A pooler that ends a connection
+    sends its own message after the server's; psycopg then considers the connection open and busy.
     """
     handled = sys.exception()
     failures: list[psycopg.Error] = []
@@ -135,7 +133,7 @@ def settled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
         yield failures
     except psycopg.Error as last:
         error = last
-        # What was being handled before is not of this pipeline.
+        # An exception that was already being handled does not belong to this pipeline.
         while (
             error.sqlstate is None and isinstance(before := error.__context__, psycopg.Error) and before is not handled
         ):
@@ -153,10 +151,10 @@ Results: TypeAlias = list[list[Values]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps that travel together. With `commit` the transaction is committed in the same round trip.
+    """Steps that are sent together. With `commit` the transaction is committed in the same round trip.
 
-    A group after that one begins another transaction. An operation with several of them keeps what it needs to go on,
-    for another attempt, after the last one that was committed.
+    The group after a commit begins another transaction. An operation with several transactions keeps the state that a
+    retry needs to continue after the last commit.
     """
 
     steps: tuple[Step, ...]
@@ -164,12 +162,12 @@ class Group:
 
 
 BACK: Final = Group((Execute(sql.ROLLBACK_TO),))
-"""Go back to the savepoint: the first thing that a transaction takes after an error."""
+"""Roll back to the savepoint: the only statement that a transaction accepts after an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A part of the answer, handed to the code that iterates over the operation before it goes on."""
+    """A part of the result, passed to the code that iterates over the operation."""
 
     part: Any
 
@@ -179,9 +177,9 @@ Talk: TypeAlias = Generator[Group | Emit, Results, T]
 
 @dataclass(slots=True)
 class ColdKnown:
-    """What a client knows of the times before which its tenant's rows are kept in files, by kind.
+    """The fences that a client knows, by kind: the times before which its tenant's rows are kept in files.
 
-    Nothing is asked until the server has refused a statement because of them. `stale`: it has, since they were asked.
+    They are not read until the server refuses a statement because of them. `stale`: that happened since the last read.
     """
 
     fences: dict[str, datetime] = field(default_factory=dict)
@@ -190,15 +188,15 @@ class ColdKnown:
 
 SeriesName: TypeAlias = tuple[str | None, ...]
 SeriesCache: TypeAlias = dict[tuple[str, SeriesName], int]
-"""Series ids that a committed transaction has seen, by kind and name; one cache for each tenant."""
+"""The ids of series that a committed transaction has seen, by kind and name. Each tenant has its own cache."""
 
 
 class StaleSeries(RetryableError):
-    """A cached series id is no longer the tenant's; the cache is empty now, and the operation is tried again."""
+    """A cached series id no longer belongs to the tenant. The cache has been cleared, and the operation is retried."""
 
 
 class Latest(NamedTuple):
-    """Of one series in a batch: its oldest and newest time, its newest price, and whether a row had none."""
+    """A summary of one series in a batch: oldest and newest time, newest price, and whether a row has no price."""
 
     first_ts: datetime
     last_ts: datetime
@@ -209,9 +207,9 @@ class Latest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an upsert has written: rows accepted, of which kind, in which write mode.
+    """The result of an upsert: the kind, the write mode and the number of accepted rows.
 
-    `replaced` of them were not written, because a later row of the same call has the same key and other values.
+    `replaced` of these rows were not written, because a later row of the same call has the same key and other values.
     """
 
     kind: str
@@ -221,13 +219,13 @@ class Written:
 
 
 class Observer:
-    """Is told what a client does; this one does not care. `mds_client.metrics` has one that counts."""
+    """Receives the events of a client. This class ignores them; `mds_client.metrics` has one that counts them."""
 
     def performed(self, operation: str, seconds: float, written: Written | None) -> None:
-        """An operation has been answered; `written` where it was an upsert."""
+        """An operation has succeeded. `written` is set for an upsert."""
 
     def retried(self, operation: str, error: MDSError) -> None:
-        """An attempt failed for a passing fault and is repeated."""
+        """An attempt failed with a transient error and will be repeated."""
 
     def failed(self, operation: str, error: MDSError) -> None:
         """An operation has raised."""
@@ -236,16 +234,16 @@ class Observer:
         """Rows were rejected because of their content."""
 
     def opened(self, app_name: str, statistics: Callable[[], dict[str, int]]) -> None:
-        """A client's pool is there; `statistics` says at any time how it stands."""
+        """A client's pool was created. `statistics` returns its current state."""
 
 
 @dataclass(slots=True)
 class Session:
-    """What an operation knows while it is performed, in one transaction.
+    """The state of an operation while it runs in a transaction.
 
-    `tenant_id` is the tenant as the server says it, known from the first group's results on; `wanted` is the one that
-    the client was made for. `learned` goes into the cache once the transaction is committed. `snapshot`: all statements
-    of the transaction see the same rows. `cold` is the client's, for all its sessions.
+    `tenant_id` is the tenant that the server has set, known after the first group; `wanted` is the tenant of the
+    client's settings. `learned` is added to the cache when the transaction commits. `snapshot`: all statements of the
+    transaction see the same rows. `cold` is shared by all sessions of the client.
     """
 
     config: Config
@@ -259,24 +257,24 @@ class Session:
     cold: ColdKnown = field(default_factory=ColdKnown)
 
     def committed(self) -> None:
-        """Keep what was learned: the transaction is committed."""
+        """Add the learned series to the cache after a commit."""
         self.commits += 1
         self.series.update(self.learned)
 
     def forget(self) -> None:
-        """Drop what is cached: the server has shown that it is wrong."""
+        """Clear the cached series after the server has shown them to be wrong."""
         self.series.clear()
         self.learned.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """A conversation that can be had any number of times.
+    """An exchange with the server that can be run any number of times.
 
-    `idempotent`: having it twice is the same as once, so that it may be repeated when a commit's outcome is unknown.
-    `needs_schema`: it works on a migrated database only, and as a tenant. `heavy`: what it does between two groups may
-    take long, and must not hold an event loop up. `begin`: the statements that begin its transaction, if it is not a
-    part of one; `sql.BEGIN_SNAPSHOT` is for what only reads, and takes several statements to read it.
+    `idempotent`: running it twice has the same effect as once, so it can be retried when the outcome of a commit is
+    unknown. `needs_schema`: it needs a migrated database and a tenant. `heavy`: its computations between two groups can
+    take long and must not block an event loop. `begin`: the statements that begin its transaction, unless it runs in an
+    existing one; `sql.BEGIN_SNAPSHOT` is for operations that only read, with several statements.
     """
 
     name: str
@@ -287,14 +285,14 @@ class Operation(Generic[T]):
     begin: tuple[Statement, ...] = (sql.BEGIN,)
 
     def opening(self, session: Session) -> Execute:
-        """The statement that goes before the first group."""
+        """Return the statement that is sent before the first group."""
         timeout = str(session.config.statement_timeout_ms)
         if self.needs_schema:
             return Execute(sql.OPEN_AS, (session.wanted, timeout))
         return Execute(sql.OPEN, (timeout,))
 
     def opened(self, session: Session, rows: list[Values]) -> None:
-        """Take up what the opening statement answered."""
+        """Process the result of the opening statement."""
         if self.needs_schema:
             tenant = rows[0][0]
             session.tenant_id = None if tenant is None else str(tenant)
@@ -302,14 +300,14 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Stream(Generic[T]):
-    """An operation that answers in parts of one sort, and with nothing at the end."""
+    """An operation that returns its result in parts of one type, and nothing at the end."""
 
     operation: Operation[None]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a client is connected to. Equal to True: if the server cannot be reached, `health()` raises instead.
+    """The state of a client's connection. It is equal to True: `health()` raises if the server cannot be reached.
 
     `engine` is `postgres`, `timescale-apache` or `timescale`; `schema_version` is None on a database that is not
     migrated; `tenant_id` is None if no tenant is set or the database is not migrated.
@@ -336,14 +334,14 @@ class Health:
 
 
 def engine_name(extension: str | None, license_: str | None) -> str:
-    """Which engine a database has, by TimescaleDB's version there and the licence it runs under."""
+    """Return the name of the engine, from TimescaleDB's version (None without it) and its license."""
     if extension is None:
         return "postgres"
     return "timescale" if license_ == "timescale" else "timescale-apache"
 
 
 def health() -> Operation[Health]:
-    """Ask the server what it is, and who one is there. Works on a database that is not migrated."""
+    """Read the server's versions, the role and the tenant. Works on a database that is not migrated."""
 
     def talk(session: Session) -> Talk[Health]:
         (server,), (migrated,) = yield Group((Execute(sql.SERVER), Execute(sql.HAS_SCHEMA)))
@@ -369,7 +367,7 @@ def health() -> Operation[Health]:
 
 
 def schema_version() -> Operation[str | None]:
-    """The version of the newest migration that ran, or None on a database that is not migrated."""
+    """Read the version of the newest applied migration, or None on a database that is not migrated."""
 
     def talk(_: Session) -> Talk[str | None]:
         ((there,),) = yield Group((Execute(sql.HAS_SCHEMA),))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -135,9 +135,33 @@ class Crew:
         self._threads.shutdown()
 
 
-Lock = threading.Lock
+Lock = threading.RLock
+"""A lock that knows its owner."""
 
-Condition = threading.Condition
+
+class Condition(threading.Condition):
+    """A condition whose lock is held after every wait, also after one that Ctrl-C ends.
+
+    Ctrl-C can arrive while `wait` takes the lock again. The block that waits would then release a lock that it does
+    not hold, and its RuntimeError would hide the interrupt.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the next notification. False after so many seconds without one."""
+        try:
+            return super().wait(timeout)
+        except BaseException:
+            while not self._is_held():
+                with suppress(KeyboardInterrupt):  # one is on its way already
+                    self.acquire()
+            raise
+
+    def _is_held(self) -> bool:
+        try:
+            self.notify(0)
+        except RuntimeError:
+            return False
+        return True
 
 
 class NoLock(nullcontext[None]):

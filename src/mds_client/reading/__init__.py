@@ -1,4 +1,4 @@
-"""Reads as operations: rows, series, latest prices, rollups, scans, and why an answer is empty.
+"""Reads as operations: rows, series, latest prices, rollups, scans, and reasons for empty results.
 
-Nothing here waits: `mds_client.protocol` performs an operation. The statements are in `mds_client.sql`.
+Nothing here does I/O: `mds_client.protocol` runs the operations. The statements are in `mds_client.sql`.
 """

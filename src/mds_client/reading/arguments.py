@@ -1,4 +1,4 @@
-"""What reads are given, as the store has it: times, names, symbols. Raises ConfigurationError for what is none."""
+"""Convert the arguments of reads to their stored form: times, names, symbols. Invalid ones raise ConfigurationError."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -8,14 +8,14 @@ from mds_client.errors import ConfigurationError
 from mds_client.values import timeframes, times
 
 Time: TypeAlias = datetime | date | str
-"""A time of a read: a datetime, a date (its midnight), or text in ISO 8601. Without a zone it is UTC."""
+"""A time argument: a datetime, a date (its midnight), or text in ISO 8601. Without a zone it is UTC."""
 
 Symbols: TypeAlias = str | Sequence[str]
 """One symbol, or several."""
 
 
 def instant(value: Time) -> datetime:
-    """A time, with its zone."""
+    """Convert a time argument to a datetime with a zone."""
     if isinstance(value, str):
         try:
             value = times.parsed(value)
@@ -29,7 +29,7 @@ def instant(value: Time) -> datetime:
 
 
 def time_span(start: Time, end: Time) -> tuple[datetime, datetime]:
-    """Where a window begins and ends. Raises ConfigurationError if its start is after its end."""
+    """Return the start and end of a window. Raises ConfigurationError if the start is after the end."""
     start, end = instant(start), instant(end)
     if start > end:
         raise ConfigurationError(f"start ({start.isoformat()}) is after end ({end.isoformat()})")
@@ -37,7 +37,7 @@ def time_span(start: Time, end: Time) -> tuple[datetime, datetime]:
 
 
 def stored_name(name: str) -> str:
-    """A name as it is stored. Raises ConfigurationError for text that no server can be sent."""
+    """Return a name in its stored form. Raises ConfigurationError for text that cannot be encoded."""
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -46,7 +46,7 @@ def stored_name(name: str) -> str:
 
 
 def stored_timeframe(timeframe: str) -> str:
-    """A timeframe as it is stored. Raises ConfigurationError for text that is not one."""
+    """Return a timeframe in its stored form. Raises ConfigurationError for an invalid one."""
     try:
         return str(timeframes.canonical(timeframe))
     except ValueError as error:
@@ -54,12 +54,12 @@ def stored_timeframe(timeframe: str) -> str:
 
 
 def stored_symbol(symbol: str) -> str:
-    """A symbol as it is stored."""
+    """Return a symbol in its stored form."""
     return stored_name(symbol).upper()
 
 
 def stored_symbols(symbols: Sequence[str]) -> list[str]:
-    """Several of them."""
+    """Return several symbols in their stored form."""
     if isinstance(symbols, str):
         raise ConfigurationError(f"symbols is a list of names, not one text: [{symbols!r}]")
     return [stored_symbol(symbol) for symbol in symbols]

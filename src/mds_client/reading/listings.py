@@ -1,6 +1,6 @@
-"""What there is: series, symbols, and how far their rows reach.
+"""Operations that list series and symbols, and the extent of their rows.
 
-Each is an operation (`mds_client.protocol.operations`): nothing here waits. Only coverage reads rows.
+Each is an operation without I/O (`mds_client.protocol.operations`). Only `coverage` reads rows.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[l
     def talk(session: Session) -> Talk[list[str]]:
         (rows,) = yield Group((Execute(statement, (*parameters, session.wanted)),), commit=True)
         warn_without_tenant(session)
-        # In the order of Python, whatever the database's collation is.
+        # Sorted in Python, so that the order does not depend on the database's collation.
         return sorted(symbol for (symbol,) in rows)
 
     return Operation("symbols", talk)
@@ -113,7 +113,7 @@ def coverage(
 def known(
     kind: AnyKind, *, vendor: str | None = None, symbol: Symbols | None = None, timeframe: str | None = None
 ) -> Operation[Known]:
-    """What there is of the series that a read names: how many, how new they are, and what does not exist."""
+    """Look up the series that a read names: their number, their newest time, and names that do not exist."""
     declared = KINDS.of(kind)
     listed, in_rows = listed_series(declared, vendor, symbol, timeframe)
     named = [] if symbol is None or in_rows is not None else several(symbol)
@@ -133,7 +133,7 @@ def known(
 
 
 def bounds(start: Time | None, end: Time | None) -> tuple[datetime, datetime]:
-    """A span of time that may be open at either end."""
+    """Return the bounds of a time span that can be open at either end."""
     return time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
 
 
@@ -144,9 +144,9 @@ def several(symbol: Symbols) -> list[str]:
 def listed_series(
     kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None
 ) -> tuple[Callable[[Session], Execute], list[str] | None]:
-    """What lists the series with these names; and the symbols that the rows have to be asked for, if they have them.
+    """Return a function that makes the step to list these series, and the symbols if rows must be filtered by them.
 
-    Raises ConfigurationError for a name that the kind does not have.
+    Raises ConfigurationError if the kind has no symbol or timeframe.
     """
     if symbol is not None and "symbol" not in kind.model.model_fields:
         raise ConfigurationError(f"{kind.name} have no symbol")
@@ -164,5 +164,5 @@ def listed_series(
 
 
 def named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
-    """The names of listed series, by id, with the parts that the kind uses."""
+    """Return the names of listed series by id, with the parts that the kind uses."""
     return {series_id: kind.named(name) for series_id, *name in there}

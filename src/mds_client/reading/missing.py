@@ -1,6 +1,6 @@
-"""Why a read is empty: no tenant, or no series of that name. Said as a warning, or raised.
+"""Explain why a read is empty: no tenant, or no series of that name. The reason is a warning or an error.
 
-A series that exists and has no rows in the window says nothing: there is nothing wrong with the question.
+A series without rows in the window gives no warning, because the request is valid.
 """
 
 import warnings
@@ -17,17 +17,17 @@ from mds_client.protocol.operations import Execute, Group, Session, Talk
 from mds_client.schema import Kind
 
 Missing: TypeAlias = Literal["warn", "raise", "ignore"]
-"""What a read of named series does if one of them does not exist."""
+"""What to do if a named series does not exist."""
 
 NO_TENANT = "no tenant is set, so nothing is seen: pass tenant_id, or set MDS_TENANT_ID"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What there is of the series that a read names.
+    """The existing series among those that a read names.
 
-    `series` is their number, and `newest` the time of their newest row. `said` says what does not exist, and what may
-    have been meant; it is None if everything that is named exists.
+    `series` is their number, and `newest` the time of their newest row. `said` explains what does not exist and
+    suggests similar names; it is None if all named series exist.
     """
 
     series: int
@@ -36,13 +36,13 @@ class Known:
 
 
 def check_missing(missing: str) -> None:
-    """Raise ConfigurationError for an unknown word."""
+    """Raise ConfigurationError if `missing` is not one of the values of `Missing`."""
     if missing not in get_args(Missing):
         raise ConfigurationError(f"missing is {', '.join(get_args(Missing))}; not {missing!r}")
 
 
 def warn_without_tenant(session: Session) -> None:
-    """Warn that an answer is empty because no tenant is set."""
+    """Warn that a result is empty if no tenant is set."""
     if session.tenant_id is None:
         warnings.warn(NO_TENANT, DataQualityWarning, stacklevel=2)
 
@@ -50,9 +50,9 @@ def warn_without_tenant(session: Session) -> None:
 def explained(
     session: Session, kind: Kind, vendor: str, symbols: Sequence[str], timeframe: str | None, missing: Missing
 ) -> Talk[None]:
-    """Say which of the named series do not exist, and which ones may have been meant.
+    """Warn, or raise, about named series that do not exist, with suggestions.
 
-    `timeframe` None stands for any.
+    A `timeframe` of None means any.
 
     Raises:
         UnknownSeries: `missing` is `raise`, and one of them does not exist.
@@ -109,7 +109,7 @@ def _said(session: Session, kind: Kind, vendor: str, lacking: Sequence[str], tim
 def what_lacks(
     session: Session, kind: Kind, vendor: str | None, lacking: Sequence[str], timeframe: str | None
 ) -> Talk[str]:
-    """Say why no series fits, where parts of the name may be left out."""
+    """Return the reason why no series matches, if parts of the name can be left out."""
     if session.tenant_id is None:
         return NO_TENANT
     if vendor is not None and lacking:

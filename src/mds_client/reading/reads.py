@@ -1,9 +1,9 @@
-"""Reading rows: windows, option chains, latest prices.
+"""Operations that read rows: windows, option chains, latest prices.
 
-Each is an operation (`mds_client.protocol.operations`): nothing here waits. Its statements are in `mds_client.sql`,
-what it may be given in `mds_client.reading.arguments`, and how its rows are answered in `mds_client.reading.answers`. A
-window has its start and not its end; a time without a zone is UTC; nothing is cut off by a limit that was not asked
-for.
+Each is an operation without I/O (`mds_client.protocol.operations`). The statements are in `mds_client.sql`, the
+parsing of arguments in `mds_client.reading.arguments`, and the conversion of results in `mds_client.reading.answers`. A
+window includes its start and excludes its end; a time without a zone is UTC; the number of rows is not limited unless
+you ask for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -270,7 +270,7 @@ def _window(
         return _windows(model, kind, symbols, span, as_, show, missing, name)
     parts = _series_name(kind, symbols[0], name)
 
-    # By one column, order is seen at a glance, and nearly always there.
+    # Rows with a one-column key nearly always arrive in order, so checking is cheaper than sorting on the server.
     ordered = len(kind.key) > 1 or kind.time not in show.fields
     select = sql.window(kind, show.stored, ordered=ordered)
     time_of = itemgetter(kind.column_names.index(kind.time))
@@ -319,7 +319,7 @@ def _windows(
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
             found = models_of_many(model, kind, session.tenant_id, ids, rows)
-            # By id is by when a series was first seen; a reader expects the names' order.
+            # The rows are ordered by series id, that is by creation of the series; callers expect the order of names.
             answer = sorted(found, key=lambda row: cast("Any", row).symbol)
         if len(ids) < len(set(symbols)):
             vendor, timeframe = stored_name(name["vendor"]), name.get("timeframe")
@@ -338,7 +338,7 @@ def _cold_window(
     as_: As,
     show: Shown,
 ) -> Talk[Any]:
-    """A window whose rows are partly kept in files; by the names of the series, which are in order."""
+    """Read a window whose rows are partly kept in files, ordered by the names of the series."""
     if as_ != "models":
         return (yield from cold_frame(session, kind, ids, span, as_, show))
 
@@ -376,14 +376,14 @@ def _stream(
 
 
 def _streamed(name: str, talk: Callable[[Session], Talk[None]], as_: StreamAs) -> Stream[Any]:
-    """A stream of rows, whose statements all see the same rows."""
+    """Make a stream of rows whose statements all read from the same snapshot."""
     return Stream(Operation(name, talk, heavy=as_ != "models", begin=(sql.BEGIN_SNAPSHOT,)))
 
 
 def _find(
     session: Session, kind: Kind, symbols: list[str], name: dict[str, str]
 ) -> Talk[dict[int, tuple[str | None, ...]]]:
-    """The series of these symbols, by id, in the order of their names."""
+    """Find the series of these symbols. Returns names by id, in the order of the names."""
     columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
     parameters = [*(columns[part] for part in kind.searched), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))

@@ -1,7 +1,7 @@
-"""Rollups: rows of a longer timeframe, which the server makes of shorter ones.
+"""Rollups: rows of a longer timeframe, which the server aggregates from shorter ones.
 
-A declared rollup is read as it is. Any other timeframe that a day consists of (`30m`, `4h`), and a calendar's week,
-month, quarter and year, is made of the largest rollup that divides it.
+A declared rollup is read directly. Any other timeframe that divides a day (`30m`, `4h`), and calendar weeks, months,
+quarters and years, are aggregated from the largest rollup that divides them.
 """
 
 from dataclasses import dataclass
@@ -40,9 +40,9 @@ _ORIGIN: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a timeframe is made of: rows of `source`, grouped by `every`, which is None where they are read as they are.
+    """The source of a timeframe: rows of `source`, grouped by `every`, or read directly if `every` is None.
 
-    `width` is that of the rows that are made; None for the calendar's units.
+    `width` is the time span of a resulting row; None for calendar units.
     """
 
     timeframe: str
@@ -51,14 +51,14 @@ class _Source:
     width: timedelta | None
 
     def around(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-        """The rows of the source that make the rows whose beginnings are in `start <= ts < end`."""
+        """Return the window of source rows for the rows that begin in `start <= ts < end`."""
         if self.every is None:
             return start, end
         return _not_before(self, start), _not_before(self, end)
 
 
 def _not_before(made: _Source, moment: datetime) -> datetime:
-    """The first beginning of a row that is not before a moment; bounds at the end of time stay."""
+    """Return the first beginning of a row at or after a moment. Years 1 and 9999, for open bounds, are unchanged."""
     if moment.year in (1, 9999):
         return moment
     if made.width is not None:
@@ -77,7 +77,7 @@ def _begins(unit: str, day: datetime) -> bool:
 
 
 def _source(kind: Kind, timeframe: str) -> _Source:
-    """What a timeframe is made of. Raises ConfigurationError for one that cannot be made."""
+    """Return the source of a timeframe. Raises ConfigurationError if it cannot be computed."""
     asked = stored_timeframe(timeframe)
     for rollup in kind.rollups:
         if rollup.timeframe == asked:
@@ -99,7 +99,7 @@ def _source(kind: Kind, timeframe: str) -> _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A rollup that is read: of these symbols of a vendor, in `start <= ts < end`."""
+    """The arguments of a rollup's read: symbols of a vendor, in `start <= ts < end`."""
 
     kind: Kind
     made: _Source
@@ -110,38 +110,38 @@ class _Asked:
 
     @property
     def amounts(self) -> list[str]:
-        """Those of its columns that are amounts."""
+        """The requested columns that are amounts."""
         return [amount.name for amount in self.kind.amounts if amount.name in self.show.stored]
 
     @property
     def statement(self) -> sql.Statement:
-        """What gives its rows, with their series' ids in front."""
+        """The statement that reads the rows, with the series' id as first column."""
         return sql.rollup_windows(self.kind, self.made.source, self.made.every, self.show.stored)
 
     def found(self, session: Session) -> Talk[dict[int, tuple[str | None, ...]]]:
-        """The series, by id, in the order of their names, with the timeframe that is asked for."""
+        """Find the series. Returns names by id, in the order of the names, with the requested timeframe."""
         parameters = [[self.vendor], self.symbols, [self.kind.base], session.wanted]
         (there,) = yield Group((Execute(sql.find_series(self.kind), parameters),))
         ordered = sorted(there, key=lambda row: row[2:])
         return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, vendor, symbol, _ in ordered}
 
     def since(self, session: Session) -> tuple[object, ...]:
-        """The parameters by which the server refuses to read from before the fence, if there is one."""
+        """Return the parameters with which the server refuses to read from before the fence, if there is one."""
         return sql.hot_since(self.kind, session.wanted, self.span[0])
 
     def rolled(self, session: Session, names: dict[int, tuple[str | None, ...]]) -> Talk[Any]:
-        """The rows, of rows that are partly kept in files: id and columns, by series and time."""
+        """Aggregate rows that are partly kept in files. Returns id and columns, ordered by series and time."""
         from mds_client.cold import reading, rolling
 
         base = {id_: (vendor, symbol, self.kind.base) for id_, (vendor, symbol, _) in names.items()}
-        # What is read is made of whole intervals of the source.
+        # The span covers complete intervals of the source.
         table = yield from reading.reading(session, self.kind, base, self.span, self.show.stored)
         unit = self.made.every if self.made.width is None else int(self.made.width.total_seconds())
         assert unit is not None
         return rolling.rolled(self.kind, table, unit, self.show.stored)
 
     def cold_answer(self, session: Session, names: dict[int, tuple[str | None, ...]], as_: As) -> Talk[Any]:
-        """The answer, of rows that are partly kept in files."""
+        """Return the result from rows that are partly kept in files."""
         from mds_client.cold import reading
 
         rows = yield from self.rolled(session, names)
@@ -154,13 +154,13 @@ class _Asked:
         return laid_out(self.kind, table, as_, self.show, by_symbol=by_symbol)
 
     def models(self, session: Session, names: dict[int, tuple[str | None, ...]], rows: list[Any]) -> list[Bar]:
-        """Rows as bars."""
+        """Convert rows to bars."""
         constants = {id_: constant_fields(self.kind, session.tenant_id, name) for id_, name in names.items()}
         return built_of_series(Bar, constants, self.show.stored, rows, self.amounts)
 
 
 def stored_columns(kind: Kind) -> tuple[str, ...]:
-    """The columns that the rows of a rollup have beside the series."""
+    """Return the columns of a rollup's rows, without those of the series."""
     return (kind.time, *(name for name, _ in kind.aggregates))
 
 
@@ -223,7 +223,7 @@ def rollup(
 
 
 def _one(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
-    """Of one symbol, in one round trip."""
+    """Read a rollup of one symbol in one round trip."""
     kind, (symbol,) = asked.kind, asked.symbols
     statement = sql.rollup_windows(kind, asked.made.source, asked.made.every, asked.show.stored, one=True)
     name = (asked.vendor, symbol, asked.made.timeframe)
@@ -289,7 +289,7 @@ def iter_rollup(
 def _emitted_cold(
     session: Session, asked: _Asked, names: dict[int, tuple[str | None, ...]], batch_rows: int, as_: StreamAs
 ) -> Talk[None]:
-    """A rollup of rows that are partly kept in files, a series after the other."""
+    """Yield a rollup of rows that are partly kept in files, one series after the other."""
     from mds_client.cold import reading
 
     for series_id in sorted(names):

@@ -1,11 +1,10 @@
-"""Every SQL statement that the client sends, each with a sentence of purpose.
+"""All SQL statements that the client sends, each with its purpose.
 
-Texts are composed from the declarations, identifiers quoted, and always name the schema: nothing depends on the
-session's search_path. Values are parameters; arrays are sent in binary (`%b`), because psycopg would look at every
-element for what its text has to escape. What is asked when, and what the answer means, is in
-`mds_client.protocol.operations`.
+Statements are composed from the declarations, with quoted identifiers, and always name the schema: nothing depends on
+the session's search_path. Values are parameters; arrays are sent in binary (`%b`), because in text psycopg would scan
+every element for characters to escape. `mds_client.reading` and `mds_client.writing` decide when to send a statement.
 
-The statements are in three modules; everything else imports them from here.
+The statements are in three modules; other code imports them from here.
 """
 
 from mds_client.sql.basis import *  # noqa: F403 - a list of the names would be a second one

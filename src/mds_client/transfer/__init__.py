@@ -1,4 +1,4 @@
-"""Files and live feeds on their way into the store: what is read, written, counted and rejected.
+"""Import of files and live feeds into the store, with counts and rejects.
 
-How a file is read is in `mds_client.files`. Rows of the store go into files by `mds_client.export`.
+Files are read in `mds_client.files`. `mds_client.export` writes stored rows into files.
 """

@@ -1,4 +1,4 @@
-"""How one value is read and kept: times, timeframes, the types of models' fields, and models built from the database.
+"""Single values: times, timeframes, the types of model fields, and models built from database rows.
 
-Which fields a kind has is in `mds_client.models`.
+The fields of each kind are in `mds_client.models`.
 """

@@ -1,7 +1,7 @@
-"""Vendors' APIs: bars through the vendors' own client libraries, read by the same profiles as the vendors' files.
+"""Vendors' APIs: bars from the vendors' own client libraries, read with the same profiles as the vendors' files.
 
-Each vendor is a module with one class (`mds_client.vendors.base.Vendor`), named by an entry point of the group
-`mds_client.vendors`. `Fetched` gives the bars of a symbol as an input, as `mds_client.files` gives those of a file.
+Each vendor is a module with one class (`mds_client.vendors.base.Vendor`), registered by an entry point of the group
+`mds_client.vendors`. `Fetched` provides the bars of a symbol as an input, like the files of `mds_client.files`.
 `mds fetch` and `mds stream` are in the command modules, the sources of backfills in `datastore.sources`.
 """
 

@@ -1,4 +1,4 @@
 """Writes as operations: upserts in every mode, and deletes.
 
-Nothing here waits. `mds_client.columns` checks the rows before they are here.
+Nothing here does I/O. `mds_client.columns` has checked the rows before.
 """

@@ -1,4 +1,4 @@
-"""Deleting rows of a tenant: what would be deleted, and then in bounded steps, each a transaction of its own."""
+"""Delete a tenant's rows in bounded steps, each in its own transaction, or only count them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +13,12 @@ from mds_client.reading.missing import NO_TENANT
 from mds_client.schema import KINDS, SERIES_COLUMNS
 
 STEP_ROWS = 50_000
-"""Rows of one step."""
+"""The default number of rows in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedSeries:
-    """What is deleted of one series: so many rows, from the oldest to the newest one (UTC)."""
+    """The deleted rows of one series: their number, and the time of the oldest and newest one (UTC)."""
 
     vendor: str
     symbol: str | None
@@ -31,7 +31,7 @@ class DeletedSeries:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What was deleted; with `dry_run` what would be."""
+    """The rows that were deleted, or with `dry_run` would be."""
 
     kind: str
     rows: int
@@ -65,7 +65,7 @@ def delete(
         *([] if timeframe is None else [stored_timeframe(timeframe)]),
     ]
     listing = sql.list_series(True, symbol is not None, timeframe is not None)
-    # Kept for another attempt: what is still to be deleted, and how much was.
+    # Kept for a retry: the times from which each series is still to be deleted, and the rows deleted so far.
     left: dict[int, datetime] = {}
     found: dict[int, DeletedSeries] = {}
     done: dict[int, int] = {}

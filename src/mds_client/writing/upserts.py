@@ -1,7 +1,7 @@
-"""Writing rows: from rows to narrow rows, to a merge, to the series' last values.
+"""Upserts: convert rows to narrow rows, merge them, and update the series' last values.
 
-An upsert is an operation (`mds_client.protocol.operations`): nothing here waits. Its statements are in
-`mds_client.sql`. Rows come as models or in columns (`mds_client.columns.rows`); the conversation is the same.
+An upsert is an operation without I/O (`mds_client.protocol.operations`). The statements are in `mds_client.sql`. Rows
+come as models or in columns (`mds_client.columns.rows`); both are written in the same way.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -34,7 +34,7 @@ from mds_client.protocol.operations import (
 from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
 
 CHUNK_ROWS: Final = 50_000
-"""Rows of a stream that one transaction writes; it bounds the memory that they take."""
+"""The default number of a stream's rows in a transaction, which bounds the memory."""
 
 
 def upsert(
@@ -49,7 +49,7 @@ def upsert(
 ) -> Operation[int]:
     """The operation of `MDS.upsert`.
 
-    `is_feed`: the rows have come one after the other, so that a later one of the same key is what is expected.
+    `is_feed`: the rows arrived one after the other, so a later row with the same key is expected and gives no warning.
     """
     declared = KINDS.of(kind)
     check_conflict(on_conflict)
@@ -65,13 +65,13 @@ def upsert(
 
 
 def _of_feed(batch: Batch) -> Batch:
-    """A batch that warns of no row that a later one replaces."""
+    """Make a batch not warn about rows that a later one replaces."""
     batch.replaced = 0
     return batch
 
 
 def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:
-    """Write rows that are checked already: all of them, or none."""
+    """Write rows that are already checked: all of them or none."""
     return _writing(kind, _Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
 
 
@@ -96,7 +96,7 @@ def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heav
 
 
 def _mapping(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -> ColumnMapping:
-    """How rows are read. Raises ConfigurationError if that cannot be meant."""
+    """Return the mapping to read rows with. Raises ConfigurationError if it does not fit the kind."""
     plain = extra_mapping(extra)
     if mapping is None:
         return plain
@@ -158,9 +158,9 @@ def upsert_options(
 
 @dataclass(slots=True)
 class _Source:
-    """What there is to write, batch by batch. A batch is kept until it is committed, for another attempt.
+    """The batches to write. A batch is kept for a retry until it is committed.
 
-    What is `whole` is one batch and is kept for good.
+    A `whole` source is a single batch, which is always kept.
     """
 
     rest: Iterator[Batch]
@@ -170,7 +170,7 @@ class _Source:
     failure: Exception | None = None
 
     def left(self) -> Iterator[Batch]:
-        """The batches that are not written yet. Requesting the next batch marks the current one as committed."""
+        """Yield the batches that are not written yet. Requesting the next one marks the current one as committed."""
         while batch := self.current():
             size = len(batch)
             yield batch
@@ -181,9 +181,9 @@ class _Source:
             del batch
 
     def current(self) -> Batch | None:
-        """The batch whose turn it is; None at the end. Raises InvalidRow if it holds an invalid row."""
+        """Return the current batch, or None at the end. Raises InvalidRow if it contains an invalid row."""
         if self.failure:
-            # An iterator that has failed would now say that it is at its end.
+            # After an error the iterator would look exhausted.
             raise self.failure
         if self.batch is None:
             try:
@@ -203,11 +203,11 @@ def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict,
 
 
 def _check_tenant(session: Session, claimed: Mapping[str, int]) -> Talk[None]:
-    """Refuse rows that name another tenant than the client's."""
+    """Raise RLSDenied if rows name another tenant than the client's."""
     if len(claimed) > 1 or (session.wanted and claimed.keys() - {session.wanted}):
         _refuse(claimed, session.wanted)
     if claimed and not session.wanted:
-        # The tenant is the server's to say, by the role's binding: ask before a row is sent.
+        # The role's binding decides the tenant, so ask the server before sending a row.
         if session.tenant_id is None:
             yield Group(())
         if claimed.keys() - {session.tenant_id}:
@@ -221,7 +221,7 @@ def _refuse(claimed: Mapping[str, int], tenant_id: str | None) -> None:
 
 
 def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
-    """The way of a small batch: as few round trips as can be, with the series from the cache."""
+    """Write a small batch with as few round trips as possible and cached series ids."""
     known = {**session.series, **session.learned} if session.learned else session.series
     names = batch.names
     ids = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
@@ -249,7 +249,7 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
 
 
 def _sent(session: Session, kind: Kind, narrow: Narrow, on_conflict: OnConflict, mode: str) -> list[Step]:
-    """The steps that write rows as parameters."""
+    """Return the steps that write rows as parameters."""
     rows = narrow.rows()
     if mode == "values":
         size = session.config.values_page_size
@@ -271,9 +271,9 @@ def _write_apart(
     on_conflict: OnConflict,
     mode: str,
 ) -> Talk[None]:
-    """Write a batch of which rows may share a value with others; in the copy mode, what is in the staging table.
+    """Write a batch whose rows can share an id with others; in copy mode, the rows in the staging table.
 
-    What is stored is asked only when a row has met another one, which is rare.
+    The stored rows are read only after a conflict, which is rare.
     """
     for attempt in range(_ATTEMPTS):
         if mode == "copy":
@@ -284,7 +284,7 @@ def _write_apart(
         else:
             write = _sent(session, kind, narrow, on_conflict, mode)
         try:
-            # Prepared at once or not at all: see `commit`.
+            # Prepare at the first execution or not at all: see `commit`.
             named = [replace(step, prepare=True) if isinstance(step, Execute) else step for step in write]
             yield from commit(session, kind, narrow.latest, on_conflict, _HELD[0], *named, _HELD[1])
             return
@@ -298,14 +298,15 @@ def _write_apart(
 
 
 _HELD: Final = (Execute(sql.SAVEPOINT), Execute(sql.RELEASE, prepare=False))
-"""What goes before and behind a write that may meet rows which it does not expect."""
+"""The steps before and after a write that can conflict with unexpected rows."""
 
 _ATTEMPTS: Final = 5
-"""How often rows are told apart from stored ones: more than once only where others are storing such rows."""
+"""The maximum number of attempts to distinguish rows from stored ones. Only concurrent writers make more than two
+necessary."""
 
 
 def _shared(session: Session, kind: Kind, narrow: Narrow) -> Execute:
-    """The step that asks what is stored under the values that rows of a batch can share."""
+    """Return the step that reads the stored rows with the ids of a batch."""
     names = [column.name for column in sql.stored_columns(kind)]
     assert kind.shared is not None
     at, given, time_at = (names.index(name) for name in (kind.shared.name, kind.shared.given, kind.time))
@@ -318,11 +319,11 @@ def _shared(session: Session, kind: Kind, narrow: Narrow) -> Execute:
 
 
 def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
-    """The way of a large batch: through a staging table, without a merge where no row can be there yet.
+    """Write a large batch through a staging table, without a merge if no row can exist yet.
 
-    What the series' last times are is asked of the server in this transaction, and their ids with it.
+    The ids and last times of the series are read in the same transaction.
     """
-    # An earlier batch of the same transaction may have left its rows there.
+    # An earlier batch of the same transaction may have left rows in the staging table.
     stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
     series = yield from _find_series(session, kind, set(batch.names), stage)
     ids = {name: id_ for name, (id_, _) in series.items()}
@@ -344,7 +345,7 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
         except MDSOperationalError as error:
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
-            # Another writer was there in between.
+            # Another writer has added such a row in the meantime.
             yield BACK
     if kind.shared is None:
         yield from commit(session, kind, latest, on_conflict, Execute(sql.merge_stage(kind, on_conflict)))
@@ -360,9 +361,9 @@ def _write_late(
     on_conflict: OnConflict,
     fence: datetime,
 ) -> Talk[None]:
-    """Write rows of which some are from before the fence, through the staging table, which is empty.
+    """Write a batch with rows from before the fence, through the staging table, which is empty.
 
-    Those are written as late ones. Where the files can be read, what would change nothing is not written.
+    These rows are written as late rows. If the files can be read, rows that would change nothing are skipped.
     """
     at = 1 + kind.column_names.index(kind.time)
     same: list[tuple[int, datetime]] = []
@@ -390,10 +391,10 @@ def _oldest(latest: Mapping[int, Latest]) -> datetime:
 def commit(
     session: Session, kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, *write: Step
 ) -> Talk[None]:
-    """Write a batch, bring its series' last values up to it, and commit, in one round trip."""
+    """Write a batch, update its series' last values, and commit, in one round trip."""
     behind = last_values(kind, latest, on_conflict)
     if write[:1] == _HELD[:1]:
-        # The driver would take what is skipped after an error for prepared.
+        # The driver would treat a statement that is skipped after an error as prepared.
         behind = replace(behind, prepare=False)
     try:
         yield Group((*write, behind), commit=True)
@@ -405,7 +406,7 @@ def commit(
 
 
 def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict) -> Execute:
-    """The step that brings the series' last values up to a batch that was written."""
+    """Return the step that updates the series' last values after a batch is written."""
     said = zip(*latest.values(), strict=True) if kind.price else [[new.last_ts for new in latest.values()]]
     arrays = map(array, sql.last_values_types(kind), [list(latest), *said])
     return Execute(sql.last_values(kind), [*arrays, on_conflict])
@@ -416,7 +417,7 @@ def _is_newer(time: datetime, last: datetime | None) -> bool:
 
 
 _FOREIGN: Final = ("44000", "42501", "55000")
-"""What the server answers to a row with a series id of another tenant."""
+"""The error codes for a row whose series id belongs to another tenant."""
 
 _UNIQUE_VIOLATION: Final = "23505"
 
@@ -424,7 +425,7 @@ _UNIQUE_VIOLATION: Final = "23505"
 def _find_series(
     session: Session, kind: Kind, names: set[SeriesName], before: tuple[Step, ...] = ()
 ) -> Talk[dict[SeriesName, tuple[int, datetime | None]]]:
-    """The id and the last time of every one of these series; those that are not there are made."""
+    """Return the id and the last time of each of these series. Creates those that do not exist."""
     series: dict[SeriesName, tuple[int, datetime | None]] = {}
     missing = names
     for make in (False, True):

@@ -41,7 +41,7 @@ LISTED = 100
 
 
 class BackfillBody(BackfillSpec):
-    """What to fill from where; the tenant by its uuid or name."""
+    """The series and times to fill, and the source; the tenant by its uuid or name."""
 
     tenant: Annotated[Name, Field(examples=[TENANT_EXAMPLE])]
     start: Instant = Field(examples=["2024-01-01T00:00:00Z"])
@@ -60,7 +60,7 @@ class BackfillBody(BackfillSpec):
 
 @dataclass(frozen=True, slots=True)
 class Planned(Plan):
-    """What a backfill would do: how many series lack how many bars in how many gaps, how many jobs that is, and the
+    """The plan of a backfill: how many series lack how many bars in how many gaps, how many jobs that is, and the
     first chunks of it, one for each job."""
 
     jobs: int
@@ -68,10 +68,10 @@ class Planned(Plan):
 
 @dataclass(frozen=True, slots=True)
 class Found(Check):
-    """What a gap check found: a page of the gaps by symbol and time, how complete each day is, and by which calendars
-    that is. `next` is what to pass as `after` for the gaps that follow; null at the end. Counts are of the series that
-    were looked at for this page and for none before it: those of all pages add up. `repeated` counts the days, weeks
-    or months of a series that have several bars; `repeats` are the first hundred of them."""
+    """The result of a gap check: a page of the gaps by symbol and time, how complete each day is, and by which
+    calendars. `next` is what to pass as `after` for the gaps that follow; null at the end. Counts are of the series
+    that were looked at for this page and for none before it: those of all pages add up. `repeated` counts the days,
+    weeks or months of a series that have several bars; `repeats` are the first hundred of them."""
 
     next: str | None
 
@@ -125,7 +125,7 @@ def find_gaps(
 
 @router.post("/backfills/plan", response_model=model_of(Planned), responses={404: problem(404), 409: problem(409)})
 def plan(here: Here, _: StoreOperator, body: BackfillBody) -> Any:
-    """What a backfill would do now: what is missing, cut into jobs. Nothing is stored.
+    """Plan a backfill: what is missing, cut into jobs. Nothing is stored.
 
     For tokens of the whole store only, as starting one: a source may hold what is another tenant's.
     """

@@ -42,7 +42,7 @@ def list_calendars(_: Reader) -> Any:
 
 @router.get("/tenants/{tenant}/calendars", response_model=list_of(Assignment))
 def show_calendars(here: Here, tenant: ReadTenant) -> Any:
-    """What was said of the calendars of the tenant's series. Gap checks and backfills go by it.
+    """List the calendars that are assigned to the tenant's series. Gap checks and backfills use them.
 
     What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
     """

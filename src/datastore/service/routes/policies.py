@@ -64,7 +64,7 @@ def apply(here: Here, _: StoreAdmin) -> Any:
 
 @router.get("/expiring", response_model=list_of(Expiry))
 def expiring(here: Here, _: StoreReader, kind: Kind | None = None) -> Any:
-    """What retention would remove now. Counts these rows: it takes as long as reading them does."""
+    """Count the rows that retention would remove now. It takes as long as reading them does."""
     return timescale_policies.expire(here.dsn, kind, dry_run=True)
 
 

@@ -36,7 +36,7 @@ async def _until_answered() -> AsyncIterator[AsyncExitStack]:
 
 
 UntilAnswered = Annotated[AsyncExitStack, Depends(_until_answered)]
-"""What an endpoint has until its answer is out, or its client has gone."""
+"""Resources that an endpoint holds until its answer is sent, or its client has gone."""
 
 VendorName = Annotated[Name, Query(examples=["acme"])]
 SymbolNames = Annotated[

@@ -17,14 +17,14 @@ router = APIRouter(tags=["schema"])
 
 
 class Drift(BaseModel):
-    """What differs between the declarations and the database, a sentence each."""
+    """List the differences between the declarations and the database, a sentence each."""
 
     drift: list[str]
 
 
 @router.get("/schema/version", response_model=model_of(Database))
 def schema_version(here: Here, _: StoreReader) -> Any:
-    """What the database is: server, engine, schema version, the version that this release needs, known troubles."""
+    """Describe the database: server, engine, schema version, the version that this release needs, known problems."""
     return reads.describe(here.dsn)
 
 

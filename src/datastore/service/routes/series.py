@@ -38,7 +38,7 @@ from mds_client.writing.deletes import Deleted
 router = APIRouter(tags=["series"])
 
 LINES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
-"""What an upload's body may call itself."""
+"""The content types that an upload can have."""
 
 
 @router.get("/series", response_model=page_of(SeriesRecord))

@@ -44,7 +44,7 @@ class RoleBody(Body):
 
 
 class ExportBody(Body):
-    """What is written as what; null is every kind."""
+    """The format of the files, and the kinds; null is every kind."""
 
     format: Format = "ndjson"
     kinds: list[Kind] | None = Field(None, min_length=1, examples=[["bars"]])
@@ -124,7 +124,7 @@ def export(
 
 @router.get("/{tenant}/deletion", response_model=model_of(Deletion))
 def plan_deletion(here: Here, tenant: AdminTenant) -> Any:
-    """What a deletion would remove now: the dry run. Counts every row of the tenant."""
+    """Count what a deletion would remove now (a dry run). Counts every row of the tenant."""
     return tenants.plan_deletion(here.dsn, tenant.id)
 
 
