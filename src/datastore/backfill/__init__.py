@@ -1,6 +1,6 @@
-"""Backfills: find what is missing, and fill it with jobs from a source.
+"""Backfills: find missing bars, and fill them from a source by jobs.
 
-Where the bars come from is in `datastore.sources`.
+The sources are in `datastore.sources`.
 """
 
 from datastore.backfill.planning import Plan, plan

@@ -1,7 +1,7 @@
-"""The message about a source that holds bars, but none of those that were asked for.
+"""The error of a chunk whose source holds bars, but none of those that were asked for.
 
-A source may rightly be empty: nothing was traded, or the service has no rows for that time. A source that holds only
-bars of another time or of other series is a wrong file, a wrong column, or a service that ignores what it is asked.
+A source may rightly be empty: nothing was traded, or the service has no rows for that time. But if it holds only bars
+of another time or of other series, the file or a column is wrong, or the service ignores its parameters.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from datastore.sources import Other, Span
 from mds_client.console import counted
 
 NAMED: Final = 5
-"""Series of a source that are named."""
+"""The number of a source's series that the error names."""
 
 
 def nothing_of(backfill: BackfillRecord, spans: Sequence[Span], others: Sequence[Other]) -> str | None:
-    """Why a chunk that matched nothing has failed; None where its source is rightly empty.
+    """Return why a chunk that matched nothing has failed; None if its source is rightly empty.
 
-    It is, if it holds no bars at all; and if those of a series that was asked for lie around the time of the backfill,
-    or within it: then the source knows that time, and has nothing there. Whole days count, because many a service
-    answers by the day.
+    A source is rightly empty if it holds no bars at all, or if bars of a requested series lie around or within the time
+    of the backfill: then the source covers that time and has nothing there. Whole days count, because many services
+    answer by the day.
     """
     symbols = {span.symbol for span in spans}
     first_day, last_day = backfill.start.date(), (backfill.end - timedelta(microseconds=1)).date()
@@ -49,7 +49,7 @@ def _series(one: Other) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    """The first few, and how many more there are."""
+    """Join the first few names, and add how many more there are."""
     all_of_them = list(names)
     more = len(all_of_them) - NAMED
     return ", ".join(all_of_them[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,5 +1,5 @@
-"""The work of a backfill's job: fetch a chunk's rows, write them, refresh the rollups of its time, and say what is
-still missing. Rows come from `datastore.sources`, and are written by the client library, as everybody's are.
+"""The job of a backfill: fetch a chunk's rows, write them, refresh the rollups of its time, and count what is still
+missing. Rows come from `datastore.sources` and are written by the client library.
 """
 
 from collections import Counter
@@ -22,14 +22,14 @@ from mds_client.schema import OnConflict
 
 @job_type(JOB_TYPE)
 def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
-    """Fill one chunk: fetch, write, refresh the rollups of its time, and say what is still missing.
+    """Fill one chunk: fetch, write, refresh the rollups of its time, and count what is still missing.
 
-    Idempotent: what is written already is written again and changes nothing. A source that is away fails the attempt,
+    The job is idempotent: writing the same rows again changes nothing. If a source is unavailable, the attempt fails
     and the worker tries again.
     """
     tenant = context.job.tenant
-    # A tenant can enqueue a job of any type, and of other symbols and times than were planned: only a job that the
-    # backfill was started with is asked of the source, which knows the operator's secrets.
+    # A tenant can enqueue a job of any type, also for symbols and times that nobody planned. Only jobs that the
+    # backfill was started with may query the source, because it uses the operator's secrets.
     found = of_job(context.dsn, payload.backfill, context.job)
     if tenant is None or found is None:
         raise JobFailed(f"the tenant has no backfill {payload.backfill} of which this job is one")
@@ -70,7 +70,7 @@ class _Written:
         self.rejects: list[dict[str, str]] = []
 
     def write(self, client: MDS, batch: Batch, spans: Sequence[Span], on_conflict: OnConflict) -> None:
-        """Write what of a batch was asked for; invalid records are counted, and does not stop the others."""
+        """Write the requested rows of a batch. Invalid records are counted and do not stop the others."""
         if isinstance(batch, ArrowStream):
             try:
                 self.rows += client.upsert(KIND, batch, on_conflict=on_conflict)

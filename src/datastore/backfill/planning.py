@@ -21,7 +21,7 @@ from datastore.tenants import find_tenant
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a backfill: how many series lack how many bars in how many gaps, and the chunks of that."""
+    """The plan of a backfill: the series and gaps with missing bars, their numbers, and the chunks to fill."""
 
     tenant: UUID
     vendor: str
@@ -38,10 +38,10 @@ class Plan:
 
 
 def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
-    """Plan a backfill; nothing is stored.
+    """Return what a backfill would do now; stores nothing.
 
-    Raises what `gaps.check` raises; SourceError for a source that cannot be made from the spec, or is not permitted
-    here; and BackfillError if it would take too many jobs.
+    Raises what `gaps.check` raises, SourceError for a source that cannot be made from the spec or is not permitted
+    here, and BackfillError if it would take too many jobs.
     """
     sources.make(spec.source)
     now = now or datetime.now(UTC)
@@ -79,7 +79,7 @@ def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
 
 
 def _chunks(spec: BackfillSpec, found: gaps.Check, now: datetime) -> Iterator[Chunk]:
-    """Cut the gaps at multiples of a number of days, with the series of one calendar together."""
+    """Cut what is missing into chunks of so many days; each chunk holds series of one calendar."""
     timeframe = gaps.parse_timeframe(spec.timeframe)
     due = {
         calendar: gaps.windows(calendar, timeframe, spec.start, spec.end, now)

@@ -1,4 +1,4 @@
-"""Backfills as they are stored, with their progress and report."""
+"""Stored backfills, with their progress and report."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +20,12 @@ from datastore.pages import Page, read_page
 from datastore.tenants import find_tenant
 
 LISTED: Final = 100
-"""Gaps that a report names, and rejects that a job's result names, at the most."""
+"""The largest number of gaps that a report names, and of rejects that a job's result names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The bars that were still missing at the end, the number of gaps, and the first gaps."""
+    """The bars that were still missing at the end: how many, in how many gaps, and the first of these gaps."""
 
     checked_at: datetime
     missing: int
@@ -37,12 +37,12 @@ class Report:
 class BackfillRecord:
     """A backfill as an operator sees it.
 
-    `state`: queued (no job has begun), running, succeeded, failed (some job has), cancelled (some job was, none has
-    failed). `series` and `missing` are as planned; `done` is how many bars' worth of that is through, `rows` how many
-    were read and written, `rejected` how many records were no bars: one in a file that several chunks read counts once.
-    `jobs` counts by state. `eta` is when it will be through at
-    the pace so far; None if nothing can be said. `errors` are of the jobs that have failed, the first few. `report`
-    is there once all jobs have ended and `get_backfill` was asked. `source` and `params` are what was asked for.
+    `state`: queued (no job has begun), running, succeeded, failed (a job has failed), cancelled (a job was cancelled,
+    none has failed). `series` and `missing` are the planned numbers; `done` is how many of the missing bars the jobs
+    have handled, `rows` how many rows were read and written, `rejected` how many records were invalid (one in a file
+    that several chunks read counts once). `jobs` counts jobs by state. `eta` is the expected end at the pace so far;
+    None if it cannot be estimated. `errors` are those of the first few failed jobs. `report` exists once all jobs have
+    ended and `get_backfill` was called. `source` and `params` are those of the request.
     """
 
     id: int
@@ -71,27 +71,27 @@ class BackfillRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether no job is left to run."""
+        """Whether all jobs have ended."""
         return self.state not in ("queued", "running")
 
 
 def find_backfill(dsn: str, tenant: UUID | str, idempotency_key: str) -> BackfillRecord | None:
-    """The backfill that a tenant (a name or a uuid) has under a key; None if there is none."""
+    """Return the backfill that a tenant (a name or a uuid) has under a key; None if there is none."""
     with connect(dsn) as connection:
         return record_by_key(connection, find_tenant(connection, tenant).no, idempotency_key)
 
 
 def record_by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str) -> BackfillRecord | None:
-    """The backfill of a tenant with that key."""
+    """Return a tenant's backfill with that key; None if there is none."""
     return _one(connection, "b.tenant_no = %(no)s AND b.idempotency_key = %(key)s", no=tenant_no, key=key)
 
 
 def list_backfills(
     dsn: str, *, tenant: UUID | None = None, after: int | None = None, limit: int = 100
 ) -> Page[BackfillRecord]:
-    """Backfills, newest first, of one tenant or all.
+    """List backfills, newest first, of one tenant or all.
 
-    `after` is the id of the last one of the page before; at most `limit` come back, and fewer where they are large.
+    `after` is the id of the last backfill of the page before. Returns at most `limit`, and fewer if they are large.
     """
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
@@ -101,7 +101,7 @@ def list_backfills(
 def page(
     connection: psycopg.Connection[Any], tenant: UUID | None, after: int | None, limit: int
 ) -> Page[BackfillRecord]:
-    """A page of backfills; reads the jobs of these, and no others'."""
+    """Return a page of backfills; reads only the jobs of these."""
     conditions = [
         SQL(condition)
         for value, condition in (
@@ -118,10 +118,10 @@ def page(
 
 
 def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002
-    """One backfill: how far it is, and, once all its jobs have ended, with a report of what is still missing.
+    """Return a backfill with its progress and, once all its jobs have ended, a report of what is still missing.
 
-    The report is a new gap check of what was planned, made and stored when it is first asked for. Raises
-    UnknownBackfill if there is none of that id, or, with a tenant given, it is not that tenant's.
+    The report is a new gap check of the planned series, made and stored at the first call after the end. Raises
+    UnknownBackfill if the id does not exist or belongs to another tenant than the given one.
     """
     found = get_record(dsn, id, tenant)
     if not found.finished or (
@@ -138,9 +138,9 @@ def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRe
 
 
 def _report(dsn: str, backfill: BackfillRecord) -> Report:
-    """Check again what was planned: the same series by the same calendars, and what was due then."""
+    """Check the planned series again, by the same calendars, for the bars that were due when it was planned."""
     with connect(dsn) as connection:
-        # By the clock that the ends of jobs are told by.
+        # Use the database's clock, which also sets the end times of jobs.
         clock = connection.execute("SELECT clock_timestamp()").fetchone()
         assert clock is not None
         planned = connection.execute(
@@ -173,7 +173,7 @@ def _report(dsn: str, backfill: BackfillRecord) -> Report:
 
 
 def get_record(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
-    """One backfill, of any tenant or only of the given one. Raises UnknownBackfill."""
+    """Return one backfill, of any tenant or only of the given one. Raises UnknownBackfill."""
     with connect(dsn) as connection:
         found = _one(
             connection, "b.id = %(id)s AND (%(tenant)s::uuid IS NULL OR t.id = %(tenant)s)", id=id_, tenant=tenant
@@ -185,7 +185,7 @@ def get_record(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A backfill and what its jobs say together, as they are stored."""
+    """A stored backfill with the totals of its jobs."""
 
     id: int
     tenant: UUID
@@ -242,7 +242,7 @@ class _Row:
         )
 
     def _eta(self, running: int) -> datetime | None:
-        """At the pace of the jobs so far and with as many at once as now: what stood still does not count."""
+        """Estimate the end from the pace of the jobs so far and the number that run now; idle time does not count."""
         if not running or not self.done or not self.busy:
             return None
         return self.now + timedelta(seconds=(self.missing - self.done) * self.busy / self.done / running)
@@ -299,7 +299,7 @@ def _one(connection: psycopg.Connection[Any], condition: LiteralString, **parame
 
 
 def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
-    """The job's backfill, where it is that one and of the same tenant."""
+    """Return a backfill if the job belongs to it and both have the same tenant; otherwise None."""
     with connect(dsn) as connection:
         return _one(
             connection,
@@ -314,7 +314,7 @@ def of_job(dsn: str, id_: int, job: JobRecord) -> BackfillRecord | None:
 def sources_of(
     connection: psycopg.Connection[Any], ids: Sequence[int], *, waiting: bool = False
 ) -> dict[int, dict[str, Any]]:
-    """The sources of these backfills by id, or of those of them that have a job that waits."""
+    """Return the sources of backfills by id; with `waiting`, only of those that have a queued job."""
     found = connection.execute(
         "SELECT id, source FROM store.backfills AS b WHERE id = ANY(%s) AND (NOT %s OR EXISTS"
         " (SELECT FROM store.jobs WHERE backfill_id = b.id AND state = 'queued'))",

@@ -18,10 +18,10 @@ from datastore.tenants import find_tenant
 
 
 def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillRecord:
-    """Plan a backfill and put it and its jobs down, all or nothing; workers do the rest.
+    """Plan a backfill, and store it with all its jobs or not at all; workers do the rest.
 
-    The same key of the same tenant is always the same backfill: the one that is there is returned. Raises
-    BackfillConflict where that was asked for differently, BackfillError for an empty key, and what `plan` raises.
+    A tenant's idempotency key always stands for the same backfill: if it exists, it is returned. Raises
+    BackfillConflict if that one was requested differently, BackfillError for an empty key, and what `plan` raises.
     """
     if not idempotency_key.strip():
         raise BackfillError("the idempotency key is empty")
@@ -44,9 +44,9 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
             ),
         ).fetchone()
         if made is not None:
-            # The tenant chooses keys of the same jobs: one that could be guessed could be taken.
+            # A tenant chooses keys for its own jobs, and could take a key that can be guessed.
             key = f"backfill:{made[0]}:{secrets.token_hex(16)}"
-            # In the order of time, so that what is written lies together, and what is read too.
+            # In the order of time, so that reads and writes are close together.
             for number, chunk in enumerate(planned.chunks):
                 jobs.enqueue(
                     connection,
@@ -64,12 +64,12 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
 
 
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:
-    """The backfill with that key. Raises BackfillConflict if something else was asked for."""
+    """Return the backfill with that key, or None. Raises BackfillConflict if it was requested differently."""
     with connect(dsn) as connection:
         tenant = find_tenant(connection, spec.tenant)
         if (found := record_by_key(connection, tenant.no, idempotency_key)) is None:
             return None
-        # The database compares, as it has stored them: in Python, true is 1, and 1e23 is not 10 to the 23rd.
+        # Compare the stored values in the database: in Python, true is 1, and 1e23 is not 10 to the 23rd.
         same = connection.execute(
             "SELECT (vendor, timeframe, range_start, range_end, source, params)"
             " = (%s, %s, %s, %s, %s::jsonb, %s::jsonb) FROM store.backfills WHERE id = %s",
@@ -84,9 +84,9 @@ def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord 
 
 
 def cancel_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002
-    """Cancel what has not ended: jobs that are queued at once, those that run as soon as they look.
+    """Cancel the unfinished jobs of a backfill: queued ones at once, running ones as soon as they check.
 
-    What is written stays. One that has ended is left as it is. Raises UnknownBackfill.
+    Written rows stay. A backfill that has ended stays as it is. Raises UnknownBackfill.
     """
     get_record(dsn, id, tenant)
     with connect(dsn) as connection:
@@ -105,9 +105,9 @@ def cancel_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> Backfil
 
 
 def resume_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002
-    """Queue the jobs again that have failed or were cancelled; what has succeeded is not done again.
+    """Requeue the failed and cancelled jobs of a backfill; jobs that succeeded do not run again.
 
-    If there are none it is left as it is. Raises UnknownBackfill.
+    Without such jobs the backfill stays as it is. Raises UnknownBackfill.
     """
     get_record(dsn, id, tenant)
     with connect(dsn) as connection:

@@ -1,4 +1,4 @@
-"""The specification of a backfill, and the chunks that its jobs fill."""
+"""The request for a backfill, and the chunks that its jobs fill."""
 
 import json
 import re
@@ -17,21 +17,21 @@ KIND: Final = "bars"
 JOB_TYPE: Final = "backfill"
 
 MOST_JOBS: Final = 50_000
-"""Jobs of one backfill at the most; with larger chunks it needs fewer."""
+"""The largest number of jobs of one backfill; larger chunks need fewer."""
 
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class BackfillError(ControlError):
-    """A backfill cannot be done as asked; the message says why."""
+    """A backfill cannot be done as requested; the message says why."""
 
 
 class UnknownBackfill(BackfillError):
-    """There is no such backfill, or it is another tenant's."""
+    """The backfill does not exist, or belongs to another tenant."""
 
 
 class BackfillConflict(BackfillError):
-    """A backfill with that idempotency key is there already, and it is another one."""
+    """A backfill with that idempotency key exists already, and was requested differently."""
 
 
 class BackfillSpec(BaseModel):
@@ -85,7 +85,7 @@ class BackfillSpec(BaseModel):
 
 
 class ChunkSpan(BaseModel):
-    """A series' part of a chunk: from the first to the last bar (UTC, half-open) of which `missing` are not there."""
+    """A series' part of a chunk: the range of its missing bars (UTC, half-open) and their number."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -105,22 +105,22 @@ class Chunk(BaseModel):
 
     @property
     def missing(self) -> int:
-        """Bars that are not there."""
+        """The number of missing bars."""
         return sum(span.missing for span in self.spans)
 
     @property
     def start(self) -> datetime:
-        """The first bar's time."""
+        """The time of the first missing bar."""
         return min(span.start for span in self.spans)
 
     @property
     def end(self) -> datetime:
-        """Behind the last bar."""
+        """The end of the last missing bar."""
         return max(span.end for span in self.spans)
 
 
 class ChunkJob(Chunk):
-    """A chunk as its job's payload."""
+    """The payload of a chunk's job."""
 
     backfill: int
     planned: int
@@ -130,5 +130,5 @@ _ELSEWHERE: Final = {"tenant", "vendor", "timeframe", "start", "end", "source"}
 
 
 def params(spec: BackfillSpec) -> dict[str, Any]:
-    """Return the fields of a spec that have no columns of their own."""
+    """Return the parts of a spec that have no column."""
     return spec.model_dump(mode="json", exclude=_ELSEWHERE)

@@ -1,6 +1,6 @@
-"""Gaps: bars that a trading calendar expects and that are not there.
+"""Gaps: bars that a trading calendar expects and that are missing.
 
-They are filled by `datastore.backfill`.
+`datastore.backfill` fills them.
 """
 
 from datastore.gaps.calendars import Assignment, CalendarError, Session

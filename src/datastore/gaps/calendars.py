@@ -1,7 +1,7 @@
 """Trading calendars: when a market is open, and which calendar a series has.
 
-Exchanges' sessions come from the library exchange_calendars, which is loaded when one of them is asked for. Two are our
-own: `24/7`, and `FX`, the week of foreign exchange. What is to be found in the sessions is `datastore.gaps`' matter.
+Sessions of exchanges come from the library exchange_calendars, which is imported when one is needed. Two calendars are
+defined here: `24/7`, and `FX`, the week of foreign exchange. `datastore.gaps.finding` looks for gaps in the sessions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,44 +23,44 @@ from datastore.tenants import find_tenant
 from mds_client.models import Name, Symbol
 
 ALWAYS: Final = "24/7"
-"""Every day is a session from midnight to midnight UTC, as for crypto currencies."""
+"""The calendar whose sessions are all days from midnight to midnight UTC, as for crypto currencies."""
 
 FX: Final = "FX"
-"""The week of foreign exchange: from Sunday 17:00 to Friday 17:00 in New York, without holidays. A session ends at
+"""The calendar of foreign exchange: from Sunday 17:00 to Friday 17:00 in New York, without holidays. A session ends at
 17:00 and has the date of its end."""
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _DAY: Final = timedelta(days=1)
 _OLDEST: Final = date(1900, 1, 1)
-"""The longest range that the library's rules are asked for where it has no bound of its own."""
+"""The oldest date to ask the library for, if it gives no bound itself."""
 
 
 class CalendarError(ControlError):
-    """There is no such calendar, it does not reach so far, or a series has none; the message says which."""
+    """The calendar does not exist or does not cover the range, or a series has none; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One day's trading. `day` is its date as the exchange names it; `spans` are when it is open, UTC, half-open:
-    one, or several where there is a break, as over lunch."""
+    """One trading session. `day` is its date as the exchange names it. `spans` are its open times (UTC, half-open):
+    one, or several if there is a break, for example over lunch."""
 
     day: date
     spans: tuple[tuple[datetime, datetime], ...]
 
     @property
     def start(self) -> datetime:
-        """When it opens (UTC)."""
+        """The time at which it opens (UTC)."""
         return self.spans[0][0]
 
     @property
     def end(self) -> datetime:
-        """When it closes (UTC)."""
+        """The time at which it closes (UTC)."""
         return self.spans[-1][1]
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which calendar the series of a tenant have: those of a vendor and symbol, or of any where that is None."""
+    """The calendar of a tenant's series with this vendor and symbol; None stands for any."""
 
     tenant: UUID
     vendor: str | None
@@ -69,19 +69,19 @@ class Assignment:
 
 
 def names() -> list[str]:
-    """Every calendar that there is: our own, then the exchanges'."""
+    """Return the names of all calendars: our own, then those of exchanges."""
     library = _library()
     return [ALWAYS, FX, *(name for name in library.get_calendar_names() if name != ALWAYS)]
 
 
 def resolve(name: str) -> str:
-    """The calendar's own name, which for an alias (`NYSE`) is another; CalendarError, naming near ones, for none."""
+    """Return a calendar's canonical name, also for an alias (`NYSE`). Raises CalendarError, with similar names."""
     wanted = name.strip().upper()
     if wanted in (ALWAYS, FX):
         return wanted
     library = _library()
     try:
-        # The library's names are upper-case but for one alias.
+        # The library's names are in capitals, except for one alias.
         return str(library.resolve_alias(wanted if wanted in library.get_calendar_names() else name.strip()))
     except library.errors.InvalidCalendarName:
         near = get_close_matches(wanted, names(), n=5, cutoff=0.5)
@@ -92,14 +92,14 @@ def resolve(name: str) -> str:
 
 
 def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
-    """The sessions that have a moment in `start <= time < end`, in order.
+    """Return the sessions that overlap `start <= time < end`, in order.
 
-    Raises CalendarError for an unknown name, a reversed range, and a range that the calendar does not reach.
+    Raises CalendarError for an unknown name, a reversed range, or a range that the calendar does not cover.
     """
     if end <= start:
         raise CalendarError(f"the range is empty: {start.isoformat()} is not before {end.isoformat()}")
     own = resolve(name)
-    # A session may have another date than its moments, as east of Greenwich: a day more at either end.
+    # A session's date may differ from the UTC date of its times, for example in Asia: add a day at either end.
     try:
         first, last = (start.astimezone(UTC) - _DAY).date(), (end.astimezone(UTC) + _DAY).date()
     except OverflowError:
@@ -114,7 +114,7 @@ def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone in which a calendar's days begin. Raises CalendarError for an unknown name."""
+    """Return the time zone in which a calendar's days begin. Raises CalendarError for an unknown name."""
     own = resolve(name)
     if own == ALWAYS:
         return UTC
@@ -136,7 +136,8 @@ def _always(first: date, last: date) -> Iterator[Session]:
 def _foreign_exchange(first: date, last: date) -> Iterator[Session]:
     for day in _days(first, last):
         if day.weekday() < 5:
-            # Both ends by New York's clocks: where these change at a weekend, the week's length does, and no day's.
+            # Both ends are in New York's local time: a change of clocks at a weekend changes the week's length, but no
+            # day's.
             yield Session(day, ((_five_in_new_york(day - _DAY), _five_in_new_york(day)),))
 
 
@@ -157,10 +158,11 @@ def _exchange(name: str, first: date, last: date) -> Iterator[Session]:
 
 
 def _known(name: str) -> tuple[date, date]:
-    """The first and last date for which a calendar has an answer."""
+    """Return the first and last date that a calendar covers."""
     kind = _kind(name)
     oldest, newest = kind.bound_min(), kind.bound_max()
-    # The library calculates on from rules forever; for longer than its own default, a year, no holiday is announced.
+    # The library extrapolates from rules without end, but holidays are announced for no longer than its default, a
+    # year.
     announced = kind.default_end().date()
     return (
         oldest.date() if oldest is not None else _OLDEST,
@@ -170,7 +172,7 @@ def _known(name: str) -> tuple[date, date]:
 
 @lru_cache
 def _kind(name: str) -> Any:
-    """A calendar's class, which is not told without making one: of a short time, in which all are known."""
+    """Return a calendar's class. The library needs an instance for that: make one of a short range that all cover."""
     return type(_calendar(name, date(2024, 1, 1), date(2024, 1, 31)))
 
 
@@ -178,7 +180,7 @@ def _calendar(name: str, first: date, last: date) -> Any:
     try:
         return _library().get_calendar(name, start=first.isoformat(), end=last.isoformat())
     except (NotImplementedError, TypeError, ValueError) as error:
-        # Some calendars' rules do not get along with every release of pandas.
+        # The rules of some calendars fail with some releases of pandas.
         raise CalendarError(
             f"calendar {name} cannot be made for {first} to {last} by the exchange-calendars and pandas that are"
             f" installed: {type(error).__name__}: {error}"
@@ -187,7 +189,7 @@ def _calendar(name: str, first: date, last: date) -> Any:
 
 @lru_cache(maxsize=512)
 def _year(name: str, first: date, last: date) -> tuple[Session, ...]:
-    """An exchange's sessions of a year. Read by the year, so that neighbouring ranges share what is costly."""
+    """Return an exchange's sessions of a year. Cached by the year, so that overlapping ranges share the slow part."""
     import pandas as pd
 
     try:
@@ -208,7 +210,7 @@ def _year(name: str, first: date, last: date) -> tuple[Session, ...]:
 
 
 def _utc(timestamp: Any) -> datetime:
-    """A pandas timestamp as a plain time."""
+    """Convert a pandas timestamp to a datetime in UTC."""
     instant: datetime = timestamp.to_pydatetime()
     return instant.astimezone(UTC)
 
@@ -230,11 +232,10 @@ def _library() -> Any:
 def assign(
     dsn: str, tenant: UUID | str, calendar: str, *, vendor: str | None = None, symbol: str | None = None
 ) -> Assignment:
-    """Say which calendar a tenant's series have: of a vendor, a symbol, of both, or all that nothing else is said of.
+    """Set the calendar of a tenant's series: of a vendor, a symbol, both, or of all without a more specific one.
 
-    What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
-    Raises CalendarError for a calendar, and UnknownTenant for a tenant, that does not exist, and CalendarError for a
-    vendor or symbol that none can be.
+    The most specific assignment wins: vendor and symbol, then symbol, then vendor, then the tenant alone. Raises
+    CalendarError for an unknown calendar or an invalid vendor or symbol, and UnknownTenant.
     """
     own = resolve(calendar)
     with connect(dsn) as connection:
@@ -248,7 +249,7 @@ def assign(
 
 
 def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol: str | None = None) -> bool:
-    """Take back what was said of exactly this vendor and symbol; False where nothing was."""
+    """Remove the assignment of exactly this vendor and symbol. Returns False if there was none."""
     with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
         taken = connection.execute(
@@ -260,7 +261,7 @@ def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol:
 
 
 def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
-    """List the assignments of one tenant, or of all."""
+    """Return the assignments of one tenant or of all."""
     with connect(dsn) as connection:
         no = None if tenant is None else find_tenant(connection, tenant).no
         with connection.cursor(row_factory=class_row(Assignment)) as cursor:
@@ -276,7 +277,7 @@ def assignments(dsn: str, tenant: UUID | str | None = None) -> list[Assignment]:
 def of_series(
     connection: psycopg.Connection[Any], tenant_no: int, vendor: str, symbols: Sequence[str]
 ) -> dict[str, str | None]:
-    """The calendar of each of a vendor's symbols; None if nothing was said that holds for it."""
+    """Return the calendar of each of a vendor's symbols; None where no assignment applies."""
     rows = connection.execute(
         """
         SELECT s.symbol, (
@@ -292,7 +293,7 @@ def of_series(
 
 
 def of_names(dsn: str, names: Sequence[tuple[UUID, str, str | None]]) -> list[str | None]:
-    """The calendar of each of these, by tenant, vendor and symbol; None if nothing was said that holds for it."""
+    """Return the calendar of each tenant, vendor and symbol; None where no assignment applies."""
     if not names:
         return []
     tenants, vendors, symbols = (list(part) for part in zip(*names, strict=True))

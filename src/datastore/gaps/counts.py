@@ -1,4 +1,4 @@
-"""The counts of the last gap check of each tenant, vendor and timeframe, which metrics show."""
+"""The counts of the last gap check by tenant, vendor and timeframe, which metrics show."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from datastore.tenants import find_tenant
 
 @dataclass(frozen=True, slots=True)
 class GapCount:
-    """The last count of all series of a tenant, vendor and timeframe: over which range (UTC), when, what it found.
+    """The last count over all series of a tenant, vendor and timeframe, with its range (UTC) and time.
 
-    `expected` and `missing` are intervals, `gaps` are runs of missing ones.
+    `expected` and `missing` count intervals, `gaps` runs of missing ones.
     """
 
     tenant: UUID
@@ -40,7 +40,7 @@ class GapCount:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One check of `count_all`; `problem` says why there is none. `repeated`: see `Check`."""
+    """The result of one check of `count_all`; `problem` says why there is none. For `repeated` see `Check`."""
 
     tenant: UUID
     vendor: str
@@ -55,7 +55,7 @@ class Counted:
 
 
 def last_counts(dsn: str, tenant: UUID | str | None = None) -> list[GapCount]:
-    """Return what `count_all` counted last for each vendor and timeframe, of one tenant or of all. Reads no bars."""
+    """Return the last counts of `count_all` by vendor and timeframe, of one tenant or all. Reads no bars."""
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
         no = None if tenant is None else find_tenant(connection, tenant).no
@@ -76,11 +76,11 @@ def count_all(
     now: datetime | None = None,
     between: Callable[[], object] = lambda: None,
 ) -> list[Counted]:
-    """Check every vendor and timeframe of every tenant over the time `within` which it is now, and keep the counts.
+    """Check every vendor and timeframe of every tenant over the last `within`, and store the counts.
 
-    Where it cannot be done, as without a calendar, that one says why and the others go on. What is not counted, and
-    what there are no series of any more, has no count afterwards: nobody is told forever of what was once missing.
-    `between` two of them is called, and may raise.
+    A check that fails, for example without a calendar, says why in its result, and the others continue. Counts are
+    removed where this check failed or no series exist any more, so that old gaps are not reported forever. `between` is
+    called before each check, and may raise.
     """
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
@@ -128,7 +128,7 @@ def _keep(dsn: str, count: Counted, found: Check, start: datetime, end: datetime
 
 
 def _forget_others(connection: psycopg.Connection[Any], kept: Sequence[tuple[UUID, str, str]]) -> None:
-    """Remove every count but these."""
+    """Delete all counts but these."""
     connection.execute(
         "DELETE FROM store.gap_counts AS c WHERE NOT EXISTS (SELECT FROM store.tenants AS t"
         " JOIN unnest(%s::uuid[], %s::text[], %s::text[]) AS k(tenant, vendor, timeframe) ON k.tenant = t.id"
@@ -139,5 +139,5 @@ def _forget_others(connection: psycopg.Connection[Any], kept: Sequence[tuple[UUI
 
 @job_type("maintain-gaps", store_only=True)
 def run_count_all(context: JobContext, _payload: Nothing) -> list[Counted]:
-    """Count the gaps of everything that has a calendar, over the last month."""
+    """Count the gaps of the last 30 days of all series that have a calendar."""
     return count_all(context.dsn, between=context.check)

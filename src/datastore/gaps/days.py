@@ -1,4 +1,4 @@
-"""Gaps day by day: what each series lacks of each session, for calendars that people look at."""
+"""Gaps by day: the missing intervals of each series and session, for calendar views."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -12,8 +12,7 @@ from datastore.gaps.timeframes import Window, parse_timeframe, windows
 
 @dataclass(frozen=True, slots=True)
 class DayOfSeries:
-    """One session of a series: when it begins and ends (UTC), how many intervals it should have, and how many are
-    missing."""
+    """One session of a series: its begin and end (UTC), and the numbers of expected and missing intervals."""
 
     start: datetime
     end: datetime
@@ -24,15 +23,15 @@ class DayOfSeries:
 def by_window(
     due: Sequence[Window], step: timedelta | None, gap: Gap
 ) -> Iterator[tuple[Window, datetime, datetime, int]]:
-    """The parts of a gap, a window each.
+    """Split a gap into one part for each window.
 
     Args:
-        due: The windows in which the gap's series has to have bars, in order.
-        step: The timeframe's length; None from a day on.
+        due: The windows in which the gap's series should have bars, in order.
+        step: The timeframe's length; None for a day or longer.
         gap: The gap.
 
     Returns:
-        The window, where the part begins and ends, and how many intervals that is.
+        For each part its window, start, end and number of intervals.
     """
     number = bisect_right(due, gap.start, key=lambda window: window.start) - 1
     while number < len(due) and (window := due[number]).start < gap.end:
@@ -44,14 +43,14 @@ def by_window(
 def by_day(
     found: Check, timeframe: str, start: datetime, end: datetime, now: datetime | None = None
 ) -> dict[str, dict[date, DayOfSeries]]:
-    """The result of a check for each symbol and session.
+    """Return the result of a check for each symbol and session.
 
     Args:
-        found: The check, which listed every gap.
+        found: The check, with every gap listed.
         timeframe: The timeframe that was checked.
         start: The beginning of the range that was checked.
-        end: The end of it.
-        now: The time at which it was checked, if that was given.
+        end: The end of that range.
+        now: The time of the check, if one was given to it.
     """
     parsed = parse_timeframe(timeframe)
     now = now or datetime.now(UTC)
@@ -64,7 +63,7 @@ def by_day(
 
 
 def _days(due: Sequence[Window], missing: dict[date, int]) -> dict[date, DayOfSeries]:
-    """Windows by their session: one with a break is several."""
+    """Group windows by session; a session with a break has several."""
     days: dict[date, DayOfSeries] = {}
     for window in due:
         before = days.get(window.day)

@@ -1,15 +1,15 @@
-"""Gaps: the bars that should be there by a trading calendar, and are not.
+"""Gaps: the bars that a trading calendar expects and that are missing.
 
-What should be there: of every session, the intervals of the timeframe that have a moment of it, cut as rollups cut them
-(aligned to midnight UTC); from a day on, the days, weeks (from Monday) or months that hold the date of a session. An
-interval is there if a bar's `ts` lies in it, so that bars that begin with the session and not with the hour count too.
-It is expected once it is over.
+For timeframes below a day, every interval that overlaps a session is expected, cut as rollups cut them (aligned to
+midnight UTC). From a day on, the days, weeks (from Monday) or months that contain the date of a session are expected.
+An interval is present if it contains a bar's `ts`, so bars that begin with the session instead of the hour count, too.
+An interval is expected once it is over.
 
-Of a day, a week or a month one bar is expected, and more than one are found, too: the same bar under two times, as with
-midnight in UTC and where the exchange is, is two rows, and no gap.
+One bar is expected for a day, week or month. Several are reported as repeats: the same bar under two times, for example
+midnight in UTC and midnight at the exchange, is two rows and no gap.
 
-How it is found was measured (docs/decisions/0010): bars are counted for each series and session, by the primary key and
-nothing else, and only where that does not add up it is looked for where.
+The method was measured (docs/decisions/0010): count the bars of each series and session by the primary key, and look
+for the missing ones only where the count is too low.
 """
 
 import threading
@@ -39,18 +39,18 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SERIES_AT_ONCE: Final = 50
-"""Series that one statement counts: enough to make it worth while, few enough to share the work between connections."""
+"""Series that one statement counts: enough to be efficient, few enough to share the work between connections."""
 
 
 REPEATS: Final = 1000
-"""Repeats that a check lists at the most. All of them are counted."""
+"""The largest number of repeats that a check lists. It counts all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`missing` intervals of a series that are not there, all that are expected in `start <= time < end` (UTC).
+    """A run of `missing` intervals of a series: all that are expected in `start <= time < end` (UTC).
 
-    What the market's closing hours separate is one gap. `tenant` is the uuid.
+    Missing intervals that only closing hours separate are one gap. `tenant` is the uuid.
     """
 
     tenant: UUID
@@ -64,7 +64,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A session's date: how many intervals the series together should have, and how many are missing."""
+    """A session's date, with the numbers of expected and missing intervals of all series."""
 
     day: date
     expected: int
@@ -73,7 +73,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A day, week or month that has several bars of a series, as where a vendor's times have changed.
+    """A day, week or month with several bars of a series, for example because a vendor's times have changed.
 
     `day` is its first date, `bars` the number of bars in `start <= time < end` (UTC), of which one is expected.
     """
@@ -87,9 +87,9 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of a gap check: the gaps by symbol and time, how complete each day is, and by which calendars.
+    """The result of a gap check: gaps by symbol and time, the completeness of each day, and the calendars used.
 
-    `repeated` counts the days, weeks or months of a series that have several bars, of which `repeats` are the first.
+    `repeated` counts the days, weeks or months of a series with several bars; `repeats` are the first of them.
     """
 
     series: int
@@ -120,15 +120,15 @@ def check(
     connections: int = 2,
     now: datetime | None = None,
 ) -> Check:
-    """Compare a vendor's bars of one timeframe with what should be there.
+    """Compare a vendor's bars of one timeframe with what its calendars expect.
 
-    `tenant` is a name or a uuid; `start` and `end` have a zone and bound the beginnings of intervals. `symbols` limits
-    it to these, all of which there has to be a series of, unless with `new`: then everything is missing of it.
-    `calendar` goes before the calendars that the series have. Gaps of fewer than `at_least` intervals are counted and
-    not listed. `connections` share the work. Where it is of all series, the count is kept (`last_counts`).
+    `tenant` is a name or a uuid; `start` and `end` have a time zone and bound the beginnings of intervals. `symbols`
+    limits the check to these. Each must have a series, unless `new` is set: then a symbol without one misses every bar.
+    `calendar` overrides the calendars of the series. Gaps of fewer than `at_least` intervals are counted but not
+    listed. The work is shared between `connections` database connections.
 
     Raises ControlError for an unknown tenant, GapError for series and timeframes that do not exist and for a
-    reversed range, CalendarError for a series without a calendar and a range that its calendar does not reach.
+    reversed range, CalendarError for a series without a calendar and a range that its calendar does not cover.
     """
     parsed = parse_timeframe(timeframe)
     timeframe = f"{parsed.count}{parsed.unit}"
@@ -167,7 +167,7 @@ def check(
 
 
 def _refuse_cold(connection: psycopg.Connection[Any], tenant: Tenant, start: datetime) -> None:
-    """Raise GapError if bars of the range are in files: they would look as if they were missing."""
+    """Raise GapError if bars of the range are in files, because they would look missing."""
     found = connection.execute(
         "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = 'bars' AND cold_before > %s",
         (tenant.no, start),
@@ -194,7 +194,7 @@ def _planned(
     end: datetime,
     now: datetime,
 ) -> tuple[list[Portion], dict[date, list[int]]]:
-    """The work to do, and of each day how many intervals are expected, with room for how many are missing."""
+    """Return the work to do, and for each day the number of expected intervals with a zero for the missing ones."""
     by_calendar = defaultdict(list)
     for symbol, its in sorted(of_series.items()):
         by_calendar[its].append(symbol)
@@ -209,10 +209,10 @@ def _planned(
 
 
 def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield the result of each piece of work, in order, computed in several threads.
+    """Yield the result of each piece of work, in order, computed by so many threads.
 
-    No executor: the interpreter waits for the threads of one before it ends, and with them for their statements. A
-    worker that gives a job back has to be gone before another worker begins it.
+    This is no executor, because the interpreter waits at exit for an executor's threads, and so for their statements. A
+    worker that gives a job back must be gone before another worker begins the job.
     """
     waiting = deque((Future[R](), piece) for piece in work)
     futures = [future for future, _ in waiting]
@@ -234,20 +234,20 @@ def _shared(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R
         for future in futures:
             yield future.result()
     finally:
-        # Nobody waits for the rest.
+        # Nobody needs the rest.
         waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """The tenants and series whose bars are checked."""
+    """The tenant, vendor and timeframe whose bars are checked."""
 
     tenant: Tenant
     vendor: str
     timeframe: str
 
     def gaps(self, symbol: str, due: Sequence[Window], pieces: Iterable[Piece]) -> Iterator[Gap]:
-        """A series' missing intervals as gaps: what only closing hours separate is one."""
+        """Yield a series' missing intervals as gaps; pieces that only closing hours separate are one gap."""
         run: list[Piece] = []
         for piece in pieces:
             if run and not _goes_on(due, run[-1], piece):
@@ -286,9 +286,9 @@ def series_ids(
     *,
     new: bool,
 ) -> dict[str, int | None]:
-    """The ids of the series that are asked for, by symbol; None if there is no series yet.
+    """Return the ids of the series by symbol; None for a symbol without a series.
 
-    Raises GapError if there is none, or none of a symbol, unless with `new`.
+    Unless `new` is set, raises GapError if a symbol has no series. Raises GapError if the result is empty.
     """
     rows = connection.execute(
         SQL(
@@ -308,7 +308,7 @@ def series_ids(
 
 
 def wanted(symbols: Iterable[str]) -> list[str]:
-    """Symbols as series have them, each once. Raises GapError if it is not one."""
+    """Return symbols as series have them, each once. Raises GapError if one is invalid."""
     try:
         return list(dict.fromkeys(TypeAdapter(list[models.Symbol]).validate_python(list(symbols))))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The statements that count bars and find what is missing, and what is there more than once."""
+"""The statements that count bars, and that find missing and repeated ones."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ class Piece:
     missing: int
 
 
-# For each series and window: how many bars there are, and how many of them stand where an interval begins. As many as
-# are expected of these say that nothing is missing: a key is there once. Of a day and what is longer only one bar is
-# expected, wherever in it: more than one are told, too. The bounds of the whole are said again as
-# constants, by which chunks are left out when the statement is planned.
+# Count the bars of each series and window, and those that stand at the beginning of an interval. If these are as many
+# as expected, nothing is missing, because a key exists once. For a day or longer only one bar is expected, anywhere in
+# the window, and windows with more are reported, too. The bounds of the whole range are repeated as constants, so that
+# the planner excludes chunks.
 _COUNT: Final = """
 SELECT s.id, w.no, c.present
 FROM unnest(%(ids)s::bigint[]) AS s(id)
@@ -44,8 +44,8 @@ CROSS JOIN LATERAL (
 WHERE c.aligned < w.expected OR (%(step)s::interval IS NULL AND c.present > w.expected)
 """
 
-# For each series and window that is not empty: from the end of each interval that is there to the beginning of the next
-# one, the window's own ends being such, too.
+# Find the gaps in each series and window that is not empty: from the end of each present interval to the beginning of
+# the next. The window's ends count as present.
 _LOCATE: Final = """
 SELECT w.id, w.no, g.after, g.next
 FROM unnest(%(ids)s::bigint[], %(numbers)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
@@ -66,8 +66,7 @@ ORDER BY w.id, w.no, g.next
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The result for one series: what is missing, in order, and of which windows there are how many bars, where one
-    is expected."""
+    """The result for one series: missing pieces in order, and the windows with repeats with their number of bars."""
 
     pieces: list[Piece] = field(default_factory=list)
     repeats: list[tuple[int, int]] = field(default_factory=list)
@@ -75,22 +74,23 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Some series of one calendar, by symbol with their ids, and the windows that are due for each."""
+    """Some series of one calendar, as ids by symbol, and the windows that are due for each."""
 
     step: timedelta | None
     windows: list[Window]
     series: dict[str, int | None]
 
     def look(self, dsn: str) -> dict[str, Looked]:
-        """Find what each series lacks, or has more than once."""
+        """Return the missing and repeated bars of each series."""
         found = {symbol: Looked() for symbol in self.series}
         symbols = {id_: symbol for symbol, id_ in self.series.items() if id_ is not None}
         for symbol, id_ in self.series.items():
             if id_ is None:
                 found[symbol].pieces.extend(self._whole(number) for number in range(len(self.windows)))
-        # Never prepared: a plan that is made once for all would look into every chunk.
+        # Never prepared: a generic plan would read every chunk.
         with connect(dsn, prepare_threshold=None) as connection:
-            # Not for the session, which may be shared behind a pooler: compiling would take longer than counting.
+            # Only for this transaction, because a pooler may share the session. Compiling would take longer than
+            # counting.
             connection.execute("SELECT set_config('jit', 'off', true)")
             for numbers in self._slices():
                 for id_, looked in self._look(connection, list(symbols), numbers).items():
@@ -99,7 +99,7 @@ class Portion:
         return found
 
     def _slices(self) -> Iterator[list[int]]:
-        """The windows by their numbers, so many at once as lie in a few chunks."""
+        """Yield the numbers of the windows, in groups that lie in a few chunks."""
         storage = KINDS["bars"].storage
         assert storage is not None
         width = _CHUNKS_AT_ONCE * storage.chunk

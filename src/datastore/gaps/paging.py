@@ -1,4 +1,4 @@
-"""A gap check in pages: series by series, as many as a page needs."""
+"""A gap check in pages. Each checks as many series as it needs, one after the other."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from datastore.tenants import find_tenant
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: behind `listed` gaps of a series. The series up to `counted` are in the counts already."""
+    """The start of a page: after `listed` gaps of a series. Earlier pages have counted the series up to `counted`."""
 
     symbol: str = ""
     listed: int = 0
@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """Parse what `str` wrote. Raises GapError for other text."""
+        """Parse what `str` returned. Raises GapError for any other text."""
         try:
             plain = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
             symbol, listed, counted = plain
@@ -90,11 +90,11 @@ def check_page(
     symbols: Sequence[str] | None = None,
     **options: Any,
 ) -> tuple[Check, str | None]:
-    """The next `limit` gaps by symbol and time, and what to pass as `after` for those that follow; None at the end.
+    """Return the next `limit` gaps by symbol and time, and the `after` for the following page; None at the end.
 
-    Only series are looked at that the page needs. The counts of a page are of series that no page before it counted,
-    so that those of all pages add up to those of `check`, which has the other arguments and the errors. Raises
-    GapError for an `after` that is no answer of it, too.
+    Checks only the series that the page needs. A page counts only series that no earlier page has counted, so that the
+    counts of all pages add up to those of `check`. The other arguments and the errors are those of `check`. Raises
+    GapError also for an invalid `after`.
     """
     place = Place() if after is None else Place.parse(after)
     names = _Names(dsn, tenant, vendor, timeframe, None if symbols is None else sorted(wanted(symbols)))
@@ -103,7 +103,7 @@ def check_page(
     at_once, total = 1, _Sum()
     group = names.following(place.symbol, at_once, including=True)
     while group:
-        # What a page before has counted is looked at apart from what none has.
+        # Check series that an earlier page has counted apart from new ones.
         fresh = group[0] > place.counted
         part = [symbol for symbol in group if (symbol > place.counted) == fresh]
         found = check(
@@ -129,7 +129,7 @@ def check_page(
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The symbols that are looked at, in order: those that are named, or all that have such bars."""
+    """The symbols to check, in order: the named ones, or all that have such bars."""
 
     dsn: str
     tenant: Any
@@ -138,7 +138,7 @@ class _Names:
     named: list[str] | None
 
     def check(self) -> None:
-        """Raise GapError if a named symbol has no such bars, or none has."""
+        """Raise GapError if a named symbol has no such bars, or if no symbol has any."""
         if self.named is None:
             if not self.following("", 1):
                 raise GapError(f"there are no {self.timeframe} bars of {self.vendor}")
@@ -148,7 +148,7 @@ class _Names:
             series_ids(connection, owner, self.vendor, self._stored, self.named, new=False)
 
     def following(self, after: str, count: int, *, including: bool = False) -> list[str]:
-        """The next symbols behind one, or from it on."""
+        """Return the next symbols after one, or from it on."""
         if self.named is not None:
             return [symbol for symbol in self.named if symbol > after or (including and symbol == after)][:count]
         with connect(self.dsn) as connection:
@@ -168,4 +168,4 @@ WHERE (series_id >> {}) = %s AND kind = 'bars' AND vendor = %s AND timeframe = %
   AND (symbol COLLATE "C" > %s OR (%s AND symbol = %s))
 ORDER BY symbol COLLATE "C" LIMIT %s
 """)
-"""The next symbols in the order of Python, whatever the database's collation is."""
+"""Select the next symbols in the order of Python, whatever the database's collation is."""

@@ -19,7 +19,8 @@ _MONTHS: Final = {"mo": 1, "q": 3, "y": 12}
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time in which every interval is expected: a session or a part of one, or a single day or longer.
+    """A range of time in which every interval is expected: a session or a part of one, or a single day or longer
+    period.
 
     `day` is the session's date, `expected` the number of its intervals.
     """
@@ -42,11 +43,11 @@ class Timeframe:
 
     @property
     def step(self) -> timedelta | None:
-        """Its length, where it is one of hours, minutes or seconds; None for days and what is longer."""
+        """The length of seconds, minutes or hours; None for a day or longer."""
         return self.count * _UNITS[self.unit] if self.unit in _UNITS else None
 
     def around(self, day: date) -> tuple[date, date]:
-        """The first day of the interval of days, weeks or months that a day is in, and that of the next."""
+        """Return the first day of the interval of days, weeks or months that contains a day, and of the next one."""
         if self.unit in ("d", "w"):
             width, origin = (self.count, EPOCH.toordinal()) if self.unit == "d" else (7 * self.count, _MONDAY)
             first = origin + (day.toordinal() - origin) // width * width
@@ -57,7 +58,7 @@ class Timeframe:
 
 
 def parse_timeframe(text: str) -> Timeframe:
-    """A timeframe as bars have it, in parts. Raises GapError if it is not one."""
+    """Split a timeframe into its parts. Raises GapError if it is invalid."""
     try:
         return Timeframe(*timeframes.parts(timeframes.canonical(text)))
     except ValueError as error:
@@ -67,9 +68,9 @@ def parse_timeframe(text: str) -> Timeframe:
 def windows(
     calendar: str, timeframe: Timeframe, start: datetime, end: datetime, now: datetime | None = None
 ) -> list[Window]:
-    """The windows of the expected intervals that begin in `start <= time < end` and are over by `now`, in order.
+    """Return the windows of the expected intervals that begin in `start <= time < end` and are over by `now`, in order.
 
-    None of them overlap. Raises CalendarError as `calendars.sessions` does.
+    Windows do not overlap. Raises CalendarError as `calendars.sessions` does.
     """
     now = now or datetime.now(UTC)
     end = min(end, now)
@@ -93,7 +94,7 @@ def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until
     until = _floor(until, step)
     for session in found:
         for opens, closes in session.spans:
-            # A session may begin in the interval in which the one before it has ended.
+            # A session may begin in the interval in which the previous one ended.
             first, last = max(_floor(opens, step), done), min(_ceiling(closes, step), until)
             if first < last:
                 yield Window(session.day, first, last, (last - first) // step)
@@ -103,10 +104,10 @@ def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until
 def _periods(
     calendar: str, found: list[Session], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
 ) -> Iterator[Window]:
-    """Windows of days and longer. A bar of a day belongs to the session that it is stamped for.
+    """Yield windows of a day or longer. A bar of a day belongs to the session that it is stamped for.
 
-    Vendors stamp it with midnight in UTC, with midnight where the exchange is, or with the beginning of the session,
-    which may be the evening before. So a day's window is from the first of these to the first of the next day's.
+    Vendors stamp it with midnight in UTC, with midnight at the exchange, or with the beginning of the session, which
+    may be the evening before. So a day's window reaches from the earliest of these to the earliest of the next day's.
     """
     zone = calendars.zone(calendar)
     opens = {session.day: session.start for session in found}
@@ -137,4 +138,4 @@ def _ceiling(moment: datetime, step: timedelta) -> datetime:
 
 
 class GapError(ControlError):
-    """A gap check cannot be done as asked: no such series, no such timeframe, a reversed range."""
+    """A gap check cannot be done as requested: no such series, no such timeframe, or a reversed range."""

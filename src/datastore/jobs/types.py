@@ -123,13 +123,13 @@ def job_type(
     again. It has the control plane's rights, so it must act only for `context.job.tenant`, whatever the payload says.
 
     Args:
-            name: The type's name.
-            backoff: The wait after the first failure; it doubles with each further one.
-            store_only: Whether tenants' jobs of this type are refused.
-            timeout: How long a job may run. After that, `Cancelled` is raised when the function reports or checks; if
-                it does neither, its process is killed a second later. The attempt has failed. None means no limit.
-            ready: Called when a worker starts. It raises ConfigurationError if a setting is missing that the function
-                needs; that worker then leaves jobs of this type to others.
+        name: The type's name.
+        backoff: The wait after the first failure; it doubles with each further one.
+        store_only: Whether tenants' jobs of this type are refused.
+        timeout: How long a job may run. After that, `Cancelled` is raised when the function reports or checks; if
+            it does neither, its process is killed a second later. The attempt has failed. None means no limit.
+        ready: Called when a worker starts. It raises ConfigurationError if a setting is missing that the function
+            needs; that worker then leaves jobs of this type to others.
 
     Raises:
         JobError: The name is taken by another function, or the function cannot run jobs.
@@ -169,13 +169,13 @@ def load(*modules: str) -> JobTypes:
     """Load all job types.
 
     Args:
-            modules: More modules to import, which register job types.
+        modules: More modules to import, which register job types.
 
-        Returns:
-            The types by name: those of entry points, which include the store's own, and those of `modules`.
+    Returns:
+        The types by name: those of entry points, which include the store's own, and those of `modules`.
 
-        Raises:
-            JobError: A module cannot be imported. A worker without its types would fail their jobs.
+    Raises:
+        JobError: A module cannot be imported. A worker without its types would fail their jobs.
     """
     for module in modules:
         _loaded(module, partial(importlib.import_module, module))

@@ -1,6 +1,6 @@
 """Prometheus metrics of the service, of workers and of the store.
 
-The metrics of a client are in `mds_client.metrics`.
+`mds_client.metrics` has those of a client.
 """
 
 from datastore.metrics.declared import DECLARED, MAX_GROUPS, OTHER, Declared

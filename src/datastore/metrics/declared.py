@@ -1,4 +1,4 @@
-"""The metrics that there are: names, types, labels, help."""
+"""The declarations of the metrics: names, types, labels, help."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -8,7 +8,7 @@ Type = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A metric: its name as it is scraped (a histogram without `_bucket`, `_sum`, `_count`), and what it says."""
+    """A metric: its name in a scrape (a histogram's without `_bucket`, `_sum`, `_count`), type, help and labels."""
 
     name: str
     type: Type
@@ -100,12 +100,12 @@ DECLARED: Final = {
 """Every metric of the control plane, by name."""
 
 OTHER: Final = "(other)"
-"""The label of what is beyond the number of label values that there may be, or is not known."""
+"""The label value for unknown values, and for those beyond the allowed number."""
 
 MAX_GROUPS: Final = 300
-"""How many vendors (with kind and timeframe) have labels of their own: of every tenant those with the most series."""
+"""The number of vendors (with kind and timeframe) with their own labels: those of each tenant with the most series."""
 
 
 def known_label(name: str, names: Any) -> str:
-    """The name as a label, or OTHER if it is not among the names."""
+    """Return the name as a label, or OTHER if it is not among the names."""
     return name if name in names else OTHER

@@ -34,11 +34,11 @@ class ServiceMetrics:
         ProcessCollector(registry=self.registry)
 
     def request_began(self) -> None:
-        """A request is being answered from now on."""
+        """Count the beginning of a request."""
         self._in_flight.inc()
 
     def request_ended(self, route: str | None, method: str, status: int, seconds: float) -> None:
-        """It is answered. `route` is the route's template, such as `/jobs/{id}`, or None if no route is it."""
+        """Count an answered request. `route` is the route's template, such as `/jobs/{id}`, or None without one."""
         self._in_flight.dec()
         route = route or OTHER
         method = method if method in _METHODS else OTHER
@@ -46,10 +46,10 @@ class ServiceMetrics:
         self._seconds.labels(route, method).observe(seconds)
 
     def exposition(self, accept: str | None = None) -> tuple[bytes, str]:
-        """All metrics as text, and its content type: OpenMetrics for who accepts that, else Prometheus' own.
+        """Return all metrics as text, with its content type: OpenMetrics if accepted, otherwise Prometheus' own format.
 
-        Never raises for a database that is away: `datastore_database_up` is 0 then. Waits for it for some seconds at
-        the most, so not for an event loop.
+        Never raises if the database is away: `datastore_database_up` is 0 then. It may wait for the database for some
+        seconds, so do not call it in an event loop.
         """
         encode, content_type = choose_encoder(accept or "")
         return encode(self.registry), content_type
@@ -63,7 +63,7 @@ class WorkerMetrics:
     """The metrics of one worker: the jobs that it runs. The service exposes those of the outbox."""
 
     def __init__(self, types: Collection[str]) -> None:
-        """`types` are those that the worker takes: what applications call their jobs otherwise is no label."""
+        """`types` are those that the worker takes. Other types are no labels, because applications choose them."""
         self.registry = CollectorRegistry()
         self._types = frozenset(types)
         self._ended = _counter(self.registry, "datastore_worker_jobs_total")
@@ -72,29 +72,29 @@ class WorkerMetrics:
         ProcessCollector(registry=self.registry)
 
     def job_began(self) -> None:
-        """A job is run from now on."""
+        """Count the beginning of a job."""
         self._running.inc()
 
     def job_ended(self, job_type: str, outcome: str, seconds: float) -> None:
-        """It has ended: `outcome` is its state after that (`queued`: to be tried again), or `lost`."""
+        """Count the end of a job: `outcome` is its new state (`queued`: it will be tried again), or `lost`."""
         job_type = known_label(job_type, self._types)
         self._running.dec()
         self._ended.labels(job_type, outcome).inc()
         self._seconds.labels(job_type).observe(seconds)
 
     def exposition(self) -> tuple[bytes, str]:
-        """All metrics as text, and its content type."""
+        """Return all metrics as text, with its content type."""
         encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
     def serve(self, port: int, host: str = "127.0.0.1") -> "Exposed":
-        """Answer scrapes in a thread of its own. Port 0 is any that is free. Raises OSError if the port is taken."""
+        """Serve scrapes in a separate thread. Port 0 chooses a free one. Raises OSError if the port is taken."""
         server, thread = start_http_server(port, host, self.registry)
         return Exposed(server, thread)
 
 
 class Exposed:
-    """A port that answers scrapes until `close`."""
+    """A port that serves scrapes until `close`."""
 
     def __init__(self, server: WSGIServer, thread: threading.Thread) -> None:
         self._server = server
@@ -102,7 +102,7 @@ class Exposed:
         self.port: int = server.server_port
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

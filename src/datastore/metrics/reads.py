@@ -10,7 +10,7 @@ from datastore.metrics.declared import MAX_GROUPS, OTHER, known_label
 from datastore.names import STORE, TENANT_BITS
 from mds_client import KINDS
 
-# What the store is like -----------------------------------------------------------------------------------------
+# The state of the store -----------------------------------------------------------------------------------------
 
 Sample = tuple[str, tuple[str, ...], float]
 """A metric's name, the values of its labels, and its value."""
@@ -19,7 +19,7 @@ Read = Callable[[Engine, Driver], Iterator[Sample]]
 
 
 def database_read(engine: Engine, driver: Driver, head: str) -> Iterator[Sample]:
-    """Server, engine and schema version."""
+    """Yield server, engine and schema version."""
     server = driver.info.parameter_status("server_version") or ""
     yield "datastore_database_info", (server, engine.name, engine.extension_version or ""), 1
     version = schema_version(driver) or ""
@@ -28,7 +28,7 @@ def database_read(engine: Engine, driver: Driver, head: str) -> Iterator[Sample]
 
 
 def tenants_read(_: Engine, driver: Driver) -> Iterator[Sample]:
-    """The number of tenants by state."""
+    """Yield the number of tenants by state."""
     for enabled, disabled in driver.execute(
         "SELECT count(*) FILTER (WHERE disabled_at IS NULL), count(disabled_at) FROM store.tenants"
     ).fetchall():
@@ -36,9 +36,9 @@ def tenants_read(_: Engine, driver: Driver) -> Iterator[Sample]:
         yield "datastore_tenants", ("disabled",), disabled
 
 
-# Which groups have labels of their own is decided fairly: the first of every tenant, then the second of each. By
-# size alone, one tenant with many vendors would leave no label to the others, and no alert. What is beyond is added up
-# by the server: however many names tenants make up, no more come than there are labels.
+# Labels are shared out fairly: the first group of every tenant gets one, then the second of each. By size alone, one
+# tenant with many vendors would leave no labels, and so no alerts, to the others. The server adds up the rest, so
+# however many names tenants invent, it returns no more groups than there are labels.
 _SERIES: Final = f"""
 SELECT kind, CASE WHEN own THEN vendor ELSE %(other)s END, CASE WHEN own THEN timeframe ELSE %(other)s END,
        sum(series)::bigint, max(newest)
@@ -76,7 +76,7 @@ _LABELS: Final = {"other": OTHER, "most": MAX_GROUPS}
 
 
 def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
-    """Series and their newest rows, by kind, vendor and timeframe."""
+    """Yield series and their newest rows, by kind, vendor and timeframe."""
     counts: dict[tuple[str, ...], int] = {}
     newest: dict[tuple[str, ...], float] = {}
     for kind, vendor, timeframe, count, last in driver.execute(_SERIES, _LABELS).fetchall():
@@ -91,7 +91,7 @@ def series_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
-    """The counts of the last gap check."""
+    """Yield the counts of the last gap check."""
     for vendor, timeframe, gaps, missing, repeated, checked in driver.execute(_GAPS, _LABELS).fetchall():
         yield "datastore_gaps", (vendor, timeframe), gaps
         yield "datastore_missing_bars", (vendor, timeframe), missing
@@ -100,16 +100,16 @@ def gaps_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
-    """Jobs by type and state."""
+    """Yield jobs by type and state."""
     backlog = jobs.backlog(driver, sorted(types))
-    # Applications name the types of their jobs as they like. All labels are there before their first job is: what has
-    # just appeared has not increased, and a first failure would be no alert.
+    # Applications choose the types of their jobs. All labels exist before the first job, because Prometheus sees no
+    # increase in a series that has just appeared, and a first failure would not alert.
     counts: dict[tuple[str, ...], int] = {
         (name, state): 0 for name in (*sorted(types), OTHER) for state in ("queued", "running", "failed")
     }
     for count in backlog.counts:
         counts[count.job_type or OTHER, count.state] += count.jobs
-    # Whose worker is lost waits for another, which takes it back. Without any it would be said to run forever.
+    # A job whose lease has expired waits for another worker. Without any worker it would seem to run forever.
     for job_type, lost in driver.execute(
         "SELECT CASE WHEN job_type = ANY(%s) THEN job_type END, count(*) FROM store.jobs"
         " WHERE state = 'running' AND leased_until < now() GROUP BY 1",
@@ -123,7 +123,7 @@ def jobs_read(driver: Driver, types: frozenset[str]) -> Iterator[Sample]:
 
 
 def backfills_read(_: Engine, driver: Driver) -> Iterator[Sample]:
-    """Backfills that are under way."""
+    """Yield the numbers of unfinished backfills and their jobs."""
     rows = driver.execute(
         """
         WITH open AS MATERIALIZED (
@@ -169,7 +169,7 @@ def sizes_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def policies_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
-    """Runs of the server's jobs for policies."""
+    """Yield runs of the server's jobs for policies."""
     for runs in engine.policy_runs(driver):
         labels = (runs.relation, runs.policy)
         yield "datastore_policy_runs_total", labels, runs.runs

@@ -32,7 +32,7 @@ from datastore.metrics.reads import (
 class _Part:
     """Metrics that are read together, and the outcome of the last read. Times are monotonic; `read_at` is wall time.
 
-    `seldom`: how many times longer than the others it is kept.
+    `seldom`: how many times as long as other parts it is kept.
     """
 
     name: str
@@ -46,15 +46,15 @@ class _Part:
 
 
 class StoreCollector(Collector):
-    """Reads what the store is like, part by part, and keeps it.
+    """Reads the state of the store part by part, and keeps it.
 
-    A part is read again after `MIN_AGE` seconds (sizes: a minute), or after `SHARE` times as long as reading it took:
-    however many scrape, and however slow a database is, it is kept busy for a small share of the time at the most. A
-    part that cannot be read keeps its last values, and says so by `datastore_collect_success`.
+    A part is read again after `MIN_AGE` seconds (sizes: a minute), or after `SHARE` times as long as the reading took.
+    So however many scrape, and however slow a database is, reading keeps it busy for a small share of the time. A part
+    that cannot be read keeps its last values, and `datastore_collect_success` shows that.
 
-    A thread reads, and a scrape waits for it for `BUDGET` seconds, all parts together: Prometheus takes an answer that
-    comes too late (10 seconds, where nothing else is set) for none. A part that was not reached by then keeps its last
-    values too and says so, and the next scrape has what was read meanwhile.
+    A thread reads, and a scrape waits for it for at most `BUDGET` seconds for all parts together, because Prometheus
+    discards an answer that comes too late (10 seconds by default). A part that was not read by then also keeps its last
+    values and shows it, and the next scrape has what was read meanwhile.
     """
 
     MIN_AGE: Final = 5.0
@@ -69,7 +69,7 @@ class StoreCollector(Collector):
         self._engine: Engine | None = None
         self._up = False
         self._next_try = 0.0
-        # The thread that reads, what it has not read yet, and when the database last answered it.
+        # The thread that reads, the parts that it has not read yet, and when the database last answered it.
         self._reading: threading.Thread | None = None
         self._left: list[_Part] = []
         self._heard_at = 0.0
@@ -82,7 +82,7 @@ class StoreCollector(Collector):
             _Part("gaps", gaps_read),
             _Part("jobs", lambda _, driver: jobs_read(driver, types)),
             _Part("backfills", backfills_read),
-            # Asks the file system for every file of every chunk, and changes slowly.
+            # Reads the sizes of all files of all chunks, and changes slowly.
             _Part("sizes", sizes_read, seldom=12),
             _Part("policies", policies_read),
         )
@@ -108,7 +108,7 @@ class StoreCollector(Collector):
             self._left.clear()
             if self._reading is not None:
                 self._reading.join(2 * self.TIMEOUT_MS / 1000)
-            # One that is still in the way waits for a server that is silent: it ends with this process.
+            # A thread that still runs waits for a silent server, and ends with this process.
             if self._reading is None or not self._reading.is_alive():
                 self._disconnect()
 
@@ -122,7 +122,7 @@ class StoreCollector(Collector):
             yield from part.samples
 
     def _begun(self) -> threading.Thread | None:
-        """The thread that reads already, else a new one where something is due."""
+        """Return the thread that reads already, or a new one if a part is due; otherwise None."""
         with self._lock:
             if self._reading is not None and self._reading.is_alive():
                 return self._reading
@@ -143,7 +143,7 @@ class StoreCollector(Collector):
                 self._up = True
                 del self._left[:1]
         except psycopg.OperationalError:
-            # It is away. Asked again soon, and not by every scrape; what was read last stays.
+            # The database is away. Try again soon, but not in every scrape; the last values stay.
             self._disconnect()
             self._up = False
             self._next_try = time.monotonic() + self.MIN_AGE
@@ -163,7 +163,7 @@ class StoreCollector(Collector):
                 part.samples = tuple(self._heard(part.read(self._engine, driver)))
             part.read_at, part.success = time.time(), True
         except psycopg.Error:
-            # The others are read all the same, unless it is the connection.
+            # Read the other parts all the same, unless the connection is lost.
             part.success = False
             if driver.closed:
                 raise psycopg.OperationalError("the connection is lost") from None
@@ -172,7 +172,7 @@ class StoreCollector(Collector):
         part.due = self._heard_at + max(part.seldom * self.MIN_AGE, self.SHARE * part.seconds)
 
     def _heard(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The samples: each is a sign of life of a database that takes its time."""
+        """Yield the samples, and note each as a sign of life of a slow database."""
         for sample in samples:
             self._heard_at = time.monotonic()
             yield sample
@@ -185,7 +185,7 @@ class StoreCollector(Collector):
                     autocommit=True,
                     connect_timeout=3,
                     application_name="datastore-metrics",
-                    # The next scrape makes a new connection if the network has lost this one.
+                    # Lets the next scrape make a new connection if the network has lost this one.
                     tcp_user_timeout=10_000,
                     keepalives_idle=10,
                 )
@@ -199,7 +199,7 @@ class StoreCollector(Collector):
 
 
 def _families(samples: Iterable[Sample]) -> Iterator[Metric]:
-    """The declared metrics of the store with these samples, in the order of their declaration."""
+    """Yield the declared metrics of the store with these samples, in the order of their declaration."""
     by_name: dict[str, list[Sample]] = {}
     for sample in samples:
         by_name.setdefault(sample[0], []).append(sample)

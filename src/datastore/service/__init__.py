@@ -1,5 +1,5 @@
-"""The admin HTTP API: what `datastore.service.app` puts together.
+"""The admin HTTP API; `datastore.service.app` puts it together.
 
-Endpoints call the functions of the control plane that the command line calls, and add who may, how it is asked, and
-how errors are told. No behaviour of the store itself lives here.
+Endpoints call the same control-plane functions as the command line, and add authorisation, request models and error
+responses. No behaviour of the store itself lives here.
 """

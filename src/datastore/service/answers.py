@@ -1,7 +1,7 @@
-"""Rows as an answer: streamed at the pace of who takes them, or whole with an entity tag.
+"""Answers of rows: streamed at the client's pace, or complete with an entity tag.
 
-What is read comes from the client's own reads (`mds_client.reading.reads`), which are asked for models or for record
-batches, as the format needs.
+Rows come from the client's own reads (`mds_client.reading.reads`), as models or record batches, depending on the
+format.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -28,20 +28,20 @@ CACHING: Final = {"Cache-Control": "private, no-cache", "Vary": "Authorization, 
 
 
 BATCH_ROWS: Final = 5_000
-"""Models that are read at once."""
+"""The number of models that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows that can be read. `columns` are those of CSV; `models` and `frames` read them, a batch at a time, the latter
-    with the schema that they have."""
+    """Rows that can be read. `columns` are those of CSV; `models` and `frames` read the rows in batches, and `frames`
+    returns their schema, too."""
 
     columns: tuple[str, ...]
     models: Callable[[], Iterable[Sequence[BaseModel]]]
     frames: Callable[[], tuple[Any, Iterable[Any]]]
 
     def parts(self, format_: Format) -> Generator[bytes]:
-        """The rows in a format. What is wrong with the question is raised before the first part."""
+        """Yield the rows in a format. Errors of the query are raised before the first part."""
         head: Any = self.columns
         if format_.frames:
             head, batches = self.frames()
@@ -59,7 +59,7 @@ def _closable(batches: Iterable[Any]) -> Generator[Any]:
 
 
 def few(model: type[BaseModel], read: Callable[[As], Any]) -> Answer:
-    """An answer of few rows: `read` is one of the client's reads, asked for models or a table."""
+    """Build an answer of few rows; `read` is one of the client's reads, called for models or a table."""
 
     def frames() -> tuple[Any, Iterable[Any]]:
         table = read("arrow")
@@ -71,32 +71,32 @@ def few(model: type[BaseModel], read: Callable[[As], Any]) -> Answer:
 async def streamed(
     here: Service, tenant: UUID, answer: Answer, format_: Format, until_answered: AsyncExitStack
 ) -> Response:
-    """Rows as they come. It takes one of the tenant's places for streams, and a connection, until its end."""
+    """Stream rows. The answer holds one of the tenant's places for streams, and a connection, until its end."""
     await until_answered.enter_async_context(here.streams.taken(tenant))
     parts = answer.parts(format_)
 
     async def close() -> None:
-        # Whoever leaves early leaves the connection to others; also where the service is to end.
+        # A client that leaves early must free the connection, even while the service shuts down.
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(parts.close)
 
     until_answered.push_async_callback(close)
-    # The first part is waited for: what is wrong shows there, and can still be told as a problem.
+    # Wait for the first part: errors show there, and can still be sent as a problem.
     first: bytes = await run_in_threadpool(partial(next, parts, b""))
     coming: Iterator[bytes] = chain((first,), parts)
     return Flow(coming, format_.media_type)
 
 
 def whole(request: Request, answer: Answer, format_: Format) -> Response:
-    """Few rows, with a tag; call it in a thread."""
+    """Send few rows with an entity tag; call it in a thread."""
     return tagged(request, b"".join(answer.parts(format_)), format_.media_type)
 
 
 def tagged(request: Request, body: bytes, media_type: str) -> Response:
-    """A body with its entity tag; 304 where the request has the same one already.
+    """Send a body with its entity tag, or 304 if the request has the same tag.
 
-    The tag is the body's digest: what is read is read again, and only not sent again. The store keeps nothing by which
-    it would be known beforehand that no row has changed.
+    The tag is the body's digest, so rows are always read and only the transfer is saved. The store keeps nothing that
+    shows beforehand whether a row has changed.
     """
     tag = f'"{sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, **CACHING}

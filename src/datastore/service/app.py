@@ -1,8 +1,8 @@
-"""The service put together: `create_app(settings)`, and `app`, made from the environment when first used.
+"""The complete service: `create_app(settings)`, and `app`, which is created from the environment at its first use.
 
     uvicorn datastore.service.app:app
 
-or `datastore serve`, which says why where it cannot start.
+or `datastore serve`, which explains why it cannot start.
 """
 
 import re
@@ -28,15 +28,15 @@ UPLOADS: Final = re.compile(r"/tenants/[^/]+/rows/[^/]+")
 
 
 def create_app(settings: Settings, *, unguarded: Collection[str] = ()) -> FastAPI:
-    """The service as an ASGI application. Opens no connection until one is needed.
+    """Create the service as an ASGI application. It opens no connection until one is needed.
 
     Args:
         settings: The control plane's settings.
-        unguarded: Paths whose requests need no bearer token, because what is mounted there authenticates its users
-            itself. A path that ends in `/` stands for all paths that begin with it.
+        unguarded: Paths whose requests need no bearer token, because the application mounted there authenticates its
+            users itself. A path that ends in `/` stands for all paths that begin with it.
 
     Raises:
-        ConfigurationError: No database is named, or there is no token: the service is never open to everybody.
+        ConfigurationError: No database is set, or there is no token, because the service is never open to everybody.
     """
     tokens = Tokens(settings)
     failures = Failures(settings.failed_logins)
@@ -53,7 +53,7 @@ def create_app(settings: Settings, *, unguarded: Collection[str] = ()) -> FastAP
         summary="Administers a multi-tenant store of market data.",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
-        # FastAPI's own pages fetch scripts from elsewhere; ours is `datastore.service.documentation`.
+        # FastAPI's own pages load scripts from other hosts; `datastore.service.documentation` does not.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -1,4 +1,4 @@
-"""Bars as the service hands them out: a page of one series, or all of many; stored ones and rollups alike."""
+"""Bars for the service's answers: a page of one series, or all bars of many; stored ones and rollups alike."""
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -24,14 +24,14 @@ _LONGEST: Final[dict[str, timedelta]] = {
     "q": timedelta(days=92),
     "y": timedelta(days=366),
 }
-"""How long a unit of a timeframe may be."""
+"""The longest duration of each unit of a timeframe."""
 
 Missing = Literal["raise", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Bars with `start <= ts < end` of these symbols; with `rollup`, those that their 1m bars make."""
+    """Bars with `start <= ts < end` of these symbols; with `rollup`, those computed from their 1m bars."""
 
     vendor: str
     symbols: list[str]
@@ -41,7 +41,7 @@ class Asked:
     rollup: bool
 
     def read(self, client: MDS, start: datetime, end: datetime, missing: Missing, **how: Any) -> Generator[Any]:
-        """The bars of a part of the time, as the client streams them."""
+        """Stream the bars of a part of the range from the client."""
         reading: Any = client.iter_rollup if self.rollup else client.iter_bars_window
         found: Generator[Any] = reading(
             self.symbols, self.timeframe, start, end, self.vendor, missing=missing, **how
@@ -50,10 +50,10 @@ class Asked:
 
 
 def page(client: MDS, asked: Asked, limit: int) -> list[Bar]:
-    """At most `limit` bars of the one symbol, oldest first. Raises UnknownSeries, and the client's errors.
+    """Return at most `limit` bars of the one symbol, oldest first. Raises UnknownSeries, and the client's errors.
 
-    Bars are read in order only where all of a span of time are read. So the first span is one that so many bars fill;
-    where they are sparse, the next is twice as long.
+    Bars are read in order only where all bars of a range are read. So the first range is one that `limit` bars would
+    fill; where bars are sparse, each following range is twice as long.
     """
     kind = KINDS["bars"]
     timeframe = stored_timeframe(asked.timeframe)
@@ -82,7 +82,7 @@ def _there(name: tuple[str, ...]) -> Operation[bool]:
 
 
 def every(client: MDS, frames: MDS, asked: Asked, missing: Missing) -> Answer:
-    """All of them, by symbol and oldest first. `frames` is the client that reads record batches."""
+    """Answer with all bars, by symbol and oldest first. `frames` is the client that reads record batches."""
     kind = KINDS["bars"]
 
     def as_frames() -> tuple[Any, Iterable[Any]]:

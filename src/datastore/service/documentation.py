@@ -1,4 +1,4 @@
-"""`/docs`: the API's documentation for people, from files of this package; no other host is asked for anything."""
+"""`/docs`: the API's documentation for people, from files of this package, without requests to other hosts."""
 
 import gzip
 from functools import cache
@@ -21,7 +21,7 @@ FILES: Final = {
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript"),
     "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css"),
 }
-"""The files of the page, by path. Everybody may ask for them."""
+"""The files of the page by path; they need no token."""
 
 
 @cache
@@ -30,7 +30,7 @@ def _content(name: str) -> bytes:
 
 
 def show(request: Request) -> Response:
-    """A file of the page. What is stored compressed is sent so to everybody who takes it."""
+    """Send a file of the page. Compressed files are sent as they are to clients that accept gzip."""
     name, media_type = FILES[request.url.path]
     content = _content(name)
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}

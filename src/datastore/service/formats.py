@@ -1,6 +1,6 @@
-"""The formats of what is read: which one a request wants, and rows packed into it, a part at a time.
+"""The formats of answers: choose the requested one, and pack rows into it part by part.
 
-Text formats are packed from models, as pages are; Arrow and Parquet from record batches, as the client's frames are.
+Text formats are packed from models, Arrow and Parquet from record batches.
 """
 
 import io
@@ -18,14 +18,14 @@ from mds_client.output.sheets import csv_parts, records
 FormatName: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
 
 _GROUP_BYTES: Final = 1 << 24
-"""Bytes in memory of a row group of Parquet, which is held there as a whole; some hundred thousand bars."""
+"""The size in memory of a row group of Parquet, in bytes: some hundred thousand bars. It is built in memory."""
 
 _BINARY: Final = {"type": "string", "format": "binary"}
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format. `frames`: it packs record batches, and is given their schema; otherwise models, and their columns."""
+    """A format. With `frames`, it packs record batches and is given their schema; otherwise models and column names."""
 
     name: FormatName
     media_type: str
@@ -34,7 +34,7 @@ class Format:
 
 
 def json_rows(_: Sequence[str], batches: Iterable[Sequence[BaseModel]]) -> Iterator[bytes]:
-    """An array with an object for each row."""
+    """Pack rows as a JSON array of objects."""
     before = b"["
     for rows in batches:
         if rows:
@@ -44,18 +44,18 @@ def json_rows(_: Sequence[str], batches: Iterable[Sequence[BaseModel]]) -> Itera
 
 
 def ndjson_rows(_: Sequence[str], batches: Iterable[Sequence[BaseModel]]) -> Iterator[bytes]:
-    """A line of JSON for each row, without what is None."""
+    """Pack each row as a line of JSON, without the fields that are None."""
     for rows in batches:
         yield b"".join(row.__pydantic_serializer__.to_json(row, exclude_none=True) + b"\n" for row in rows)
 
 
 def csv_rows(columns: Sequence[str], batches: Iterable[Sequence[BaseModel]]) -> Iterator[bytes]:
-    """A header, then a line for each row; None is an empty field."""
+    """Pack rows as CSV: a header, then a line for each row; None is an empty field."""
     return csv_parts(columns, records(batches))
 
 
 class _Sink(io.RawIOBase):
-    """A file that is taken away as it is written."""
+    """A file whose content is taken out while it is written."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -80,7 +80,7 @@ class _Sink(io.RawIOBase):
 
 
 def arrow_stream(schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
-    """Arrow's IPC stream of record batches; the schema comes first, and is there without rows, too."""
+    """Pack record batches as an Arrow IPC stream. The schema comes first, also without rows."""
     import pyarrow as pa
 
     sink = _Sink()
@@ -93,7 +93,7 @@ def arrow_stream(schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
 
 
 def parquet_file(schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
-    """A Parquet file of record batches, a row group at a time."""
+    """Pack record batches as a Parquet file, a row group at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -123,11 +123,11 @@ FORMATS: Final[dict[str, Format]] = {
         Format("parquet", "application/vnd.apache.parquet", parquet_file, frames=True),
     )
 }
-"""Every format, by name. The first is what is answered where a request does not say which."""
+"""Every format by name. The first is used if a request does not choose one."""
 
 
 def described(of_json: Any) -> dict[str, Any]:
-    """The documentation of an answer in every format; `of_json` is the schema of the JSON, if no model says it."""
+    """Return the documentation of an answer in every format; `of_json` is the schema of JSON without a model."""
     text: dict[str, Any] = {"schema": {"type": "string"}}
     content = {each.media_type: {"schema": _BINARY} if each.frames else text for each in FORMATS.values()}
     content["application/json"] = {} if of_json is None else {"schema": of_json}
@@ -135,11 +135,11 @@ def described(of_json: Any) -> dict[str, Any]:
 
 
 def accepted(header: str) -> Format | None:
-    """The format that an `Accept` header prefers (RFC 9110); None if it takes none of them."""
+    """Return the format that an `Accept` header prefers (RFC 9110); None if it accepts none."""
     ranges = [_range(part) for part in header.split(",") if part.strip()] or [("*/*", 1.0)]
     best, found = 0.0, None
     for each in FORMATS.values():
-        # What says more goes before what says less.
+        # The most specific range wins.
         fitting = [
             (name.count("*"), quality)
             for name, quality in ranges
@@ -177,4 +177,4 @@ def _wanted(
 
 
 Wanted = Annotated[Format, Depends(_wanted)]
-"""The format that a request wants: the parameter `format`, or the header `Accept`; JSON where neither says."""
+"""The requested format: the parameter `format`, or else the header `Accept`; JSON if neither is given."""

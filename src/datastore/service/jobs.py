@@ -1,4 +1,4 @@
-"""How long work is answered: 202, where to follow its job, and what of a job its tenant sees."""
+"""Answers of long work: status 202, the location of the job, and the fields of the job that a tenant may see."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -25,11 +25,11 @@ def accepts() -> dict[str, Any]:
 
 
 def accepted(response: Response, token: Token, job: JobRecord) -> JobRecord:
-    """The job as the answer's body, with where it is."""
+    """Return the job as the answer's body, and set its location."""
     response.headers["Location"] = f"/jobs/{job.id}"
     return shown(token, job)
 
 
 def shown(token: Token, job: JobRecord) -> JobRecord:
-    """The job as the client may see it: which host and process has it is the operator's business, not a tenant's."""
+    """Return the job as the client may see it: only the operator sees which host and process runs it."""
     return job if token.tenant is None else replace(job, worker=None)

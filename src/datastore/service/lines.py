@@ -1,6 +1,6 @@
-"""Rows as they pass between a client and the thread that works on them, at the pace of the slower one.
+"""Transfer rows between a client and the thread that processes them, at the pace of the slower one.
 
-A client that sends or reads nothing for too long is disconnected, because it has a place that others need
+A client that sends or reads nothing for too long is disconnected, because it holds a place that others need
 (`datastore.service.places`).
 """
 
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 NDJSON: Final = "application/x-ndjson"
 
 SILENT_S: Final = 60.0
-"""How long, in seconds, a client may send nothing of its body, or take nothing of its answer, before it is broken off.
+"""How long, in seconds, a client may send nothing of its body, or read nothing of its answer, before it is
+disconnected.
 
-What it takes is seen by what the systems' buffers between it and the service give way, some hundred kilobytes at once:
-one that takes less than that in this time counts as one that takes nothing.
+Reading is noticed when the buffers between the service and the client drain, some hundred kilobytes at once. A client
+that reads less than that in this time counts as one that reads nothing.
 """
 
 _PIECE: Final = 1 << 16
-"""Bytes of an answer that are handed on at once: a slow client shows with each that it still takes something."""
+"""Bytes of an answer that are sent at once. Each piece that is accepted shows that a slow client still reads."""
 
 
 class Body(io.RawIOBase):
-    """A request's body as a file, for a thread that reads it while the event loop receives it.
+    """A request's body as a file, read by a thread while the event loop receives it.
 
-    Reading raises Refusal if the body is compressed, and where its client sends nothing for SILENT_S.
+    Reading raises Refusal if the body is compressed, or if the client sends nothing for SILENT_S.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
@@ -53,7 +54,7 @@ class Body(io.RawIOBase):
         if not self._left:
             self._left = anyio.from_thread.run(self._received)
             if not self._begun and self._left.startswith((GZIP, ZSTD)):
-                # Its size after decompression is not known before it is read.
+                # The size after decompression is unknown until it is read.
                 raise Refusal("unsupported-media-type", "the body is compressed, and lines are taken as they are")
             self._begun = True
         some = self._left[: len(view)]
@@ -68,11 +69,11 @@ class Body(io.RawIOBase):
 
 
 class Silent(ClientDisconnect):
-    """A client takes nothing more: it is as if it had gone."""
+    """The client reads nothing any more, and is treated as disconnected."""
 
 
 class Paced(StreamingResponse):
-    """An answer in parts, as they are taken. Raises Silent if its client takes nothing for SILENT_S."""
+    """A streamed answer. Raises Silent if the client reads nothing for SILENT_S."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
@@ -85,7 +86,7 @@ class Paced(StreamingResponse):
 
 
 class Flow(Paced):
-    """An answer in parts that are made in a thread."""
+    """A streamed answer whose parts are produced in a thread."""
 
     def __init__(self, coming: Iterator[bytes], media_type: str) -> None:
         super().__init__(_pieces(coming), media_type=media_type)

@@ -1,6 +1,6 @@
 """Middleware of every request: an id, headers, a limit of its size, a line in the log.
 
-Plain ASGI, so that bodies and answers stream through. Who asks is found out in `datastore.service.security`.
+This is plain ASGI, so that bodies and answers stream through. `datastore.service.security` authenticates.
 """
 
 import json
@@ -23,14 +23,14 @@ access = logging.getLogger("datastore.service.access")
 logger = logging.getLogger("datastore.service")
 
 STATEMENT_S: Final = 60.0
-"""How long a statement of a request may take, in seconds; what takes longer is a job."""
+"""The longest time of a statement of a request, in seconds; longer work must be a job."""
 
 REQUEST_ID: Final = "X-Request-ID"
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 HEADERS: Final = {
-    # Nothing here is for a browser to run, frame, guess at or keep.
+    # No browser should run, frame, guess the type of, or store an answer.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -39,14 +39,14 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
     "Strict-Transport-Security": "max-age=31536000",
 }
-"""Security headers of every answer. (RFC 6797: the last one counts over TLS only.)"""
+"""Security headers of every answer. (RFC 6797: the last one takes effect only over TLS.)"""
 
 
 class Requests:
-    """Gives each request an id, its caller's own if that is a decent one; adds headers to the answer; logs a line.
+    """Give each request an id (the caller's own if it is valid), add headers to the answer, and log a line.
 
-    The line is JSON: a path may hold anything. It has no query and no header, where someone may have put a secret.
-    What no endpoint expected is logged with its traceback, and answered as a problem without.
+    The line is JSON, because a path may hold any character. It has no query and no headers, which may contain secrets.
+    An unexpected error is logged with its traceback, and answered as a problem without it.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
@@ -81,25 +81,25 @@ class Requests:
         except ClientDisconnect as gone:
             logger.info("request %s: %s", request_id, str(gone) or "its client has gone")
         except Exception as error:
-            # Some errors are known, and arise where no handler is around: while an answer streams, in a middleware.
+            # Some known errors arise outside the handlers: while an answer streams, or in a middleware.
             refusal = problems.refusal_of(error)
             if refusal is None:
                 logger.exception("request %s failed", request_id)
                 refusal = Refusal("internal", "the service's log has more, under the request's id")
             if status is not None:
-                # Half an answer is out: breaking off is all that is left to tell that it is not whole.
+                # Part of the answer is sent: only a broken connection can tell the client that it is incomplete.
                 raise
             await problems.response(request_id, refusal)(scope, receive, sending)
         finally:
             self._ended(scope, status, time.monotonic() - began)
 
     def _ended(self, scope: Scope, status: int | None, seconds: float) -> None:
-        """Count a request, and log its line. Its status is None where nothing was answered."""
+        """Count a request, and log its line. The status is None if nothing was answered."""
         route = getattr(scope.get("route"), "path_format", None)
         if route is not None:
-            # Of what is mounted, the route's own path begins where it is mounted.
+            # The route's own path of a mounted application begins at its mount point.
             route = scope.get("root_path", "") + route
-        # Where nothing was answered, the client has gone.
+        # Without an answer, the client has gone.
         self._metrics.request_ended(route, scope["method"], status or 499, seconds)
         state = scope["state"]
         line = {
@@ -115,9 +115,9 @@ class Requests:
 
 
 class BodyLimit:
-    """Refuses bodies that are larger than they may be, by what is announced or by what has come.
+    """Refuse bodies that are too large, by the announced or the received size.
 
-    `upload` is for paths that match `uploads`, `body` for all others; both in bytes.
+    `upload` is the limit for paths that match `uploads`, `body` for all others; both in bytes.
     """
 
     def __init__(self, app: ASGIApp, body: int, upload: int, uploads: re.Pattern[str]) -> None:

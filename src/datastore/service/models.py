@@ -16,12 +16,12 @@ from mds_client import KINDS, models
 T = TypeVar("T")
 
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
-"""A span of time, in JSON a number of seconds, as the command line has it."""
+"""A duration; in JSON a number of seconds, as in the command line's output."""
 
 
 @cache
 def model_of(declared: type) -> Any:
-    """The model of a frozen dataclass: same name, same fields, what its docstring says; spans of time in seconds."""
+    """Return a model of a frozen dataclass with its name, fields and docstring; durations are in seconds."""
     hints = get_type_hints(declared)
     definitions: dict[str, Any] = {
         field.name: (_with_seconds(hints[field.name]), ...) for field in fields(declared)
@@ -38,7 +38,7 @@ def _with_seconds(hint: Any) -> Any:
 
 
 class Page(BaseModel, Generic[T]):
-    """Some of many things. `next` is what to pass as `after` for those that follow; null at the end."""
+    """A page of a list. Pass `next` as `after` to get the following items; it is null at the end."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -47,19 +47,19 @@ class Page(BaseModel, Generic[T]):
 
 
 def list_of(declared: type) -> Any:
-    """The model of a list of these dataclasses."""
+    """Return the model of a list of these dataclasses."""
     made: Any = model_of(declared)
     return list[made]
 
 
 def page_of(declared: type) -> Any:
-    """The model of a page of these dataclasses."""
+    """Return the model of a page of these dataclasses."""
     made: Any = model_of(declared)
     return Page[made]
 
 
 def page(found: Sequence[T], limit: int, cursor: Callable[[T], object]) -> dict[str, Any]:
-    """A page of at most `limit` things, from one more than that, by which it is known whether something follows."""
+    """Build a page of at most `limit` items from up to `limit` + 1, whose last one shows that more follow."""
     return page_with(found[:limit], len(found) > limit, cursor)
 
 
@@ -88,7 +88,7 @@ LARGEST_ID: Final = 2**63 - 1
 
 
 class _Id(Convertor[int]):
-    """A number in a path: `{id:id}`. What is none is not under that path, and not more digits are read than it has."""
+    """A number in a path: `{id:id}`. Text with other characters or more digits does not match the path."""
 
     regex = "[0-9]{1,19}"
 

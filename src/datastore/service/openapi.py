@@ -1,5 +1,5 @@
-"""The service's description of itself: what FastAPI derives from the endpoints, completed by every answer that is a
-problem, so that no answer is undocumented and nobody has to list them."""
+"""The service's OpenAPI document: FastAPI derives it from the endpoints, and every possible problem response is added
+here, so that no answer is undocumented and nobody has to list them."""
 
 from collections import Counter
 from typing import Any, Final, cast
@@ -31,7 +31,7 @@ _HEADERS: Final[dict[int, tuple[str, str]]] = {
 
 
 def problem(status: int, *, example: str | None = None) -> dict[str, Any]:
-    """The documentation of an answer that is a problem."""
+    """Return the documentation of a problem response."""
     name = BY_STATUS[status]
     shown: dict[str, Any] = {
         "type": f"urn:mds:problem:{name}",
@@ -49,7 +49,7 @@ def problem(status: int, *, example: str | None = None) -> dict[str, Any]:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of an app."""
+    """Return the OpenAPI document of an app."""
     found = get_openapi(
         title=app.title,
         version=app.version,
@@ -71,7 +71,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
-    """Add to an operation what any of its kind may answer."""
+    """Add the problem responses that an operation of this form may give."""
     statuses = [422, 500]
     if "security" in operation:
         statuses += [401, 403, 429, 503]
@@ -82,7 +82,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     responses: dict[str, Any] = operation["responses"]
     if len(responses.get("200", {}).get("content", ())) > 1:
         statuses.append(406)
-    # FastAPI's own is of another form.
+    # FastAPI's own response of 422 has another schema.
     if MEDIA_TYPE not in cast("dict[str, Any]", responses.get("422", {"content": {MEDIA_TYPE: {}}}))["content"]:
         del responses["422"]
     for status in sorted(statuses):
@@ -93,13 +93,13 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
 
 
 async def only_described(request: Request) -> None:
-    """Refuse parameters that an operation has not, and of one value several.
+    """Refuse query parameters that an operation does not have, and several values for a single one.
 
-    A filter that is misspelt would let everything through, and of two values one would be passed over in silence.
+    A misspelt filter would match everything, and one of two values would be ignored silently.
     """
     if not request.query_params:
         return
-    # What is not described, such as a page, takes none.
+    # An endpoint that is not described, such as a page, takes no parameters.
     path = request.app.openapi()["paths"].get(request.scope["route"].path_format, {})
     operation = path.get(request.method.lower(), {})
     described = {each["name"]: each["schema"] for each in operation.get("parameters", []) if each["in"] == "query"}
@@ -119,7 +119,7 @@ def _is_list(schema: dict[str, Any]) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Set `document` as what an app says about itself. It is made once."""
+    """Make `document` the OpenAPI document of an app. It is built once."""
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:

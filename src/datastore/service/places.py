@@ -1,7 +1,7 @@
 """Limits, in total and for each tenant, on concurrent uploads and streams, whose duration the client controls.
 
-An upload occupies a thread, and a stream of rows a database connection, from the first byte to the last. Without limits
-the slow clients of one tenant would stop all others.
+An upload occupies a thread, and a stream of rows a database connection, from the first byte to the last. Without
+limits, slow clients of one tenant would stop all others.
 """
 
 from collections import Counter
@@ -22,10 +22,11 @@ class _Turn:
 
 
 class Places:
-    """So many places in all, and so many for each tenant. `what` is what they are for, in the plural.
+    """A limited number of places in total, and for each tenant. `what` names their use, in the plural.
 
-    Who finds none waits for `wait_s` seconds at the most. A place goes to the one that has waited longest of those
-    whose tenant may have one: a tenant with many that wait keeps nobody else waiting. For one event loop.
+    A request that finds no place waits for at most `wait_s` seconds. A free place goes to the request that has waited
+    longest among tenants below their limit, so a tenant with many waiting requests does not delay others. For use in
+    one event loop.
     """
 
     def __init__(self, what: str, *, in_all: int, each: int, wait_s: float) -> None:
@@ -49,7 +50,7 @@ class Places:
                 raise self._refusal(tenant)
             yield
         finally:
-            # Also where whoever waited was called and cancelled at once.
+            # Release the place also if the waiting request was called and cancelled at the same time.
             if turn.called.is_set():
                 self._held -= Counter((tenant,))
                 self._call()

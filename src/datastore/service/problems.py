@@ -1,7 +1,7 @@
-"""How the service says what went wrong: RFC 9457 problem details, and the table of which error is which of them.
+"""Error responses of the service: RFC 9457 problem details, and the table from errors to kinds of problems.
 
-An answer never holds what a server or a library said about its inside: no statement, no address, no traceback. Those
-are in the log, under the request's id, which is the problem's `instance`.
+A response never repeats internal messages of the server or a library: no statement, no address, no traceback. They are
+in the log under the request's id, which is the problem's `instance`.
 """
 
 from collections.abc import Mapping
@@ -43,12 +43,12 @@ from mds_client.files import SourceError as InputError
 MEDIA_TYPE: Final = "application/problem+json"
 
 RETRY_AFTER_S: Final = 5
-"""The headers of an answer about a temporary fault."""
+"""The `Retry-After` of a response about a temporary fault, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """A sort of problem: the answer's status and its title."""
+    """A kind of problem: the status and title of its response."""
 
     status: int
     title: str
@@ -70,7 +70,7 @@ SORTS: Final[dict[str, Sort]] = {
     "internal": Sort(500, "Something went wrong in the service"),
     "unavailable": Sort(503, "It cannot be done at the moment"),
 }
-"""Every sort of problem that there is; its type is `urn:mds:problem:` and the name."""
+"""Every kind of problem; its type is `urn:mds:problem:` and the name."""
 
 BY_STATUS: Final = {sort.status: name for name, sort in SORTS.items()}
 
@@ -83,7 +83,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457): what every answer holds that is an error."""
+    """Problem details (RFC 9457), the body of every error response."""
 
     type: str = Field(description="the sort of problem, for programs", examples=["urn:mds:problem:not-found"])
     title: str = Field(description="the same for people; it does not change", examples=[SORTS["not-found"].title])
@@ -94,7 +94,7 @@ class Problem(BaseModel):
 
 
 class Refusal(HTTPException):
-    """A request that the service refuses: a sort of problem, and what is wrong this time."""
+    """A request that the service refuses: a kind of problem, and the details of this case."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Refusal(HTTPException):
 
 
 def response(request_id: str, refusal: Refusal) -> Response:
-    """The answer that tells a refusal."""
+    """Return the response for a refusal."""
     sort = SORTS[refusal.sort]
     problem = Problem(
         type=f"urn:mds:problem:{refusal.sort}",
@@ -120,13 +120,13 @@ def response(request_id: str, refusal: Refusal) -> Response:
         instance=f"urn:mds:request:{request_id}",
         errors=refusal.errors,
     )
-    # Bytes that are no text came in with the request; they leave as question marks.
+    # Bytes of the request that are not text become question marks.
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, sort.status, refusal.headers, MEDIA_TYPE)
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """The problem that an error is for the client; None for a fault of the service itself."""
+    """Return the refusal that reports an error to the client; None for a fault of the service itself."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, RequestValidationError):
@@ -165,11 +165,11 @@ _BY_CLASS: Final[list[tuple[type[Exception], str]]] = [
     (ConfigurationError, "invalid"),
     (ControlError, "conflict"),
 ]
-"""By class, the first that fits."""
+"""The kind of problem of each class; the first match counts."""
 
 
 def _of_database(error: MDSOperationalError) -> Refusal | None:
-    """A database's error in words of our own: the server's name relations and values that are nobody's business."""
+    """Describe a database error without the server's message, which names relations and values."""
     again = {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, RetryableError):
         return Refusal("unavailable", "the database cannot be reached, or is busy: try again", headers=again)
@@ -200,7 +200,7 @@ def _invalid(error: RequestValidationError) -> Refusal:
 
 
 def _of_another_type(request: Request, error: RequestValidationError) -> bool:
-    """Whether a body was not read because it does not say that it is JSON."""
+    """Whether a body was not read because its Content-Type is not JSON."""
     sort = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_json = sort == "application/json" or (sort.startswith("application/") and sort.endswith("+json"))
     return not is_json and isinstance(error.body, bytes) and bool(error.body)
@@ -219,7 +219,7 @@ def _said(error: HTTPException) -> str:
 
 
 def _methods(request: Request) -> list[str]:
-    """The methods of the resource that is asked for, which is one route for each of them."""
+    """Return the methods of the requested resource, which has one route for each."""
     found = {
         method
         for route in request.app.state.routes
@@ -230,7 +230,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def install(app: FastAPI) -> None:
-    """Let an app answer every known error with a problem."""
+    """Make an app answer every known error with a problem."""
 
     def told(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)

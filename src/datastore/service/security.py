@@ -1,7 +1,7 @@
 """Authentication and authorisation: a request's token, its scope and tenant, and addresses that failed too often.
 
-The tokens themselves are in `datastore.service.tokens`. Authentication stands before everything else, so that no
-stranger has a body read or learns which paths there are.
+`datastore.service.tokens` reads the tokens. Authentication comes before everything else, so that a stranger cannot have
+a body read or learn which paths exist.
 """
 
 import ipaddress
@@ -42,10 +42,10 @@ bearer = HTTPBearer(
 
 
 class Failures:
-    """How often each address has failed to authenticate: a bucket that fills by so many a minute, and is full at first.
+    """Count the failed authentications of each address: a bucket that starts full and loses one with each failure.
 
-    Holds `most` addresses; the one that has failed least recently is forgotten for a new one. IPv6 is counted by /64,
-    which is what one customer has.
+    It refills by `per_minute`. At most `most` addresses are held; a new one replaces the one that failed least
+    recently. IPv6 is counted by /64 network, which is what one customer has.
     """
 
     def __init__(self, per_minute: int, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,12 +55,12 @@ class Failures:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, address: str) -> int:
-        """Seconds until this address may try again; 0 for now."""
+        """Return the seconds until this address may try again; 0 if it may now."""
         left = self._now(_network(address))
         return 0 if left >= 1 else math.ceil((1 - left) * 60 / self._per_minute)
 
     def failed(self, address: str) -> None:
-        """Count one more failure."""
+        """Count a failure."""
         network = _network(address)
         self._left[network] = (self._now(network) - 1, self._clock())
         self._left.move_to_end(network)
@@ -81,10 +81,10 @@ def _network(address: str) -> str:
 
 
 class Authentication:
-    """Lets a request pass that bears a known token, or asks for what is public.
+    """Middleware that passes requests with a known token and requests for public paths.
 
-    An address that has failed too often waits, and its token is not looked at meanwhile: otherwise the limit would tell
-    a guesser nothing but when the guess was right.
+    An address that has failed too often must wait, and its token is not checked meanwhile. Otherwise the limit would
+    not stop a guesser, because a right guess would still be answered.
     """
 
     def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures, unguarded: Collection[str] = ()) -> None:
@@ -108,7 +108,7 @@ class Authentication:
             raise Refusal("too-many-failures", f"try again in {wait} s", headers={"Retry-After": str(wait)})
         given = Headers(scope=scope).get("authorization")
         if given is None:
-            # Nothing was tried: a client may ask like that to be told what it needs.
+            # Not a failed attempt: a client may send such a request to learn how to authenticate.
             raise _unauthenticated("the request has no token: Authorization: Bearer ...", "")
         scheme, _, text = given.partition(" ")
         token = self._tokens.find(text.strip()) if scheme.lower() == "bearer" else None
@@ -128,7 +128,7 @@ def _unauthenticated(detail: str, more: str) -> Refusal:
 
 
 async def _own_tenant(request: Request, here: Here) -> Tenant | None:
-    """The tenant that the token is for; None if it is for the whole store.
+    """Return the tenant of the token; None if the token is for the whole store.
 
     Checked on every request, because the control plane's own reads bypass the views that refuse disabled tenants.
     """
@@ -176,10 +176,10 @@ TENANT: Final = (
 
 
 def known_tenant(dsn: str, own: Tenant | None, wanted: str) -> Tenant:
-    """The tenant of that uuid or name, if a token may see it; `own` is the only one that it sees. Raises UnknownTenant.
+    """Return the tenant of that uuid or name if a token may see it. Raises UnknownTenant.
 
-    Nobody else is looked for with a token of one tenant: what is another's is answered as what nobody has, and takes no
-    longer.
+    `own` is the only tenant that a token for one tenant sees. For such a token no other tenant is looked up, so that
+    another's name or id gets the same answer, in the same time, as one that does not exist.
     """
     try:
         id_ = UUID(wanted)
@@ -219,4 +219,4 @@ def _asked_tenant(
 
 
 AskedTenant = Annotated[UUID | None, Depends(_asked_tenant)]
-"""The tenant that a list is asked of: the one that is named, the token's own, or None for everybody."""
+"""The tenant that a list is limited to: the named one, or the token's own; None for all."""

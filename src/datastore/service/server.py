@@ -1,4 +1,4 @@
-"""The process that serves the API: uvicorn, its log, and a graceful end."""
+"""The server process of the API: uvicorn, its log, and a graceful end."""
 
 import json
 import logging
@@ -20,11 +20,11 @@ from datastore.service.middleware import HEADERS, REQUEST_ID, logger
 from datastore.service.problems import Refusal
 
 _GRACE_S: Final = 30
-"""How long requests under way may take when the server is to end."""
+"""How long running requests may take after the server is told to end, in seconds."""
 
 
 class CannotListen(Exception):
-    """The address that the service is to listen on cannot be had."""
+    """The service cannot listen on the given address."""
 
     def __init__(self, why: OSError) -> None:
         super().__init__(str(why))
@@ -40,20 +40,20 @@ def run(
     as_json: bool = False,
     sign_in: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then take no more requests, and end when those under way are answered.
+    """Serve until SIGTERM or SIGINT, then accept no more requests, and end when the running ones are answered.
 
-    Says where it listens once it does, in lines or as JSON.
+    Prints the address once it listens, as text or JSON.
 
     Args:
-        app: What is served.
+        app: The application to serve.
         settings: The control plane's settings.
         host: The address to listen on.
-        port: The port; 0 is a free one.
-        as_json: Whether it says as JSON where it listens.
-        sign_in: The path of a link that signs in, which is shown as well.
+        port: The port; 0 chooses a free one.
+        as_json: Whether to print the address as JSON.
+        sign_in: The path of a link that signs in, which is printed as well.
 
     Raises:
-        CannotListen: The address cannot be had.
+        CannotListen: The address cannot be used.
     """
     try:
         listening = listen(host, port)
@@ -62,25 +62,25 @@ def run(
     with listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
-        # The socket takes connections from here on; they wait for the few milliseconds until they are served.
+        # The socket accepts connections from here on; they wait for the few milliseconds until uvicorn serves them.
         said = {"url": url} | ({} if sign_in is None else {"sign_in": url + sign_in})
         click.echo(json.dumps(said) if as_json else f"serving on {url}")
         if sign_in is not None and not as_json:
             click.echo(f"open the console, signed in (works once): {url}{sign_in}")
-        # Before uvicorn has begun, and again when it has ended: a signal is how this ends, and no failure.
+        # Handle signals before uvicorn runs and after it has ended, too: a signal is the normal end, not a failure.
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
-        # What uvicorn logs at its start and end is said above, or is no news.
+        # Skip what uvicorn logs at its start and end, which is printed above or does not matter.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         uvicorn.Server(configuration(settings, app)).run(sockets=[listening])
 
 
 def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Config:
-    """How uvicorn serves the app, with more that is uvicorn's own."""
+    """Return uvicorn's configuration for the app, with further options of uvicorn."""
     return uvicorn.Config(
         app,
         http=_Http,
-        # The app writes a line for each request itself, which has its id.
+        # The app itself logs a line for each request, with its id.
         log_config=None,
         access_log=False,
         server_header=False,
@@ -93,11 +93,11 @@ def configuration(settings: Settings, app: FastAPI, **more: Any) -> uvicorn.Conf
 
 
 class _Http(H11Protocol):
-    """uvicorn's HTTP protocol. A malformed HTTP request gets a problem response, too, and what has no end of its own is
-    told when the server is to end."""
+    """uvicorn's HTTP protocol. It sends a problem response to a malformed HTTP request, and tells answers without an
+    end when the server is to end."""
 
     def shutdown(self) -> None:
-        # There is none before the first request, which uvicorn's annotation leaves out.
+        # The cycle is None before the first request, although uvicorn's annotation does not say so.
         cycle: Any = self.cycle
         ending = None if cycle is None else cycle.scope["state"].get("ending")
         if ending is not None:
@@ -115,12 +115,13 @@ class _Http(H11Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 is any that is free. Raises OSError if the address cannot be had."""
+    """Return a listening socket; port 0 chooses a free port. Raises OSError if the address cannot be used."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Of the connections, too: one whose client takes nothing more would stay forever, with all that is unsent.
+            # Connections inherit this. Without it, one whose client reads nothing would stay forever with its unsent
+            # data.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(lines.SILENT_S * 1000))
         listening.bind((host, port))
         listening.listen(512)

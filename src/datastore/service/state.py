@@ -30,25 +30,25 @@ _LOCK_TIMEOUT_MS: Final = 30_000
 _READY_FOR_S: Final = 1.0
 
 UPLOADS: Final = 12
-"""Uploads at a time. Each has a thread, and a batch of rows in memory."""
+"""The number of concurrent uploads. Each holds a thread and a batch of rows in memory."""
 
 UPLOADS_OF_A_TENANT: Final = 3
 
 STREAMS_OF_A_TENANT: Final = 2
-"""Streams of rows at a time of one tenant. In all there are as many as half of the pool's connections, each of which a
-stream keeps to its end: what is answered at once always has the other half."""
+"""The number of concurrent streams of rows of one tenant. In total, streams may hold half of the pool's connections,
+each until its end, so that the other half is always left for short requests."""
 
 STREAM_S: Final = 3600.0
-"""How long a stream of frames may take, in seconds."""
+"""The longest time of a stream of frames, in seconds."""
 
 WAIT_S: Final = 10.0
-"""How long an upload or a stream waits for a place before it is refused, in seconds: as long as for a connection."""
+"""How long an upload or stream waits for a place before it is refused, in seconds; the same as for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests can be served; `reason` says why not. `pool`: the client's connections, by state, once it has
-    any."""
+    """Whether the service can serve requests; `reason` says why not. `pool` counts the client's connections by state,
+    once it has any."""
 
     reason: str | None
     engine: str | None
@@ -60,7 +60,7 @@ class Readiness:
 
 
 class Service:
-    """One app's state. Connections are opened when they are needed: a service starts before its database does."""
+    """The state of one app. It opens connections when they are needed, so it can start before its database does."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -72,7 +72,7 @@ class Service:
         streams = self._config.pool_max // 2
         self.streams = Places("streams", in_all=streams, each=STREAMS_OF_A_TENANT, wait_s=WAIT_S)
         self._lock = threading.Lock()
-        # Waits without a thread: anybody may ask whether it is ready, and a database that hangs would have them all.
+        # An async lock: anyone may ask for readiness, and a database that hangs must not hold all threads.
         self._looking = anyio.Lock()
         self.metrics = ServiceMetrics(self.dsn)
         self._pool = _Pool(self.metrics.client)
@@ -81,25 +81,25 @@ class Service:
         self._readiness: Readiness | None = None
 
     def client(self, tenant: UUID) -> MDS:
-        """The client as a tenant: what it reads and writes goes through the views, as everybody's does."""
+        """Return the client for a tenant; it reads and writes through the views, like any other."""
         with self._lock:
             if self._client is None:
                 self._client = MDS(self._config, observer=self._pool)
             return self._client.for_tenant(str(tenant))
 
     def streaming(self, tenant: UUID) -> MDS:
-        """The same for a stream of frames. That of a rollup is one statement, for as long as its client takes the rows.
+        """Return the client for a stream of frames. A rollup is one statement, which lasts as long as its client reads.
 
-        The server may still not be silent for longer than any other statement may take.
+        The server may still not be silent for longer than in any other statement.
         """
         made = self.client(tenant)
         made.config = Config.load(made.config, statement_timeout_ms=round(STREAM_S * 1000))
         return made
 
     async def readiness(self) -> Readiness:
-        """Whether requests can be served. Looks at the database once a second at the most: anybody may ask.
+        """Check whether requests can be served. It queries the database at most once a second, because anyone may ask.
 
-        However long it looks, nothing else waits for that.
+        However long the query takes, nothing else waits for it.
         """
         async with self._looking:
             if self._readiness is None or time.monotonic() - self._looked_at >= _READY_FOR_S:
@@ -108,7 +108,7 @@ class Service:
             return self._readiness
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the client and the metrics."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -120,7 +120,7 @@ class Service:
         try:
             found = reads.describe(self.dsn)
         except psycopg.Error:
-            # What the driver says names addresses and roles, and everybody may ask.
+            # The driver's message names addresses and roles, and anyone may read this.
             return Readiness("the database cannot be reached", None, None, None, None, head(), pool)
         return Readiness(
             reason=_behind(found),
@@ -140,7 +140,7 @@ def _behind(found: Database) -> str | None:
 
 
 class _Pool(Observer):
-    """Knows how the client's pool stands, and passes on what it is told."""
+    """Gives access to the statistics of the client's pool, and passes everything on to the metrics."""
 
     def __init__(self, metrics: Observer) -> None:
         self.statistics: Callable[[], dict[str, int]] = dict
@@ -164,14 +164,14 @@ class _Pool(Observer):
 
 
 def patient(dsn: str) -> str:
-    """A DSN that waits neither forever for a server that is silent nor for a lock that someone keeps.
+    """Return a DSN with timeouts for a silent server and for locks.
 
-    What the DSN says itself goes before. Raises ConfigurationError if it cannot be read.
+    Timeouts in the DSN itself win. Raises ConfigurationError if it cannot be parsed.
     """
     try:
         given: dict[str, Any] = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
-        # The driver's message repeats the text that it could not read, which may hold a password.
+        # The driver's message repeats the text that it could not parse, which may hold a password.
         raise ConfigurationError("the DSN cannot be read: neither a postgresql:// URL nor key=value text") from error
     given.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
     given.setdefault("application_name", "datastore-service")
@@ -180,7 +180,7 @@ def patient(dsn: str) -> str:
 
 
 def service(request: Request) -> Service:
-    """The state of the app that a request is for."""
+    """Return the state of the app that serves a request."""
     found: Service = request.app.state.service
     return found
 

@@ -1,11 +1,11 @@
 """The bearer tokens of the service. The configuration holds their hashes, and no token.
 
-A line: `name scopes sha256:<hex> [expires=<ISO time>] [tenant=<uuid>]`; scopes are separated by commas, and one holds
-what is below it. Empty lines and those that begin with `#` say nothing. Several tokens of one name are several keys to
-one door: for rotation, add the new line, let everybody move, take the old one away.
+A line is `name scopes sha256:<hex> [expires=<ISO time>] [tenant=<uuid>]`. Scopes are separated by commas, and each
+includes those below it. Empty lines and lines that begin with `#` are ignored. Several tokens can have the same name:
+to rotate a token, add the new line, move all users, and remove the old line.
 
-Tokens are 256 random bits. Nobody guesses one, whatever the hash costs: a plain SHA-256 is enough, and a slow hash for
-passwords would only let strangers keep the service busy.
+Tokens are 256 random bits, which nobody can guess however cheap the hash is. So plain SHA-256 is enough, and a slow
+password hash would only let strangers keep the service busy.
 """
 
 import hmac
@@ -29,7 +29,7 @@ PREFIX: Final = "mds_"
 """The prefix of tokens, so that a lost one is recognised in a log or a repository."""
 
 LONGEST: Final = 512
-"""Characters; what is longer is no token, and is not hashed."""
+"""The largest number of characters of a token; longer text is not hashed."""
 
 
 class Scope(IntEnum):
@@ -42,7 +42,7 @@ class Scope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One that is let in. `tenant`: the only one that it sees; `digest`: SHA-256 of the token's text."""
+    """An accepted token. `tenant`: the only one that it sees; `digest`: SHA-256 of the token's text."""
 
     name: str
     scope: Scope
@@ -52,9 +52,9 @@ class Token:
 
 
 class Bad(NamedTuple):
-    """An invalid line: its number, from 1, and what is wrong with it. Never its text, which may be a token.
+    """An invalid line: its number, from 1, and the reason. Never its text, which may be a token.
 
-    0 is the whole file.
+    Number 0 stands for the whole file.
     """
 
     line: int
@@ -63,14 +63,14 @@ class Bad(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MadeToken:
-    """A new token. `token` is shown once and kept nowhere; `line` is for the configuration."""
+    """A new token. `token` is shown once and stored nowhere; `line` is for the configuration."""
 
     token: str = field(repr=False)
     line: str
 
 
 def create(name: str, scope: Scope, *, expires_in: timedelta | None = None, tenant: UUID | None = None) -> MadeToken:
-    """Make a token of 256 random bits. Raises ConfigurationError for a name that a line cannot hold."""
+    """Create a token of 256 random bits. Raises ConfigurationError for a name that a line cannot hold."""
     if not name or not name.isascii() or not all(char.isalnum() or char in "-_." for char in name):
         raise ConfigurationError(f"a token's name is letters, digits, '-', '_' and '.', not {name!r}")
     token = PREFIX + secrets.token_urlsafe(32)
@@ -95,7 +95,7 @@ def parse(text: str) -> Iterator[Token | Bad]:
 
 
 class _LineError(ValueError):
-    """Describe what is wrong with a line, without repeating any of it."""
+    """An invalid line, described without repeating any of it."""
 
 
 def _token(name: str, scopes: str, digest: str, *more: str) -> Token:
@@ -119,10 +119,10 @@ def _token(name: str, scopes: str, digest: str, *more: str) -> Token:
 
 
 class Tokens:
-    """The tokens of the settings, with those of their file as it is now. Several threads may ask.
+    """The tokens of the settings, and the current ones of their file. Thread-safe.
 
-    Raises ConfigurationError if there is none, or a line cannot be read. Later, when the file has changed, a line
-    that cannot be read lets nobody in, and a file that is gone has no tokens. Such is in `bad`, and in the log once.
+    Raises ConfigurationError if there is no token or a line is invalid. When the file changes later, an invalid line is
+    ignored, and a missing file has no tokens. Both are in `bad`, and are logged once.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -144,9 +144,9 @@ class Tokens:
             )
 
     def find(self, text: str) -> Token | None:
-        """The token of this text, expired or not; None if there is none.
+        """Return the token with this text, expired or not; None if there is none.
 
-        Every hash is compared, each in constant time: how long it takes says nothing about any of them.
+        Compares every hash, each in constant time, so that the time tells nothing about them.
         """
         if len(text) > LONGEST:
             return None
@@ -158,7 +158,7 @@ class Tokens:
         return found
 
     def valid(self, digest: bytes) -> Token | None:
-        """The token with this hash, if it still lets someone in: it is configured, and has not expired."""
+        """Return the token with this hash if it is configured and has not expired; otherwise None."""
         now = datetime.now(UTC)
         for token in self.all():
             if hmac.compare_digest(digest, token.digest) and (token.expires is None or token.expires > now):
@@ -166,7 +166,7 @@ class Tokens:
         return None
 
     def all(self) -> tuple[Token, ...]:
-        """Every token, the file's as it is now."""
+        """Return every token, with the current ones of the file."""
         if self._file is None:
             return self._fixed
         with self._lock:
@@ -186,7 +186,7 @@ class Tokens:
         self._tell(tuple(bad for bad in parsed if isinstance(bad, Bad)))
 
     def _tell(self, bad: tuple[Bad, ...]) -> None:
-        """Log what is newly wrong with the file, and that nothing is any more."""
+        """Log new problems of the file, and when it has none any more."""
         for line, reason in bad:
             if (line, reason) not in self.bad:
                 logger.warning("the file of tokens: %s%s", f"line {line}: " if line else "", reason)
@@ -195,7 +195,7 @@ class Tokens:
         self.bad = bad
 
     def _read(self, file: Path) -> str:
-        # Looked at before it is read: a change in between is seen the next time.
+        # Read the state before the file, so that a change in between is noticed next time.
         self._seen = _state(file)
         return file.read_text(encoding="utf-8", errors="replace")
 

@@ -1,6 +1,6 @@
-"""Sources that backfills read: files and HTTP services, and plug-ins.
+"""Sources that backfills read: files, HTTP services, vendors' APIs, and plug-ins.
 
-What is done with the bars is in `datastore.backfill`.
+`datastore.backfill` writes their bars.
 """
 
 from datastore.sources.base import (

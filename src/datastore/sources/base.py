@@ -1,8 +1,8 @@
-"""Where a backfill's rows come from: what a source is, how one is found and made, and how its records become bars.
+"""The sources of a backfill's rows: the interface of a source, how to find and create one, and how to parse records.
 
 A source is a plug-in: a pydantic model of its own settings with a method `fetch`, named by an entry point of the group
-`datastore.sources`. Built in are `files` (`datastore.sources.files`) and `http` (`datastore.sources.http`). When rows
-are fetched, and what becomes of them, is in `datastore.backfill`.
+`datastore.sources`. `files` (`datastore.sources.files`) and `http` (`datastore.sources.http`) are built in.
+`datastore.backfill` decides when to fetch rows, and writes them.
 """
 
 import logging
@@ -34,16 +34,16 @@ ENTRY_POINTS: Final = "datastore.sources"
 
 
 class SourceError(ControlError):
-    """A source cannot be made from what is asked, or is not permitted: nothing but another request would help."""
+    """A source cannot be created as requested, or is not permitted: only another request can succeed."""
 
 
 class SourceUnavailable(Exception):
-    """A source cannot be read now: it is gone, does not answer, or answers what it should not."""
+    """A source cannot be read now: it is missing, does not answer, or gives a wrong answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A series, and the time (UTC) of which its bars are wanted: `start <= ts < end`."""
+    """A series, and the range (UTC) of the wanted bars: `start <= ts < end`."""
 
     vendor: str
     symbol: str
@@ -52,7 +52,7 @@ class Span:
     end: datetime
 
     def has(self, bar: Bar) -> bool:
-        """Whether a bar is of this series and time."""
+        """Whether a bar belongs to this series and range."""
         return self.start <= bar.ts < self.end and (self.vendor, self.symbol, self.timeframe) == (
             bar.vendor,
             bar.symbol,
@@ -62,9 +62,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An invalid record: where it stands in the source, and why it is invalid.
+    """An invalid record: its place in the source, and the reason.
 
-    `whole` names what it stands in, as a file, where other chunks of a backfill read that too: it counts there once.
+    `whole` names what contains it, such as a file, if other chunks of the backfill read that too; the record then
+    counts once.
     """
 
     where: str
@@ -74,10 +75,10 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Bars of a series that a source holds and nobody asked for: how many, and the first and the last time.
+    """Bars of a series that a source holds but nobody asked for: their number, and the first and the last time.
 
-    A source that leaves such bars out says so with this where it gives no bar at all: a backfill that matches nothing
-    can then say what there is.
+    A source that skips such bars yields these if it has no other bars, so that a backfill that matches nothing can
+    report what the source holds.
     """
 
     vendor: str
@@ -95,7 +96,7 @@ class Others:
         self._by_series: dict[tuple[str, str, str], Other] = {}
 
     def add(self, other: Bar | Other) -> None:
-        """Count a bar, or what was counted elsewhere."""
+        """Count a bar, or add another count."""
         if isinstance(other, Bar):
             other = Other(other.vendor, other.symbol, other.timeframe, other.ts, other.ts)
         key = (other.vendor, other.symbol, other.timeframe)
@@ -110,35 +111,35 @@ class Others:
 
 
 Batch: TypeAlias = Sequence[Bar | Malformed | Other] | ArrowStream
-"""What a source gives at once: bars, of which those that nobody asked for are left out, or a frame with a bar's fields
-as columns, which holds no others. What comes twice is written once."""
+"""A part of a source's rows: bars (without those that nobody asked for), or a frame with a bar's fields as columns and
+no other bars. Bars that come twice are written once."""
 
 
 class Source(Protocol):
     """The source that a backfill reads.
 
-    A source that works on some machines only has two more methods. `needs(self)` names what a worker must have to read
-    it, as `DATASTORE_SOURCE_ROOT`. The class method `offers(cls, settings)` names what this machine has. A worker that
-    lacks what is needed leaves the backfill to others.
+    A source that works only on some machines has two more methods. `needs(self)` names what a worker must have to read
+    it, for example `DATASTORE_SOURCE_ROOT`. The class method `offers(cls, settings)` names what this machine has. A
+    worker that lacks something leaves the backfill to others.
     """
 
     def fetch(self, spans: Sequence[Span]) -> Iterable[Batch]:
-        """The bars of these spans, all of one vendor and timeframe, as they come and in any order.
+        """Yield the bars of these spans, all of one vendor and timeframe, in any order.
 
-        The same spans again give the same bars. Raises SourceUnavailable if it cannot be read to its end.
+        The same spans must give the same bars again. Raises SourceUnavailable if the source cannot be read completely.
         """
 
 
 def names() -> list[str]:
-    """The sources that there are."""
+    """Return the names of the installed sources."""
     return sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
 
 
 def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
-    """A source from what is asked: `type` names it, the rest are its own settings.
+    """Create a source from a spec: `type` names it, the rest are its own settings.
 
-    Raises SourceError, which says what and where, for an unknown type, for wrong settings, and for what the operator
-    does not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`); ConfigurationError for a secret that is not set.
+    Raises SourceError, with place and reason, for an unknown type, for invalid settings, and for what the operator does
+    not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`), and ConfigurationError for a secret that is not set.
     """
     name = spec.get("type")
     found = [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == name]
@@ -192,7 +193,7 @@ def _installed(name: str) -> str:
 
 
 def why_not(spec: Mapping[str, Any], offered: Collection[str]) -> str | None:
-    """Why a source cannot be read on this machine, which offers that; None if it can."""
+    """Return why a source cannot be read on a machine with these offers; None if it can."""
     try:
         missing = needs(spec).difference(offered)
     except (ControlError, config.ConfigurationError) as error:
@@ -203,7 +204,7 @@ def why_not(spec: Mapping[str, Any], offered: Collection[str]) -> str | None:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as a sentence has them."""
+    """Join names for a sentence."""
     *first, last = sorted(names)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -221,10 +222,10 @@ def wrong(error: ValidationError) -> str:
 
 
 def expand(template: str, span: Span, *, safe: str | None = None) -> str:
-    """A template with what it asks for of a span: {vendor}, {symbol}, {timeframe}, and of {start} and {end} the ISO
-    text, or with _s, _ms, _us or _ns behind the name the count since 1970, or with _date the date (UTC).
+    """Fill in a template from a span: {vendor}, {symbol}, {timeframe}, {start} and {end}. The times are ISO text; with
+    _s, _ms, _us or _ns after the name they are the count since 1970, with _date the date (UTC).
 
-    `safe` are the characters that need no quoting where it is for a URL. Raises ValueError for what else it asks for.
+    For a URL, `safe` are the characters that need no quoting. Raises ValueError for any other name.
     """
     values = {"vendor": span.vendor, "symbol": span.symbol, "timeframe": span.timeframe}
     for name, moment in (("start", span.start), ("end", span.end)):
@@ -240,24 +241,24 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
 
     def value(asked: re.Match[str]) -> str:
         if asked[1] not in values:
-            # Braces may also be of something else, as of JSON with a secret in it.
+            # Braces may also belong to something else, such as JSON with a secret in it.
             name = repr(asked[1]) if asked[1].isidentifier() else "what has no name"
             raise ValueError(f"it asks for {name}; there are: {', '.join(values)}")
         return values[asked[1]]
 
-    # No format strings: these reach into what a value is made of.
+    # No format strings, because they can reach the attributes of a value.
     return re.sub(r"\{([^{}]*)\}", value, template)
 
 
 SAMPLE: Final = Span("v", "S", "1m", UNIX, UNIX)
-"""To try a template on."""
+"""A span for checking templates."""
 
 
 BARS: Final = KINDS["bars"]
 
 
 class Reading(BaseModel):
-    """How a source's records are read: a vendor's profile, a mapping, or parts of one by themselves."""
+    """How to read a source's records: by a vendor's profile, a mapping, or single parts of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -270,7 +271,7 @@ class Reading(BaseModel):
     @classmethod
     def _is_there(cls, name: str) -> str:
         if name and name not in profiles.profiles():
-            # A file on the worker's machine is not for a tenant to name.
+            # A tenant must not name a file on the worker's machine.
             raise ValueError(f"there is no profile {name!r}; there are: {', '.join(profiles.profiles())}")
         return name
 
@@ -283,19 +284,19 @@ class Reading(BaseModel):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if any(self.mapping.patterns()) or any(Columns(columns=dict(self.columns)).patterns()):
-            # One that takes for ever would hold up a worker that others wait for.
+            # A slow expression would block a worker that others wait for.
             raise ValueError("a source takes no regular expressions from who asks: name columns, or a profile")
         self.how({})
         return self
 
     def how(self, given: Mapping[str, str]) -> Columns:
-        """The whole mapping: other columns are left alone, empty text is no value, the tenant is not read.
+        """Return the whole mapping: other columns are ignored, empty text is no value, and the tenant is not read.
 
         Args:
-            given: What holds where the records say nothing of it. A profile's own names do not go before it.
+            given: Values for fields that the records do not have. They win over the names of a profile.
 
         Raises:
-            ValueError: The parts do not go together, or name a field that bars do not have.
+            ValueError: The parts contradict each other, or name a field that bars do not have.
         """
         base = profiles.profile(self.profile).mapping if self.profile else Columns()
         told = {name: getattr(self.mapping, name) for name in self.mapping.model_fields_set}
@@ -314,7 +315,7 @@ class Reading(BaseModel):
 
 
 def to_bar(record: Any, where: str, columns: Columns) -> Bar | Malformed:
-    """A record (an object, or a list) as a bar."""
+    """Parse a record (an object or a list) as a bar."""
     try:
         return cast("Bar", columns.row(BARS, record))
     except InvalidRow as error:

@@ -1,4 +1,4 @@
-"""The source `files`: NDJSON, CSV and Parquet, by a pattern below the folder that the operator has named."""
+"""The source `files`: NDJSON, CSV and Parquet, by a pattern below a folder of the operator."""
 
 import glob
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,18 +36,18 @@ ROOT: Final = "DATASTORE_SOURCE_ROOT"
 PYARROW: Final = "the package pyarrow (the extra arrow)"
 
 ROWS: Final = 10_000
-"""Rows of a batch."""
+"""The number of rows of a batch."""
 
 
 class Files(Reading):
     """Bars in files.
 
-    `path` is a pattern (`*`, `**`, `?`) below DATASTORE_SOURCE_ROOT. With {symbol} in it only a series' own files are
-    read for it, and what they hold is of that symbol unless it says another; without, every file is read for each
-    chunk. A file whose name has the symbol in other letters (aapl for AAPL) is read if there is none in the same. The
-    format is what the name ends with: .ndjson, .jsonl, .json, .csv, .parquet and others; text may be compressed.
-    `mapping`, or a vendor's `profile`, says which column a field of a bar is in and how it is written; `columns` and
-    `time_unit` are short for its parts. Vendor and timeframe are the backfill's where there is no column of them.
+    `path` is a pattern (`*`, `**`, `?`) below DATASTORE_SOURCE_ROOT. With {symbol} in it, only a series' own files are
+    read for it, and their rows have that symbol unless they say otherwise; without it, every file is read for each
+    chunk. A file whose name has the symbol in another case (aapl for AAPL) is read if none matches exactly. The ending
+    of the name gives the format: .ndjson, .jsonl, .json, .csv, .parquet and others; text may be compressed. `mapping`,
+    or a vendor's `profile`, says which column each field of a bar is in and how it is written; `columns` and
+    `time_unit` are short for its parts. Vendor and timeframe are those of the backfill if no column has them.
     """
 
     type: Literal["files"] = "files"
@@ -56,7 +56,7 @@ class Files(Reading):
     _root: Path = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
-        """Take up the operator's folder."""
+        """Read the operator's setting of the folder."""
         if not isinstance(context, Settings) or context.source_root is None:
             raise ValueError("files are not read: no DATASTORE_SOURCE_ROOT is set")
         self._root = context.source_root.resolve()
@@ -70,17 +70,17 @@ class Files(Reading):
         return path
 
     def needs(self) -> Sequence[str]:
-        """A folder, which another worker may not have; and of Parquet what reads it."""
+        """Name the folder, which another worker may not have, and for Parquet its package."""
         return [ROOT, PYARROW] if format_of_name(self.path) == "parquet" else [ROOT]
 
     @classmethod
     def offers(cls, settings: Settings) -> Sequence[str]:
-        """The folder, where it is there, and the package, where it is installed."""
+        """Name the folder if it exists, and the package if it is installed."""
         there = settings.source_root is not None and settings.source_root.is_dir()
         return [*([ROOT] if there else []), *([PYARROW] if find_spec("pyarrow") else [])]
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
-        """The bars of the files, read once for all spans that share them."""
+        """Yield the bars of the files; spans that share files are read together."""
         by_pattern = sorted(spans, key=lambda span: _pattern(self.path, span))
         read: list[tuple[Path, list[Span]]] = []
         others, gave = Others(), False
@@ -98,7 +98,7 @@ class Files(Reading):
             raise SourceUnavailable(f"no file matches {', '.join(map(repr, tried[:3]))}{more}{of_case}")
         if gave:
             return
-        # Only then is what else there is worth the reading.
+        # Look at the other bars of the files only if no bar matched.
         for path, of_it in read:
             for one in self._others(path, of_it):
                 others.add(one)
@@ -113,13 +113,13 @@ class Files(Reading):
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"{pattern}: {error}") from error
         for path in files:
-            # A link may lead anywhere.
+            # A link may lead out of the folder.
             if not path.resolve().is_relative_to(self._root):
                 raise SourceUnavailable(f"{path.relative_to(self._root)} leads out of DATASTORE_SOURCE_ROOT")
         return files
 
     def _columns(self, spans: Sequence[Span]) -> Columns:
-        """Which column is which field, and what holds where there is none."""
+        """Return the mapping of columns to fields, with the values for missing ones."""
         given = {"vendor": spans[0].vendor, "timeframe": spans[0].timeframe}
         if "{symbol}" in self.path:
             given["symbol"] = spans[0].symbol
@@ -137,7 +137,7 @@ class Files(Reading):
             if form not in ("csv", "ndjson"):
                 yield from _bars(opened(BARS, str(path), form, columns), wanted, others, where)
                 return
-            # Named as a tenant may see it, who reads it in the job: where the folder is, is the operator's business.
+            # Use the relative name, because the tenant reads it in the job and must not learn where the folder is.
             with path.open("rb") as stream:
                 yield from _bars(opened(BARS, where, form, columns, stream=stream), wanted, others)
         except (MDSError, OSError) as error:
@@ -152,7 +152,7 @@ class Files(Reading):
             there, types = _there(path, columns)
             given = columns.constants
             if not columns.only_renames or not _is_frame(types, given):
-                # No frame of bars as it is: record by record, which says what is wrong with it.
+                # The file does not hold bars as they are: read it record by record, which reports what is wrong.
                 yield from _bars(parquet(BARS, str(path), columns, None), wanted, others, where)
                 return
             time = types["ts"]
@@ -166,7 +166,7 @@ class Files(Reading):
             raise SourceUnavailable(f"{where}: {_relative(error, path, where)}") from error
 
     def _others(self, path: Path, spans: Sequence[Span]) -> Iterator[Other]:
-        """What a Parquet file holds, of which `_parquet` reads no more than is wanted."""
+        """Yield the series of a Parquet file. `_parquet` reads only the wanted rows, so it cannot count the others."""
         if format_of_name(path.name) != "parquet":
             return
         import pyarrow as pa
@@ -188,7 +188,7 @@ class Files(Reading):
 
 
 def _there(path: Path, columns: Columns) -> tuple[dict[str, str], dict[str, Any]]:
-    """Which column of a Parquet file a field is in, and of what type that is, where there is one."""
+    """Return the column and its type of each field in a Parquet file, for the fields that have one."""
     from pyarrow import parquet as pq
 
     schema = pq.read_schema(path)
@@ -198,18 +198,18 @@ def _there(path: Path, columns: Columns) -> tuple[dict[str, str], dict[str, Any]
 
 
 def _is_frame(types: Mapping[str, Any], given: Mapping[str, str]) -> bool:
-    """Whether a file's rows are bars as they are: with a time that is one, and a symbol."""
+    """Whether a file's rows are bars as they are: with a timestamp and a symbol."""
     import pyarrow as pa
 
     return "ts" in types and pa.types.is_timestamp(types["ts"]) and ("symbol" in types or "symbol" in given)
 
 
 def _none(_line: int, _why: str, _text: str) -> None:
-    """A table rejects nothing before its rows are checked."""
+    """Reject nothing: a table rejects no row before its rows are checked."""
 
 
 def _bars(rows: Input, wanted: Mapping[str, Span], others: Others, where: str | None = None) -> Iterator[Batch]:
-    """The bars of a file that are wanted, and all that is malformed in it. What else it holds is counted."""
+    """Yield the wanted bars of a file, and all its malformed records. Its other bars are counted."""
     file = where or rows.name
     malformed: list[Malformed] = []
 
@@ -235,12 +235,12 @@ _NAMES: Final = ("vendor", "symbol", "timeframe")
 
 
 def _relative(error: Exception, path: Path, where: str) -> str:
-    """An error's text, in which the file is named as it is below the folder of sources."""
+    """Return an error's text with the file's name relative to the folder of sources."""
     return str(error).replace(str(path), where)
 
 
 def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any:
-    """A name of each row as the model reads it: trimmed, a symbol in capitals, what is given if there is none."""
+    """Return an expression for a name as the model reads it: trimmed, a symbol in capitals, with the given default."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -254,7 +254,7 @@ def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any
 
 
 def _within(wanted: Mapping[str, Span], names: Mapping[str, Any], column: str, time: Any) -> Any:
-    """What rows of a file are wanted: groups of whole row groups that hold none are not even read."""
+    """Return a filter for the wanted rows of a file. It also skips row groups without wanted rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -273,7 +273,7 @@ def _within(wanted: Mapping[str, Span], names: Mapping[str, Any], column: str, t
 
 
 def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[str, str]) -> Any:
-    """What rows of a file have no time, or no name where one is needed. By statistics most groups hold none."""
+    """Return a filter for rows without a time or a required name. Statistics show that most row groups have none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -290,7 +290,7 @@ def _nobodys(there: Mapping[str, str], types: Mapping[str, Any], given: Mapping[
 
 
 def _pattern(path: str, span: Span, *, any_case: bool = False) -> str:
-    """The pattern for a span's files; ValueError if it is none or leads out of the folder."""
+    """Return the pattern for a span's files. Raises ValueError if it is invalid or leads out of the folder."""
     symbol = glob.escape(span.symbol)
     if any_case:
         symbol = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else glob.escape(one) for one in span.symbol)

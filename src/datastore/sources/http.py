@@ -1,7 +1,7 @@
-"""The source `http`: JSON over HTTP, page by page, with retries and no more requests than the other side allows.
+"""The source `http`: JSON over HTTP, page by page, with retries and a limited rate of requests.
 
-Where it may ask is the operator's to say (`DATASTORE_SOURCE_URLS`), and secrets are named, never given: whoever asks
-for a backfill neither reads the machine's own network nor a secret with it.
+The operator decides which URLs may be requested (`DATASTORE_SOURCE_URLS`), and a request names its secrets instead of
+giving them. So whoever requests a backfill can read neither the machine's own network nor a secret.
 """
 
 import json
@@ -36,17 +36,17 @@ from mds_client.files import Mapping as Columns
 from mds_client.files import documents
 
 LARGEST_ANSWER: Final = 64 << 20
-"""Bytes of one page at the most."""
+"""The largest size of a page, in bytes."""
 
 LONGEST_WAIT: Final = 120.0
-"""Seconds that a server may ask to wait; where it is more, the job is tried again later."""
+"""The longest wait, in seconds, that a server may ask for; for more, the job is tried again later."""
 
 MOST_PAGES: Final = 10_000
-"""Pages of one span at the most: a server that goes round in circles is not followed forever."""
+"""The largest number of pages of a span, so that a server whose pages form a circle is not followed forever."""
 
 
 class NextLink(BaseModel):
-    """The answer has the next page's URL under `at` (a path such as `links.next`); none at the end."""
+    """The answer has the URL of the next page under `at` (a path such as `links.next`), and none at the end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class NextLink(BaseModel):
 
 
 class Cursor(BaseModel):
-    """The answer has a mark under `at`, which the next request gives back as `param`; none at the end."""
+    """The answer has a cursor under `at`, which the next request sends as `param`; there is none at the end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class Cursor(BaseModel):
 
 
 class Pages(BaseModel):
-    """Pages have numbers, from `first` on, in `param`; the first page without a row is behind the end."""
+    """Pages are numbered from `first` on, in `param`; the first page without rows ends them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,16 +78,16 @@ Paging = Annotated[NextLink | Cursor | Pages, Field(discriminator="by")]
 
 
 class Http(Reading):
-    """Bars from an HTTP service that answers JSON; one request a span, and one for each further page.
+    """Bars from an HTTP service that answers JSON, with one request for each span and each further page.
 
-    `url` and the values of `params` may ask for {vendor}, {symbol}, {timeframe}, {start} and {end} (ISO; {start_ms},
-    {start_date} and so on). `rows` is the path to the list of records in the answer, as `data.bars`, with null for
-    none; empty where the answer is the list, or where the mapping says where the rows are. `mapping`, or a vendor's
-    `profile`, says under which key (or at which place of a list) a field of a bar is and how it is written; `columns`
-    and `time_unit` are short for its parts. `secret_headers` and `secret_params`
-    name the environment variables of the worker, DATASTORE_SECRET_…, that hold their values; the URL has to be one that
-    the operator lets have them. `requests_per_second` holds for all that one worker asks of a host. Requests that meet
-    no answer, a 429 or a 5xx are made `attempts` times in all.
+    `url` and the values of `params` may contain {vendor}, {symbol}, {timeframe}, {start} and {end} (ISO; {start_ms},
+    {start_date} and so on). `rows` is the path to the list of records in the answer, such as `data.bars`, where null
+    means none; leave it empty if the answer is the list or the mapping has the path. `mapping`, or a vendor's
+    `profile`, says under which key (or position of a list) each field of a bar is, and how it is written; `columns` and
+    `time_unit` are short for its parts. `secret_headers` and `secret_params` name the environment variables of the
+    worker, DATASTORE_SECRET_…, that hold their values; the operator must allow them for the URL. `requests_per_second`
+    limits all requests of a worker to a host. A request without an answer, or with status 429 or 5xx, is made at most
+    `attempts` times.
     """
 
     type: Literal["http"] = "http"
@@ -107,7 +107,7 @@ class Http(Reading):
     _hidden: re.Pattern[str] = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
-        """Take up what the operator allows, and the secrets."""
+        """Read the operator's permissions and the secrets."""
         if not isinstance(context, Settings) or not context.source_urls:
             raise ValueError("nothing is asked over HTTP: no DATASTORE_SOURCE_URLS are set")
         self._allowed = _allowed(context.source_urls)
@@ -142,7 +142,7 @@ class Http(Reading):
         return url
 
     def needs(self) -> Sequence[str]:
-        """The URL's host among those that may be asked, and each secret."""
+        """Name the URL's host, which must be permitted, and each secret."""
         return [
             _origin(_url(expand(self.url, SAMPLE, safe=""))),
             *self.secret_headers.values(),
@@ -151,18 +151,18 @@ class Http(Reading):
 
     @classmethod
     def offers(cls, settings: Settings) -> Sequence[str]:
-        """The hosts that the operator lets be asked, and the secrets that are set."""
+        """Name the hosts that the operator permits, and the secrets that are set."""
         return [*(_origin(url) for url, _ in _allowed(settings.source_urls)), *config.secrets()]
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
-        """Each span's bars, a batch for each page."""
+        """Yield each span's bars, in a batch for each page."""
         headers = {"Accept": "application/json", **self.headers, **self._secrets["secret_headers"]}
         try:
             with httpx.Client(headers=headers, timeout=self.timeout, follow_redirects=False) as client:
                 for span in spans:
                     yield from self._fetch(client, span)
         except SourceUnavailable as error:
-            # A tenant reads it in its job, and whoever answers may repeat what it was asked with.
+            # The tenant reads this in its job, and a server may repeat the request's secrets in its answer.
             raise SourceUnavailable(self._without_secret(str(error))) from None
 
     def _fetch(self, client: httpx.Client, span: Span) -> Iterator[Batch]:
@@ -202,7 +202,7 @@ class Http(Reading):
         raise SourceUnavailable(f"{span.symbol}: more than {MOST_PAGES:,} pages")
 
     def _records(self, answer: Any, where: str, columns: Columns) -> tuple[Columns, list[Any]]:
-        """The records of an answer, and how they are read."""
+        """Return the records of an answer, and the mapping to read them."""
         if columns.rows and not self.rows:
             try:
                 found = list(documents.records(answer, columns.rows))
@@ -244,8 +244,8 @@ class Http(Reading):
         return self._hidden.sub("***", text)
 
     def _check(self, url: str) -> None:
-        """ValueError if the operator does not allow a URL, or does not let it have what would be sent there."""
-        # As the client reads it, so that both see the same host.
+        """Raise ValueError if the operator does not allow a URL, or does not allow its secrets there."""
+        # Parse it as the client does, so that both see the same host.
         parts = _url(url)
         if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
             raise ValueError("the url must begin with http:// or https://, with a host and without a user")
@@ -260,11 +260,11 @@ class Http(Reading):
 
 
 def _allowed(entries: Iterable[str]) -> list[tuple[httpx.URL, frozenset[str]]]:
-    """Beginnings of URLs, each with the names of the secrets that may be sent there. ValueError if one is wrong."""
+    """Parse the allowed beginnings of URLs, each with the secrets that may be sent there. Raises ValueError."""
     found = []
     for beginning, *secrets in map(str.split, entries):
         if not all(name.startswith(config.SECRET_PREFIX) for name in secrets):
-            # Not repeated: it may be a secret itself.
+            # Do not repeat it, because it may be a secret itself.
             raise ValueError(
                 "DATASTORE_SOURCE_URLS cannot be read: behind a URL stand names of variables that begin with"
                 f" {config.SECRET_PREFIX}"
@@ -282,7 +282,7 @@ _SECRET: Final = re.compile(
 
 
 def _without_secrets(values: dict[str, str], instead: str) -> dict[str, str]:
-    """ValueError if what is stored with a backfill, and shown to whoever may see it, looks like a secret."""
+    """Raise ValueError if a name looks like a secret's, because the values are stored and shown with a backfill."""
     for name in values:
         if _SECRET.search(name):
             raise ValueError(f"{name} is a secret: name the variable that holds it under {instead}")
@@ -290,7 +290,7 @@ def _without_secrets(values: dict[str, str], instead: str) -> dict[str, str]:
 
 
 def _secret(where: str, held: str) -> str:
-    """The value of a secret. The ValueError for a wrong name does not repeat it: it may be the secret itself."""
+    """Return the value of a secret. The ValueError for an invalid name does not repeat it: it may be a secret."""
     if not held.startswith(config.SECRET_PREFIX):
         raise ValueError(f"{where}: names no variable of secrets: these begin with {config.SECRET_PREFIX}")
     try:
@@ -300,12 +300,12 @@ def _secret(where: str, held: str) -> str:
 
 
 def _any_of(secrets: Iterable[str]) -> re.Pattern[str]:
-    """Where one of these stands in a text: as it is, as in a URL, and without a word before it, as `Bearer`."""
+    """Return a pattern that finds secrets in text: as they are, quoted for a URL, or without a prefix like `Bearer`."""
     forms: set[str] = set()
     for value in secrets:
         for form in (value, value.rpartition(" ")[2]):
             forms |= {form, quote(form), quote(form, safe=""), quote_plus(form)}
-    # The longest first, of which others may be parts. Of none: what is found nowhere.
+    # The longest first, because others may be parts of it. Without secrets, the pattern matches nothing.
     return re.compile("|".join(map(re.escape, sorted(forms - {""}, key=len, reverse=True))) or "(?!)", re.IGNORECASE)
 
 
@@ -314,11 +314,11 @@ _HEADER_VALUE: Final = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
 def _check_header(where: str, name: str, value: str) -> None:
-    """ValueError if a header cannot be sent; whoever asks would be told at the first request otherwise."""
+    """Raise ValueError if a header cannot be sent, so that this is known before the first request."""
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{where!r}: no header has such a name")
     if name.lower() == "host":
-        # What answers for many hosts would give what was asked, and secrets with it, to one that is not allowed.
+        # A server of many hosts would answer for one that is not allowed, and would get the secrets.
         raise ValueError(f"{where}: the url says which host is asked")
     if not _HEADER_VALUE.fullmatch(value):
         raise ValueError(
@@ -327,7 +327,7 @@ def _check_header(where: str, name: str, value: str) -> None:
 
 
 def _url(text: str) -> httpx.URL:
-    """A URL. ValueError, which does not repeat it, where it is none."""
+    """Parse a URL. The ValueError for an invalid one does not repeat it."""
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
@@ -346,7 +346,7 @@ def _with(url: str, params: Mapping[str, str]) -> str:
 
 
 def _begins(url: httpx.URL, allowed: httpx.URL) -> bool:
-    """Whether a URL begins with another: the same host, and a path below that one's."""
+    """Whether a URL begins with an allowed one: the same host, and a path at or below it."""
     if (url.scheme, url.host, _port(url)) != (allowed.scheme, allowed.host, _port(allowed)):
         return False
     return url.path == allowed.path or url.path.startswith(allowed.path.rstrip("/") + "/")
@@ -362,14 +362,14 @@ def _port(url: httpx.URL) -> int | None:
 
 
 def _shown(url: str | httpx.URL) -> str:
-    """A URL for a message: what it asks for may say who asks, and is left out."""
+    """Return a URL for a message, without its query and user, which may identify the caller."""
     return str(httpx.URL(url).copy_with(query=None, fragment=None, userinfo=b""))
 
 
 class _Unanswered(Exception):
-    """A request came to nothing. `again`: whether to try again, or after how many seconds.
+    """A failed request. `again`: whether to try again, or after how many seconds.
 
-    In place of the client's own errors, which tell the whole URL to whoever logs them, as between two attempts.
+    It replaces the client's own errors, which would show the whole URL in logs, for example between two attempts.
     """
 
     def __init__(self, why: str, again: bool | float = False) -> None:
@@ -403,7 +403,7 @@ def _answer(client: httpx.Client, url: str, params: Mapping[str, str]) -> Any:
 
 
 _LASTING: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-"""What a request is told by our own side, which would tell it again."""
+"""Errors that our own side raises, and would raise again."""
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -420,7 +420,7 @@ def _check_status(response: httpx.Response) -> None:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds, from a count of them or a date; None if it says neither."""
+    """Return the seconds of a Retry-After header, from a number or a date; None if it is neither."""
     if text is None:
         return None
     if text.strip().isdecimal():
@@ -438,7 +438,7 @@ _turning: Final = threading.Lock()
 
 
 def _wait_turn(host: str, rate: float | None) -> None:
-    """Wait until another request to a host is due. All sources of a process share the turns of a host."""
+    """Wait until the next request to a host is allowed. All sources of a process share the rate of a host."""
     if rate is None:
         return
     with _turning:

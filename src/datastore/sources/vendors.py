@@ -1,7 +1,7 @@
-"""The sources `yfinance`, `ccxt`, `alpaca`, `massive`, `databento`, …: vendors' APIs, as `mds fetch` asks them.
+"""The sources `yfinance`, `ccxt`, `alpaca`, `massive`, `databento`, …: vendors' APIs, as in `mds fetch`.
 
-Which vendors may be asked is the operator's to say (`DATASTORE_SOURCE_VENDORS`): a request may cost money, and is made
-with the credentials of the worker's environment.
+The operator decides which vendors may be used (`DATASTORE_SOURCE_VENDORS`), because a request may cost money and uses
+the credentials of the worker's environment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ from mds_client.errors import ConfigurationError
 ALLOWED = "DATASTORE_SOURCE_VENDORS"
 
 ROWS = 10_000
-"""Rows of a batch."""
+"""The number of rows of a batch."""
 
 
 class FromVendor(BaseModel):
     """Bars from a vendor's API, through the vendor's own library.
 
     `type` is the vendor's name; the other settings are the vendor's options, such as `exchange` of ccxt. Credentials
-    are variables of the worker's environment with the names that the vendor's own documentation has. Bars that are not
-    over are left out.
+    are environment variables of the worker, with the names of the vendor's own documentation. Bars that are not over
+    are left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -36,7 +36,7 @@ class FromVendor(BaseModel):
     _vendor: vendors.Vendor = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
-        """Take up what the operator allows, and the vendor with its options."""
+        """Check that the operator allows the vendor, and create it with its options."""
         if not isinstance(context, Settings) or self.type not in context.source_vendors:
             raise ValueError(f"{self.type} is not asked: {ALLOWED} does not name it")
         try:
@@ -45,7 +45,7 @@ class FromVendor(BaseModel):
             raise ValueError(str(error)) from None
 
     def needs(self) -> Sequence[str]:
-        """The operator's word, the library and each credential."""
+        """Name the operator's permission, the library and each credential."""
         return [_allowed(self.type), _package(type(self._vendor)), *map(_named, self._vendor.variables)]
 
     @classmethod
@@ -58,10 +58,10 @@ class FromVendor(BaseModel):
         return found
 
     def fetch(self, spans: Sequence[Span]) -> Iterator[Batch]:
-        """Each span's bars, a batch for each page.
+        """Yield each span's bars, in a batch for each page.
 
-        A symbol that the vendor does not know does not keep the others from being fetched. Raises JobFailed for what
-        no further attempt would mend.
+        A symbol that the vendor does not know does not stop the others. Raises JobFailed for errors that another
+        attempt would not fix.
         """
         refused: list[str] = []
         for span in spans:

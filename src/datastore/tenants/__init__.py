@@ -1,6 +1,6 @@
-"""Tenants and the login roles that are bound to them: create, list, disable, export, delete.
+"""Tenants and the login roles bound to them: create, list, disable, export, delete.
 
-The rows of a tenant are written and read by `mds_client`.
+`mds_client` reads and writes the rows of a tenant.
 """
 
 from datastore.tenants.export import EXPORT, ExportOrder, Format, export_tenant, run_export

@@ -1,4 +1,4 @@
-"""Export of all rows of a tenant into files, as a job."""
+"""Export all rows of a tenant into files, as a job."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -37,7 +37,7 @@ _WRITERS: Final[dict[Format, Callable[..., export.Dump]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file that was written of a kind, below the folder for exports, and its number of rows."""
+    """A file that was written: its kind, its path below the folder for exports, and its number of rows."""
 
     kind: str
     path: str
@@ -45,9 +45,10 @@ class Exported:
 
 
 class ExportOrder(Order):
-    """The payload of an export: what is written as what. No kind: every one.
+    """The payload of an export: the format and the kinds (None: all).
 
-    `tenant` is for a job of the store itself; whose rows a tenant's own job exports is not its payload's to say.
+    `tenant` is for a job of the store itself. A tenant's own job always exports its own rows, whatever its payload
+    says.
     """
 
     format: Format = "ndjson"
@@ -65,10 +66,10 @@ def export_tenant(
 ) -> JobRecord:
     """Enqueue an export of a tenant's rows into files, one for each kind, and return the job.
 
-    They come to lie in the folder that the worker is set up with (`DATASTORE_EXPORTS`), below the tenant's id and the
-    job's number, all of the same moment; NDJSON as `mds ingest-ndjson` reads it. Also of a tenant that is disabled: its
-    own jobs wait until it is enabled, so this one is the store's. Raises UnknownTenant, and ControlError if there is
-    no such kind or format.
+    A worker writes the files into its export folder (`DATASTORE_EXPORTS`), below the tenant's id and the job's number.
+    All are from one snapshot; `mds ingest-ndjson` reads the NDJSON. A disabled tenant's own jobs wait until it is
+    enabled, so the job of its export belongs to the store. Raises UnknownTenant, and ControlError if there is no such
+    kind or format.
     """
     found = get_tenant(dsn, tenant)
     if unknown := set(kinds or ()) - set(KINDS):
@@ -92,7 +93,7 @@ def _root() -> Path:
 
 @job_type(EXPORT, ready=_root)
 def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
-    """Write the files of an export; a second run writes them anew."""
+    """Write the files of an export; a second run writes them again."""
     whose = context.job.tenant or order.tenant
     if whose is None:
         raise JobFailed("an export is of a tenant's rows")
@@ -113,12 +114,12 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
             path = folder / f"{kind.name}.{order.format}"
             dump = _WRITERS[order.format](reader, kind.name, str(path))
             files.append(asdict(Exported(kind.name, path.relative_to(root).as_posix(), dump.rows)))
-    # Its tenant reads this: where the worker keeps its files is not its business.
+    # The tenant reads this, and must not learn where the worker keeps its files.
     return {"folder": folder.relative_to(root).as_posix(), "files": files}
 
 
 def _refuse_cold(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> None:
-    """Raise JobFailed if rows of the tenant are in files already: what is written here would lack them."""
+    """Raise JobFailed if rows of the tenant are in cold files, because the export would lack them."""
     for kind, before in driver.execute(
         "SELECT kind, cold_before FROM store.cold_fences WHERE tenant_no = %s AND cold_before IS NOT NULL", (tenant.no,)
     ).fetchall():
@@ -131,8 +132,8 @@ def _refuse_cold(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> None:
 
 
 class _Everything:
-    """A tenant's rows as the owner of the tables sees them, so that a tenant that is disabled has them, too; read as a
-    client is (`mds_client.export`)."""
+    """Reads a tenant's rows as the owner of the tables, so that it works for a disabled tenant, with the interface of a
+    client (`mds_client.export`)."""
 
     def __init__(self, driver: Driver, tenant: Tenant, context: JobContext, total: int) -> None:
         self._driver = driver
@@ -142,7 +143,7 @@ class _Everything:
         self._total = total
 
     def iter_rows(self, kind: Kind, *_always: datetime | None, batch_rows: int) -> Iterator[list[Row]]:
-        """Every row of a kind, by series and then by key."""
+        """Yield every row of a kind, by series and then by key."""
         span = series_range(self._tenant.no)
         constants = self._constants(kind, span)
         model = cast("type[Row]", kind.model)
@@ -161,7 +162,7 @@ class _Everything:
                 self._context.progress(self._done, self._total)
 
     def _constants(self, kind: Kind, span: tuple[int, int]) -> dict[int, dict[str, Any]]:
-        """The values that all rows of a series share, and every other field, in the model's order."""
+        """Return for each series the values that its rows share, and every other field, in the model's order."""
         found = self._driver.execute(
             SQL("SELECT series_id, {} FROM store.series WHERE kind = %s AND series_id >= %s AND series_id < %s").format(
                 sql.series_name(kind)

@@ -1,7 +1,7 @@
-"""A tenant's life after it is made: its logins unbound, disabled, enabled, exported, deleted with all that is its own.
+"""The later life of a tenant: disable, enable and delete it with all its data.
 
-Export and deletion are jobs: they take as long as there are rows, show how far they are, and may be killed and run
-again. Making tenants, listing them and binding roles is in `datastore.migration`; the worker is `datastore.jobs`.
+A deletion is a job: it takes as long as there are rows, reports its progress, and may be killed and run again.
+`datastore.tenants.registry` creates and lists tenants, `datastore.tenants.roles` binds roles.
 """
 
 import time
@@ -28,8 +28,8 @@ DELETE: Final = "delete-tenant"
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The data of a tenant that a deletion removes: rows of each kind, stored rows of each rollup, series, rows of
-    its other tables (jobs among them), and the roles that lose their right to the views."""
+    """The extent of a deletion: rows of each kind, stored rows of each rollup, series, rows of the tenant's other
+    tables (including jobs), and the roles that lose their right to the views."""
 
     tenant: UUID
     name: str
@@ -41,9 +41,9 @@ class Deletion:
 
 
 class DeletionOrder(Order):
-    """The payload of a deletion: the tenant by its id and, so that none is deleted by mistake, by its name and number.
+    """The payload of a deletion: the tenant's id and, to prevent mistakes, its name and number.
 
-    Only the number is never given again: a tenant of the same id and name that is made later is another one.
+    Only the number is never used again: a tenant created later with the same id and name is another one.
     """
 
     tenant: UUID
@@ -52,7 +52,7 @@ class DeletionOrder(Order):
 
 
 def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
-    """From the next statement on, nobody reads or writes as this tenant; its data stays. Again is harmless.
+    """Disable a tenant: from the next statement on, nobody reads or writes as it. Its data stays. You can repeat it.
 
     Raises UnknownTenant.
     """
@@ -62,9 +62,9 @@ def disable_tenant(dsn: str, tenant: UUID) -> Tenant:
 
 
 def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
-    """Take back what `disable_tenant` did. Again is harmless.
+    """Enable a disabled tenant. You can repeat it.
 
-    Raises UnknownTenant, and ControlError if it is being deleted, or a deletion has failed: some of it may be gone.
+    Raises UnknownTenant, and ControlError if it is being deleted, or if a deletion failed and part of it may be gone.
     """
     with as_owner(dsn) as (_, driver):
         if (deletion := _deletion(driver, tenant)) is not None:
@@ -77,7 +77,7 @@ def enable_tenant(dsn: str, tenant: UUID) -> Tenant:
 
 
 def plan_deletion(dsn: str, tenant: UUID) -> Deletion:
-    """Count what a deletion would remove now. Counts every row of the tenant: it takes as long as reading them does.
+    """Return what a deletion would remove now. Counts every row of the tenant, which takes as long as reading them.
 
     Raises UnknownTenant.
     """
@@ -87,10 +87,10 @@ def plan_deletion(dsn: str, tenant: UUID) -> Deletion:
 
 
 def delete_tenant(dsn: str, tenant: UUID, *, name: str) -> JobRecord:
-    """Disable a tenant now, and have a worker remove it with all that is its own: the job. `name` is the tenant's.
+    """Disable a tenant now, and enqueue and return the job that removes it with its data. `name` must be the tenant's.
 
-    What a worker did not finish is begun again by the same call. Raises UnknownTenant, and ControlError
-    where the tenant's name is another.
+    The same call resumes a deletion that did not finish. Raises UnknownTenant, and ControlError if the tenant has
+    another name.
     """
     found = get_tenant(dsn, tenant)
     if name != found.name:
@@ -104,10 +104,10 @@ def delete_tenant(dsn: str, tenant: UUID, *, name: str) -> JobRecord:
 
 @job_type(DELETE, store_only=True)
 def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
-    """Remove a tenant in steps that are each a transaction: rows, rollups, series, what else it has, and itself.
+    """Remove a tenant in steps, each in a transaction: rows, rollups, series, its other records, and the tenant itself.
 
-    It may be killed at any moment and run again. A login that was bound to the tenant loses its right to the views,
-    because without its binding it could choose any tenant.
+    The job may be killed at any moment and run again. A login that was bound to the tenant loses its right to the
+    views, because without its binding it could choose any tenant.
     """
     try:
         tenant = get_tenant(context.dsn, order.tenant)
@@ -149,7 +149,7 @@ def _planned(engine: Engine, driver: Driver, tenant: Tenant) -> Deletion:
 
 
 def count(driver: Driver, table: tuple[str, str], span: tuple[int, int]) -> int:
-    """The number of rows of a range of series ids."""
+    """Return the number of rows in a range of series ids."""
     where = SQL("series_id >= %s AND series_id < %s")
     return int(one(driver.execute(SQL("SELECT count(*) FROM {} WHERE {}").format(Identifier(*table), where), span)))
 
@@ -160,7 +160,7 @@ def _count_records(driver: Driver, table: str, no: int) -> int:
 
 
 def _tables(column: str) -> list[str]:
-    """The declared tables with that column, what refers to another before what it refers to."""
+    """Return the declared tables with that column, each before the tables that it refers to."""
     kept = {"tenant_roles", "series", *KINDS}
     from datastore.schema import metadata  # SQLAlchemy takes long to import
 
@@ -169,13 +169,14 @@ def _tables(column: str) -> list[str]:
 
 
 def _removing(engine: Engine, driver: Driver, no: int) -> Iterator[int]:
-    """Remove everything that has a series, and then what has the tenant: a transaction a step, and its rows."""
+    """Remove the rows of all series, then those of the tenant. Yields the number of rows after each transaction."""
     span = series_range(no)
     for kind in KINDS.values():
         yield from engine.remove_series(driver, (STORE, kind.name), kind.time, span)
     for kind, rollup in aggregates.rollups():
         if stored := engine.stored_rollup(driver, kind, rollup):
-            # What is being refreshed now was read before the rows were gone: it is waited for, and no other begins.
+            # A refresh that runs now may have read the rows before they were removed: wait for it, and let no other
+            # begin.
             with driver.transaction():
                 driver.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(Identifier(*stored)))
             yield from engine.remove_series(driver, stored, kind.time, span)
@@ -194,19 +195,19 @@ def _removing(engine: Engine, driver: Driver, no: int) -> Iterator[int]:
 
 
 _PATIENCE: Final = 60.0
-"""How long, in seconds, a deletion waits for transactions from before the tenant was disabled, and for its logins'
-sessions to end."""
+"""The longest time in seconds that a deletion waits for transactions from before the tenant was disabled, and for
+sessions of its logins to end."""
 
 _LOOK: Final = 0.05
-"""Seconds between two looks at what is waited for."""
+"""Seconds between two checks while waiting."""
 
 
 def await_older_writers(check: Callable[[], object], driver: Driver, no: int) -> None:
-    """Wait until every transaction has ended that is there now and may write as a tenant: it may not see yet what has
-    just been committed, as that the tenant is disabled.
+    """Wait until all current transactions have ended that may write as a tenant, because they may not see a change that
+    was just committed, for example that the tenant is disabled.
 
-    Also one that has only read so far, or waits within its first statement. `check` is called while it waits, and may
-    raise. Raises ControlError after a while; what calls this is then tried again.
+    Includes transactions that have only read so far or wait in their first statement. `check` is called meanwhile, and
+    may raise. Raises ControlError after a while; the caller is then tried again.
     """
     deadline = time.monotonic() + _PATIENCE
     driver.commit()
@@ -233,15 +234,15 @@ UNION ALL
 SELECT gid FROM pg_prepared_xacts
 WHERE database = current_database() AND NOT EXISTS (SELECT FROM others WHERE role = owner)
 """
-"""The transactions of other sessions, each of which holds a lock on itself, and those that are prepared; not of logins
-that are bound to another tenant, which write nothing as this one and must not be able to hold it; and not those that
-hold a lock of the store (`datastore.locks`), which only its owner can, and which write no rows."""
+"""Select the transactions of other sessions, each of which holds a lock on itself, and prepared ones. Leaves out logins
+that are bound to another tenant, which write nothing as this one and must not be able to delay it, and sessions that
+hold a lock of the store (`datastore.locks`), which only its owner can take and which write no rows."""
 
 
 def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
-    """The last steps: the logins' right to the views, their bindings, and the tenant itself.
+    """Take the last steps: revoke the logins' right to the views, drop their bindings, and delete the tenant itself.
 
-    Raises ControlError if a login is still logged in after a while; the job is then tried again.
+    Raises OpenSessions if a login is still logged in after a while; the job is then tried again.
     """
     driver.execute("RESET ROLE")
     bound = "SELECT role FROM store.tenant_roles WHERE tenant_no = %s ORDER BY 1"
@@ -267,7 +268,7 @@ def _close(context: JobContext, driver: Driver, tenant: Tenant) -> None:
 
 
 def _deletion(driver: Driver, tenant: UUID) -> tuple[int, str] | None:
-    """The job, by its id and state, that removes the tenant or has not finished that, and was not cancelled."""
+    """Return the id and state of the job that deletes the tenant, if it was not cancelled; None without one."""
     return driver.execute(
         "SELECT id, state FROM store.jobs WHERE tenant_no IS NULL AND job_type = %s"
         " AND (payload ->> 'no')::int = (SELECT no FROM store.tenants WHERE id = %s)"

@@ -29,10 +29,10 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class BoundTenant(Tenant):
-    """A tenant to which a login was bound just now.
+    """A tenant to which a login was just bound.
 
-    `limits` are the login's limits that are in force, of those that it cannot change itself. `to_run` are the
-    statements for the others: the control plane's role may not run them, and a superuser may.
+    `limits` are those limits in force that the login cannot change itself. `to_run` are the statements for the others,
+    which the control plane's role may not run, but a superuser may.
     """
 
     limits: list[str]
@@ -40,7 +40,7 @@ class BoundTenant(Tenant):
 
 
 def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: bool = False) -> Tenant:  # noqa: A002
-    """Make a tenant. With `if_absent`, one of that name (and id, where given) is returned as it is.
+    """Create a tenant. With `if_absent`, return an existing one of that name (and id, if given) as it is.
 
     Raises ControlError if the name or the id is taken, or the name is empty.
     """
@@ -49,13 +49,13 @@ def create_tenant(dsn: str, name: str, *, id: UUID | None = None, if_absent: boo
 
 
 def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[Tenant]:
-    """Tenants in the order of their making: those whose `no` is above `after`, `limit` at the most (None: all)."""
+    """List tenants in the order of their creation: at most `limit` (None: all) of those whose `no` is above `after`."""
     with connect(dsn) as connection:
         return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
 
 
 def get_tenant(dsn: str, tenant: UUID | str) -> Tenant:
-    """The tenant of that id, whatever others are named, or of that name; raises UnknownTenant."""
+    """Return the tenant with that id (a UUID) or that name (a str). Raises UnknownTenant."""
     condition: LiteralString = "t.id = %(tenant)s" if isinstance(tenant, UUID) else "t.name = %(tenant)s"
     with connect(dsn) as connection:
         for found in _tenants(connection, condition, tenant=tenant):
@@ -64,7 +64,7 @@ def get_tenant(dsn: str, tenant: UUID | str) -> Tenant:
 
 
 def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tenant:
-    """The tenant of that uuid or, if there is none, of that name; raises UnknownTenant."""
+    """Return the tenant with that uuid or, if there is none, with that name. Raises UnknownTenant."""
     try:
         id_ = tenant if isinstance(tenant, UUID) else UUID(tenant)
     except ValueError:
@@ -76,7 +76,7 @@ def find_tenant(connection: psycopg.Connection[Any], tenant: UUID | str) -> Tena
 
 
 def seed(dsn: str, names: Sequence[str] = ("default",)) -> list[Tenant]:
-    """Make sure that these tenants are there, all or none of them; what is there stays as it is."""
+    """Create those of these tenants that do not exist, all or none; existing ones stay as they are."""
     with connect(dsn) as connection:
         return [_create_tenant(connection, name, if_absent=True) for name in names]
 

@@ -21,37 +21,37 @@ _BEYOND_BINDING: Final = (
     "pg_monitor",
     "pg_maintain",
 )
-"""PostgreSQL's own roles that see or change other tenants' data past the views, or read what others ask."""
+"""PostgreSQL's predefined roles that read or change data of other tenants past the views, or see others' statements."""
 
 
 CONNECTIONS: Final = 20
-"""How many connections a bound login may have, where nobody says."""
+"""The default limit of connections of a bound login."""
 
 TEMP_FILE_LIMIT: Final = "10GB"
-"""How much room the temporary files of a session of a bound login may take, where nobody says."""
+"""The default limit for the temporary files of a session of a bound login."""
 
 
 def bind_role(dsn: str, tenant: str, role: str, *, connections: int | None = None) -> BoundTenant:
     """Bind a login role to a tenant, by name or uuid, let it use the views, and limit it.
 
-    From then on every session of that role is this tenant, whatever it sets. The limits are two that the role cannot
-    change: of its connections, and of a session's temporary files. One that the role has already stays, unless
-    `connections` says another.
+    From then on every session of that role acts as this tenant, whatever it sets. The role cannot change its two
+    limits: the number of its connections, and the size of a session's temporary files. Existing limits stay, unless
+    you give `connections`.
 
     Args:
-        dsn: Where to, as the control plane.
+        dsn: The DSN of the control plane.
         tenant: The tenant, by name or uuid.
         role: The login.
-        connections: How many connections the login may have. None: `CONNECTIONS`, where it has no limit yet.
+        connections: The number of connections that the login may have. None means `CONNECTIONS`, if it has no limit.
 
     Returns:
-        The tenant; with the limits, and the statements that a superuser has to run for those that the control plane's
-        role may not set. It may set the first with CREATEROLE, from PostgreSQL 16 on only of roles that it created or
-        administers; for the second it needs SET on the parameter as well.
+        The tenant, the limits, and the statements that a superuser must run for limits that the control plane's role
+        may not set. It needs CREATEROLE for the first, and from PostgreSQL 16 on must have created or administer the
+        role; for the second it also needs SET on the parameter.
 
     Raises:
-        ControlError: Tenant or role does not exist, the role is bound to another tenant, or it has rights that no
-            binding could hold.
+        ControlError: The tenant or role does not exist, the role is bound to another tenant, or it has rights that a
+            binding cannot restrict.
     """
     with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
@@ -101,7 +101,7 @@ FROM pg_roles WHERE rolname = %s
 
 
 def _limit(connection: psycopg.Connection[Any], role: str, connections: int | None) -> list[str]:
-    """Set the limits that a login cannot undo; returns the statements that the control plane may not run."""
+    """Set the limits that a login cannot change. Returns the statements that the control plane may not run."""
     row = connection.execute(_IN_FORCE, (role,)).fetchone()
     assert row is not None
     most, temporary = row
@@ -130,7 +130,7 @@ def _limits(connection: psycopg.Connection[Any], role: str) -> list[str]:
 
 
 class OpenSessions(ControlError):
-    """A login is to lose its binding and is logged in."""
+    """A login that is to lose its binding is still logged in."""
 
     def __init__(self, role: str, sessions: int) -> None:
         super().__init__(
@@ -140,11 +140,11 @@ class OpenSessions(ControlError):
 
 
 def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
-    """Take back the binding of a login role to a tenant, by name or uuid, and before that its right to the views:
-    without a binding it could choose any tenant.
+    """Unbind a login role from a tenant, by name or uuid, after revoking its right to the views, because without a
+    binding it could choose any tenant.
 
-    Raises ControlError if there is no such tenant, the role is not bound to it, or it would keep the right in
-    another way; and OpenSessions while it is logged in: then the right is gone, and the binding is not.
+    Raises ControlError if the tenant does not exist, the role is not bound to it, or it would keep the right in another
+    way. Raises OpenSessions while the role is logged in: then the right is revoked, but the binding stays.
     """
     with connect(dsn) as connection:
         found = find_tenant(connection, tenant)
@@ -156,9 +156,9 @@ def unbind_role(dsn: str, tenant: str, role: str) -> Tenant:
 
 
 def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
-    """Take from a bound login its right to the views, and commit. Raises ControlError if it has it in another way.
+    """Revoke a bound login's right to the views, and commit. Raises ControlError if it has the right in another way.
 
-    In a transaction before the one that drops the binding: nobody may see that without this.
+    This is a transaction of its own before the one that drops the binding, so that nobody sees the reverse order.
     """
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
         connection.execute(SQL("REVOKE {} FROM {}").format(Identifier(APP), Identifier(role)))
@@ -171,11 +171,11 @@ def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
 
 
 def drop_binding(connection: psycopg.Connection[Any], role: str) -> None:
-    """Drop the binding of a login whose right is gone. Raises OpenSessions while it is logged in.
+    """Drop the binding of a login whose right is revoked. Raises OpenSessions while it is logged in.
 
-    A session that has done `SET ROLE` before keeps the right until it ends: only the binding holds it to its tenant.
+    A session that ran `SET ROLE` before keeps the right until it ends; only the binding restricts it to its tenant.
     """
-    # A session that binds it again at the same time holds this row, and grants before letting go of it.
+    # A session that binds the role again at the same time locks this row, and grants the right before it releases it.
     connection.execute("SELECT FROM store.tenant_roles WHERE role = %s FOR UPDATE", (role,))
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount and _has_right(connection, role):
         raise ControlError(f"role {role!r} was bound by someone else just now")

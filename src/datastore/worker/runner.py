@@ -51,12 +51,12 @@ class Setup:
     """The settings that a job process gets when it starts.
 
     Attributes:
-            modules: The modules to import for job types, in addition to the built-in ones and those of entry points.
-            dsn: The control plane's DSN, for the functions.
-            environment: The worker's environment variables.
-            levels: The worker's log levels by logger name.
-            most_jobs: The number of jobs after which the process is replaced.
-            most_memory: A process that uses more memory than this after a job is replaced, in bytes.
+        modules: The modules to import for job types, in addition to the built-in ones and those of entry points.
+        dsn: The control plane's DSN, for the functions.
+        environment: The worker's environment variables.
+        levels: The worker's log levels by logger name.
+        most_jobs: The number of jobs after which the process is replaced.
+        most_memory: A process that uses more memory than this after a job is replaced, in bytes.
     """
 
     modules: tuple[str, ...]
@@ -98,13 +98,13 @@ class Ended:
     """How a job ended.
 
     Attributes:
-            how: `returned`; `failed` (another attempt would not help); `raised`; `ended` because it had to, see `why`;
-                `crashed`: its process died; `unstarted`: no process could be started for it.
-            text: The result as JSON text, or the error.
-            why: Why it had to end.
-            done: Its progress.
-            total: The total that it was working towards.
-            replace: Whether the process must be replaced, because it has run many jobs or uses much memory.
+        how: `returned`; `failed` (another attempt would not help); `raised`; `ended` because it had to, see `why`;
+            `crashed`: its process died; `unstarted`: no process could be started for it.
+        text: The result as JSON text, or the error.
+        why: Why it had to end.
+        done: Its progress.
+        total: The total that it was working towards.
+        replace: Whether the process must be replaced, because it has run many jobs or uses much memory.
     """
 
     how: Literal["returned", "failed", "raised", "ended", "crashed", "unstarted"]

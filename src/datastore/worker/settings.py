@@ -10,15 +10,15 @@ class Settings:
     """Settings of a worker.
 
     Attributes:
-            concurrency: The number of jobs that run at once, each in a separate process.
-            lease: How long a worker holds a job without renewing it. If a worker is killed, another takes over its jobs
-                after this time.
-            poll: The longest that a new job waits if its announcement is lost.
-            grace: How long a job may take to end at a shutdown or when it is cancelled. After that it is killed.
-            until_idle: Whether the worker exits when no job is due and none is running.
-            upkeep: Whether to enqueue the store's own periodic jobs.
-            process_jobs: The number of jobs after which a job process is replaced.
-            process_memory: A job process that uses more memory than this after a job is replaced, in bytes.
+        concurrency: The number of jobs that run at once, each in a separate process.
+        lease: How long a worker holds a job without renewing it. If a worker is killed, another takes over its jobs
+            after this time.
+        poll: The longest that a new job waits if its announcement is lost.
+        grace: How long a job may take to end at a shutdown or when it is cancelled. After that it is killed.
+        until_idle: Whether the worker exits when no job is due and none is running.
+        upkeep: Whether to enqueue the store's own periodic jobs.
+        process_jobs: The number of jobs after which a job process is replaced.
+        process_memory: A job process that uses more memory than this after a job is replaced, in bytes.
     """
 
     concurrency: int = 4

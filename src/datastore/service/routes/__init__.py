@@ -1,5 +1,5 @@
-"""The endpoints, a module for each subject. Each checks who asks, calls one function of the control plane, and answers
-with what that returns."""
+"""The endpoints, in a module for each subject. Each checks the token, calls one function of the control plane, and
+returns its result."""
 
 from typing import Final
 
@@ -30,4 +30,4 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     backfills.router,
     jobs.router,
 )
-"""Every router of the service, in the order in which the documentation has them."""
+"""Every router of the service, in the order of the documentation."""

@@ -1,4 +1,4 @@
-"""`/aggregates`: rollups, and bringing them up to a span's rows."""
+"""`/aggregates`: list rollups and refresh them."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/aggregates", tags=["aggregates"])
 
 
 class RefreshBody(RefreshOrder):
-    """A span of time, from `start` until before `end`, and which rollups. What is null is not limited."""
+    """A range of time, from `start` until before `end`, and the rollups. Null means no limit."""
 
     start: Instant | None = Field(None, examples=["2024-01-01T00:00:00Z"])
     end: Instant | None = Field(None, examples=["2024-02-01T00:00:00Z"])
@@ -27,7 +27,7 @@ class RefreshBody(RefreshOrder):
 
 @router.get("", response_model=list_of(Aggregate))
 def list_aggregates(here: Here, _: StoreReader) -> Any:
-    """Every rollup, what it is made of, and whether it is stored or computed when it is read."""
+    """List all rollups with their sources, and whether each is stored or computed when it is read."""
     return aggregates.list_aggregates(here.dsn)
 
 
@@ -35,8 +35,8 @@ def list_aggregates(here: Here, _: StoreReader) -> Any:
 def refresh(
     here: Here, token: StoreOperator, response: Response, body: RefreshBody, key: IdempotencyKey = None
 ) -> JobRecord:
-    """Bring stored rollups up to the rows of a span, as after an upload into the past; as a job.
+    """Bring stored rollups up to the rows of a range, for example after an upload of old rows; runs as a job.
 
-    Where rollups are computed when they are read, the job has nothing to do and its result is empty.
+    If rollups are computed when they are read, the job has nothing to do and its result is empty.
     """
     return accepted(response, token, on_demand.start_refresh(here.dsn, body.start, body.end, body.rollups, key))

@@ -1,4 +1,4 @@
-"""`/backfills` and a tenant's `/gaps`: what is missing, and having it filled."""
+"""`/backfills` and a tenant's `/gaps`: find missing bars, and fill them."""
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ from mds_client.models import Timeframe
 router = APIRouter(tags=["backfills"])
 
 LISTED = 100
-"""Chunks of a plan, and repeats of a gap check, that are listed."""
+"""The number of chunks of a plan, and of repeats of a gap check, that are listed."""
 
 
 class BackfillBody(BackfillSpec):
@@ -51,7 +51,7 @@ class BackfillBody(BackfillSpec):
     @model_validator(mode="before")
     @classmethod
     def _whole_numbers(cls, value: Any) -> Any:
-        # As they are described: elsewhere text and truth values are taken for numbers, too.
+        # Accept only integers, as described: pydantic takes text and booleans for numbers, too.
         for name, field in cls.model_fields.items():
             if field.annotation is int and isinstance(value, dict) and type(value.get(name, 0)) is not int:
                 raise ValueError(f"{name} is a whole number")
@@ -78,7 +78,7 @@ class Found(Check):
 
 @dataclass(frozen=True, slots=True)
 class Started(BackfillRecord):
-    """A backfill whose jobs are enqueued. `warning` says why no worker that runs can read its source, and what to do;
+    """A backfill whose jobs are enqueued. `warning` says why no running worker can read its source, and what to do;
     null if one can."""
 
     warning: str | None
@@ -101,9 +101,9 @@ def find_gaps(
     after: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
     limit: Limit = 100,
 ) -> Any:
-    """Find the bars that should be there by the trading calendar, and are not.
+    """Find the bars that the trading calendar expects and that are missing.
 
-    Of days and what is longer it also finds those that have several bars. A page looks at as many series as it needs.
+    For days and longer it also finds those with several bars. A page checks as many series as it needs.
     """
     now = datetime.now(UTC)
     found, following = gaps.check_page(
@@ -127,7 +127,7 @@ def find_gaps(
 def plan(here: Here, _: StoreOperator, body: BackfillBody) -> Any:
     """Plan a backfill: what is missing, cut into jobs. Nothing is stored.
 
-    For tokens of the whole store only, as starting one: a source may hold what is another tenant's.
+    Only tokens of the whole store may do this, as for starting one, because a source may hold another tenant's data.
     """
     found = backfill.plan(here.dsn, _of_tenant(here, body))
     return _with(found, chunks=found.chunks[:LISTED], jobs=len(found.chunks))
@@ -145,7 +145,7 @@ def plan(here: Here, _: StoreOperator, body: BackfillBody) -> Any:
     },
 )
 def start(here: Here, _: StoreOperator, body: BackfillBody, response: Response, key: IdempotencyKey = None) -> Any:
-    """Find what is missing, and have workers fill it."""
+    """Find missing bars, and enqueue jobs that fill them."""
     made = backfill.start(here.dsn, _of_tenant(here, body), idempotency_key=idempotency.key(key))
     response.headers["Location"] = f"/backfills/{made.id}"
     return _with(made, warning=None if made.finished else worker.unserved(here.dsn, made.source))
@@ -153,34 +153,34 @@ def start(here: Here, _: StoreOperator, body: BackfillBody, response: Response, 
 
 @router.get("/backfills", response_model=page_of(BackfillRecord))
 def list_backfills(here: Here, tenant: AskedTenant, after: After = None, limit: Limit = 100) -> Any:
-    """Backfills, newest first. A page is shorter than its limit where they are large."""
+    """List backfills, newest first. A page is shorter than its limit if they are large."""
     found = backfill.list_backfills(here.dsn, tenant=tenant, after=after, limit=limit)
     return page_with(found.items, found.more, lambda each: each.id)
 
 
 @router.get("/backfills/{id:id}", response_model=model_of(BackfillRecord))
 def get_backfill(here: Here, token: Reader, id: BackfillId) -> Any:  # noqa: A002
-    """One backfill: how far it is, when it will be through, and at its end what is still missing."""
+    """Show one backfill: its progress, its expected end, and when it has ended what is still missing."""
     return backfill.get_backfill(here.dsn, id, tenant=token.tenant)
 
 
 @router.post("/backfills/{id:id}/cancel", response_model=model_of(BackfillRecord))
 def cancel(here: Here, token: Operator, id: BackfillId) -> Any:  # noqa: A002
-    """Cancel what has not ended of it; what is written stays."""
+    """Cancel the unfinished jobs of a backfill; written rows stay."""
     return backfill.cancel_backfill(here.dsn, id, tenant=token.tenant)
 
 
 @router.post("/backfills/{id:id}/resume", response_model=model_of(BackfillRecord))
 def resume(here: Here, token: Operator, id: BackfillId) -> Any:  # noqa: A002
-    """Queue again what has failed of it or was cancelled; what has succeeded is not done again."""
+    """Requeue the failed and cancelled jobs of a backfill; jobs that succeeded do not run again."""
     return backfill.resume_backfill(here.dsn, id, tenant=token.tenant)
 
 
 def _of_tenant(here: Here, body: BackfillBody) -> BackfillSpec:
-    """The same of the tenant's uuid, which no other tenant is named like."""
+    """Replace the tenant's name by its uuid, which no other tenant can have as a name."""
     return body.model_copy(update={"tenant": str(known_tenant(here.dsn, None, body.tenant).id)})
 
 
 def _with(found: Any, **more: Any) -> dict[str, Any]:
-    """A dataclass's fields, some of them others."""
+    """Return a dataclass's fields as a dict, with some values replaced or added."""
     return {field.name: getattr(found, field.name) for field in fields(found)} | more

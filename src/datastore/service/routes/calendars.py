@@ -1,4 +1,4 @@
-"""`/calendars` and a tenant's `/calendars`: which there are, and which its series have."""
+"""`/calendars` and a tenant's `/calendars`: list calendars, and assign them to its series."""
 
 from typing import Annotated, Any
 
@@ -16,8 +16,8 @@ router = APIRouter(tags=["calendars"])
 
 
 class CalendarBody(Body):
-    """A calendar, and the series that have it: those of a vendor, a symbol, of both; where both are null, all that
-    nothing else is said of."""
+    """A calendar, and its series: those of a vendor, a symbol, or both; with both null, all series without a more
+    specific assignment."""
 
     calendar: Annotated[Wanted, Field(description="an exchange's MIC, or 24/7, or FX", examples=["XNYS"])]
     vendor: Annotated[Name | None, Field(examples=["acme"])] = None
@@ -25,7 +25,7 @@ class CalendarBody(Body):
 
 
 class Unset(BaseModel):
-    """Whether something was said that is taken back."""
+    """Whether an assignment was removed."""
 
     unset: bool
 
@@ -36,7 +36,7 @@ class Unset(BaseModel):
     responses={200: {"content": {"application/json": {"example": ["24/7", "FX", "XNYS"]}}}},
 )
 def list_calendars(_: Reader) -> Any:
-    """The names of the calendars that there are, aliases too."""
+    """List the names of all calendars, including aliases."""
     return calendars.names()
 
 
@@ -44,14 +44,14 @@ def list_calendars(_: Reader) -> Any:
 def show_calendars(here: Here, tenant: ReadTenant) -> Any:
     """List the calendars that are assigned to the tenant's series. Gap checks and backfills use them.
 
-    What says more goes before what says less: vendor and symbol, then symbol, then vendor, then the tenant alone.
+    The most specific assignment wins: vendor and symbol, then symbol, then vendor, then the tenant alone.
     """
     return calendars.assignments(here.dsn, tenant.id)
 
 
 @router.put("/tenants/{tenant}/calendars", response_model=model_of(Assignment))
 def set_calendar(here: Here, tenant: OperateTenant, body: CalendarBody) -> Any:
-    """Say which calendar series of the tenant have; what was said of the same ones before is replaced."""
+    """Assign a calendar to series of the tenant. It replaces an earlier assignment to the same series."""
     return calendars.assign(here.dsn, tenant.id, body.calendar, vendor=body.vendor, symbol=body.symbol)
 
 
@@ -62,5 +62,5 @@ def unset_calendar(
     vendor: Annotated[Name | None, Query(description="null: of any vendor", examples=["acme"])] = None,
     symbol: Annotated[Symbol | None, Query(description="null: of any symbol", examples=["AAPL"])] = None,
 ) -> Unset:
-    """Take back what was said of exactly this vendor and symbol. Again is harmless."""
+    """Remove the assignment of exactly this vendor and symbol. You can repeat it."""
     return Unset(unset=calendars.unassign(here.dsn, tenant.id, vendor=vendor, symbol=symbol))

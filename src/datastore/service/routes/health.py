@@ -1,4 +1,4 @@
-"""`/health`, `/ready`, `/metrics`: whether the process lives, whether it can serve, and how it all goes."""
+"""`/health`, `/ready`, `/metrics`: whether the process lives, whether it can serve, and its metrics."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """A process that answers."""
+    """The answer of a live process."""
 
     status: str
     version: str
@@ -24,13 +24,13 @@ class Health(BaseModel):
 
 @router.get("/health")
 async def health() -> Health:
-    """Whether the process lives. Asks nobody else: a database that is away is no reason to restart the service."""
+    """Show that the process lives. It asks no database: one that is away is no reason to restart the service."""
     return Health(status="ok", version=__version__)
 
 
 @router.get("/ready", response_model=model_of(Readiness), responses={503: problem(503)})
 async def ready(here: Here) -> Any:
-    """Whether the service can serve: the database answers, and its schema is at head. Cached for up to a second."""
+    """Check whether the service can serve: the database answers with its schema at head. Cached for up to a second."""
     found = await here.readiness()
     if found.reason is not None:
         raise Refusal("unavailable", found.reason, headers={"Retry-After": str(RETRY_AFTER_S)})
@@ -50,6 +50,6 @@ async def ready(here: Here) -> Any:
     },
 )
 def metrics(here: Here, _: StoreReader, request: Request) -> Response:
-    """Metrics as Prometheus scrapes them. Reads no rows, and the database once in some seconds at the most."""
+    """Return metrics for Prometheus. Reads no rows, and queries the database only every few seconds."""
     text, sort = here.metrics.exposition(request.headers.get("accept"))
     return Response(text, media_type=sort)

@@ -30,25 +30,25 @@ def list_jobs(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """Jobs, newest first; of a tenant, in a state, of a type, where given. A page is shorter than its limit where jobs
-    are large. A tenant's token is not told which worker has one."""
+    """List jobs, newest first, optionally of one tenant, state or type. A page is shorter than its limit if jobs are
+    large. A tenant's token does not see which worker runs a job."""
     found = jobs.list_jobs(here.dsn, tenant=tenant, state=state, job_type=job_type, after=after, limit=limit)
     return page_with([shown(token, job) for job in found.items], found.more, lambda job: job.id)
 
 
 @router.get("/{id:id}", response_model=Job)
 def get_job(here: Here, token: Reader, id: JobId) -> Any:  # noqa: A002
-    """One job: its state, how far it is, what came of it."""
+    """Show one job with its state, progress and result."""
     return shown(token, jobs.get_job(here.dsn, id, tenant=token.tenant))
 
 
 @router.post("/{id:id}/retry", response_model=Job, responses={409: problem(409)})
 def retry_job(here: Here, token: Operator, id: JobId) -> Any:  # noqa: A002
-    """Queue a job again that has failed or was cancelled, or have one begin now that waits."""
+    """Requeue a failed or cancelled job, or make a queued one due now."""
     return shown(token, jobs.retry_job(here.dsn, id, tenant=token.tenant))
 
 
 @router.post("/{id:id}/cancel", response_model=Job, responses={409: problem(409)})
 def cancel_job(here: Here, token: Operator, id: JobId) -> Any:  # noqa: A002
-    """Cancel a job: one that is queued at once, one that is running as soon as it looks."""
+    """Cancel a job: a queued one at once, a running one as soon as its function checks."""
     return shown(token, jobs.cancel_job(here.dsn, id, tenant=token.tenant))

@@ -1,4 +1,4 @@
-"""`/policies`: what happens to rows of a certain age."""
+"""`/policies`: what happens to rows at a certain age."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -30,14 +30,14 @@ class PolicyValue(Body):
 
 
 class ExpireBody(Body):
-    """Of which kind; null is every one that has retention."""
+    """The kind to expire; null means every kind that has retention."""
 
     kind: Kind | None = None
 
 
 @router.get("", response_model=list_of(PolicyState))
 def show(here: Here, _: StoreReader) -> Any:
-    """Every policy: declared, in effect, kept by whom, and what the server's own job has."""
+    """List all policies: the declared and the effective value, who applies each, and the server's own job."""
     return timescale_policies.policies(here.dsn)
 
 
@@ -51,7 +51,7 @@ def set_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy, bo
 
 @router.delete("/{relation}/{policy}", response_model=list_of(PolicyState))
 def unset_policy(here: Here, _: StoreAdmin, relation: Relation, policy: Policy) -> Any:
-    """Go back to what is declared."""
+    """Remove the override of a policy, which returns to its declared value."""
     _check(relation, policy)
     return timescale_policies.unset_policy(here.dsn, relation, policy)
 
@@ -72,7 +72,7 @@ def expiring(here: Here, _: StoreReader, kind: Kind | None = None) -> Any:
 def expire(
     here: Here, token: StoreAdmin, response: Response, body: ExpireBody, key: IdempotencyKey = None
 ) -> JobRecord:
-    """Remove the rows that retention gives up, as a job."""
+    """Remove the rows that are past retention, as a job."""
     return accepted(response, token, on_demand.start_expire(here.dsn, body.kind, key))
 
 

@@ -1,5 +1,5 @@
 """A tenant's rows, for programs in any language: bars, rows of every kind, latest prices, option chains, series and
-what each spans."""
+their coverage."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack
@@ -82,10 +82,10 @@ async def read_bars(
     missing: MissingSeries = "raise",
     limit: Annotated[int, Query(ge=1, le=10_000, description="how many a page has at the most")] = 1000,
 ) -> Any:
-    """The bars of one or several symbols with `start <= ts < end`, by symbol and oldest first.
+    """Read the bars of one or several symbols with `start <= ts < end`, by symbol and oldest first.
 
-    As JSON it is a page, of one symbol; `next` is the `start` of the one that follows, and the page has an `ETag`. Any
-    other format has all of them, however many, and is streamed; a tenant has a few of these at a time, as with uploads.
+    JSON gives a page of one symbol, with an `ETag`; `next` is the `start` of the following page. Any other format gives
+    all bars, however many, as a stream. A tenant can have a few streams at a time, as with uploads.
     """
     if start > end:
         raise Refusal("invalid", "start is not after end")
@@ -101,7 +101,7 @@ async def read_bars(
 
 
 def _page(request: Request, here: Service, tenant: UUID, asked: Asked, limit: int) -> Response:
-    # Written here, in a thread: it may be long, and the event loop has others to serve.
+    # Serialise in this thread: it may take long, and the event loop serves others.
     found = bars.page(here.client(tenant), asked, limit + 1)
     following = to_jsonable_python(found[limit].ts) if len(found) > limit else None
     made = Page[Bar](items=found[:limit], next=following)
@@ -121,7 +121,7 @@ async def read_rows(
     start: Annotated[Instant | None, Query(description="from this time on")] = None,
     end: Annotated[Instant | None, Query(description="before this time")] = None,
 ) -> Response:
-    """The rows of a kind, by series and then by time, however many; streamed in every format, JSON included."""
+    """Read the rows of a kind, by series and then by time, however many; streamed in every format, also JSON."""
     if kind not in KINDS:
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
     declared = KINDS[kind]
@@ -152,7 +152,7 @@ def latest_prices(
     symbols: SymbolNames,
     missing: MissingSeries = "raise",
 ) -> Any:
-    """The newest close of each of these symbols, over all timeframes, by symbol; those without a close are left out."""
+    """Read the newest close of each symbol over all timeframes, by symbol. Symbols without a close are left out."""
     client = here.client(tenant.id)
     answer = few(LatestPrice, lambda as_: client.latest_prices(symbols, vendor, as_=as_, missing=missing))
     return whole(request, answer, format_)
@@ -170,7 +170,7 @@ def option_chain(
     within: Annotated[float, Query(gt=0, le=366 * 86400, description="how old a snapshot may be, in seconds")] = 604800,
     missing: MissingSeries = "raise",
 ) -> Any:
-    """The newest snapshot of each contract of these symbols at a time, of those that have not expired."""
+    """Read the newest snapshot of each contract of these symbols at a time, without expired contracts."""
     client, span = here.client(tenant.id), timedelta(seconds=within)
     answer = few(
         OptionSnap, lambda as_: client.option_chain(symbols, at, vendor, within=span, as_=as_, missing=missing)
@@ -189,7 +189,7 @@ def coverage(
     kind: Kind = "bars",
     timeframe: Annotated[Timeframe | None, Query(description="only this timeframe's")] = None,
 ) -> Any:
-    """The first time, the last time and the number of rows of each of these series. It reads their rows, no others."""
+    """Read the first time, the last time and the number of rows of each series. Reads only the rows of these series."""
     client = here.client(tenant.id)
     some: dict[str, Any] = {"vendor": vendor, "symbol": symbols, "timeframe": timeframe}
     return whole(request, few(Coverage, lambda as_: client.coverage(kind, as_=as_, **some)), format_)
@@ -204,7 +204,7 @@ async def tenant_series(
     kind: Kind | None = None,
     vendor: Name | None = None,
 ) -> Response:
-    """The series of a tenant with the time and the price of the newest row, by when each was first seen."""
+    """List a tenant's series with the time and price of the newest row, by when each was first seen."""
     answer = _series(here, tenant.id, kind, vendor)
     return await streamed(here, tenant.id, answer, format_, until_answered)
 

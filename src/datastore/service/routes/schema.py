@@ -36,8 +36,9 @@ def check(here: Here, _: StoreReader) -> Drift:
 
 @router.post("/migrate", response_model=model_of(Migration), responses={409: problem(409)})
 def migrate(here: Here, _: StoreAdmin) -> Any:
-    """Bring the database to head, also an empty one; answers when that is done.
+    """Migrate the database to head, also an empty one; answers when it is done.
 
-    Again is harmless, also at the same time: one works, the others wait. No job, because the jobs are in what it makes.
+    You can repeat it. Of several at the same time, one runs and the others wait. It is no job, because it creates the
+    table of jobs.
     """
     return migration.migrate(here.dsn)

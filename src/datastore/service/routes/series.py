@@ -1,4 +1,4 @@
-"""`/series`, `/freshness`, and a tenant's rows: what is there, how old it is, reading and uploading it."""
+"""`/series`, `/freshness`, and a tenant's rows: list series, show their age, upload and delete rows."""
 
 import io
 from functools import partial
@@ -50,7 +50,7 @@ def list_series(
     after: After = None,
     limit: Limit = 100,
 ) -> Any:
-    """The series that there are, by tenant and then by when each was first seen.
+    """List series, by tenant and then by when each was first seen.
 
     `/tenants/{tenant}/series` has all of a tenant's in one answer, in other formats, too.
     """
@@ -64,7 +64,7 @@ def get_series(
     token: Reader,
     id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="the series")],  # noqa: A002
 ) -> Any:
-    """One series."""
+    """Show one series."""
     found = reads.list_series(here.dsn, tenant=token.tenant, after=id - 1, limit=1)
     if not found or found[0].id != id:
         raise Refusal("not-found", f"there is no series {id}")
@@ -73,7 +73,7 @@ def get_series(
 
 @router.get("/freshness", response_model=list_of(Freshness))
 def freshness(here: Here, tenant: AskedTenant, vendor: Name | None = None) -> Any:
-    """How old the data is, per kind, vendor and timeframe."""
+    """Show how old the data is, by kind, vendor and timeframe."""
     return reads.freshness(here.dsn, tenant=tenant, vendor=vendor)
 
 
@@ -115,7 +115,7 @@ async def upload_rows(
         raise Refusal("unsupported-media-type", f"rows are uploaded as {NDJSON}, not compressed")
     stream = cast("BinaryIO", io.BufferedReader(Body(request.stream()), 1 << 16))
     async with here.uploads.taken(tenant.id):
-        # A thread of its own, and none of those that everything else is done in: the place is what limits them.
+        # Use a thread outside the pool that serves everything else; the place limits their number.
         done = await anyio.to_thread.run_sync(
             partial(_write, here, tenant.id, kind, stream, on_conflict, extra), limiter=anyio.CapacityLimiter(1)
         )
@@ -130,7 +130,7 @@ def _write(here: Service, tenant: UUID, kind: str, stream: BinaryIO, on_conflict
 
 
 class Deletion(BaseModel):
-    """Which rows are deleted: all conditions hold together."""
+    """The rows to delete: those that meet all conditions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -149,10 +149,10 @@ async def delete_rows(
     kind: Annotated[str, Path(description="the kind of the rows", json_schema_extra={"enum": list(KINDS)})],
     asked: Deletion,
 ) -> Any:
-    """Delete rows for good, in steps; with `dry_run`, which is the default, say what would be deleted.
+    """Delete rows for good, in steps; with `dry_run`, the default, only report what would be deleted.
 
-    After a failure the steps before it stay done, and the same request goes on. Where rollups are stored, a job
-    refreshes them. It takes one of the tenant's places for uploads.
+    After a failure the finished steps stay done, and the same request continues. Where rollups are stored, a job
+    refreshes them. The request takes one of the tenant's places for uploads.
     """
     if kind not in KINDS:
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")

@@ -1,4 +1,4 @@
-"""`/tenants`: make them, list them, bind roles, disable, export, delete."""
+"""`/tenants`: create, list, disable, export and delete tenants, and bind roles."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/tenants", tags=["tenants"])
 
 
 class TenantBody(Body):
-    """A tenant to be: its name and, where it is to be a certain one, its id."""
+    """A new tenant: its name and, optionally, its id."""
 
     name: Annotated[Name, Field(pattern=r"\S", examples=["desk-1"])]
     id: UUID | None = Field(None, examples=[TENANT_EXAMPLE])
@@ -52,16 +52,16 @@ class ExportBody(Body):
 
 @router.get("", response_model=page_of(Tenant))
 def list_tenants(here: Here, _: StoreReader, after: After = None, limit: Limit = 100) -> Any:
-    """Every tenant, in the order of their making."""
+    """List all tenants in the order of their creation."""
     found = tenants.list_tenants(here.dsn, after=after or 0, limit=limit + 1)
     return page(found, limit, lambda tenant: tenant.no)
 
 
 @router.post("", status_code=201, response_model=model_of(Tenant), responses={409: problem(409)})
 def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Response, key: IdempotencyKey = None) -> Any:
-    """Make a tenant. With the same `Idempotency-Key` and name, the one that was made is answered again.
+    """Create a tenant. With the same `Idempotency-Key` and name, the existing tenant is returned.
 
-    An `id` makes the request repeatable by itself, the second one being a conflict: with both it is refused.
+    An `id` makes the request repeatable by itself, because a second one is a conflict. Give a key or an id, not both.
     """
     if body.id is not None and key is not None:
         raise Refusal("invalid", "a tenant that is to have an id needs no Idempotency-Key: give one of them")
@@ -73,7 +73,7 @@ def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Respons
 
 @router.get("/{tenant}", response_model=model_of(Tenant))
 def get_tenant(tenant: ReadTenant) -> Any:
-    """One tenant."""
+    """Show one tenant."""
     return tenant
 
 
@@ -85,7 +85,7 @@ def disable(here: Here, tenant: AdminTenant) -> Any:
 
 @router.post("/{tenant}/enable", response_model=model_of(Tenant), responses={409: problem(409)})
 def enable(here: Here, tenant: AdminTenant) -> Any:
-    """Take back a disabling; not once the tenant is being deleted."""
+    """Enable a disabled tenant, unless it is being deleted."""
     return tenants.enable_tenant(here.dsn, tenant.id)
 
 
@@ -100,7 +100,7 @@ def bind_role(here: Here, tenant: AdminTenant, body: RoleBody) -> Any:
 
 @router.delete("/{tenant}/roles/{role}", response_model=model_of(Tenant), responses={409: problem(409)})
 def unbind_role(here: Here, tenant: AdminTenant, role: Annotated[Name, Path(examples=["desk_1_login"])]) -> Any:
-    """Take back a binding, and with it the login's right to the views. Sessions of it have to end first."""
+    """Unbind a login role and revoke its right to the views. Its sessions must end first."""
     return tenants.unbind_role(here.dsn, str(tenant.id), role)
 
 
@@ -136,5 +136,5 @@ def delete(
     name: Annotated[Name, Query(description="the tenant's name, so that none is deleted by mistake")],
     response: Response,
 ) -> JobRecord:
-    """Disable a tenant now, and remove it with all its data in bounded steps, as a job. Again is the same job."""
+    """Disable a tenant now, and remove it with all its data in steps, as a job. Repeating it returns the same job."""
     return accepted(response, token, tenants.delete_tenant(here.dsn, tenant.id, name=name))
