@@ -109,7 +109,7 @@ class Times:
         text = text.strip()
         if self.format is not None:
             try:
-                return datetime.strptime(text, self.format)  # noqa: DTZ007 - gets its zone from who asks
+                return datetime.strptime(text, self.format)  # noqa: DTZ007 - the caller applies the zone
             except ValueError:
                 raise ValueError(f"{text!r} is not written as {self.format}") from None
         value = times.parsed(text)

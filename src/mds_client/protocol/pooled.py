@@ -95,7 +95,7 @@ class Attempts:
         return wait
 
     def answered(self, session: Session) -> None:
-        """Inform the observer that the operation has succeeded."""
+        """Tell the observer that the operation has succeeded."""
         self._observer.performed(self._operation, time.monotonic() - self._began, session.written)
 
 
