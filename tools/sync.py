@@ -91,10 +91,10 @@ ADDED: Final = {
 CLASS_DOCS: Final = {
     "MDS": (
         "A client of the store. Safe to share between threads; close it, or use it as a context manager.\n\n"
-        "    `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has"
-        " comes\n    from `MDS_<KEY>` in the environment. `observer` is told what the client does"
-        " (`mds_client.metrics`). Raises\n    ConfigurationError for a wrong setting, and ServerUnreachable or another"
-        " MDSOperationalError, within\n    `connect_timeout`, where no connection can be made.\n    "
+        "    `settings` is a `Config`, or a mapping with its keys; keywords take precedence, and missing keys come\n"
+        "    from `MDS_<KEY>` in the environment. `observer` receives the client's events (`mds_client.metrics`).\n"
+        "    Raises ConfigurationError for a wrong setting, and ServerUnreachable or another MDSOperationalError,\n"
+        "    within `connect_timeout`, if no connection can be made.\n    "
     ),
 }
 """Docstrings of synchronous classes that say something else."""

@@ -29,7 +29,7 @@ BAR, FUNDAMENTAL, NEWS, OPTION = (KINDS.of(model) for model in (Bar, Fundamental
 
 
 class AsyncBatchProcessor:
-    """Collects rows and writes them through an `AMDS` in batches. Any number of tasks of one event loop may add rows.
+    """Buffers rows and writes them through an `AMDS` in batches. Any number of tasks of one event loop may add rows.
 
     Use it as an async context manager, or end with `aclose()` or `flush()`: rows that are pending when the program ends
     are lost. Leaving the block writes pending rows. If you leave it with an exception, that takes at most the statement

@@ -31,7 +31,7 @@ BAR, FUNDAMENTAL, NEWS, OPTION = (KINDS.of(model) for model in (Bar, Fundamental
 
 
 class BatchProcessor:
-    """Collects rows and writes them through an `MDS` in batches. Any number of threads may add rows.
+    """Buffers rows and writes them through an `MDS` in batches. Any number of threads may add rows.
 
     Use it as a context manager, or end with `close()` or `flush()`: rows that are pending when the program ends
     are lost. Leaving the block writes pending rows. If you leave it with an exception, that takes at most the statement

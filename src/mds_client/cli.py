@@ -1,8 +1,8 @@
 """The command `mds`: health, writing a row, reading, and NDJSON ingest, from a shell.
 
-Commands that concern a kind are derived from its declaration. Output is a table, or JSON with `--json`; an error is
-one line on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects.
-The ingest commands are in `mds_client.commands.ingest`.
+The commands of a kind are derived from its declaration. Output is a table, or JSON with `--json`; an error is one line
+on standard error and an exit code: 1 for a failure, 2 for wrong usage, 3 for an ingest with rejects. The ingest
+commands are in `mds_client.commands.ingest`.
 """
 
 import copy
@@ -186,7 +186,7 @@ def _dump_command(
     order: str = "by series and then by time",
     more: Decorator = _as_it_is,
 ) -> None:
-    """`mds dump-<format>`: rows of a kind into a file. `more` adds options."""
+    """Add `mds dump-<format>`, which writes rows of a kind into a file. `more` adds options."""
 
     @mds.command(f"dump-{name}", help=f"""Write rows of a kind into a {about}, or to standard output for -.
 
@@ -203,7 +203,7 @@ def _dump_command(
     def command(client: MDS, kind: str, path: str, as_json: bool, **filters: Any) -> None:
         _known(kind)
         done = dump(client, kind, path, **{key: value for key, value in filters.items() if value is not None})
-        # The rows themselves may be on standard output.
+        # Standard output may contain the rows, so print the report to standard error then.
         if as_json:
             click.echo(json.dumps(plain(done)), err=path == "-")
         else:
@@ -229,7 +229,7 @@ def _known(kind: str) -> None:
 
 
 def write_command(kind: Kind) -> click.Command:
-    """`mds write-<singular>`: an option for each field of the kind's model."""
+    """Make `mds write-<singular>`, with an option for each field of the kind's model."""
     fields = {name: info for name, info in kind.model.model_fields.items() if name != TENANT_COLUMN}
 
     @connection_options
@@ -270,7 +270,7 @@ def _type_name(kind: Kind, field: str) -> str:
 
 
 def command_line() -> click.Group:
-    """`mds` with the commands of every declared kind."""
+    """Return `mds` with the commands of every declared kind."""
     group = copy.copy(mds)
     derived = (made for kind in KINDS.values() for made in (read_command(kind), write_command(kind)))
     group.commands = {**mds.commands, **{command.name or "": command for command in derived}}

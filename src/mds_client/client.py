@@ -53,10 +53,10 @@ T = TypeVar("T")
 class MDS(Bulk, Methods):
     """A client of the store. Safe to share between threads; close it, or use it as a context manager.
 
-    `settings` is a mapping with the keys of `Config`, or a `Config`; keywords go before it; what neither has comes
-    from `MDS_<KEY>` in the environment. `observer` is told what the client does (`mds_client.metrics`). Raises
-    ConfigurationError for a wrong setting, and ServerUnreachable or another MDSOperationalError, within
-    `connect_timeout`, where no connection can be made.
+    `settings` is a `Config`, or a mapping with its keys; keywords take precedence, and missing keys come
+    from `MDS_<KEY>` in the environment. `observer` receives the client's events (`mds_client.metrics`).
+    Raises ConfigurationError for a wrong setting, and ServerUnreachable or another MDSOperationalError,
+    within `connect_timeout`, if no connection can be made.
     """
 
     def __init__(

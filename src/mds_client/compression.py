@@ -1,6 +1,7 @@
-"""Compressed files, told by content when read and by name when written: gzip and zstd, and zip when read.
+"""Read and write compressed files: gzip and zstd, and zip only for reading.
 
-One place knows the formats; the rest of the library sees plain bytes.
+The compression is detected by content when reading, and chosen by name when writing. The rest of the library sees plain
+bytes.
 """
 
 import gzip
@@ -22,29 +23,29 @@ ZSTD: Final = b"\x28\xb5\x2f\xfd"
 ZIP: Final = b"PK\x03\x04"
 
 HEAD: Final = 4
-"""Bytes that tell what a stream is compressed with."""
+"""The number of bytes that identify the compression of a stream."""
 
 DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, zipfile.BadZipFile)
-"""What a reader raises where the compressed bytes are damaged or end early."""
+"""The exceptions of a reader for compressed bytes that are damaged or end early."""
 
 
 MOST_TIMES: Final = 500
-"""How many times as large as its compressed form an input may be. Text of rows has 5 to 100 times the size."""
+"""The maximum ratio of an input's size to its compressed size. For rows as text it is 5 to 100."""
 
 UNBOUNDED: Final = 64 << 20
-"""Bytes that an input may have whatever its compressed size is."""
+"""The size in bytes up to which the ratio is not checked."""
 
 
 class TooLarge(OSError):
-    """A compressed input unpacks to far more than rows would: a zip bomb."""
+    """A compressed input is probably a zip bomb: it unpacks to far more than rows would."""
 
 
 class Bounded(io.RawIOBase):
-    """Plain bytes of a compressed stream, of which there may not be too many.
+    """The decompressed bytes of a stream, with a limit on their number.
 
     Args:
         plain: The decompressing stream.
-        consumed: Gives how many compressed bytes were read.
+        consumed: Returns how many compressed bytes were read.
     """
 
     def __init__(self, plain: BinaryIO, consumed: Callable[[], int]) -> None:
@@ -56,7 +57,7 @@ class Bounded(io.RawIOBase):
         return True
 
     def read1(self, size: int, /) -> bytes:
-        """Up to so many bytes. Raises TooLarge."""
+        """Read up to `size` bytes. Raises TooLarge."""
         data = cast("io.BufferedReader", self._plain).read1(size)
         self._given += len(data)
         if self._given > UNBOUNDED and self._given > MOST_TIMES * max(1, self._consumed()):
@@ -68,9 +69,9 @@ class Bounded(io.RawIOBase):
 
 
 def members(path: str) -> list[str]:
-    """The files in a zip archive, by name; none if it is no archive, or a damaged one: who opens that finds out.
+    """Return the names of the files in a zip archive, sorted. Empty for other files and damaged archives.
 
-    Raises OSError.
+    Opening a damaged archive reports the error. Raises OSError.
     """
     if not zipfile.is_zipfile(path):
         return []
@@ -88,10 +89,10 @@ def _is_file(info: zipfile.ZipInfo) -> bool:
 
 
 def member(raw: BinaryIO, name: str | None) -> tuple[BinaryIO, Callable[[], int]]:
-    """The plain bytes of a file in a zip archive, and a count of the compressed bytes that were read.
+    """Open a file in a zip archive. Also returns a function that counts the compressed bytes that were read.
 
     Raises:
-        OSError: There is no such file, there are several and none is named, or it is encrypted.
+        OSError: The file does not exist, there are several and none is named, or it is encrypted.
         zipfile.BadZipFile: The archive is damaged.
     """
     archive = zipfile.ZipFile(raw)
@@ -107,7 +108,10 @@ def member(raw: BinaryIO, name: str | None) -> tuple[BinaryIO, Callable[[], int]
 
 
 def decompressed(head: bytes, raw: BinaryIO) -> BinaryIO | None:
-    """The plain bytes of a stream that begins with `head`, which it still holds; None if it is not compressed."""
+    """Open the decompressed bytes of a stream, or return None if it is not compressed.
+
+    `head` are its first bytes, which are still in the stream.
+    """
     if head.startswith(GZIP):
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if head.startswith(ZSTD):
@@ -116,10 +120,10 @@ def decompressed(head: bytes, raw: BinaryIO) -> BinaryIO | None:
 
 
 def writer(raw: BinaryIO, name: str) -> BinaryIO:
-    """A stream whose bytes reach `raw` compressed as the name ends: .gz, .zst, or else plain.
+    """Return a stream that writes to `raw`, compressed by the suffix of the name: .gz, .zst, or plain.
 
     Closing it ends the compression and leaves `raw` open. gzip's header has no time and no name, so that the same rows
-    make the same file.
+    always give the same file.
     """
     if name.endswith(".gz"):
         return cast("BinaryIO", gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0))
@@ -129,7 +133,7 @@ def writer(raw: BinaryIO, name: str) -> BinaryIO:
 
 
 class _Open(io.BufferedIOBase):
-    """Passes bytes on, and leaves the stream behind it open when it is closed, as the compressing ones do."""
+    """Passes bytes on. Closing it leaves the underlying stream open, like the compressing streams."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw

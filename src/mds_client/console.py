@@ -1,6 +1,6 @@
-"""How both command lines speak: tables for people, JSON for programs, one clear line and an exit code for errors.
+"""Output of both command lines: tables for people, JSON for programs, one clear line and an exit code for errors.
 
-No command lives here.
+There are no commands here.
 """
 
 import io
@@ -33,7 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Instant(click.ParamType[datetime]):
-    """A time as the models take it: ISO text; without a zone it is UTC."""
+    """A time as in the models: ISO 8601 text; without a zone it is UTC."""
 
     name = "time"
 
@@ -45,21 +45,21 @@ class Instant(click.ParamType[datetime]):
 
 
 class FileName(click.Path):
-    """The name of a file, or - for standard input or output: a shell completes it. What opens it says what is wrong."""
+    """The name of a file, or - for standard input or output, with shell completion. It is checked when it is opened."""
 
     def __init__(self) -> None:
         super().__init__(readable=False, allow_dash=True)
 
 
 def json_option(command: Command) -> Command:
-    """`--json`, which every command has."""
+    """Add the option `--json`, which every command has."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def plain(value: Any) -> Any:
-    """Data as JSON knows it: models and dataclasses become objects, times ISO text.
+    """Convert data for JSON: models and dataclasses become objects, times become ISO text.
 
-    Spans of time stay what they are: `show_json` gives seconds, a table days and hours.
+    Durations are unchanged: `show_json` prints seconds, a table days and hours.
     """
     if hasattr(type(value), "model_fields"):  # a pydantic model
         return {key: plain(item) for key, item in value.__dict__.items()}
@@ -88,7 +88,7 @@ def show_json(value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Data for JSON: NaN and infinity become None."""
+    """Replace NaN and infinity in data with None, for JSON."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -99,7 +99,7 @@ def finite(value: Any) -> Any:
 
 
 def show_fields(value: Any, as_json: bool) -> None:
-    """Print one thing: its fields, a line each."""
+    """Print the fields of one object, one per line."""
     fields = plain(value)
     if as_json:
         show_json(fields)
@@ -110,7 +110,7 @@ def show_fields(value: Any, as_json: bool) -> None:
 
 
 def show_rows(rows: Sequence[Any], as_json: bool, columns: Iterable[str] | None = None, empty: str = "none") -> None:
-    """Print many things of one sort: a table with a line each."""
+    """Print many objects of one type as a table, one per line."""
     plain_rows: list[dict[str, Any]] = plain(list(rows))
     if as_json:
         show_json(plain_rows)
@@ -129,11 +129,11 @@ def table_text(
     *,
     header: bool = True,
 ) -> tuple[str, dict[str, int]]:
-    """Rows as a table, a line each, and the widths of its columns, which the next part of the table begins with.
+    """Format rows as a table, and return the widths of its columns, for the next part of the table.
 
     On a terminal, the table fits its width.
     """
-    # Takes longer to import than many a command to run.
+    # Importing rich takes longer than many commands.
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -149,7 +149,7 @@ def table_text(
         table.add_column(title, justify="right" if numbers else "left", no_wrap=True, min_width=before or None)
     for line in cells:
         table.add_row(*line)
-    # In a pipe there is no terminal to fit: never cut a value short there.
+    # In a pipe there is no width to fit, so never truncate values.
     tty = sys.stdout.isatty()
     console = Console(
         file=io.StringIO(), force_terminal=tty, width=None if tty else 10_000, highlight=False, markup=False
@@ -172,12 +172,12 @@ def _cell(value: Any) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """So many of a thing: `1 row`, `1,000 rows`; `series` and the like are their own plural."""
+    """Format a count with its noun: `1 row`, `1,000 rows`. Words such as `series` do not change in the plural."""
     return f"{number:,} {thing}{'' if number == 1 or thing.endswith('s') else 's'}"
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Say what went wrong, in one line (or the lines that the message has), and end."""
+    """Print an error message and exit with the code."""
     click.echo(f"error: {message}", err=True)
     sys.exit(code)
 
@@ -186,7 +186,7 @@ _ASIDE: Final = re.compile(r"^LINE \d+:.*\n *\^ *$|^CONTEXT: .*$", re.MULTILINE)
 
 
 def one_line(text: str) -> str:
-    """A server's message in one line, without the excerpt of the statement and without where in a function it arose."""
+    """Format a server's message as one line, without the excerpt of the statement and the context in a function."""
     lines = (" ".join(line.split()) for line in _ASIDE.sub("", text).splitlines())
     return "; ".join(line for line in lines if line)
 
@@ -194,7 +194,7 @@ def one_line(text: str) -> str:
 def confirmed_delete(
     client: Any, kind: str, filters: Mapping[str, Any], *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Say which rows would be deleted; delete them with `yes`, or if the question is answered so."""
+    """Print the rows that would be deleted. Delete them with `yes`, or if the user confirms."""
     if as_json and not (dry_run or yes):
         raise click.UsageError("with --json nobody is asked: add --yes, or --dry-run")
     chosen = {key: value for key, value in filters.items() if value is not None}
@@ -217,16 +217,16 @@ def _show_deleted(deleted: Any, *, as_json: bool) -> None:
 
 
 def guarded(command_line: Callable[[], click.Command], *errors: type[Exception]) -> Callable[[], None]:
-    """A program's entry: an MDSError, an OSError and these errors become one clear line and an exit code."""
+    """Return a program's entry point, which prints an MDSError, an OSError or these errors as one line and exits."""
 
     def run() -> None:
         warnings.showwarning = _show_warning
         for name in ("psycopg", "mds_client"):
-            # What they log is told by the error that is raised, or has been mended.
+            # The raised error says what they log, or the problem was already solved by a retry.
             logging.getLogger(name).addHandler(_SILENT)
         try:
             command_line()(standalone_mode=False)
-            # Not left to the interpreter's end, where a reader that is gone makes a traceback.
+            # Flush here: at the interpreter's exit, a closed pipe would print a traceback.
             sys.stdout.flush()
         except click.ClickException as error:
             error.show()
@@ -236,13 +236,13 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
         except MDSError as error:
             fail(one_line(str(error)))
         except BrokenPipeError:
-            # The reader of a pipe (`| head`) has seen enough. Nothing may be written at exit either.
+            # The reader of a pipe (`| head`) has closed it. Prevent another write at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(FAILED)
         except OSError as error:
             fail(str(error))
         except UnicodeEncodeError as error:
-            # Arguments may hold bytes that are no text, as names of files do.
+            # Arguments, such as file names, can contain bytes that are not valid text.
             given = next((one for one in sys.argv if re.search("[\udc80-\udcff]", one)), None)
             fail(f"{given!r} is not UTF-8" if given is not None else str(error))
         except errors as error:
@@ -252,7 +252,7 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
 
 
 def summarised(group: click.Group) -> click.Group:
-    """The group, whose list of commands says what each does and cuts nothing short: the first sentence of its help."""
+    """Set the short help of each command in a group to the complete first sentence of its help. Returns the group."""
     for command in group.commands.values():
         command.short_help = summary(command)
         if isinstance(command, click.Group):
@@ -261,7 +261,7 @@ def summarised(group: click.Group) -> click.Group:
 
 
 def summary(command: click.Command) -> str:
-    """What a list of commands says of one: the first sentence of its help."""
+    """Return the first sentence of a command's help, for lists of commands."""
     aside = re.sub(r"\s+\([^)]*\)", "", (command.help or "").partition("\n\n")[0])
     return " ".join(_SENTENCE.split(aside, 1)[0].split())
 

@@ -1,7 +1,7 @@
-"""Rows out of the store into files: NDJSON, CSV or Parquet, with filters; NDJSON and CSV also compressed.
+"""Export rows into files: NDJSON, CSV or Parquet, with filters; NDJSON and CSV also compressed.
 
-What NDJSON holds can be written into a store again, of this tenant or another, and is the same rows. A file gets its
-name when it is whole; one that was stopped leaves nothing.
+You can ingest an NDJSON file again, for this tenant or another, and get the same rows. A file gets its name when it is
+complete; an interrupted export leaves nothing.
 """
 
 import time
@@ -21,34 +21,34 @@ BATCH_ROWS: Final = 10_000
 
 
 class Readable(Protocol):
-    """What rows are read from: an `MDS`, or what answers like it."""
+    """A source of rows: an `MDS`, or an object with the same method."""
 
     @property
     def iter_rows(self) -> Callable[..., Iterator[list[Any]]]:
-        """The rows of a kind, a batch at a time; see `mds_client.reading.reads.iter_rows`."""
+        """Yields the rows of a kind in batches; see `mds_client.reading.reads.iter_rows`."""
 
 
 def dump_ndjson(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
     """Write rows as NDJSON, one object a line, without the tenant and without fields that are None.
 
-    `path` is a file (.gz and .zst are compressed) or `-` for standard output. `filters` are those of `iter_rows`:
+    `path` is a file (.gz and .zst are compressed), or `-` for standard output. `filters` are those of `iter_rows`:
     `start`, `end`, `vendor`, `symbols`, `timeframe`. Raises TargetError if the file cannot be written.
     """
     return _dump(client, kind, path, write_ndjson, filters)
 
 
 def dump_csv(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
-    """Write rows as CSV with a header, without the tenant; None is an empty field. As `dump_ndjson` otherwise."""
+    """Write rows as CSV with a header, without the tenant; None is an empty field. Otherwise like `dump_ndjson`."""
     return _dump(client, kind, path, write_csv, filters)
 
 
 def dump_parquet(client: Readable, kind: str, path: str, **filters: Any) -> Dump:
-    """Write rows as a Parquet file (zstd inside), times as timestamp[us, UTC]. As `dump_ndjson` otherwise.
+    """Write rows as a zstd-compressed Parquet file, times as timestamp[us, UTC]. Otherwise like `dump_ndjson`.
 
-    With an `MDS` it is `MDS.export`, which also takes `columns` and `connections`. Raises ConfigurationError if pyarrow
-    is not installed.
+    With an `MDS` this calls `MDS.export`, which also accepts `columns` and `connections`. Raises ConfigurationError if
+    pyarrow is not installed.
     """
-    from mds_client.client import MDS  # takes long to import, and other formats do without
+    from mds_client.client import MDS  # slow to import, and other formats do not need it
 
     if isinstance(client, MDS):
         return client.export(kind, path, **filters)
@@ -68,9 +68,9 @@ def _dump(client: Readable, kind: str, path: str, write: Writer, filters: dict[s
 
 @contextmanager
 def written(path: str) -> Iterator[BinaryIO]:
-    """What a file or standard output (`-`) is written with, compressed as the name ends.
+    """Open a file, or standard output for `-`, to write to, compressed by the suffix of the name.
 
-    The file gets its name when it is whole. Raises TargetError if it cannot be written.
+    The file gets its name when it is complete. Raises TargetError if it cannot be written.
     """
     with target_file(path) as raw, compression.writer(raw, path) as target:
         yield target

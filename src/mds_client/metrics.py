@@ -1,4 +1,4 @@
-"""What a client does, as Prometheus metrics: opt-in, on a registry of the caller's choice.
+"""Prometheus metrics of a client: opt-in, on a registry of your choice.
 
     from mds_client import MDS
     from mds_client.metrics import ClientMetrics
@@ -6,7 +6,7 @@
     mds = MDS(observer=ClientMetrics())
 
 Labels are bounded: kinds, write modes, operation names and error classes, never a tenant, a symbol or a vendor.
-Needs `prometheus_client` (the extra `metrics`), which the library itself does without.
+Needs `prometheus_client` (the extra `metrics`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class ClientMetrics(Observer):
-    """An observer for `MDS` and `AMDS`, shared by any number of clients of one registry."""
+    """An observer for `MDS` and `AMDS`, which any number of clients of one registry can share."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._rows = Counter("mds_rows", "Rows accepted by an upsert.", ["kind", "mode"], registry=registry)
@@ -78,7 +78,7 @@ class ClientMetrics(Observer):
 
 
 class _Pools(Collector):
-    """The pools' connections, read when someone scrapes."""
+    """Collects the pools' connections at each scrape."""
 
     def __init__(self, pools: dict[str, Callable[[], dict[str, int]]]) -> None:
         self._pools = pools

@@ -1,6 +1,6 @@
-"""What a notebook shows: lists of models as tables, clients as their settings. All text is escaped.
+"""HTML for notebooks: lists of models as tables, clients as their settings. All text is escaped.
 
-A notebook asks for it by the method `_repr_html_`. No password is shown.
+A notebook calls the method `_repr_html_`. No password is shown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 T = TypeVar("T", bound=BaseModel)
 
 SHOWN: Final = 60
-"""Rows of a list that a notebook shows."""
+"""The maximum number of rows that a notebook shows."""
 
 
 class Listing(list[T]):
@@ -28,14 +28,14 @@ class Listing(list[T]):
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table."""
+    """Return an HTML table."""
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def fields(title: str, values: Mapping[str, Any]) -> str:
-    """One thing as an HTML table, a line for each of its fields."""
+    """Return the fields of one object as an HTML table, one per line."""
     body = "".join(f"<tr><th>{escape(name)}</th><td>{_cell(value)}</td></tr>" for name, value in values.items())
     return f"<table><caption>{escape(title)}</caption><tbody>{body}</tbody></table>"
 

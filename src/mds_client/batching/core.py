@@ -1,8 +1,8 @@
-"""The decisions of a batch processor, without a thread, a task or a wait.
+"""The decisions of a batch processor, without threads, tasks or waits.
 
-`Core` knows what is due, which rows to take and what an outcome means. `mds_client.batch` waits and writes for it.
-How a batch is written is in `mds_client.writing.upserts`, how large a row is on the wire in
-`mds_client.batching.sizes`, and what comes of a row that cannot be written in `mds_client.batching.rejects`.
+`Core` decides what is due, which rows to take and what an outcome means. `mds_client.batch` waits and writes for it.
+Batches are written by `mds_client.writing.upserts`, the size of a row on the wire is in `mds_client.batching.sizes`,
+and rows that cannot be written are handled in `mds_client.batching.rejects`.
 """
 
 import logging
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """When a batch is due: whichever comes first.
+    """The limits at which a batch is written. The first one that is reached applies.
 
-    `max_rows`: so many rows are pending. `max_ms`: the oldest pending row has waited so many milliseconds, whether or
-    not more rows come. `max_bytes`: the pending rows have so many bytes in binary COPY. A batch is no larger than
-    `max_rows` and `max_bytes`, a single larger row apart; about twice as much may be pending before producers wait.
-    Raises ConfigurationError if one is no positive integer.
+    `max_rows`: the number of pending rows. `max_ms`: the age of the oldest pending row in milliseconds. `max_bytes`:
+    the size of the pending rows in binary COPY. A batch is no larger than `max_rows` and `max_bytes`, except a single
+    larger row. Producers wait when about twice as much is pending. Raises ConfigurationError if a value is not a
+    positive integer.
     """
 
     max_rows: int = 1000
@@ -53,11 +53,11 @@ class BatchConfig:
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """What a processor has done so far; `added == written + rejected + pending` at every moment.
+    """The counts of a processor so far. At any time, `added == written + rejected + pending`.
 
-    Counts are rows, but `batches` (how many were written, at least in part), `failures` (how many could not be, in
-    whole or in part, their rows being kept), and `bytes` (of the rows written, as binary COPY has them).
-    `write_seconds` is the time spent in the client, its retries included. `last_error` is the last failure's text.
+    All counts are rows, except `batches` (written at least in part), `failures` (batches that were not written
+    completely, whose rows are kept) and `bytes` (of the written rows in binary COPY). `write_seconds` is the time spent
+    in the client, including retries. `last_error` is the text of the last failure.
     """
 
     added: int = 0
@@ -73,12 +73,12 @@ class BatchStats:
 
 Given: TypeAlias = Row | Mapping[str, Any]
 
-# Plain tuples: one is made for every row, and an object would cost as much as all the rest of `add`.
+# Plain tuples, because one is made for every row: an object would cost as much as the rest of `add`.
 Measured: TypeAlias = tuple[Kind, Row, int, Any]
 """A row with its kind, its bytes and its origin."""
 
 Entry: TypeAlias = tuple[Kind, Row, int, Any, float, int]
-"""The same when it is put: with the time of that, and its number in the order of putting."""
+"""A `Measured` row in the buffer, with the time at which it was added, and its sequence number."""
 
 KIND: Final = 0
 ROW: Final = 1
@@ -88,17 +88,17 @@ TIME: Final = 4
 NUMBER: Final = 5
 
 Step: TypeAlias = Callable[[], operations.Operation[int]] | Reject
-"""What a writer is to do: perform an operation, or hand a row to the reject sink."""
+"""A step for the writer: run an operation, or pass a row to the reject sink."""
 
 Writing: TypeAlias = Generator[Step, Exception | None, None]
-"""One batch on its way: gives steps, is sent how each ended."""
+"""The write of one batch: yields steps and receives the outcome of each."""
 
 PAUSE_MS: Final = 5000
-"""The longest wait between a failure and the next attempt that nobody asked for."""
+"""The maximum wait, in milliseconds, between a failure and the next automatic attempt."""
 
 
 class Core:
-    """The decisions of a processor. Every method is called by one thread at a time."""
+    """The decisions of a processor. Only one thread at a time can call its methods."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class Core:
         check_conflict(on_conflict)
         self.config, self.on_conflict, self.sink, self.clock = config, on_conflict, sink, clock
         self.closed = False
-        self.inherited = False  # rows were pending when the process was forked: they are the parent's to write
-        self.obstructed = False  # whether a producer has to stop and look why, before it may put
+        self.inherited = False  # rows were pending when the process was forked: the parent writes them
+        self.obstructed = False  # whether a producer must call `check`, and perhaps wait, before it can add a row
         self.failure: Exception | None = None  # not yet raised in a producer's call
         self._known: dict[type, tuple[Kind, Callable[[Row], int]]] = {}
         self._queue: deque[Entry] = deque()
         self._queued_bytes = 0
-        self._taken: dict[int, Entry] = {}  # of the batch being written, what is not settled
+        self._taken: dict[int, Entry] = {}  # rows of the batch being written that are neither written nor rejected
         self._taken_bytes = 0
         self._writing = False
         self._number = 0
@@ -126,14 +126,14 @@ class Core:
         self._last_failure: Exception | None = None
         self._last_error: str | None = None
         self._resume_at = -math.inf
-        self._demanded = 0  # rows with a lower number are to be written now …
+        self._demanded = 0  # rows with a lower number must be written now …
         self._demanded_of = 0  # … by this attempt or a later one
         self._written = self._rejected = self._batches = self._failures = self._bytes = 0
         self._refused_at_once = 0
         self._seconds = 0.0
 
     def measured(self, row: Given, kind: AnyKind | None, origin: Any) -> Measured:
-        """A row, checked, as it can be put. Raises InvalidRow."""
+        """Check a row and measure its size. Raises InvalidRow."""
         known = self._known.get(type(row))
         if known is None or (kind is not None and kind is not known[0]):
             row, known = self._checked(row, kind)
@@ -160,7 +160,7 @@ class Core:
         return row, known
 
     def put(self, row: Measured) -> bool:
-        """Take a row up; says whether the writer has to be told. Only where nothing is obstructed."""
+        """Add a row to the buffer. Returns whether the writer must be woken. Call it only if not `obstructed`."""
         number = self._number
         self._number = number + 1
         self._queue.append((*row, self.clock(), number))
@@ -171,13 +171,13 @@ class Core:
         return not self._writing
 
     def inherit(self) -> None:
-        """Begin anew in a forked process. Pending rows are written by the parent, so that none is written twice."""
+        """Start over in a forked process. The parent writes pending rows, so that none is written twice."""
         self.inherited = self.pending > 0
         self._writing = False
         self._look()
 
     def check(self) -> None:
-        """Raise what a producer has to know before it may put a row; a failure only once."""
+        """Raise an error that a producer must see before it can add a row. A failure is raised only once."""
         self.check_inherited()
         if self.failure is not None:
             failure, self.failure = self.failure, None
@@ -195,7 +195,7 @@ class Core:
             )
 
     def _look(self) -> None:
-        """Find out whether producers are obstructed, and if not, at which row or byte something is to happen next."""
+        """Update `obstructed`, and the row number and size at which the next action is necessary."""
         config, rows, size = self.config, len(self._queue), self._queued_bytes
         full_rows = 2 * config.max_rows - len(self._taken)
         full_bytes = 2 * config.max_bytes - self._taken_bytes
@@ -203,7 +203,7 @@ class Core:
             self.closed or self.inherited or self.failure is not None or rows >= full_rows or size >= full_bytes
         )
         if self._writing or rows >= config.max_rows or size >= config.max_bytes:
-            # The writer looks for itself when it is done, or has been told already.
+            # The writer checks again when it is done, or has already been woken.
             alarm_rows, self._alarm_bytes = full_rows, full_bytes
         else:
             alarm_rows, self._alarm_bytes = config.max_rows if rows else 1, config.max_bytes
@@ -211,15 +211,15 @@ class Core:
 
     @property
     def pending(self) -> int:
-        """How many rows are neither written nor rejected."""
+        """The number of rows that are neither written nor rejected."""
         return len(self._queue) + len(self._taken)
 
     def rows(self) -> list[Row]:
-        """Those rows, in their order."""
+        """Return the pending rows in order."""
         return [entry[ROW] for entry in chain(self._taken.values(), self._queue)]
 
     def due_in(self) -> float | None:
-        """Seconds until the next batch is due, 0 for now; None if only a producer can make it due."""
+        """Return the seconds until the next batch is due, 0 for now; None if only a producer can make it due."""
         if not self._queue:
             return None
         oldest = self._queue[0]
@@ -235,13 +235,13 @@ class Core:
         return max(0.0, oldest[TIME] + config.max_ms / 1000 - now)
 
     def demand(self) -> tuple[int, int]:
-        """Make all that is pending due now; gives what `fulfilled` needs. Raises ConfigurationError after a fork."""
+        """Make all pending rows due now. Returns the argument of `fulfilled`. Raises the error of `check_inherited`."""
         self.check_inherited()
         self._demanded, self._demanded_of = self._number, self._attempt + 1
         return self._demanded, self._demanded_of
 
     def fulfilled(self, demand: tuple[int, int]) -> bool:
-        """Whether what was demanded is settled. Raises the failure of an attempt that began after the demand."""
+        """Whether the demanded rows are written or rejected. Raises the failure of an attempt after the demand."""
         number, attempt = demand
         if next(chain(self._taken, (entry[NUMBER] for entry in self._queue)), number) >= number:
             return True
@@ -252,12 +252,12 @@ class Core:
         return False
 
     def close(self) -> None:
-        """Take no more rows; write what is left only on demand."""
+        """Accept no more rows. Pending rows are written only on demand."""
         self.closed = True
         self._look()
 
     def abandon(self, *errors: BaseException) -> None:
-        """Write nothing more unless it is asked for again, and say on the errors what is left behind."""
+        """Stop writing until the next demand, and add notes about the pending rows to the errors."""
         self._demanded = 0
         if self.pending:
             unsure = f", {len(self._taken)} of them in a write that is under way" if self._taken else ""
@@ -265,20 +265,20 @@ class Core:
                 error.add_note(f"{self.pending} rows are not written{unsure}; they are in pending_rows()")
 
     def refuse(self, reject: Reject) -> None:
-        """Hand a row to the sink, which has to be there."""
+        """Pass a row to the sink, which must exist."""
         assert self.sink is not None
         self.sink(reject)
 
     def refused(self) -> None:
-        """Count a row that was rejected before it was put."""
+        """Count a row that was rejected before it was added."""
         self._refused_at_once += 1
 
     def write(self) -> Writing:
-        """Write the next batch: its kinds one after the other, each kind's rows in their order.
+        """Write the next batch, one kind after the other, each kind's rows in order.
 
-        Rows that the server refuses for their content are found by halving: earlier rows are always written before
-        later ones, so that of two rows of one key the later one is the last. Closed before its end, what is not
-        settled is pending again.
+        Rows that the server refuses because of their content are found by bisection. Earlier rows are always written
+        before later ones, so that the last row of a key wins. If the generator is closed early, unsettled rows become
+        pending again.
         """
         self._take()
         self._writing = True
@@ -302,7 +302,7 @@ class Core:
             if failure is not None:
                 self._failed(failure)
             elif ended:
-                # The rows that had failed went first: they are written, and there is nothing left to tell.
+                # Rows that had failed come first, so they are written now, and there is no error left to raise.
                 self.failure = self._last_failure = None
                 self._resume_at = -math.inf
             self._look()
@@ -338,7 +338,7 @@ class Core:
                 half = len(part) // 2
                 waiting += [part[half:], part[:half]]
                 continue
-            # Without a sink nothing overtakes the row: a later one of its key would be undone when it is written.
+            # Without a sink no row overtakes this one: it would overwrite a later row of its key when it is written.
             if self.sink is None:
                 error.add_note(f"the row is {rows[0]!r}, origin {part[0][ORIGIN]!r}; on_reject would set it aside")
                 return error
@@ -368,7 +368,7 @@ class Core:
             self._demanded = 0
 
     def stats(self) -> BatchStats:
-        """The counts."""
+        """Return the counts."""
         return BatchStats(
             added=self._number + self._refused_at_once,
             written=self._written,

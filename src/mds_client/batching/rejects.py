@@ -1,4 +1,4 @@
-"""Rows that cannot be written for their content: which errors say so, and where such rows go."""
+"""Rows that cannot be written because of their content: the errors that mean this, and the reject sink."""
 
 import inspect
 import json
@@ -24,7 +24,7 @@ from mds_client.models import Row
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that cannot be written for its content, and why. `origin` is what `add` was given with it."""
+    """A row that cannot be written because of its content, and the reason. `origin` is the argument of `add`."""
 
     kind: str | None
     row: Any
@@ -33,7 +33,7 @@ class Reject:
     origin: Any = None
 
     def to_json(self) -> str:
-        """One line of JSON, without its end."""
+        """Return one line of JSON, without a line break."""
         told = {"kind": self.kind, "row": self.row, "reason": self.reason}
         told |= {"sqlstate": self.sqlstate, "origin": self.origin}
         try:
@@ -41,7 +41,7 @@ class Reject:
                 told["row"] = self.row.model_dump(mode="json", warnings=False)
             return json.dumps(told, default=str, allow_nan=False)
         except (TypeError, ValueError):
-            # NaN, a key that is no text, a circle: what JSON cannot say is told as text.
+            # JSON cannot represent NaN, keys that are not text, or cycles, so write the row as text.
             return json.dumps(told | {"row": str(self.row), "origin": str(self.origin)})
 
 
@@ -70,15 +70,15 @@ def reject_sink(on_reject: OnReject | None) -> Callable[[Reject], None] | None:
 
 
 def about_content(error: Exception) -> bool:
-    """Whether an error is about what is in some of the rows, so that the others can be written without them."""
+    """Whether an error is caused by the content of some rows, so that the others can be written without them."""
     if isinstance(error, RetryableError):
         return False
     if isinstance(error, InvalidRow | ConstraintViolation):
         return True
     if isinstance(error, RLSDenied):
-        # A missing right is the role's: no row is better than another.
+        # A missing privilege of the role affects all rows alike.
         return error.sqlstate != "42501"
     if isinstance(error, MDSOperationalError):
-        # Class 22 is what the server says to a value; the driver says it without a code.
+        # The server reports invalid values with class 22; the driver reports them without a code.
         return (error.sqlstate or "")[:2] == "22" or isinstance(error.__cause__, psycopg.DataError)
     return False

@@ -1,4 +1,4 @@
-"""How large a row is on the wire, without encoding it."""
+"""Compute the size of a row on the wire without encoding it."""
 
 from collections.abc import Callable
 from operator import itemgetter
@@ -15,13 +15,13 @@ WIDTHS: Final[dict[SqlType, int | None]] = {
     "timestamptz": 8,
     "uuid": 16,
 }
-"""Bytes of a value in PostgreSQL's binary format; None if they go by the value."""
+"""The size of a value in PostgreSQL's binary format in bytes; None if it depends on the value."""
 
 
 def sizing(kind: Kind) -> Callable[[Row], int]:
-    """A function that says how many bytes a row takes in binary COPY, by arithmetic.
+    """Return a function that computes the size of a row in binary COPY.
 
-    A row is 2 bytes and its fields, a field 4 bytes and its value, NULL no value
+    A row has 2 bytes and its fields; a field has 4 bytes and its value, and NULL has no value
     (https://www.postgresql.org/docs/current/sql-copy.html, "Tuples"). The series is one field, its id.
     """
     full = 2 + (4 + 8)
@@ -34,7 +34,7 @@ def sizing(kind: Kind) -> Callable[[Row], int]:
             texts.append(column.name)
         elif column.nullable:
             optional.setdefault(width, []).append(column.name)
-    # A key column is never NULL: named beside the others it makes every getter answer with a tuple.
+    # The time is never NULL. Including it makes every getter return a tuple.
     groups = [(itemgetter(kind.time, *names), width) for width, names in optional.items()]
 
     def size(row: Row) -> int:

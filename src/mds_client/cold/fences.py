@@ -1,4 +1,4 @@
-"""Whether rows of a time are kept in files. A client asks for that once the server has refused a statement for it."""
+"""Check whether rows of a time are kept in files. A client asks only after the server has refused a statement."""
 
 from datetime import datetime
 
@@ -8,10 +8,10 @@ from mds_client.schema import Kind
 
 
 def fence(session: Session, kind: Kind, *, ask: bool = False) -> Talk[datetime | None]:
-    """The time before which the tenant's rows of a kind are kept in files, as far as the client knows; None if none is.
+    """Return the time before which the tenant's rows of a kind are kept in files, as known to the client, or None.
 
-    What it knows may be out of date. Then the server refuses the statement, and another attempt asks. With `ask` it is
-    asked now: for what is not tried again.
+    If the known time is out of date, the server refuses the statement, and the retry asks. `ask` asks now, for
+    operations that are not retried.
     """
     known = session.cold
     if kind.cold and (ask or known.stale):
@@ -21,6 +21,6 @@ def fence(session: Session, kind: Kind, *, ask: bool = False) -> Talk[datetime |
 
 
 def is_cold(session: Session, kind: Kind, since: datetime, *, ask: bool = False) -> Talk[bool]:
-    """Whether rows from a time on are partly kept in files; see `fence`."""
+    """Check whether rows from a time on are partly kept in files; see `fence`."""
     found = yield from fence(session, kind, ask=ask)
     return found is not None and since < found

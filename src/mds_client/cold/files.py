@@ -1,7 +1,7 @@
-"""The rows of a file that are asked for: of some series, and of a span of time.
+"""Read the rows of a file for some series and a span of time.
 
-A file has the names of series and no ids, sorted by name and time, and statistics of each row group. What cannot have
-a row that is asked for is not read.
+A file has the names of series, not their ids, and is sorted by name and time. Row groups whose statistics exclude the
+requested rows are not read.
 """
 
 from bisect import bisect_left
@@ -21,12 +21,12 @@ from pyarrow import parquet  # isort: skip
 from numpy.typing import NDArray  # isort: skip
 
 KEPT: Final = 256
-"""Files whose metadata are kept in memory."""
+"""The number of files whose metadata are cached in memory."""
 
 
 @lru_cache(KEPT)
 def metadata(url: str, path: str) -> Any:
-    """The metadata of a file, which never change. Raises FileMissing."""
+    """Return the metadata of a file, which never change. Raises FileMissing."""
     with place(url).open(path) as source:
         return _read(path, lambda: parquet.read_metadata(source))
 
@@ -46,7 +46,7 @@ def rows_of(
     span: tuple[datetime, datetime],
     columns: Sequence[str],
 ) -> "pa.Table":
-    """The rows of these series in a span of time, with their series' ids before the columns; in the file's order.
+    """Read the rows of these series in a span of time, in the file's order. The series id is the first column.
 
     Raises FileMissing.
     """
@@ -68,7 +68,7 @@ def rows_of(
 
 
 def micros(moment: datetime) -> int:
-    """A time in microseconds since 1970, exactly."""
+    """Convert a time to microseconds since 1970, exactly."""
     since = moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo) if moment.tzinfo is None else moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
@@ -77,7 +77,7 @@ _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def _groups(about: Any, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]) -> list[int]:
-    """The row groups that may have rows that are asked for."""
+    """Return the row groups that may have requested rows."""
     asked = [sorted({name[at] or "" for name in series.values()}) for at in range(len(kind.series))]
     where = {about.schema.column(at).name: at for at in range(about.num_columns)}
     found = []
@@ -98,7 +98,7 @@ def _groups(about: Any, kind: Kind, series: Mapping[int, SeriesName], span: tupl
 
 
 def _ids(table: "pa.Table", kind: Kind, series: Mapping[int, SeriesName]) -> NDArray[np.int64]:
-    """The id of the series that each row is of; -1 where it is of none of these."""
+    """Return the series id of each row, or -1 for other series."""
     if not table.num_rows:
         return np.empty(0, np.int64)
     by_name = {name: id_ for id_, name in series.items()}

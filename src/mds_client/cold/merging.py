@@ -1,7 +1,7 @@
-"""Rows of files, of the table, and late ones, as one.
+"""Merge rows of files, rows of the table and late rows.
 
-A key is in a file or in the table. Late rows are applied to it in the order in which they were written, each as the
-writer asked: it replaces what is there, keeps it, or fills it. That is what the doors of the table do.
+A key is in a file or in the table. Late rows are applied to it in the order of writing, each with its conflict mode:
+replace, keep or fill. The doors of the table do the same.
 """
 
 from collections import defaultdict
@@ -20,20 +20,20 @@ Row: TypeAlias = dict[str, Any]
 
 
 def schema_of(kind: Kind, columns: Sequence[str]) -> "pa.Schema":
-    """The series' id, and these columns."""
+    """Return the schema of the series id and these columns."""
     fields = [(SERIES_ID.name, pa.int64())]
     return pa.schema([*fields, *((name, ARROW_TYPES[kind.column(name).type]) for name in columns)])
 
 
 def table_of(kind: Kind, columns: Sequence[str], rows: Sequence[Values]) -> "pa.Table":
-    """Rows as a statement gives them: the series' id, and these columns."""
+    """Convert the rows of a statement, with the series id and these columns, to a table."""
     schema = schema_of(kind, columns)
     values = zip(*rows, strict=True) if rows else [()] * len(schema)
     return pa.table([pa.array(some, one.type) for some, one in zip(values, schema, strict=True)], schema=schema)
 
 
 def resolved(kind: Kind, base: Row | None, late: Sequence[tuple[str, Row]]) -> Row:
-    """A row after late ones were applied to it; each is a mode and all values."""
+    """Apply late rows, each a mode and all values, to a row."""
     assert base is not None or late
     now = base
     for mode, row in late:
@@ -50,14 +50,14 @@ def resolved(kind: Kind, base: Row | None, late: Sequence[tuple[str, Row]]) -> R
 def merged(
     kind: Kind, series: Sequence[int], columns: Sequence[str], tables: Sequence["pa.Table"], late: Sequence[Values]
 ) -> "pa.Table":
-    """All rows: by series in this order, and by time.
+    """Merge all rows, ordered by series, in the given order, and time.
 
     Args:
         kind: The kind. The time alone identifies a row of a series.
         series: The ids of all series.
-        columns: The columns of the tables, behind the series' ids; the time is among them.
+        columns: The columns of the tables after the series ids, including the time.
         tables: Rows of files and of the table.
-        late: Late rows in the order of their writing: id, every column of the kind, mode.
+        late: Late rows in the order of writing: id, every column of the kind, mode.
     """
     schema = schema_of(kind, columns)
     table = pa.concat_tables([schema.empty_table(), *(one.cast(schema) for one in tables)]).combine_chunks()
@@ -73,7 +73,7 @@ def merged(
     order = np.lexsort((times, at))
     ids, times = ids[order], times[order]
     if len(order):
-        # In one moment a key is in one place. Should it be in two, it is still one row.
+        # A key should be in only one place. If it is in two, keep one row.
         order = order[np.append(True, (np.diff(ids) != 0) | (np.diff(times) != 0))]
     return table.take(pa.array(order))
 
@@ -87,7 +87,7 @@ def _places(series: Sequence[int], ids: NDArray[Any]) -> NDArray[Any]:
 def _changed(
     kind: Kind, columns: Sequence[str], table: "pa.Table", changes: Mapping[tuple[int, Any], list[tuple[str, Row]]]
 ) -> "pa.Table":
-    """The table with the rows as they are after these changes, in no order."""
+    """Apply changes to the rows of the table. The result is not sorted."""
     keys = table_of(kind, [kind.time], list(changes))
     ids, times = table[SERIES_ID.name].to_numpy(), table[kind.time].cast(pa.int64()).to_numpy()
     late_times = keys[kind.time].cast(pa.int64()).to_numpy()

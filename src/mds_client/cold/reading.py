@@ -1,7 +1,7 @@
-"""The conversation that reads rows of files, of the table and late ones.
+"""Operations that read rows of files, rows of the table and late rows.
 
-The list of files is asked for before and after the rows of the table: while it is the same, no row has moved from one
-place to another. In a transaction whose statements all see the same rows it always is.
+The list of files is read before and after the rows of the table. If it is unchanged, no row was moved in between. In a
+transaction with one snapshot it is always unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ import numpy as np  # isort: skip
 import pyarrow as pa  # isort: skip
 
 ATTEMPTS: Final = 20
-"""How often rows are read again because others have moved meanwhile."""
+"""The maximum number of reads if rows are moved at the same time."""
 
 
 def url_of(session: Session, kind: Kind) -> str:
-    """Where the files are. Raises ConfigurationError if the client was not told."""
+    """Return the place of the files. Raises ConfigurationError if the client has no such setting."""
     if not session.config.cold_url:
         until = session.cold.fences.get(kind.name)
         raise ConfigurationError(
@@ -37,7 +37,7 @@ def url_of(session: Session, kind: Kind) -> str:
 
 @dataclass(frozen=True)
 class ColdFiles:
-    """The files that may have rows of a span of time, as the store has them on its list."""
+    """The files in the store's list that may have rows of a span of time."""
 
     kind: Kind
     url: str
@@ -46,7 +46,7 @@ class ColdFiles:
     def rows(
         self, series: Mapping[int, SeriesName], span: tuple[datetime, datetime], columns: Sequence[str]
     ) -> "list[pa.Table]":
-        """Their rows of these series, one table for each file."""
+        """Read the rows of these series, as one table for each file."""
         found = []
         for path, first, end, *_ in self.listed:
             if first < span[1] and end > span[0] and series:
@@ -65,17 +65,17 @@ class ColdFiles:
         hot: "pa.Table",
         late: Sequence[Values],
     ) -> "pa.Table":
-        """The rows of files, of the table and late ones, as one."""
+        """Merge rows of files, rows of the table and late rows."""
         return merging.merged(self.kind, list(series), columns, [*self.rows(series, span, columns), hot], late)
 
 
 def listing(session: Session, kind: Kind, span: tuple[datetime, datetime]) -> Execute:
-    """The step that lists the files with rows of a span."""
+    """Return the step that lists the files with rows of a span."""
     return Execute(sql.COLD_FILES, (kind.name, *span, session.wanted))
 
 
 def late_step(session: Session, kind: Kind, ids: Sequence[int], span: tuple[datetime, datetime]) -> Execute:
-    """The step that reads late rows."""
+    """Return the step that reads late rows."""
     return Execute(sql.late_rows(kind), (list(ids), *span, session.wanted))
 
 
@@ -86,11 +86,13 @@ def reading(
     span: tuple[datetime, datetime],
     columns: Sequence[str] | None = None,
 ) -> "Talk[pa.Table]":
-    """All rows of these series in a span: id, time, and these columns, or all; by series in their order, and by time.
+    """Read all rows of these series in a span, ordered by series, in the given order, and time.
+
+    The columns are the id, the time, and these columns, or all.
 
     Raises:
-        ConfigurationError: The client was not told where the files are.
-        RetryableError: A file is not there.
+        ConfigurationError: The client has no setting for the place of the files.
+        RetryableError: A file is missing.
     """
     url = url_of(session, kind)
     names = kind.column_names if columns is None else tuple(dict.fromkeys((kind.time, *columns)))
@@ -113,14 +115,14 @@ def reading(
 
 
 def tuples(table: "pa.Table") -> list[Values]:
-    """The rows of a table as a statement gives them."""
+    """Return the rows of a table as tuples, as a statement does."""
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def framed(
     session: Session, kind: Kind, table: "pa.Table", series: Mapping[int, SeriesName], fields: Sequence[str]
 ) -> "pa.Table":
-    """The rows of a table with the names of their series, as frames have them."""
+    """Replace the series ids of a table by the names of the series, as in frames."""
     known = np.array(list(series), np.int64)
     by_id = np.argsort(known)
     ids = table[SERIES_ID.name].to_numpy()
@@ -143,7 +145,7 @@ def framed(
 def counted(
     session: Session, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]
 ) -> Talk[list[Values]]:
-    """Of each series that has rows in a span: id, first time, last time, number of rows."""
+    """Return id, first time, last time and number of rows of each series with rows in a span."""
     table = yield from reading(session, kind, series, span, ())
     found = table.group_by(SERIES_ID.name).aggregate([(kind.time, "min"), (kind.time, "max"), (kind.time, "count")])
     return tuples(found.select([SERIES_ID.name, f"{kind.time}_min", f"{kind.time}_max", f"{kind.time}_count"]))
@@ -152,14 +154,14 @@ def counted(
 def unchanged(
     session: Session, kind: Kind, series: Mapping[int, SeriesName], rows: Sequence[Values], mode: str
 ) -> Talk[list[tuple[int, datetime]]]:
-    """The keys of the rows that would change nothing if they were written as late ones.
+    """Return the keys of the rows that would change nothing if they were written as late rows.
 
     Args:
-        session: The session. A client that cannot read the files finds none.
+        session: The session. Without a setting for the place of the files, the result is empty.
         kind: The kind.
         series: The names of the rows' series.
-        rows: Id and every column.
-        mode: What the rows are to do where there is a row with their key.
+        rows: The rows: id and every column.
+        mode: The conflict mode of the rows.
     """
     if not session.config.cold_url or not rows:
         return []
@@ -173,7 +175,7 @@ def unchanged(
     same: list[tuple[int, datetime]] = []
     for id_, *values in rows:
         new: dict[str, Any] = dict(zip(kind.column_names, values, strict=True))
-        # As it is read.
+        # Convert uuids to text, as they are read.
         new |= {c.name: str(new[c.name]) for c in kind.columns if c.type == "uuid" and new[c.name] is not None}
         base = there.get((id_, new[kind.time]))
         if base is not None and merging.resolved(kind, base, [(mode, new)]) == base:

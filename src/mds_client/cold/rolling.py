@@ -1,4 +1,4 @@
-"""Rows of a longer timeframe, made of rows that are partly kept in files: as the server makes them of its own."""
+"""Aggregate rows that are partly kept in files into longer timeframes, with the same result as the server."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,13 +18,13 @@ _ORIGIN: Final = micros(datetime.fromisoformat("2000-01-01T00:00:00+00:00"))
 
 
 def rolled(kind: Kind, table: "pa.Table", every: int | str, columns: Sequence[str]) -> "pa.Table":
-    """One row for each series and interval.
+    """Aggregate rows to one for each series and interval.
 
     Args:
         kind: The kind.
-        table: Rows by series and time, with the columns that are made.
-        every: The width of an interval in seconds, or a unit of the calendar: week, month, quarter, year.
-        columns: The columns to make, the time among them.
+        table: Rows ordered by series and time, with the columns to aggregate.
+        every: The width of an interval in seconds, or a calendar unit: week, month, quarter, year.
+        columns: The columns of the result, including the time.
     """
     ids = table[SERIES_ID.name].to_numpy()
     if not len(ids):
@@ -49,7 +49,7 @@ def _begins(times: Any, every: int | str) -> NDArray[np.int64]:
 
 
 def _made(column: Any, how: str, starts: NDArray[Any], *, is_amount: bool) -> Any:
-    """An aggregate of each interval; NULLs do not count."""
+    """Aggregate a column for each interval. NULLs are ignored."""
     rows = len(column)
     valid = np.asarray(column.is_valid())
     values = np.asarray(column.fill_null(0))
@@ -63,7 +63,7 @@ def _made(column: Any, how: str, starts: NDArray[Any], *, is_amount: bool) -> An
         found = values[np.clip(at, 0, rows - 1)]
     elif how == "sum":
         if is_amount:
-            # As they are stored: whole parts and fractions, each summed for itself.
+            # Sum whole parts and fractions separately, as the server stores them.
             whole = np.trunc(values)
             found = np.add.reduceat(whole.astype(np.int64), starts).astype(np.float64)
             found = found + np.add.reduceat(values - whole, starts)

@@ -1,7 +1,7 @@
-"""Arrays as parameters, in binary: a page of rows is one for each column.
+"""Binary array parameters: a page of rows is sent as one array for each column.
 
-psycopg makes them element by element, in Python, which is most of what a call with some hundred rows takes. Numbers and
-times, of which rows mostly consist, are packed here a column at once; other types are left to psycopg.
+psycopg makes arrays element by element in Python, which takes most of the time of a call with some hundred rows. Most
+values of rows are numbers and times, which are packed here a column at a time; psycopg packs other types.
 """
 
 import struct
@@ -15,27 +15,27 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""What the server's times are counted from."""
+"""The epoch of the server's times."""
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-# Of a type, how struct packs a value behind its length.
+# The struct formats of a length and a value of each type.
 _PACKED: Final = {"bigint": "iq", "timestamptz": "iq", "double precision": "id", "boolean": "i?"}
 
 _HEADER: Final = struct.Struct("!iiIii")
 """Dimensions, whether there are NULLs, the elements' type; the length and the first index of the only dimension."""
 _NULL: Final = struct.pack("!i", -1)
-"""The length of an element that is NULL."""
+"""The encoded length of a NULL element."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An array in the server's own form."""
+    """An array in the server's binary format."""
 
     data: bytes
 
 
 class _PackedDumper(Dumper):
-    """The server is told no type: statements say what their arrays are."""
+    """Sends packed arrays without a type, because statements cast their parameters."""
 
     format = Format.BINARY
 
@@ -47,7 +47,7 @@ psycopg.adapters.register_dumper(Packed, _PackedDumper)
 
 
 def array(type_: str, values: Sequence[Any]) -> Packed | list[Any]:
-    """A column's values, of a type as columns are declared, as a parameter for `%b::type[]`."""
+    """Make a column's values, of a declared column type, a parameter for `%b::type[]`."""
     code, count = _PACKED.get(type_), len(values)
     nulls = values.count(None)
     if not count or (code is None and nulls < count):
@@ -58,7 +58,7 @@ def array(type_: str, values: Sequence[Any]) -> Packed | list[Any]:
     try:
         return Packed(header + _elements(type_, code, values, nulls))
     except (struct.error, TypeError):
-        # What cannot be told to the server is refused in the driver's words.
+        # For values that cannot be packed, let the driver raise its error.
         return list(values)
 
 

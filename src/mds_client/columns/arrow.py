@@ -1,10 +1,9 @@
 """Frames that are read: a query's rows as PyArrow, pandas or polars, decoded from a binary COPY.
 
-`frame` and `batches` are operations for a query (`Query`), `as_frame` turns a table into what the user works with.
-Which columns there are follows from the kind. Nothing here waits. Frames that are written are in
-`mds_client.columns.frames`.
+`frame` and `batches` are operations for a `Query`; `as_frame` converts a table to the requested library. The kind
+determines the columns. Nothing here does I/O. Frames to write are in `mds_client.columns.frames`.
 
-Needs NumPy and PyArrow, which the library itself does without: import it where frames are used, not before.
+Needs NumPy and PyArrow, which are optional: import this module only where frames are used.
 """
 
 import importlib
@@ -55,7 +54,7 @@ ARROW_TYPES: Final[dict[SqlType, Any]] = {
 NAMES: Final = pa.dictionary(pa.int32(), pa.string())
 """The type of columns that name a tenant or a series: few names, many rows."""
 
-# How fixed-width values come over the wire, and what they are counted from: PostgreSQL's time begins in 2000.
+# The wire format of fixed-width values, and the offset of their epoch: PostgreSQL's time begins in 2000.
 WIRE: Final[dict[SqlType, tuple[str, int]]] = {
     "bigint": (">i8", 0),
     "double precision": (">f8", 0),
@@ -70,10 +69,10 @@ SERIES_ID: Final = Column("series_id", "bigint", nullable=False)
 class Query:
     """Rows of a kind to read as a frame.
 
-    `select` is a query that gives `columns` in their order, uuids as text; None stands for all of the kind's, in the
-    order of `Kind.columns`. `series` names what the rows belong to: one name where all are of one series; or names by
-    series id, and then `select` gives the `series_id` before the columns. `fields` are the columns of the frame: of the
-    tenant, the series and `columns`, in any order; None stands for `Kind.shown`.
+    `select` is a query that returns `columns` in their order, uuids as text; None means all columns of the kind, in the
+    order of `Kind.columns`. `series` is one name if all rows belong to one series; or names by series id, and then
+    `select` returns the `series_id` before the columns. `fields` are the columns of the frame, from the tenant, the
+    series and `columns`, in any order; None means `Kind.shown`.
     """
 
     kind: Kind
@@ -85,12 +84,12 @@ class Query:
 
     @property
     def stored(self) -> tuple[Column, ...]:
-        """The columns that the query gives behind the series."""
+        """The columns that the query returns after the series."""
         return self.kind.columns if self.columns is None else self.columns
 
     @property
     def schema(self) -> "pa.Schema":
-        """The frame's: tenant and series are dictionaries; times are in UTC, in microseconds."""
+        """The schema of the frame: tenant and series are dictionaries; times are in UTC, in microseconds."""
         there = {name: pa.field(name, NAMES, nullable=False) for name in (TENANT_COLUMN, *self.kind.series)}
         for column in self.stored:
             there[column.name] = pa.field(column.name, ARROW_TYPES[column.type], column.nullable)
@@ -99,12 +98,12 @@ class Query:
 
 
 def rows_schema(kind: Kind, stored: Sequence[str]) -> "pa.Schema":
-    """The schema of a frame of rows that have these stored columns, as it is read where none are chosen."""
+    """Return the default schema of a frame of rows with these stored columns."""
     return Query(kind, b"", (), (), tuple(kind.column(name) for name in stored)).schema
 
 
 def schema_of(kind: Kind) -> "pa.Schema":
-    """The columns of a kind's rows, in the order of its model, without the tenant."""
+    """Return the schema of a kind's rows, in the order of its model, without the tenant."""
     fields = []
     for name in kind.model.model_fields:
         if name in kind.series:
@@ -127,7 +126,7 @@ def batches(name: str, query: Query) -> "Stream[pa.RecordBatch]":
 
 
 def reading(session: Session, query: Query, as_: FrameAs = "arrow") -> Talk[Any]:
-    """The same as `frame`, as a part of a conversation that has found out before what to ask."""
+    """Read a query as one frame, as part of an operation that has prepared the query."""
     reader = _Reader(query, session)
     parts = []
     (taken,) = yield Group((_copy_out(query),))
@@ -138,7 +137,7 @@ def reading(session: Session, query: Query, as_: FrameAs = "arrow") -> Talk[Any]
 
 
 def emitting(session: Session, query: Query) -> Talk[None]:
-    """The same as `batches`, as a part of a conversation."""
+    """Emit a query as record batches, as part of an operation."""
     reader = _Reader(query, session)
     (taken,) = yield Group((_copy_out(query),))
     while taken:
@@ -149,9 +148,9 @@ def emitting(session: Session, query: Query) -> Talk[None]:
 
 
 def as_frame(table: "pa.Table", as_: FrameAs) -> Any:
-    """A table as `arrow` (as it is), `pandas` or `polars`.
+    """Convert a table to `arrow` (unchanged), `pandas` or `polars`.
 
-    In pandas, whole numbers are of its nullable type Int64 and missing floats are NaN; names of tenants and series are
+    In pandas, whole numbers have the nullable type Int64 and missing floats are NaN; names of tenants and series are
     categorical in both. Raises ConfigurationError if the package is not installed.
     """
     check(as_)
@@ -173,9 +172,9 @@ _PYTHON_TYPES: Final[dict[type, Any]] = {
 
 
 def of_models(model: type[BaseModel], rows: Sequence[BaseModel], as_: FrameAs, names: Sequence[str]) -> Any:
-    """Models that are no rows of a kind, such as latest prices, as a frame of the fields with these names.
+    """Convert models that are not rows of a kind, such as latest prices, to a frame with these fields.
 
-    The columns are there without rows, too.
+    The columns exist even without rows.
     """
     schema = schema_of_model(model, names)
     columns = {name: [_plain(row.__dict__[name]) for row in rows] for name in names}
@@ -187,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 def schema_of_oids(names: Sequence[str], oids: Sequence[int]) -> "pa.Schema":
-    """The columns of a query of a user's own, by their types in PostgreSQL. A `numeric` is float64."""
+    """Return the schema of a user's own query, by the types in PostgreSQL. A `numeric` is float64."""
     return pa.schema([(name, _BY_OID.get(oid, pa.string())) for name, oid in zip(names, oids, strict=True)])
 
 
@@ -207,7 +206,7 @@ _BY_OID: Final[dict[int, Any]] = {
 
 
 def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema":
-    """The columns for these fields of a model that is no row of a kind."""
+    """Return the schema for these fields of a model that is not a row of a kind."""
     fields = []
     for name in names:
         info = model.model_fields[name]
@@ -218,7 +217,7 @@ def schema_of_model(model: type[BaseModel], names: Sequence[str]) -> "pa.Schema"
 
 
 def widened(table: "pa.Table", time: str, value: str, symbols: Sequence[str]) -> "pa.Table":
-    """Rows of many symbols with a column for each symbol, which holds the value, ordered by time.
+    """Pivot rows of many symbols to a column of values for each symbol, ordered by time.
 
     A symbol without a row at a time is NULL there. Raises ConfigurationError if a symbol has two rows at a time.
     """
@@ -238,7 +237,7 @@ def widened(table: "pa.Table", time: str, value: str, symbols: Sequence[str]) ->
 
 
 def sorted_by(table: "pa.Table", name: str) -> "pa.Table":
-    """A table in the order of a column; rows that have the same value stay in their order."""
+    """Sort a table by a column. Rows with the same value keep their order."""
     column = table[name]
     if pa.types.is_dictionary(column.type):
         # PyArrow does not sort dictionaries.
@@ -251,7 +250,7 @@ def sorted_by(table: "pa.Table", name: str) -> "pa.Table":
 
 
 def check(as_: str) -> None:
-    """Raise ConfigurationError if a sort of frame is not known, or its package not installed."""
+    """Raise ConfigurationError if a type of frame is unknown, or its package is not installed."""
     if as_ not in get_args(FrameAs):
         raise ConfigurationError(f"a frame is {', '.join(get_args(FrameAs))}; not {as_!r}")
     if as_ != "arrow":
@@ -262,7 +261,7 @@ def check(as_: str) -> None:
 
 
 def decode(columns: Sequence[Column], portions: Iterable[Portion]) -> "Iterator[pa.RecordBatch]":
-    """A binary COPY of these columns as record batches, one for each portion."""
+    """Decode a binary COPY of these columns to record batches, one for each portion."""
     schema = pa.schema([pa.field(column.name, ARROW_TYPES[column.type], column.nullable) for column in columns])
     first = True
     for taken, lengths in portions:
@@ -275,7 +274,7 @@ def _copy_out(query: Query) -> CopyOut:
 
 
 class _Reader:
-    """What turns the portions of one query into record batches."""
+    """Decodes the portions of one query to record batches."""
 
     def __init__(self, query: Query, session: Session) -> None:
         self._session = session
@@ -288,14 +287,14 @@ class _Reader:
             names = [query.series[id_] for id_ in self._ids.tolist()]
         else:
             names = [query.series]
-        # For each part of the name the words there are, and which of them each series has.
+        # For each part of the name: its distinct words, and the index of each series' word.
         self._words: dict[str, tuple[Any, NDArray[Any]]] = {}
         for at, part in enumerate(query.kind.series):
             words = pa.array([name[at] for name in names], pa.string()).dictionary_encode()
             self._words[part] = (words.dictionary, words.indices.to_numpy())
 
     def batch(self, taken: bytearray, lengths: Any) -> "pa.RecordBatch":
-        """One portion."""
+        """Decode one portion."""
         arrays = _arrays(self._columns, taken, lengths, first=self._first)
         self._first = False
         size = len(arrays[0])
@@ -314,7 +313,7 @@ class _Reader:
 
 
 def _arrays(columns: Sequence[Column], taken: bytearray, lengths: Any, *, first: bool) -> list[Any]:
-    """The columns of a portion. `first`: the stream's header stands at its beginning."""
+    """Decode the columns of a portion. `first`: it begins with the stream's header."""
     sizes = np.frombuffer(lengths, np.int32)
     data = np.frombuffer(taken, np.uint8)
     begin = HEADER if first else 0
@@ -331,7 +330,7 @@ def _arrays(columns: Sequence[Column], taken: bytearray, lengths: Any, *, first:
 
 
 def _alike(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -> list[Any] | None:
-    """Rows that lie in memory like the first one, so that each column is one stride; None if they do not."""
+    """Decode rows with the same layout as the first one, where each column is one stride. None if layouts differ."""
     size = int(sizes[0])
     if (sizes != size).any():
         return None
@@ -359,12 +358,12 @@ def _alike(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -
 
 
 def _apart(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -> list[Any]:
-    """Rows of any size: with all rows at once from column to column, each row at its own place."""
+    """Decode rows of any size, column by column for all rows at once, each row at its own offset."""
     ends = np.cumsum(sizes, dtype=np.int64)
     at = ends - sizes + 2
 
     def read(wire: str, where: NDArray[Any]) -> NDArray[Any]:
-        # The same bytes as values that begin at every byte.
+        # A view of the bytes with a value that begins at every byte.
         width = np.dtype(wire).itemsize
         everywhere: Any = np.ndarray((max(len(data) - width + 1, 0),), wire, data, 0, (1,))
         return cast("NDArray[Any]", everywhere[where])
@@ -378,7 +377,7 @@ def _apart(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -
         if missing.all():
             arrays.append(pa.nulls(len(at), ARROW_TYPES[column.type]))
         elif column.type in WIRE:
-            # A missing value at the end of the data has no bytes to read; what is read for it does not count.
+            # A missing value at the end of the data has no bytes, so read any others, which are ignored.
             where = np.where(missing, 0, at) if missing.any() else at
             arrays.append(values_of(column, read(WIRE[column.type][0], where), missing))
         else:
@@ -388,7 +387,7 @@ def _apart(columns: Sequence[Column], data: NDArray[Any], sizes: NDArray[Any]) -
 
 
 def values_of(column: Column, wire: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
-    """Numbers of fixed width, as they came over the wire, as an array; a missing one's number does not count."""
+    """Convert fixed-width numbers from wire format to an array. Numbers of missing values are ignored."""
     form, epoch = WIRE[column.type]
     values = wire.astype(np.dtype(form).newbyteorder("="))
     if epoch:

@@ -1,7 +1,7 @@
 """Validate NDJSON in blocks of lines. Invalid lines are returned separately.
 
-A block whose lines are plain is read into columns, any other line by line, with the same rows and rejects. Where blocks
-come from is in `mds_client.transfer.ndjson`, where they go in `mds_client.utils`.
+A block of plain lines is read into columns, any other block line by line, with the same result.
+`mds_client.transfer.ndjson` provides the blocks, and `mds_client.utils` writes them.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ from mds_client.models import Row
 from mds_client.schema import Kind
 
 LONGEST_LINE: Final = 1 << 20
-"""Bytes; a longer line is no row of any kind."""
+"""The maximum length of a line in bytes; a longer line is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines of an input, and the number of the first one, from 1."""
+    """Complete lines of an input, and the number of the first one, from 1."""
 
     first: int
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines that hold something, stripped, with their numbers; those that begin with `#` hold nothing.
+        """Yield the lines with their numbers, stripped, without blank lines and lines that begin with `#`.
 
-        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses.
+        A line longer than LONGEST_LINE is cut to one byte more than that, which `coerce` refuses.
         """
         for number, line in enumerate(self.data.split(b"\n"), self.first):
             if (line := line.strip()) and not line.startswith(b"#"):
@@ -40,9 +40,9 @@ class Block:
 
 @dataclass(slots=True)
 class Checked:
-    """What a block comes to: its rows, the lines that are no rows (number, reason, text), and how many lines it had.
+    """The result of a block: its rows, the invalid lines (number, reason, text), and the number of its lines.
 
-    `batch` is None if there is no row.
+    `batch` is None if there are no rows.
     """
 
     block: Block
@@ -52,7 +52,7 @@ class Checked:
 
 
 def coerce(kind: Kind, line: bytes, mapping: Mapping = PLAIN) -> Row:
-    """One line of NDJSON as a row. Raises InvalidRow, which says what is wrong, field by field."""
+    """Convert one line of NDJSON to a row. Raises InvalidRow, which says what is wrong, field by field."""
     if len(line) > LONGEST_LINE:
         raise InvalidRow(f"the line is longer than {LONGEST_LINE:,} bytes, this is its beginning")
     if mapping != PLAIN:
@@ -68,7 +68,7 @@ def coerce(kind: Kind, line: bytes, mapping: Mapping = PLAIN) -> Row:
 
 
 def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool = False) -> Checked:
-    """A block's rows and rejects; with `strict` no further than to the first reject."""
+    """Check a block and return its rows and rejects. `strict` stops at the first reject."""
     if (batch := _in_columns(kind, block, mapping)) is not None:
         return Checked(block, len(batch), batch)
     found = Checked(block)
@@ -100,5 +100,5 @@ def _in_columns(kind: Kind, block: Block, mapping: Mapping) -> Batch | None:
     try:
         return frames.Frame(kind, mapping.table(kind, table), block.first)
     except InvalidRow:
-        # Read line by line, it is told which lines are wrong, and the others are written.
+        # Reading line by line finds the invalid lines, so that the others can be written.
         return None

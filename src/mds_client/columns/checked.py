@@ -1,4 +1,4 @@
-"""Columns of Arrow as the table has them: every value is checked by what the row model says of its field."""
+"""Check Arrow columns by the rules of the row model, and convert them for the table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ LAST_TIME: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a kind's model: what validates a list of its values, and whether it may be missing or NULL."""
+    """A field of a kind's model: the validator for a list of values, and whether it can be missing or NULL."""
 
     name: str
     type: SqlType
@@ -51,7 +51,7 @@ def fields_of(kind: Kind) -> dict[str, Field]:
 
 
 def own_ids(table: "pa.Table", name: str, otherwise: str, first: int) -> "pa.Table":
-    """A table whose ids that are not uuids are in the other column, as text; one that is given stays."""
+    """Move ids that are not uuids to the `otherwise` column, as text. Given values of that column stay."""
     column = plain(table.column(name))
     if pa.types.is_fixed_size_binary(column.type) or pa.types.is_null(column.type):
         return table
@@ -89,7 +89,7 @@ _KNOWN: Final = ("arrow.uuid", "arrow.json", "pandas.period")
 
 
 def check_extension(field: "pa.Field") -> None:
-    """Raise InvalidRow for a column of an extension type, whose stored values need not be what they mean."""
+    """Raise InvalidRow for an unknown extension type, whose stored values can differ from their meaning."""
     name = field.type.extension_name if isinstance(field.type, pa.BaseExtensionType) else None
     if name is None and field.metadata:
         name = field.metadata.get(b"ARROW:extension:name", b"").decode() or None
@@ -100,7 +100,7 @@ def check_extension(field: "pa.Field") -> None:
 
 
 def plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Without what only says how values are kept."""
+    """Decode encodings and extension types of a column, except dictionaries of text."""
     if isinstance(column.type, pa.BaseExtensionType):
         if column.type.extension_name == "pandas.period":
             # A period is stored as a number that counts from 1970 in its own unit; it begins at its start.
@@ -120,9 +120,9 @@ def plain(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def _fast(field: Field, column: "pa.ChunkedArray") -> ColumnValues | None:
-    """A column that is numbers already; None if the model has to look at every value.
+    """Convert a column of numbers, or return None if the model must check every value.
 
-    What the model asks of a number is a range: what holds for the smallest and the largest holds for all.
+    The model only limits the range of numbers, so the smallest and the largest are checked for all.
     """
     kind, types = column.type, pa.types
     if types.is_null(kind):
@@ -156,10 +156,10 @@ def _filled(column: "pa.ChunkedArray") -> NDArray[Any]:
 def _microseconds(column: "pa.ChunkedArray") -> NDArray[Any] | None:
     per_second = PER_SECOND[column.type.unit]
     values = _filled(column.cast(pa.int64()))
-    # Wide of the years 1 to 9999, and narrow enough to be multiplied.
+    # The limit is beyond the years 1 to 9999, and small enough to be multiplied.
     if not len(values) or abs(int(values.min())) > 3e11 * per_second or abs(int(values.max())) > 3e11 * per_second:
         return None
-    # What is finer than a microsecond is cut off, as it is in text.
+    # Truncate to microseconds, as for text.
     made = values * (1_000_000 // per_second) if per_second <= 1_000_000 else values // (per_second // 1_000_000)
     return made if int(made.min()) >= FIRST_TIME and int(made.max()) <= LAST_TIME else None
 
@@ -167,7 +167,7 @@ def _microseconds(column: "pa.ChunkedArray") -> NDArray[Any] | None:
 def _number(type_: SqlType, values: NDArray[Any]) -> NDArray[Any] | None:
     if type_ == "double precision":
         if values.dtype.kind in "iu" and len(values) and values.max() > 2**53:
-            # Not every such number is one of these; the model looks at each.
+            # A float cannot represent every such number, so the model checks each.
             return None
         made = values.astype(np.float64, copy=False)
         return made if np.isfinite(made).all() else None
@@ -183,7 +183,7 @@ def nothing(type_: SqlType, size: int) -> ColumnValues:
 
 
 def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple[NDArray[Any], list[Any]]:
-    """A column's values as the model makes them: codes (-1 for NULL), and the distinct values that they stand for."""
+    """Convert a column with the model. Returns codes (-1 for NULL), and the distinct values for them."""
     try:
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
@@ -196,7 +196,7 @@ def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple
         given = [UUID(bytes=value) for value in given]
     parts = [chunk.indices.fill_null(-1).to_numpy().astype(np.int64) for chunk in chunks]
     codes = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    # A slice of a table brings the whole dictionary along.
+    # A slice of a table still has the whole dictionary, so use only the values that occur.
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(given)))
     made, wrong = _validated(field, [given[at] for at in used.tolist()])
     if wrong:
@@ -209,7 +209,7 @@ def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple
             f"row {first + at}: {field.name}: {message} (got {str(given[codes[at]])[:60]!r})" + and_more(len(rows)),
             index=first + at,
         )
-    # Two spellings may be one word.
+    # Different inputs can be converted to the same value.
     made_codes, words = coded(made)
     back = np.full(len(given) + 1, -1, np.int64)
     back[used] = made_codes
@@ -217,10 +217,10 @@ def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple
 
 
 def _validated(field: Field, values: list[Any]) -> tuple[list[Any], dict[int, str]]:
-    """The values as the model makes them; and what is wrong with which."""
+    """Convert values with the model. Also returns the errors by position."""
     made: list[Any] = []
     wrong: dict[int, str] = {}
-    # In parts, because each is a while in which no other thread runs.
+    # Validate in parts, because no other thread runs during each.
     for start in range(0, len(values), BLOCK):
         try:
             made += field.validate(values[start : start + BLOCK])
@@ -232,14 +232,14 @@ def _validated(field: Field, values: list[Any]) -> tuple[list[Any], dict[int, st
 
 
 def coded(values: list[Any]) -> tuple[NDArray[Any], list[Any]]:
-    """Values as numbers of distinct ones; None is -1."""
+    """Encode values as numbers of distinct values; None is -1."""
     numbers: dict[Any, int] = {}
     codes = [-1 if value is None else numbers.setdefault(value, len(numbers)) for value in values]
     return np.array(codes, np.int64), list(numbers)
 
 
 def as_words(type_: SqlType, codes: NDArray[Any], words: list[Any]) -> ColumnValues:
-    """Codes and what they stand for, as the type keeps its values."""
+    """Convert codes and their values to the representation of the type."""
     missing = codes < 0
     valid = ~missing if missing.any() else None
     if not words:

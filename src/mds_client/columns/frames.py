@@ -1,8 +1,8 @@
-"""Frames that are written: columns from anything that speaks the Arrow stream protocol, checked and sorted.
+"""Frames to write: columns from anything that supports the Arrow stream protocol, checked and sorted.
 
-Every value is checked by what the row model says, column by column (`Frame`). `mds_client.columns.narrow` encodes the
-columns for a binary COPY. Which columns there are follows from the kind. `mds_client.writing.upserts` sends them.
-Frames that are read are in `mds_client.columns.arrow`, which raises the error about missing packages; import it first.
+`Frame` checks every value by the rules of the row model, column by column. `mds_client.columns.narrow` encodes the
+columns for a binary COPY, and `mds_client.writing.upserts` sends them. The kind determines the columns. Frames that are
+read are in `mds_client.columns.arrow`, which raises the error about missing packages; import it first.
 """
 
 import contextlib
@@ -38,9 +38,9 @@ from mds_client.values.quality import out_of_order, warn_of_empty, warn_of_repla
 
 
 class Frame:
-    """A batch in columns: every value is checked, and means what it means in a model.
+    """A batch in columns. Every value is checked, and has the same meaning as in a model.
 
-    Raises InvalidRow, which names the column, the first row in question and how many there are. `first` is the number
+    Raises InvalidRow, which names the column, the first invalid row and the number of such rows. `first` is the number
     of the frame's first row in the input.
     """
 
@@ -84,7 +84,7 @@ class Frame:
         return self._size
 
     def claimed(self) -> dict[str, int]:
-        """Each tenant that rows name, with the first such row."""
+        """Return each tenant that rows name, with the position of the first such row."""
         tenants = self._columns.get(TENANT_COLUMN)
         if tenants is None or not tenants.words:
             return {}
@@ -97,7 +97,7 @@ class Frame:
         }
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> NarrowFrame:
-        """The rows as the table has them, each key once (the last one wins), sorted by key."""
+        """Convert the rows to narrow rows: each key once (the last one wins), sorted by key."""
         of_name = np.array([ids[name] for name in self.names], np.int64)
         rank = np.empty(len(of_name), np.uint16 if len(of_name) < 1 << 16 else np.uint32)
         rank[np.argsort(of_name)] = np.arange(len(of_name))
@@ -113,7 +113,7 @@ class Frame:
         return NarrowFrame(self.kind, columns if shared is None else told_apart(self.kind, columns, held))
 
     def _empty(self) -> NDArray[np.bool_] | None:
-        """Which rows have no value beside their key; None if there are none."""
+        """Return a mask of the rows without any value outside the key, or None if there are none."""
         empty: NDArray[np.bool_] | None = None
         for name in self.kind.measured:
             valid = self._columns[name].valid
@@ -123,7 +123,7 @@ class Frame:
         return empty if empty is not None and empty.any() else None
 
     def _say(self, empty: NDArray[np.bool_] | None, replaced: NDArray[Any], by: NDArray[Any]) -> None:
-        """Warn once of rows without values, and of rows that later ones with the same key and other values replace."""
+        """Warn once about rows without values, and about rows that later ones with other values replace."""
         if self.replaced is not None:
             return
         differ = np.zeros(len(replaced), np.bool_)
@@ -144,7 +144,7 @@ class Frame:
             warn_of_replaced(self.kind, self.replaced, self._first + int(first[0]), values)
 
     def _derive(self, column: Column) -> None:
-        """Fill a column that the model fills by itself where it is left out, by making models of those rows."""
+        """Fill missing values of a column whose default the model computes, by making models of those rows."""
         found = self._columns[column.name]
         if found.valid is None:
             return
@@ -161,7 +161,7 @@ class Frame:
         self._columns[column.name] = as_words(column.type, *coded(values))
 
     def _with_default(self, name: str) -> ColumnValues:
-        """A part of the series' names, with the default where it has no value."""
+        """Return a part of the series' names, with its default for missing values."""
         default, found = self._columns[DEFAULTS[name]], self._columns.get(name)
         if found is None or found.absent or found.words is None or default.words is None:
             return default
@@ -173,7 +173,7 @@ class Frame:
         return ColumnValues(found.type, np.array([places[word] for word in both], np.int64)[codes], None, list(places))
 
     def _look(self) -> None:
-        """Warn of rows that look wrong: one line, for the first of them."""
+        """Warn about suspicious rows, with one line for the first of them."""
         for pair in self.kind.ordered:
             lesser, greater = (self._columns[name] for name in pair)
             wrong = lesser.values > greater.values
@@ -187,7 +187,7 @@ class Frame:
             warnings.warn(said, DataQualityWarning, stacklevel=2)
 
     def _series(self) -> tuple[NDArray[Any], list[SeriesName]]:
-        """For each row the number of its series, and the names of the series."""
+        """Return the number of each row's series, and the names of the series."""
         codes = np.zeros(self._size, np.int64)
         names: list[SeriesName] = [()]
         for part in self.kind.series:
@@ -207,8 +207,8 @@ class Frame:
 
 
 def told_apart(kind: Kind, columns: dict[str, ColumnValues], held: Held) -> dict[str, ColumnValues]:
-    """The columns of narrow rows that are sorted by what tells them apart, as they are stored: of rows that share a
-    value, all but one are under a value of their own, with the given one behind."""
+    """Convert the columns of narrow rows, sorted by their identity, to their stored form: of rows that share a value,
+    all but one get a derived value, and a column keeps the original value."""
     shared = kind.shared
     assert shared is not None
     ids, times, values = (columns[name] for name in ("series_id", kind.time, shared.name))
@@ -243,15 +243,15 @@ def told_apart(kind: Kind, columns: dict[str, ColumnValues], held: Held) -> dict
 def _sorted(
     keys: list[NDArray[Any]], empty: NDArray[np.bool_] | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The rows in the order of their keys; of several with one key, the last, or the last with a value.
+    """Sort rows by key and keep one row of each key: the last, or the last with a value.
 
-    Also which rows are left out, and for each of them the next one with its key.
+    Also returns the rows that are left out, and for each of them the next row with the same key.
     """
     rows = np.arange(len(keys[0]))
     ordered, same = _compared(keys)
     if not ordered:
-        # In most batches the rows of each series are in order, and only have to be brought together. NumPy sorts small
-        # numbers by counting.
+        # In most batches the rows of each series are in order and only need grouping. NumPy sorts small numbers with
+        # a radix sort.
         rows = np.argsort(keys[0], kind="stable")
         ordered, same = _compared([key[rows] for key in keys])
     if not ordered or (empty is not None and same.any()):
@@ -263,7 +263,7 @@ def _sorted(
 
 
 def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
-    """Whether rows are sorted by their keys, and for each but the last whether the next one has the same key."""
+    """Check whether rows are sorted by key, and for each row but the last whether the next one has the same key."""
     same = np.ones(len(keys[0]) - 1, np.bool_)
     for key in keys:
         if (same & (key[:-1] > key[1:])).any():
@@ -276,13 +276,13 @@ _INDEX: Final = re.compile(r"__index_level_\d+__")
 
 
 def without_index(table: "pa.Table") -> "pa.Table":
-    """A table without the columns that PyArrow makes of a pandas index that has no name."""
+    """Drop the columns that PyArrow makes of a pandas index without a name."""
     unnamed = [name for name in table.column_names if _INDEX.fullmatch(name)]
     return table.drop_columns(unnamed) if unnamed else table
 
 
 def whole(kind: Kind, rows: Any, mapping: Mapping_ = PLAIN) -> Iterator[Frame]:
-    """A frame in memory as one batch."""
+    """Yield a frame in memory as one batch."""
     with _readable():
         table = pa.table(rows)
     table = mapping.table(kind, table)
@@ -293,7 +293,7 @@ def whole(kind: Kind, rows: Any, mapping: Mapping_ = PLAIN) -> Iterator[Frame]:
 
 
 def chunks(kind: Kind, rows: Any, size: int, mapping: Mapping_ = PLAIN) -> Iterator[Frame]:
-    """A stream of record batches as batches of `size` rows."""
+    """Yield a stream of record batches as batches of `size` rows."""
     first = 0
     with _readable():
         reader = pa.RecordBatchReader.from_stream(rows)
@@ -307,7 +307,7 @@ def chunks(kind: Kind, rows: Any, size: int, mapping: Mapping_ = PLAIN) -> Itera
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Raise InvalidRow where a frame cannot be had as Arrow's columns."""
+    """Context manager that raises InvalidRow if a frame cannot be converted to Arrow."""
     try:
         yield
     except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
@@ -315,12 +315,12 @@ def _readable() -> Iterator[None]:
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        # polars ends so where it has no Arrow type for a column.
+        # polars panics if it has no Arrow type for a column.
         raise InvalidRow(f"the frame cannot be read: {error}") from error
 
 
 def regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
-    """Record batches of any size as tables of so many rows; one without rows if there is none, for its schema."""
+    """Regroup record batches into tables of `rows` rows. Without any rows, yields one empty table with the schema."""
     held: list[Any] = []
     count = 0
     empty = True

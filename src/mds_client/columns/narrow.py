@@ -1,7 +1,7 @@
-"""Columns of values as the table has them, and their encoding for a binary COPY.
+"""Checked columns of narrow rows, and their encoding for a binary COPY.
 
-`mds_client.columns.frames` checks every value before it is here. NumPy is needed: import `mds_client.columns.arrow`
-first, which raises the error about missing packages.
+`mds_client.columns.frames` has checked every value. Needs NumPy: import `mds_client.columns.arrow` first, which raises
+the error about missing packages.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ POSTGRES_EPOCH: Final = {"timestamptz": 946_684_800_000_000, "date": 10_957}
 SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 BLOCK: Final = 8192
-"""Rows that are encoded at once: some milliseconds of work, and arrays that stay in the processor's cache."""
+"""The number of rows that are encoded at once: some milliseconds of work, with arrays that fit into the CPU's cache."""
 
 NUMPY_TYPES: Final[dict[SqlType, str]] = {
     "bigint": "i8",
@@ -41,8 +41,8 @@ NUMPY_TYPES: Final[dict[SqlType, str]] = {
 
 @dataclass(frozen=True)
 class ColumnValues:
-    """A checked column. Text and uuids are codes into `words`, which are distinct; other values are themselves: times
-    as microseconds and dates as days since 1970. `valid` is None if every row has a value."""
+    """A checked column. Text and uuids are indexes into the distinct `words`; times are microseconds and dates are days
+    since 1970; numbers are stored directly. `valid` is None if every row has a value."""
 
     type: SqlType
     values: NDArray[Any]
@@ -53,7 +53,7 @@ class ColumnValues:
         return replace(self, values=self.values[rows], valid=None if self.valid is None else self.valid[rows])
 
     def python(self) -> list[Any]:
-        """As the models have them."""
+        """Return the values as in the models."""
         if self.absent:
             return [None] * len(self.values)
         values: list[Any] = self.values.tolist()
@@ -69,7 +69,7 @@ class ColumnValues:
 
     @cached_property
     def constant(self) -> int | None:
-        """The bytes that each value takes on the wire; None if they differ."""
+        """The size in bytes of each value on the wire, or None if sizes differ."""
         if self.words is None:
             return np.dtype(NUMPY_TYPES[self.type]).itemsize
         if self.type == "uuid":
@@ -79,18 +79,18 @@ class ColumnValues:
 
     @property
     def absent(self) -> bool:
-        """Whether there is no value at all."""
+        """Whether no row has a value."""
         return self.valid is not None and not self.valid.any()
 
     def wire(self) -> tuple[str, NDArray[Any]]:
-        """The type on the wire, as NumPy names it, and the values to assign to it."""
+        """Return the NumPy type of the wire format, and the values to assign to it."""
         if self.words is None:
             return ">" + NUMPY_TYPES[self.type], self.values - POSTGRES_EPOCH.get(self.type, 0)
         words = [UUID(word).bytes if self.type == "uuid" else word.encode() for word in self.words]
         return f"S{self.constant}", np.array(words, f"S{self.constant}")[self.values]
 
     def sortable(self) -> NDArray[Any]:
-        """Numbers in the order of the values."""
+        """Return numbers that sort like the values."""
         if self.words is None:
             return self.values
         rank = np.empty(len(self.words), np.int64)
@@ -98,12 +98,12 @@ class ColumnValues:
         if self.valid is None:
             ranks: NDArray[Any] = rank[self.values]
             return ranks
-        # No value is before all others.
+        # Missing values sort before all others.
         return np.where(self.valid, np.append(rank, 0)[self.values], -1)
 
 
 def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:
-    """Whole parts, and fractions where there are any."""
+    """Split amounts into whole parts, and fractions where they are not zero."""
     whole = np.trunc(amounts.values)
     fractions = amounts.values - whole
     there = fractions != 0 if amounts.valid is None else (fractions != 0) & amounts.valid
@@ -114,7 +114,7 @@ def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:
 
 
 class NarrowFrame:
-    """Rows as the table has them, in columns, sorted by key."""
+    """Narrow rows in columns, sorted by key."""
 
     def __init__(self, kind: Kind, columns: dict[str, ColumnValues]) -> None:
         self._kind = kind
@@ -122,7 +122,7 @@ class NarrowFrame:
         self.latest = self._latest()
 
     def rows(self) -> list[Values]:
-        """The same as rows of values."""
+        """Return the rows as tuples."""
         columns = [
             [None if word is None else UUID(word) for word in column.python()]
             if column.type == "uuid"
@@ -132,21 +132,21 @@ class NarrowFrame:
         return list(zip(*columns, strict=True))
 
     def copied(self, statement: Statement) -> CopyIn:
-        """The step that copies them."""
+        """Return the step that copies the rows."""
         if any(column.constant is None for column in self._columns.values()):
-            # Text of many lengths: nothing is gained by columns.
+            # Columns do not help for text of many lengths.
             return CopyIn(statement, tuple(column.type for column in self._columns.values()), self.rows())
         return CopyIn(statement, blocks=self._blocks())
 
     def in_table(self) -> "NarrowFrame":
-        """The same with the columns of the table itself, in which an amount has two."""
+        """Return the rows with the columns of the table itself, where an amount has two columns."""
         columns = dict(self._columns)
         for amount in self._kind.amounts:
             columns[amount.name], columns[amount.fraction] = _parts(columns[amount.name])
         return NarrowFrame(self._kind, {name: columns[name] for name in table_columns(self._kind)})
 
     def _blocks(self) -> Iterator[bytes]:
-        """A binary COPY, some thousand rows at a time."""
+        """Yield a binary COPY, some thousand rows at a time."""
         layout: list[tuple[str, str]] = [("count", ">i2")]
         wires: dict[str, NDArray[Any]] = {}
         for name, column in self._columns.items():
@@ -169,7 +169,7 @@ class NarrowFrame:
                 valid = self._columns[name].valid
                 if valid is None or valid[some].all():
                     continue
-                # A NULL has a length of its own, and no bytes.
+                # A NULL has the length -1 and no bytes.
                 missing = ~valid[some]
                 block[f"length of {name}"][missing] = -1
                 if keep is None:

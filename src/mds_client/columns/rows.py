@@ -1,4 +1,4 @@
-"""Rows that are written: checked, as batches, and as the table has them.
+"""Rows to write: checked batches, and narrow rows for the table.
 
 Rows come as models or mappings (`Rows`), or in columns (`mds_client.columns.frames`). `mds_client.writing.upserts`
 writes them.
@@ -23,12 +23,12 @@ from mds_client.values.apart import NOTHING_HELD, Held, key_of, stored_apart
 from mds_client.values.quality import warn_of_empty, warn_of_replaced
 
 HEAVY_ROWS: Final = 1_000
-"""From so many rows on, preparing them takes long enough to be kept off an event loop."""
+"""The number of rows from which preparing them takes too long for an event loop."""
 
 
 @runtime_checkable
 class ArrowStream(Protocol):
-    """Anything that speaks the Arrow stream protocol."""
+    """Anything that supports the Arrow stream protocol."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -37,20 +37,20 @@ Input: TypeAlias = Iterable[Row | Mapping[str, Any]] | ArrowStream
 
 
 class Narrow(Protocol):
-    """Rows as the table has them, each key once (the last one wins), sorted by key."""
+    """Narrow rows: series ids instead of names, each key once (the last one wins), sorted by key."""
 
     @property
     def latest(self) -> "Mapping[int, Latest]":
-        """Of each series, by its id, what the batch says about its last values."""
+        """A summary of the batch for each series, by id, which updates the series' last values."""
 
     def rows(self) -> list[Values]:
-        """As tuples, in the order of `sql.stored_columns`."""
+        """Return the rows as tuples, in the order of `sql.stored_columns`."""
 
     def copied(self, statement: sql.Statement) -> CopyIn:
-        """The step that copies them."""
+        """Return the step that copies the rows."""
 
     def in_table(self) -> "Narrow":
-        """The same with the columns of the table itself, in which an amount has two."""
+        """Return the rows with the columns of the table itself, where an amount has two columns."""
 
 
 class Batch(Protocol):
@@ -58,24 +58,24 @@ class Batch(Protocol):
 
     @property
     def names(self) -> Iterable[SeriesName]:
-        """The names of their series, each once."""
+        """The distinct names of their series."""
 
     replaced: int | None
-    """How many rows later ones with the same key and other values replace. None until `narrow` has counted and said it;
-    a number that is set before is neither counted nor said again."""
+    """The number of rows that later rows with the same key and other values replace. None until `narrow` has counted
+    them and warned; if it is set before, `narrow` neither counts nor warns."""
 
     def __len__(self) -> int: ...
 
     def claimed(self) -> Mapping[str, int]:
-        """Each tenant that rows name as theirs, with the first such row's place in the input."""
+        """Return each tenant that rows name, with the position of the first such row in the input."""
 
     def narrow(self, ids: Mapping[SeriesName, int], held: "Held" = NOTHING_HELD) -> Narrow:
-        """The rows with the ids of their series; and of a kind whose rows can share a value, what `held` says is stored
-        under such values."""
+        """Convert the rows to narrow rows. `ids` are the series' ids; `held` are the rows that are already stored under
+        values that rows can share."""
 
 
 def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = PLAIN) -> Iterator[Batch]:
-    """Rows as checked batches, none of them empty: one of what has a length, else as many as it takes."""
+    """Yield rows as checked batches that are not empty: one if the input has a length, otherwise several."""
     if hasattr(rows, "collect_schema") and callable(collect := getattr(rows, "collect", None)):
         # A polars LazyFrame.
         rows = cast("ArrowStream", collect())
@@ -100,7 +100,7 @@ def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = P
 def batch_of(
     kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int = 0, mapping: ColumnMapping = PLAIN
 ) -> Batch:
-    """Rows, checked. Raises InvalidRow, with its place and the reason, for one that is not a row.
+    """Check rows and return them as a batch. Raises InvalidRow with the position and the reason for an invalid row.
 
     `first` is the number of the first row in the input.
     """
@@ -117,13 +117,13 @@ def batch_of(
 
 
 def _parts(kind: Kind, row: Row | Mapping[str, Any], mapping: ColumnMapping) -> list[Any]:
-    """A wide row as one for each of its symbols."""
+    """Split a wide row into one for each of its symbols."""
     return mapping.parted(kind, row) if isinstance(row, Mapping) and not isinstance(row, Row) else [row]
 
 
 def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Batch | None:
-    """Many rows in columns, where they are plain and the packages for it are there."""
-    # Text that is different in every row gains nothing by columns.
+    """Convert many rows to columns, or return None if they are not plain or packages are missing."""
+    # Columns do not help for text that differs in every row.
     if len(rows) < HEAVY_ROWS or any(kind.column(name).type == "text" for name in kind.values):
         return None
     try:
@@ -134,15 +134,15 @@ def _frame_of(kind: Kind, rows: list[Row | Mapping[str, Any]], first: int) -> Ba
     if table is None:
         return None
     try:
-        # A model that looks wrong has said so when it was made.
+        # Models have already warned about suspicious values when they were made.
         return frames.Frame(kind, table, first, look=isinstance(rows[0], Mapping))
     except InvalidRow:
-        # Read row by row, it is told in the model's words which row it is.
+        # Reading row by row gives the model's error message for the invalid row.
         return None
 
 
 class Rows:
-    """A batch of models or mappings. Raises InvalidRow, with its place and the reason, for one that is not a row.
+    """A batch of models or mappings. Raises InvalidRow with the position and the reason for an invalid row.
 
     `first` is the number of the first row in the input.
     """
@@ -153,7 +153,7 @@ class Rows:
         self.replaced: int | None = None
         self._rows = _checked(kind, rows, first)
         name_of = itemgetter(*kind.series)
-        # A model's fields are in its __dict__, which is the fastest way to them.
+        # Reading a model's fields from its __dict__ is the fastest way.
         numbers: dict[Any, int] = {}
         self._series = [numbers.setdefault(name_of(vars(row)), len(numbers)) for row in self._rows]
         self.names: list[SeriesName] = [(name,) for name in numbers] if len(kind.series) == 1 else list(numbers)
@@ -162,7 +162,7 @@ class Rows:
         return len(self._rows)
 
     def claimed(self) -> dict[str, int]:
-        """Each tenant that rows name, with the first such row."""
+        """Return each tenant that rows name, with the position of the first such row."""
         claimed: dict[str, int] = {}
         for tenant_id in {row.tenant_id for row in self._rows} - {None}:
             found = next(at for at, row in enumerate(self._rows) if row.tenant_id == tenant_id)
@@ -170,11 +170,11 @@ class Rows:
         return claimed
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> "NarrowRows":
-        """The rows with the ids of their series, and what they are stored under."""
+        """Convert the rows to narrow rows."""
         kind = self._kind
         values_of = itemgetter(*kind.column_names)
         converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
-        # By series, so that no sort is a long one, in which no other thread would run.
+        # Sort each series separately, because no other thread runs during a sort.
         by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
         of_number = [ids[name] for name in self.names]
         for number, row in zip(self._series, self._rows, strict=True):
@@ -210,7 +210,7 @@ class Rows:
         return bool(measured) and all(row[1 + self._kind.column_names.index(name)] is None for name in measured)
 
     def _say(self, replaced: list[Values]) -> None:
-        """Warn of rows without values, and of rows that later ones with the same key and other values replace."""
+        """Warn about rows without values, and about rows that later ones with other values replace."""
         kind = self._kind
         if kind.measured:
             nothing = (None,) * len(kind.measured)
@@ -231,7 +231,7 @@ class Rows:
 
 
 class NarrowRows:
-    """Narrow rows as tuples."""
+    """Narrow rows in the form of tuples."""
 
     def __init__(self, kind: Kind, by_series: dict[int, list[Values]]) -> None:
         self._kind = kind
@@ -241,21 +241,21 @@ class NarrowRows:
         self.latest = {series_id: _latest(rows, time_at, price_at) for series_id, rows in by_series.items()}
 
     def rows(self) -> list[Values]:
-        """As they are."""
+        """Return the rows."""
         return self._rows
 
     def copied(self, statement: sql.Statement) -> CopyIn:
-        """The step that copies them."""
+        """Return the step that copies the rows."""
         types = tuple(column.type for column in sql.stored_columns(self._kind))
         return CopyIn(statement, types, self._rows)
 
     def in_table(self) -> "TableRows":
-        """The same with the columns of the table itself, in which an amount has two."""
+        """Return the rows with the columns of the table itself, where an amount has two columns."""
         return TableRows(self._kind, self._rows, self.latest)
 
 
 class TableRows:
-    """Narrow rows with the columns of the table itself, in which an amount has two."""
+    """Narrow rows with the columns of the table itself, where an amount has two columns."""
 
     def __init__(self, kind: Kind, rows: list[Values], latest: Mapping[int, Latest]) -> None:
         self._kind = kind
@@ -267,20 +267,20 @@ class TableRows:
         self.latest = latest
 
     def rows(self) -> list[Values]:
-        """As they are."""
+        """Return the rows."""
         return self._rows
 
     def copied(self, statement: sql.Statement) -> CopyIn:
-        """The step that copies them."""
+        """Return the step that copies the rows."""
         return CopyIn(statement, ("bigint", *(column.type for column in self._kind.in_table)), self._rows)
 
     def in_table(self) -> "TableRows":
-        """They are."""
+        """Return the rows unchanged."""
         return self
 
 
 def _parted(row: Values, places: list[int]) -> Values:
-    """A row with the whole parts of the amounts in their places, and the fractions behind the others."""
+    """Split the amounts of a row: whole parts stay in place, and fractions are appended."""
     parts = list(row)
     for at in places:
         whole = None if row[at] is None else int(row[at])
@@ -290,7 +290,7 @@ def _parted(row: Values, places: list[int]) -> Values:
 
 
 def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:
-    """Every row as an instance of the kind's model. None is skipped, with a warning."""
+    """Convert every row to an instance of the kind's model. Rows that are None are skipped with a warning."""
     missing: list[int] = []
     checked: list[Row] = []
     model = cast("type[Row]", kind.model)
@@ -316,7 +316,7 @@ def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) ->
 
 
 def _latest(rows: list[Values], time_at: int, price_at: int | None) -> Latest:
-    """Of the rows of one series, sorted by time."""
+    """Summarize the rows of one series, which are sorted by time."""
     first_ts, last_ts = rows[0][time_at], rows[-1][time_at]
     if price_at is None:
         return Latest(first_ts, last_ts, None, None, has_unpriced=True)

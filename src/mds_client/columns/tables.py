@@ -1,4 +1,4 @@
-"""Rows that come one by one, put into columns: lists of models or dictionaries, and blocks of NDJSON.
+"""Convert rows to columns: lists of models or dictionaries, and blocks of NDJSON.
 
 Columns are checked and encoded many times faster than rows, and leave no objects for Python's garbage collector. The
 functions return None for input that they cannot convert (a subclass, a type that needs a look at each value, a broken
@@ -18,7 +18,7 @@ from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.schema import TENANT_COLUMN, Kind, SqlType
 
-# What Arrow may make of the types of a column's values, None apart. Not by its own guess: that makes a number of True,
+# The Arrow type for the types of a column's values, without None. Arrow's own inference would make a number of True,
 # and a date of a time.
 _BY_TYPES: Final[dict[frozenset[type], Any]] = {
     frozenset(): pa.null(),
@@ -31,16 +31,16 @@ _BY_TYPES: Final[dict[frozenset[type], Any]] = {
 }
 
 BLOCK: Final = 4096
-"""Rows that are converted at once: some milliseconds in which no other thread runs."""
+"""The number of rows that are converted at once, which blocks other threads for some milliseconds."""
 
 _YIELD_S: Final = 0.00005
 
-# JSON has no other type for these than text, which the model reads.
+# In JSON these types are text, which the model parses.
 _TEXTUAL: Final[tuple[SqlType, ...]] = ("text", "uuid", "timestamptz", "date")
 
 
 def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
-    """Models of a kind, or dictionaries, as a table; None if they are not all of one of these, or not plain."""
+    """Convert models of a kind, or dictionaries, to a table. None if the rows are mixed or not plain."""
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     types = set[type]().union(*(set(map(type, block)) for block in blocks))
     if types == {kind.model}:
@@ -59,7 +59,7 @@ def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
                 except KeyError:
                     values = [row.get(name) for row in given]
                 arrays.append(pa.array(values, _BY_TYPES[frozenset(map(type, values)) - {type(None)}]))
-            # Arrow lets go of the interpreter for moments so short that a thread that waits for it never gets it.
+            # Arrow releases the interpreter lock so briefly that waiting threads never get it, so sleep.
             time.sleep(_YIELD_S)
         return pa.table({name: _joined(arrays) for name, arrays in parts.items()})
     except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError):
@@ -67,7 +67,7 @@ def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
 
 
 def _joined(arrays: list[Any]) -> Any:
-    """The blocks of a column as one column; whole numbers are numbers where other blocks have fractions."""
+    """Join the blocks of a column. Whole numbers become floats if other blocks have fractions."""
     types = {array.type for array in arrays} - {pa.null()}
     if types == {pa.int64(), pa.float64()}:
         types = {pa.float64()}
@@ -86,7 +86,7 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
         return None
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
     plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
-    # Arrow takes several objects of one line for as many rows; where each line is one object, they are as many.
+    # Arrow reads several objects in one line as several rows, so check that each line is one object.
     if not plain.startswith(b"{") or not plain.rstrip(b"\n").endswith(b"}") or plain.count(b"}\n{") != lines - 1:
         return None
     parse = json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(texts)]))
@@ -103,10 +103,10 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
 
 
 def _given(table: "pa.Table", texts: Container[str]) -> list[str]:
-    """The columns of a table that some line has: PyArrow adds the others of the schema."""
+    """Return the columns that occur in some line, without those that PyArrow added from the schema."""
     return [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
 
 
 def _textual(kind: Kind) -> set[str]:
-    """The fields whose values JSON can only write as text."""
+    """Return the fields whose values are text in JSON."""
     return {TENANT_COLUMN, *kind.series, *(column.name for column in kind.columns if column.type in _TEXTUAL)}

@@ -1,4 +1,4 @@
-"""The command `mds fetch`: bars out of a vendor's API into a tenant's rows."""
+"""The command `mds fetch`: writes bars from a vendor's API."""
 
 import sys
 from contextlib import closing
@@ -22,7 +22,7 @@ from mds_client.vendors import Fetched, Vendor, Wanted
 from mds_client.vendors.fetched import seconds
 
 SHOWN: int = 5
-"""Bars of a symbol that a dry run shows."""
+"""The number of bars of a symbol that a dry run shows."""
 
 
 @click.command("fetch")
@@ -91,7 +91,7 @@ def fetch(
 def _fetch(
     client: MDS, vendor: Vendor, wanted: Wanted, stored_as: str | None, on_conflict: OnConflict, watch: Watch
 ) -> Done:
-    """Fetch one symbol, as far as it goes."""
+    """Fetch one symbol, up to the first error."""
     source = Fetched(vendor, wanted, stored_as)
     importing = Importing(
         client, source, KINDS["bars"], rejects_of(wanted.symbol), on_conflict=on_conflict, part_rows=PART_ROWS
@@ -115,7 +115,7 @@ def _sentence(done: Done) -> str:
 
 
 def _dry_run(vendor: Vendor, wanted: list[Wanted], stored_as: str | None, as_json: bool) -> int:
-    """Show the first bars of each symbol; the exit code."""
+    """Show the first bars of each symbol. Returns the exit code."""
     code = 0
     shown: list[dict[str, Any]] = []
     for one in wanted:
@@ -138,7 +138,7 @@ def _dry_run(vendor: Vendor, wanted: list[Wanted], stored_as: str | None, as_jso
 
 
 def _first(source: Fetched) -> tuple[list[Row], list[str], str | None]:
-    """The first bars of a symbol, what is invalid before them, and why there are no more."""
+    """Return the first bars of a symbol, the invalid ones before them, and the error, if any, that ended them."""
     invalid: list[str] = []
     rows: list[Row] = []
 

@@ -1,4 +1,4 @@
-"""The command `mds import`: files of any format, by a column mapping or a vendor's profile, into a tenant's rows."""
+"""The command `mds import`: writes the rows of files of any format, with a column mapping or a vendor's profile."""
 
 import glob
 import sys
@@ -35,11 +35,11 @@ from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
 from mds_client.transfer.imports import PART_ROWS, Importing
 
 SHOWN: int = 5
-"""Rows of a file that a dry run shows."""
+"""The number of rows of a file that a dry run shows."""
 
 
 def _list_profiles(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
-    """Show the profiles, and end."""
+    """Show the profiles and exit."""
     if not asked or context.resilient_parsing:
         return
     show_rows(
@@ -139,7 +139,7 @@ def import_files(
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    """How all files are read."""
+    """The options for reading all files."""
 
     kind: Kind | None
     form: Format | None
@@ -147,12 +147,12 @@ class _How:
     profile: Profile | None
 
     def detected(self, path: str) -> Detected:
-        """How one of them is read."""
+        """Detect how one of the files is read."""
         return detected(self.kind, path, self.form, self.mapping, self.profile)
 
 
 def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_rows: int, watch: Watch) -> Done:
-    """Import one file, as far as it goes."""
+    """Import one file, up to the first error."""
     try:
         found = how.detected(path)
     except MDSError as error:
@@ -181,13 +181,13 @@ def _is_glob(path: str) -> bool:
 
 
 def _files(paths: tuple[str, ...], form: Format | None) -> list[str]:
-    """The files, in the order that is given; those of a folder, an archive and a pattern by name."""
+    """Return the files in the given order. Those of a folder, an archive or a pattern are sorted by name."""
     files: list[str] = []
     for path in paths:
         if path == "-":
             files.append(path)
         elif _is_glob(path):
-            # Path.glob takes no absolute pattern.
+            # Path.glob does not accept absolute patterns.
             matches = [one for one in sorted(glob.iglob(path, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
             if not (found := [one for one in matches if ".rejects." not in Path(one).name]):
                 raise click.UsageError(f"{path}: no file matches")
@@ -206,12 +206,12 @@ def _files(paths: tuple[str, ...], form: Format | None) -> list[str]:
 
 
 def _has_format(path: Path) -> bool:
-    """Whether the name of a file in a folder is that of a file of rows."""
+    """Whether a file in a folder has the name of a file of rows."""
     return path.suffix == ".zip" or format_of_name(path.name) is not None
 
 
 def _members(path: str) -> Iterator[str]:
-    """A file, or the files in it if it is a zip archive of several."""
+    """Yield a file, or the files in it if it is a zip archive of several."""
     if format_of_name(path) == "excel" or not Path(path).is_file():
         yield path
         return
@@ -227,7 +227,7 @@ def _size(path: str) -> int:
 
 
 def _dry_run(how: _How, files: list[str], as_json: bool) -> int:
-    """Show how each file is read; the exit code."""
+    """Show how each file is read. Returns the exit code."""
     code = 0
     for path in files:
         try:
@@ -243,7 +243,7 @@ def _dry_run(how: _How, files: list[str], as_json: bool) -> int:
 
 
 def _show(found: Detected, as_json: bool) -> int:
-    """Show the first rows as they would be stored; give the number of invalid rows before them."""
+    """Show the first rows as they would be stored. Returns the number of invalid rows before them."""
     invalid: list[str] = []
     rows: list[Any] = []
     kind = found.kind

@@ -1,4 +1,4 @@
-"""The commands `mds ingest-ndjson` and `mds ingest-ndjson-async`: their options, their progress and their report."""
+"""The commands `mds ingest-ndjson` and `mds ingest-ndjson-async`: options, progress and report."""
 
 import asyncio
 import sys
@@ -30,7 +30,7 @@ def _known_kind(_context: click.Context, _parameter: click.Parameter, name: str)
 
 
 def ingest_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both ingest commands are told."""
+    """Add the options of both ingest commands."""
     for option in reversed(_INGEST_OPTIONS):
         command = option(command)
     return command
@@ -128,7 +128,7 @@ def ingest_ndjson_async(
 
 @contextmanager
 def _source(path: str, rejects: Path | None) -> Iterator[tuple[Source, Path]]:
-    """The input, closed at the end, and where its rejects go."""
+    """Open the input, and return it with the path for its rejects. Closes it at the end."""
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
         raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
     with Source(path) as source:
@@ -138,7 +138,7 @@ def _source(path: str, rejects: Path | None) -> Iterator[tuple[Source, Path]]:
 def _watch(
     source: Source, run: Callable[[Callable[[], None]], object], reported: Callable[[], Ingest | None], as_json: bool
 ) -> None:
-    """Run to the end, with a progress bar on a terminal; say what was committed, however it ends."""
+    """Run an ingest, with a progress bar on a terminal, and always print what was committed."""
     error = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     stopped: MDSError | KeyboardInterrupt | None = None
@@ -150,7 +150,7 @@ def _watch(
             stopped = stop
     report = reported()
     if report is None:
-        # It stopped before anything was read.
+        # The ingest stopped before anything was read.
         raise stopped or AssertionError("an ingest without a report")
     if as_json:
         show_json({**_fields(report), "error": str(stopped) or "interrupted" if stopped else None})

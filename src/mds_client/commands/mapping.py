@@ -1,4 +1,4 @@
-"""Options of commands that read files: which column is which field, and how the file is written."""
+"""Options of commands that read files: the column mapping and the format of the file."""
 
 import functools
 from collections.abc import Callable
@@ -28,12 +28,12 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, given: tuple[st
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, begin: str) -> list[str]:
-    """The profiles that a shell completes."""
+    """Return the names of profiles, for shell completion."""
     return [name for name in profiles.profiles() if name.startswith(begin)]
 
 
 def _option(name: str, help_: str, **how: Any) -> Callable[..., Any]:
-    """The option that sets a part of the mapping."""
+    """Make the option for a part of the mapping."""
     return click.option(OPTIONS.get(name, f"--{name.replace('_', '-')}"), name, help=help_, **how)
 
 
@@ -115,7 +115,7 @@ def check_mapping(kind: Kind, mapping: Mapping) -> None:
 
 
 def mapping_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options; the command gets the mapping and the profile in their place."""
+    """Add the options. The command receives the mapping and the profile instead of them."""
 
     @functools.wraps(command)
     def mapped(*arguments: Any, profile: str | None, mapping_file: str | None, **options: Any) -> Any:
@@ -137,7 +137,7 @@ def mapping_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """What is given on the command line as the mapping takes it."""
+    """Convert a value of the command line to the type in the mapping."""
     if name == "columns":
         return {field: int(at) if at.isdecimal() else at for field, at in value.items()}
     if name == "null_values":

@@ -1,4 +1,4 @@
-"""What the commands of `mds` are told about the server, and the client that they get for it."""
+"""Options of the commands of `mds` for the server, and the client that the commands receive."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ NO_SERVER = (
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dsn` and `--tenant-id`; the command gets the client's settings in their place."""
+    """Add `--dsn` and `--tenant-id`. The command receives the client's settings instead of them."""
 
     @click.option("--dsn", envvar="MDS_DSN", help="DSN of the database, a libpq URL. [MDS_DSN]")
     @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a UUID. [MDS_TENANT_ID]")
@@ -25,7 +25,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def configured(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
         if not dsn:
             raise ConfigurationError(NO_SERVER)
-        # One command needs few connections; the environment may say otherwise.
+        # One command needs few connections. The environment can override that.
         modest = {"pool_min": 0, "pool_max": 4, "app_name": "mds"}
         return command(Config.load({"dsn": dsn, "tenant_id": tenant_id}, defaults=modest), *arguments, **options)
 
@@ -33,7 +33,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same; the command gets an open client, closed when it ends."""
+    """Add `--dsn` and `--tenant-id`. The command receives an open client, which is closed when it ends."""
 
     @settings_options
     @functools.wraps(command)

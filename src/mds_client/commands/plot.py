@@ -1,4 +1,4 @@
-"""The command `mds plot`: bars as candles or lines in the terminal."""
+"""The command `mds plot`: draws bars as candles or lines in the terminal."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from mds_client.schema import KINDS
 from mds_client.values import timeframes
 
 SPANNED = 300
-"""Intervals that are plotted if no start is given."""
+"""The number of intervals to plot if no start is given."""
 
 
 @click.command("plot")
@@ -76,7 +76,7 @@ def plot(
 
 
 def _chosen(found: list[Series], symbols: list[str]) -> Series:
-    """A series of the vendor and the timeframe that are meant. Fails where there are several, or none."""
+    """Return a series with the vendor and timeframe to plot. Fails if there are several, or none."""
     kinds = sorted({(series.vendor, series.timeframe or "") for series in found})
     if not kinds:
         fail(f"there are no bars of {', '.join(symbols)}; mds series lists what there is")
@@ -87,7 +87,7 @@ def _chosen(found: list[Series], symbols: list[str]) -> Series:
 
 
 def _before(newest: datetime, timeframe: str) -> datetime:
-    """Some intervals before a time, or the beginning of time."""
+    """Return the time some intervals before a time, or the beginning of time."""
     try:
         return newest - SPANNED * (timeframes.width(timeframe) or timedelta(days=31))
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Bars as a plot in a terminal, drawn by plotext: candles with volume of one symbol, or lines of several.
+"""Plot bars in a terminal with plotext: candles with volume of one symbol, or lines of several.
 
 Needs the extra `plot`. The command is in `mds_client.commands.plot`.
 """
@@ -14,15 +14,15 @@ from mds_client.errors import ConfigurationError
 from mds_client.models import Bar
 
 AXIS: Final = 12
-"""Columns of a plot that its axis takes, at most."""
+"""The maximum width of a plot's axis in columns."""
 
 MARKERS: Final = "*o+x#@"
-"""What lines are drawn with where there is no colour."""
+"""The markers of lines if there is no colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """What is drawn on: columns and rows of a terminal, with or without colour."""
+    """The drawing area: columns and rows of a terminal, with or without colour."""
 
     width: int
     height: int
@@ -42,7 +42,7 @@ class Candle:
 
 
 def candles(bars: Sequence[Bar], most: int) -> list[Candle]:
-    """Bars as candles, at most so many: neighbouring bars are joined. Bars without a close are left out."""
+    """Convert bars to at most `most` candles by joining neighbouring bars. Bars without a close are left out."""
     priced = [bar for bar in bars if bar.close_price is not None]
     each = max(1, -(-len(priced) // max(1, most)))
     return [_joined(priced[at : at + each]) for at in range(0, len(priced), each)]
@@ -61,12 +61,12 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 
 def plot_candles(bars: Sequence[Bar], title: str, canvas: Canvas) -> str:
-    """Candles of one symbol's bars, oldest first, with its volume below.
+    """Plot one symbol's bars, oldest first, as candles with the volume below.
 
     Raises ConfigurationError if plotext is not installed.
     """
     figure = _figure()
-    # Without colour, what shows whether a price rose are the ticks of its open and its close, which need room.
+    # Without colour, the ticks of open and close show whether a price rose, and need space.
     shown = candles(bars, (canvas.width - AXIS) // (1 if canvas.colour else 3))
     below = max(5, canvas.height // 4)
     figure.subplots(2, 1)
@@ -97,7 +97,7 @@ def plot_candles(bars: Sequence[Bar], title: str, canvas: Canvas) -> str:
 
 
 def plot_lines(bars: Mapping[str, Sequence[Bar]], title: str, canvas: Canvas) -> str:
-    """The closes of several symbols as lines: how many percent each has changed since its first close that is not zero.
+    """Plot the closes of several symbols as lines: the change in percent since the first close that is not zero.
 
     Raises ConfigurationError if plotext is not installed.
     """
@@ -107,12 +107,12 @@ def plot_lines(bars: Mapping[str, Sequence[Bar]], title: str, canvas: Canvas) ->
     place = {moment: at for at, moment in enumerate(moments, 1)}
     for number, (symbol, rows) in enumerate(bars.items()):
         closes = [(place[bar.ts], bar.close_price) for bar in rows if bar.close_price is not None]
-        # A change of nothing is no share of it: the line begins at the first close that is not zero.
+        # A change from zero has no percentage, so the line begins at the first close that is not zero.
         closes = list(dropwhile(lambda point: point[1] == 0, closes))
         if not closes:
             continue
         base = closes[0][1]
-        # Without colour, lines are told apart by what they are drawn with.
+        # Without colour, markers distinguish the lines.
         marker = {} if canvas.colour else {"marker": MARKERS[number % len(MARKERS)]}
         line = figure.signal([at for at, _ in closes], [(close / base - 1) * 100 for _, close in closes], **marker)
         figure.draw(line.lines().label(symbol))
@@ -127,7 +127,7 @@ def _figure() -> Any:
     except ImportError as error:
         raise ConfigurationError("plots need plotext, which is not installed: install the extra plot") from error
     figure.clear.all()
-    # Without a background of its own, so that it fits dark and light terminals.
+    # This theme has no background colour, so it fits dark and light terminals.
     figure.theme("simple")
     return figure
 
@@ -138,7 +138,7 @@ def _text(figure: Any, canvas: Canvas) -> str:
 
 
 def _times(moments: Sequence[datetime], canvas: Canvas) -> tuple[list[int], list[str]]:
-    """Where times stand below a plot, and what they say: days, or minutes where the plot spans some days of them."""
+    """Return the positions and labels of the time axis: days, or minutes if the plot spans only some days."""
     short = (moments[-1] - moments[0]).days < 4 and len({moment.time() for moment in moments}) > 1
     form = "%m-%d %H:%M" if short else "%Y-%m-%d"
     many = max(1, (canvas.width - AXIS) // 18)

@@ -1,6 +1,6 @@
-"""Options that every reading command has: which rows, in which format, and where to.
+"""Options of all reading commands: filters, format and output.
 
-Filters and formats are declared here once. What is read is in `mds_client.commands.reading`.
+Filters and formats are declared here once. The commands are in `mds_client.commands.reading`.
 """
 
 import functools
@@ -27,7 +27,7 @@ _BY_NAME: Final[dict[str, Format]] = {
 
 
 def comma_separated(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
-    """Names separated by commas, as a list."""
+    """Split names separated by commas into a list."""
     return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
 
 
@@ -44,7 +44,7 @@ _FILTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
 
 
 def filters_of(kind: Kind) -> tuple[str, ...]:
-    """The filters that rows of a kind have."""
+    """Return the filters that apply to rows of a kind."""
     lacking = {
         "symbols": "symbol" not in kind.model.model_fields,
         "timeframe": "timeframe" not in kind.series,
@@ -53,7 +53,7 @@ def filters_of(kind: Kind) -> tuple[str, ...]:
 
 
 def filter_options(*names: str, required: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """`--vendor`, `--symbol`, `--timeframe`, `--start`, `--end`: these of them, or all."""
+    """Add the filter options with these names, or all: vendor, symbol, timeframe, start, end."""
 
     def decorate(command: Command) -> Command:
         for name in reversed(names or tuple(_FILTERS)):
@@ -65,7 +65,7 @@ def filter_options(*names: str, required: tuple[str, ...] = ()) -> Callable[[Com
 
 
 class Printer:
-    """Prints rows, or writes them to a file, in the format that was asked for."""
+    """Prints rows, or writes them to a file, in the requested format."""
 
     def __init__(self, form: Format, output: str, as_json: bool, limit: int | None) -> None:
         self._write: Writer = write_json if as_json else WRITERS[form]
@@ -74,9 +74,9 @@ class Printer:
         self._limit = limit
 
     def show(self, sheet: Sheet, batches: Iterator[list[Record]], why_empty: Callable[[], str] | None = None) -> int:
-        """Print the rows of a sheet as they come, and give their number.
+        """Print the rows of a sheet as they arrive, and return their number.
 
-        `why_empty` says why there is none, which goes to standard error.
+        If there are none, the reason from `why_empty` is printed to standard error.
         """
         if self._form == "parquet" and self._output == "-" and sys.stdout.isatty():
             raise click.UsageError("Parquet is not text: name a file with --output")
@@ -97,12 +97,12 @@ def _first(batches: Iterator[list[Record]], limit: int) -> Iterator[list[Record]
 
 
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--limit`; goes around `output_options`."""
+    """Add `--limit`. Apply it around `output_options`."""
     return click.option("--limit", type=click.IntRange(1), help="Print at most so many rows, the first.")(command)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--format`, `--output` and `--json`; the command gets a `Printer` in their place."""
+    """Add `--format`, `--output` and `--json`. The command receives a `Printer` instead of them."""
 
     @click.option(
         "--format", "form", type=click.Choice(FORMATS),

@@ -1,6 +1,6 @@
 """Commands of `mds` that read: the rows of each kind, rollups, option chains, series and coverage.
 
-The command of a kind follows from its declaration. Filters and formats are options of `mds_client.commands.printing`.
+The command of a kind is derived from its declaration. The options are in `mds_client.commands.printing`.
 """
 
 import warnings
@@ -25,12 +25,12 @@ EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def reader(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What every reading command has: a connection and a printer."""
+    """Add the options of every reading command, which receives a client and a printer."""
     return connection_options(limit_option(output_options(command)))
 
 
 def read_command(kind: Kind) -> click.Command:
-    """`mds <kind>`: the rows of a kind, with the filters that it has."""
+    """Make `mds <kind>`, which prints the rows of a kind, with the filters that apply to it."""
 
     @filter_options(*filters_of(kind))
     @reader
@@ -145,12 +145,12 @@ READ_COMMANDS = (rollup, option_chain, series, coverage)
 
 
 def _by_series(filters: dict[str, Any]) -> dict[str, Any]:
-    """The filters that name series, as the client's methods call them."""
+    """Return the filters that name series, with the argument names of the client's methods."""
     return {"vendor": filters["vendor"], "symbol": filters.get("symbols"), "timeframe": filters.get("timeframe")}
 
 
 def _explanation(client: MDS, kind: Kind, filters: dict[str, Any]) -> Callable[[], str]:
-    """What says why an answer is empty. Fails if no series has the names that are given; warns if some do not exist."""
+    """Return a function that explains an empty result. Fails if no series matches; warns if some do not exist."""
     time_span(filters.get("start") or EVER[0], filters.get("end") or EVER[1])
     there = client.run(listings.known(kind, **_by_series(filters)))
     named = any(value is not None for value in _by_series(filters).values())
@@ -170,7 +170,7 @@ def _explanation(client: MDS, kind: Kind, filters: dict[str, Any]) -> Callable[[
 
 
 def _streamed(batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
-    """The batches, without the warning about an empty answer, which `_explanation` has said."""
+    """Yield the batches without the warning about an empty result, which `_explanation` gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)
         yield from batches

@@ -1,4 +1,4 @@
-"""What is said of inputs that are written one after the other: a progress bar, a line for each, and the exit code."""
+"""Reports about inputs that are written one after the other: a progress bar, a line for each, and the exit code."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from mds_client.transfer.imports import Import, Importing
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a file: `report` is None if nothing of it was read."""
+    """The result of a file. `report` is None if nothing was read."""
 
     path: str
     report: Import | None
@@ -24,7 +24,7 @@ class Done:
 
     @property
     def is_of_file(self) -> bool:
-        """Whether the error is about this file, and others can be read."""
+        """Whether the error concerns only this file, so that others can be read."""
         return isinstance(self.error, SourceError | InvalidRow)
 
     @property
@@ -33,13 +33,13 @@ class Done:
         return None if self.error is None else one_line(str(self.error)) or "interrupted"
 
     def sentence(self) -> str:
-        """What is printed of it."""
+        """Return the line to print."""
         if self.report is None:
             return f"not imported: {self.said}"
         return _sentence(self.report)
 
     def fields(self) -> dict[str, Any]:
-        """What is printed of it as JSON."""
+        """Return the fields to print as JSON."""
         if self.report is None:
             return {"source": self.path, "rows": 0, "rejected": 0, "complete": False, "error": self.said}
         report = self.report
@@ -54,7 +54,7 @@ def end(
     what: str = "file",
     done_to_it: str = "imported",
 ) -> None:
-    """Say what is left to say, and end with the exit code."""
+    """Print the summary and exit with the exit code."""
     broken = [done for done in reports if done.is_of_file]
     if as_json:
         said = (broken[0].said if len(reports) == 1 and broken else None) if stopped is None else reports[-1].said
@@ -72,12 +72,12 @@ def end(
 
 
 def shown(path: str) -> str:
-    """A path as messages name it."""
+    """Return a path as it appears in messages."""
     return "standard input" if path == "-" else path
 
 
 class Watch:
-    """A progress bar over all files on a terminal: how far it is, rows in a second, and the time that is left."""
+    """A progress bar over all files on a terminal: progress, rows per second, and the remaining time."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self._sizes = sizes
@@ -103,7 +103,7 @@ class Watch:
         self._progress.stop()
 
     def begin(self, path: str, importing: Importing) -> None:
-        """A file begins."""
+        """Begin a file."""
         self._before += self._sizes.get(self._path, 0)
         self._number += 1
         self._path, self._importing = path, importing
@@ -111,7 +111,7 @@ class Watch:
         self._progress.update(self._task, description=f"{path}{of}", completed=self._before)
 
     def moved(self, done: int, size: int | None) -> None:
-        """So much of the file is written."""
+        """Update how much of the file is written."""
         share = done / size if size else 0.0
         rate = 0.0 if self._importing is None else self._importing.report().rows_per_second
         completed = self._before + share * self._sizes.get(self._path, 0)

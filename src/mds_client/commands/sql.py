@@ -1,4 +1,4 @@
-"""The command `mds sql`: one statement, or a shell, as the tenant."""
+"""The command `mds sql`: runs one statement, or a shell, as the tenant."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def run_sql(config: Config, printer: Printer, statement: str | None, psql: bool)
 
 
 def _open_psql(program: str, config: Config) -> None:
-    """Become psql; come back if psql cannot be the tenant."""
+    """Replace this process by psql. Returns if psql cannot connect as the tenant."""
     settings = psql_settings(config)
     if settings is None:
         click.echo("psql cannot be this tenant through the pooler: this is the small shell", err=True)
@@ -59,7 +59,7 @@ def _run(statements: Statements, statement: str, printer: Printer) -> None:
 
 
 def _shell(statements: Statements, printer: Printer) -> None:
-    """Statements from a terminal or a pipe. In a pipe, the first error ends it."""
+    """Run statements from a terminal or a pipe. In a pipe, the first error ends the run."""
     terminal = sys.stdin.isatty()
     if terminal:
         _edited_lines()
@@ -74,7 +74,7 @@ def _shell(statements: Statements, printer: Printer) -> None:
 
 
 def _edited_lines() -> None:
-    """Let a terminal edit lines and remember them, where Python was built so."""
+    """Enable line editing and history in a terminal, if Python supports it."""
     try:
         import readline  # noqa: F401 - input() uses it
     except ImportError:
@@ -95,7 +95,7 @@ def _statements(terminal: bool) -> Iterator[str]:
 
 
 def _line(lines: list[str], terminal: bool) -> str | None:
-    """The next line; None at the end. Ctrl-C drops what was typed of a statement."""
+    """Read the next line, or return None at the end. Ctrl-C discards the current statement."""
     while True:
         try:
             if terminal:

@@ -1,4 +1,4 @@
-"""A user's own SQL statements, each in a transaction of the tenant, as every call of the client is.
+"""Run a user's own SQL statements, each in a transaction of the tenant, like every call of the client.
 
 The command is in `mds_client.commands.sql`. The client's statements are in `mds_client.sql`.
 """
@@ -25,7 +25,7 @@ BATCH_ROWS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a statement gives: a sheet and its rows, which come as they are read; or `done`, what it has done."""
+    """The result of a statement: a sheet and its rows, which are read lazily; or `done`, the command's status."""
 
     sheet: Sheet | None
     rows: Iterator[list[Record]]
@@ -33,7 +33,7 @@ class Answer:
 
 
 class Statements:
-    """A connection for statements of one's own, as a tenant. Close it, or use it as a context manager.
+    """A connection for the user's own statements as a tenant. Close it, or use it as a context manager.
 
     Raises ServerUnreachable or RetryableError if no connection can be made.
     """
@@ -56,7 +56,7 @@ class Statements:
         """Run one statement in a transaction, which is committed at the end of the block.
 
         Args:
-            statement: One SQL statement. Times come back in UTC. A `numeric` is a whole number or a float.
+            statement: One SQL statement. Times are returned in UTC. A `numeric` is an int or a float.
 
         Raises:
             RLSDenied: The server refuses the tenant.
@@ -77,10 +77,10 @@ class Statements:
             yield answer
             connection.commit()
         except psycopg.Error as error:
-            # The text is the user's own: a table that is not there says nothing about the schema.
+            # It is the user's statement: a missing table does not mean that the schema is wrong.
             raise MDSOperationalError(str(error).strip(), sqlstate=error.sqlstate) from error
         finally:
-            # Rows that nobody has read hold the connection.
+            # Unread rows would keep the connection busy.
             if isinstance(rows, Generator):
                 rows.close()
             if not connection.closed:
@@ -102,7 +102,7 @@ class Statements:
         return Answer(Sheet("rows", names, schema), self._rows(statement, names))
 
     def _described(self, statement: str) -> pq.abc.PGresult:
-        """The columns of a statement, which is parsed for it: known also where there will be no row."""
+        """Parse a statement and return its columns, which are known even if there are no rows."""
         server = self._connection.pgconn
         for result in (server.prepare(b"", statement.encode()), described := server.describe_prepared(b"")):
             if result.status == pq.ExecStatus.FATAL_ERROR:
@@ -127,7 +127,7 @@ def _value(value: Any) -> Any:
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
-    """Names of columns, of which each is there once: the second `x` is `x_2`."""
+    """Make column names unique: the second `x` becomes `x_2`."""
     taken: list[str] = []
     for name in names:
         count, distinct = 1, name
@@ -139,10 +139,10 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
 
 
 def psql_settings(config: Config) -> tuple[dict[str, str], str] | None:
-    """How psql is started as the tenant: its environment, and what of the DSN goes on its command line.
+    """Return how to start psql as the tenant: its environment, and the part of the DSN for its command line.
 
-    Passwords are in the environment only. None if psql cannot be the tenant: where a setting is secret and has no
-    variable, or a pooler takes no tenant in the DSN's options.
+    Passwords are only in the environment. None if psql cannot connect as the tenant: a secret setting has no variable,
+    or a pooler does not accept the tenant in the DSN's options.
     """
     tenant = config.tenant_id or tenant_of_dsn(config.dsn)
     dsn = config.dsn if tenant is None else dsn_with_tenant(config.dsn, tenant)

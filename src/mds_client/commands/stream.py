@@ -1,4 +1,4 @@
-"""The command `mds stream`: a vendor's live bars into a tenant's rows, until it is stopped."""
+"""The command `mds stream`: writes a vendor's live bars until it is stopped."""
 
 import asyncio
 import signal
@@ -92,11 +92,11 @@ def stream(
 
 
 def _until(seconds: float | None) -> asyncio.Event:
-    """An event that Ctrl-C, SIGTERM or the time sets."""
+    """Return an event that is set by Ctrl-C, SIGTERM or after some seconds."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows, and not outside of the main thread: there, Ctrl-C cancels the run.
+        # Signal handlers do not work on Windows or outside the main thread. There, Ctrl-C cancels the run.
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop.set)
     if seconds is not None:

@@ -1,4 +1,4 @@
-"""Options of the commands that ask a vendor's API: which vendor, with which options, and which series."""
+"""Options of the commands that use a vendor's API: the vendor, its options, and the series."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from mds_client.vendors import Vendor, make, vendors
 
 
 def _list_vendors(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
-    """Show the vendors, and end."""
+    """Show the vendors and exit."""
     if not asked or context.resilient_parsing:
         return
     show_rows(
@@ -33,12 +33,12 @@ def _list_vendors(context: click.Context, _parameter: click.Parameter, asked: bo
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, begin: str) -> list[str]:
-    """The vendors that a shell completes."""
+    """Return the names of vendors, for shell completion."""
     return [name for name in vendors() if name.startswith(begin)]
 
 
 def _timeframe(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    """A timeframe in the store's spelling."""
+    """Return a timeframe in the store's spelling."""
     try:
         return str(timeframes.canonical(text))
     except ValueError as error:
@@ -46,7 +46,7 @@ def _timeframe(_context: click.Context, _parameter: click.Parameter, text: str) 
 
 
 def vendor_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both commands are told of the vendor, the symbols and the timeframe."""
+    """Add the options of both commands for the vendor, the symbols and the timeframe."""
     for option in reversed(_VENDOR_OPTIONS):
         command = option(command)
     return command
@@ -74,7 +74,7 @@ _VENDOR_OPTIONS: tuple[Callable[..., Any], ...] = (
 
 
 def vendor_of(name: str, options: tuple[str, ...]) -> Vendor:
-    """The vendor with its options. Raises UsageError for what is wrong in them."""
+    """Make the vendor with its options. Raises UsageError if an option is wrong."""
     given = {}
     for text in options:
         key, mark, value = text.partition("=")
@@ -88,5 +88,5 @@ def vendor_of(name: str, options: tuple[str, ...]) -> Vendor:
 
 
 def rejects_of(symbol: str) -> Path:
-    """The file for invalid rows of a symbol, in the current folder."""
+    """Return the file for invalid rows of a symbol, in the current folder."""
     return Path(f"{''.join(one if one.isalnum() or one in '._-' else '_' for one in symbol)}.rejects.ndjson")

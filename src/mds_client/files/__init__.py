@@ -1,6 +1,6 @@
-"""Files of rows: how each format is read, by which columns, and where rejects go.
+"""Files of rows: readers for each format, detection of formats and columns, and files of rejects.
 
-One reader and one column mapping serve every command, source and upload. Nothing here writes to the database: see
+All commands, sources and uploads use the same readers and column mapping. Nothing here writes to the database: see
 `mds_client.utils` and `datastore.load`.
 """
 

@@ -1,4 +1,4 @@
-"""CSV files: comment lines and blank lines are skipped, and every invalid row has the number of its line."""
+"""Read CSV files. Comment lines and blank lines are skipped, and every invalid row has its line number."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 20
 
 _LONGEST: Final = 16 << 20
-"""Bytes of a line at the most."""
+"""The maximum length of a line in bytes."""
 
 
 class CsvInput:
@@ -40,7 +40,7 @@ class CsvInput:
         self._source = source
         self._mapping = mapping
         self._lines = _Lines(source, mapping)
-        # Rows that are not in the table, by their number among all rows; and those that are not rejected yet.
+        # The numbers of damaged rows, which PyArrow leaves out; and invalid rows that are not yet rejected.
         self._damaged: list[int] = []
         self._waiting = self._lines.waiting
 
@@ -71,7 +71,7 @@ class CsvInput:
             return
         reader = arrow_csv.open_csv(
             self._lines,
-            # One thread, so that an invalid line comes with its number.
+            # With one thread, PyArrow reports the number of an invalid row.
             read_options=arrow_csv.ReadOptions(block_size=8 << 20, use_threads=False, column_names=names),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter,
@@ -79,7 +79,7 @@ class CsvInput:
                 newlines_in_values=True,
                 invalid_row_handler=self._damage,
             ),
-            # As text: what it means is for the model to say.
+            # Read all values as text; the model converts them.
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
@@ -103,7 +103,7 @@ class CsvInput:
         self._source.close()
 
     def _check(self, names: list[str]) -> None:
-        """Raise InvalidRow if no name is that of a column which is read: the first line is a row, then."""
+        """Raise InvalidRow if no name is a known column, because then the first line is a row."""
         if not self._mapping.is_wide and not self._mapping.columns_read(self._kind, tuple(names)):
             raise InvalidRow(
                 f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: if the"
@@ -112,7 +112,7 @@ class CsvInput:
 
     @staticmethod
     def _up_to_another_header(names: list[str], table: Any) -> Any:
-        """The rows above one that has the names of the columns in another order; the same names again are a row."""
+        """Return the rows above a second header with another order of columns. A repeated header counts as a row."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -126,7 +126,7 @@ class CsvInput:
         return table
 
     def _damage(self, row: Any) -> str:
-        """A line with too many or too few values."""
+        """Record a line with too many or too few values, and skip it."""
         why = f"{row.actual_columns} values, not {row.expected_columns}"
         self._waiting.append((self._lines.number(row.number - 1), why, row.text))
         self._damaged.append(row.number - 1)
@@ -137,7 +137,7 @@ class CsvInput:
 
 
 def names_of(lines: Sequence[Sequence[str]]) -> list[str]:
-    """The names of the columns of a header of several lines; the third names the index, as pandas writes it."""
+    """Return the column names of a header of several lines; as in pandas, the third line names the index."""
     if len(lines) == 1:
         return list(lines[0])
     cells = list(zip_longest(*lines, fillvalue=""))
@@ -145,12 +145,12 @@ def names_of(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _behind(left_out: list[int], number: int) -> int:
-    """The number among all of what has this number among those that are not left out."""
+    """Convert a number among the items that were kept to the number among all items."""
     return number + bisect_right(range(len(left_out)), number, key=lambda at: left_out[at] - at)
 
 
 class _Lines(io.RawIOBase):
-    """The lines of a CSV file below its header, without comments and blank lines, as a stream."""
+    """A stream of the lines of a CSV file below its header, without comments and blank lines."""
 
     def __init__(self, source: Source, mapping: Mapping) -> None:
         self._headers = 0 if mapping.header else mapping.header_lines
@@ -160,7 +160,7 @@ class _Lines(io.RawIOBase):
         self._name = source.name
         self._left = b""
         self.waiting: list[tuple[int, str, str]] = []
-        # Lines of the file, from 0, at which no row begins.
+        # The numbers, from 0, of the lines at which no row begins.
         self._none: list[int] = []
         self._inside = False
         self._line = 0
@@ -178,7 +178,7 @@ class _Lines(io.RawIOBase):
         return len(some)
 
     def is_at_end(self) -> bool:
-        """Whether there is nothing more."""
+        """Whether the input has ended."""
         while not self._left:
             if (block := next(self._blocks, None)) is None:
                 return True
@@ -186,10 +186,10 @@ class _Lines(io.RawIOBase):
         return False
 
     def header(self) -> list[str]:
-        """The names of the columns: the mapping's, or those of the first line."""
+        """Return the names of the columns, from the mapping or from the first line."""
         known = list(self._mapping.header)
         if known:
-            # Some files of the same vendor have the line with the names, and some do not.
+            # Of the same vendor, some files have a header and some do not.
             if not self.is_at_end():
                 line, _, rest = self._left.partition(b"\n")
                 with contextlib.suppress(SourceError):
@@ -214,7 +214,7 @@ class _Lines(io.RawIOBase):
         return [name.strip() for name in cells]
 
     def number(self, row: int) -> int:
-        """The line, from 1, at which a row begins; the header is row -1."""
+        """Return the number of the line, from 1, at which a row begins. The header is row -1."""
         return _behind(self._none, row + self._headers) + 1
 
     def _read(self, source: Source) -> Iterator[bytes]:
@@ -245,7 +245,7 @@ class _Lines(io.RawIOBase):
         number = self._line
         self._line += 1
         if self._inside:
-            # It goes on with the row of the line before.
+            # The line continues the row of the line before.
             self._none.append(number)
         elif number < self._mapping.skip_lines or not (stripped := line.strip()) or stripped.startswith(b"#"):
             self._none.append(number)
@@ -263,7 +263,7 @@ class _Lines(io.RawIOBase):
 
 
 def _looks_odd(data: bytes, quote: bytes) -> bool:
-    """Whether a comment, a blank line, a value of several lines or text that is not UTF-8 may be among these lines."""
+    """Whether these lines may contain a comment, a blank line, a value of several lines or invalid UTF-8."""
     if data.startswith((b"#", b"\n", b"\r", b" ", b"\t")) or _ODD.search(data):
         return True
     try:

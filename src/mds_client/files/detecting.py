@@ -1,6 +1,6 @@
-"""How a file is written, where nobody says it: found in its first rows, and told; what is ambiguous is asked for.
+"""Detect the format of a file from its first rows, as far as you do not specify it. Ambiguous cases are errors.
 
-Nothing is assumed silently: each thing that is found is a sentence, which commands show.
+Nothing is assumed silently: commands print a sentence for each detected property.
 """
 
 import re
@@ -22,14 +22,14 @@ from mds_client.schema import KINDS, Kind
 
 _TEXT: Final = ("csv", "ndjson", "json")
 _NOTHING: Final = ("null", "NULL", "None", "NaN", "nan", "NA", "N/A", "n/a", "#N/A", "-", "--", ".")
-"""Words that stand for no value in a column of numbers."""
+"""Words for a missing value in a column of numbers."""
 
 
 @dataclass(slots=True)
 class Detected:
-    """How a file is read: the kind of its rows, its format, the whole mapping, and what was found, in sentences.
+    """The result of detection: the kind of the rows, the format, the complete mapping, and a sentence for each finding.
 
-    `profile` is the profile by which it is read, or None.
+    `profile` is the profile that is used, or None.
     """
 
     kind: Kind
@@ -41,11 +41,11 @@ class Detected:
     source: Source | None
 
     def open(self) -> Input:
-        """The rows of the file. Raises SourceError as `opened`."""
+        """Open the file to read its rows. Raises SourceError, as `opened` does."""
         return opened(self.kind, self.path, self.form, self.mapping, source=self.source)
 
     def close(self) -> None:
-        """Close the file, if it is not read."""
+        """Close the file if it is not going to be read."""
         if self.source is not None:
             self.source.close()
 
@@ -53,18 +53,17 @@ class Detected:
 def detected(
     kind: Kind | None, path: str, form: Format | None, told: Mapping, profile: Profile | None = None
 ) -> Detected:
-    """Find out how a file is written.
+    """Detect how a file is written.
 
     Args:
-        kind: The kind of its rows; None: that of its profile.
+        kind: The kind of its rows; None uses that of its profile.
         path: The file, or `-` for standard input.
-        form: The format; None finds it.
-        told: What is known: parts that are set are not looked for.
-        profile: The profile; None looks for one if no columns are told.
+        form: The format; None detects it.
+        told: The known parts of the mapping, which are not detected.
+        profile: The profile; None looks for one if no columns are given.
 
     Raises:
-        InvalidRow: What has to be known is not in the file, or can be read in several ways. The message names the
-            option that says it.
+        InvalidRow: A required property is missing or ambiguous. The message names the option that sets it.
         SourceError: The file cannot be read.
         ConfigurationError: A package that the format needs is not installed.
     """
@@ -87,7 +86,7 @@ def detected(
 
 
 class _Looking:
-    """One file that is looked at."""
+    """The detection of one file."""
 
     def __init__(
         self, kind: Kind | None, path: str, form: Format, told: Mapping, profile: Profile | None, source: Source | None
@@ -131,9 +130,9 @@ class _Looking:
         return profile.mapping.but(**{name: getattr(self._told, name) for name in self._told.model_fields_set})
 
     def _sampled(self, mapping: Mapping) -> tuple[Mapping, Sample]:
-        """The first rows, and the mapping with the dialect of a CSV."""
+        """Return the first rows, and the mapping with the dialect of a CSV."""
         if self._source is None and self._path == "-":
-            # Nothing of it can be read twice.
+            # Standard input cannot be read twice.
             return mapping, Sample(self._form, [], [])
         if self._source is None:
             return mapping, of_table(self._kind or KINDS["bars"], self._path, self._form, mapping)
@@ -152,18 +151,18 @@ class _Looking:
             self._notes.append(said)
 
     def _is_unknown(self, sample: Sample) -> bool:
-        """Whether nobody says which column is which, and the names are not those of the fields."""
+        """Whether no columns are given, and the names in the file are not those of fields."""
         if self._told.columns or self._told.header or self._told.is_wide or self._told.rows:
             return False
         times = {self._kind.time} if self._kind is not None else {kind.time for kind in KINDS.values()}
         return not times & set(sample.names)
 
     def _recognised(self, sample: Sample) -> Profile | None:
-        """The profile that the file is of, if one fits best. Raises InvalidRow if several do."""
+        """Return the profile that fits the file best, if any. Raises InvalidRow if several do."""
         row = sample.rows[0] if sample.rows else {}
         found = profiles.recognised(self._kind, self._name, sample.names, row, sample.document)
         if not found and self._form == "csv" and sample.names:
-            # What was taken for the names may be the first row.
+            # The presumed header may be the first row.
             found = profiles.recognised(self._kind, self._name, [], sample.names, None)
         if len(found) > 1:
             names = ", ".join(one.name for one in found)
@@ -174,14 +173,14 @@ class _Looking:
         return found[0]
 
     def _looked_at(self, kind: Kind, mapping: Mapping, sample: Sample) -> Mapping:
-        """The mapping with what the first rows show."""
+        """Return the mapping, completed from the first rows."""
         rows = sample.rows
         if mapping.is_wide:
             rows = [part for row in rows if isinstance(row, dict) for part in mapping.parted(kind, row)]
         narrow = mapping.narrowed() if mapping.is_wide else mapping
         known = [name for name in narrow.fields(kind) if any(narrow.raw(name, row) is not None for row in rows)]
         if not set(known) - set(narrow.constants) and not mapping.columns:
-            # No column is one of a field: whoever reads it says so.
+            # No column belongs to a field. The reader reports that.
             return mapping
         self._ask(kind, narrow, set(known), sample)
         numbers = [name for name in known if narrow.is_number(kind, name)]
@@ -202,7 +201,7 @@ class _Looking:
         return set() if mapping.is_wide else narrow.columns_read(kind, tuple(names))
 
     def _ask(self, kind: Kind, mapping: Mapping, known: set[str], sample: Sample) -> None:
-        """Raise InvalidRow for fields that every row needs and nothing says."""
+        """Raise InvalidRow for required fields without a column or constant."""
         needed = [name for name, info in kind.model.model_fields.items() if info.is_required()]
         known |= {step[1:-1] for step in mapping.rows if step.startswith("{")}
         missing = [name for name in needed if name not in known and name not in mapping.constants]
@@ -215,7 +214,7 @@ class _Looking:
         )
 
     def _numbers(self, mapping: Mapping, narrow: Mapping, numbers: list[str], rows: list[Any]) -> Mapping:
-        """The mapping with the marks of numbers, and words that stand for none."""
+        """Return the mapping, completed with separators of numbers and words for missing values."""
         texts = [
             text.strip() for name in numbers for row in rows if isinstance(text := narrow.raw(name, row), str) and text
         ]
@@ -230,7 +229,7 @@ class _Looking:
         return mapping.but(**parts)
 
     def _marks(self, texts: list[str]) -> dict[str, str]:
-        """What commas in numbers are. Raises InvalidRow if that cannot be told."""
+        """Detect the meaning of commas in numbers. Raises InvalidRow if it is ambiguous."""
         if all(re.fullmatch(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+", text) for text in texts) and any(
             not re.fullmatch(r"[-+]?\d{1,3},\d{3}", text) for text in texts
         ):
@@ -249,7 +248,7 @@ class _Looking:
 
 
 def _name(path: str) -> str:
-    """A file's name without folders; of an archive with one file the name of that."""
+    """Return a file's name without folders; for an archive with one file, the name of that file."""
     if path != "-" and split(path)[1] is None and len(inner := compression.members(path)) == 1:
         path = inner[0]
     return PurePath(path).name

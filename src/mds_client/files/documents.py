@@ -1,4 +1,4 @@
-"""JSON documents: rows somewhere inside of one object, which may also say what holds for all of them."""
+"""Read JSON documents: objects that contain the rows, and possibly values that apply to all of them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from mds_client.models import Row
 from mds_client.schema import Kind
 
 ZONE: Final = "time_zone"
-"""What a document may say beside the values of fields."""
+"""The property of a document, besides fields, that a mapping can read: the time zone."""
 
 
 class DocumentInput:
@@ -56,7 +56,7 @@ class DocumentInput:
 
 
 def parsed(data: bytes, name: str) -> Any:
-    """A JSON document. Raises SourceError."""
+    """Parse a JSON document. Raises SourceError."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -64,7 +64,7 @@ def parsed(data: bytes, name: str) -> Any:
 
 
 def of_document(document: Any, mapping: Mapping) -> Mapping:
-    """The mapping with what the document says of all rows. What the mapping says goes before."""
+    """Add the values that a document gives for all rows to a mapping. Values of the mapping take precedence."""
     found = {
         name: str(value) for name, path in mapping.document.items() if (value := _one(document, path)) not in (None, "")
     }
@@ -75,12 +75,12 @@ def of_document(document: Any, mapping: Mapping) -> Mapping:
 
 
 def records(document: Any, path: Sequence[str]) -> Iterator[tuple[dict[str, str], Any]]:
-    """The records under a path, each with the values of fields that are keys on the way. Raises InvalidRow."""
+    """Yield the records at a path, each with the fields whose values are keys on that path. Raises InvalidRow."""
     yield from _walk(document, list(path), {})
 
 
 def read(kind: Kind, mapping: Mapping, given: dict[str, str], record: Any) -> list[Row]:
-    """A record as rows: one, or as many as a wide one has symbols. Raises InvalidRow."""
+    """Convert a record to rows: one, or one for each symbol of a wide record. Raises InvalidRow."""
     if not isinstance(record, AnyMapping):
         return [(mapping.but(constants=given) if given else mapping).row(kind, record)]
     whole = {**record, **given}
@@ -103,7 +103,7 @@ def _walk(node: Any, path: list[str], given: dict[str, str]) -> Iterator[tuple[d
         raise InvalidRow(f"an object with the key {step} is needed, not {str(node)[:60]!r}")
     if step.startswith("{") and step.endswith("}"):
         for key, inner in node.items():
-            # Beside the rows may stand what is said of all of them.
+            # Skip plain values beside the rows, which apply to all of them.
             if isinstance(inner, list | AnyMapping):
                 yield from _walk(inner, rest, {**given, step[1:-1]: key})
         return

@@ -1,4 +1,4 @@
-"""Parts of a file: rows that one transaction writes, as models or in columns."""
+"""Parts of a file: the rows of one transaction, as models or in columns."""
 
 import contextlib
 import json
@@ -15,24 +15,24 @@ from mds_client.models import Row
 from mds_client.schema import Kind
 
 RejectRow: TypeAlias = Callable[[int, str, str], None]
-"""Takes an invalid row: its line or number in the input, the reason, its text."""
+"""A function that receives an invalid row: its line or number in the input, the reason and its text."""
 
 
 class Part(Protocol):
-    """Rows that one transaction writes."""
+    """The rows of one transaction."""
 
     def batch(self) -> Batch:
-        """Checked. Raises InvalidRow: with an index for a wrong row, without one for an input of the wrong shape."""
+        """Return the checked rows. Raises InvalidRow: with an index for a row, without one for the whole input."""
 
     def sifted(self, reject: RejectRow) -> "Models":
-        """The valid rows as models. The others are rejected."""
+        """Return the valid rows as models, and reject the others."""
 
 
 class Input(Protocol):
-    """Where rows come from.
+    """An input of rows.
 
-    `size` and `position` are in units of its own, for progress; None: unknown. `unit` is what the numbers of rejects
-    count: lines or rows.
+    `size` and `position` are for progress, in any unit; a size of None is unknown. `unit` is what the numbers of
+    rejects count: lines or rows.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Input(Protocol):
     @property
     def position(self) -> int: ...
     def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
-        """In their order, of at most so many rows. What cannot be read as a row is rejected."""
+        """Yield the parts in order, each of at most `rows` rows. Records that cannot be read are rejected."""
 
     def close(self) -> None: ...
 
@@ -84,7 +84,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Rows as a PyArrow table; `line` says at which line of the input one of its rows was, by its number there."""
+    """Rows as a PyArrow table. `line` converts the number of a row in the input to its line."""
 
     kind: Kind
     table: Any
@@ -97,7 +97,7 @@ class Columns:
     def of(
         cls, kind: Kind, table: Any, mapping: Mapping, first: int, line: Callable[[int], int], is_text: bool
     ) -> "Columns":
-        """Rows of an input, also of a wide one."""
+        """Make a part of a table, which can be wide."""
         if not mapping.is_wide:
             return cls(kind, table, mapping, first, line, is_text)
         made, rows = mapping.unfolded(kind, table)
@@ -105,11 +105,11 @@ class Columns:
         return cls(kind, made, mapping.narrowed(), first, lambda number: line(first + places[number - first]), is_text)
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as they are in the input."""
+        """Return the rows as they are in the input."""
         return list(_records(self.table))
 
     def mapped(self) -> Any:
-        """The table with the kind's fields as columns. Raises InvalidRow, as `batch`."""
+        """Return the table with the kind's fields as columns. Raises InvalidRow, as `batch` does."""
         table = self.mapping.table(self.kind, self.table)
         return _numbers(self.kind, table) if self.is_text else table
 
@@ -125,7 +125,7 @@ class Columns:
 
         plain = frames.without_index(self.table)
         read = self.mapping.columns_read(self.kind, tuple(self.table.column_names))
-        # An index without a name is a column only where the mapping says so.
+        # An index without a name is a column only if the mapping uses it.
         table = plain if read <= set(plain.column_names) else self.table
         for number, values in enumerate(_records(table), start=self.first):
             try:
@@ -138,13 +138,13 @@ class Columns:
 
 
 def _records(table: Any) -> Iterator[dict[str, Any]]:
-    """A table's rows as mappings that a model takes, and takes for what the columns mean."""
+    """Yield a table's rows as mappings whose values the model interprets correctly."""
     import pyarrow as pa
 
     uuids = []
     for at, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
-            # Python's times have microseconds; what is finer is cut off, as it is where the model is not asked.
+            # Python's times have microseconds, so truncate to them, as the conversion in columns does.
             micros = table.column(at).cast(pa.timestamp("us", field.type.tz), safe=False)
             table = table.set_column(at, field.name, micros)
         elif pa.types.is_fixed_size_binary(field.type) and field.type.byte_width == 16:
@@ -160,7 +160,7 @@ _NUMBERS: Final = ("double precision", "bigint")
 
 
 def _numbers(kind: Kind, table: Any) -> Any:
-    """Columns of numbers as numbers, where every text is one: several times as fast as one text at a time."""
+    """Convert columns of numbers, if every text is a number: several times faster than one text at a time."""
     import pyarrow as pa
 
     types = dict(zip(_NUMBERS, (pa.float64(), pa.int64()), strict=True))

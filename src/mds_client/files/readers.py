@@ -1,4 +1,4 @@
-"""Open a file as parts of rows: its format and compression are detected by content, then by name."""
+"""Open a file to read its rows in parts. Format and compression are detected by content, then by name."""
 
 import contextlib
 import io
@@ -21,15 +21,16 @@ from mds_client.models import Row
 from mds_client.schema import Kind
 
 Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson", "json", "excel", "dbn"]
-"""`ndjson` is also a JSON array of rows; `json` is a document with the rows somewhere inside (`Mapping.rows`)."""
+"""`ndjson` includes a JSON array of rows; `json` is a document that contains the rows (`Mapping.rows`)."""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 PART_BYTES: Final = 16 << 20
-"""Of NDJSON a part has no more bytes."""
+"""The maximum size of a part of NDJSON in bytes."""
 
 MODEL_ROWS: Final = 50_000
-"""Of NDJSON that is read line by line a part has no more rows: models take ten times the memory of columns."""
+"""The maximum number of rows of NDJSON in a part that is read line by line: models take ten times the memory of
+columns."""
 
 _BY_SUFFIX: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -57,7 +58,7 @@ _MAGIC: Final[tuple[tuple[bytes, Format], ...]] = (
     (b"DBN", "dbn"),
     (b"\xd0\xcf\x11\xe0", "excel"),
 )
-"""How the formats that say what they are begin; four times 255 is an Arrow stream."""
+"""The first bytes of the binary formats. Four times 255 begins an Arrow stream."""
 
 
 class LinesInput:
@@ -88,7 +89,7 @@ class LinesInput:
                 yield Lines(self._kind, found, found.batch, self._mapping)
 
     def _models(self, rows: int, reject: RejectRow) -> Iterator[Part]:
-        """Read line by line: a line may hold several rows."""
+        """Read the input line by line, because a line can contain several rows."""
         rows = min(rows, MODEL_ROWS)
         part = Models(self._kind, [], [])
         for line in self._source.lines():
@@ -106,7 +107,7 @@ class LinesInput:
             yield part
 
     def _rows(self, line: bytes) -> list[Row]:
-        """A wide record's rows, one for each symbol."""
+        """Return the rows of a wide record, one for each symbol."""
         try:
             record = json.loads(line)
         except ValueError as error:
@@ -129,12 +130,12 @@ def opened(
     """Open a file, or standard input for `-`.
 
     Args:
-        kind: The kind of row that it holds.
-        path: The file. With `stream` it only names that.
-        form: The format; None detects it by content, then by the name.
-        mapping: Which column is which field.
-        stream: An open binary file to read text formats from; the caller closes it.
-        source: The same input, opened already, of which nothing was read.
+        kind: The kind of its rows.
+        path: The file. With `stream` it is only a name.
+        form: The format; None detects it by content, then by name.
+        mapping: The column mapping.
+        stream: An open binary file for text formats; the caller closes it.
+        source: The same input if it is already open and nothing was read.
 
     Raises:
         SourceError: The file cannot be read, or its format cannot be detected.
@@ -161,14 +162,14 @@ def _text(path: str, stream: BinaryIO | None, mapping: Mapping) -> Source:
 
 
 def parquet(kind: Kind, path: str, mapping: Mapping, where: Any) -> Input:
-    """Open the rows of a Parquet file for which an expression on its columns (`pyarrow.compute`) holds."""
+    """Open the rows of a Parquet file that satisfy an expression on its columns (`pyarrow.compute`)."""
     from mds_client.files import tables
 
     return tables.of_parquet(kind, path, mapping, where)
 
 
 def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping = PLAIN) -> Input:
-    """Read anything that speaks the Arrow stream protocol. Raises ConfigurationError without PyArrow."""
+    """Read anything that supports the Arrow stream protocol. Raises ConfigurationError without PyArrow."""
     from mds_client.files import tables
 
     return tables.of_stream(kind, rows, mapping)
@@ -176,27 +177,27 @@ def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping = PLAIN) -> Input:
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Raise SourceError, with the input's name, where it cannot be read."""
+    """Context manager that converts errors of reading to SourceError, with the input's name."""
     try:
         yield
     except MDSError:
         raise
     except (OSError, ValueError) as error:
-        # PyArrow's errors are of these two.
+        # PyArrow's errors are subclasses of these.
         raise SourceError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def format_of_name(name: str) -> Format | None:
-    """The format that a file's name tells, with or without a compression's ending."""
+    """Return the format by the suffix of a file's name, before a compression suffix. None if unknown."""
     for ending in _COMPRESSED:
         name = name.removesuffix(ending)
     return _BY_SUFFIX.get(Path(name).suffix)
 
 
 def other_format(kind: Kind, name: str, first: bytes) -> Format | None:
-    """The format of an input that is not NDJSON, by its name and its first line that holds something.
+    """Return the format of an input that is not NDJSON, by its name and its first line that is not blank.
 
-    None if that cannot be told: the line may be JSON with a mistake in it.
+    Returns None if the format is unclear: the line may be invalid JSON.
     """
     for magic, form in _MAGIC:
         if first.startswith(magic):
@@ -209,7 +210,7 @@ def other_format(kind: Kind, name: str, first: bytes) -> Format | None:
 
 
 def form_of(path: str) -> Format | None:
-    """The format that the first bytes or the name of an input tell; None if only its text can. Raises OSError."""
+    """Detect the format by the first bytes or the name of an input. None if only the text can tell. Raises OSError."""
     file, member = split(path)
     head = _head(file)
     for magic, form in _MAGIC:
@@ -226,7 +227,7 @@ def form_of(path: str) -> Format | None:
 
 
 def _head(path: str) -> bytes:
-    """The first bytes of an input, which stay in a pipe."""
+    """Return the first bytes of an input, without consuming them from a pipe."""
     if path == "-":
         return cast("io.BufferedReader", sys.stdin.buffer).peek(6)[:6]
     with Path(path).open("rb") as file:
@@ -234,7 +235,7 @@ def _head(path: str) -> bytes:
 
 
 def by_content(path: str, source: Source) -> Format:
-    """The format of text, by how it begins. Raises SourceError if that does not tell it."""
+    """Detect the format of text by its beginning. Raises SourceError if it is unclear."""
     text = source.sample(1 << 12).lstrip()
     if text.startswith((b"{", b"[")):
         return "ndjson"

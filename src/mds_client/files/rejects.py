@@ -1,4 +1,4 @@
-"""The file of rejects: lines that are no valid rows, each with its number and the reason."""
+"""The file of rejects: invalid lines, each with its number and the reason."""
 
 import contextlib
 import io
@@ -10,10 +10,10 @@ from mds_client.files.source import SourceError, split
 
 
 class RejectFile:
-    """Where lines go that are no rows: NDJSON with the line's number, the reason and the line itself.
+    """A file for invalid lines: NDJSON with the line's number, the reason and the line itself.
 
-    Made at the first reject. One that an earlier run left under the same name is replaced, or taken away at the end
-    of a complete run without rejects: it would speak of lines that are no longer wrong. Several threads may write.
+    It is created at the first reject. An existing file of an earlier run is replaced, or removed at the end of a
+    complete run without rejects, because it is out of date. Several threads can write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,7 +23,7 @@ class RejectFile:
         self._lock = threading.Lock()
 
     def write(self, line: int, why: str, text: str) -> None:
-        """Put one line aside. Raises SourceError if it cannot be written."""
+        """Write one invalid line. Raises SourceError if it cannot be written."""
         told = json.dumps({"line": line, "reason": why, "row": text}, ensure_ascii=False)
         with self._lock:
             try:
@@ -36,20 +36,20 @@ class RejectFile:
             self.count += 1
 
     def close(self, *, complete: bool) -> None:
-        """End the file."""
+        """Close the file. After a `complete` run without rejects, remove the file of an earlier run."""
         with self._lock:
             if self._file is not None:
-                # Every line is flushed: what is left to fail here has been told.
+                # Every line was flushed, so an error here has been reported before.
                 with contextlib.suppress(OSError):
                     self._file.close()
             elif complete and self.path.is_file() and not self.path.is_symlink():
-                # No device and no link: rejects may be sent to /dev/null or /dev/stderr.
+                # Never remove a device or link: rejects can be sent to /dev/null or /dev/stderr.
                 with contextlib.suppress(OSError):
                     self.path.unlink()
 
 
 def rejects_path(path: str) -> Path:
-    """Where the rejects of an input go if nobody says otherwise."""
+    """Return the default path for the rejects of an input."""
     file, member = split(path)
     name = "stdin" if path == "-" else file if member is None else f"{file}.{member.replace('/', '.')}"
     return Path(f"{name}.rejects.ndjson")

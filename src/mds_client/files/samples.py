@@ -1,4 +1,4 @@
-"""The first rows of an input, for whoever has to find out how it is written."""
+"""Read the first rows of an input, for the detection of its format."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from mds_client.mapping import Mapping
 from mds_client.schema import Kind
 
 SIZE: Final = 256 << 10
-"""Bytes of text that are looked at."""
+"""The size of a sample of text in bytes."""
 
 ROWS: Final = 1_000
-"""Rows that are looked at."""
+"""The number of rows in a sample."""
 
 DELIMITERS: Final = ",;\t|"
 
@@ -29,8 +29,8 @@ DELIMITERS: Final = ",;\t|"
 class Sample:
     """The first rows of an input.
 
-    `names` are the names of the columns, none if it has none; `rows` are mappings by name, or lists. `document` is a
-    JSON document whose rows are somewhere inside.
+    `names` are the names of the columns, or empty; `rows` are mappings by name, or lists. `document` is a JSON document
+    that contains the rows.
     """
 
     form: Format
@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a CSV is written: the delimiter, the lines above the header, and whether the first row has the names."""
+    """The dialect of a CSV: the delimiter, the lines above the header, and whether the first row is a header."""
 
     delimiter: str
     skip_lines: int
@@ -49,7 +49,7 @@ class Dialect:
 
 
 def dialect(text: str, told: Mapping) -> Dialect:
-    """The dialect of a CSV, by its first lines. What is told is taken as it is."""
+    """Detect the dialect of a CSV from its first lines. Parts that are set in `told` are not detected."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:200]
     marks = [told.delimiter] if "delimiter" in told.model_fields_set else DELIMITERS
     best, delimiter, width = 0.0, told.delimiter, 1
@@ -62,7 +62,7 @@ def dialect(text: str, told: Mapping) -> Dialect:
     skipped = told.skip_lines
     if "skip_lines" not in told.model_fields_set and told.header_lines == 1 and best >= 0.5:
         skipped = next((at for at, one in enumerate(_cells(lines, delimiter, told.quote)) if len(one) == width), 0)
-        # Counted as lines of the file: only where nothing was left out above.
+        # The number counts lines of the file, so it is only valid if no line above was skipped.
         skipped = skipped if lines[:skipped] == text.splitlines()[:skipped] else 0
     first = next(islice(_cells(lines, delimiter, told.quote), skipped, None), [])
     return Dialect(delimiter, skipped, any(any(letter.isalpha() for letter in cell) for cell in first[:1] + first[2:]))
@@ -73,7 +73,7 @@ def _cells(lines: Sequence[str], delimiter: str, quote: str) -> Iterator[list[st
 
 
 def of_text(source: Source, form: Format, mapping: Mapping) -> Sample:
-    """The first rows of CSV, NDJSON or JSON, which stay in the input. Raises SourceError if it cannot be read."""
+    """Sample CSV, NDJSON or JSON without consuming the input. Raises SourceError if it cannot be read."""
     if form == "csv":
         return _of_csv(source.sample(SIZE).decode(errors="replace"), mapping)
     head = source.sample(SIZE)
@@ -94,7 +94,7 @@ def _inner(document: Any, mapping: Mapping) -> Iterator[tuple[dict[str, str], An
 
 
 def _is_line(head: bytes) -> bool:
-    """Whether the first line is a JSON object of plain values: a row, not a document."""
+    """Whether the first line is a JSON object of plain values, so a row and not a document."""
     try:
         row = json.loads(head.lstrip().splitlines()[0])
     except ValueError:
@@ -108,7 +108,7 @@ def _of_lines(head: bytes) -> list[Any]:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            # The last one may be cut off; a wrong one is told of when it is read.
+            # The last line may be cut off. An invalid line is reported when it is read.
             continue
     return rows
 
@@ -152,7 +152,7 @@ def _of_csv(text: str, mapping: Mapping) -> Sample:
 
 
 def of_table(kind: Kind, path: str, form: Format, mapping: Mapping) -> Sample:
-    """The first rows of a Parquet or Arrow file, a workbook or DBN, with times as Python has them."""
+    """Sample a Parquet or Arrow file, a workbook or DBN, with times as Python objects."""
     from mds_client.files.parts import Columns
 
     whole = Mapping(header=mapping.header, skip_lines=mapping.skip_lines, sheet=mapping.sheet)

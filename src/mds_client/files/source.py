@@ -1,4 +1,4 @@
-"""A file or pipe of JSON rows: plain or compressed, line by line or in blocks of lines."""
+"""Read a file or pipe of text, plain or compressed, line by line or in blocks of lines."""
 
 import codecs
 import contextlib
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 BLOCK_BYTES: Final = 8 << 20
-"""Of a file's lines that are checked and written at once."""
+"""The number of bytes of a file that are checked and written at once."""
 
 LARGEST_ARRAY: Final = 256 << 20
-"""Bytes: a JSON array is held in memory as a whole."""
+"""The maximum size of a JSON array in bytes; it is held in memory."""
 
 
 class SourceError(MDSError):
@@ -33,15 +33,15 @@ class SourceError(MDSError):
 
 
 class _Buffered(Protocol):
-    """Gives up to so many bytes, and waits only if there are none."""
+    """An input whose `read1` returns up to `size` bytes, and waits only if none are available."""
 
     def read1(self, size: int, /) -> bytes: ...
 
 
 class _Arriving(io.RawIOBase):
-    """A buffered input without its buffering's patience: what has arrived is given at once, also out of a slow pipe.
+    """A buffered input that returns available bytes at once, even from a slow pipe, instead of filling its buffer.
 
-    `head` are bytes that were read from it before.
+    `head` are bytes that were already read from the input.
     """
 
     def __init__(self, source: _Buffered, head: bytes = b"") -> None:
@@ -62,7 +62,7 @@ class _Arriving(io.RawIOBase):
 
 
 class _Recoded(io.RawIOBase):
-    """Text of another encoding as UTF-8."""
+    """Text in another encoding, converted to UTF-8."""
 
     def __init__(self, source: _Buffered, encoding: str) -> None:
         self._source = source
@@ -86,7 +86,7 @@ class _Recoded(io.RawIOBase):
 
 
 def split(path: str) -> tuple[str, str | None]:
-    """A path as that of a file, and what it names in the zip archive that this file is."""
+    """Split a path into the path of a file and, if that is a zip archive, the name of its member."""
     for above in Path(path).parents:
         if above.is_file() and zipfile.is_zipfile(above):
             return str(above), Path(path).relative_to(above).as_posix()
@@ -96,13 +96,13 @@ def split(path: str) -> tuple[str, str | None]:
 class Source:
     """A file of rows, one JSON object on each line, or standard input for `-`.
 
-    Compression is detected by content, not by name. `archive.zip/file.csv` is a file in a zip archive; if that has one
-    file, its name is not needed. A JSON array is read as its elements, as if each stood on a line of
-    its own; `line` counts them. Text is UTF-8, or UTF-16 where it begins with its mark; `encoding` names another.
+    Compression is detected by content, not by name. `archive.zip/file.csv` is a file in a zip archive; if the archive
+    has only one file, you can omit its name. The elements of a JSON array are read as if each were on its own line, and
+    `line` counts them. Text is UTF-8, or UTF-16 if it begins with a byte order mark; `encoding` sets another.
 
-    With `stream` it is that, and `path` only names it; the caller closes it. `size` is the file's size in bytes and
-    `position` how many of them were read, for progress; `size` is None for a pipe. `line` is the number of the newest
-    line that was read, from 1. `largest_array` is how many bytes a JSON array may have, which is held in memory.
+    With `stream`, that is read and `path` is only its name; the caller closes it. `size` is the file's size in bytes,
+    or None for a pipe; `position` is the number of bytes read, for progress. `line` is the number of the last line that
+    was read, from 1. `largest_array` is the maximum size of a JSON array in bytes, which is held in memory.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Source:
         self._largest_array = largest_array
 
     def _member(self, name: str | None) -> _Arriving:
-        """A file in a zip archive."""
+        """Open a file in a zip archive."""
         if not self._raw.seekable():
             raise SourceError(f"{self.name}: a zip archive cannot be read from a pipe: its index is at the end")
         try:
@@ -159,7 +159,7 @@ class Source:
         return _Arriving(cast("_Buffered", compression.Bounded(plain, consumed)))
 
     def sample(self, size: int) -> bytes:
-        """Up to so many bytes from the begin, which stay in the input."""
+        """Return up to `size` bytes from the beginning, without consuming them."""
         data = b""
         with self._reading():
             while len(data) < size and (more := self._stream.read1(size - len(data))):
@@ -168,7 +168,7 @@ class Source:
         return data.removeprefix(BYTE_ORDER_MARK)
 
     def whole(self) -> bytes:
-        """All that is left. Raises SourceError if it is more than may be held in memory."""
+        """Read the rest of the input. Raises SourceError if it is too large for memory."""
         with self._reading():
             data = self._stream.read(self._largest_array + 1)
         if len(data) > self._largest_array:
@@ -176,13 +176,13 @@ class Source:
         return data.removeprefix(BYTE_ORDER_MARK)
 
     def read1(self, size: int, /) -> bytes:
-        """Up to so many of the decompressed bytes. Raises SourceError if the input is damaged."""
+        """Read up to `size` decompressed bytes. Raises SourceError if the input is damaged."""
         with self._reading():
             return self._stream.read1(size)
 
     @property
     def position(self) -> int:
-        """Bytes of the file, as it lies on disk, that were read."""
+        """The number of bytes of the file on disk that were read."""
         return self._raw.tell() if self.size is not None else 0
 
     @contextlib.contextmanager
@@ -196,10 +196,10 @@ class Source:
             raise SourceError(f"{self.name}: {damage} after line {self.line}: {error}") from error
 
     def lines(self) -> Iterator[bytes]:
-        """Each line that holds something, stripped; blank ones and those that begin with `#` are skipped.
+        """Yield each line, stripped. Blank lines and lines that begin with `#` are skipped.
 
-        Of a line longer than LONGEST_LINE the beginning comes, one byte more than that, which `coerce` refuses. Raises
-        SourceError if the input cannot be read on, or is compressed and damaged; all lines before have come.
+        A line longer than LONGEST_LINE is cut to one byte more than that, which `coerce` refuses. Raises SourceError if
+        the input cannot be read, or its compression is damaged, after all lines before that.
         """
         with self._reading():
             if self._array():
@@ -220,10 +220,10 @@ class Source:
                     yield line
 
     def _array(self) -> bool:
-        """Whether the input is a JSON array of rows, and not a line that is a list."""
+        """Whether the input is a JSON array of rows, not lines that are lists."""
         if self._is_array is None:
             head = start = b""
-            # Up to the second character that is not blank: an array's first row follows its bracket.
+            # Read up to the second character that is not blank: the bracket and the begin of the first row.
             while start in (b"", b"[") and (more := self._stream.read1(1 << 16)):
                 head += more
                 start = b"".join(head.removeprefix(BYTE_ORDER_MARK).split())[:2]
@@ -232,7 +232,7 @@ class Source:
         return self._is_array
 
     def _elements(self) -> Iterator[bytes]:
-        """The elements of a JSON array, each as one line."""
+        """Yield the elements of a JSON array, each as one line."""
         data = self._stream.read(self._largest_array + 1)
         if len(data) > self._largest_array:
             most = self._largest_array >> 20
@@ -252,16 +252,16 @@ class Source:
             except (ValueError, RecursionError) as error:
                 raise SourceError(f"{self.name}: damaged after element {self.line}: {error}") from error
             self.line += 1
-            # A line break inside an element stands between its parts: in a text it would be escaped.
+            # Line breaks in an element are only between its parts: in a string they would be escaped.
             yield text[at:end].replace("\n", " ").replace("\r", " ").encode()
             at = _skip(text, end)
         if text[at + 1 :].strip():
             raise SourceError(f"{self.name}: something stands behind the end of the JSON array")
 
     def blocks(self, rows: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
-        """All lines, in blocks of at most so many, and of about so many bytes. Errors as those of `lines`.
+        """Yield all lines in blocks of at most `rows` lines and about `size` bytes. Raises the errors of `lines`.
 
-        For what does not keep its reader waiting: a block is given when it is full.
+        A block is returned when it is full, so use this for files, not for slow pipes.
         """
         with self._reading():
             if self._array():
@@ -272,7 +272,7 @@ class Source:
             parts, have = [held], len(held)
             try:
                 if have > LONGEST_LINE:
-                    # The rest of a line that is too long already is not kept.
+                    # Skip the rest of a line that is already too long.
                     parts = [held[: LONGEST_LINE + 1], self._end_of_line()]
                 while have < size and (part := self._stream.read1(size - have)):
                     parts.append(part)
@@ -309,7 +309,7 @@ class Source:
             raise failure
 
     def _cut(self, data: bytes, rows: int) -> Iterator[Block]:
-        """Whole lines, the last of them perhaps without an end, in blocks of at most so many."""
+        """Split complete lines, of which the last may lack a line break, into blocks of at most `rows` lines."""
         start, left = 0, data.count(b"\n") + (not data.endswith(b"\n"))
         while start < len(data):
             first, end = self.line + 1, len(data)
@@ -323,14 +323,14 @@ class Source:
             start = end
 
     def _end_of_line(self) -> bytes:
-        """Read on to the end of a line, and keep nothing of it but that."""
+        """Skip to the end of a line. Returns the line break, or nothing at the end of the input."""
         while rest := self._stream.readline(LONGEST_LINE):
             if rest.endswith(b"\n"):
                 return b"\n"
         return b""
 
     def close(self) -> None:
-        """Close the file; standard input, and what was given, stay open."""
+        """Close the file. Standard input and a given stream stay open."""
         if self._is_ours:
             self._raw.close()
 
@@ -346,6 +346,6 @@ _BLANK: Final = re.compile(r"[ \t\r\n]*")
 
 
 def _skip(text: str, at: int) -> int:
-    """The place of the first character that is not blank."""
+    """Return the position of the first character that is not blank."""
     found = _BLANK.match(text, at)
     return found.end() if found else at

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files, Arrow streams, sheets of workbooks and DBN, as tables of a wanted size."""
+"""Read Parquet and Arrow files, Arrow streams, workbooks and DBN as tables of a given size."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
@@ -20,7 +20,7 @@ from mds_client.values.times import UNIX
 
 
 class ArrowInput:
-    """Record batches of anything that gives them."""
+    """An input of record batches."""
 
     unit = "row"
 
@@ -43,17 +43,17 @@ class ArrowInput:
             self.position = first
 
     def close(self) -> None:
-        """Nothing is held open here."""
+        """Do nothing, because nothing is open."""
 
 
 def of_stream(kind: Kind, rows: ArrowStream, mapping: Mapping) -> ArrowInput:
-    """Anything that speaks the Arrow stream protocol as an input."""
+    """Open anything that supports the Arrow stream protocol."""
     reader = pa.RecordBatchReader.from_stream(rows)
     return ArrowInput(kind, "stream", reader, reader.schema, len(rows) if isinstance(rows, Sized) else None, mapping)
 
 
 def of_parquet(kind: Kind, path: str, mapping: Mapping, where: Any = None) -> ArrowInput:
-    """A Parquet file. With `where`, an expression on its columns, only those rows; groups without any are not read."""
+    """Open a Parquet file. `where` is an expression on its columns; row groups without matching rows are not read."""
     from pyarrow import dataset, parquet
 
     if path == "-":
@@ -66,7 +66,7 @@ def of_parquet(kind: Kind, path: str, mapping: Mapping, where: Any = None) -> Ar
 
 
 def of_arrow(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
-    """An Arrow file or stream."""
+    """Open an Arrow file or stream."""
     if path == "-":
         stream = pa.ipc.open_stream(sys.stdin.buffer)
         return ArrowInput(kind, "standard input", stream, stream.schema, None, mapping)
@@ -81,7 +81,7 @@ def of_arrow(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
 
 
 def of_excel(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
-    """A sheet of a workbook. Raises ConfigurationError without the package that reads it."""
+    """Open a sheet of a workbook. Raises ConfigurationError if the package for it is not installed."""
     fastexcel = package("fastexcel", "excel")
     if path == "-":
         raise SourceError("a workbook cannot be read from a pipe: its index is at the end")
@@ -100,11 +100,12 @@ def of_excel(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
 
 
 _DBN_ROWS = 100_000
-"""Records that are read at once."""
+"""The number of records in a batch."""
 
 
 def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
-    """A file of Databento's binary encoding, plain or compressed, with the columns of its CSV, prices as decimals."""
+    """Open a Databento Binary Encoding (DBN) file, plain or compressed, with the columns of its CSV and decimal
+    prices."""
     dbn = package("databento_dbn", "dbn")
     source = Source(path)
     decoder = dbn.DBNDecoder(has_metadata=True)
@@ -150,7 +151,7 @@ def _batch(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 
 
 def _symbols(metadata: Any) -> dict[int, list[tuple[Any, Any, str]]]:
-    """Of each instrument's id the symbols that it stands for: from a day, until before a day."""
+    """Return the symbols of each instrument id, each with its first day and the day after its last."""
     found: dict[int, list[tuple[Any, Any, str]]] = {}
     for symbol, intervals in metadata.mappings.items():
         for interval in intervals:
@@ -171,7 +172,7 @@ def _ohlcv(record: Any, symbols: dict[int, list[tuple[Any, Any, str]]]) -> tuple
 
 
 def package(name: str, extra: str) -> Any:
-    """An optional package. Raises ConfigurationError, which names the extra, without it."""
+    """Import an optional package. Raises ConfigurationError, which names the extra, if it is not installed."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""How the times of a column are written: a unit, a format, a zone. What may be read in two ways is asked for."""
+"""Detect the format of a column's times: a unit, a format, a zone. Ambiguous times are errors."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mds_client.values import times
 from mds_client.values.times import PER_SECOND
 
 _FIRST, _LAST = 315_532_800, 4_102_444_800
-"""Seconds since 1970 that a market's time may be: from 1980 until before 2100."""
+"""The range of plausible times in seconds since 1970: from 1980 until before 2100."""
 
 _NUMBERS: Final = re.compile(r"(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(.*)")
 _CLOCK: Final = re.compile(r"[ T]+\d{1,2}:\d\d(?P<seconds>:\d\d)?(?P<fraction>\.\d{1,6})?(?P<half> ?[AaPp][Mm])?")
@@ -25,22 +25,22 @@ _PACKED: Final = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was found: the parts of a mapping, and a sentence for each."""
+    """The result of detection: parts of a mapping, and a sentence for each."""
 
     parts: dict[str, Any]
     notes: list[str]
 
 
 def written(values: Sequence[Any], mapping: Mapping, field: str) -> Written:
-    """How times are written.
+    """Detect how times are written.
 
     Args:
-        values: Some of them, as they are in the input; none is None.
-        mapping: What is known. What it says is not looked for.
+        values: Some of the times, as in the input, without None.
+        mapping: The known parts, which are not detected.
         field: The field of the time.
 
     Raises:
-        InvalidRow: They cannot be read, or in more than one way: the message names the option that says how.
+        InvalidRow: The times cannot be read, or are ambiguous. The message names the option that sets their format.
     """
     told = mapping.model_fields_set
     parts: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def written(values: Sequence[Any], mapping: Mapping, field: str) -> Written:
 
 
 def _unit(values: Sequence[Any], field: str) -> str | None:
-    """The unit of counts; None if the values are not counts."""
+    """Return the unit of counts, or None if the values are not counts."""
     counts = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -85,10 +85,10 @@ def _is_time(text: str, form: str) -> bool:
 
 
 def _format(values: Sequence[Any], field: str) -> str | None:
-    """The format of texts; None if they are ISO 8601, or no texts."""
+    """Return the format of texts, or None if they are ISO 8601 or not text."""
     texts = [str(value).strip() for value in values if isinstance(value, str | int | float)]
     if len(texts) < len(values) or any(_is_iso(text) for text in texts):
-        # Those that are not are told of when they are read.
+        # Texts that are not ISO 8601 are reported when they are read.
         return None
     if all(text.isdecimal() for text in texts):
         return "%Y%m%d" if len(texts[0]) == 8 else _PACKED.get(len(texts[0]))
@@ -112,7 +112,7 @@ def _is_iso(text: str) -> bool:
 
 
 def _by_numbers(texts: Sequence[str], field: str) -> str | None:
-    """The format of times such as 31/12/2024 09:30. Raises InvalidRow if day and month cannot be told apart."""
+    """Return the format of times such as 31/12/2024 09:30. Raises InvalidRow if day and month are ambiguous."""
     found = [_NUMBERS.fullmatch(text) for text in texts]
     matches = [match for match in found if match is not None]
     if len(matches) * 2 < len(texts) or not matches:
@@ -140,7 +140,7 @@ def _by_numbers(texts: Sequence[str], field: str) -> str | None:
 
 
 def _clock(text: str) -> str | None:
-    """The format of the time of day behind a date; None if it is none."""
+    """Return the format of the time of day after a date, or None if the text is not one."""
     if not text:
         return ""
     if (found := _CLOCK.fullmatch(text)) is None:
@@ -154,7 +154,7 @@ def _clock(text: str) -> str | None:
 
 
 def _read(values: Sequence[Any], mapping: Mapping) -> list[datetime | date]:
-    """The values that are times, without a zone of ours. What is none is told of when its row is read."""
+    """Return the values that are times, before any zone is applied. Others are reported when their row is read."""
     read: list[datetime | date] = []
     for value in values:
         if isinstance(value, str | int | float):
@@ -178,7 +178,7 @@ def _look_at_zones(
     parts: dict[str, Any],
     notes: list[str],
 ) -> None:
-    """Find out which zone the times are of. Raises InvalidRow if it has to be asked for."""
+    """Detect the zone of the times. Raises InvalidRow if it must be specified."""
     is_own = mapping.columns.get(field, field) == field
     aware = [value for value in read if isinstance(value, datetime) and value.tzinfo is not None]
     if mapping.time_zone is not None:
@@ -190,7 +190,7 @@ def _look_at_zones(
             f"{field}: some times name a zone and some do not: name that of the others with {option('time_zone')}"
         )
     if aware:
-        # A file of our own fields keeps the rule of the models, by which a time without a zone is UTC.
+        # A file with our own field names follows the models, where a time without a zone is UTC.
         if mapping.time_format is None and not is_own and any(isinstance(value, str) for value in values):
             parts["needs_zone"] = True
         return

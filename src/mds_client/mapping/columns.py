@@ -1,6 +1,6 @@
-"""How the values of a table's columns are read: nulls, names, and numbers with other marks or another scale.
+"""Read the values of a table's columns: nulls, names, and numbers with other separators or another scale.
 
-The mapping that asks for it is in `mds_client.mapping`; the times of a table are read by `mds_client.mapping.times`.
+`mds_client.mapping.model` calls these functions; `mds_client.mapping.times` reads the times of a table.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 def number(text: str) -> float | None:
-    """Text as a number; None if it is none."""
+    """Parse text as a number. Returns None if it is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -17,12 +17,12 @@ def number(text: str) -> float | None:
 
 
 def scaled(value: float, factor: float) -> float:
-    """A number times a factor. A factor that is one part of a whole divides, which gives the nearest number."""
+    """Multiply a number by a factor. For a factor below 1 it divides by the inverse, which rounds correctly."""
     return value / round(1 / factor) if factor < 1 else value * factor
 
 
 def fixed_point(value: Any) -> Any:
-    """A number that is kept as the bytes of a whole number, the lowest first; another value as it is."""
+    """Convert the little-endian bytes of a whole number to an int. Other values are returned unchanged."""
     kept = value.bytes if isinstance(value, UUID) else value
     return int.from_bytes(kept, "little", signed=True) if isinstance(kept, bytes) else value
 
@@ -35,14 +35,14 @@ def is_text(column: Any) -> bool:
 
 
 def plain(column: Any) -> Any:
-    """A column whose values are kept once each, with each value in its place."""
+    """Decode a dictionary-encoded column. Other columns are returned unchanged."""
     import pyarrow as pa
 
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def joined(columns: Sequence[Any]) -> Any:
-    """Several columns as one text with blanks between; null where one of them is."""
+    """Join several columns to one text with blanks between; null if one of them is null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -52,7 +52,7 @@ def joined(columns: Sequence[Any]) -> Any:
 
 
 def without_nulls(column: Any, words: Collection[str]) -> Any:
-    """A column in which these texts, or numbers, are null."""
+    """Replace these texts, or numbers, in a column with null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -67,7 +67,7 @@ def without_nulls(column: Any, words: Collection[str]) -> Any:
 
 
 def names(column: Any, spelled: Callable[[str], str] | None) -> Any:
-    """A column of names, which a vendor may write as numbers, each as `spelled` writes it."""
+    """Convert a column of names, which can be numbers, to text in the spelling of `spelled`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -87,7 +87,7 @@ def names(column: Any, spelled: Callable[[str], str] | None) -> Any:
 
 
 def numbers(column: Any, thousands: str, decimal: str, scale: float | None) -> Any:
-    """A column of numbers, or of texts that are some, without marks between thousands and with a point."""
+    """Normalize a column of numbers, or of texts with numbers: no thousands separator, a decimal point, the scale."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -104,6 +104,6 @@ def numbers(column: Any, thousands: str, decimal: str, scale: float | None) -> A
     try:
         column = column.cast(pa.float64())
     except pa.ArrowInvalid:
-        # A text that is no number: it is told which one when each is looked at.
+        # A text is not a number. The row-by-row reader reports which one.
         return column
     return pc.divide(column, float(round(1 / scale))) if scale < 1 else pc.multiply(column, scale)

@@ -1,4 +1,4 @@
-"""The column mapping: which column of a file, or which key of a record, is which field of a kind.
+"""The column mapping: maps the columns of a file, or the keys of a record, to the fields of a kind.
 
 The same mapping reads records (JSON objects and lists) and tables (CSV, Parquet, Arrow).
 """
@@ -24,26 +24,26 @@ from mds_client.schema import Kind
 from mds_client.values import times
 
 Extra: TypeAlias = Literal["error", "ignore"]
-"""What to do with columns that belong to no field."""
+"""What to do with columns that do not belong to a field."""
 
 OPTIONS: Final = {
     "columns": "--map",
     "constants": "--set",
     "null_values": "--null-value",
 }
-"""The options of the commands whose names do not follow from those of the mapping."""
+"""The command-line options that are named differently from their part of the mapping."""
 
 
 def option(name: str) -> str:
-    """The option that sets a part of the mapping."""
+    """Return the command-line option for a part of the mapping."""
     return OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
 class Mapping(BaseModel):
-    """Which column is which field, and how the values are written.
+    """Maps columns to fields, and describes how the values are written.
 
-    It is written in TOML with the same names, or made in Python. A pattern is a regular expression between slashes,
-    such as `/adj.?close/`, which has to match the whole name; capitals do not matter.
+    Write it in TOML with the same names, or create it in Python. A pattern is a regular expression between slashes,
+    such as `/adj.?close/`, which must match the whole name; case is ignored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,7 +126,7 @@ class Mapping(BaseModel):
         if encoding is None:
             return None
         try:
-            # Python has other codecs, too, such as one of zip.
+            # Python also has codecs that are not for text, such as zip.
             "".encode(encoding)
             return codecs.lookup(encoding).name
         except LookupError:
@@ -160,7 +160,7 @@ class Mapping(BaseModel):
         return self
 
     def patterns(self) -> Iterable[str]:
-        """The regular expressions in it."""
+        """Yield the regular expressions of the mapping."""
         if self.file_name is not None:
             yield self.file_name
         places = [at for given in self.columns.values() for at in (given if isinstance(given, tuple) else (given,))]
@@ -173,14 +173,14 @@ class Mapping(BaseModel):
 
     @cached_property
     def groups(self) -> frozenset[str]:
-        """The named groups of the pattern of the file's name."""
+        """The named groups in the pattern of the file name."""
         return frozenset(re.findall(r"\(\?P<(\w+)>", self.file_name or ""))
 
     def but(self, **changes: Any) -> "Mapping":
-        """The same with other parts, checked again; what is None is left. Columns and constants are added to.
+        """Return a copy with changes, which is validated again. None changes nothing, and dictionaries are merged.
 
         Raises:
-            ValueError: The parts do not go together.
+            ValueError: The parts do not fit together.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         for name, value in changes.items():
@@ -189,10 +189,10 @@ class Mapping(BaseModel):
         return Mapping(**given)
 
     def named(self, name: str) -> "Mapping":
-        """The mapping for a file of that name: what its name says is a constant.
+        """Return the mapping for a file of that name: values from the name become constants.
 
         Raises:
-            InvalidRow: The name does not match the pattern, by which it would say the day of the rows.
+            InvalidRow: The name does not match the pattern, which contains the day of the rows.
         """
         if self.file_name is None:
             return self
@@ -208,7 +208,7 @@ class Mapping(BaseModel):
         return self.but(constants=constants, day=parsed)
 
     def spelled(self, field: str, text: str) -> str:
-        """A name of the series as the store writes it."""
+        """Return a name of the series in the store's spelling."""
         for pattern, meant in self.spelling.get(field, {}).items():
             if (found := re.fullmatch(pattern, text)) is not None:
                 return found.expand(meant)
@@ -221,12 +221,12 @@ class Mapping(BaseModel):
 
     @property
     def has_plain_names(self) -> bool:
-        """Whether every column has the name of its field, and values are written as the models take them."""
+        """Whether every column has the name of its field, and the models can read the values directly."""
         return self.model_copy(update={"extra": "error"}) == PLAIN
 
     @property
     def only_renames(self) -> bool:
-        """Whether values are written as the models take them, beside empty text for none."""
+        """Whether the models can read the values directly, except empty text for a missing value."""
         names: dict[str, Any] = {
             "columns": {},
             "constants": {},
@@ -256,7 +256,7 @@ class Mapping(BaseModel):
         return found
 
     def fields(self, kind: Kind) -> list[str]:
-        """The fields of a kind that are read."""
+        """Return the fields of a kind that are read."""
         return [name for name in kind.model.model_fields if name not in self.skip]
 
     def check(self, kind: Kind) -> None:
@@ -273,11 +273,11 @@ class Mapping(BaseModel):
         """Read one record.
 
         Args:
-            kind: The kind of row that is wanted.
+            kind: The kind of the row.
             record: A JSON object or list, or a row of a table as a mapping.
 
         Raises:
-            InvalidRow: The record is not a row of this kind; the message says which field is wrong and why.
+            InvalidRow: The record is invalid for this kind; the message names the field and the reason.
         """
         try:
             return cast("Row", kind.model.model_validate(self._values(kind, record)))
@@ -287,7 +287,7 @@ class Mapping(BaseModel):
             raise InvalidRow("it is nested too deep") from None
 
     def values(self, kind: Kind, record: Any, index: int) -> dict[str, Any]:
-        """The fields of one record, which are not checked yet. Raises InvalidRow, with the index."""
+        """Return the fields of one record, not validated yet. Raises InvalidRow with the index."""
         try:
             return self._values(kind, record)
         except InvalidRow as error:
@@ -318,7 +318,7 @@ class Mapping(BaseModel):
         return values
 
     def raw(self, name: str, record: Any) -> Any:
-        """The value of a field as it is written in a record; None if the record has none."""
+        """Return the raw value of a field in a record, or None if the record has none."""
         if self.header and isinstance(record, list):
             record = dict(zip(self.header, record, strict=False))
         if isinstance(record, AnyMapping):
@@ -330,7 +330,7 @@ class Mapping(BaseModel):
         return value_at(record, found[0]) if len(found) == 1 else together(record, found)
 
     def columns_read(self, kind: Kind, names: tuple[str, ...]) -> set[Any]:
-        """Those of some columns that are read."""
+        """Return the columns among `names` that are read."""
         fields = self.fields(kind)
         return {at for field, its in self.places(names).items() if field in fields for at in its}
 
@@ -341,7 +341,7 @@ class Mapping(BaseModel):
 
     @cached_property
     def _has_to_look(self) -> bool:
-        """Whether a column is named by a position or a pattern: which one it is depends on the names."""
+        """Whether a column is given by position or pattern, so that it depends on the names of the input."""
         return any(
             isinstance(at, int) or pattern_of(at) is not None
             for given in self.columns.values()
@@ -353,7 +353,7 @@ class Mapping(BaseModel):
         return {}
 
     def places(self, names: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
-        """The columns of each field among these names. Raises InvalidRow if a pattern matches several."""
+        """Return the columns of each field among these names. Raises InvalidRow if a pattern matches several."""
         found = self._known.get(names)
         if found is None:
             if len(self._known) > _MOST_SHAPES:
@@ -390,7 +390,7 @@ class Mapping(BaseModel):
         return isinstance(value, int | float) and value in numbers
 
     def _nulls(self, name: str) -> tuple[frozenset[str], frozenset[float]]:
-        """What means no value in a field: as texts, and as numbers."""
+        """Return the values that mean a missing value of a field, as texts and as numbers."""
         if name not in self._known_nulls:
             texts = self.null_values | self.field_nulls.get(name, frozenset())
             counts = frozenset(found for text in texts if (found := number(text)) is not None)
@@ -403,19 +403,19 @@ class Mapping(BaseModel):
 
     @property
     def is_wide(self) -> bool:
-        """Whether one row of the input is a row of several symbols."""
+        """Whether a row of the input holds rows of several symbols."""
         return bool(self.wide or self.levels)
 
     def narrowed(self) -> "Mapping":
-        """The same for what `unfolded` makes of a wide table."""
+        """Return the mapping for the long table that `unfolded` makes of a wide one."""
         return self.model_copy(update={"wide": "", "levels": ()})
 
     def unfolded(self, kind: Kind, table: Any) -> tuple[Any, Any]:
-        """A wide table as a long one, and the row in the wide one of each of its rows."""
+        """Convert a wide table to a long one. Also returns, for each row, its row number in the wide table."""
         return long(table, self._of_all(kind, tuple(table.column_names)), self._wide_column, self.levels)
 
     def parted(self, kind: Kind, record: AnyMapping[str, Any]) -> list[dict[str, Any]]:
-        """A wide record as one for each symbol that has a value. Raises InvalidRow if it has no symbol."""
+        """Split a wide record into one for each symbol that has a value. Raises InvalidRow if it has no symbol."""
         names = list(record)
         kept = self._of_all(kind, tuple(names))
         symbols = groups(names, kept, self._wide_column, self.levels)
@@ -433,16 +433,16 @@ class Mapping(BaseModel):
         return given if isinstance(given, str) else self.wide
 
     def _of_all(self, kind: Kind, names: tuple[str, ...]) -> set[str]:
-        """Columns that are of no symbol: those of the fields."""
+        """Return the columns of fields, which belong to all symbols."""
         fields = set(self.fields(kind)) - {self.wide}
         return {at for field, its in self.places(names).items() if field in fields for at in its}
 
     def table(self, kind: Kind, table: Any) -> Any:
-        """A PyArrow table with the fields of a kind as its columns.
+        """Convert a PyArrow table to one with the fields of a kind as its columns.
 
         Raises:
-            InvalidRow: A column comes twice, or the times are not counts of the unit; without an index the whole table
-                is meant, with one only some of its rows.
+            InvalidRow: A column is duplicated, or the times are not counts of the unit. Without an index, the error
+                concerns the whole table; with one, only some of its rows.
         """
         if self == PLAIN:
             return table
@@ -462,7 +462,7 @@ class Mapping(BaseModel):
         if kind.time in made:
             made[kind.time] = self._times(kind).column(made[kind.time], made.get("timeframe"))
         if self.extra == "error":
-            # They belong to no field: whoever checks the columns says so.
+            # Unknown columns are kept, so that the check of the columns reports them.
             for at in sorted(set(range(len(names))) - read):
                 if names[at] in made:
                     raise InvalidRow(f"the column {names[at]!r} is not read: its field is read from another column")
@@ -470,7 +470,7 @@ class Mapping(BaseModel):
         return pa.table(made)
 
     def _at(self, name: str, names: Sequence[str]) -> tuple[int, ...] | None:
-        """The positions of a field's columns; None if one of them is not there."""
+        """Return the positions of a field's columns, or None if one of them is missing."""
         found = []
         for place in several(self.columns.get(name, name)):
             if isinstance(place, int):
@@ -498,14 +498,14 @@ class Mapping(BaseModel):
 
 
 _MOST_SHAPES: Final = 1_000
-"""Records of so many different sets of names are remembered."""
+"""The number of different sets of names for which the columns of the fields are cached."""
 
 PLAIN: Final = Mapping()
-"""Every column has the name of its field, and no other column is there."""
+"""The default mapping: every column has the name of its field, and there are no other columns."""
 
 
 def extra_mapping(extra: Extra) -> Mapping:
-    """The mapping that only says what to do with other columns. Raises ConfigurationError for an unknown word."""
+    """Return the plain mapping with this `extra`. Raises ConfigurationError if `extra` is invalid."""
     if extra not in get_args(Extra):
         raise ConfigurationError(f"extra is {' or '.join(get_args(Extra))}, not {extra!r}")
     return PLAIN if extra == "error" else _IGNORING

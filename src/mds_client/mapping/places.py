@@ -1,4 +1,4 @@
-"""Where a value is in a record or a table: by a name, a pattern of names, or a position."""
+"""The place of a value in a record or a table: a name, a pattern of names, or a position."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,25 +7,25 @@ from typing import Any, TypeAlias
 from mds_client.errors import InvalidRow
 
 Place: TypeAlias = str | int
-"""Where a value is: a name, a name's pattern between slashes, or a position from 0."""
+"""The place of a value: a name, a pattern of names between slashes, or a position from 0."""
 
 
 def pattern_of(place: Place) -> str | None:
-    """The regular expression of a place that is one."""
+    """Return the regular expression of a place, or None if the place is not a pattern."""
     if isinstance(place, str) and len(place) > 2 and place.startswith("/") and place.endswith("/"):
         return place[1:-1]
     return None
 
 
 def matching(place: Place, names: Iterable[str]) -> list[str]:
-    """Those of some names that a name or a pattern between slashes means."""
+    """Return the names that are equal to a place or match its pattern."""
     if (pattern := pattern_of(place)) is None:
         return [name for name in names if name == place]
     return [name for name in names if re.fullmatch(pattern, str(name), re.IGNORECASE)]
 
 
 def one_of(place: Place, names: Sequence[Any]) -> Any:
-    """The name that a place means; None if there is none. Raises InvalidRow if a pattern matches several."""
+    """Return the name that a place refers to, or None. Raises InvalidRow if a pattern matches several."""
     if isinstance(place, int):
         return names[place] if -len(names) <= place < len(names) else None
     if len(found := list(dict.fromkeys(matching(place, names)))) > 1:

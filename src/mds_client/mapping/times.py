@@ -1,6 +1,6 @@
-"""How the times of a file are read: a unit, a format, a zone, and which end of an interval they name.
+"""Read the times of a file, given a unit, a format, a zone, and which end of an interval they name.
 
-The same rules read one value of a record and a column of a table. What is a time at all is in
+The same rules read one value of a record and a column of a table. The general syntax of times is in
 `mds_client.values.times`.
 """
 
@@ -15,13 +15,13 @@ from mds_client.values import timeframes, times
 from mds_client.values.times import PER_SECOND, UNIX
 
 TimeUnit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
-"""How a time is written: ISO 8601 text, or a count of these units since 1970-01-01 (UTC)."""
+"""The format of a time: ISO 8601 text, or a count of these units since 1970-01-01 (UTC)."""
 
 Stamped: TypeAlias = Literal["begin", "end"]
-"""Which end of its interval a row's time names."""
+"""Which end of its interval the time of a row names."""
 
 _ZONED: Final = r"[Tt ]\d\d[\d:.,]*\s*([Zz]|[-+]\d\d(:?\d\d)?(:?\d\d)?|[A-Za-z_]+(/[A-Za-z0-9_+-]+)*)\s*$"
-"""Text that ends with an offset or the name of a zone."""
+"""Matches text that ends with an offset or the name of a zone."""
 
 _EXACT: Final = {
     "s": timedelta(seconds=1),
@@ -34,10 +34,10 @@ _EXACT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How the times of a file are written.
+    """The format of a file's times.
 
-    `day` is the day from whose midnight in the zone a count counts; None: it counts from 1970. With `needs_zone` a time
-    that names no zone is refused.
+    Counts begin at midnight of `day` in the zone, or in 1970 if `day` is None. With `needs_zone`, a time without a zone
+    is refused.
     """
 
     field: str
@@ -50,11 +50,11 @@ class Times:
 
     @property
     def are_plain(self) -> bool:
-        """Whether the models read the times as they are."""
+        """Whether the models can read the times directly."""
         return self == Times(self.field)
 
     def read(self, value: Any, timeframe: Any = None) -> Any:
-        """One value as a time. Raises InvalidRow if it is not one as it is said to be written."""
+        """Read one value as a time. Raises InvalidRow if it does not have this format."""
         try:
             if self.unit != "iso" and not isinstance(value, date):
                 value = self._counted(value)
@@ -65,16 +65,16 @@ class Times:
             if isinstance(value, date) and not isinstance(value, datetime):
                 value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - gets its zone below
             if not isinstance(value, datetime):
-                # The model says what is wrong with it.
+                # The model reports the error.
                 return value
             return self._placed(value, timeframe)
         except ValueError as error:
             raise InvalidRow(f"{self.field}: {error}") from None
 
     def _placed(self, value: datetime, timeframe: Any) -> datetime:
-        """In its zone, at the begin of its interval."""
+        """Apply the zone, and move the time to the beginning of its interval."""
         back = self._back(timeframe) if self.stamped == "end" else timedelta()
-        # A day ends at the same time of the clock, whatever the clock does meanwhile; an hour has 60 minutes.
+        # A day ends at the same local time even if the clocks change; an hour always has 60 minutes.
         by_clock = back >= _EXACT["d"] and value.tzinfo is None
         if by_clock:
             value -= back
@@ -94,7 +94,7 @@ class Times:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(f"a count of {self.unit} is needed, not {value!r}")  # noqa: TRY004 - told as the others
         try:
-            # Whole numbers as such: as a float a count of nanoseconds would lose its last digits.
+            # Keep whole numbers as int: as a float a count of nanoseconds would lose its last digits.
             count = value if isinstance(value, float) else _whole(value)
             since = timedelta(microseconds=count * 1_000_000 // PER_SECOND[self.unit])
             if self.day is None:
@@ -109,7 +109,7 @@ class Times:
         text = text.strip()
         if self.format is not None:
             try:
-                return datetime.strptime(text, self.format)  # noqa: DTZ007 - gets its zone from who asks
+                return datetime.strptime(text, self.format)  # noqa: DTZ007 - the caller applies the zone
             except ValueError:
                 raise ValueError(f"{text!r} is not written as {self.format}") from None
         value = times.parsed(text)
@@ -121,14 +121,14 @@ class Times:
         return value
 
     def column(self, column: Any, timeframe: Any) -> Any:
-        """A PyArrow column of values as times.
+        """Convert a PyArrow column of values to times.
 
         Args:
             column: The values.
             timeframe: A column with the timeframe of each row, or None.
 
         Raises:
-            InvalidRow: With an index, so that the rows are read one by one, where one of them is not a time.
+            InvalidRow: A value is not a time. It has an index, so that the rows are then read one by one.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -148,7 +148,7 @@ class Times:
             if is_text(column) and self.day is None and (fast := self._text(column)) is not None:
                 return fast
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            # Also PyArrow's error about a time that a zone skips, or has twice.
+            # Includes PyArrow's error for a local time that a zone skips or repeats.
             raise InvalidRow(f"{self.field}: {error}", index=0) from error
         return self._one_by_one(column, timeframe)
 
@@ -169,7 +169,7 @@ class Times:
         return pa.chunked_array([pa.array(made, pa.timestamp("us", "UTC"))])
 
     def _text(self, column: Any) -> Any | None:
-        """Text in columns; None where each value has to be looked at."""
+        """Convert a column of text, or return None if each value must be read separately."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -183,11 +183,11 @@ class Times:
         try:
             return pc.assume_timezone(column.cast(pa.timestamp("us")), self.zone)
         except pa.ArrowInvalid:
-            # A time that names its zone, or is written in another way, or that the zone does not have.
+            # A time that names its zone, has another format, or does not exist in the zone.
             return None
 
     def _by_format(self, column: Any) -> Any | None:
-        """Text in columns; None where only Python knows the format, or a value is not written so."""
+        """Convert a column of text by its format, or return None if only Python can, or a value does not match."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -196,7 +196,7 @@ class Times:
         if set(re.findall(r"%(.)", self.format)) - set("YmdHMS"):
             return None
         found = pc.strptime(column, format=self.format, unit="us", error_is_null=True)
-        # It reads further than is written, as 1-2-24 with %Y: what it writes again has to be the same.
+        # strptime also accepts other text, such as 1-2-24 for %Y, so compare the formatted result with the input.
         seconds = found.cast(pa.timestamp("s"), safe=False) if found.null_count == column.null_count else None
         if seconds is None or not pc.all(pc.equal(pc.strftime(seconds, self.format), column)).as_py():
             return None
@@ -214,5 +214,5 @@ class Times:
 
 
 def _whole(value: int | str) -> int:
-    """A count; also one that a spreadsheet has written with a zero behind the point."""
+    """Return a count as int. A spreadsheet may have written it with `.0`."""
     return int(value.strip().removesuffix(".0")) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Wide tables: a column for each symbol, or columns with two levels of names, as long tables with a column `symbol`."""
+"""Convert wide tables (a column for each symbol, or two-level column names) to long ones with a column `symbol`."""
 
 import ast
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SYMBOL: Final = "symbol"
 
 
 def two_levels(name: str) -> tuple[str, str] | None:
-    """The two parts of a column's name; None if it has one.
+    """Return the two parts of a column's name, or None if it has only one.
 
     pandas and PyArrow write a name of two levels as a tuple: `('Close', 'AAPL')`.
     """
@@ -28,22 +28,22 @@ def two_levels(name: str) -> tuple[str, str] | None:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """The name of a column with several lines of names above it: the one that is not blank, or two as a tuple."""
+    """Return the name of a column with several header lines: the last part that is not blank, or two as a tuple."""
     said = [part for part in parts if part]
     return repr(tuple(said)) if len(said) == 2 else (said or [""])[-1]
 
 
 def groups(names: list[str], kept: set[str], field: str, levels: Sequence[Level]) -> dict[str, dict[str, int]]:
-    """Of each symbol its columns: the place of each, by the name that the long table gives it.
+    """Return the columns of each symbol: positions by the column's name in the long table.
 
     Args:
         names: The names of the columns.
-        kept: Columns that are of every symbol, such as the time.
-        field: What the values of a column are, if its name is the symbol.
-        levels: What the two levels of a name are; empty if a name has one.
+        kept: Columns that belong to all symbols, such as the time.
+        field: The field of the values, if a column's name is the symbol.
+        levels: The meaning of the two levels of a name; empty if names have one level.
 
     Raises:
-        InvalidRow: There is no column of a symbol.
+        InvalidRow: No column belongs to a symbol.
     """
     found: dict[str, dict[str, int]] = {}
     for at, name in enumerate(names):
@@ -62,7 +62,10 @@ def groups(names: list[str], kept: set[str], field: str, levels: Sequence[Level]
 
 
 def long(table: Any, kept: set[str], field: str, levels: Sequence[Level]) -> tuple[Any, Any]:
-    """A PyArrow table with a row for each symbol and row that has a value, and the row of each in the wide one."""
+    """Convert a wide PyArrow table to a long one, without rows that have no value.
+
+    Also returns, for each row, its row number in the wide table.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -79,7 +82,7 @@ def long(table: Any, kept: set[str], field: str, levels: Sequence[Level]) -> tup
         for name in its:
             has = pc.is_valid(part.column(name))
             if pa.types.is_floating(part.column(name).type):
-                # pandas writes NaN where a symbol has no row.
+                # pandas writes NaN if a symbol has no row.
                 has = pc.and_(has, pc.invert(pc.fill_null(pc.is_nan(part.column(name)), False)))
             there = has if there is None else pc.or_(there, has)
         parts.append(part.filter(there))

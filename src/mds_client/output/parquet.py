@@ -1,11 +1,11 @@
-"""A Parquet file that is written a record batch at a time, in the layout that files of the store have.
+"""Write a Parquet file one record batch at a time, in the layout of the store's files.
 
-Zstandard, dictionaries for names and texts, and differences of times, which lie in order. Numbers have no dictionary:
-to make one costs more than to read the rows. Names are plain strings for readers, who prune row groups by strings and
-not by Arrow's dictionaries. Row groups are of `ROW_GROUP` rows, however the batches come, so that
-the same rows make the same file.
+It uses Zstandard, dictionaries for names and texts, and delta encoding for times, which are sorted. Numbers have no
+dictionary, because making one costs more than reading the rows. Readers see names as plain strings, because they prune
+row groups by strings but not by Arrow's dictionaries. Row groups have `ROW_GROUP` rows whatever the size of batches, so
+that the same rows always give the same file.
 
-Needs PyArrow: import it where a file is written, not before.
+Needs PyArrow: import this module only where a file is written.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ ROW_GROUP: Final = 131_072
 
 
 class RowGroups:
-    """What collects batches into row groups."""
+    """Collects batches into row groups."""
 
     def __init__(self, writer: Any, schema: "pa.Schema") -> None:
         self._writer = writer
@@ -32,7 +32,7 @@ class RowGroups:
         self.rows = 0
 
     def add(self, batch: "pa.RecordBatch") -> None:
-        """Take up a batch, and write the row groups that are whole."""
+        """Add a batch, and write complete row groups."""
         self._waiting.append(batch)
         self._size += batch.num_rows
         if self._size >= ROW_GROUP:
@@ -43,7 +43,7 @@ class RowGroups:
             self._waiting, self._size = table.to_batches(), table.num_rows
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._size:
             self._write(pa.Table.from_batches(self._waiting, self._schema))
 
@@ -61,7 +61,7 @@ def row_groups(
     numbers: bool = False,
     made: type[RowGroups] = RowGroups,
 ) -> Iterator[RowGroups]:
-    """A file of a kind's rows with this schema. `numbers`: they have dictionaries, too."""
+    """Write a file of a kind's rows with this schema. `numbers`: whether numbers have dictionaries, too."""
     times = [kind.time] if kind.time in schema.names else []
     words = [name for name in schema.names if name in kind.series or kind.column(name).type == "text" or numbers]
     words = [name for name in words if name not in times]
@@ -72,7 +72,7 @@ def row_groups(
         compression_level=1,
         use_dictionary=words,
         column_encoding=dict.fromkeys(times, "DELTA_BINARY_PACKED"),
-        # The schema of Arrow would make dictionaries of the names again.
+        # With Arrow's schema, readers would see the names as dictionaries.
         store_schema=False,
     ) as writer:
         groups = made(writer, schema)

@@ -1,7 +1,6 @@
-"""Rows as text or as a file: table, CSV, NDJSON, JSON and Parquet. Every command that prints rows uses these writers.
+"""Write rows as text or files: table, CSV, NDJSON, JSON and Parquet. All commands that print rows use these writers.
 
-A writer takes batches, writes each as it comes, and holds no more than one. Where it writes to is in
-`mds_client.export`.
+A writer writes each batch as it arrives, and holds only one. `mds_client.export` opens the targets.
 """
 
 import csv
@@ -19,20 +18,20 @@ from mds_client.console import finite, plain, table_text
 from mds_client.schema import TENANT_COLUMN, Kind
 
 Format: TypeAlias = Literal["table", "csv", "ndjson", "parquet"]
-"""How rows can be printed or written."""
+"""A format for printing or writing rows."""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 Record: TypeAlias = Mapping[str, Any]
-"""One row: a value for each column, and perhaps others, which are not written."""
+"""One row: a value for each column. Other values are not written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What rows of one sort look like when they are written.
+    """The layout of rows of one type when they are written.
 
-    `schema` makes the Arrow schema, which only Parquet needs. `rare` are columns that a table shows where a row has a
-    value. `sparse`: NDJSON leaves out what is None.
+    `schema` makes the Arrow schema, which only Parquet needs. `rare` are columns that a table shows only if a row has a
+    value. `sparse`: NDJSON omits values that are None.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Sheet:
 
 
 def sheet_of_kind(kind: Kind) -> Sheet:
-    """How rows of a kind are written: every field but the tenant. NDJSON can be written into a store again."""
+    """Return the sheet for rows of a kind: every field except the tenant. Its NDJSON can be ingested again."""
     names = tuple(name for name in kind.model.model_fields if name != TENANT_COLUMN)
 
     def schema() -> Any:
@@ -51,13 +50,13 @@ def sheet_of_kind(kind: Kind) -> Sheet:
 
         return arrow.schema_of(kind)
 
-    # What few vendors have comes behind the id.
+    # The fields after the id are those that only few vendors have.
     rare = names[names.index("id") :] if "id" in names else ()
     return Sheet(kind.name, names, schema, rare, sparse=True)
 
 
 def sheet_of_model(name: str, model: type[BaseModel]) -> Sheet:
-    """How models are written that are no rows of a kind, such as series."""
+    """Return the sheet for models that are not rows of a kind, such as series."""
     names = tuple(field for field in model.model_fields if field != TENANT_COLUMN)
     rare = tuple(field for field in names if not model.model_fields[field].is_required())
 
@@ -70,17 +69,17 @@ def sheet_of_model(name: str, model: type[BaseModel]) -> Sheet:
 
 
 def records(batches: Iterable[Sequence[BaseModel]]) -> Iterator[list[Record]]:
-    """Batches of models as records."""
+    """Convert batches of models to records."""
     for rows in batches:
         yield [row.__dict__ for row in rows]
 
 
 Writer: TypeAlias = Callable[[Sheet, Iterator[list[Record]], BinaryIO], int]
-"""Writes rows and gives their number."""
+"""A function that writes rows and returns their number."""
 
 
 def write_ndjson(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
-    """One JSON object a line. NaN and infinity are null."""
+    """Write one JSON object a line. NaN and infinity are null."""
     count = 0
     for rows in batches:
         for row in rows:
@@ -91,7 +90,7 @@ def write_ndjson(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO
 
 
 def write_csv(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
-    """CSV with a header; None is an empty field."""
+    """Write CSV with a header. None is an empty field."""
     count = 0
 
     def counted() -> Iterator[list[Record]]:
@@ -105,7 +104,7 @@ def write_csv(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -
 
 
 def csv_parts(columns: Sequence[str], batches: Iterable[list[Record]]) -> Iterator[bytes]:
-    """CSV with these columns: a header, then a part for each batch."""
+    """Yield CSV with these columns: a header, then a part for each batch."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -126,7 +125,7 @@ def _field(value: Any) -> Any:
 
 
 def write_parquet(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
-    """A Parquet file, compressed with zstd; times are timestamp[us, UTC].
+    """Write a Parquet file, compressed with zstd. Times are timestamp[us, UTC].
 
     Raises ConfigurationError if PyArrow is not installed.
     """
@@ -142,7 +141,7 @@ def write_parquet(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryI
                 if field.type == pyarrow.string():
                     values = [value if value is None else str(_field(value)) for value in values]
                 elif field.type == pyarrow.float64():
-                    # A numeric that is whole comes as an int, and may be more than a float has exactly.
+                    # A whole `numeric` is an int, perhaps too large for an exact float.
                     values = [value if value is None else float(value) for value in values]
                 arrays.append(pyarrow.array(values, field.type))
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
@@ -151,7 +150,7 @@ def write_parquet(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryI
 
 
 def write_json(_: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
-    """One JSON array with an object for each row, the tenant included. NaN and infinity are null."""
+    """Write one JSON array with an object for each row, including the tenant. NaN and infinity are null."""
     count = 0
     for rows in batches:
         for row in rows:
@@ -163,7 +162,7 @@ def write_json(_: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> i
 
 
 def write_table(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO) -> int:
-    """A table for people. Rows that need other columns than those before begin with a header of their own."""
+    """Write a table for people. A batch that needs more columns than the ones before begins with a new header."""
     count = 0
     names: list[str] | None = None
     widths: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Files that rows are written to. A file gets its name when it is whole; one that was stopped leaves nothing."""
+"""Files to write rows to. A file gets its name when it is complete; an interrupted write leaves nothing."""
 
 import os
 import sys
@@ -13,12 +13,12 @@ from mds_client.errors import MDSError
 
 
 class TargetError(MDSError):
-    """A file cannot be written; the message says which and why."""
+    """A file cannot be written; the message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """What was written: rows, and how long it took."""
+    """The result of an export: the kind, the target, the number of rows, and the duration in seconds."""
 
     kind: str
     target: str
@@ -28,7 +28,7 @@ class Dump:
 
 @contextmanager
 def target_file(path: str) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole, or standard output."""
+    """Open a file that gets its name when it is complete, or standard output for `-`."""
     if path == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -42,7 +42,7 @@ def target_file(path: str) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as raw:
             yield raw
-        # mkstemp lets only the owner read; a file that someone asked for follows the umask like any other.
+        # mkstemp gives access only to the owner, but an exported file should follow the umask.
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)

@@ -1,7 +1,7 @@
-"""Profiles: how the files of each vendor are read, a TOML file each, and which one a file is of.
+"""Profiles: how to read and recognize the files of each vendor, one TOML file each.
 
-A profile is a mapping (`mds_client.mapping`) with what it is recognised by. Another package adds one with an entry
-point of the group `mds_client.profiles` that gives the path of such a file.
+A profile is a mapping (`mds_client.mapping`) with rules to recognize files. Another package adds one with an entry
+point of the group `mds_client.profiles` that returns the path of such a file.
 """
 
 import re
@@ -25,7 +25,7 @@ ENTRY_POINTS: Final = "mds_client.profiles"
 
 
 class Marks(BaseModel):
-    """What a file of the profile looks like. All that is given has to hold."""
+    """Rules that recognize a file of the profile. All given rules must match."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,12 +39,12 @@ class Marks(BaseModel):
     file_name: str | None = Field(default=None, description="A regular expression that the file's name matches.")
 
     def score(self, name: str, columns: Sequence[str], row: Any, document: Any) -> int:
-        """How well a file fits: 0 if not at all, more for each thing that holds.
+        """Return how well a file fits: 0 if a rule does not match, otherwise more for each matching rule.
 
         Args:
             name: The file's name, without folders.
-            columns: The names of its columns; none if it has no names.
-            row: Its first row: values by name, or in their order if there are no names.
+            columns: The names of its columns; empty if it has no names.
+            row: Its first row: values by name, or in order if there are no names.
             document: A JSON document, or None.
         """
         if self.keys:
@@ -73,7 +73,7 @@ class Marks(BaseModel):
 
 
 class Profile(BaseModel):
-    """How the files of a vendor are read."""
+    """The description of a vendor's files, and how to read them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +88,7 @@ class Profile(BaseModel):
 
     @property
     def asks(self) -> list[str]:
-        """The fields of the series that its files do not say, and a user has to."""
+        """The fields of the series that are not in the files, so that the user must specify them."""
         kind = KINDS.of(self.kind)
         inner = " ".join(self.mapping.rows)
         said = {*self.mapping.columns, *self.mapping.constants, *self.mapping.groups, *self.mapping.document}
@@ -96,15 +96,15 @@ class Profile(BaseModel):
         return [name for name in kind.series if name not in said and f"{{{name}}}" not in inner]
 
     def of_kind(self, kind: Kind | None) -> bool:
-        """Whether its rows are of that kind."""
+        """Whether the profile's rows are of that kind. None matches any kind."""
         return kind is None or kind.name == self.kind
 
 
 def read(path: str | Path) -> Profile:
-    """A profile, or a mapping alone, from a TOML file.
+    """Read a profile, or only a mapping, from a TOML file.
 
     Raises:
-        ConfigurationError: The file cannot be read, or is no profile; the message says where.
+        ConfigurationError: The file cannot be read, or is not a profile; the message names the place.
     """
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -126,7 +126,7 @@ def _made(data: dict[str, Any], where: str, name: str) -> Profile:
 
 @cache
 def profiles() -> dict[str, Profile]:
-    """The profiles that there are, by name. Raises ConfigurationError for one of another package that is wrong."""
+    """Return all profiles by name. Raises ConfigurationError for an invalid one of another package."""
     found = {}
     for file in sorted(files(__name__).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".toml"):
@@ -139,7 +139,7 @@ def profiles() -> dict[str, Profile]:
 
 
 def profile(name: str) -> Profile:
-    """A profile by its name, or by the path of a TOML file. Raises ConfigurationError, which names those there are."""
+    """Return a profile by name, or by the path of a TOML file. Raises ConfigurationError, which lists the profiles."""
     if name.endswith(".toml"):
         return read(name)
     try:
@@ -149,14 +149,14 @@ def profile(name: str) -> Profile:
 
 
 def mapping_of(given: Mapping | str | None) -> Mapping:
-    """A mapping as it is given: one, or a profile's name or file. Raises ConfigurationError."""
+    """Return a mapping, given as such or by a profile's name or file. Raises ConfigurationError."""
     if given is None:
         return Mapping()
     return given if isinstance(given, Mapping) else profile(given).mapping
 
 
 def recognised(kind: Kind | None, name: str, columns: Sequence[str], row: Any, document: Any) -> list[Profile]:
-    """The profiles that a file fits best: one, or several that fit equally well. See `Marks.score`."""
+    """Return the profiles that fit a file best: several if they fit equally well. See `Marks.score`."""
     scores = {
         one.name: max((marks.score(name, columns, row, document) for marks in one.recognise), default=0)
         for one in profiles().values()

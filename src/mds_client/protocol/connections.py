@@ -2,14 +2,13 @@
 
 `GuardedConnection` and `AsyncGuardedConnection` are psycopg's connections with two additions:
 
-- They give up on a server that stays silent longer than a statement may take (`expect`). The connection is closed then,
-  and the call fails with `ServerSilent`.
+- They give up on a server that is silent for longer than the statement timeout allows (`expect`): they close the
+  connection, and the call fails with `ServerSilent`.
 - A wait that is interrupted (a cancelled task, Ctrl-C) closes the connection, and every later wait on it raises the
-  same interruption. Nothing that a `finally` block or psycopg does on the way out can hide the interruption, or bring
-  the connection back into use.
+  same interruption. So neither a `finally` block nor psycopg can hide the interruption, or reuse the connection.
 
-Both work in autocommit mode from the first statement to the last, so that no mode has to be restored: a transaction
-is an explicit BEGIN, or one pipeline. `is_clean` says whether a connection can go back to the pool.
+Both always work in autocommit mode, so that no mode must be restored: a transaction is an explicit BEGIN, or one
+pipeline. `is_clean` says whether a connection can go back to the pool.
 """
 
 import asyncio
@@ -24,22 +23,22 @@ from psycopg.abc import PQGen
 T = TypeVar("T")
 
 INTERVAL_S: Final = 0.1
-"""How often a wait looks whether the server has been silent for too long, in seconds."""
+"""The interval, in seconds, at which a wait checks whether the server has been silent for too long."""
 
 CANCEL_S: Final = 1.0
-"""How long an interrupted call waits until the server has taken the request to cancel its statement, in seconds."""
+"""The time, in seconds, that an interrupted call waits for the server to accept its cancel request."""
 
 
 class ServerSilent(psycopg.OperationalError):
-    """The server sent nothing for longer than a statement may take, so the connection was closed."""
+    """The server sent nothing for longer than the statement timeout allows, so the connection was closed."""
 
 
 def interruption_behind(error: BaseException, handled: BaseException | None) -> BaseException | None:
-    """The interruption that ended in this error, because something failed on its way out.
+    """Return the interruption behind an error, if something else failed while the interruption was handled.
 
     Args:
-        error: What arrived.
-        handled: What the caller was handling before the work began, which is not of this work.
+        error: The error that was raised.
+        handled: The exception that the caller was already handling before, which is not considered.
     """
     seen: BaseException | None = error
     while seen is not None and seen is not handled:
@@ -50,7 +49,7 @@ def interruption_behind(error: BaseException, handled: BaseException | None) -> 
 
 
 def patient(gen: PQGen[T], seconds: float | None) -> PQGen[T]:
-    """Run one of psycopg's generators, and raise ServerSilent after so many seconds without any progress."""
+    """Run one of psycopg's generators. Raises ServerSilent after that many seconds without progress."""
     if seconds is None:
         return (yield from gen)
     try:
@@ -70,7 +69,7 @@ def patient(gen: PQGen[T], seconds: float | None) -> PQGen[T]:
 
 
 class Guarded:
-    """What both connections know about themselves."""
+    """The common state of both connections."""
 
     pgconn: pq.abc.PGconn
     statement_s: float | None = None
@@ -80,17 +79,17 @@ class Guarded:
     _silence_s: float | None = None
 
     def limit(self, statement_s: float | None, grace_s: float) -> None:
-        """Set how long a statement may take (None: any time), and how much longer the server may be silent."""
+        """Set the statement timeout (None: unlimited) and the additional time that the server can be silent."""
         self.statement_s, self.grace_s = statement_s, grace_s
         self.expect(1)
 
     def expect(self, statements: int) -> None:
-        """Say how many statements the server runs before it answers next: it may be silent for all of them."""
+        """Set the number of statements that the server runs, silently, before it answers next."""
         self._silence_s = None if self.statement_s is None else self.statement_s * max(1, statements) + self.grace_s
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing of an earlier call is left: no transaction, no pipeline, no statement under way."""
+        """Whether the connection has no open transaction, pipeline or running statement."""
         return (
             self.interruption is None
             and self.pgconn.transaction_status == pq.TransactionStatus.IDLE
@@ -106,19 +105,19 @@ class Guarded:
         )
 
     def drop(self) -> None:
-        """Close the connection at once; but leave one that was made before a fork to the parent process."""
+        """Close the connection at once, unless it was made before a fork and belongs to the parent process."""
         if not self.inherited:
             self.pgconn.finish()
 
     def _abandon(self, gen: PQGen[Any]) -> None:
-        """Close the connection, and what was being done on it."""
+        """Close the connection and the generator that ran on it."""
         self.drop()
-        # psycopg's generators want to use the connection once more when they are closed.
+        # psycopg's generators use the connection once more when they are closed.
         with suppress(Exception):
             gen.close()
 
     def _can_cancel(self) -> bool:
-        # Without it psycopg falls back to a request that blocks for as long as the network likes.
+        # Without it psycopg falls back to a request that can block without limit.
         return self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE and capabilities.has_cancel_safe()
 
 
@@ -150,7 +149,7 @@ class AsyncGuardedConnection(Guarded, AsyncConnection[Any]):
 
     async def _give_up(self, gen: PQGen[Any], interruption: BaseException) -> None:
         try:
-            # A coroutine that is being closed cannot wait any more.
+            # A coroutine that is being closed can no longer wait.
             if isinstance(interruption, asyncio.CancelledError) and self._can_cancel():
                 with suppress(psycopg.Error):
                     await self.cancel_safe(timeout=CANCEL_S)

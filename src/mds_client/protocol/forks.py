@@ -1,7 +1,7 @@
-"""What happens to this library's objects in a process that was forked.
+"""Reset the library's objects in a forked process.
 
-An object that cannot be used by two processes registers itself with `watch`; its `forked` method runs in the child
-process, before anything else there can use it.
+An object that two processes cannot share registers itself with `watch`. Its `forked` method runs in the child process
+before any other code there can use it.
 """
 
 import os
@@ -10,10 +10,10 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """An object that has to begin anew in a forked process."""
+    """An object that must start over in a forked process."""
 
     def forked(self) -> None:
-        """Begin anew. Runs in the child process, in its only thread; locks may be held by threads that are gone."""
+        """Start over. Runs in the child's only thread; locks may be held by threads that no longer exist."""
 
 
 _watched: "weakref.WeakSet[Forkable]" = weakref.WeakSet()

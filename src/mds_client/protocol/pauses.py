@@ -1,7 +1,7 @@
-"""What the asynchronous client does between two waits for the server, and the synchronous one does differently.
+"""Code that differs between the asynchronous and the synchronous client, in pairs.
 
-The synchronous client is generated from the asynchronous one (`tools/sync.py`). Where the two need different code and
-not only other names, the code is here, in pairs.
+The synchronous client is generated from the asynchronous one (`tools/sync.py`), which only replaces names. Other
+differences, such as sleeping, tasks and threads, are here.
 """
 
 import asyncio
@@ -15,33 +15,33 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 LINGER_S: Final = 10.0
-"""How long a writer's thread that has nothing to write waits for rows before it ends; the next row starts another."""
+"""The time in seconds that an idle writer thread waits for rows before it ends. The next row starts another."""
 
 ALINGER_S: Final = 0.0
-"""A task costs nothing to start, and should not be left at the end of the event loop."""
+"""An idle writer task ends at once: a task is cheap to start, and should not remain at the end of the event loop."""
 
 
 async def asleep(seconds: float) -> None:
-    """Wait."""
+    """Sleep for some seconds."""
     await asyncio.sleep(seconds)
 
 
 def sleep(seconds: float) -> None:
-    """Wait."""
+    """Sleep for some seconds."""
     time.sleep(seconds)
 
 
 async def ayield_turn() -> None:
-    """Let other tasks run. The code around it may not wait for anything while the server keeps up."""
+    """Let other tasks run, because the calling code may never wait while the server keeps up."""
     await asyncio.sleep(0)
 
 
 def yield_turn() -> None:
-    """Do nothing: threads take turns by themselves."""
+    """Do nothing, because threads take turns automatically."""
 
 
 async def acompute(heavy: bool, function: Callable[[], T]) -> T:
-    """Call a function; if it is heavy, in a thread, so that it does not hold up the event loop."""
+    """Call a function. A heavy one is called in a thread, so that it does not block the event loop."""
     return await asyncio.to_thread(function) if heavy else function()
 
 
@@ -51,17 +51,17 @@ def compute(_heavy: bool, function: Callable[[], T]) -> T:
 
 
 async def anext_or_none(generator: AsyncGenerator[T]) -> T | None:
-    """The next item, or None at the end."""
+    """Return the next item, or None at the end."""
     return await anext(generator, None)
 
 
 def next_or_none(generator: Generator[T]) -> T | None:
-    """The next item, or None at the end."""
+    """Return the next item, or None at the end."""
     return next(generator, None)
 
 
 async def aahead(items: Iterator[T]) -> AsyncGenerator[T]:
-    """The items; each is made in a thread while the one before it is used."""
+    """Yield the items. Each is made in a thread while the one before it is used."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "mds-ahead") as thread:
         following = loop.run_in_executor(thread, next, items, None)
@@ -71,7 +71,7 @@ async def aahead(items: Iterator[T]) -> AsyncGenerator[T]:
 
 
 def ahead(items: Iterator[T]) -> Generator[T]:
-    """The items; each is made in a thread while the one before it is used."""
+    """Yield the items. Each is made in a thread while the one before it is used."""
     with ThreadPoolExecutor(1, "mds-ahead") as thread:
         following = thread.submit(next, items, None)
         while (item := following.result()) is not None:
@@ -80,28 +80,28 @@ def ahead(items: Iterator[T]) -> Generator[T]:
 
 
 class AsyncCrew:
-    """The next items of several iterators at once, each in a task."""
+    """Gets the next items of several iterators at once, each in a task."""
 
     def __init__(self, _size: int) -> None:
         self._steps: dict[asyncio.Task[Any], int] = {}
 
     @property
     def busy(self) -> bool:
-        """Whether an item is on its way."""
+        """Whether an item is being made."""
         return bool(self._steps)
 
     def start(self, number: int, iterator: AsyncGenerator[Any]) -> None:
-        """Begin with the next item of an iterator, which has this number."""
+        """Start to make the next item of the iterator with this number."""
         self._steps[asyncio.create_task(anext_or_none(iterator), name="mds-crew")] = number
 
     async def first(self) -> tuple[int, Any]:
-        """The number and the item of an iterator that is at its next one. Raises what it has raised."""
+        """Wait for an item. Returns the iterator's number and the item, or raises the iterator's error."""
         done, _ = await asyncio.wait(self._steps, return_when=asyncio.FIRST_COMPLETED)
         step = done.pop()
         return self._steps.pop(step), step.result()
 
     async def end(self) -> None:
-        """Cancel what is on its way."""
+        """Cancel the items that are being made."""
         for step in self._steps:
             step.cancel()
         if self._steps:
@@ -109,7 +109,7 @@ class AsyncCrew:
 
 
 class Crew:
-    """The next items of several iterators at once, each in a thread."""
+    """Gets the next items of several iterators at once, each in a thread."""
 
     def __init__(self, size: int) -> None:
         self._threads = ThreadPoolExecutor(size, "mds-crew")
@@ -117,21 +117,21 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        """Whether an item is on its way."""
+        """Whether an item is being made."""
         return bool(self._steps)
 
     def start(self, number: int, iterator: Generator[Any]) -> None:
-        """Begin with the next item of an iterator, which has this number."""
+        """Start to make the next item of the iterator with this number."""
         self._steps[self._threads.submit(next_or_none, iterator)] = number
 
     def first(self) -> tuple[int, Any]:
-        """The number and the item of an iterator that is at its next one. Raises what it has raised."""
+        """Wait for an item. Returns the iterator's number and the item, or raises the iterator's error."""
         done, _ = wait(self._steps, return_when=FIRST_COMPLETED)
         step = done.pop()
         return self._steps.pop(step), step.result()
 
     def end(self) -> None:
-        """Wait for what is on its way: a thread cannot be ended, and an item takes a moment."""
+        """Wait for the items that are being made, because a thread cannot be cancelled. An item takes a moment."""
         self._threads.shutdown()
 
 
@@ -165,11 +165,11 @@ class Condition(threading.Condition):
 
 
 class NoLock(nullcontext[None]):
-    """A lock for tasks of one event loop, which need none: only a wait lets another task run."""
+    """A lock that does nothing: tasks of one event loop need none, because they switch only when they wait."""
 
 
 class AsyncCondition:
-    """What tasks of one event loop wait for, as `threading.Condition` is for threads."""
+    """A condition for tasks of one event loop, like `threading.Condition` for threads."""
 
     def __init__(self, _lock: NoLock) -> None:
         self._event = asyncio.Event()
@@ -180,7 +180,7 @@ class AsyncCondition:
         self._event = asyncio.Event()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the next notification. False after so many seconds without one."""
+        """Wait for the next notification. Returns False after `seconds` without one."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -197,18 +197,18 @@ class AsyncWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, if it has not begun, or was cancelled before it could."""
+        """Start the task if it is not running."""
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work(), name="mds-batch")
 
     async def cancel(self) -> None:
-        """End it with the write under way, so that nothing goes on behind a block that was left."""
+        """Cancel the task and its current write, so that nothing continues after the block has ended."""
         if self._task is not None:
             self._task.cancel()
         await self.join()
 
     async def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the task."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -220,13 +220,13 @@ class Writer:
         self._thread = threading.Thread(target=work, name="mds-batch", daemon=True)
 
     def start(self) -> None:
-        """Begin, if it has not begun."""
+        """Start the thread if it has not started."""
         if self._thread.ident is None:
             self._thread.start()
 
     def cancel(self) -> None:
-        """Do nothing: a thread cannot be ended, and its write goes on."""
+        """Do nothing, because a thread cannot be cancelled. Its write continues."""
 
     def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the thread."""
         self._thread.join()

@@ -1,6 +1,6 @@
-"""What both clients are before anything waits: settings, tenant, caches, and which failure is tried again.
+"""The common part of both clients, without I/O: settings, tenant, caches and decisions about retries.
 
-`MDS` and `AMDS` add a pool, and the waiting.
+`MDS` and `AMDS` add a pool and the I/O.
 """
 
 import copy
@@ -18,7 +18,7 @@ from mds_client.protocol.operations import ColdKnown, Observer, Operation, Serie
 
 
 class Pooled:
-    """A client over a pool, as far as it is the same for both."""
+    """The common base of `MDS` and `AMDS`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Pooled:
         self._owns_pool = True
 
     def for_tenant(self, tenant_id: str) -> Self:
-        """This client as another tenant, over the same pool, which only the first client closes."""
+        """Return a client for another tenant over the same pool. Only the original client closes the pool."""
         clone = copy.copy(self)
         clone.config = Config.load(self.config, tenant_id=tenant_id)
         clone.tenant_id = clone.config.tenant_id
@@ -48,11 +48,11 @@ class Pooled:
 
     @contextmanager
     def _blocking(self) -> Iterator[Any]:
-        """A synchronous client that sees the same."""
+        """Return a synchronous client with the same settings."""
         yield self
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the settings, without asking the server and without the password."""
+        """Return the settings as HTML for a notebook, without the password and without asking the server."""
         parts = conninfo_to_dict(self.config.dsn)
         shown = {
             "server": f"{parts.get('host') or 'local'}:{parts.get('port') or 5432}",
@@ -69,7 +69,7 @@ class Pooled:
 
 
 class Attempts:
-    """The attempts at one operation: which failure is repeated and after how long, and what the observer is told."""
+    """The attempts at one operation: decides about retries and their delay, and informs the observer."""
 
     def __init__(self, client: Pooled, operation: Operation[Any]) -> None:
         self._config = client.config
@@ -80,10 +80,10 @@ class Attempts:
         self._tried = 0
 
     def failed(self, error: MDSError, session: Session) -> float:
-        """Seconds to wait before the next attempt; raises the error where there is to be none."""
+        """Return the seconds to wait before the next attempt, or raise the error if there is none."""
         self._tried += 1
         if session.commits:
-            # It is another part that has failed now.
+            # A part was committed, so a different part has failed now.
             self._waits = self._config.waits()
         again = isinstance(error, RetryableError) and not isinstance(error, ServerUnreachable)
         if not again or (wait := next(self._waits, None)) is None:
@@ -95,10 +95,10 @@ class Attempts:
         return wait
 
     def answered(self, session: Session) -> None:
-        """It has ended well."""
+        """Tell the observer that the operation has succeeded."""
         self._observer.performed(self._operation, time.monotonic() - self._began, session.written)
 
 
 def lost_connection(error: MDSError) -> bool:
-    """Whether a failure is of the connection, and others of the pool may be broken as well: a restart breaks all."""
+    """Whether an error means a lost connection. Others of the pool may be lost, too, such as after a restart."""
     return isinstance(error, RetryableError) and error.lost_connection

@@ -1,12 +1,12 @@
-"""The pools behind the clients: how they open and close, and how a connection is lent and taken back.
+"""The connection pools of the clients: opening, closing, and lending connections.
 
-`Home` and `AsyncHome` each own one of psycopg's pools. A client shares its home with its clones (`for_tenant`). They
-add what psycopg's pools leave to their users:
+`Home` and `AsyncHome` each own a psycopg pool. A client shares its home with its clones (`for_tenant`). They add to
+psycopg's pools:
 
 - A connection goes back to the pool only if it is clean (`mds_client.protocol.connections`); otherwise it is closed.
 - A pool that is interrupted while it lends or takes back a connection is replaced, because its state is unknown.
-- A forked process gets a pool of its own, and never touches the connections of its parent.
-- A home that nobody closes is closed at the end of the event loop or of the program, with a ResourceWarning.
+- A forked process gets its own pool, and never touches the connections of its parent.
+- A home that was not closed is closed at the end of the event loop or the program, with a ResourceWarning.
 """
 
 import asyncio
@@ -30,21 +30,22 @@ from mds_client.protocol import forks
 from mds_client.protocol.connections import AsyncGuardedConnection, Guarded, GuardedConnection, interruption_behind
 
 GRACE_S: Final = 5.0
-"""How much longer than a statement may take the server may be silent, in seconds; less if `connect_timeout` is."""
+"""The time in seconds that the server can be silent beyond the statement timeout, unless `connect_timeout` is
+shorter."""
 
 _INHERITED: Final[list[object]] = []
-"""What a forked process has from its parent. It is kept: collecting it would end sessions of the parent."""
+"""The objects that a forked process has inherited. They are kept: collecting them would end sessions of the parent."""
 
 _FORKED: Final = "this process was forked while a call was under way; that call and its connection are the parent's"
 _NOT_CLOSED: Final = "was not closed: call {}, or use the client as a context manager"
 
 
 class _Base:
-    """What both homes have in common."""
+    """The common base of both homes."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # The session itself has no tenant: a statement outside of a transaction finds nothing and writes nothing.
+        # The session itself has no tenant, so a statement outside a transaction can neither read nor write rows.
         self._dsn = rls.dsn_without_tenant(config.dsn)
         self._made: weakref.WeakSet[Guarded] = weakref.WeakSet()
         self._closed = False
@@ -56,7 +57,7 @@ class _Base:
             raise MDSOperationalError("the client is closed")
 
     def forked(self) -> None:
-        """Begin anew in a forked process, which has neither the threads nor the event loop of its parent."""
+        """Start over in a forked process, which has neither the threads nor the event loop of its parent."""
         for connection in self._made:
             connection.inherited = True
             connection.interruption = ConfigurationError(_FORKED)
@@ -98,7 +99,7 @@ class Home(_Base):
         self._current()
 
     def open(self) -> None:
-        """Raise MDSOperationalError if the home is closed. The pool opens by itself."""
+        """Raise MDSOperationalError if the home is closed. The pool opens on first use."""
         self.check_open()
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ class Home(_Base):
 
     @contextmanager
     def connection(self) -> Iterator[GuardedConnection]:
-        """Lend a connection. What it has not committed at the end is rolled back.
+        """Lend a connection. An open transaction is rolled back at the end.
 
         Raises:
             psycopg_pool.PoolTimeout: No connection was free within `connect_timeout`.
@@ -161,7 +162,7 @@ class Home(_Base):
         self._current().drain()
 
     def statistics(self) -> dict[str, int]:
-        """The pool's figures, as psycopg has them."""
+        """Return psycopg's statistics of the pool."""
         pool = self._pool
         return {} if pool is None else pool.get_stats()
 
@@ -179,7 +180,7 @@ class Home(_Base):
         with self._lock:
             self.open()
             if self._pool is None:
-                # The pool must not hold on to the home, which could never be collected then.
+                # The pool must not reference the home, or the home could never be collected.
                 configure = partial(_configure, self._config, self._made)
                 pool = ConnectionPool(
                     self._dsn, connection_class=GuardedConnection, configure=configure, **self._options()
@@ -190,7 +191,7 @@ class Home(_Base):
             return self._pool
 
     def _replace(self, pool: "ConnectionPool[GuardedConnection]") -> None:
-        """Use another pool from now on. Calls that wait for a connection of this pool wait for the new one."""
+        """Replace the pool. Calls that wait for a connection of the old pool then wait for the new one."""
         with self._lock:
             if self._pool is pool:
                 self._pool = None
@@ -204,17 +205,17 @@ def _configure(config: Config, made: "weakref.WeakSet[Guarded]", connection: Gua
 
 
 def _left_open(pool: "ConnectionPool[GuardedConnection]") -> None:
-    """Close the pool of a client that was collected, or is there still at the end of the program."""
+    """Close the pool of a client that was collected, or still exists at the end of the program."""
     warnings.warn(f"MDS {pool.name!r} " + _NOT_CLOSED.format("close()"), ResourceWarning, stacklevel=2)
     try:
-        # Not here: this may be one of the pool's own threads, which cannot wait for itself.
+        # Close it in a new thread: this may be one of the pool's own threads, which cannot wait for itself.
         threading.Thread(target=pool.close, name="mds-pool-close", daemon=True).start()
     except RuntimeError:  # the interpreter is about to end
         pool.close()
 
 
 def _clean(connection: GuardedConnection, proven: bool) -> None:
-    """End what is open on a connection, or close it if what is open is not known."""
+    """Roll back an open transaction, or close a connection whose state is unknown."""
     try:
         if proven and connection.has_transaction:
             with suppress(psycopg.Error):  # the connection is dropped then
@@ -225,7 +226,7 @@ def _clean(connection: GuardedConnection, proven: bool) -> None:
 
 
 class AsyncHome(_Base):
-    """The connections of an `AMDS` and its clones, all of one event loop."""
+    """The connections of an `AMDS` and its clones, in one event loop."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -240,7 +241,7 @@ class AsyncHome(_Base):
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     async def open(self) -> None:
-        """Open the pool, if it is not open.
+        """Open the pool if it is not open.
 
         Raises:
             ServerUnreachable: No connection can be made.
@@ -264,7 +265,7 @@ class AsyncHome(_Base):
             await asyncio.wait([self._keeper])
 
     def _check(self) -> bool:
-        """Whether it is open in this event loop. Raises ConfigurationError if it is open in another one."""
+        """Whether the home is open in this event loop. Raises ConfigurationError if it is open in another one."""
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise ConfigurationError(
                 "this AMDS was opened in another event loop; make one AMDS for each loop, or use MDS in threads"
@@ -281,7 +282,7 @@ class AsyncHome(_Base):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncGuardedConnection]:
-        """Lend a connection of the open pool. What it has not committed at the end is rolled back.
+        """Lend a connection of the open pool. An open transaction is rolled back at the end.
 
         Raises:
             psycopg_pool.PoolTimeout: No connection was free within `connect_timeout`.
@@ -313,16 +314,16 @@ class AsyncHome(_Base):
                     await _aclean(connection, proven)
                 finally:
                     if closing and not connection.inherited:
-                        # What is closed at the end of a loop can have no task any more.
+                        # A generator that is closed at the end of the loop can start no more tasks.
                         await pool.putconn(connection)
                     elif not connection.inherited:
-                        # Cancelled in there, the pool would lose who waits for this connection.
+                        # If putconn were cancelled, the pool would lose a caller that waits for this connection.
                         settled = True
                         await asyncio.shield(pool.putconn(connection))
                 settled = True
         finally:
             if not settled and self._pool is pool:
-                # Ended while the pool took the connection back: whether it has is unknown.
+                # Interrupted while the pool took the connection back, so the pool's state is unknown.
                 self._leave()
 
     async def drain(self) -> None:
@@ -332,7 +333,7 @@ class AsyncHome(_Base):
             await pool.drain()
 
     def statistics(self) -> dict[str, int]:
-        """The pool's figures, as psycopg has them."""
+        """Return psycopg's statistics of the pool."""
         pool = self._pool
         return {} if pool is None else pool.get_stats()
 
@@ -344,7 +345,7 @@ class AsyncHome(_Base):
         self._anew()
 
     async def _make(self) -> None:
-        # The pool must not hold on to the home, which could never be collected then.
+        # The pool must not reference the home, or the home could never be collected.
         configure = partial(_aconfigure, self._config, self._made)
         pool = AsyncConnectionPool(
             self._dsn, connection_class=AsyncGuardedConnection, configure=configure, **self._options()
@@ -360,7 +361,7 @@ class AsyncHome(_Base):
         self._pool = pool
 
     def _leave(self) -> None:
-        """Let the keeper close the pool."""
+        """Make the keeper close the pool."""
         self._pool = None
         if self._finalizer is not None and self._left is not None:
             self._finalizer.detach()
@@ -375,10 +376,10 @@ async def _aconfigure(config: Config, made: "weakref.WeakSet[Guarded]", connecti
 async def _keep(
     pool: "AsyncConnectionPool[AsyncGuardedConnection]", left: asyncio.Event, made: "weakref.WeakSet[Guarded]"
 ) -> None:
-    """Close a pool when its home is left, or when the event loop ends before.
+    """Close a pool when its home is closed or the event loop ends.
 
-    At its end `asyncio.run` cancels every task once and waits for them. A worker of the pool that is connecting takes
-    that for a failed attempt, and goes on. Only the pool's own `close` ends it.
+    At its end `asyncio.run` cancels every task once and waits for them. A worker of the pool that is connecting treats
+    that as a failed attempt and continues. Only the pool's `close` ends it.
     """
     try:
         await left.wait()
@@ -386,12 +387,12 @@ async def _keep(
         warnings.warn(f"AMDS {pool.name!r} " + _NOT_CLOSED.format("aclose()"), ResourceWarning, stacklevel=2)
         raise
     finally:
-        left.set()  # what collects the home need not warn again
+        left.set()  # so that collecting the home does not warn again
         try:
             await pool.close()
         except asyncio.CancelledError:
-            # A worker of the pool that was cancelled itself. The others are told to end by now, but the idle
-            # connections are not closed; nobody uses any at the end of a loop.
+            # A worker of the pool was cancelled itself. The other workers are ending, but the idle connections
+            # are not closed. No one uses them at the end of a loop.
             for connection in list(made):
                 connection.drop()
 
@@ -408,7 +409,7 @@ def _async_left_open(
 
 
 async def _aclean(connection: AsyncGuardedConnection, proven: bool) -> None:
-    """End what is open on a connection, or close it if what is open is not known."""
+    """Roll back an open transaction, or close a connection whose state is unknown."""
     try:
         if proven and connection.has_transaction:
             with suppress(psycopg.Error):  # the connection is dropped then

@@ -1,7 +1,7 @@
-"""How rows that are read are answered: as models, as a frame, or a batch at a time.
+"""Return rows as models, as a frame, or in batches.
 
-What is read is in `mds_client.reading.reads`. Frames are made in `mds_client.columns.arrow`, which is imported only
-where one is asked for.
+The reads are in `mds_client.reading.reads`. Frames are made in `mds_client.columns.arrow`, which is imported only if
+one is requested.
 """
 
 from collections.abc import Sequence
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Row)
 
 As: TypeAlias = Literal["models", "arrow", "pandas", "polars"]
-"""What rows are answered as: a list of models, or a frame (the extra `arrow`)."""
+"""The form of a result: a list of models, or a frame (needs the extra `arrow`)."""
 
 Columns: TypeAlias = Sequence[str]
 """The names of a frame's columns."""
 
 Index: TypeAlias = str | Sequence[str]
-"""The column of a pandas frame that is its index, or several."""
+"""The column, or columns, that become the index of a pandas frame."""
 
 AS: Final[tuple[As, ...]] = get_args(As)
 
 StreamAs: TypeAlias = Literal["models", "arrow"]
-"""What the parts of a stream are: lists of models, or PyArrow record batches."""
+"""The form of a stream's parts: lists of models, or PyArrow record batches."""
 
 
 def check_as(as_: As) -> None:
-    """Raise ConfigurationError if rows cannot be answered like that, before anything is asked."""
+    """Raise ConfigurationError if rows cannot be returned in this form, before anything is sent."""
     if as_ not in AS:
         raise ConfigurationError(f"as_ is {', '.join(AS)}; not {as_!r}")
     if as_ != "models":
-        from mds_client.columns import arrow  # needs packages that the library itself does without
+        from mds_client.columns import arrow  # needs optional packages
 
         arrow.check(as_)
 
 
 def check_stream_as(as_: StreamAs) -> None:
-    """The same of a stream."""
+    """Raise ConfigurationError if the parts of a stream cannot have this form."""
     if as_ not in get_args(StreamAs):
         raise ConfigurationError(f"as_ of a stream is {', '.join(get_args(StreamAs))}; not {as_!r}")
     check_as(as_)
 
 
 def check_columns(columns: Columns | None, there: Sequence[str], as_: As) -> tuple[str, ...] | None:
-    """The columns that are asked for, in that order, or None. Raises ConfigurationError if there is no such column."""
+    """Return the requested columns in order, or None. Raises ConfigurationError if a column does not exist."""
     if columns is None:
         return None
     if as_ == "models":
@@ -77,7 +77,7 @@ def check_columns(columns: Columns | None, there: Sequence[str], as_: As) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a frame is laid out, as `MDS.bars_window` describes it: what is its index, and whether it is wide.
+    """The layout of a frame, as in `MDS.bars_window`: its index, and the value of a wide frame.
 
     `symbols` are the columns of a wide frame, in their order.
     """
@@ -89,7 +89,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The columns of a frame, and the stored ones that a statement has to give for them, in the table's order."""
+    """The columns of a frame, and the stored columns that a statement must return for them, in the table's order."""
 
     fields: tuple[str, ...]
     stored: tuple[str, ...]
@@ -106,11 +106,10 @@ def shown(
     wide: str | None = None,
     symbols: Sequence[str] = (),
 ) -> Shown:
-    """What is shown of a kind's rows: these columns, or all. `stored` are those that the rows have, the time first.
+    """Choose the columns and layout of a frame of a kind's rows: these columns, or all.
 
-    `symbols` are those that are read.
-
-    Raises ConfigurationError for columns that the rows do not have, and for a layout that the frame cannot have.
+    `stored` are the columns of the rows, the time first; `symbols` are those that are read. Raises ConfigurationError
+    for columns that the rows do not have, and for a layout that is not possible.
     """
     stored = kind.column_names if stored is None else stored
     everything = kind.shown(stored)
@@ -121,7 +120,7 @@ def shown(
     layout = Layout(_index(index, everything if asked is None else asked, as_))
     if asked is None:
         return Shown(everything, stored, layout)
-    # A row of no columns would not be counted.
+    # Select at least one column, because a row without columns would not be counted.
     return Shown(asked, tuple(name for name in stored if name in asked) or stored[:1], layout)
 
 
@@ -147,7 +146,7 @@ def _wide(
     wide: str,
     symbols: Sequence[str],
 ) -> Layout:
-    """The layout of a wide frame, whose index in pandas is the time."""
+    """Return the layout of a wide frame, whose index in pandas is the time."""
     if as_ == "models":
         raise ConfigurationError("wide is of a frame: pass as_, too; models are rows")
     if columns is not None:
@@ -163,7 +162,7 @@ def _wide(
 
 
 def answered(model: type[BaseModel], found: list[Any], as_: As, columns: Sequence[str] | None = None) -> Any:
-    """Models as they are, or as a frame with these columns."""
+    """Return models unchanged, or as a frame with these columns."""
     if as_ == "models":
         return found
     from mds_client.columns import arrow
@@ -172,7 +171,7 @@ def answered(model: type[BaseModel], found: list[Any], as_: As, columns: Sequenc
 
 
 def without_tenant(model: type[BaseModel]) -> tuple[str, ...]:
-    """The fields of a model that a frame shows: the tenant is shown only to who names it."""
+    """Return the fields of a model except the tenant, which frames include only on request."""
     return tuple(name for name in model.model_fields if name != TENANT_COLUMN)
 
 
@@ -187,14 +186,14 @@ def read_frame(
     *,
     ordered: bool = True,
 ) -> Talk[Any]:
-    """A query's rows as a frame: of one series with that name, or of many with their names by id.
+    """Read a query's rows as a frame: of one series with that name, or of many with their names by id.
 
-    `select` gives the columns `show.stored`. `ordered`: the rows come in the order of their key, by series; otherwise
-    the time is among the columns.
+    `select` returns the columns `show.stored`. `ordered`: the rows come ordered by series and key; otherwise the
+    columns must include the time.
     """
     from mds_client.columns import arrow
 
-    # As the models are: by id is by when a series was first seen.
+    # Sort several series by symbol, as models are: the order of ids is that of creation.
     by_symbol = isinstance(names, dict) and "symbol" in kind.series and len(names) > 1
     fields = (*show.fields, "symbol") if by_symbol and "symbol" not in show.fields else show.fields
     query: Query = arrow.Query(
@@ -217,7 +216,7 @@ def cold_frame(
     as_: As,
     show: Shown,
 ) -> Talk[Any]:
-    """The same of rows that are partly kept in files."""
+    """Read rows that are partly kept in files as a frame."""
     from mds_client.cold import reading
 
     rows = yield from reading.reading(session, kind, names, span, show.stored)
@@ -228,7 +227,7 @@ def cold_frame(
 
 
 def laid_out(kind: Kind, table: Any, as_: As, show: Shown, *, by_symbol: bool, ordered: bool = True) -> Any:
-    """A table as the frame that was asked for. `by_symbol`: it is of several series, and is sorted by symbol."""
+    """Convert a table to the requested frame. `by_symbol`: it has several series and is sorted by symbol."""
     from mds_client.columns import arrow
 
     if by_symbol:
@@ -241,7 +240,7 @@ def laid_out(kind: Kind, table: Any, as_: As, show: Shown, *, by_symbol: bool, o
     frame = arrow.as_frame(table, cast("Any", as_))
     if layout.index:
         frame = frame.set_index(list(layout.index))
-    # As pandas' own pivot names them: the legend of a plot says what the lines are.
+    # Name the columns as pandas' pivot does, so that the legend of a plot has a title.
     return frame.rename_axis(columns="symbol") if layout.wide is not None and as_ == "pandas" else frame
 
 
@@ -257,12 +256,12 @@ def emitted(
     show: Shown,
     symbols: list[str] | None = None,
 ) -> Talk[None]:
-    """Rows a batch at a time: neither side holds more than one. Models come through a cursor of the server's.
+    """Emit rows in batches, so that neither side holds more than one. Models are read through a server-side cursor.
 
-    Frames come packed, which takes several statements. In a transaction of the user's, whose statements may each see
-    other rows, they come by one statement.
+    Frames are read packed, by several statements. In the user's transaction, where each statement can see other rows,
+    they are read by one statement.
 
-    `symbols`: only rows with one of these, of a kind whose series have no symbol.
+    `symbols`: only rows with one of these symbols, for a kind whose series have no symbol.
     """
     by_symbol = symbols is not None
     if (yield from is_cold(session, kind, span[0], ask=True)):
@@ -298,9 +297,9 @@ def _emitted_cold(
     as_: StreamAs,
     show: Shown,
 ) -> Talk[None]:
-    """Rows that are partly kept in files, a batch at a time.
+    """Emit rows that are partly kept in files in batches.
 
-    In a transaction of the user's, whose statements may each see other rows, they are read all at once.
+    In the user's transaction, where each statement can see other rows, they are all read at once.
     """
     from mds_client.cold import reading
     from mds_client.reading import packed
@@ -347,7 +346,7 @@ def packed_frames(
     show: Shown,
     symbols: list[str] | None = None,
 ) -> Talk[None]:
-    """The rows of these series as record batches, by several statements that see the same rows."""
+    """Emit the rows of these series as record batches, read by several statements with one snapshot."""
     from mds_client.reading import packed
 
     series = {series_id: names[series_id] for series_id in sorted(names)}
@@ -362,7 +361,7 @@ def emitted_frames(
     names: dict[int, tuple[str | None, ...]],
     show: Shown,
 ) -> Talk[None]:
-    """A query's rows as record batches; see `read_frame`."""
+    """Emit a query's rows as record batches; see `read_frame`."""
     from mds_client.columns import arrow
 
     columns = tuple(kind.column(name) for name in show.stored)
@@ -370,7 +369,7 @@ def emitted_frames(
 
 
 def constant_fields(kind: Kind, tenant_id: str | None, name: Sequence[str | None]) -> dict[str, Any]:
-    """What all rows of a series have in common, and every other field, in the model's order."""
+    """Return all fields in the model's order, with the values that are the same for all rows of a series."""
     return {
         **dict.fromkeys(kind.model.model_fields),
         "tenant_id": tenant_id,
@@ -381,7 +380,7 @@ def constant_fields(kind: Kind, tenant_id: str | None, name: Sequence[str | None
 def models_of_one(
     model: type[R], kind: Kind, tenant_id: str | None, name: Sequence[str | None], rows: list[Values]
 ) -> list[R]:
-    """Rows of one series as the model's instances: a constant part for the series, a stored part from the row."""
+    """Convert rows of one series to models: constant fields of the series, and stored fields of the row."""
     return built_rows(
         model, constant_fields(kind, tenant_id, name), kind.column_names, rows, [amount.name for amount in kind.amounts]
     )
@@ -390,6 +389,6 @@ def models_of_one(
 def models_of_many(
     model: type[R], kind: Kind, tenant_id: str | None, names: dict[int, tuple[str | None, ...]], rows: list[Values]
 ) -> list[R]:
-    """Rows of many series, each with its series id in front."""
+    """Convert rows of many series to models. The first column of each row is the series id."""
     constants = {series_id: constant_fields(kind, tenant_id, name) for series_id, name in names.items()}
     return built_of_series(model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts])

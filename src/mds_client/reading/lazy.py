@@ -1,10 +1,10 @@
-"""Rows that are read when they are needed: `MDS.scan` as a polars LazyFrame, a PyArrow reader or a DuckDB relation.
+"""Read rows lazily: `MDS.scan` as a polars LazyFrame, a PyArrow reader or a DuckDB relation.
 
-What a LazyFrame is asked for is pushed down as far as the store can do it: the columns; conditions on the names of the
-series, which are looked at by polars itself in the list of series; and conditions on the time. polars applies all
-conditions to the rows once more, so that a condition that is not understood here costs time and changes no answer.
+A LazyFrame pushes down columns, conditions on the names of the series, which polars evaluates on the list of series,
+and conditions on the time. polars applies all conditions to the rows again, so a condition that is not understood here
+only costs time.
 
-Needs PyArrow: import it where something is scanned, not before.
+Needs PyArrow: import this module only for a scan.
 """
 
 import importlib
@@ -26,13 +26,13 @@ import pyarrow as pa  # isort: skip
 ScanAs: TypeAlias = Literal["polars", "arrow", "duckdb"]
 
 Read: TypeAlias = Callable[[Selection], "Iterator[pa.RecordBatch]"]
-"""What reads a selection; nothing is read before the first batch is asked for."""
+"""A function that reads a selection. Nothing is read before the first batch is requested."""
 
 ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def check(as_: str) -> None:
-    """Raise ConfigurationError if rows cannot be scanned like that, or the package is not installed."""
+    """Raise ConfigurationError if a scan cannot have this form, or the package is not installed."""
     if as_ not in get_args(ScanAs):
         raise ConfigurationError(f"as_ of a scan is {', '.join(get_args(ScanAs))}; not {as_!r}")
     if as_ != "arrow":
@@ -43,7 +43,7 @@ def check(as_: str) -> None:
 
 
 def scanned(read: Read, selection: Selection, as_: ScanAs) -> Any:
-    """A selection as something that reads it later."""
+    """Return an object that reads a selection later."""
     check(as_)
     if as_ == "polars":
         return _lazy_frame(read, selection)
@@ -52,7 +52,7 @@ def scanned(read: Read, selection: Selection, as_: ScanAs) -> Any:
 
 
 class _Source:
-    """What DuckDB reads from, anew for each query: a reader would be empty at the second one."""
+    """A source for DuckDB that reads again for each query: a reader would be empty at the second query."""
 
     def __init__(self, read: Read, selection: Selection) -> None:
         self._read = read
@@ -73,7 +73,7 @@ def _lazy_frame(read: Read, selection: Selection) -> Any:
     def source(columns: list[str] | None, predicate: Any, rows: int | None, _batch_rows: int | None) -> Iterator[Any]:
         wanted = selection.fields if columns is None else tuple(columns)
         needed = set(wanted) if predicate is None else {*wanted, *predicate.meta.root_names()}
-        # A frame of no columns has no rows.
+        # Read at least one column, because a frame without columns has no rows.
         fields = tuple(name for name in selection.fields if name in needed) or (selection.kind.time,)
         asked = replace(selection, fields=fields)
         for batch in read(asked if predicate is None else _narrowed(asked, predicate)):
@@ -91,7 +91,7 @@ def _lazy_frame(read: Read, selection: Selection) -> Any:
 
 
 def _narrowed(selection: Selection, predicate: Any) -> Selection:
-    """The part of a selection in which a predicate can hold: as far as that can be seen, and never less."""
+    """Narrow a selection to the part where a predicate can be true, as far as the predicate is understood."""
     polars = importlib.import_module("polars")
     on_names = []
     for part in _conjuncts(json.loads(predicate.meta.serialize(format="json"))):
@@ -115,7 +115,7 @@ def _narrowed(selection: Selection, predicate: Any) -> Selection:
 
 
 def _conjuncts(expression: Any) -> Iterator[Any]:
-    """The conditions that have to hold all, of an expression as polars serializes it."""
+    """Yield the conditions that an expression combines with AND, as polars serializes them."""
     match expression:
         case {"BinaryExpr": {"left": left, "op": "And" | "LogicalAnd", "right": right}}:
             yield from _conjuncts(left)
@@ -125,7 +125,7 @@ def _conjuncts(expression: Any) -> Iterator[Any]:
 
 
 def _span(condition: Any, time: str) -> tuple[datetime, datetime]:
-    """The span in which a condition on the time can hold; all time if it is not understood."""
+    """Return the span in which a condition on the time can be true, or all time if it is not understood."""
     match condition:
         case {"BinaryExpr": {"left": {"Column": name}, "op": str(operator), "right": right}} if name == time:
             return _compared(operator, right)
@@ -143,7 +143,7 @@ def _compared(operator: str, expression: Any) -> tuple[datetime, datetime]:
     moment = _moment(expression)
     if moment is None:
         return ALWAYS
-    # A time that is finer than the store's is cut off here: what is at its microsecond is looked at, too.
+    # The time may be finer than a microsecond and is truncated here, so include its whole microsecond.
     behind = ALWAYS[1] if moment > ALWAYS[1] - INSTANT else moment + INSTANT
     match operator:
         case "Eq":
@@ -156,7 +156,7 @@ def _compared(operator: str, expression: Any) -> tuple[datetime, datetime]:
 
 
 def _moment(expression: Any) -> datetime | None:
-    """The time that an expression stands for, if it is one."""
+    """Return the time that an expression evaluates to, or None."""
     polars = importlib.import_module("polars")
     found = polars.Expr.deserialize(BytesIO(json.dumps(expression).encode()), format="json")
     if found.meta.root_names():

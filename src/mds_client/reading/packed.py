@@ -1,11 +1,11 @@
-"""Much data at once: a query's rows as one array a column, and the pieces that make an answer of any size.
+"""Read large amounts of data: each column of a query as one array, in pieces of limited size.
 
-A row that is copied out costs the client more than it costs the server: libpq hands over each one alone. So the server
+Copying out single rows costs the client more than the server, because libpq returns each row separately. So the server
 packs the rows of a piece into arrays, and the client reads a column at a time. A piece is some series and a span of
-time, of about `TARGET` rows. How many series that are follows from the pieces before; one that turns out to hold more
-than `MOST` rows is split, so that neither side ever holds much more.
+time, with about `TARGET` rows. The number of series is estimated from earlier pieces; a piece with more than `MOST`
+rows is split, so that neither side ever holds much more.
 
-Needs NumPy and PyArrow, as `mds_client.columns.arrow` does. Nothing here waits.
+Needs NumPy and PyArrow, as `mds_client.columns.arrow` does. Nothing here does I/O.
 """
 
 from collections import deque
@@ -33,30 +33,30 @@ import pyarrow.compute as compute  # isort: skip
 from numpy.typing import NDArray  # isort: skip
 
 TARGET: Final = 65_536
-"""Rows of a piece, about."""
+"""The approximate number of rows in a piece."""
 
 MOST: Final = 2 * TARGET
-"""Rows of a piece at the most; one with more is split."""
+"""The maximum number of rows in a piece; larger pieces are split."""
 
 FIRST_SERIES: Final = 8
-"""Series of the first pieces, while it is not known how many rows a series has."""
+"""The number of series in the first pieces, while the number of rows of a series is unknown."""
 
 MOST_SERIES: Final = 4096
-"""Series of a piece at the most."""
+"""The maximum number of series in a piece."""
 
 INSTANT: Final = timedelta(microseconds=1)
-"""What cannot be split any more."""
+"""The shortest span of time, which cannot be split."""
 
 _ARRAY_HEADER: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is read: of a kind, the series by id with their names, a span of time, and the columns of the answer.
+    """A request: a kind, series by id with their names, a span of time, and the columns of the result.
 
-    `stored` are the columns that the statement gives; `fields` are those of the answer, of the tenant, the series and
-    the stored ones. The series come in the order of `series`, and the rows of each in the order of their key, if the
-    key is among the stored columns. `symbols`: only rows with one of these, of a kind whose series have no symbol.
+    `stored` are the columns that the statement returns; `fields` are those of the result: the tenant, parts of the
+    series and stored columns. Rows come in the order of `series`, and within a series ordered by key, if the key is
+    among the stored columns. `symbols`: only rows with one of these, for a kind whose series have no symbol.
     """
 
     kind: Kind
@@ -65,31 +65,31 @@ class Asked:
     stored: tuple[str, ...]
     fields: tuple[str, ...]
     plain: bool = False
-    """Whether names are text, and not dictionaries."""
+    """Whether names are plain text instead of dictionaries."""
     symbols: list[str] | None = None
     cold: "Beside | None" = None
-    """What reads the rows that are kept in files, too."""
+    """The reader of rows that are kept in files, if any."""
     only_hot: bool = True
     """Whether the server refuses to read from before the fence, if there is one."""
 
     @property
     def schema(self) -> "pa.Schema":
-        """That of the answer."""
+        """The schema of the result."""
         return schema_of(self.kind, self.fields, plain=self.plain)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The stored columns, with those of the key that they have to be sorted by."""
+        """The stored columns, and the columns of the key, which are needed for sorting."""
         names = (*self.stored, *(name for name in self.kind.key if name not in self.stored))
         return tuple(self.kind.column(name) for name in names)
 
 
 class Beside(Protocol):
-    """Rows of the same kind that are somewhere else (`mds_client.cold`)."""
+    """A reader of rows of the same kind in another place (`mds_client.cold`)."""
 
     @property
     def listed(self) -> Sequence[object]:
-        """Where they are."""
+        """The files that contain them."""
 
     def merged(
         self,
@@ -99,11 +99,11 @@ class Beside(Protocol):
         hot: "pa.Table",
         late: Sequence[Values],
     ) -> "pa.Table":
-        """Those and these as one."""
+        """Merge these rows with those from the server."""
 
 
 def schema_of(kind: Kind, fields: Sequence[str], *, plain: bool) -> "pa.Schema":
-    """The schema of a frame with these fields of a kind."""
+    """Return the schema of a frame with these fields of a kind."""
 
     def of(name: str) -> Any:
         if name == TENANT_COLUMN or name in kind.series:
@@ -116,24 +116,24 @@ def schema_of(kind: Kind, fields: Sequence[str], *, plain: bool) -> "pa.Schema":
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Some series and a span of time; and the rows, once they are read."""
+    """Some series and a span of time, and the rows once they are read."""
 
     ids: list[int]
     span: tuple[datetime, datetime]
     bounded: bool = True
-    """Whether it is split if there are too many rows; it cannot be if it is of one series and one instant."""
+    """Whether the piece is split if it has too many rows. One series and one instant cannot be split."""
     taken: bool = False
     batch: "pa.RecordBatch | None" = None
 
 
 @dataclass(slots=True)
 class Plan:
-    """The pieces of an answer, in its order. `window` of them are under way, or wait for those before them."""
+    """The pieces of a result, in order. At most `window` of them are being read or wait for earlier ones."""
 
     asked: Asked
     window: int = 1
     target: int = TARGET
-    """Rows of a piece, about."""
+    """The approximate number of rows in a piece."""
     _pieces: deque[Piece] = field(default_factory=deque)
     _left: list[int] = field(init=False)
     _at: int = 0
@@ -144,11 +144,11 @@ class Plan:
 
     @property
     def more(self) -> bool:
-        """Whether there is more than what has been taken."""
+        """Whether there are pieces that were not taken."""
         return self._at < len(self._left) or any(not piece.taken for piece in self._pieces)
 
     def take(self) -> Piece | None:
-        """The next piece to read; None where nothing is left to begin with now."""
+        """Take the next piece to read. Returns None if there is none, or the window is full."""
         for at, piece in enumerate(self._pieces):
             if at >= self.window:
                 return None
@@ -163,7 +163,7 @@ class Plan:
         return piece
 
     def settle(self, piece: Piece, found: "pa.RecordBatch | list[Piece]") -> None:
-        """Take up the rows of a piece, or the pieces to read instead of it."""
+        """Store the rows of a piece, or replace it by smaller pieces."""
         if isinstance(found, list):
             at = self._pieces.index(piece)
             self._pieces.remove(piece)
@@ -175,7 +175,7 @@ class Plan:
         self._read = rows + found.num_rows, series + len(piece.ids)
 
     def ready(self) -> "pa.RecordBatch | None":
-        """The batch of rows that is next in the order, if it has been read."""
+        """Return the next batch of rows in order, if it has been read."""
         while self._pieces and (batch := self._pieces[0].batch) is not None:
             self._pieces.popleft()
             if batch.num_rows:
@@ -190,12 +190,12 @@ class Plan:
 
 
 def cold_target(cold: Beside | None) -> int:
-    """Rows of a piece, about: the more files there are, the more, because each piece reads a row group of each."""
+    """Return the approximate rows of a piece: more with more files, because each piece reads a row group of each."""
     return TARGET if cold is None else min(max(TARGET, len(cold.listed) * 2 * TARGET), 32 * TARGET)
 
 
 def emitting(session: Session, asked: Asked) -> Talk[None]:
-    """Read everything on one connection, a batch after the other, as part of a conversation."""
+    """Read everything on one connection, in batches, as part of an operation."""
     plan = Plan(asked, target=cold_target(asked.cold))
     while (piece := plan.take()) is not None:
         plan.settle(piece, (yield from reading(session, asked, piece)))
@@ -204,7 +204,7 @@ def emitting(session: Session, asked: Asked) -> Talk[None]:
 
 
 def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatch | list[Piece]]":
-    """Read a piece, or find out into which ones it has to be split."""
+    """Read a piece, or return the smaller pieces to read instead."""
     limit = MOST + 1 if piece.bounded else None
     by_symbol = asked.symbols is not None
     statement = sql.packed(asked.kind, asked.columns, by_symbol=by_symbol)
@@ -236,7 +236,7 @@ def _since(asked: Asked, piece: Piece) -> datetime | None:
 def _with_cold(
     session: Session, asked: Asked, cold: Beside, piece: Piece, arrays: dict[str, Any]
 ) -> Talk[tuple[dict[str, Any], int]]:
-    """The columns of a piece with the rows that are kept in files."""
+    """Add the rows that are kept in files to the columns of a piece."""
     (late,) = yield Group((Execute(sql.late_rows(asked.kind), (piece.ids, *piece.span, session.wanted)),))
     columns = [column.name for column in asked.columns]
     table = cold.merged(
@@ -260,7 +260,7 @@ def _whole(column: "pa.ChunkedArray") -> Any:
 
 
 def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
-    """A series with too many rows, a span of time after the other."""
+    """Split a series with too many rows into spans of time."""
     since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
     counted = Execute(sql.count_rows(asked.kind), (piece.ids, *piece.span, *since))
     (((_, first, last, count),),) = yield Group((counted,))
@@ -277,7 +277,7 @@ def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
 
 
 def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any], int]:
-    """The columns of one copied row of arrays, and how many rows they are."""
+    """Decode one copied row of arrays. Returns the columns and the number of rows."""
     at = HEADER + 2
     fields: list[tuple[int, int]] = []
     for _ in range(sum(2 if column.type == "text" else 1 for column in columns)):
@@ -307,7 +307,7 @@ def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any
 def _elements(
     data: bytearray, begin: int, size: int, rows: int, wire: "np.dtype[Any]"
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """The elements of an array as they came over the wire, and which are NULL: those are zeros."""
+    """Return the elements of an array in wire format, with zeros for NULL, and a mask of the NULLs."""
     begin, size = begin + _ARRAY_HEADER, size - _ARRAY_HEADER
     each = 4 + wire.itemsize
     if size == rows * each:
@@ -319,14 +319,15 @@ def _elements(
     if there.any():
         steps = np.where(missing, 4, each)
         starts = (np.cumsum(steps) - steps)[there] + 4
-        # A value that begins at every byte.
+        # A view with a value that begins at every byte.
         everywhere: Any = np.ndarray((size - wire.itemsize + 1,), wire, data, begin, (1,))
         found[there] = everywhere[starts]
     return found, missing
 
 
 def _missing(marks: NDArray[np.bool_], rows: int, step: int) -> NDArray[np.bool_]:
-    """Which elements are NULL. A NULL is a word that is marked; a value is `step` words, of which the first is not."""
+    """Return a mask of the NULLs. A NULL is one marked word; a value has `step` words, of which the first is not
+    marked."""
     missing = np.zeros(rows, np.bool_)
     at = row = 0
     while row < rows:
@@ -372,10 +373,10 @@ def _strings(sizes: NDArray[Any], text: NDArray[Any], missing: NDArray[np.bool_]
 
 
 def _batch(asked: Asked, tenant: str | None, ids: Sequence[int], arrays: dict[str, Any], rows: int) -> "pa.RecordBatch":
-    """The rows of a piece with the columns that are asked for, in their order."""
+    """Return the rows of a piece with the requested columns, in order."""
     places = np.array(ids, np.int64)
     by_id = np.argsort(places)
-    # Which of the piece's series each row is of.
+    # The position of each row's series within the piece.
     at = by_id[np.searchsorted(places, arrays["series_id"].to_numpy(), sorter=by_id)]
     order = _order(asked.kind, at, arrays)
     if order is not None:
@@ -400,7 +401,7 @@ def _batch(asked: Asked, tenant: str | None, ids: Sequence[int], arrays: dict[st
 
 
 def _order(kind: Kind, at: NDArray[Any], arrays: dict[str, Any]) -> NDArray[Any] | None:
-    """The order of rows by series, and by key within; None if they are in it."""
+    """Return the order of rows by series and key, or None if they are already in order."""
     times = arrays[kind.time].cast(pa.int64()).to_numpy()
     if len(kind.key) > 1:
         keys = {"at": pa.array(at), **{name: arrays[name] for name in kind.key}}
@@ -408,7 +409,7 @@ def _order(kind: Kind, at: NDArray[Any], arrays: dict[str, Any]) -> NDArray[Any]
         return cast("NDArray[Any]", order.to_numpy())
     if _ascending(at, times):
         return None
-    # Rows of a series mostly lie in the order of their time.
+    # Rows of a series are mostly in the order of their time.
     order = np.argsort(at.astype(np.uint16), kind="stable")
     if not _ascending(at[order], times[order]):
         order = np.lexsort((times, at))

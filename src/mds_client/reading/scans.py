@@ -1,7 +1,7 @@
-"""What is read over several connections at once: which rows, and what each connection does.
+"""Reads over several connections at once: the selected rows, and the operation of each connection.
 
-All of them see the rows that the first one saw (`pg_export_snapshot`). Each reads pieces of one plan
-(`mds_client.reading.packed`); who hands them out is in `mds_client.abulk`.
+All connections share the snapshot of the first one (`pg_export_snapshot`). Each reads pieces of one plan
+(`mds_client.reading.packed`), which `mds_client.abulk` assigns.
 """
 
 from collections.abc import Callable
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from mds_client.reading.packed import Asked, Piece, Plan
 
 CONNECTIONS: Final = 4
-"""Connections of one read, unless the pool has fewer."""
+"""The default number of connections of a read, unless the pool has fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Rows of a kind, and their columns: checked, and as the store has them."""
+    """The selected rows and columns of a kind, checked and in their stored form."""
 
     kind: Kind
     span: tuple[datetime, datetime]
     listing: Callable[[Session], Execute]
-    """What lists its series."""
+    """Makes the step that lists the series."""
     symbols: list[str] | None
-    """The symbols that its rows are asked for, of a kind whose series have none."""
+    """The symbols to filter rows by, for a kind whose series have no symbol."""
     fields: tuple[str, ...]
     plain: bool
     choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
-    """Which of the series that are listed are read, if not all."""
+    """Chooses which of the listed series are read; None reads all."""
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -52,11 +52,11 @@ class Selection:
 
     @property
     def schema(self) -> "pyarrow.Schema":
-        """That of the answer."""
+        """The schema of the result."""
         return self.asked({}).schema
 
     def asked(self, series: dict[int, SeriesName], cold: "ColdFiles | None" = None) -> "Asked":
-        """The rows of these series."""
+        """Return the request for the rows of these series."""
         from mds_client.reading import packed
 
         return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, self.symbols, cold)
@@ -73,9 +73,9 @@ def selection(
     columns: Columns | None = None,
     plain: bool = False,
 ) -> Selection:
-    """Check what is asked for. Raises ConfigurationError if a package is missing or an argument is wrong.
+    """Check the arguments of a read. Raises ConfigurationError if a package is missing or an argument is wrong.
 
-    Without `columns` the fields are those of the model, in its order, without the tenant.
+    By default the columns are the fields of the model, in its order, without the tenant.
     """
     declared = KINDS.of(kind)
     check_as("arrow")
@@ -87,7 +87,7 @@ def selection(
 
 
 def connections_of(asked: int | None, pool_max: int) -> int:
-    """How many connections to read over. Raises ConfigurationError if the pool has fewer than are asked for."""
+    """Return the number of connections to use. Raises ConfigurationError if it is not from 1 to the pool's maximum."""
     if asked is None:
         return min(CONNECTIONS, pool_max)
     if not 1 <= asked <= pool_max:
@@ -97,7 +97,7 @@ def connections_of(asked: int | None, pool_max: int) -> int:
 
 @dataclass(slots=True)
 class Work:
-    """A read as it goes on: its plan, and the piece that each connection is at."""
+    """The state of a read: its plan, and the current piece of each connection."""
 
     selection: Selection
     connections: int
@@ -106,18 +106,18 @@ class Work:
     pieces: "dict[int, Piece | None]" = field(default_factory=dict)
 
     def piece(self, number: int) -> "Piece":
-        """What a connection reads."""
+        """Return the current piece of a connection."""
         piece = self.pieces[number]
         assert piece is not None
         return piece
 
     def leading(self) -> Stream[Any]:
-        """What the first connection does: make the plan, and then read pieces."""
+        """Return the stream of the first connection, which makes the plan and then reads pieces."""
 
         def talk(session: Session) -> Talk[None]:
             from mds_client.reading import packed
 
-            # The series first: the snapshot is there from the first query on.
+            # List the series first, because the snapshot begins with the first query.
             exported = (Execute(sql.EXPORT_SNAPSHOT),) if self.connections > 1 else ()
             there, *names = yield Group((self.selection.listing(session), *exported))
             warn_without_tenant(session)
@@ -136,7 +136,7 @@ class Work:
         return Stream(self._operation(talk, sql.BEGIN_SNAPSHOT))
 
     def _cold(self, session: Session) -> "Talk[ColdFiles | None]":
-        """The files that have rows of the span; None if the table has them all."""
+        """Return the files with rows of the span, or None if the table has all rows."""
         kind, span = self.selection.kind, self.selection.span
         if not (yield from is_cold(session, kind, span[0], ask=True)):
             return None
@@ -148,7 +148,7 @@ class Work:
         return reading.ColdFiles(kind, url, tuple(listed))
 
     def following(self, number: int) -> Stream[Any]:
-        """What another connection does, from when the plan is there."""
+        """Return the stream of another connection, for when the plan exists."""
         assert self.snapshot is not None
         begin = (sql.BEGIN_SNAPSHOT, sql.set_snapshot(self.snapshot))
         return Stream(self._operation(lambda session: self._reading(session, number), *begin))
@@ -157,7 +157,7 @@ class Work:
         return Operation(f"scan_{self.selection.kind.name}", talk, heavy=True, begin=begin)
 
     def _reading(self, session: Session, number: int) -> Talk[None]:
-        """Read one piece after the other, until there is none."""
+        """Read one piece after the other until there is none."""
         from mds_client.reading import packed
 
         assert self.plan is not None
@@ -167,6 +167,6 @@ class Work:
 
 
 def within(selected: Selection, span: tuple[datetime, datetime]) -> Selection:
-    """The part of a selection that lies in a span of time."""
+    """Restrict a selection to a span of time."""
     start, end = max(selected.span[0], span[0]), min(selected.span[1], span[1])
     return replace(selected, span=(start, max(start, end)))

@@ -1,4 +1,4 @@
-"""What all statements are made of, and those that begin and end a conversation with the server."""
+"""The building blocks of all statements, and the statements that begin and end a transaction."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,59 +11,59 @@ from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Column, Kind
 Statement = bytes
 
 OPEN_AS: Final[Statement] = b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true)"
-"""The first statement of a transaction: whose it is, and how long a statement may take.
+"""The first statement of a transaction, which sets the tenant and the statement timeout.
 
-Both end with the transaction, so that nothing stays on a pooled connection. Gives the tenant, or NULL.
+Both end with the transaction, so that nothing stays on a pooled connection. Returns the tenant, or NULL.
 """
 
 OPEN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
-"""The same for what has to work on a database that is not migrated."""
+"""The first statement of a transaction that must also work on a database that is not migrated."""
 
 BEGIN: Final[Statement] = b"BEGIN"
-"""The beginning of a transaction of several round trips."""
+"""Begins a transaction of several round trips."""
 
 BEGIN_SNAPSHOT: Final[Statement] = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-"""The beginning of a transaction whose statements all see the same rows."""
+"""Begins a transaction whose statements all see the same rows."""
 
 EXPORT_SNAPSHOT: Final[Statement] = b"SELECT pg_export_snapshot()"
-"""The name by which other transactions can see the same rows, until this one ends."""
+"""Returns a name with which other transactions can see the same rows, until this one ends."""
 
 
 def set_snapshot(name: str) -> Statement:
-    """See the rows that another transaction sees; before any query of this one."""
+    """Use the snapshot of another transaction. Must come before any query."""
     return text(SQL("SET TRANSACTION SNAPSHOT {}").format(Literal(name)))
 
 
 COMMIT: Final[Statement] = b"COMMIT"
-"""The end of a transaction, in the same round trip as what it commits."""
+"""Ends a transaction, in the same round trip as the statements that it commits."""
 
 CONFIGURE: Final[Statement] = b"SET TimeZone TO 'UTC'"
-"""Once a connection: times come back in UTC. A setting that transaction-mode poolers keep track of themselves."""
+"""Sent once for each connection, so that times are returned in UTC. Transaction-mode poolers track this setting."""
 
 USE_TENANT: Final[Statement] = b"SELECT mds.use_tenant(%s)"
-"""Be a tenant until the transaction ends."""
+"""Sets the tenant until the transaction ends."""
 
 SCHEMA_VERSION: Final[Statement] = b"SELECT mds.schema_version()"
-"""The version of the newest migration that ran."""
+"""Returns the version of the newest applied migration."""
 
 HAS_SCHEMA: Final[Statement] = b"SELECT to_regproc('mds.use_tenant') IS NOT NULL"
-"""Whether the database is migrated at all."""
+"""Returns whether the database is migrated."""
 
 SERVER: Final[Statement] = b"""
 SELECT current_setting('server_version'), session_user::text, current_database()::text,
        (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'),
        current_setting('timescaledb.license', true)
 """
-"""What the server is: version, role, database, and TimescaleDB's version and licence where it is there."""
+"""Returns the server's version, the role, the database, and the version and license of TimescaleDB, if installed."""
 
 
 def names(columns: tuple[str, ...]) -> Composable:
-    """Column names as a list."""
+    """Return column names as a comma-separated list."""
     return SQL(", ").join(map(Identifier, columns))
 
 
 def arrays(types: Iterable[str]) -> Composable:
-    """A parameter for each of these types: an array of it, in binary."""
+    """Return a binary array parameter for each of these types."""
     return SQL(", ").join(SQL("%b::{}[]").format(SQL(type_)) for type_ in types)
 
 
@@ -72,51 +72,51 @@ def text(statement: Composable) -> Statement:
 
 
 MEANT: Final = SQL("mds.is_tenant(%s)")
-"""The condition that a statement carries, with the tenant that it is meant for as its last parameter.
+"""A condition with the intended tenant as the statement's last parameter.
 
-Asked once a statement. The server refuses the statement (44000) if its tenant is another one: should a statement ever
-run outside of the transaction that has set the tenant, it neither reads nor writes anything of another tenant.
+It is evaluated once for each statement. The server refuses the statement (44000) if the current tenant differs: should
+a statement run outside the transaction that has set the tenant, it cannot read or write rows of another tenant.
 """
 
 
 COLD: Final = "MDS04"
-"""The SQLSTATE by which the server says that rows of this time are kept in files."""
+"""The SQLSTATE for rows of a time that is kept in files."""
 
 MOVING: Final = "MDS03"
-"""The SQLSTATE by which the server says that rows are being brought back from files: try again."""
+"""The SQLSTATE while rows are being brought back from files. The call can be retried."""
 
 
 def hot(kind: Kind) -> Composable:
-    """The same as MEANT for a statement that reads rows; its parameters are those of `hot_since`.
+    """Return MEANT for a statement that reads rows. The parameters are those of `hot_since`.
 
-    Where old rows are kept in files, the server refuses a statement that would read rows from before the fence (COLD):
-    it must not look as if there were none.
+    If old rows are kept in files, the server refuses a statement that reads rows from before the fence (COLD), because
+    it would look as if there were none.
     """
     return SQL("mds.is_hot(%s, {}, %s)").format(Literal(kind.name)) if kind.cold else MEANT
 
 
 def hot_since(kind: Kind, tenant: str | None, since: datetime | None) -> tuple[object, ...]:
-    """The parameters of `hot`: the tenant, and the oldest time that is read. None: the files are read, too."""
+    """Return the parameters of `hot`: the tenant, and the oldest time that is read, or None if files are read, too."""
     return (tenant, since) if kind.cold else (tenant,)
 
 
 def stored_columns(kind: Kind) -> tuple[Column, ...]:
-    """The columns of a narrow row, which a batch is made of."""
+    """Return the columns of a narrow row, as in a batch."""
     return (Column("series_id", "bigint", nullable=False), *kind.narrow)
 
 
 def table_columns(kind: Kind) -> tuple[str, ...]:
-    """The columns of a kind's table and of its views in `mds`, in their order."""
+    """Return the columns of a kind's table and of its views in `mds`, in order."""
     return ("series_id", *(column.name for column in kind.in_table))
 
 
 def amount(column: Column) -> Composable:
-    """The number that is stored in two columns."""
+    """Return the expression for an amount, which is stored in two columns."""
     return SQL("({} + coalesce({}, 0::double precision))").format(Identifier(column.name), Identifier(column.fraction))
 
 
 def named(kind: Kind, operator: Composable) -> Composable:
-    """The series columns of a kind compared with parameters; those that it does not use are NULL."""
+    """Compare the series columns of a kind with parameters. Columns that the kind does not use must be NULL."""
     return SQL(" AND ").join(
         SQL("{} {}").format(Identifier(name), operator if name in kind.series else SQL("IS NULL"))
         for name in SERIES_COLUMNS
@@ -125,7 +125,7 @@ def named(kind: Kind, operator: Composable) -> Composable:
 
 
 def series_name(kind: Kind, table: str | None = None) -> Composable:
-    """The parts of a series' name that a kind uses, of the series table, as clients have them."""
+    """Select the parts of a series' name that a kind uses, with their defaults, from the series table."""
 
     def of(name: str) -> Composable:
         return Identifier(table, name) if table else Identifier(name)
@@ -139,7 +139,7 @@ def series_name(kind: Kind, table: str | None = None) -> Composable:
 
 
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
-    """These stored columns of a kind, or all, as the models have them: a uuid is text, and an amount is one number."""
+    """Select these stored columns of a kind, or all, as in the models: a uuid is text, and an amount is one number."""
     return SQL(", ").join(
         SQL("{}::text").format(number(column)) if column.type == "uuid" else number(column)
         for column in (kind.columns if columns is None else map(kind.column, columns))
@@ -147,10 +147,10 @@ def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
 
 
 def weight(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
-    """What a value counts in a mean: a row's amount, or in a rollup the sum of those that it is made of.
+    """Return the weight of a value in a mean: a row's amount, or in a rollup the sum of its rows' amounts.
 
-    A value does not count, so that it cannot stop the computation for everybody by an overflow, if it is too large or
-    too small to be multiplied.
+    Values that are too large or too small to be multiplied do not count, because an overflow would fail the whole
+    computation.
     """
     if not of_rows:
         return Identifier(column.weights)
@@ -162,7 +162,7 @@ def weight(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
 
 
 def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
-    """The mean of a column weighted by an amount; NULL where nothing counts."""
+    """Return the mean of a column weighted by an amount, or NULL if no value counts."""
     counts = weight(kind, column, of_rows=of_rows)
     return SQL("sum({0} * {1}) / sum({1})").format(Identifier(column.name), counts)
 
@@ -172,7 +172,7 @@ def span(time: str) -> Composable:
 
 
 def number(column: Column) -> Composable:
-    """The value of a column as clients have it, of a table that may keep it in two."""
+    """Return the expression for a column's value, which the table may keep in two columns."""
     if column.apart:
         return SQL("coalesce({}, {})").format(Identifier(column.given), Identifier(column.name))
     return amount(column) if column.amount else Identifier(column.name)

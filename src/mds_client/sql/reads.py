@@ -1,4 +1,4 @@
-"""The statements that read, and those that say what there is."""
+"""The statements that read rows, and those that list series, symbols and files."""
 
 from functools import cache
 from typing import Final
@@ -11,7 +11,7 @@ from mds_client.sql.basis import MEANT, Statement, hot, mean, named, names, numb
 
 @cache
 def find_series(kind: Kind) -> Statement:
-    """The series of a kind whose names are among the given ones: an array for each name, and every combination."""
+    """Find the series of a kind by one array for each part of the name; all combinations match."""
     return text(
         SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
             names=series_name(kind),
@@ -24,10 +24,10 @@ def find_series(kind: Kind) -> Statement:
 
 @cache
 def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool = True) -> Statement:
-    """The rows of one series from a time on until before another, oldest first: these columns of them, or all.
+    """Read rows of one series in a window, oldest first: these columns, or all.
 
-    Not `ordered`: as they come. They come in order, by the key's index, but through the view the server does not know
-    that they do, and would sort them all once more.
+    Without `ordered` there is no ORDER BY. The key's index returns rows in order, but through the view the server does
+    not know that, and would sort them again.
     """
     return text(
         SQL("SELECT {columns} FROM mds.{rows} WHERE series_id = {series} AND {span} AND {meant}{order}").format(
@@ -43,7 +43,7 @@ def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool 
 
 @cache
 def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bool = False) -> Statement:
-    """The same for many series by their ids; by id, then by key. `by_symbol`: only rows with one of these symbols."""
+    """Read rows of many series by id, ordered by id and key. `by_symbol`: only rows with one of these symbols."""
     return text(
         SQL(
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span}{symbol}"
@@ -61,11 +61,11 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bo
 
 @cache
 def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) -> Statement:
-    """Rows of many series by their ids in a span of time, at most so many, in no order: one array a column.
+    """Read a limited number of rows of many series by id in a span of time, unordered, as one array for each column.
 
-    With `by_symbol`, only rows with one of these symbols, of a kind whose series have none.
+    With `by_symbol`, only rows with one of these symbols, for a kind whose series have no symbol.
 
-    A text comes as the lengths of the values, in bytes, and all of them one behind the other.
+    A text column is returned as the lengths of its values in bytes, and their concatenation.
     """
     arrays: list[Composable] = [SQL("array_agg(r.series_id)")]
     for column in columns:
@@ -101,12 +101,12 @@ def _one_series(kind: Kind) -> Composable:
 def rollup_windows(
     kind: Kind, source: str, every: str | None, columns: tuple[str, ...], *, one: bool = False
 ) -> Statement:
-    """These columns of a rollup of many series by their ids, from a time on until before another; by id, then by time.
+    """Read these columns of a rollup of many series by id in a window, ordered by id and time.
 
-    With `one` it is one series by its name, and the rows have no id.
+    With `one` it reads one series by its name, and the rows have no id.
 
-    `source` is the timeframe of the rows that are read. `every` is the width or the calendar's unit of the rows that
-    are made of them; None if they are answered as they are.
+    `source` is the timeframe of the rows that are read. `every` is the width, or calendar unit, to aggregate them to;
+    None returns them unchanged.
     """
     time = Identifier(kind.time)
     rows = Identifier("mds", kind.name if source == kind.base else f"{kind.name}_{source}")
@@ -156,7 +156,7 @@ def rollup_windows(
 def news_window(
     kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool, columns: tuple[str, ...] | None = None
 ) -> Statement:
-    """News of a time, by whatever else was asked for; oldest first. The text is looked for in the title."""
+    """Read news in a window, oldest first, optionally by vendor, symbols, and text in the title."""
     conditions = [span(kind.time)]
     if by_vendor:
         conditions.append(SQL("series_id = {}").format(_one_series(kind)))
@@ -177,8 +177,8 @@ def news_window(
 
 @cache
 def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
-    """The newest snapshot of each contract of these series within a span of time, of those that have not expired at
-    its end."""
+    """Read the newest snapshot of each contract of these series in a span of time, without contracts that have expired
+    at its end."""
     contract = names(("series_id", *(name for name in kind.key if name != kind.time)))
     return text(
         SQL(
@@ -196,7 +196,7 @@ def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Stateme
 
 @cache
 def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = False) -> Statement:
-    """The series of a kind, by name: those of a vendor, of an array of symbols, of a timeframe, where that is asked."""
+    """List the series of a kind by name, optionally of a vendor, an array of symbols, and a timeframe."""
     conditions = [SQL("kind = %s")]
     if by_vendor:
         conditions.append(SQL("vendor = %s"))
@@ -213,7 +213,7 @@ def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = F
 
 @cache
 def list_symbols(by_vendor: bool) -> Statement:
-    """The symbols of a kind, each once: those of a vendor, where that is asked."""
+    """List the distinct symbols of a kind, optionally of a vendor."""
     return text(
         SQL("SELECT DISTINCT symbol FROM mds.series WHERE kind = %s{} AND symbol IS NOT NULL AND {}").format(
             SQL(" AND vendor = %s" if by_vendor else ""), MEANT
@@ -222,29 +222,29 @@ def list_symbols(by_vendor: bool) -> Statement:
 
 
 NEAR: Final = 50
-"""Names that are read to find one that may have been meant."""
+"""The number of names that are read to suggest similar ones."""
 
 VENDORS: Final[Statement] = b"""
 SELECT DISTINCT vendor FROM mds.series WHERE kind = %s AND mds.is_tenant(%s) ORDER BY vendor LIMIT 50
 """
-"""The vendors of a kind."""
+"""Lists the vendors of a kind."""
 
 OF_SYMBOLS: Final[Statement] = b"""
 SELECT vendor, symbol, timeframe FROM mds.series WHERE kind = %s AND symbol = ANY(%b) AND mds.is_tenant(%s)
 ORDER BY vendor, symbol, timeframe LIMIT 50
 """
-"""The series of these symbols, whatever their vendor."""
+"""Lists the series of these symbols of any vendor."""
 
 NEAR_SYMBOLS: Final[Statement] = b"""
 SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s AND starts_with(symbol, %s)
 AND mds.is_tenant(%s) ORDER BY symbol LIMIT 50
 """
-"""Symbols of a vendor that begin with a text."""
+"""Lists the symbols of a vendor that begin with a text."""
 
 
 @cache
 def count_rows(kind: Kind) -> Statement:
-    """Within a span of time: first time, last time and number of rows of each of these series that has any."""
+    """Read the first time, last time and number of rows, in a span of time, of each of these series that has rows."""
     return text(
         SQL(
             "SELECT series_id, min({time}), max({time}), count(*) FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
@@ -254,18 +254,18 @@ def count_rows(kind: Kind) -> Statement:
 
 
 def declare_cursor(query: Statement) -> Statement:
-    """Declare a cursor for a query. It is there until the transaction ends."""
+    """Declare a cursor for a query. It exists until the transaction ends."""
     return b"DECLARE mds_stream NO SCROLL CURSOR FOR " + query
 
 
 def fetch(rows: int) -> Statement:
-    """The next rows of that result."""
+    """Fetch the next rows of the cursor."""
     return b"FETCH FORWARD %d FROM mds_stream" % rows
 
 
 @cache
 def latest_prices(kind: Kind) -> Statement:
-    """The newest price of each symbol of one vendor, over all its series, by symbol."""
+    """Read the newest price of each symbol of one vendor, over all its series, by symbol."""
     return text(
         SQL(
             "SELECT DISTINCT ON (symbol) symbol, last_price, last_price_ts FROM mds.series"
@@ -280,23 +280,23 @@ SELECT id, idempotency_key, job_type, payload, priority, state, attempts, create
        total, result, job_type = %s AND payload = %s::jsonb
 FROM mds.jobs WHERE idempotency_key = %s AND mds.is_tenant(%s)
 """
-"""The job with that key, and whether it is of this type and payload."""
+"""Returns the job with a key, and whether it has this type and payload."""
 
 
 COLD_FENCES: Final[Statement] = b"SELECT kind, cold_before FROM mds.cold_fences WHERE mds.is_tenant(%s)"
-"""The kinds of which the tenant keeps rows in files, and the time before which it does."""
+"""Returns the kinds whose old rows the tenant keeps in files, and the time before which it does."""
 
 
 COLD_FILES: Final[Statement] = b"""
 SELECT path, period_start, period_end, rows, bytes, sha256 FROM mds.cold_files
 WHERE kind = %s AND period_end > %s AND period_start < %s AND mds.is_tenant(%s) ORDER BY period_start
 """
-"""The tenant's files of a kind that may have rows of a span of time."""
+"""Lists the tenant's files of a kind that may have rows of a span of time."""
 
 
 @cache
 def late_rows(kind: Kind) -> Statement:
-    """The rows of these series that were written after files with rows of their time, in the order of writing."""
+    """Read the late rows of these series, in the order of writing: rows whose time was already kept in files."""
     return text(
         SQL(
             "SELECT series_id, {columns}, mode FROM mds.{late} WHERE series_id = ANY(%b::bigint[]) AND {span}"

@@ -1,4 +1,4 @@
-"""The statements that write: series, rows, their last values, jobs."""
+"""The statements that write series, rows, last values of series, and jobs."""
 
 from functools import cache
 from hashlib import sha256
@@ -12,9 +12,9 @@ from mds_client.sql.basis import MEANT, Statement, arrays, names, stored_columns
 
 @cache
 def create_series(kind: Kind) -> Statement:
-    """Make these series; one that someone else makes at the same time is left to them.
+    """Create these series, except those that another session creates at the same time.
 
-    Sorted, so that two writers that make the same ones wait for each other and do not deadlock.
+    They are sorted, so that two writers of the same series wait for each other instead of deadlocking.
     """
     return text(
         SQL(
@@ -36,9 +36,9 @@ def create_series(kind: Kind) -> Statement:
 
 
 def last_values_types(kind: Kind) -> tuple[str, ...]:
-    """The types of what `last_values` takes an array of: ids, and what `mds_client.protocol.operations.Latest` has.
+    """Return the types of the arrays of `last_values`: ids, and the fields of `mds_client.protocol.operations.Latest`.
 
-    A kind without a price has no more than the newest time of each series.
+    For a kind without a price they are only ids and newest times.
     """
     times = ("bigint", "timestamptz")
     return times if kind.price is None else (*times, *("timestamptz",) * 2, "double precision", "boolean")
@@ -46,37 +46,37 @@ def last_values_types(kind: Kind) -> tuple[str, ...]:
 
 @cache
 def last_values(kind: Kind) -> Statement:
-    """Bring the series' last values up to a batch that was written: one array a column, and how conflicts ended.
+    """Update the series' last values after a batch: one array for each column, and the conflict mode.
 
-    What that means is a function in the database (`datastore.schema`). It holds the series until the transaction ends.
+    It calls a function in the database (`datastore.schema`), which locks the series until the transaction ends.
     """
     function = Identifier("mds", f"{kind.name}_last_values")
     return text(SQL("SELECT {}({}, %s)").format(function, arrays(last_values_types(kind))))
 
 
 STALE_SERIES: Final = "MDS01"
-"""The SQLSTATE by which that function says that a series is not there any more."""
+"""The SQLSTATE of that function for a series that no longer exists."""
 
 
 SHARED_ID: Final = "MDS02"
-"""The SQLSTATE by which a door says that another row is stored under the value that a row shares with it."""
+"""The SQLSTATE of a door for a row whose id is already used by another row."""
 
 
 def door(kind: Kind, way: Door) -> str:
-    """The view in `mds` that takes rows of a kind in that way; what it does is declared in the database
-    (`datastore.schema`), where no writer can change it."""
+    """Return the name of the view in `mds` that accepts rows of a kind in that way. Its behaviour is declared in the
+    database (`datastore.schema`), where writers cannot change it."""
     return f"{kind.name}_{way}"
 
 
 def _upsert(kind: Kind, way: Door, source: Composable) -> Composable:
-    """Insert rows of a relation that has the kind's columns: an amount's whole part, and its fraction if it has one."""
+    """Insert the rows of a relation with the kind's columns. Amounts are split into whole part and fraction."""
     return SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
         Identifier("mds", door(kind, way)), names(table_columns(kind)), SQL(", ").join(_narrowed(kind)), source
     )
 
 
 def _narrowed(kind: Kind) -> list[Composable]:
-    """The columns of the table, of rows `r` that have the kind's: an amount's whole part, and its fraction."""
+    """Return the table's columns for rows `r` with the kind's columns. Amounts are split into whole and fraction."""
     values: dict[str, Composable] = {
         column.name: SQL("r.{}").format(Identifier(column.name)) for column in stored_columns(kind)
     }
@@ -88,7 +88,7 @@ def _narrowed(kind: Kind) -> list[Composable]:
 
 @cache
 def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
-    """Write one narrow row; for executemany."""
+    """Write one narrow row, for executemany."""
     values = SQL(", ").join(SQL("%s::{}").format(SQL(column.type)) for column in stored_columns(kind))
     columns = names(tuple(column.name for column in stored_columns(kind)))
     return text(_upsert(kind, on_conflict, SQL("(VALUES ({})) AS r({})").format(values, columns)))
@@ -96,7 +96,7 @@ def upsert_row(kind: Kind, on_conflict: OnConflict) -> Statement:
 
 @cache
 def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
-    """Write a page of narrow rows, one array a column."""
+    """Write a page of narrow rows, as one array for each column."""
     page = arrays(column.type for column in stored_columns(kind))
     columns = names(tuple(column.name for column in stored_columns(kind)))
     return text(_upsert(kind, on_conflict, SQL("unnest({}) AS r({})").format(page, columns)))
@@ -104,15 +104,15 @@ def upsert_arrays(kind: Kind, on_conflict: OnConflict) -> Statement:
 
 @cache
 def _stage(kind: Kind) -> Composable:
-    # Made once per connection. Should a pooler give us a connection whose staging table another release made, its
-    # name says that the columns differ.
+    # Created once for each connection. The name depends on the columns, because a pooler may provide a connection
+    # whose staging table was created by another release.
     shape = ",".join(f"{column.name} {column.type}" for column in stored_columns(kind))
     return Identifier("pg_temp", f"mds_stage_{kind.name}_{sha256(shape.encode()).hexdigest()[:8]}")
 
 
 @cache
 def create_stage(kind: Kind) -> Statement:
-    """The temporary table that a batch is copied into; it is empty again after every transaction."""
+    """Create the temporary staging table for batches. It is emptied at the end of every transaction."""
     columns = SQL(", ").join(
         SQL("{} {}").format(Identifier(column.name), SQL(column.type)) for column in stored_columns(kind)
     )
@@ -121,18 +121,18 @@ def create_stage(kind: Kind) -> Statement:
 
 @cache
 def clear_stage(kind: Kind) -> Statement:
-    """Empty the staging table, which holds the batch before where one transaction writes several."""
+    """Empty the staging table, which has an earlier batch if one transaction writes several."""
     return text(SQL("TRUNCATE {}").format(_stage(kind)))
 
 
 SAVEPOINT: Final[Statement] = b"SAVEPOINT mds_append"
-"""Where to come back to if rows that should have met no conflict meet one."""
+"""Sets the savepoint for a write that expects no conflict."""
 
 RELEASE: Final[Statement] = b"RELEASE SAVEPOINT mds_append"
-"""They met none."""
+"""Releases the savepoint after a write without a conflict."""
 
 ROLLBACK_TO: Final[Statement] = b"ROLLBACK TO SAVEPOINT mds_append"
-"""They met one: as if they had not been written."""
+"""Undoes a write after a conflict."""
 
 
 @cache
@@ -144,17 +144,17 @@ def copy_stage(kind: Kind) -> Statement:
 
 @cache
 def merge_stage(kind: Kind, way: Door) -> Statement:
-    """Write the staging table, which holds each key once, sorted by key.
+    """Write the rows of the staging table, which has each key once, sorted by key.
 
-    Reading it in that order is what makes it fast: neighbouring rows meet the same pages of the index.
+    The order makes it fast: neighbouring rows use the same pages of the index.
     """
     return text(_upsert(kind, way, SQL("{} AS r").format(_stage(kind))))
 
 
 @cache
 def shared_rows(kind: Kind) -> Statement:
-    """Of some series and a span of time, what is stored under these values that rows can share: the row's series, time,
-    value, and what tells it apart."""
+    """Read the rows of some series and a span of time that are stored under these ids: series, time, id, and the column
+    that distinguishes rows with the same id."""
     shared = kind.shared
     assert shared is not None
     return text(
@@ -174,16 +174,16 @@ def shared_rows(kind: Kind) -> Statement:
 
 @cache
 def merge_stage_since(kind: Kind, way: Door) -> Statement:
-    """The same for the rows of the staging table from a time on."""
+    """Write the rows of the staging table from a time on."""
     time = Identifier(kind.time)
     return text(_upsert(kind, way, SQL("(SELECT * FROM {} AS s WHERE s.{} >= %s) AS r").format(_stage(kind), time)))
 
 
 @cache
 def late_stage(kind: Kind) -> Statement:
-    """Write the rows of the staging table from before a time as late ones, which are to meet others in this mode.
+    """Write the rows of the staging table from before a time as late rows with this conflict mode.
 
-    Without those whose series and times are given, one array of each.
+    Rows whose series and times are given, as one array each, are skipped.
     """
     columns = table_columns(kind)
     return text(
@@ -203,9 +203,9 @@ def late_stage(kind: Kind) -> Statement:
 
 @cache
 def delete_rows(kind: Kind) -> Statement:
-    """Delete rows of one series of the given tenant within a span of time, at most so many.
+    """Delete a limited number of rows of one series of the given tenant in a span of time.
 
-    Gives the number of rows, and the time from which on there are more, or NULL.
+    Returns the number of rows, and the time from which there are more, or NULL.
     """
     return text(SQL("SELECT * FROM {}(%s, %s, %s, %s, %s)").format(Identifier("mds", f"delete_{kind.name}")))
 
@@ -214,4 +214,4 @@ ENQUEUE_JOB: Final[Statement] = b"""
 INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority)
 SELECT %s, %s, %s::jsonb, %s WHERE mds.is_tenant(%s) ON CONFLICT DO NOTHING
 """
-"""Enqueue a job unless one with that key exists; waits for another session that is enqueuing it just now."""
+"""Enqueues a job unless one with that key exists. Waits for another session that is enqueuing the same key."""

@@ -1,7 +1,7 @@
-"""Import: one input of rows (a file, a pipe, an Arrow stream) through an `MDS`, a part in each transaction.
+"""Import one input of rows (a file, a pipe, an Arrow stream) through an `MDS`, one part for each transaction.
 
-What is read, and by which columns, is in `mds_client.files`. A bulk load of the operator (`datastore.load`) is the same
-with another way to write a part. Nothing is printed.
+`mds_client.files` reads the input. The operator's bulk load (`datastore.load`) does the same, but writes parts in
+another way. Nothing is printed here.
 """
 
 import time
@@ -25,16 +25,16 @@ from mds_client.writing import upserts
 T = TypeVar("T")
 
 PART_ROWS: Final = 100_000
-"""Rows of one transaction."""
+"""The default number of rows in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What an import did.
+    """The result of an import.
 
     `rows` were accepted; `replaced` of them have the key of a later row with other values. `rejected` rows are in the
-    file `rejects`, which is None without any. `complete` is False where the import was stopped: what is committed
-    stays, and the same import again completes it.
+    file `rejects`, which is None if there are none. `complete` is False if the import was stopped: committed rows stay,
+    and you can run the same import again to complete it.
     """
 
     kind: str
@@ -49,20 +49,20 @@ class Import:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows accepted a second, over the whole run."""
+        """The average number of accepted rows per second."""
         return self.rows / self.seconds if self.seconds else 0.0
 
 
 class Importing:
-    """One input on its way into the store: an object, so that after any error you can ask how far it is.
+    """The import of one input. After any error, `report` returns how much was written.
 
     Args:
         client: The client that writes.
         source: The input; see `mds_client.files.opened`. The caller closes it.
         kind: The kind of its rows.
-        rejects: The file for rows that are invalid.
+        rejects: The file for invalid rows.
         on_conflict: What happens to a stored row with the same key.
-        part_rows: How many rows one transaction writes.
+        part_rows: The number of rows in a transaction.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Importing:
         self._ended: float | None = None
 
     def report(self) -> Import:
-        """How far it is."""
+        """Return the counts so far."""
         return Import(
             kind=self._kind.name,
             source=self._source.name,
@@ -101,21 +101,21 @@ class Importing:
         )
 
     def run(self, progress: Callable[[int, int | None], None] = lambda _done, _size: None) -> Import:
-        """Read to the end, and write.
+        """Read the input to its end and write its rows.
 
-        A row that is invalid, or that the server refuses because of its content, is rejected and does not stop the
-        others.
+        Rows that are invalid, or that the server refuses because of their content, are rejected and do not stop the
+        import.
 
         Args:
             progress: A function that is called after each part with the input's position and size.
 
         Returns:
-            How it ended.
+            The result.
 
         Raises:
-            SourceError: The input cannot be read on.
-            InvalidRow: The input as a whole is not of the kind.
-            MDSError: The server refused, or cannot be reached. Everything that `report().rows` counts is committed.
+            SourceError: The input cannot be read to its end.
+            InvalidRow: The input as a whole does not fit the kind.
+            MDSError: The server refused, or cannot be reached. All rows in `report().rows` are committed.
         """
         try:
             with closing(_ahead(self._checked())) as parts:
@@ -130,7 +130,7 @@ class Importing:
         return self.report()
 
     def _checked(self) -> Iterator[tuple[Part, Batch]]:
-        """Parts with rows, each checked. Invalid rows are rejected."""
+        """Yield the parts with their checked rows. Invalid rows are rejected."""
         parts = self._source.parts(self._part_rows, self._rejects.write)
         try:
             while True:
@@ -163,14 +163,14 @@ class Importing:
         self._parts += 1
 
     def _write_batch(self, batch: Batch) -> None:
-        """Write one part, in one transaction."""
+        """Write one part in one transaction."""
         self._client.run(upserts.upsert_batch(self._kind, batch, on_conflict=self._on_conflict))
 
     def _finish(self) -> None:
-        """What is done after the last part."""
+        """Finish the import after the last part. Subclasses can override it."""
 
     def _write_one_by_one(self, part: Models) -> None:
-        """The way of a part in which the server refuses a row: the batch processor finds out which."""
+        """Write a part in which the server has refused a row. The batch processor finds out which one."""
 
         def reject(reject: Reject) -> None:
             row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
@@ -189,7 +189,7 @@ class Importing:
 
 
 def _ahead(items: Iterator[T]) -> Generator[T]:
-    """The same, with the next one made while one is used: the server's work and ours at the same time."""
+    """Yield the items. The next one is made while one is used, so that client and server work in parallel."""
     with ThreadPoolExecutor(1, "mds-import") as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

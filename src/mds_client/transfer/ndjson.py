@@ -1,7 +1,6 @@
-"""One NDJSON input on its way into the store: what is read, counted, rejected and reported.
+"""The ingestion of one NDJSON input: reading, counting, rejecting and reporting.
 
-The input itself is in `mds_client.files`. How the rows are written is in `mds_client.utils` and `mds_client.autils`.
-Nothing is printed here.
+`mds_client.files` opens the input. `mds_client.utils` and `mds_client.autils` write the rows. Nothing is printed here.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ _NAMES: Final = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "ndjson":
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """How an ingest ended: lines that held something, rows committed, lines rejected, and the time it took.
+    """The result of an ingest: lines that were not blank, committed rows, rejected lines, and the duration in seconds.
 
-    `replaced` of the rows have the same key as a later one that was written with them, and other values.
-    `complete` is False where it was stopped; what is committed stays, and the same ingest again completes it.
+    `replaced` of the rows have the key of a later row, in the same write, with other values. `complete` is False if the
+    ingest was stopped: committed rows stay, and you can run the same ingest again to complete it.
     """
 
     kind: str
@@ -47,14 +46,14 @@ class Ingest:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows committed a second, over the whole run."""
+        """The average number of committed rows per second."""
         return self.written / self.seconds if self.seconds else 0.0
 
 
 class Ingesting:
-    """One NDJSON input on its way into the store; what `Ingestion` and `AsyncIngestion` have in common.
+    """The common base of `Ingestion` and `AsyncIngestion`: the ingestion of one NDJSON input.
 
-    Kept as an object so that its user can ask, at any time and after any error, how far it is.
+    At any time, also after an error, `report` returns how much was written.
     """
 
     _processor: BatchProcessor | AsyncBatchProcessor
@@ -87,7 +86,7 @@ class Ingesting:
         self._ended: float | None = None
 
     def report(self) -> Ingest:
-        """How far it is."""
+        """Return the counts so far."""
         stats = self._processor.stats()
         return Ingest(
             kind=self.kind.name,
@@ -114,17 +113,17 @@ class Ingesting:
             self._rejects.close(complete=self._complete)
 
     def _checked(self) -> Iterator[Checked]:
-        """A file's lines, block by block, checked."""
+        """Yield the checked lines of a file, block by block."""
         for block in self._source.blocks(self._rows, self._bytes):
             yield checked(self.kind, block, self._mapping, strict=self._strict)
 
     def _writing(self, found: Checked) -> Operation[int] | None:
-        """What writes a block's rows."""
+        """Count a block's lines, and return the operation that writes its rows, if any."""
         self._lines += found.lines
         return upsert_batch(self.kind, found.batch, on_conflict=self._on_conflict) if found.batch else None
 
     def _told(self, found: Checked) -> None:
-        """Put a block's rejects aside, once its rows are written."""
+        """Write a block's rejects after its rows are written."""
         self._replaced += (found.batch.replaced or 0) if found.batch else 0
         if found.rejects and not (found.batch or self._written or self._rejects.count):
             self._recognise(found.rejects[0][2])
@@ -132,7 +131,7 @@ class Ingesting:
             self._reject(number, why, line.decode("utf-8", "replace"))
 
     def _one_by_one(self, found: Checked) -> Iterator[tuple[Row, int]]:
-        """A block's rows with the numbers of their lines, for the processor, which finds those that are refused."""
+        """Yield a block's rows with their line numbers, for the processor, which finds the refused ones."""
         told = {number for number, _, _ in found.rejects}
         for number, line in found.block.lines():
             if number in told and self._strict:
@@ -141,7 +140,7 @@ class Ingesting:
                 yield coerce(self.kind, line, self._mapping), number
 
     def _row(self, number: int, line: bytes) -> Row | None:
-        """A line as a row, or None if it was rejected."""
+        """Convert a line to a row, or return None if it was rejected."""
         self._lines += 1
         try:
             return coerce(self.kind, line, self._mapping)
@@ -152,7 +151,7 @@ class Ingesting:
             return None
 
     def _recognise(self, first: bytes) -> None:
-        """Raise SourceError if the first line, which is not a row, is of another format: no line would be a row."""
+        """Raise SourceError if the first line, which is not a row, has another format: then no line is a row."""
         form = other_format(self.kind, self._source.name, first)
         if form is not None:
             name = _NAMES[form]
@@ -162,14 +161,14 @@ class Ingesting:
             )
 
     def _reject_row(self, reject: Reject) -> None:
-        """Put a row aside that the server refuses for what it holds."""
+        """Reject a row that the server refuses because of its content."""
         row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
         self._reject(int(reject.origin or 0), reject.reason, row)
 
     def _reject(self, line: int, why: str, text: str) -> None:
         told = InvalidRow(f"line {line}: {why}", index=line)
         if self._stop is not None and self._stop.index == line:
-            # Refused again, when what is pending is written at the end of a strict run.
+            # The row is refused again when pending rows are written at the end of a strict run.
             raise told
         self._rejects.write(line, why, text)
         if self._strict:
@@ -179,10 +178,10 @@ class Ingesting:
 
 
 class _Reading:
-    """The lines of a source, with their numbers, as they come: read in a thread, because a pipe may be silent for long.
+    """Iterates over the numbered lines of a source as they arrive. A thread reads them, because a pipe can block.
 
-    Each step gives what has come since the last one. The thread waits where too much has come, and ends with the
-    program where it is left waiting for a pipe.
+    Each step returns the lines that have arrived since the last one. The thread waits if too many lines are buffered.
+    It is a daemon thread, so a program can end while it waits for a pipe.
     """
 
     MOST: Final = 2000
@@ -223,26 +222,26 @@ class _Reading:
                     if len(self._lines) == 1:
                         self._tell()
         except (SourceError, ValueError) as error:
-            # ValueError: the source was closed, because nobody wants more of it.
+            # ValueError: the source was closed, because no more lines are needed.
             self._error = error
         with self._changed:
             self._ended = True
             self._tell()
 
     def _tell(self) -> None:
-        # The loop is closed where the program has ended meanwhile.
+        # The loop is closed if the program has ended in the meantime.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._here.set)
 
 
 async def areading(source: Source) -> AsyncGenerator[tuple[int, bytes]]:
-    """The lines of a source with their numbers, as they arrive."""
+    """Yield the lines of a source with their numbers, as they arrive."""
     async for numbered in _Reading(source):
         for one in numbered:
             yield one
 
 
 def reading(source: Source) -> Generator[tuple[int, bytes]]:
-    """The lines of a source with their numbers, as they arrive."""
+    """Yield the lines of a source with their numbers, as they arrive."""
     for line in source.lines():
         yield source.line, line

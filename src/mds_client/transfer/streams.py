@@ -1,7 +1,7 @@
-"""A vendor's live bars through an `AsyncBatchProcessor`: which are written when, and what is fetched after a break.
+"""Write a vendor's live bars through an `AsyncBatchProcessor`, and fetch bars that were missed.
 
-Only bars that are over are written. What was missed while there was no connection, or no program, is fetched from the
-vendor's REST API. The command is in `mds_client.commands.stream`.
+Only completed bars are written. Bars that were missed while there was no connection, or the program did not run, are
+fetched from the vendor's REST API. The command is in `mds_client.commands.stream`.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 GRACE: Final = timedelta(seconds=5)
-"""How long after the end of its interval a bar is waited for that nothing follows."""
+"""The time after the end of its interval at which a bar counts as complete, if no other bar follows it."""
 
 SEEN: Final = 100
-"""Newest records of a symbol that are remembered, to tell what has changed."""
+"""The number of a symbol's newest records that are kept, to detect changes."""
 
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts to connect at the most."""
+"""The maximum time between two attempts to connect, in seconds."""
 
 
 def _now() -> datetime:
@@ -42,9 +42,9 @@ def _now() -> datetime:
 
 @dataclass(slots=True)
 class Streamed:
-    """What a stream did: `bars` came over the connection, `fetched` from the REST API after breaks.
+    """The result of a stream: `bars` came over the connection, `fetched` from the REST API after breaks.
 
-    `missed` are times of a symbol that could not be fetched.
+    `missed` are the times of each symbol that could not be fetched.
     """
 
     bars: int = 0
@@ -56,7 +56,7 @@ class Streamed:
 
 @dataclass(slots=True)
 class _Series:
-    """Where a symbol is: the bars that are not over, the newest that was passed on, and the times to be fetched."""
+    """The state of a symbol: incomplete bars, the newest bar that was passed on, and the times to be fetched."""
 
     symbol: str
     open: dict[datetime, Any] = field(default_factory=dict)
@@ -68,19 +68,19 @@ class _Series:
 
 
 class Streaming:
-    """Live bars of some symbols on their way into the store.
+    """Writes the live bars of some symbols.
 
     Args:
-        client: The client that writes. It also says where each series ended before.
+        client: The client, which also reads the end of each stored series.
         processor: The processor that the bars are added to.
-        vendor: Where they come from.
-        symbols: As the vendor spells them.
-        timeframe: In the store's spelling.
-        stored_as: The vendor of the rows. The default is what the vendor says.
+        vendor: The vendor of the bars.
+        symbols: The symbols in the vendor's spelling.
+        timeframe: The timeframe in the store's spelling.
+        stored_as: The vendor name of the rows. The default is `Vendor.stored_as`.
         start: Fetch bars from this time on first. The default is the newest stored bar of each series.
-        reject: Takes an invalid record: its number, the reason, its text.
-        say: Takes a line about a break, for people.
-        now: The time, to tell which bars are over.
+        reject: Receives an invalid record: its number, the reason, its text.
+        say: Receives a line about a break, for people.
+        now: Returns the current time, which decides which bars are complete.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Streaming:
         """Stream until the event is set.
 
         Raises:
-            MDSError: The vendor refuses the credentials or a symbol, or the client's login may not write.
+            MDSError: The vendor refuses the credentials or a symbol, or the client's login cannot write.
         """
         stopping = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[Any]] = [stopping]
@@ -132,7 +132,7 @@ class Streaming:
             ]
 
     async def _follow(self, live: Live, one: _Series) -> None:
-        """Follow one symbol for ever: bars, breaks, and what was missed."""
+        """Follow one symbol forever: receive bars, reconnect after breaks, and fetch missed bars."""
         one.newest = await self._stored(one.symbol)
         waiting: asyncio.Task[None] | None = None
         try:
@@ -158,14 +158,14 @@ class Streaming:
                 waiting.cancel()
 
     async def _stored(self, symbol: str) -> datetime | None:
-        """The time of the last bar before the first that is wanted."""
+        """Return the time of the last bar before the first one to write."""
         if self._start is not None:
             return self._start - self._step
         found = await self._client.series("bars", vendor=self._stored_as, symbol=symbol, timeframe=self._timeframe)
         return found[0].last_ts if found else None
 
     def _take(self, live: Live, one: _Series) -> None:
-        """Hold records that are new; find out what is missing before the first of a connection."""
+        """Keep new records, and find the gap before the first record of a connection."""
         new = {}
         for record in live.received(one.symbol, self._timeframe):
             begin = live.begin(record)
@@ -181,7 +181,7 @@ class Streaming:
         one.fresh = False
         first = min(new)
         if not live.begins_whole:
-            # It lacks the trades before: fetched once it is over.
+            # It lacks the trades before the connection, so it is fetched once it is complete.
             del one.open[first]
             one.gaps.append((first if one.newest is None else one.newest + self._step, first + self._step))
             one.newest = first
@@ -189,7 +189,7 @@ class Streaming:
             one.gaps.append((one.newest + self._step, first))
 
     async def _broken(self, live: Live, one: _Series, error: Exception) -> None:
-        """Wait before the next attempt to connect. Raises what no further attempt would mend."""
+        """Wait before the next attempt to connect. Raises an error that another attempt cannot fix."""
         told = self._vendor.failure(one.symbol, error)
         live.broken(one.symbol)
         one.fresh = True
@@ -200,12 +200,12 @@ class Streaming:
         await asyncio.sleep(told.retry_after or random.uniform(0.5, 1) * longest)  # noqa: S311 - no secret
 
     def _due_in(self, one: _Series) -> float:
-        """Seconds until a bar is over that nothing has followed yet, or a gap can be fetched; one at the most."""
+        """Return the seconds, at most one, until the newest bar is complete or a gap can be fetched."""
         due = [begin + self._step + GRACE for begin in one.open] + [end for _, end in one.gaps]
         return max(0.02, min([1.0, *((moment - self._now()).total_seconds() for moment in due)]))
 
     async def _settle(self, one: _Series) -> None:
-        """Fetch what was missed, then pass on the bars that are over."""
+        """Fetch missed bars, then pass on completed bars."""
         for gap in [gap for gap in one.gaps if gap[1] <= self._now()]:
             if await self._fetch(one, *gap):
                 one.gaps.remove(gap)
@@ -213,7 +213,7 @@ class Streaming:
         for begin in sorted(one.open):
             if begin == running and self._now() < begin + self._step + GRACE:
                 break
-            # Also one that was passed on already: the vendor has corrected it.
+            # This can be a bar that was already passed on and that the vendor has corrected.
             await self._pass_on(one, one.open.pop(begin))
             one.newest = begin if one.newest is None else max(begin, one.newest)
 
@@ -224,7 +224,7 @@ class Streaming:
             self.done.bars += 1
 
     async def _fetch(self, one: _Series, start: datetime, end: datetime) -> bool:
-        """Fetch the bars of a gap; whether that is done."""
+        """Fetch the bars of a gap. Returns whether the gap is done."""
         wanted = Wanted(one.symbol, self._timeframe, start, end)
         count = 0
         try:
@@ -244,7 +244,7 @@ class Streaming:
         return True
 
     async def _add(self, bar: Bar) -> None:
-        """Add a bar. A failure of the store does not end the stream: the rows before are kept, and tried again."""
+        """Add a bar. A failure of the store does not end the stream: pending rows are kept and retried."""
         while True:
             try:
                 await self._processor.add_bar(bar)
@@ -268,7 +268,7 @@ async def _parts(source: Fetched, reject: RejectRow) -> AsyncIterator[Part]:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """The result of a call that waits. Its thread is left behind if the program ends meanwhile."""
+    """Return the result of a blocking call, run in a daemon thread, so that the program can end meanwhile."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

@@ -1,8 +1,8 @@
-"""Rows that share a value of their key, such as one article's id for several symbols, and how they are stored.
+"""Store rows that share a value of their key, such as one article's id for several symbols.
 
-The first of them is stored under the value itself. Every other one is stored under a value that follows from the
-shared one and from what tells the row apart (`Column.apart`), and the given value is kept beside it. So a row of an
-earlier release stays where it is.
+The first of them is stored under the value itself. Each other row is stored under a value derived from the shared one
+and the column that distinguishes the rows (`Column.apart`), and the original value is kept beside it. So rows of
+earlier releases keep their place.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from mds_client.schema import Column, Kind
 Values: TypeAlias = tuple[Any, ...]
 
 Held: TypeAlias = Mapping[tuple[int, Any, UUID], Any]
-"""What is stored under values that rows can share: by series, time and value, what tells that row apart."""
+"""The rows that are stored under shared values: by series, time and value, the value of the `apart` column."""
 
 NOTHING_HELD: Final[Held] = {}
 
@@ -23,18 +23,18 @@ _FREE: Final = object()
 
 
 def key_of(kind: Kind) -> Callable[[Values], Any]:
-    """What a narrow row is told apart by within its series; in the order of the key."""
+    """Return a function for the identity of a narrow row within its series, which sorts in the order of the key."""
     key = itemgetter(*range(1, 1 + len(kind.key)))
     if kind.shared is None:
         return key
     apart = 1 + kind.column_names.index(kind.shared.apart)
-    # No name is empty: this is before all others, and can be compared with them.
+    # Names are never empty, so an empty text sorts before all of them.
     return lambda row: (*key(row), row[apart] or "")
 
 
 def stored_apart(kind: Kind, rows: list[Values], held: Held) -> list[Values]:
-    """The rows of one series, in the order of what tells them apart, as they are stored: of those that share a value,
-    all but one under a value of their own, and with the given one behind."""
+    """Convert the rows of one series, ordered by their identity, to their stored form: of rows that share a value, all
+    but one get a derived value, and the original value is appended."""
     shared = cast("Column", kind.shared)
     at, apart_at = (1 + kind.column_names.index(name) for name in (shared.name, shared.apart))
     time_at = 1 + kind.column_names.index(kind.time)
@@ -52,5 +52,5 @@ def stored_apart(kind: Kind, rows: list[Values], held: Held) -> list[Values]:
 
 
 def apart_id(shared: UUID, apart: str | None) -> UUID:
-    """What a row is stored under where another one has its value."""
+    """Return the value that a row is stored under if another row has its own value."""
     return uuid5(shared, apart or "")

@@ -1,4 +1,4 @@
-"""Models built from values of the database, which were validated when they were written."""
+"""Build models from values of the database, which were validated when they were written."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 T = TypeVar("T")
 
-# Where an instance keeps what it is made of: a frozen one takes it no other way, and setattr would look it up anew.
+# The slots of an instance. A frozen model allows no other way, and object.__setattr__ would look them up again.
 _VALUES, _SET, _EXTRA, _PRIVATE = (
     BaseModel.__dict__[slot].__set__
     for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -32,10 +32,10 @@ def built_rows(
 ) -> list[T]:
     """Build many instances. `common` holds every field; each row overrides the fields in `names`.
 
-    Of the `amounts`, whole numbers become an int. Many times as fast as `model_construct`. The instances share their
+    Whole numbers among the `amounts` become int. Many times faster than `model_construct`. The instances share their
     set of fields: a frozen instance never changes it, and a copy gets its own.
     """
-    # Step by step over all rows: a loop over rows takes half as long again.
+    # Apply each step to all rows: a loop over rows takes half as long again.
     values = [common.copy() for _ in rows]
     _all(map(dict.update, values, map(zip, repeat(names), rows)))
     for name in amounts:
@@ -51,7 +51,7 @@ def built_rows(
 
 
 def _all(steps: Iterable[object]) -> None:
-    """Have every step done."""
+    """Run every step."""
     deque(steps, maxlen=0)
 
 
@@ -62,7 +62,7 @@ def built_of_series(
     rows: Iterable[Sequence[Any]],
     amounts: Sequence[str] = (),
 ) -> list[T]:
-    """The same for rows of several series, each with its series id in front; `common` is by that id."""
+    """Like `built_rows`, for rows of several series that begin with the series id. `common` is by that id."""
     made: list[T] = []
     for series_id, group in groupby(rows, itemgetter(0)):
         made += built_rows(model, common[series_id], names, [row[1:] for row in group], amounts)

@@ -1,4 +1,4 @@
-"""The types of the models' fields: what a value may be, how it is written, and what stores it."""
+"""The types of the models' fields: validation, serialization and PostgreSQL types."""
 
 from datetime import date, datetime
 from functools import lru_cache
@@ -15,7 +15,7 @@ from mds_client.values import timeframes, times
 
 @lru_cache(maxsize=4096)
 def canonical_uuid(text: str) -> str:
-    """A uuid in its canonical form, lower-case with hyphens; raises ValueError if it is not one."""
+    """Return a uuid in its canonical form, lower-case with hyphens. Raises ValueError if it is not a uuid."""
     try:
         return str(UUID(text))
     except ValueError:
@@ -31,7 +31,7 @@ def is_uuid(value: object) -> bool:
 
 
 def own_id(value: Any) -> Any:
-    """A vendor's id as text. A column of numbers that has gaps comes as floats."""
+    """Convert a vendor's id to text. Whole floats are accepted, because a column of numbers with gaps has floats."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -42,7 +42,7 @@ def _uuid_text(value: Any) -> Any:
 
 
 def _no_boolean(value: Any) -> Any:
-    # Python counts True as 1; as a price or a volume it is a mistake of the source.
+    # In Python True equals 1, but as a price or a volume it is an error of the source.
     if value is True or value is False:
         raise ValueError("a truth value is not a number")
     return value
@@ -55,7 +55,7 @@ def _count(value: Any) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """What is to be an amount. Raises ValueError for a whole number that a float does not have exactly."""
+    """Check an amount. Raises ValueError for a whole number that a float cannot represent exactly."""
     value = _count(value)
     whole = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if isinstance(whole, int) and (whole >= 2**63 or int(float(whole)) != whole):
@@ -64,19 +64,19 @@ def _exact(value: Any) -> Any:
 
 
 def _written_as_it_is(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    # Declared as a float, a whole number would be written with a point.
+    # Serialized as a float, a whole number would get a decimal point.
     return {**handler(source), "serialization": simple_ser_schema("any")}
 
 
 def _amount(value: float) -> float:
-    """A whole number as an int."""
+    """Convert a whole number to int."""
     if value >= 2**63:
         raise ValueError("the number is too large to be stored")
     return int(value) if value.is_integer() else value
 
 
 def no_nul(value: str) -> str:
-    # PostgreSQL's text has no NUL; without this one such row would fail a whole batch at the server.
+    # PostgreSQL's text cannot contain NUL: the server would refuse the whole batch for one such row.
     if "\0" in value:
         raise ValueError("text may not hold a NUL character")
     return value

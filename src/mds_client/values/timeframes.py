@@ -1,7 +1,7 @@
-"""Timeframes: a count and a unit, in one spelling.
+"""Timeframes: a count and a unit, in one canonical spelling.
 
-`1min`, `1Min`, `60s` and `1m` are one minute; `1H` and `60m` are one hour. Seconds and minutes that make whole minutes
-and hours are written so. Days, weeks, months, quarters and years are the calendar's, and are not converted.
+`1min`, `1Min`, `60s` and `1m` are one minute; `1H` and `60m` are one hour. Seconds and minutes are converted to whole
+minutes and hours. Days, weeks, months, quarters and years are calendar units and are not converted.
 """
 
 import re
@@ -36,13 +36,13 @@ MOST: Final = 9999
 
 
 def canonical(value: Any) -> Any:
-    """A timeframe in the spelling that the store uses.
+    """Return a timeframe in the store's spelling.
 
     Args:
         value: Text such as `1m`, `1min`, `4H` or `1mo`.
 
     Raises:
-        ValueError: It is not a timeframe, or may be read in two ways (`1M`).
+        ValueError: The value is not a timeframe, or is ambiguous (`1M`).
     """
     return _canonical(value) if isinstance(value, str) else value
 
@@ -64,7 +64,7 @@ def _canonical(text: str) -> str:
 
 
 def parts(timeframe: str) -> tuple[int, str]:
-    """The count and the unit of a timeframe in the store's spelling."""
+    """Split a timeframe in the store's spelling into count and unit."""
     found = _FORM.fullmatch(timeframe)
     if found is None:
         raise ValueError(f"{timeframe!r} is not a timeframe")
@@ -72,6 +72,7 @@ def parts(timeframe: str) -> tuple[int, str]:
 
 
 def width(timeframe: str) -> timedelta | None:
-    """How long a timeframe in the store's spelling is; None for weeks and longer, which are the calendar's."""
+    """Return the duration of a timeframe in the store's spelling; None for weeks and longer, which are calendar
+    units."""
     count, unit = parts(timeframe)
     return count * _FIXED[unit] if unit in _FIXED else None

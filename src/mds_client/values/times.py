@@ -1,7 +1,7 @@
-"""What is a time: one rule for models, files, commands and the HTTP API.
+"""Parse times: one syntax for models, files, commands and the HTTP API.
 
-Text in ISO 8601 is a time, in the basic format (`20240102T153000Z`) and with a blank instead of the T, too. The name of
-a time zone may follow it. A bare number is not a time: whether it counts seconds, days or nanoseconds is not in it.
+A time is text in ISO 8601, also in the basic format (`20240102T153000Z`) or with a blank instead of the T. The name of
+a time zone can follow it. A bare number is not a time, because its unit (seconds, days, nanoseconds) is unknown.
 """
 
 import re
@@ -10,14 +10,14 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""What counts of seconds begin at."""
+"""The time at which counts begin."""
 
 PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-"""Units in which times are counted."""
+"""The number of each unit in a second."""
 
 FIRST: Final = datetime(1700, 1, 1, tzinfo=UTC)
 END: Final = datetime(2262, 1, 1, tzinfo=UTC)
-"""Rows have times from FIRST on and before END: what is outside is a mistake in a unit, and no market existed."""
+"""Rows have times from FIRST on and before END. Other times come from a wrong unit."""
 
 _NUMBER: Final = re.compile(r"[-+]?\d[\d_]*([.,]\d*)?([eE][-+]?\d+)?")
 _ZONED: Final = re.compile(r"(?P<local>.*\d)\s+(?P<zone>[A-Za-z_]+(/[\w+-]+)+|UTC|GMT)")
@@ -32,13 +32,13 @@ NO_NUMBER: Final = (
 
 
 def instant(value: Any) -> Any:
-    """A row's time, in UTC.
+    """Convert a row's time to UTC.
 
     Args:
         value: A datetime or date, or text in ISO 8601. Without a zone it is UTC.
 
     Raises:
-        ValueError: It is not a time, or is outside of the years 1700 to 2261.
+        ValueError: The value is not a time, or is outside the years 1700 to 2261.
     """
     if isinstance(value, str):
         value = parsed(value)
@@ -53,7 +53,7 @@ def instant(value: Any) -> Any:
 
 
 def day(value: Any) -> Any:
-    """A row's date: a date, or text in ISO 8601; a time only if it is midnight. Raises ValueError as `instant`."""
+    """Convert a row's date: a date, or ISO 8601 text; a time must be midnight. Raises ValueError, like `instant`."""
     if isinstance(value, str):
         value = parsed(value)
     if isinstance(value, datetime):
@@ -68,7 +68,7 @@ def day(value: Any) -> Any:
 
 
 def in_utc(value: datetime) -> datetime:
-    """A datetime in UTC; one without a zone is taken as UTC. Raises ValueError outside of the years 1 to 9999."""
+    """Convert a datetime to UTC. Without a zone it is UTC already. Raises ValueError outside the years 1 to 9999."""
     zone = value.tzinfo
     if zone is UTC:
         return value
@@ -81,13 +81,13 @@ def in_utc(value: datetime) -> datetime:
 
 
 def parsed(text: str) -> datetime:
-    """Text as a datetime, with the zone that it names or without one.
+    """Parse text as a datetime, with the zone that it names, or without a zone.
 
     Raises:
         ValueError: The text is not a time, or names a local time that does not exist or exists twice.
     """
     if text[4:5] == "-" and text[10:11] in _BETWEEN:
-        # Most texts are of the extended format, and are read in a fifth of the time that a full look takes.
+        # Most texts have the extended format. This takes a fifth of the time of the full parser.
         try:
             return datetime.fromisoformat(text)
         except ValueError:
@@ -115,12 +115,12 @@ def _looked_at(text: str) -> datetime:
 
 
 def local(value: datetime, name: str) -> datetime:
-    """A datetime without a zone as the local time of a named one. Raises ValueError as `parsed`."""
+    """Interpret a datetime without a zone as local time of a named zone. Raises ValueError, like `parsed`."""
     return _local(value, zone(name))
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of a name. Raises ValueError if there is none."""
+    """Return the time zone of that name. Raises ValueError if there is none."""
     if name in ("UTC", "GMT"):
         return UTC
     try:

@@ -38,11 +38,11 @@ class Alpaca(Vendor):
 
     @property
     def stored_as(self) -> str:
-        """Adjusted prices change with each action: they are kept apart."""
+        """The default vendor name. Adjusted prices are stored separately, because they change with each action."""
         return "alpaca" if self.adjustment == "raw" else f"alpaca-{self.adjustment}"
 
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """One document for each part of the time. The library reads the pages of a part."""
+        """Yield one document for each part of the time. The library reads the pages of a part."""
         frame, requests = self.library("alpaca.data.timeframe"), self.library("alpaca.data.requests")
         amount, unit = self.interval(wanted.timeframe).split()
         is_crypto = "/" in wanted.symbol
@@ -64,7 +64,7 @@ class Alpaca(Vendor):
                 yield {"bars": answer}
 
     def told(self, error: Exception) -> Told | None:
-        """The library's error has the answer; an unknown symbol is 400 with a reason."""
+        """Return the meaning of an error from its response. An unknown symbol is 400 with a reason."""
         if type(error).__name__ == "APIError":
             response = getattr(error, "response", None)
             told = of_response(str(error), response)
@@ -81,13 +81,13 @@ class Alpaca(Vendor):
 
     @cached_property
     def _crypto(self) -> Any:
-        # Without a key, as the vendor allows; with one the limits are higher.
+        # The vendor allows requests without a key; with one the limits are higher.
         keys = self.credentials() if len(self.variables_set()) == len(self.variables) else []
         client = self.library("alpaca.data.historical").CryptoHistoricalDataClient
         return self._without_retries(client(*keys, raw_data=True, url_override=self.url))
 
     @staticmethod
     def _without_retries(client: Any) -> Any:
-        """The client's own attempts do not look at Retry-After; `ask` makes ours."""
+        """Disable the client's retries, which ignore Retry-After; `ask` retries instead."""
         client._retry = 0
         return client

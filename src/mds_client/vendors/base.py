@@ -1,8 +1,8 @@
-"""What every vendor's API has in common: its declaration, its calls with their deadline and retries, and its bars.
+"""The common base of vendors' APIs: declarations, requests with timeouts and retries, and errors.
 
-A vendor is a module of this package with one class: what it needs, which of its intervals is which timeframe, and a
-method that asks the vendor's own client library. How an answer becomes rows is in the vendor's profile
-(`mds_client.profiles`), which files of the vendor are read by, too.
+A vendor is a module of this package with one class: its requirements, the interval for each timeframe, and a method
+that calls the vendor's own client library. The vendor's profile (`mds_client.profiles`) converts responses to rows, as
+it does for the vendor's files.
 """
 
 import logging
@@ -33,31 +33,32 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 LONGEST_WAIT: Final = 120.0
-"""Seconds that a vendor may ask to wait before the next request. A vendor that asks for more is not available."""
+"""The longest wait, in seconds, that a vendor can request before the next attempt. Beyond it, the vendor counts as
+unavailable."""
 
 FIRST_WAIT: Final = 0.5
-"""The longest wait, in seconds, before the second attempt where the vendor does not say how long to wait."""
+"""The longest wait, in seconds, before the second attempt if the vendor does not request a wait."""
 
 
 class VendorRefused(MDSError):
-    """The vendor does not accept the credentials. Other symbols would be refused, too."""
+    """The vendor does not accept the credentials, so other symbols would also fail."""
 
 
 class VendorUnavailable(MDSError):
-    """The vendor cannot be asked now: no connection, no answer in time, too many requests, or a fault of its server."""
+    """The vendor is unavailable: no connection, no response in time, too many requests, or a server error."""
 
 
 class SymbolRefused(SourceError):
-    """The vendor does not know a symbol, or does not give its bars. Other symbols may work."""
+    """The vendor does not know a symbol, or refuses its bars. Other symbols may work."""
 
 
 class NoBars(SourceError):
-    """The vendor answered, and has no bars for the symbol in that time."""
+    """The vendor responded, but has no bars for the symbol in that time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The bars that are asked for: a symbol as the vendor spells it, and `start <= ts < end` in UTC."""
+    """The requested bars: a symbol in the vendor's spelling, and `start <= ts < end` in UTC."""
 
     symbol: str
     timeframe: str
@@ -67,9 +68,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an error of a vendor's library says: the HTTP status, and how many seconds the vendor asks to wait.
+    """The meaning of an error of a vendor's library: the HTTP status, and the seconds that the vendor asks to wait.
 
-    `unknown` is true if the vendor does not know the symbol.
+    `unknown` is true if the vendor does not know the symbol; `passing` if the error is transient.
     """
 
     text: str
@@ -84,66 +85,66 @@ class Live(Protocol):
 
     @property
     def begins_whole(self) -> bool:
-        """Whether the first bar after connecting has what was traded in its interval before."""
+        """Whether the first bar after connecting includes the earlier trades of its interval."""
 
     async def watch(self, symbol: str, timeframe: str) -> None:
-        """Wait until the vendor has sent something of a symbol.
+        """Wait until the vendor has sent data of a symbol.
 
-        Connects if there is no connection. Raises what the library raises if the connection breaks.
+        Connects if there is no connection. Raises the library's error if the connection breaks.
         """
 
     def received(self, symbol: str, timeframe: str) -> Sequence[Any]:
-        """The newest records of a symbol, also those that came before, in a shape that the profile reads."""
+        """Return the newest records of a symbol, including earlier ones, in a form that the profile reads."""
 
     def begin(self, record: Any) -> datetime:
-        """The time of a record."""
+        """Return the time of a record."""
 
     def broken(self, symbol: str) -> None:
-        """Forget what belongs to a connection that broke."""
+        """Discard the state of a broken connection."""
 
 
 class Vendor(BaseModel):
-    """A vendor's API through the vendor's own library. The fields are the options that a user can set."""
+    """A vendor's API, used through the vendor's own library. The fields are options that users can set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
-    """What commands and sources call it. The extra has the same name."""
+    """The name in commands and sources, and of the extra."""
     title: ClassVar[str]
     package: ClassVar[str]
-    """The library's name at PyPI."""
+    """The library's name on PyPI."""
     module: ClassVar[str]
     """The module of the library that is imported."""
     documentation: ClassVar[str]
     profile: ClassVar[str]
-    """The profile by which answers are read."""
+    """The profile that reads responses."""
     variables: ClassVar[tuple[str, ...]] = ()
-    """The environment variables with the credentials; `A|B` is one of several names."""
+    """The environment variables with the credentials; `A|B` are alternative names."""
     intervals: ClassVar[dict[str, str]]
-    """The vendor's word for each timeframe."""
+    """The vendor's name of each timeframe."""
     prices: ClassVar[str]
     """Whether prices are raw or adjusted, and how to choose."""
     times: ClassVar[str]
-    """What the time of a bar is, and in which zone days begin."""
+    """The meaning of a bar's time, and the zone in which days begin."""
     limits: ClassVar[str]
     """How requests are paged and limited."""
 
     timeout: float = Field(default=60.0, gt=0, le=600, description="Seconds that one request may take.")
     attempts: int = Field(default=5, ge=1, le=20, description="How often a request is tried.")
 
-    # What a vendor declares ------------------------------------------------------------------------------------------
+    # Declared by each vendor -----------------------------------------------------------------------------------------
 
     @abstractmethod
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """Ask for bars, page by page.
+        """Request bars page by page.
 
-        Gives the vendor's answers in a shape that the profile reads: a pandas frame, a list, or a JSON document.
+        Yields the vendor's responses in a form that the profile reads: a pandas frame, a list, or a JSON document.
         Every request goes through `ask`.
         """
 
     @abstractmethod
     def told(self, error: Exception) -> Told | None:
-        """What an error of the library says; None if it is not one that the vendor or the network causes."""
+        """Return the meaning of an error of the library, or None if neither vendor nor network caused it."""
 
     def live(self) -> AbstractAsyncContextManager[Live]:
         """Connect for live bars. Raises ConfigurationError if the vendor has none here."""
@@ -151,14 +152,14 @@ class Vendor(BaseModel):
 
     @property
     def stored_as(self) -> str:
-        """The vendor of the rows, if the user does not name one."""
+        """The default vendor name of the rows."""
         return self.name
 
-    # What is the same for all ----------------------------------------------------------------------------------------
+    # Common to all vendors -------------------------------------------------------------------------------------------
 
     @classmethod
     def installed(cls) -> bool:
-        """Whether the library is there."""
+        """Whether the library is installed."""
         try:
             return find_spec(cls.module) is not None
         except ModuleNotFoundError:
@@ -166,10 +167,10 @@ class Vendor(BaseModel):
 
     @classmethod
     def library(cls, module: str | None = None) -> Any:
-        """A module of the library. Raises ConfigurationError, which says how to install it."""
+        """Import a module of the library. Raises ConfigurationError, which says how to install it."""
         try:
             with warnings.catch_warnings():
-                # A library's own notices about Python are not the user's.
+                # Deprecation warnings of the library do not concern the user.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 return import_module(module or cls.module)
         except ModuleNotFoundError as error:
@@ -180,7 +181,7 @@ class Vendor(BaseModel):
 
     @classmethod
     def credentials(cls) -> list[str]:
-        """The values of the credentials. Raises ConfigurationError, which names the variables that are not set."""
+        """Return the credentials. Raises ConfigurationError, which names the variables that are not set."""
         found = [(names, variable(names)) for names in cls.variables]
         if missing := [names.replace("|", " or ") for names, value in found if not value]:
             raise ConfigurationError(
@@ -190,16 +191,16 @@ class Vendor(BaseModel):
 
     @classmethod
     def variables_set(cls) -> list[str]:
-        """Those of the variables that are set, as they are declared."""
+        """Return the declared variables that are set."""
         return [names for names in cls.variables if variable(names)]
 
     @property
     def url(self) -> str | None:
-        """Where requests go instead of the vendor's own address: `MDS_<NAME>_URL`."""
+        """The URL in `MDS_<NAME>_URL`, which replaces the vendor's own address."""
         return vendor_url(self.name)
 
     def interval(self, timeframe: str) -> str:
-        """The vendor's word for a timeframe. Raises ConfigurationError, which lists those that there are."""
+        """Return the vendor's name of a timeframe. Raises ConfigurationError, which lists the timeframes."""
         try:
             return self.intervals[timeframe]
         except KeyError:
@@ -208,16 +209,16 @@ class Vendor(BaseModel):
             ) from None
 
     def ask(self, what: str, request: Callable[[], T]) -> T:
-        """Make one request, again if a passing fault meets it.
+        """Make one request, and retry it after transient errors.
 
         Args:
-            what: What is asked for, for messages.
-            request: A function that makes the request and waits for the answer.
+            what: The subject of the request, for messages.
+            request: A function that makes the request and waits for the response.
 
         Raises:
             VendorRefused: The credentials are not accepted (401).
-            SymbolRefused: The symbol is unknown, or its bars are not given to this account (403).
-            VendorUnavailable: There was no answer, or only passing errors.
+            SymbolRefused: The symbol is unknown, or this account has no access to its bars (403).
+            VendorUnavailable: There was no response, or only transient errors.
         """
         for attempt in range(1, self.attempts + 1):
             try:
@@ -248,13 +249,13 @@ class Vendor(BaseModel):
         raise AssertionError("the last attempt returns or raises")
 
     def failure(self, what: str, error: Exception) -> Told:
-        """What an error says that did not come from `ask`, if it passes. Raises what `ask` raises for others."""
+        """Return the meaning of a transient error outside `ask`. For other errors, raises the errors of `ask`."""
         told = self._told(error)
         self._refuse(what, told)
         return told
 
     def _refuse(self, what: str, told: Told) -> None:
-        """Raise if the same request would be refused again."""
+        """Raise an error if the same request would be refused again."""
         where = f"{self.name}: {what}"
         if told.status == 401:
             variables = " and ".join(self.variables).replace("|", " or ") or "the account"
@@ -275,7 +276,7 @@ class Vendor(BaseModel):
         return Told(text[:300], told.status, told.retry_after, told.unknown, told.passing)
 
     def hidden(self, text: str) -> str:
-        """A text without the credentials: a vendor may repeat what it was asked with."""
+        """Remove the credentials from a text, because vendors may repeat them in errors."""
         for names in self.variables:
             if (value := variable(names)) is not None:
                 text = text.replace(value, "***")
@@ -283,12 +284,12 @@ class Vendor(BaseModel):
 
 
 def passing(status: int | None) -> bool:
-    """Whether a request with such an answer is worth another attempt."""
+    """Whether a request with such a status can be retried."""
     return status is not None and (status in (408, 425, 429) or status >= 500)
 
 
 def retry_after(headers: Any) -> float | None:
-    """The seconds that an answer asks to wait, from a count or a date; None if it does not say."""
+    """Return the seconds to wait from a Retry-After header with a count or a date, or None."""
     text = None
     for name, value in dict(headers or {}).items():
         if str(name).lower() == "retry-after":
@@ -306,20 +307,20 @@ def retry_after(headers: Any) -> float | None:
 
 
 def of_response(text: str, response: Any) -> Told:
-    """What the error of a library says that has the answer of `requests` in it, or None."""
+    """Return the meaning of an error with a response of `requests`, or with None if there was no response."""
     if response is None:
         return Told(text, passing=True)
     return Told(text, response.status_code, retry_after(response.headers))
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of a call that may take so many seconds.
+    """Return the result of a call, with a time limit in seconds.
 
-    A library's own limit, where it has one, is often for each read of a socket: an answer that comes in drops has no
-    end. So the call gets a thread, which is left behind if it takes too long.
+    The timeout of a library often applies to each read of a socket, so a slow response could take forever. Therefore
+    the call runs in a daemon thread, which is abandoned when the time is over.
 
     Raises:
-        TimeoutError: It took longer.
+        TimeoutError: The call took longer.
     """
     done = threading.Event()
     found: list[T] = []
@@ -342,7 +343,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def windows(wanted: Wanted, width: timedelta) -> Iterator[tuple[datetime, datetime]]:
-    """The time of what is wanted in parts of at most that width."""
+    """Split the requested time into parts of at most that width."""
     start = wanted.start
     while start < wanted.end:
         yield start, min(start + width, wanted.end)
@@ -353,7 +354,7 @@ _LONGEST: Final = {"w": timedelta(days=7), "mo": timedelta(days=31), "q": timede
 
 
 def width(timeframe: str) -> timedelta:
-    """How long a bar takes: of a month or longer, at the most."""
+    """Return the duration of a bar; for calendar units such as months, the maximum."""
     if (fixed := timeframes.width(timeframe)) is not None:
         return fixed
     count, unit = timeframes.parts(timeframe)

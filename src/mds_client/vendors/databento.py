@@ -35,7 +35,7 @@ class Databento(Vendor):
     )
 
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """One frame for each part of the time."""
+        """Yield one frame for each part of the time."""
         schema = self.interval(wanted.timeframe)
         for start, end in windows(wanted, max(width(wanted.timeframe) * 1_000_000, timedelta(days=30))):
 
@@ -55,7 +55,7 @@ class Databento(Vendor):
                 yield frame
 
     def told(self, error: Exception) -> Told | None:
-        """The library's error has the status and the headers."""
+        """Return the meaning of an error from its status and headers."""
         if (status := getattr(error, "http_status", None)) is not None:
             text = str(error)
             unknown = status in (404, 422) and "symbol" in text.lower()
@@ -66,7 +66,7 @@ class Databento(Vendor):
         return None
 
     def _spelled(self, symbol: str) -> str:
-        """A symbol as the vendor takes it: the store writes ES.c.0 in capitals."""
+        """Return a symbol in the vendor's spelling: the store writes ES.c.0 in capitals."""
         if self.stype_in != "continuous":
             return symbol
         root, _, roll = symbol.partition(".")
@@ -76,11 +76,11 @@ class Databento(Vendor):
     def _client(self) -> Any:
         (key,) = self.credentials()
         library = self.library()
-        # That there is no data for a time is seen by the rows.
+        # Missing rows already show that there is no data for a time.
         warnings.filterwarnings("ignore", "No data found", library.common.error.BentoWarning)
         client = library.Historical(key)
         if self.url is not None:
-            # As a gateway, the library takes no address without TLS.
+            # The library's `gateway` option accepts no address without TLS.
             series = client.timeseries
             series._base_url = series._base_url.replace(client.gateway, self.url)
         return client

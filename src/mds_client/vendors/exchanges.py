@@ -1,4 +1,4 @@
-"""Crypto exchanges, through ccxt: bars that are over by its REST calls, and running ones by ccxt.pro."""
+"""Crypto exchanges, through ccxt: completed bars from its REST calls, and running bars from ccxt.pro."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,10 +14,10 @@ from mds_client.values.times import UNIX
 from mds_client.vendors.base import Told, Vendor, Wanted, retry_after, width
 
 KEPT: Final = 10
-"""Newest bars of a connection that are looked at."""
+"""The number of newest bars of a connection that are checked."""
 
 PAGE: Final = 1_000
-"""Bars that are asked for at once. An exchange gives fewer if it has another limit."""
+"""The number of bars in a request. An exchange with a lower limit returns fewer."""
 
 
 class Exchanges(Vendor):
@@ -59,11 +59,11 @@ class Exchanges(Vendor):
 
     @property
     def stored_as(self) -> str:
-        """The exchange: that is whose prices they are."""
+        """The default vendor name: the exchange."""
         return self.exchange
 
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """Lists of bars from a time on, until the end or an empty one."""
+        """Yield lists of bars until the end of the time or an empty list."""
         exchange = self._client
         interval = self.interval_of(exchange, wanted.timeframe)
         since, end = (round(moment.timestamp() * 1000) for moment in (wanted.start, wanted.end))
@@ -79,18 +79,18 @@ class Exchanges(Vendor):
             if bars:
                 yield bars
             last = max((bar[0] for bar in bars), default=since - 1)
-            # The first that is not before `since` may be the last that there is.
+            # Stop if no bar is at `since` or later.
             if last < since:
                 return
             since = last + 1
 
     def told(self, error: Exception) -> Told | None:
-        """The library has a class for each sort of error. What is an error of the exchange only has a status."""
+        """Return the meaning of an error by its class, or by the last response's status."""
         return _told(error, self._last.get("status"), self._last.get("headers"))
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator["LiveBars"]:
-        """A connection for bars as they come. Closed at the end."""
+        """Open a connection for live bars. It is closed at the end."""
         exchange = self._made("ccxt.pro")
         try:
             yield LiveBars(self, exchange)
@@ -120,7 +120,7 @@ class Exchanges(Vendor):
         return made
 
     def interval_of(self, exchange: Any, timeframe: str) -> str:
-        """The library's word for a timeframe. Raises ConfigurationError if the exchange does not have it."""
+        """Return the library's name of a timeframe. Raises ConfigurationError if the exchange does not have it."""
         interval = self.interval(timeframe)
         if interval not in (exchange.timeframes or {}):
             there = [name for name, text in self.intervals.items() if text in (exchange.timeframes or {})]
@@ -129,7 +129,7 @@ class Exchanges(Vendor):
 
 
 class LiveBars:
-    """Bars as an exchange sends them, the running one with every change."""
+    """Live bars of an exchange, including every change of the running bar."""
 
     def __init__(self, vendor: Exchanges, exchange: Any) -> None:
         self._vendor = vendor
@@ -146,24 +146,24 @@ class LiveBars:
 
     @property
     def begins_whole(self) -> bool:
-        """Whether the first bar after connecting has what was traded before."""
+        """Whether the first bar after connecting includes the earlier trades of its interval."""
         return not self._trades_only
 
     async def watch(self, symbol: str, timeframe: str) -> None:
-        """Wait until the exchange has sent something of a symbol."""
+        """Wait until the exchange has sent data of a symbol."""
         if self._trades_only:
             await self._exchange.watch_trades(symbol)
         else:
             await self._exchange.watch_ohlcv(symbol, self._vendor.interval_of(self._exchange, timeframe))
 
     def received(self, symbol: str, timeframe: str) -> Sequence[Any]:
-        """The last bars, out of what the library keeps.
+        """Return the last bars from the library's cache.
 
-        What `watch` of the library gives may lack a message that came before it was called again.
+        The results of the library's `watch` can lack a message that arrived before it was called again.
         """
         exchange = self._exchange
         if symbol not in (exchange.markets or {}) and symbol not in (exchange.markets_by_id or {}):
-            # They are not read yet, or the symbol is none: `watch` tells.
+            # The markets are not loaded yet, or the symbol is unknown, which `watch` reports.
             return []
         unified = self._exchange.market(symbol)["symbol"]
         if self._trades_only:
@@ -173,7 +173,7 @@ class LiveBars:
         return [list(bar[:6]) for bar in list(kept or [])[-KEPT:]]
 
     def _grown(self, symbol: str, trades: Sequence[Any], step: int) -> list[list[float]]:
-        """The bars that trades belong to which were not counted before."""
+        """Add new trades to their bars, and return these bars."""
         newest = self._counted.get(symbol)
         at = next((at for at in range(len(trades) - 1, -1, -1) if trades[at] is newest), -1)
         if not (new := trades[at + 1 :]):
@@ -190,16 +190,16 @@ class LiveBars:
         return [list(bars[begin]) for begin in sorted(bars)]
 
     def begin(self, record: Any) -> datetime:
-        """The time of a list."""
+        """Return the time of a bar, which is a list."""
         return UNIX + timedelta(milliseconds=record[0])
 
     def broken(self, symbol: str) -> None:
-        """Begin anew: the running bar lacks trades."""
+        """Discard the running bar, which lacks trades."""
         self._running.pop(symbol, None)
 
 
 def _elsewhere(urls: Any, address: str) -> Any:
-    """The same paths at another address; sockets are of its scheme."""
+    """Replace the address of URLs. WebSocket URLs get the matching scheme."""
     if isinstance(urls, dict):
         return {name: _elsewhere(inner, address) for name, inner in urls.items()}
     if not isinstance(urls, str):
@@ -210,7 +210,7 @@ def _elsewhere(urls: Any, address: str) -> Any:
 
 
 _STATUSES: Final = (
-    # The first of these classes that an error is of, with what its answer was.
+    # Error classes with their HTTP status. The first match applies.
     ("BadSymbol", None),
     ("PermissionDenied", 403),
     ("AuthenticationError", 401),

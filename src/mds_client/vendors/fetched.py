@@ -1,4 +1,4 @@
-"""The bars of one symbol out of a vendor's API, as an input: `mds_client.transfer.imports` writes it like a file."""
+"""The bars of one symbol from a vendor's API, as an input that `mds_client.transfer.imports` writes like a file."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,18 +21,18 @@ def _now() -> datetime:
 
 
 class Fetched:
-    """The bars of a symbol that are over, from `start` on and before `end`.
+    """An input with the completed bars of a symbol, from `start` on and before `end`.
 
-    A running bar is left out: its prices are not final. Rows have the names of the series that are asked for; what the
-    vendor's answer says of them goes before only where it has several, as of the publishers of one symbol.
+    A bar that is still running is left out, because its prices are not final. Rows have the requested vendor, symbol
+    and timeframe; the response overrides them only if it has several, such as the publishers of one symbol.
 
-    `size` and `position` are seconds of the time that is asked for. `running` counts the bars that were left out.
+    `size` and `position` are seconds of the requested time. `running` counts the bars that were left out.
 
     Args:
-        vendor: Where they come from.
-        wanted: Which bars.
-        stored_as: The vendor of the rows. The default is what the vendor says.
-        now: The time, to tell which bars are over.
+        vendor: The vendor of the bars.
+        wanted: The requested bars.
+        stored_as: The vendor name of the rows. The default is `Vendor.stored_as`.
+        now: Returns the current time, which decides which bars are complete.
     """
 
     unit = "row"
@@ -50,10 +50,10 @@ class Fetched:
         self._names = {"vendor": stored_as or vendor.stored_as, "symbol": wanted.symbol, "timeframe": wanted.timeframe}
 
     def parts(self, rows: int, reject: RejectRow) -> Iterator[Part]:
-        """The bars of each page, in parts of at most so many.
+        """Yield the bars of each page, in parts of at most `rows`.
 
         Raises:
-            NoBars: There is none.
+            NoBars: There are no bars.
             MDSError: See `Vendor.ask`.
         """
         number, some = 1, False
@@ -86,7 +86,7 @@ class Fetched:
             )
 
     def read(self, page: Any, first: int, reject: RejectRow) -> tuple[Models, int]:
-        """An answer by the vendor's profile, and how many records it has. Invalid records are rejected."""
+        """Read a response with the vendor's profile. Also returns its number of records. Invalid ones are rejected."""
         mapping = profiles.profile(self._vendor.profile).mapping
         if not isinstance(page, list | dict):
             return self._frame(page, mapping, first, reject)
@@ -112,15 +112,15 @@ class Fetched:
         return part.sifted(reject), table.num_rows
 
     def close(self) -> None:
-        """Nothing is open between two pages."""
+        """Do nothing, because nothing stays open between pages."""
 
 
 def seconds(wanted: Wanted) -> int:
-    """How long the time is of which bars are wanted: what progress counts."""
+    """Return the duration of the requested time in seconds, for progress."""
     return max(1, int((wanted.end - wanted.start).total_seconds()))
 
 
 def rows_of(vendor: Vendor, records: Sequence[Any], wanted: Wanted, stored_as: str, reject: RejectRow) -> list[Bar]:
-    """Bars out of an answer, whatever time they are of."""
+    """Read the bars of a response, whatever their time."""
     given, _ = Fetched(vendor, wanted, stored_as).read(list(records), 1, reject)
     return cast("list[Bar]", given.rows)

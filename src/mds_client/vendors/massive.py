@@ -1,4 +1,4 @@
-"""Massive, which was Polygon.io, through massive."""
+"""Massive, formerly Polygon.io, through massive."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from mds_client.errors import MDSError
 from mds_client.vendors.base import Told, Vendor, Wanted, of_response
 
 MOST: int = 50_000
-"""Bars of a page at the most, as the vendor allows."""
+"""The vendor's maximum number of bars in a page."""
 
 
 class Massive(Vendor):
@@ -39,11 +39,11 @@ class Massive(Vendor):
 
     @property
     def stored_as(self) -> str:
-        """As files of the vendor are; adjusted prices are kept apart."""
+        """The default vendor name, the same as for the vendor's files. Adjusted prices are stored separately."""
         return "polygon-adjusted" if self.adjusted else "polygon"
 
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """Each page as the vendor answers it. The library's own paging would be one call without an end."""
+        """Yield the vendor's pages. The library's own paging would be a single call without a time limit."""
         amount, unit = self.interval(wanted.timeframe).split()
         client = self._client
 
@@ -75,11 +75,11 @@ class Massive(Vendor):
             parts = urlsplit(link)
 
             def request(path: str = parts.path, query: str = parts.query) -> Any:
-                # As the library's own paging does it: only path and query, so that the key goes to no other host.
+                # Like the library's own paging, use only path and query, so that the key is sent to no other host.
                 return client._get(path=path, params=dict(parse_qsl(query)), raw=True)
 
     def told(self, error: Exception) -> Told | None:
-        """The library's error has only the text, so the answer is taken from the connection."""
+        """Return the meaning of an error. The library's error has only text, so the response is intercepted."""
         if isinstance(error, _Answered):
             return of_response(error.text, error)
         if type(error).__module__.startswith("urllib3"):
@@ -93,7 +93,7 @@ class Massive(Vendor):
             key,
             connect_timeout=self.timeout,
             read_timeout=self.timeout,
-            # `ask` makes the attempts: the library's own do not tell what was answered.
+            # `ask` retries instead: the library's retries hide the responses.
             retries=0,
             **({} if self.url is None else {"base": self.url}),
         )
@@ -110,7 +110,7 @@ class Massive(Vendor):
 
 
 class _Answered(Exception):
-    """An answer that has no bars: its status, its headers and its text."""
+    """An error response: its status, headers and text."""
 
     def __init__(self, response: Any) -> None:
         self.status_code: int = response.status

@@ -1,4 +1,4 @@
-"""Which vendors there are, and one of them with its options."""
+"""List the vendors, and make one with its options."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ ENTRY_POINTS: Final = "mds_client.vendors"
 
 @cache
 def vendors() -> dict[str, type[Vendor]]:
-    """The vendors that there are, by name. None of their libraries is imported.
+    """Return the classes of all vendors by name. Their libraries are not imported.
 
     Raises ConfigurationError for an entry point of another package that is not a vendor.
     """
@@ -30,15 +30,15 @@ def vendors() -> dict[str, type[Vendor]]:
 
 
 def make(name: str, options: Mapping[str, Any]) -> Vendor:
-    """A vendor with its options.
+    """Make a vendor with its options.
 
     Args:
         name: The vendor's name, such as yfinance.
-        options: The fields of its class, also as text.
+        options: The fields of its class. Values can be text.
 
     Raises:
         ConfigurationError: There is no such vendor, or an option is unknown, missing or wrong. The message does not
-            repeat what was given.
+            repeat the options' values.
     """
     if name not in vendors():
         near = get_close_matches(name, vendors(), n=1)

@@ -42,11 +42,11 @@ class Yahoo(Vendor):
 
     @property
     def stored_as(self) -> str:
-        """Adjusted prices change with each dividend: they are kept apart."""
+        """The default vendor name. Adjusted prices are stored separately, because they change with each dividend."""
         return "yfinance-adjusted" if self.adjusted else "yfinance"
 
     def pages(self, wanted: Wanted) -> Iterator[Any]:
-        """One frame for each part of the time."""
+        """Yield one frame for each part of the time."""
         interval = self.interval(wanted.timeframe)
         yfinance = self.library()
         ticker = yfinance.Ticker(wanted.symbol, session=self._connected())
@@ -55,7 +55,7 @@ class Yahoo(Vendor):
 
             def request(start: Any = start, end: Any = end) -> Any:
                 self._last.clear()
-                # The library keeps answers, also errors: another attempt has to ask again.
+                # The library caches responses, including errors, so clear its cache before each attempt.
                 ticker._data.cache_get.cache_clear()
                 debug = yfinance.config.debug
                 hidden, debug.hide_exceptions = debug.hide_exceptions, False
@@ -80,7 +80,7 @@ class Yahoo(Vendor):
                 yield frame
 
     def told(self, error: Exception) -> Told | None:
-        """By the status of the last answer: most of the library's errors do not have it."""
+        """Return the meaning of an error, using the last response's status, which most of the errors lack."""
         text, status = f"{type(error).__name__}: {error}", self._last.get("status")
         if type(error).__name__ == "YFRateLimitError":
             return Told(text, 429, self._last.get("retry_after"))
@@ -88,11 +88,11 @@ class Yahoo(Vendor):
             return Told(text, status, unknown=True)
         if status is not None and status >= 400 and status != 404:
             return Told(text, status, self._last.get("retry_after"))
-        # What curl says is an OSError.
+        # curl's errors are OSErrors.
         return Told(text, passing=isinstance(error, OSError))
 
     def _connected(self) -> Any:
-        """A session like that of the library, which also keeps the status of the last answer."""
+        """Return a session like the library's that also records the status of the last response."""
         if self._session is not None:
             return self._session
         last, address = self._last, self.url
@@ -106,7 +106,7 @@ class Yahoo(Vendor):
                 answer = super().request(method, url, **how)
                 if "/chart/" in parts.path:
                     last["status"], last["retry_after"] = answer.status_code, retry_after(answer.headers)
-                    # The library would try to read bars out of it, and says then what it did not find.
+                    # The library would try to parse bars from it, and report only that they are missing.
                     if answer.status_code in (401, 403) or answer.status_code >= 500:
                         raise RuntimeError(f"the answer is {answer.status_code}")
                 return answer
