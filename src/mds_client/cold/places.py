@@ -1,6 +1,7 @@
-"""Folders and buckets with the files of rows.
+"""Folders in which rows are kept in files.
 
-A file is written once, under a unique name, and never changed. It gets its name when it is complete.
+A file is written once, under a name that no other file ever has, and never changed. It is there under its name when it
+is whole.
 """
 
 import os
@@ -20,16 +21,16 @@ from mds_client.errors import ConfigurationError, MDSError
 from pyarrow import fs  # isort: skip
 
 PART: Final = ".part"
-"""The suffix of an incomplete file's name."""
+"""How the name of a file ends that is not whole."""
 
 
 class FileMissing(MDSError):
-    """A file that the store lists is missing or cannot be read; the message names it and the reason."""
+    """A file that the store has on its list is not there, or cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file: its name relative to the place, its size in bytes, and when it was written."""
+    """A file: its name below the place, its size in bytes, and when it was written."""
 
     path: str
     size: int
@@ -38,10 +39,10 @@ class Found:
 
 @cache
 def place(url: str) -> "Place":
-    """Return the place for a URL or a folder. The same text returns the same object.
+    """Return the place that a folder's name names, the same object for the same text.
 
     Raises:
-        ConfigurationError: The text is not a valid place.
+        ConfigurationError: The text is a URL.
     """
     if "://" in url:
         raise ConfigurationError(f"cold rows: {url!r} is not a folder. Object stores cannot be used yet")
@@ -56,21 +57,12 @@ class Place:
     files: Any
     root: str
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the place is a folder of this machine."""
-        return isinstance(self.files, fs.LocalFileSystem)
-
     def at(self, path: str) -> str:
-        """Return a file's full name in the file system."""
+        """A file's name as the file system knows it."""
         return posixpath.join(self.root, path)
 
-    def full_url(self, path: str) -> str:
-        """Return a file's full name for other programs."""
-        return self.at(path) if self.is_local else f"s3://{self.at(path)}"
-
     def open(self, path: str) -> Any:
-        """Open a file to read. Raises FileMissing."""
+        """A file, to read. Raises FileMissing."""
         try:
             return self.files.open_input_file(self.at(path))
         except OSError as error:
@@ -78,13 +70,8 @@ class Place:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[Any]:
-        """Write a new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
+        """A new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
         final = self.at(path)
-        if not self.is_local:
-            # An object only exists once its stream was closed.
-            with self.files.open_output_stream(final) as stream:
-                yield stream
-            return
         folder = Path(final).parent
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{Path(final).name}.{uuid.uuid4().hex}{PART}"
@@ -93,7 +80,7 @@ class Place:
                 yield raw
                 raw.flush()
                 os.fsync(raw.fileno())
-            # A link never replaces another file.
+            # Never over another file.
             os.link(part, final)
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -104,12 +91,12 @@ class Place:
             part.unlink(missing_ok=True)
 
     def remove(self, path: str) -> None:
-        """Remove a file. Does nothing if it does not exist."""
+        """Remove a file; one that is not there is removed."""
         with suppress(FileNotFoundError):
             self.files.delete_file(self.at(path))
 
     def every(self) -> list[Found]:
-        """Return all files, including incomplete ones."""
+        """All files, also those that are not whole."""
         there = self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True))
         return [
             Found(posixpath.relpath(one.path, self.root), one.size, one.mtime)
