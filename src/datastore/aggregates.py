@@ -1,8 +1,8 @@
 """Rollups: bars of longer timeframes, derived from the kinds' declarations.
 
-The same names, columns and answers on every engine. Where the engine can store them, each is a continuous aggregate
-over the one before it, with what is not materialised yet computed when it is read; elsewhere it is a view that
-computes. Intervals are aligned to midnight UTC; values that are NULL do not count.
+Names, columns and results are the same on every engine. If the engine can store rollups, each is a continuous aggregate
+over the previous one, and what is not materialised yet is computed when it is read; otherwise it is a view that
+computes everything. Intervals are aligned to midnight UTC; NULLs do not count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A rollup that was brought up to its rows, and the span (UTC) for which it was; None is unbounded."""
+    """A refreshed rollup, and the range (UTC) that was refreshed; None is unbounded."""
 
     rollup: str
     start: datetime | None
@@ -33,24 +33,24 @@ class Refresh:
 
 
 def rollups() -> Iterator[tuple[Kind, Rollup]]:
-    """Every declared rollup, a source before what is derived from it."""
+    """Yield every declared rollup, each after its source."""
     for kind in KINDS.values():
         for rollup in kind.rollups:
             yield kind, rollup
 
 
 def relation(kind: Kind, rollup: Rollup) -> str:
-    """The name of a rollup, in every schema: `bars_5m`."""
+    """Return the name of a rollup in every schema, such as `bars_5m`."""
     return f"{kind.name}_{rollup.timeframe}"
 
 
 def names() -> list[str]:
-    """Every rollup's, a source before what is derived from it."""
+    """Return the names of all rollups, each after its source."""
     return [relation(kind, rollup) for kind, rollup in rollups()]
 
 
 def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Composable | None = None) -> Composable:
-    """The rows of a rollup, made of those of a relation in the private schema."""
+    """Return a SELECT for the rows of a rollup, computed from a relation of the private schema."""
     time = Identifier(kind.time)
     of_rows = source == kind.name
     made = {column.name: sql.mean(kind, column, of_rows=of_rows) for column in kind.means} | {
@@ -68,18 +68,18 @@ def select(engine: Engine, kind: Kind, rollup: Rollup, source: str, where: Compo
 
 
 def _stored(kind: Kind) -> list[tuple[str, schema.Aggregate]]:
-    """The columns of a stored rollup, and what it makes of the rows: an amount has two, as in the table, and a mean has
-    the sum of its weights beside it."""
+    """Return the columns of a stored rollup, and how each is aggregated: an amount has two, as in the table, and a mean
+    also has the sum of its weights."""
     made = [(kind.column(name), how) for name, how in kind.aggregates]
     fractions = ((column.fraction, how) for column, how in made if column.amount)
     return [*kind.aggregates, *fractions, *((column.weights, "sum") for column in kind.means)]
 
 
 def create(engine: Engine, driver: Driver) -> list[str]:
-    """Store the rollups that are not stored yet, where the engine can, and fill them; return their names.
+    """Store the rollups that are not stored yet, if the engine can, and fill them; return their names.
 
-    One that lacks a column, because its declaration has changed, is set aside, and its rows go into the new one. Call
-    `drop_replaced` when the views read the new one.
+    A rollup that lacks a column, because its declaration has changed, is set aside, and its rows are copied into the
+    new one. Call `drop_replaced` when the views read the new one.
     """
     for kind, rollup in rollups():
         engine.set_aside(driver, kind, rollup, [name for name, _ in _stored(kind)])
@@ -91,13 +91,13 @@ def create(engine: Engine, driver: Driver) -> list[str]:
     driver.commit()
     for kind, rollup in rollups():
         if not engine.fill_from_aside(driver, kind, rollup) and (kind, rollup) in made:
-            # What is there already is materialised now: a policy looks only at what changes from here on.
+            # Materialise the existing rows now: a policy considers only later changes.
             engine.refresh_rollup(driver, kind, rollup, (None, None))
     return [relation(kind, rollup) for kind, rollup in made]
 
 
 def drop_replaced(engine: Engine, driver: Driver) -> None:
-    """Drop the stored rollups that others have taken the place of, what is derived from a rollup before it."""
+    """Drop the replaced stored rollups, each before its source."""
     for kind, rollup in reversed(list(rollups())):
         engine.drop_aside(driver, kind, rollup)
 
@@ -105,9 +105,9 @@ def drop_replaced(engine: Engine, driver: Driver) -> None:
 def refresh_stored(
     engine: Engine, driver: Driver, start: datetime | None = None, end: datetime | None = None, names: Any = None
 ) -> list[Refresh]:
-    """Bring stored rollups up to the rows with `start <= time < end`, each widened to whole intervals of its own.
+    """Bring stored rollups up to the rows with `start <= time < end`, widened to whole intervals of each rollup.
 
-    `names` limits it to these rollups. Returns what was refreshed: nothing where rollups are computed when read.
+    `names` limits it to these rollups. Returns what was refreshed: nothing if rollups are computed when they are read.
     """
     if not engine.materialized():
         return []
@@ -132,7 +132,7 @@ def _ceiling(time: datetime | None, width: timedelta) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A rollup: its view's name, its timeframe and that of what it is made of; stored, or computed when it is read."""
+    """A rollup: the name of its view, its timeframe and its source's; stored, or computed when it is read."""
 
     name: str
     timeframe: str
@@ -141,7 +141,7 @@ class Aggregate:
 
 
 def list_aggregates(dsn: str) -> list[Aggregate]:
-    """Every rollup, and how this database has it."""
+    """List all rollups of this database."""
     with as_owner(dsn) as (engine, _):
         stored = engine.materialized()
         return [
@@ -150,7 +150,7 @@ def list_aggregates(dsn: str) -> list[Aggregate]:
 
 
 def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
-    """The rollups that are wanted (None: all), a source before what is derived from it.
+    """Return the given rollups (None: all), each after its source.
 
     Raises ControlError for an unknown name.
     """
@@ -163,7 +163,7 @@ def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
 def refresh(
     dsn: str, start: datetime | None = None, end: datetime | None = None, names: Sequence[str] | None = None
 ) -> list[Refresh]:
-    """Bring the stored rollups up to the rows of a span; nothing where rollups are computed when they are read.
+    """Bring the stored rollups up to the rows of a range; does nothing if rollups are computed when they are read.
 
     Raises ControlError for an unknown rollup.
     """
@@ -171,6 +171,6 @@ def refresh(
     with as_owner(dsn) as (engine, driver):
         if not engine.materialized():
             return []
-        # Each rollup is a transaction of its own.
+        # Each rollup is refreshed in its own transaction.
         with held(dsn, REFRESH_LOCK, driver):
             return refresh_stored(engine, driver, start, end, wanted)

@@ -1,6 +1,6 @@
-"""The command `datastore`, put together.
+"""The command `datastore`.
 
-Each command calls one function of the control plane and prints what it returns; they are in `datastore.commands`. A
+Each command calls one function of the control plane and prints its result; the commands are in `datastore.commands`. A
 command's module is imported when the command runs. The list of commands is generated from the modules.
 """
 
@@ -17,7 +17,7 @@ from mds_client.console import guarded, summarised
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it is asked for it, and explains the database's errors."""
+    """A group that imports a command when it is called, and explains the database's errors."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         return sorted(SUMMARIES)
@@ -47,7 +47,7 @@ def datastore() -> None:
 
 
 def command_line() -> click.Group:
-    """`datastore` with every command imported."""
+    """Return `datastore` with every command imported."""
     datastore.commands = {name: command for name in SUMMARIES if (command := datastore.get_command(None, name))}
     return datastore
 

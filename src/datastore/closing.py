@@ -1,6 +1,6 @@
 """Rights that a superuser revokes from everybody in a database of the store, because nothing there needs them.
 
-Every role may call PostgreSQL's functions that make large objects, and fill the disk with them.
+Every role may call PostgreSQL's functions that create large objects, and could fill the disk with them.
 """
 
 from typing import Final
@@ -26,4 +26,4 @@ BEGIN
 END $$
 """.strip()
 )
-"""Take the functions that write large objects from PUBLIC. Does nothing where the role is no superuser."""
+"""Revokes the functions that write large objects from PUBLIC. Does nothing if the role is no superuser."""

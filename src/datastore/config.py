@@ -1,4 +1,4 @@
-"""The control plane's settings, and the only place in it that reads the environment."""
+"""The control plane's settings. No other module of it reads the environment."""
 
 import os
 from collections.abc import Mapping
@@ -28,22 +28,24 @@ VARIABLES: Final = {
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or cannot be used; the message says which and what to do."""
+    """A setting is missing or invalid; the message says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`database_url`: a DSN whose role may create roles and schemas, or None. `home`: the embedded server's folder.
 
-    `exports` is the folder that a worker writes exports of tenants to, or None. `cold_url` is where old rows are kept
-    in files, or None.
+    `exports` is the folder into which a worker writes exports of tenants, or None. `cold_url` is the place of the files
+    of old rows, or None.
 
-    `source_root` is the folder, `source_urls` the beginnings of the URLs, that backfills may read: nothing by default,
-    because the user who starts a backfill says what it reads. `source_vendors` are the vendors that may be asked.
+    `source_root` is the folder, and `source_urls` are the beginnings of the URLs, that backfills may read. By default
+    there are none, because the user who starts a backfill chooses its source. `source_vendors` are the permitted
+    vendors.
 
-    Of the service: `tokens` and `tokens_file` say who may use it (`datastore.service.tokens`); `max_body_bytes` and
-    `max_upload_bytes` limit a request's body and an upload of rows; `failed_logins` is how often a minute an address
-    may fail to authenticate; `trusted_proxies` are the addresses that may say for whom they ask.
+    Settings of the service: `tokens` and `tokens_file` list the accepted tokens (`datastore.service.tokens`);
+    `max_body_bytes` and `max_upload_bytes` limit a request's body and an upload of rows; `failed_logins` is how many
+    times a minute an address may fail to authenticate; `trusted_proxies` are the addresses whose X-Forwarded-For is
+    trusted.
     """
 
     database_url: str | None = field(default=None, repr=False)
@@ -61,7 +63,7 @@ class Settings:
     trusted_proxies: str = ""
 
     def dsn(self) -> str:
-        """The control plane's DSN; ConfigurationError if there is none."""
+        """Return the control plane's DSN. Raises ConfigurationError if there is none."""
         if not self.database_url:
             raise ConfigurationError(
                 "no database is named: set DATABASE_URL or pass --dsn "
@@ -71,7 +73,7 @@ class Settings:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings as the environment has them."""
+    """Read the settings from the environment."""
     default = Settings()
     return Settings(
         database_url=environment.get("DATABASE_URL") or _file(environment, "DATABASE_URL_FILE"),
@@ -94,9 +96,9 @@ SECRET_PREFIX: Final = "DATASTORE_SECRET_"  # noqa: S105 - the beginning of name
 
 
 def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A secret that a source names. Only what is meant for that can be named: not every variable is a source's.
+    """Return a secret that a source names. Only variables with the prefix can be named, not the whole environment.
 
-    Raises ConfigurationError if it is not set, or is none.
+    Raises ConfigurationError if it is not set, or if the name lacks the prefix.
     """
     if not name.startswith(SECRET_PREFIX):
         raise ConfigurationError(f"{name!r} is no secret of sources: their names begin with {SECRET_PREFIX}")
@@ -106,12 +108,12 @@ def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The names of the secrets that are set."""
+    """Return the names of the secrets that are set."""
     return sorted(name for name, value in environment.items() if name.startswith(SECRET_PREFIX) and value)
 
 
 def _file(environment: Mapping[str, str], name: str) -> str | None:
-    """Read the file that is named there. None if no file is named."""
+    """Read the file that a variable names. Returns None if it is not set or the file is empty."""
     if not (path := environment.get(name)):
         return None
     try:

@@ -1,8 +1,7 @@
-"""How the control plane connects: no connection waits forever for a network that has lost it.
+"""Connections of the control plane. None waits forever for a network that has lost it.
 
-`connect` is used wherever the control plane opens a connection of its own. Work for a caller that waits, such as a
-request to the service, runs in a block of `limited`: its connections then give up on a server that does not answer in
-time.
+The control plane opens its own connections with `connect`. Work for a caller that waits, such as a request to the
+service, runs in a block of `limited`: connections opened there give up on a server that does not answer in time.
 """
 
 from collections.abc import Iterator
@@ -22,16 +21,16 @@ from mds_client.config import watchful
 from mds_client.protocol.connections import GuardedConnection
 
 GRACE_S: Final = 5.0
-"""How much longer than a statement may take the server may be silent, in seconds."""
+"""How much longer than a statement's limit the server may be silent, in seconds."""
 
 CONNECT_S: Final = 10
-"""How long the server may take to accept a connection, in seconds, if the DSN does not say it."""
+"""How long the server may take to accept a connection, in seconds, unless the DSN sets it."""
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
 
 
 def connect(dsn: str, **options: Any) -> GuardedConnection:
-    """Open a connection that notices a network which loses every packet within half a minute.
+    """Open a connection that notices within half a minute if the network loses every packet.
 
     The server has `CONNECT_S` seconds to accept the connection.
 
@@ -67,13 +66,13 @@ def limited(seconds: float) -> Iterator[None]:
 
 
 def head() -> str:
-    """The newest schema version that this release knows."""
+    """Return the newest schema version that this release knows."""
     versions = resources.files("datastore.migrations") / "versions"
     return max(name[:4] for file in versions.iterdir() if (name := file.name)[:4].isdigit())
 
 
 def check_head(driver: psycopg.Connection[Any]) -> None:
-    """Raise NotMigrated if the database's schema is not the one of this release."""
+    """Raise NotMigrated if the database's schema is not that of this release."""
     if (version := schema_version(driver)) != head():
         raise NotMigrated(f"the schema version is {version or 'none'}, head is {head()}: run datastore migrate")
 
@@ -81,7 +80,7 @@ def check_head(driver: psycopg.Connection[Any]) -> None:
 def not_the_operators(dsn: str) -> str | None:
     """Explain why a login was refused an operator's command; None if the login is an operator's.
 
-    None also where the database does not tell.
+    Returns None also if the database cannot be asked.
     """
     try:
         with connect(dsn) as driver:
@@ -103,7 +102,7 @@ def not_the_operators(dsn: str) -> str | None:
 
 @contextmanager
 def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
-    """A connection that acts as the owner of a schema that is at head, committed at the end."""
+    """Open a connection that acts as the owner of a schema at head; it is committed at the end."""
     with connect(dsn) as driver:
         check_head(driver)
         engine = detect(driver)
@@ -113,7 +112,7 @@ def as_owner(dsn: str) -> Iterator[tuple[Engine, psycopg.Connection[Any]]]:
 
 
 def schema_version(driver: psycopg.Connection[Any]) -> str | None:
-    """The schema version of a database, or None if it was never migrated."""
+    """Return the schema version of a database, or None if it was never migrated."""
     there = driver.execute("SELECT to_regclass('store.alembic_version') IS NOT NULL").fetchone()
     if there is None or not there[0]:
         return None

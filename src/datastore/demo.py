@@ -1,7 +1,7 @@
 """`make demo`: real daily stock prices in, isolated, and back, on an embedded server; and the console to look at them.
 
-Every step is a command that a user could type; the demo runs it, shows it and times it. Running it again changes no
-row. The prices are those that the package bokeh-sampledata ships: daily bars of five stocks, 2000 to 2013.
+Every step is a command that you could type; the demo runs, shows and times it. Running it again changes no row. The
+prices are those of the package bokeh-sampledata: daily bars of five stocks, 2000 to 2013.
 """
 
 import gzip
@@ -88,7 +88,7 @@ def main(no_browser: bool) -> None:
 
 
 def _console() -> None:
-    """Serve the console in place of this program. The port is a free one: another service may run already."""
+    """Serve the console in place of this program, on a free port because another service may already run."""
     click.secho("\nthe console, until Ctrl-C", bold=True)
     sys.stdout.flush()
     program = _program("datastore")
@@ -96,15 +96,15 @@ def _console() -> None:
 
 
 def _program(name: str) -> str:
-    """The command beside this interpreter, as short as it can be written from here."""
+    """Return the path of the command beside this interpreter, relative if possible."""
     path = Path(sys.executable).with_name(name)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _step(what: str, program: str, *arguments: str, code: int = 0) -> str:
-    """Show a command, run it, show what it prints and how long it took, and return the print.
+    """Show a command, run it, show its output and how long it took, and return the output.
 
-    `code` is the exit code that it has to have; what a command says of an error is part of the print where one is due.
+    `code` is the expected exit code; if it is an error's, the output includes the error message.
     """
     click.secho(f"\n{what}", bold=True)
     click.echo(f"$ {shlex.join((program, *arguments))}")
@@ -126,7 +126,7 @@ def _tenant(name: str) -> dict[str, Any]:
 
 
 def _bars() -> Iterator[dict[str, Any]]:
-    """The package's columns as rows of ours."""
+    """Yield the package's columns as our rows."""
     stocks = importlib.import_module("bokeh_sampledata.stocks")
     for symbol in SYMBOLS:
         columns = getattr(stocks, symbol)
@@ -154,7 +154,7 @@ def _convert(file: Path) -> int:
 
 
 def _only(file: Path, symbols: tuple[str, ...]) -> Path:
-    """The part of the file with these symbols."""
+    """Write the part of the file with these symbols, and return its path."""
     part = file.with_name(f"stocks-{'-'.join(symbols).lower()}.ndjson.gz")
     with gzip.open(file, "rt", encoding="utf-8") as lines, gzip.open(part, "wt", encoding="utf-8") as out:
         out.writelines(line for line in lines if json.loads(line)["symbol"] in symbols)
@@ -162,7 +162,7 @@ def _only(file: Path, symbols: tuple[str, ...]) -> Path:
 
 
 def _transaction() -> str:
-    """A transaction of now, for `_row_versions_since`."""
+    """Return the current transaction, for `_row_versions_since`."""
     with connect(config.load().dsn()) as connection:
         row = connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
     assert row is not None
@@ -170,7 +170,7 @@ def _transaction() -> str:
 
 
 def _row_versions_since(transaction: str) -> int:
-    """How many of the bars were written by a later transaction, by the table itself."""
+    """Return how many bars a later transaction has written, according to the table itself."""
     with connect(config.load().dsn()) as connection:
         row = connection.execute(
             "SELECT count(*) FROM store.bars WHERE age(xmin) < age(%s::text::xid)", (transaction,)
@@ -180,7 +180,7 @@ def _row_versions_since(transaction: str) -> int:
 
 
 def _isolated(tenant_id: str) -> bool:
-    """Ask with plain SQL, as the application role and as this tenant, whether anything of another one is to be seen."""
+    """Check with plain SQL, as the application role and this tenant, that no other tenant's rows are visible."""
     with connect(os.environ["MDS_DSN"]) as connection:
         connection.execute("SELECT mds.use_tenant(%s)", (tenant_id,))
         row = connection.execute(

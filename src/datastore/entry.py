@@ -1,4 +1,4 @@
-"""The command `datastore` as it is installed: where only the client library was, it says what is missing."""
+"""The entry point of the command `datastore`; without the needed packages, it says what is missing."""
 
 import sys
 
@@ -6,14 +6,14 @@ from mds_client import __version__
 
 
 def main() -> None:
-    """Run `datastore.cli`. Exit code 2 if a package that a command needs is not installed."""
+    """Run `datastore.cli`. Exits with 2 if a package that a command needs is not installed."""
     if sys.argv[1:] == ["--version"]:
         print(f"datastore, version {__version__}")  # noqa: T201 - as click prints it
         return
     try:
         from datastore import cli
 
-        # Commands import what takes long when they run.
+        # Commands import slow packages when they run.
         cli.main()
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.partition(".")[0] in ("datastore", "mds_client"):

@@ -1,21 +1,21 @@
-"""Errors that several packages raise. A package has its own ones beside them, most of which are a ControlError."""
+"""Errors that several packages raise. A package may have its own, most of which are a ControlError."""
 
 from uuid import UUID
 
 
 class ControlError(Exception):
-    """A control-plane command cannot be done as asked; the message says why."""
+    """A control-plane command cannot be done as requested; the message says why."""
 
 
 class UnknownTenant(ControlError):
-    """There is no tenant of that name or id."""
+    """The tenant does not exist."""
 
     def __init__(self, tenant: str | UUID | None) -> None:
         super().__init__(f"there is no tenant {str(tenant)!r}")
 
 
 class Taken(ControlError):
-    """The name or the id that something new is to have belongs to something else."""
+    """The name or id of a new object belongs to another one."""
 
 
 class NotMigrated(ControlError):

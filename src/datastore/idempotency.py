@@ -1,7 +1,7 @@
-"""The key by which long work that is asked for twice is done once: what it may look like, and whose it is.
+"""Idempotency keys: the key of a request for long work, so that a repeated request does the work once.
 
-A caller chooses a key for what it wants done and sends it again with every attempt; the same key with another request
-is a mistake. That is kept by the jobs, whose key is unique for a tenant (`datastore.jobs.enqueue`).
+A caller chooses a key and sends it with every attempt; the same key with another request is an error. The jobs enforce
+this, because their key is unique for a tenant (`datastore.jobs.enqueue`).
 """
 
 import secrets
@@ -15,18 +15,18 @@ _SPACE: Final = UUID("5a2f0f52-5d5b-4f0e-9f0b-0f6f4f3f2c1d")
 
 
 def key(given: str | None) -> str:
-    """The caller's key, or one that nobody else has."""
+    """Return the caller's key, or a new random one."""
     return given or secrets.token_hex(16)
 
 
 def job_key(given: str | None, operation: str) -> str:
-    """The key of the job that an operation asks for: the same for the same key given, a new one if there is none.
+    """Return the key of an operation's job: the same for the same given key, a new one without a key.
 
-    Apart for each operation, and apart from keys that applications choose for jobs of their own.
+    Keys of different operations differ, and they differ from keys that applications choose for their own jobs.
     """
     return f"{operation}:{key(given)}"
 
 
 def new_id(given: str | None, operation: str) -> UUID | None:
-    """The id of the thing that an operation makes: the same for the same key given; None if there is no key."""
+    """Return the id of the object that an operation creates: the same for the same given key; None without a key."""
     return None if given is None else uuid5(_SPACE, f"{operation}:{given}")

@@ -1,14 +1,14 @@
-"""The locks of a store, which only its owner can take: for migrations, for refreshes of rollups, for claims of jobs.
+"""The locks of a store, which only its owner can take: for migrations, refreshes of rollups and claims of jobs.
 
-A lock is a table of the private schema that never has a row. It is locked in the mode SHARE UPDATE EXCLUSIVE, which
-excludes itself and nothing that a tenant can reach:
+A lock is a table of the private schema that never has a row. It is taken in the mode SHARE UPDATE EXCLUSIVE, which
+excludes itself and nothing that a tenant can reach. Other kinds of locks would not do:
 
-- An advisory lock can be taken by any role that can connect, and held for as long as it likes.
-- `nextval` takes ROW EXCLUSIVE on whatever relation it is given the number of, before it looks at rights, and keeps it
-  until the transaction ends. The stronger modes of a table's lock, and of a row's, would wait for that.
-- `brin_summarize_range` takes this mode before it looks at rights, of tables that have an index. These have none.
+- Any role that can connect can take an advisory lock, and hold it for as long as it likes.
+- `nextval` takes ROW EXCLUSIVE on the relation with a given number before it checks rights, and keeps it until the
+  transaction ends. The stronger modes of a table's lock, and of a row's, would wait for that.
+- `brin_summarize_range` takes this mode before it checks rights, but only on tables with an index. These have none.
 
-So nothing that needs a stronger mode may be done to these tables: no ALTER TABLE, no row security.
+So do nothing to these tables that needs a stronger mode: no ALTER TABLE, no row security.
 """
 
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ from datastore.names import OWNER, STORE
 
 
 def taking(lock: str) -> bytes:
-    """The statement that waits for a lock, and holds it until the end of the transaction.
+    """Return the statement that waits for a lock, and holds it until the end of the transaction.
 
-    Also of one that a pipeline makes: there LOCK TABLE itself is refused as the first statement.
+    It also works as the first statement of a pipeline's transaction, where LOCK TABLE itself is refused.
     """
     table = Identifier(STORE, lock)
     return (
@@ -36,12 +36,12 @@ def taking(lock: str) -> bytes:
 
 @contextmanager
 def held(dsn: str, lock: str, driver: psycopg.Connection[Any]) -> Iterator[None]:
-    """Hold a lock while a connection does its work, over as many transactions as that takes.
+    """Hold a lock while a connection works, over any number of transactions.
 
-    The lock is that of a transaction on a second connection, which ends with the block or with this process.
+    A transaction on a second connection holds the lock; it ends with the block or with this process.
 
     Args:
-        dsn: Where to, as the owner or a member.
+        dsn: The DSN of the owner or a member.
         lock: One of `datastore.names.LOCKS`.
         driver: The connection that does the work.
 
@@ -50,11 +50,11 @@ def held(dsn: str, lock: str, driver: psycopg.Connection[Any]) -> Iterator[None]
     """
     with connect(dsn) as keeper:
         if _session(keeper) == _session(driver):
-            # All clients of this server share one session. They take turns, so there is no one to exclude.
+            # All clients of this server share one session and take turns, so there is no one to exclude.
             keeper.close()
             yield
             return
-        # A snapshot that is kept would keep VACUUM from removing rows.
+        # A long-lived snapshot would keep VACUUM from removing rows.
         keeper.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         keeper.execute(
             "SELECT set_config(name, '0', true) FROM pg_settings"
@@ -73,7 +73,7 @@ def held(dsn: str, lock: str, driver: psycopg.Connection[Any]) -> Iterator[None]
 
 
 def _session(connection: psycopg.Connection[Any]) -> int:
-    """The server's process behind a connection, outside of any transaction."""
+    """Return the process id of the server behind a connection, and end the transaction."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     connection.commit()
     assert row is not None

@@ -1,4 +1,4 @@
-"""Pages of rows whose size is not known before: as many rows as were asked for, up to a limit in bytes."""
+"""Pages of rows of unknown size: as many rows as requested, up to a limit in bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MOST_BYTES: Final = 16 << 20
 """Maximum size of a page in bytes; the batch that exceeds it is still returned."""
 
 STEP: Final = 10
-"""How many rows are read at once."""
+"""The number of rows that are read at once."""
 
 _WEIGHED: Final = SQL("SELECT page.*, octet_length(page::text) AS weight FROM ({}) AS page ORDER BY id DESC LIMIT {}")
 
@@ -37,9 +37,9 @@ def read_page(
     limit: int,
     loads: Callable[[str | bytes], Any] | None = None,
 ) -> Page[T]:
-    """Up to `limit` of a query's rows, by `id` from the largest down, in a transaction; fewer where they are large.
+    """Return up to `limit` of a query's rows, by descending `id`, in a transaction; fewer if they are large.
 
-    `row` makes one of its columns, by name; `loads` reads JSON.
+    `row` builds an item from its columns by name; `loads` parses JSON.
     """
     size = 0
     with connection.cursor("page", row_factory=dict_row) as cursor:

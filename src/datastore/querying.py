@@ -1,8 +1,8 @@
-"""SQL of a tenant, for people who look: one SELECT, as a login that is bound to the tenant and is there for it alone.
+"""Ad-hoc SQL of a tenant: one SELECT, run as a temporary login that is bound to the tenant.
 
-A session that could become another role would be no wall: functions such as `query_to_xml` run further SQL, and
-`set_config` changes role and tenant in the middle of a statement. So each query has a login of its own. It is a member
-of the application's role, is bound to the tenant as any bound login, and is dropped afterwards.
+A session that could switch to another role would be unsafe: functions such as `query_to_xml` run further SQL, and
+`set_config` changes role and tenant within a statement. So each query has its own login. It is a member of the
+application's role, is bound to the tenant like any bound login, and is dropped afterwards.
 """
 
 import logging
@@ -27,13 +27,13 @@ from datastore.errors import ControlError
 logger = logging.getLogger("datastore")
 
 SECONDS: Final = 10.0
-"""How long a query may take."""
+"""The default time limit of a query, in seconds."""
 
 ROWS: Final = 1_000
-"""Rows of a result."""
+"""The default largest number of rows of a result."""
 
 LONGEST: Final = 2_000
-"""Characters of a value; longer ones are cut by the server, so that none fills this process's memory."""
+"""The largest number of characters of a value. The server cuts longer ones, so that they do not fill the memory."""
 
 PREFIX: Final = "mds_query_"
 """The prefix of the logins' names."""
@@ -61,14 +61,14 @@ def query(dsn: str, tenant: UUID, statement: str, *, rows: int = ROWS, seconds: 
     """Run one SELECT as a tenant, in a transaction that cannot write.
 
     Args:
-        dsn: The control plane's DSN. Its role has to be able to create roles.
-        tenant: Whose rows are seen.
+        dsn: The control plane's DSN. Its role must be able to create roles.
+        tenant: The tenant whose rows are visible.
         statement: The SELECT, or VALUES, TABLE or WITH. It may end with a semicolon.
-        rows: How many rows are returned at the most.
-        seconds: How long it may take.
+        rows: The largest number of rows to return.
+        seconds: The time limit, in seconds.
 
     Raises:
-        QueryError: It is no such statement, has an error, or takes too long; or no login can be made for it.
+        QueryError: It is not such a statement, has an error, or takes too long; or no login can be created for it.
         UnknownTenant: There is no such tenant.
     """
     text = statement.strip().rstrip(";").rstrip()
@@ -89,19 +89,19 @@ def _run(connection: psycopg.Connection[Any], text: str, rows: int) -> Result:
     connection.execute("SELECT set_config('TimeZone', 'UTC', true), set_config('lock_timeout', '2s', true)")
     columns = _columns(connection, text)
     names = [f"c{number}" for number in range(len(columns))]
-    # It is one whole statement, as was seen just now: so the brackets are around all of it.
+    # The statement was prepared alone just now, so it is complete and the parentheses enclose all of it.
     wrapped = (
         f"SELECT {', '.join(f'left({name}::text, {LONGEST})' for name in names)}"  # noqa: S608
         f" FROM (\n{text}\n) AS query({', '.join(names)}) LIMIT {int(rows) + 1}"
     )
     began = time.perf_counter()
-    # Prepared: then the server takes one statement and no more.
+    # Prepared, so that the server accepts only one statement.
     found = connection.execute(wrapped.encode(), prepare=True).fetchall()
     return Result(columns, found[:rows], len(found) > rows, time.perf_counter() - began)
 
 
 def _columns(connection: psycopg.Connection[Any], text: str) -> list[tuple[str, str]]:
-    """The names and types of what a statement returns. Raises QueryError if that is nothing."""
+    """Return the names and types of a statement's result columns. Raises QueryError if it returns none."""
     for result in (connection.pgconn.prepare(b"", text.encode()), connection.pgconn.describe_prepared(b"")):
         if result.status != ExecStatus.COMMAND_OK:
             raise errors.error_from_result(result)
@@ -116,11 +116,11 @@ def _columns(connection: psycopg.Connection[Any], text: str) -> list[tuple[str, 
 
 @contextmanager
 def _login(dsn: str, tenant: UUID) -> Iterator[str]:
-    """The DSN of a new login that is bound to the tenant. It is dropped at the end, or by the next query."""
+    """Create a login that is bound to the tenant, and yield its DSN. It is dropped at the end, or by the next query."""
     role, password = PREFIX + secrets.token_hex(8), secrets.token_urlsafe(24)
     with connect(dsn, autocommit=True) as control:
         _sweep(dsn, control)
-        # Hashed here: statements may be logged.
+        # Hash the password here, because statements may be logged.
         secret = control.pgconn.encrypt_password(password.encode(), role.encode())
         until = control.execute("SELECT (clock_timestamp() + make_interval(secs => %s))::text", (_LIVES_S,)).fetchone()
         assert until is not None
@@ -137,7 +137,7 @@ def _login(dsn: str, tenant: UUID) -> Iterator[str]:
 
 
 def _drop(dsn: str, control: psycopg.Connection[Any], tenant: str | None, role: str) -> None:
-    """Drop a login, as soon as its session has ended."""
+    """Drop a login as soon as its session has ended."""
     until = time.monotonic() + _ENDS_S
     while True:
         try:
@@ -149,13 +149,13 @@ def _drop(dsn: str, control: psycopg.Connection[Any], tenant: str | None, role: 
             if time.monotonic() > until:
                 logger.warning("the login %s of a query is still in use: a later query drops it", role)
                 return
-            # The server ends a session some milliseconds after its client has gone, and tells nobody.
+            # A session ends some milliseconds after its client has gone, without a notification.
             time.sleep(0.02)
     control.execute(SQL("DROP ROLE {}").format(Identifier(role)))
 
 
 def _sweep(dsn: str, control: psycopg.Connection[Any]) -> None:
-    """Drop logins of queries whose process was killed, whether or not it had come to bind them."""
+    """Drop the logins of queries whose process was killed, whether or not they were bound."""
     found = control.execute(
         "SELECT r.rolname, t.id::text FROM pg_roles AS r LEFT JOIN store.tenant_roles AS b ON b.role = r.rolname"
         " LEFT JOIN store.tenants AS t ON t.no = b.tenant_no"
@@ -166,6 +166,6 @@ def _sweep(dsn: str, control: psycopg.Connection[Any]) -> None:
         try:
             _drop(dsn, control, tenant, role)
         except (psycopg.Error, ControlError):
-            # Another query drops it just now, or it is of another store of this server. The one who asks has no part
-            # in it.
+            # Another query may be dropping it now, or it belongs to another store of this server. This must not stop
+            # the caller's own query.
             logger.warning("the login %s of an earlier query cannot be dropped", role, exc_info=True)

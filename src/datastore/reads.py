@@ -1,7 +1,7 @@
 """Reads of the control plane: series, the age of their data, and a tenant's rows of a window.
 
-Across tenants only from the series table, which keeps what it is asked for here; rows only as a tenant, through the
-client. Nothing is written.
+Reads across tenants use only the series table, which keeps the needed values. Rows are read only as a tenant, through
+the client. Nothing is written.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -30,7 +30,7 @@ _BATCH_ROWS: Final = 5_000
 @dataclass(frozen=True, slots=True)
 class SeriesRecord:
     """A series as an operator sees it. `last_ts` (UTC) is the time of its newest row, None if it never had one;
-    `last_price` the newest price, of `last_price_ts`."""
+    `last_price` is the newest price, and `last_price_ts` its time."""
 
     id: int
     tenant: UUID
@@ -46,8 +46,8 @@ class SeriesRecord:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old the data of a vendor is, for one kind and timeframe: the number of its series, the time of the newest row
-    of any (UTC), that of the series which is furthest behind, and the age of the newest. None: no row yet."""
+    """The age of a vendor's data of one kind and timeframe: the number of series, the time of the newest row of any
+    (UTC), that of the series furthest behind, and the age of the newest. None: no row yet."""
 
     kind: str
     vendor: str
@@ -67,7 +67,7 @@ def list_series(
     after: int | None = None,
     limit: int = 100,
 ) -> list[SeriesRecord]:
-    """Series by id, which is by tenant and then by when each was first seen; `after` is the last id of the page before.
+    """List series by id, so by tenant and then by when each was first seen; `after` is the last id of the page before.
 
     Raises UnknownTenant, and ControlError for an unknown kind or a limit below 1.
     """
@@ -100,7 +100,7 @@ def list_series(
 
 
 def some_series(dsn: str, ids: Sequence[int], *, tenant: UUID | None = None) -> list[SeriesRecord]:
-    """Series with these ids, in the order of the ids; those that are not there, or not the tenant's, are left out.
+    """Return the series with these ids, by id, without those that do not exist or are not the tenant's.
 
     Raises UnknownTenant.
     """
@@ -119,7 +119,7 @@ def some_series(dsn: str, ids: Sequence[int], *, tenant: UUID | None = None) -> 
 
 
 def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None) -> list[Freshness]:
-    """How old the data is, per kind, vendor and timeframe; reads the series table and no row of a kind.
+    """Return the age of the data by kind, vendor and timeframe. Reads only the series table.
 
     Raises UnknownTenant.
     """
@@ -139,7 +139,7 @@ def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None
 
 
 def extent(dsn: str, series: int) -> tuple[datetime | None, datetime | None]:
-    """The times of the first and the last bar of a series (UTC), from its primary key; None if it has no bar.
+    """Return the times of the first and the last bar of a series (UTC), from its primary key; None if it has no bar.
 
     Args:
         dsn: The control plane's DSN.
@@ -147,7 +147,7 @@ def extent(dsn: str, series: int) -> tuple[datetime | None, datetime | None]:
     """
     with connect(dsn) as connection:
         connection.execute("SET LOCAL TimeZone TO 'UTC'")
-        # Two look-ups: with both aggregates in one query the planner reads the whole series.
+        # Two look-ups, because the planner would read the whole series for both aggregates in one query.
         row = connection.execute(
             "SELECT (SELECT min(ts) FROM store.bars WHERE series_id = %(id)s),"
             " (SELECT max(ts) FROM store.bars WHERE series_id = %(id)s)",
@@ -168,11 +168,11 @@ def window(
     timeframe: str | None = None,
     limit: int | None = None,
 ) -> Iterator[Row]:
-    """Rows of a kind with `start <= time < end` (no zone: UTC) of the client's tenant, by series and then by time.
+    """Yield rows of a kind with `start <= time < end` (no zone: UTC) of the client's tenant, by series and then time.
 
-    A cursor of the server's: neither side holds more than some thousand rows at once. At most `limit` rows, where
-    given. Raises ControlError for an unknown kind or a limit below 1, and the client's errors: RLSDenied where the
-    tenant is unknown or disabled.
+    Uses a server-side cursor, so neither side holds more than some thousand rows. Yields at most `limit` rows, if
+    given. Raises ControlError for an unknown kind or a limit below 1, and the client's errors: RLSDenied if the tenant
+    is unknown or disabled.
     """
     if limit is not None:
         _check_limit(limit)
@@ -197,7 +197,7 @@ def window(
 
 
 def series_range(no: int) -> tuple[int, int]:
-    """The series ids of a tenant: from the first on, and below the second."""
+    """Return the range of a tenant's series ids: from the first on, and below the second."""
     return no << TENANT_BITS, (no + 1) << TENANT_BITS
 
 
@@ -213,7 +213,7 @@ def _check_limit(limit: int) -> None:
 
 
 def range_of(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:
-    """The range of a tenant's series ids, or of everybody's: from the first on, and below the second.
+    """Return the range of a tenant's or, without one, of all series ids: from the first on, and below the second.
 
     Raises UnknownTenant.
     """

@@ -1,4 +1,4 @@
-"""Finding series: by parts of their names, by kind, and in an order that a person wants to read them in."""
+"""Search for series by parts of their names, by kind, and in a useful order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Order = Literal["stale", "fresh", "symbol"]
 
 ORDERS: Final[tuple[str, ...]] = get_args(Order)
 
-# The key of each order, and whether it goes up. The id makes it a total one.
+# The key of each order, and whether it is ascending. The id makes the order total.
 _KEYS: Final = {
     "stale": (SQL("coalesce(s.last_ts, '-infinity')"), True),
     "fresh": (SQL("coalesce(s.last_ts, '-infinity')"), False),
@@ -31,11 +31,11 @@ _WHERE: Final = """
 s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
 """
 
-# Symbols are stored in upper case. To compare without regard to case costs as much as everything else together.
+# Symbols are stored in upper case. A case-insensitive comparison costs as much as everything else together.
 _WORD: Final = "(s.symbol LIKE {upper} OR s.vendor ILIKE {word} OR s.timeframe ILIKE {word})"
 
 WORDS: Final = 8
-"""Words that a text may have; more are not looked for."""
+"""The largest number of words in a search text; further ones are ignored."""
 
 _PAGE: Final = """
 SELECT s.series_id AS id, t.id AS tenant, t.name AS tenant_name, s.kind, s.vendor, s.symbol, s.timeframe,
@@ -53,7 +53,7 @@ ORDER BY {key} {direction}, s.series_id {direction}
 
 @dataclass(frozen=True, slots=True)
 class FoundSeries:
-    """A series, with the name of its tenant. `last_ts` is the time of its newest row (UTC), None if it never had one;
+    """A series with the name of its tenant. `last_ts` is the time of its newest row (UTC), None if it never had one;
     `last_price` is its newest price."""
 
     id: int
@@ -70,9 +70,9 @@ class FoundSeries:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of series, whether more follow, and how many there are in all.
+    """A page of series, whether more follow, and the total number.
 
-    `total` is at most `COUNTED`, which stands for more. It is None for a text that finds more than a page.
+    `total` is at most `COUNTED`, which means that many or more. It is None if a search text finds more than a page.
     """
 
     items: list[FoundSeries]
@@ -81,7 +81,7 @@ class Found:
 
 
 COUNTED: Final = 10_000
-"""Series that are counted at the most. To count all of a large store takes as long as to find a page of them."""
+"""The largest number of series that are counted. Counting all of a large store takes as long as finding a page."""
 
 
 def search_series(
@@ -98,12 +98,12 @@ def search_series(
 
     Args:
         dsn: The control plane's DSN.
-        text: Words, separated by spaces; none finds every series.
+        text: Words, separated by spaces; an empty text finds every series.
         tenant: Only this tenant's series.
         kind: Only series of this kind.
-        order: `stale` has those first whose newest row is oldest, `fresh` the others; `symbol` is the alphabet's.
+        order: `stale` begins with the oldest newest rows, `fresh` with the latest; `symbol` is alphabetical.
         after: The id of the last series of the page before.
-        limit: How many series a page has at the most.
+        limit: The largest number of series of a page.
 
     Raises:
         UnknownTenant: There is no such tenant.
@@ -113,7 +113,7 @@ def search_series(
         raise ControlError(KINDS.unknown(kind))
     with connect(dsn) as connection, connection.cursor(row_factory=class_row(FoundSeries)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
-        # It is for statements that take seconds: compiling this one takes longer than running it.
+        # The JIT is for statements that take seconds; compiling this one takes longer than running it.
         cursor.execute("SET LOCAL jit TO off")
         floor, ceiling = range_of(connection, tenant)
         parameters: dict[str, object] = {
@@ -134,7 +134,7 @@ def search_series(
 
 
 def _matching(words: int) -> Composed:
-    """The condition on a series: its names contain each of the words."""
+    """Return the condition on a series that its names contain each of the words."""
     conditions = [
         SQL(_WORD).format(upper=Placeholder(f"upper{number}"), word=Placeholder(f"word{number}"))
         for number in range(words)
@@ -152,16 +152,16 @@ def _count(connection: psycopg.Connection[Any], parameters: Mapping[str, object]
 def symbols(
     dsn: str, tenant: UUID, vendor: str, timeframe: str, text: str = "", *, after: str = "", limit: int = 50
 ) -> list[str]:
-    """The symbols that a vendor has bars of in a timeframe, in the alphabet's order.
+    """Return the symbols of which a vendor has bars in a timeframe, in alphabetical order.
 
     Args:
         dsn: The control plane's DSN.
         tenant: The tenant.
         vendor: The vendor.
         timeframe: The timeframe.
-        text: Only symbols that contain this, whatever its case.
+        text: Only symbols that contain this, in upper or lower case.
         after: The last symbol of the page before.
-        limit: How many at the most.
+        limit: The largest number of symbols.
 
     Raises:
         UnknownTenant: There is no such tenant.
@@ -184,5 +184,5 @@ def _page(order: Order, matching: Composed) -> Composed:
 
 
 def _escaped(word: str) -> str:
-    """A word as LIKE takes it for itself."""
+    """Escape a word for LIKE."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,4 +1,4 @@
-"""How much room the store's rows take: kinds and stored rollups, by catalog and file sizes. No row is read."""
+"""Disk usage of kinds and stored rollups, from the catalog and file sizes. Reads no rows."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from mds_client import KINDS
 
 @dataclass(frozen=True, slots=True)
 class StoreSizes:
-    """Disk usage of the whole database in bytes, and of each kind and stored rollup. `engine` is the engine's name."""
+    """Disk usage in bytes of the whole database, and of each kind and stored rollup. `engine` is the engine's name."""
 
     database: int
     engine: str
@@ -20,12 +20,12 @@ class StoreSizes:
 
     @property
     def rows(self) -> int:
-        """Rows of all kinds, as the server estimates them. Rollups are not counted."""
+        """The number of rows of all kinds, as the server estimates it, without rollups."""
         return sum(size.rows or 0 for size in self.relations if size.relation in KINDS)
 
 
 def store_sizes(dsn: str) -> StoreSizes:
-    """Ask how much room the store takes.
+    """Return the disk usage of the store.
 
     Args:
         dsn: The control plane's DSN.
@@ -47,5 +47,5 @@ def store_sizes(dsn: str) -> StoreSizes:
 
 
 def _named(size: Size, name: str) -> Size:
-    """The size of what is known under a name, whatever the engine calls the relation that stores it."""
+    """Return a size under the relation's public name, whatever the engine calls the relation that stores it."""
     return replace(size, relation=name)

@@ -1,7 +1,7 @@
-"""Policies: what happens to rows of a certain age, and how far back rollups are refreshed.
+"""Policies: what happens to rows at a certain age, and how far back rollups are refreshed.
 
-Declared with the kinds, set apart from that by an operator (`store.policies`, which a migrate leaves as it is), and
-kept by the server itself where the engine can, else by workers.
+The kinds declare them, an operator can override them (`store.policies`, which migrations leave alone), and the server
+applies them if the engine can, otherwise workers do.
 """
 
 import contextlib
@@ -23,16 +23,16 @@ POLICIES: Final[tuple[str, ...]] = get_args(Policy)
 
 
 class PolicyError(ControlError):
-    """A policy cannot be set as asked; the message says why."""
+    """A policy cannot be set as requested; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
     """One policy of one relation.
 
-    `declared` is what the kind says, `effective` what an operator set or else that; None is off (for `refresh_within`:
-    however old). `kept_by` is `server`, `worker` or `nobody` (the engine cannot); `in_force` is what the server's own
-    job has, `last_run` how that ended.
+    `declared` is the kind's value, `effective` the operator's or else the declared one; None is off (for
+    `refresh_within`: any age). `kept_by` is `server`, `worker` or `nobody` (the engine cannot); `in_force` is the value
+    of the server's own job, `last_run` the status of its last run.
     """
 
     relation: str
@@ -58,7 +58,7 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def parse_age(text: str) -> timedelta | None:
-    """An age as people write it: a count and m, h, d or w, as in 90d; None for `off`. Raises PolicyError for others."""
+    """Parse an age: a count and m, h, d or w, as in 90d; None for `off`. Raises PolicyError for other text."""
     if text == "off":
         return None
     if text[:-1].isdecimal() and text[-1:] in _UNITS:
@@ -80,7 +80,7 @@ def declared() -> Iterator[Setting]:
 
 
 def states(engine: Engine, driver: Driver) -> list[PolicyState]:
-    """Every policy: what is declared, what is set, and what the server keeps."""
+    """Return every policy: the declared value, the override, and the server's job."""
     stored = _stored(driver)
     jobs = {(job.relation, job.policy): job for job in engine.in_force(driver)}
     states = []
@@ -103,9 +103,9 @@ def states(engine: Engine, driver: Driver) -> list[PolicyState]:
 
 
 def store_setting(driver: Driver, relation: str, policy: str, value: timedelta | None) -> None:
-    """Set one apart from its declaration; None switches it off. `enforce` makes the server keep it.
+    """Override a policy; None switches it off. Call `enforce` to make the server apply it.
 
-    Raises PolicyError if the relation has no such policy, or the value makes no sense.
+    Raises PolicyError if the relation has no such policy, or the value is invalid.
     """
     known = {(setting.relation, setting.policy) for setting in declared()}
     if (relation, policy) not in known:
@@ -123,9 +123,9 @@ def store_setting(driver: Driver, relation: str, policy: str, value: timedelta |
 
 
 def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: timedelta | None) -> None:
-    """Refuse a retention that would remove rows which are to be kept in files, and the other way round.
+    """Refuse a retention that would remove rows that should be kept in files, and the other way round.
 
-    Retention removes the rows of all tenants, and knows no files. Raises PolicyError.
+    Retention removes the rows of all tenants, and does not know about files. Raises PolicyError.
     """
     if value is None or policy not in ("cold_after", "retention_after") or kind not in KINDS or not KINDS[kind].cold:
         return
@@ -144,7 +144,7 @@ def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: ti
 
 
 def has_cold(driver: Driver, kind: str) -> bool:
-    """Whether a tenant has, or is to have, rows of a kind in files."""
+    """Return whether any tenant has, or will have, rows of a kind in files."""
     return bool(
         driver.execute(
             "SELECT FROM store.cold_fences WHERE kind = %s AND (cold_before IS NOT NULL OR cold_after IS NOT NULL)"
@@ -155,7 +155,7 @@ def has_cold(driver: Driver, kind: str) -> bool:
 
 
 def clear_setting(driver: Driver, relation: str, policy: str) -> None:
-    """Go back to what is declared."""
+    """Remove the override of a policy."""
     driver.execute("DELETE FROM store.policies WHERE relation = %s AND policy = %s", (relation, policy))
 
 
@@ -180,9 +180,10 @@ def count_expired(engine: Engine, driver: Driver, kind: str | None = None) -> li
 
 
 def remove_expired(engine: Engine, driver: Driver, kind: str | None = None) -> list[Expiry]:
-    """Remove what `count_expired` names; of no other kind.
+    """Remove the rows that `count_expired` counts, and no others.
 
-    Raises PolicyError, and removes nothing, of a kind that is kept in files: retention knows no files.
+    Raises PolicyError, and removes nothing, for a kind that is kept in files, because retention does not know about
+    files.
     """
     for found, _ in _with_retention(driver, kind):
         if found.cold and (has_cold(driver, found.name) or _stored(driver).get((found.name, "cold_after")) is not None):
@@ -191,7 +192,7 @@ def remove_expired(engine: Engine, driver: Driver, kind: str | None = None) -> l
 
 
 def _shortest(relation: str, policy: str) -> timedelta:
-    """Rows are needed for as long as a rollup's last two intervals, which is what a refresh looks at, at the least."""
+    """Return the shortest allowed age: a refresh needs the rows of a rollup's last two intervals."""
     widths = [
         rollup.width
         for kind, rollup in aggregates.rollups()
@@ -212,8 +213,8 @@ def _with_retention(driver: Driver, only: str | None) -> Iterator[tuple[Kind, ti
 
 
 def _refreshable(kind: Kind, retention: timedelta | None, within: timedelta | None) -> timedelta | None:
-    """How far back a rollup may be refreshed by itself: never over rows that retention has removed, because the rollup
-    would then lose what it had made of them."""
+    """Return how far back the server may refresh a rollup: never over rows that retention has removed, because the
+    rollup would lose its data of them."""
     if retention is None:
         return within
     assert kind.storage is not None
@@ -239,15 +240,15 @@ def _keeper(engine: Engine, setting: Setting) -> str:
 
 
 def policies(dsn: str) -> list[PolicyState]:
-    """Every policy: what is declared, what is set, what the server keeps by itself."""
+    """Return every policy: the declared value, the override, and the server's job."""
     with as_owner(dsn) as (engine, driver):
         return states(engine, driver)
 
 
 def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) -> list[PolicyState]:
-    """Set one policy apart from its declaration (None: off), and create the server's job for it if the engine has one.
+    """Override a policy (None: off), and create the server's job for it if the engine has one.
 
-    Raises PolicyError if the relation has no such policy, or the value makes no sense.
+    Raises PolicyError if the relation has no such policy, or the value is invalid.
     """
     with as_owner(dsn) as (engine, driver):
         check_cold(engine, driver, relation, policy, value)
@@ -263,15 +264,15 @@ def unset_policy(dsn: str, relation: str, policy: str) -> list[PolicyState]:
 
 
 def would_remove(dsn: str, kind: str, age: timedelta) -> int:
-    """How many rows of a kind retention would remove now if it were this age. Removes nothing; counts the rows.
+    """Return how many rows of a kind retention would remove now if it had this age. Counts the rows; removes nothing.
 
     Args:
         dsn: The control plane's DSN.
         kind: The kind.
-        age: How old rows may be.
+        age: The age at which rows would be removed.
 
     Raises:
-        PolicyError: There is no such kind.
+        PolicyError: The kind does not exist.
     """
     if kind not in KINDS:
         raise PolicyError(KINDS.unknown(kind))
@@ -286,7 +287,7 @@ def apply_policies(dsn: str) -> list[PolicyState]:
 
 
 def expire(dsn: str, kind: str | None = None, *, dry_run: bool = False) -> list[Expiry]:
-    """Remove the rows that retention gives up, of one kind or of all; with `dry_run` only say how many."""
+    """Remove the rows that are past retention, of one kind or all; with `dry_run`, only count them."""
     with as_owner(dsn) as (engine, driver):
         work = count_expired if dry_run else remove_expired
         return work(engine, driver, kind)

@@ -1,7 +1,6 @@
 """Writing rows for a tenant: NDJSON of one kind, read line by line and written through the client.
 
-What is asked of the rows, and how they are written, is the client's: the same models, batches and views as for every
-application.
+Validation and writing are the client's: the same models, batches and views as for every application.
 """
 
 from dataclasses import dataclass
@@ -16,21 +15,21 @@ from mds_client.schema import OnConflict
 from mds_client.utils import Source, coerce
 
 MOST_TOLD: Final = 100
-"""Rejects that are told one by one; further ones are counted."""
+"""The number of rejects that are returned one by one; further ones are only counted."""
 
 LARGEST_ARRAY: Final = 8 << 20
-"""Bytes of a JSON array, which is in memory as a whole, as lines are not."""
+"""The largest size of a JSON array, in bytes. Unlike lines, it is in memory as a whole."""
 
 _BATCH: Final = BatchConfig(max_rows=10_000, max_ms=60_000)
 
 
 class UnknownKind(ControlError):
-    """There is no such kind."""
+    """The kind does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A line that was not written: its number, from 1, and why."""
+    """A line that was not written: its number, from 1, and the reason."""
 
     line: int
     reason: str
@@ -38,7 +37,7 @@ class RejectedLine:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """How an upload ended: lines that held something, rows written, lines rejected, and the first of these."""
+    """The result of an upload: the numbers of non-empty lines, written rows and rejects, and the first rejects."""
 
     kind: str
     lines: int
@@ -52,9 +51,9 @@ def write_ndjson(
 ) -> Upload:
     """Write rows of a kind from NDJSON for the client's tenant.
 
-    An invalid line, or of another tenant, is rejected and does not stop the others. A batch of rows is in memory
-    at a time, and committed as it is full: after an error the same upload again completes it. Raises UnknownKind,
-    `mds_client.utils.SourceError` where the stream cannot be read to its end, and the client's errors.
+    A line that is invalid or of another tenant is rejected and does not stop the others. Rows are committed in batches,
+    and only one batch is in memory: after an error, the same upload again completes it. Raises UnknownKind,
+    `mds_client.utils.SourceError` if the stream cannot be read to its end, and the client's errors.
     """
     if kind not in KINDS:
         raise UnknownKind(KINDS.unknown(kind))

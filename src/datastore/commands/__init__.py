@@ -1,1 +1,1 @@
-"""The commands of `datastore`, a module for each subject; `datastore.cli` puts them together."""
+"""The commands of `datastore`, in a module for each subject; `datastore.cli` imports them."""

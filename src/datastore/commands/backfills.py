@@ -1,4 +1,4 @@
-"""`gaps`, `backfill`, `calendars`: what is missing, how it is filled, and what says when a market is open."""
+"""`gaps`, `backfill`, `calendars`: find missing bars, fill them, and say when a market is open."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ from datastore.sources import wrong
 from mds_client.console import FAILED, Instant, counted, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict
 
-# A day's mark, its colour, and how much of it has to be there; what holds first counts.
+# The mark of a day, its colour, its meaning, and the share that must be present; the first match counts.
 _MARKS: Final = (
     ("#", "green", "complete", lambda share: share == 1),
     ("+", "yellow", "90 % or more", lambda share: share >= 0.9),
@@ -43,7 +43,7 @@ _LIST_COLUMNS: Final = ("id", "tenant", "vendor", "timeframe", "start", "end", "
 
 
 def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which series over which time: what a gap check and a backfill have in common."""
+    """Options for series and time, which a gap check and a backfill share."""
     for option in (
         click.option("--calendar", help="Use this trading calendar, not those that are set: XNYS, 24/7, FX …"),
         click.option("--symbol", "symbols", multiple=True, help="Only this symbol. Repeatable. [default: all symbols]"),
@@ -124,15 +124,15 @@ def gaps(
 
 
 def _show_repeats(found: missing.Check, limit: int, drawn: bool) -> None:
-    """Print the first of the days, weeks or months that have several bars, and how many there are."""
+    """Print the first days, weeks or months with several bars, and their number."""
     if not drawn:
         show_rows(found.repeats[:limit], as_json=False, columns=_REPEAT_COLUMNS)
     click.echo(f"several bars where one is expected: {counted(found.repeated, 'interval')}")
 
 
 def draw(days: Iterable[Day]) -> None:
-    """Print a picture of how complete each day is: a month a line, a day a mark, in colours where there are any."""
-    # In a pipe there is no terminal to fit.
+    """Print how complete each day is: a line for each month, a mark for each day, with colours if possible."""
+    # There is no terminal width in a pipe.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     console.print(Text("        " + "".join("⋅" if day % 5 else str(day)[-1] for day in range(1, 32))))
     by_month: dict[str, dict[int, Day]] = {}
@@ -160,7 +160,7 @@ def _mark(day: Day | None) -> tuple[str, str]:
 
 
 def _of_spec(name: str, said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option for a number of a backfill, which is bounded as it is declared, with the default that it has."""
+    """Return the option for a number of a backfill, with its declared bounds and default."""
     field = BackfillSpec.model_fields[name]
     least, most = (next(getattr(m, bound) for m in field.metadata if hasattr(m, bound)) for bound in ("ge", "le"))
     return click.option(
@@ -228,7 +228,7 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
     Example: datastore backfill start --tenant default --vendor acme --start 2024-01-01 --calendar XNYS --source @f.json
     """
     if key is not None and asked["end"] is None:
-        # The same command a second later is to be the same backfill, and not one with another end.
+        # The same command a second later must be the same backfill, not one with another end.
         before = backfills.find_backfill(dsn, asked["tenant"], key)
         asked["end"] = before.end if before is not None else None
     made = backfills.start(dsn, _spec(**asked), idempotency_key=key or str(uuid4()))
@@ -238,7 +238,7 @@ def start_backfill(key: str | None, follow: bool, dsn: str, as_json: bool, **ask
 
 
 tenant_option = options.tenant_option("Only a backfill of this tenant")
-"""`--tenant`: only that one's backfill."""
+"""`--tenant`: only a backfill of this tenant."""
 
 
 @backfill.command("status")
@@ -316,7 +316,7 @@ def _spec(
     except (ValueError, RecursionError) as error:
         raise BackfillError(f"--source is no JSON: {error}") from error
     if not isinstance(settings, dict):
-        # Without what it is: that may be a secret.
+        # Do not repeat it, because it may be a secret.
         raise BackfillError("--source is no JSON object")
     try:
         return BackfillSpec(
@@ -339,7 +339,7 @@ def _spec(
 
 
 def _followed(dsn: str, id_: int, tenant: UUID | None) -> BackfillRecord:
-    """A backfill at its end, and until then how far it is."""
+    """Show the progress of a backfill until it ends, and return it."""
 
     def step(found: BackfillRecord) -> Step | None:
         if found.finished:
@@ -360,7 +360,7 @@ def _show(found: BackfillRecord, as_json: bool) -> None:
 
 
 def _fields(found: BackfillRecord, as_json: bool) -> dict[str, Any]:
-    """A record as it is printed; for people, what has parts in one line."""
+    """Return a record as it is printed; for people, composite values are on one line."""
     fields: dict[str, Any] = plain(found)
     if as_json:
         return fields

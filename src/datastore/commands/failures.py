@@ -25,7 +25,7 @@ def explained(context: click.Context) -> Iterator[None]:
 
 
 def _explained(context: click.Context, error: MDSOperationalError) -> Exception:
-    """The error, or the advice to use another DSN where the login is an application's."""
+    """Return the error, or the advice to use another DSN if the login is an application's."""
     dsn = options.named(context)
     refused = isinstance(error, RLSDenied) and error.sqlstate == errors.InsufficientPrivilege.sqlstate
     said = not_the_operators(dsn) if refused and dsn is not None else None

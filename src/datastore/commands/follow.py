@@ -1,4 +1,4 @@
-"""Watching long work: a bar on a terminal, nothing in a pipe, and a word where nobody does it."""
+"""Following long work: a progress bar on a terminal, nothing in a pipe, and a hint if nobody does the work."""
 
 import sys
 import time
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 LOOK: Final = 1.0
-"""Seconds between two looks at what is followed."""
+"""Seconds between two looks at the followed work."""
 
 PATIENCE: Final = 10.0
-"""Seconds that nothing is at work, while something is due, before that is said."""
+"""Seconds of waiting for due work to begin before a hint is printed."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far something is: `done` of `total` (None: nobody knows yet), what to say beside the bar, and what to say if
-    it stays so for long: it is due, and nobody does it."""
+    """The progress of something: `done` of `total` (None: unknown yet), a text beside the bar, and a hint to print if
+    it stays due and nobody works on it."""
 
     done: int
     total: int | None
@@ -38,13 +38,13 @@ class Step:
 
 
 def follow_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--follow`: stay until the end."""
+    """`--follow`: wait until the end."""
     return click.option("--follow", is_flag=True, help="Wait until it ends, and show its progress.")(command)
 
 
 def bar(*more: "ProgressColumn") -> "Progress":
-    """A bar on standard error, gone at its end; none where that is no terminal."""
-    # Takes longer to import than many a command to run.
+    """Return a progress bar on standard error, which disappears at its end; without a terminal it shows nothing."""
+    # Importing this takes longer than many commands run.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -97,7 +97,7 @@ def nobody_works(dsn: str) -> str | None:
 
 
 def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:
-    """A job at its end, and until then how far it is."""
+    """Show the progress of a job until it ends, and return it."""
 
     def step(found: JobRecord) -> Step | None:
         if found.state not in ("queued", "running"):
@@ -110,6 +110,6 @@ def job(dsn: str, id_: int, tenant: UUID | None = None) -> JobRecord:
 
 
 def end(found: JobRecord) -> None:
-    """End the command with 1 where a job that was followed has not succeeded."""
+    """Exit with 1 if a followed job has not succeeded."""
     if found.state in ("failed", "cancelled"):
         sys.exit(FAILED)

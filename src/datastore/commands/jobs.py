@@ -25,7 +25,7 @@ _LISTED = ("id", "tenant", "job_type", "priority", "state", "attempts", "due_at"
 
 
 def import_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--import`: where else job types are."""
+    """`--import`: further modules that register job types."""
     option = click.option(
         "--import",
         "modules",
@@ -37,11 +37,11 @@ def import_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 tenant_option = options.tenant_option("Only jobs of this tenant")
-"""`--tenant`: only that one's jobs."""
+"""`--tenant`: only jobs of this tenant."""
 
 
 class Seconds(click.ParamType[timedelta]):
-    """A span of time in seconds."""
+    """A duration in seconds."""
 
     name = "seconds"
 
@@ -99,7 +99,7 @@ def worker(
 
     Logs one line for each job to stderr. At the end it prints the number of jobs by state (queued: to be tried again).
     """
-    # Of other libraries only what is wrong: what they log beside that may hold secrets, as a whole URL does.
+    # Log only warnings of other libraries: their other messages may hold secrets, for example in a whole URL.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("datastore").setLevel(logging.DEBUG if verbose else logging.INFO)
     settings = Settings(

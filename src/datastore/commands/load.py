@@ -1,4 +1,4 @@
-"""`load` and `delete`: files into a tenant's rows, in bulk, and rows out of them."""
+"""`load` and `delete`: load files into a tenant in bulk, and delete its rows."""
 
 import sys
 from datetime import datetime

@@ -20,7 +20,7 @@ from datastore.tenants import find_tenant
 
 
 def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dsn`: the database, with a role that may change it."""
+    """`--dsn`: the database, with a role that can change it."""
     option = click.option(
         "--dsn",
         callback=_database,
@@ -37,18 +37,18 @@ _DSN: Final = "datastore.dsn"
 
 
 def named(context: click.Context) -> str | None:
-    """The DSN that a command was given, by whatever option or variable."""
+    """Return the DSN that a command was given by an option or variable."""
     found: str | None = context.meta.get(_DSN)
     return found
 
 
 def readable(dsn: str) -> str:
-    """A DSN that can be read, which the command's context remembers. Raises ConfigurationError."""
+    """Check that a DSN can be parsed, remember it in the command's context, return it. Raises ConfigurationError."""
     click.get_current_context().meta[_DSN] = dsn
     try:
         conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
-        # The driver's message repeats the text that it could not read, which may hold a password.
+        # The driver's message repeats the text that it could not parse, which may hold a password.
         text = "the DSN cannot be read: neither a postgresql:// URL nor key=value text"
         raise config.ConfigurationError(text) from error
     return dsn
@@ -78,7 +78,7 @@ class Age(click.ParamType[timedelta | None]):
 
 
 def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.ConfigurationError:
-    """Why a command cannot listen, with the option that says where."""
+    """Return the error of a command that cannot listen, with the option for the address."""
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror):
         return config.ConfigurationError(f"the address {host!r} cannot be listened on: {why}")
@@ -86,7 +86,7 @@ def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.C
 
 
 def file_behind_at(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a file behind @. The shell's own completion would take the @ for a part of the name."""
+    """Complete the name of a file after @, which the shell's own completion would take for a part of the name."""
     if incomplete and not incomplete.startswith("@"):
         return []
     folder, _, begun = incomplete[1:].rpartition("/")
@@ -96,7 +96,7 @@ def file_behind_at(_context: click.Context, _parameter: click.Parameter, incompl
 
 
 def tenant_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--tenant`, by name or UUID; the command gets the UUID, or None. It takes `dsn`, too."""
+    """`--tenant`, by name or UUID; the command gets the UUID, or None. The command must take `dsn`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
@@ -109,6 +109,6 @@ def tenant_option(description: str) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def tenant_id(dsn: str, tenant: str) -> UUID:
-    """The UUID of a tenant that is named by its name or UUID. Raises UnknownTenant."""
+    """Return the UUID of a tenant given by name or UUID. Raises UnknownTenant."""
     with connect(dsn) as connection:
         return find_tenant(connection, tenant).id

@@ -1,4 +1,4 @@
-"""`policies` and `aggregates`: what happens to rows of a certain age, and what is derived from them."""
+"""`policies` and `aggregates`: what happens to rows at a certain age, and what is derived from them."""
 
 from datetime import datetime, timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`serve`, `token create`: the admin HTTP API, the console, and who may use them."""
+"""`serve`, `token create`: the admin HTTP API, the console, and their tokens."""
 
 import logging
 from dataclasses import replace
@@ -42,7 +42,7 @@ def serve(host: str, port: int, sign_in_link: bool, dsn: str, as_json: bool) -> 
         raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
-    # Not waited for: a service starts before its database does.
+    # Do not wait for the database: a service may start before it.
     if (why := not_the_operators(make_conninfo(dsn, connect_timeout=2))) is not None:
         raise ConfigurationError(why)
     try:
@@ -88,7 +88,7 @@ def create_token(
 
 
 def _only(tenant: str, dsn: str | None) -> UUID:
-    """The tenant of a token: a UUID as it is, which needs no database, or that of a name."""
+    """Return the tenant of a token: a UUID as it is, without a database, or that of a name."""
     try:
         return UUID(tenant)
     except ValueError:

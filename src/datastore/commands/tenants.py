@@ -1,4 +1,4 @@
-"""`tenants`, `series`, `freshness`: make tenants and end them, bind roles to them, and see what they have."""
+"""`tenants`, `series`, `freshness`: create and delete tenants, bind roles to them, and show their data."""
 
 from typing import get_args
 from uuid import UUID
@@ -112,7 +112,7 @@ def export_tenant(
     """
     if not key.strip():
         raise click.BadParameter("it is empty", param_hint="--key")
-    # As over HTTP, so that the same key is the same job.
+    # The same key as over HTTP, so that it is the same job.
     job = registry.export_tenant(
         dsn,
         tenant_id(dsn, tenant),

@@ -1,6 +1,6 @@
 """A private PostgreSQL server for a laptop and for tests.
 
-The schema is not made here: `up` is given a function that migrates.
+It does not create the schema: `up` is given a function that migrates.
 """
 
 from datastore.embedded.binaries import (

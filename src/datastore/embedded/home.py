@@ -1,6 +1,6 @@
-"""The files of a home: its lock, what is known of its server, and the passwords of its roles.
+"""The files of a home: its lock, the state of its server, and the passwords of its roles.
 
-What is where is in `datastore.embedded.server`.
+`datastore.embedded.server` describes the layout.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class BusyError(EmbeddedServerError):
 
 @dataclass(frozen=True)
 class State:
-    """server.json."""
+    """The content of server.json."""
 
     place: Path  # what holds data/ and usually run/: the home, or a directory in root's shared place
     socket_directory: Path
@@ -40,7 +40,7 @@ class State:
 
 
 class Home:
-    """The directory that a server belongs to. Raises EmbeddedServerError if none can be at this path."""
+    """The directory of a server. Raises EmbeddedServerError if it cannot be at this path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().resolve()
@@ -51,7 +51,7 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone with this home, among processes and threads; makes the home. May be nested."""
+        """Lock the home against other processes and threads, and create it if needed. Can be nested."""
         try:
             from filelock import FileLock, Timeout
         except ImportError as error:
@@ -65,7 +65,7 @@ class Home:
                 with contextlib.suppress(FileExistsError):
                     # PostgreSQL's account must be able to pass through root's home to its data.
                     self.path.mkdir(mode=mode)
-                    self.path.chmod(mode)  # the umask may have taken more away
+                    self.path.chmod(mode)  # the umask may have removed bits
             lock = FileLock(self.path / "lock", timeout=LOCK_SECONDS, mode=0o600, is_singleton=True)
             lock.acquire()
         except Timeout as error:
@@ -84,7 +84,7 @@ class Home:
             kept = json.loads((self.path / "server.json").read_text())
             place = self.path / kept["place"]  # "." unless it is elsewhere: a home can be moved
             if place != self.path:
-                if place.parent != machine.SHARED_DIRECTORY:  # root must not be led astray by someone else's home
+                if place.parent != machine.SHARED_DIRECTORY:  # root must not follow someone else's home elsewhere
                     raise EmbeddedServerError(f"{place} cannot be the data of {self.path}")
                 owner = Path(os.fsdecode((place / "home").read_bytes()))
                 if owner != self.path and (owner / "server.json").exists():
@@ -101,7 +101,7 @@ class Home:
             raise EmbeddedServerError(f"{self.path / 'server.json'} is damaged: {error!r}") from error
 
     def write_state(self, state: State) -> None:
-        """Keep what is known of its server."""
+        """Store the state of the server."""
         if state.place != self.path:
             (state.place / "home").write_bytes(os.fsencode(self.path))
         kept = {name: value if isinstance(value, int) else str(value) for name, value in vars(state).items()}
@@ -110,13 +110,13 @@ class Home:
         machine.write_private(self.path / "server.json", json.dumps(kept, indent=2) + "\n")
 
     def secret_path(self, role: str) -> Path:
-        """Where the password of a role is."""
+        """Return the path of a role's password."""
         if role not in (SUPERUSER, ADMIN_ROLE, SERVICE_ROLE):
             raise EmbeddedServerError(f"the embedded server keeps no password of a role {role!r}")
         return self.secrets / role
 
     def secret(self, role: str, *, create: bool = False) -> str:
-        """The password of a role; with `create` it is made if there is none."""
+        """Return the password of a role; with `create`, make one if there is none."""
         path = self.secret_path(role)
         try:
             if create:

@@ -1,19 +1,19 @@
-"""A private PostgreSQL server for a laptop and for tests: made, started, found again, stopped.
+"""A private PostgreSQL server for a laptop and for tests: create, start, find and stop it.
 
 A server belongs to a *home*, a directory that holds
 
-    server.json   where the data and the socket are, the port, the version
-    server.log    what PostgreSQL says
-    secrets/      a password a role, in files that only the calling user can read
-    data/, run/   PostgreSQL's data directory and its socket, unless they have to be elsewhere
-    lock          held while the server is started or stopped
+  server.json   the places of the data and the socket, the port, the version
+  server.log    PostgreSQL's log
+  secrets/      a password for each role, in files that only the calling user can read
+  data/, run/   PostgreSQL's data directory and its socket, unless they have to be elsewhere
+  lock          held while the server is started or stopped
 
-It is reached over a unix socket in a private directory and over 127.0.0.1, always with a password (SCRAM). Run by
-root, PostgreSQL itself runs as another account. Where that account cannot reach the home, data and socket are in a
-directory of their own in root's shared place (see `datastore.embedded.binaries`), and server.json says in which.
+Clients reach it over a unix socket in a private directory and over 127.0.0.1, always with a password (SCRAM). If root
+runs it, PostgreSQL itself runs as another account. If that account cannot reach the home, data and socket are in a
+separate directory in root's shared place (see `datastore.embedded.binaries`), which server.json names.
 
-Not here: how the files of a home are kept (`datastore.embedded.home`), the schema (`up` is given a function that
-migrates), the reading of the environment, the command line.
+Elsewhere: the files of a home (`datastore.embedded.home`), the schema (`up` is given a function that migrates), the
+reading of the environment, the command line.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 class NotRunningError(EmbeddedServerError):
-    """The server must be running for this, and is not."""
+    """The operation needs a running server, and it is not running."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Status:
     started_at: str | None  # ISO 8601, UTC
 
     def as_dict(self) -> dict[str, str | int | bool | None]:
-        """The same, ready for JSON."""
+        """Return the status as a dict, ready for JSON."""
         return asdict(self)
 
 
@@ -89,9 +89,9 @@ class EmbeddedServer:
     """The PostgreSQL server of one home.
 
     `port` is for a server that has to be started: None takes the last one used, else 54330, else any free one; 0 takes
-    any free one; another number takes that or fails. `settings` are PostgreSQL's, for this start; what keeps the server
-    private (addresses, sockets, password encryption) cannot be set. A server that is already running is used as it is.
-    Every method raises EmbeddedServerError, or one of its kinds, when it cannot do its work.
+    any free one; another number takes that port or fails. `settings` are PostgreSQL settings for this start; those that
+    keep the server private (addresses, sockets, password encryption) cannot be set. A running server is used as it is.
+    Every method raises EmbeddedServerError, or a subclass, if it fails.
     """
 
     def __init__(self, home: Path, *, port: int | None = None, settings: Mapping[str, str] = {}) -> None:
@@ -107,7 +107,7 @@ class EmbeddedServer:
     # What people call -----------------------------------------------------------------------------
 
     def start(self) -> Status:
-        """Bring the server up, without our roles and database: find it running, or start it, or make it."""
+        """Start the server if it is not running, without our roles and database; create its data if needed."""
         with self._home.locked():
             try:
                 if not self._find_running():
@@ -117,10 +117,11 @@ class EmbeddedServer:
             return self.status()
 
     def up(self, migrate: Callable[[str], object]) -> Status:
-        """Bring up the server, our logins and database, and the schema. Safe to repeat, also at once.
+        """Start the server, and create our logins, the database and the schema. You can repeat it, also at the same
+        time.
 
-        `migrate` gets the DSN of the role that owns the database (CREATEROLE, no superuser) and must leave a
-        role `mds_app`, which the service role is then made a member of. What it raises passes through.
+        `migrate` gets the DSN of the role that owns the database (CREATEROLE, no superuser) and must create the role
+        `mds_app`, which is then granted to the service role. Its exceptions pass through.
         """
         with self._home.locked():
             self.start()
@@ -135,16 +136,17 @@ class EmbeddedServer:
             with self._superuser(DATABASE) as connection:
                 grant = sql.SQL("GRANT {} TO {}")
                 connection.execute(grant.format(sql.Identifier(APP), sql.Identifier(SERVICE_ROLE)))
-                # So that the control plane can limit the logins of tenants.
+                # Lets the control plane limit the logins of tenants.
                 limit = sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}")
                 connection.execute(limit.format(sql.Identifier(ADMIN_ROLE)))
                 connection.execute(CLOSE_LARGE_OBJECTS)
             return self.status()
 
     def down(self, *, mode: Literal["smart", "fast", "immediate"] = "fast") -> bool:
-        """Stop the server and leave its data. True if it was running, False if there was nothing to stop.
+        """Stop the server and keep its data. Returns True if it was running.
 
-        Modes are PostgreSQL's: smart waits for clients, fast ends them, immediate leaves recovery to the next start.
+        The modes are PostgreSQL's: smart waits for clients, fast disconnects them, immediate leaves recovery to the
+        next start.
         """
         if self._home.state() is None:
             return False
@@ -160,7 +162,7 @@ class EmbeddedServer:
             return True
 
     def discard(self) -> None:
-        """Stop the server and delete its data and all that it kept, in the home and elsewhere. For tests."""
+        """Stop the server and delete its data and all its files, in the home and elsewhere. For tests."""
         if not self.home.exists():
             return
         with self._home.locked():
@@ -172,10 +174,10 @@ class EmbeddedServer:
             for name in ("server.json", "server.log", "server.log.old", "lock"):
                 (self.home / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            self.home.rmdir()  # only if nothing else is in it
+            self.home.rmdir()  # only if it is empty
 
     def status(self) -> Status:
-        """Return the state now. Starts, changes and waits for nothing."""
+        """Return the current state. Starts, changes and waits for nothing."""
         state, postmaster = self._home.state(), self._postmaster()
         directory = (postmaster and postmaster.socket_directory) or (state and state.socket_directory)
         return Status(
@@ -194,17 +196,17 @@ class EmbeddedServer:
         return {"MDS_DSN": self.dsn(SERVICE_ROLE), "DATABASE_URL": self.dsn(ADMIN_ROLE)}
 
     def dsn(self, role: str, dbname: str = DATABASE) -> str:
-        """A URL for one of our roles over 127.0.0.1, its password included."""
+        """Return a URL for one of our roles over 127.0.0.1, with its password."""
         postmaster = self._postmaster_or_raise()
         login = f"{quote(role, safe='')}:{quote(self._home.secret(role), safe='')}"
         return f"postgresql://{login}@127.0.0.1:{postmaster.port}/{quote(dbname, safe='')}"
 
     def superuser_dsn(self, dbname: str = "postgres") -> str:
-        """A URL for the superuser, over the private socket. For setting up and for tests, not for clients."""
+        """Return a URL for the superuser over the private socket. For setup and tests, not for clients."""
         postmaster = self._postmaster_or_raise()
         directory = postmaster.socket_directory
         if directory is None or not (directory / f".s.PGSQL.{postmaster.port}").exists():
-            return self.dsn(SUPERUSER, dbname)  # someone tidied the temporary directory while the server ran
+            return self.dsn(SUPERUSER, dbname)  # the temporary directory was cleaned while the server ran
         login = f"{SUPERUSER}:{quote(self._home.secret(SUPERUSER), safe='')}"
         where = f"host={quote(str(directory), safe='')}&port={postmaster.port}"
         return f"postgresql://{login}@/{quote(dbname, safe='')}?{where}"
@@ -221,7 +223,7 @@ class EmbeddedServer:
         return postmaster
 
     def _find_running(self) -> bool:
-        """Whether the server runs and lets us in; waits for one that is starting, recovering or stopping."""
+        """Whether the server runs and accepts us; waits for one that is starting, recovering or stopping."""
         postmaster = None
         for _ in machine.until(START_SECONDS):
             postmaster = self._postmaster()
@@ -234,7 +236,7 @@ class EmbeddedServer:
                 except EmbeddedServerError:
                     if self._postmaster() is not None:
                         raise
-                    # It ended while we were knocking.
+                    # The server ended while we were connecting.
         assert postmaster
         raise StartFailedError(
             f"the server of {self.home} (process {postmaster.pid}) has been {postmaster.phase or 'starting'} "
@@ -255,7 +257,7 @@ class EmbeddedServer:
         state = self._home.state()
         place = state.place if state else None
         if place is None and (self.home / "data" / "PG_VERSION").exists():
-            place = self.home  # server.json was lost, the data was not
+            place = self.home  # server.json was lost, but not the data
         major, existing = None, None
         if place and (place / "data" / "PG_VERSION").exists():
             existing = place / "data"
@@ -283,8 +285,8 @@ class EmbeddedServer:
             probe.rmdir()
         shared = machine.shared_directory()
         for mark in shared.glob("home-*/home"):
-            # A home of this path was deleted without its data, which may still be served. The home may also
-            # be on a disk that is not mounted now: so the data is renamed, not deleted.
+            # A home of this path was deleted without its data, and its server may still run. The home may also be on a
+            # disk that is not mounted now, so rename the data instead of deleting it.
             if mark.read_bytes() == os.fsencode(self.home):
                 if postmaster := machine.live_postmaster(mark.parent / "data"):
                     machine.stop(postmaster.pid, "fast")
@@ -294,16 +296,16 @@ class EmbeddedServer:
         place = Path(tempfile.mkdtemp(prefix="home-", dir=shared))
         place.chmod(0o711)
         (place / "home").write_bytes(os.fsencode(self.home))
-        # Remembered before anything is in it, so that a start that is killed here finds it again.
+        # Store this before the place has any content, so that the next start finds it if this one is killed here.
         self._home.write_state(State(place, place / "run", 0, ""))
         return place
 
     def _make_data(self, binaries: Binaries, account: Account | None, data: Path) -> None:
-        """initdb, under another name until it is whole, so that what a killed one left is never used."""
+        """Run initdb under a temporary name until the data is complete, so that partial data is never used."""
         for leftover in data.parent.glob("data.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         password = self._home.secret(SUPERUSER, create=True)
-        # From 17 on PostgreSQL brings a C.UTF-8 of its own; before that only Linux has one.
+        # From 17 on PostgreSQL has its own C.UTF-8; before that only Linux has one.
         old = "--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"
         new = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         work = Path(tempfile.mkdtemp(prefix="data.new-", dir=data.parent))
@@ -337,10 +339,10 @@ class EmbeddedServer:
             if self._await_ready(state.data, process, deadline):
                 return
             said = machine.log_tail(self._home.log_path, offset)
-            if "could not bind" in said:  # another program was faster than we were after looking
+            if "could not bind" in said:  # another program took the port after we had checked it
                 port = next(ports)
             elif "is still in use" not in said or time.monotonic() > deadline:
-                # (In use: by the last processes of a server that was killed, which are about to notice.)
+                # (In use: by the last processes of a killed server, which will end soon.)
                 raise StartFailedError(f"PostgreSQL did not start; the end of {self._home.log_path}:\n{said}")
             else:
                 time.sleep(machine.POLL_SECONDS)
@@ -359,9 +361,9 @@ class EmbeddedServer:
         command = [binaries.program("postgres"), "-D", str(state.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        # A session of its own, nothing inherited but the log, and a parent that ends at once: the server
-        # outlives us, our terminal and whoever waits for our output, and leaves us no child to wait for.
-        # (pg_ctl would do that too, but it builds a shell line in which not every path survives.)
+        # A new session that inherits only the log, from a parent that ends at once: the server outlives us, our
+        # terminal and readers of our output, and is not our child. (pg_ctl would do that too, but it builds a shell
+        # command in which not every path works.)
         log = os.open(self._home.log_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             shell = ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh"]
@@ -370,7 +372,7 @@ class EmbeddedServer:
             os.close(log)
 
     def _await_ready(self, data: Path, process: int, deadline: float) -> bool:
-        """True when the server takes connections, False when it has ended."""
+        """Return True when the server accepts connections, False when it has ended."""
         for _ in machine.until(deadline - time.monotonic()):
             postmaster = machine.live_postmaster(data)
             if postmaster and postmaster.pid == process and postmaster.phase == "ready":
@@ -378,7 +380,7 @@ class EmbeddedServer:
                     return True
             if not machine.is_alive(process):
                 return False
-        # Left alone: it may be recovering, and would have to begin again. The next start waits for it.
+        # Do not stop it: it may be recovering, and would have to start over. The next start waits for it.
         raise StartFailedError(
             f"PostgreSQL (process {process}) is not ready after {START_SECONDS:.0f} s; "
             f"the end of {self._home.log_path}:\n{machine.log_tail(self._home.log_path, 0)}"
@@ -387,7 +389,7 @@ class EmbeddedServer:
     def _ensure_login(
         self, connection: psycopg.Connection[tuple[object, ...]], role: str, extra: LiteralString
     ) -> None:
-        # What the server gets to see, and could log, is the SCRAM verifier, not the password.
+        # The server only sees, and could log, the SCRAM verifier, not the password.
         password = self._home.secret(role, create=True).encode()
         verifier = connection.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
         exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()

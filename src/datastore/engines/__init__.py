@@ -1,6 +1,6 @@
 """Engines: plain PostgreSQL and TimescaleDB's two editions, behind one interface.
 
-What an engine does with the schema is here. What the schema is, and who calls the engine, is not.
+Engines apply the schema to a server. The schema itself is in `datastore.schema`.
 """
 
 from datastore.engines.base import OLDEST_SERVER, Driver, Engine, Setting, one

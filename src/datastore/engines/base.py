@@ -1,6 +1,6 @@
 """The base of all engines, and plain PostgreSQL.
 
-Everything else in the control plane is the same on every engine, and asks no engine what it is.
+The rest of the control plane is the same on every engine and does not ask which one it has.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -25,7 +25,7 @@ BREAKS_JOBS: Final = {15: 20, 17: 12}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A policy: what happens to rows or rollups of a certain age, and how old they are then."""
+    """A policy: what happens to rows or rollups at a certain age, and that age."""
 
     relation: str
     policy: str
@@ -34,7 +34,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A job of the server's own that keeps a policy: its number, and how its last run went."""
+    """A background job of the server that applies a policy: its number, and the status of its last run."""
 
     relation: str
     policy: str
@@ -65,8 +65,8 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """How often the server's own job for a policy has run and failed, when it last ended well, and how long its last
-    run took."""
+    """Runs of the server's job for a policy: the numbers of runs and failures, the end of the last success, and the
+    duration of the last run."""
 
     relation: str
     policy: str
@@ -78,7 +78,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Plain PostgreSQL, and what the others build on. Methods that take a driver act as the owner of the schema."""
+    """Plain PostgreSQL, and the base of the other engines. Methods that take a driver act as the schema's owner."""
 
     name: ClassVar[str] = "postgres"
     has_columnstore: ClassVar[bool] = False
@@ -88,22 +88,22 @@ class Engine:
     extension_version: str | None = None
 
     def warnings(self) -> list[str]:
-        """Known troubles of this combination of versions."""
+        """Return known problems of this combination of versions."""
         return []
 
     def prepare_owner(self, driver: Driver, owner: str) -> None:
         """Grant the owner's role what it needs here. The role that administers it runs this."""
 
     def session_settings(self) -> Mapping[str, str]:
-        """Settings that a client's transaction needs, beside its tenant."""
+        """Return the settings that a client's transaction needs in addition to its tenant."""
         return {}
 
     def store_table(self, driver: Driver, kind: Kind) -> list[str]:
-        """Keep a kind's table, which is there and may hold rows, as the engine does it best; say what was done."""
+        """Store a kind's existing table, which may hold rows, as suits the engine best. Returns what was changed."""
         return []
 
     def bucket(self, width: timedelta, time: Composable) -> Composable:
-        """The beginning of the interval that a time is in, intervals being aligned to midnight UTC."""
+        """Return an expression for the beginning of the interval that contains a time, aligned to midnight UTC."""
         return SQL("date_bin({}, {}, TIMESTAMPTZ '2000-01-01 00:00:00+00')").format(interval(width), time)
 
     def aggregate(self, how: Aggregate, value: Composable, time: Composable) -> Composable:
@@ -116,34 +116,34 @@ class Engine:
         return SQL("{}({})").format(SQL(how), value)
 
     def materialized(self) -> bool:
-        """Whether rollups are stored, and not computed when they are read."""
+        """Return whether rollups are stored, not computed when they are read."""
         return False
 
     def create_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, select: Composable) -> bool:
-        """Store a rollup; False where it is there, or is computed when it is read."""
+        """Store a rollup. Returns False if it exists or is computed when it is read."""
         return False
 
     def set_aside(self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]) -> None:
-        """Rename a stored rollup that lacks some of these columns, so that another one can take its name.
+        """Rename a stored rollup that lacks some of these columns, so that a new one can take its name.
 
-        Views go on reading it.
+        Views continue to read the renamed one.
         """
 
     def fill_from_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> bool:
-        """Fill a new stored rollup with the rows of the one that was set aside; False if there is none.
+        """Fill a new stored rollup with the rows of the one that was set aside. Returns False if there is none.
 
-        So it also has what the old one has kept of rows that retention has removed. A part a transaction: after an
-        interruption another call goes on.
+        So the new one also keeps the data of rows that retention has removed. Copies a part in each transaction; after
+        an interruption, call it again to continue.
         """
         return False
 
     def drop_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> None:
-        """Drop the stored rollup that was set aside, if there is one. Nothing may depend on it any more."""
+        """Drop the stored rollup that was set aside, if there is one. Nothing may depend on it."""
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
-        """Bring the stored rollup up to the rows within a span (either end None: unbounded).
+        """Bring the stored rollup up to the rows within a range; an end that is None is unbounded.
 
-        What it has kept of rows that retention has removed stays.
+        Its data of rows that retention has removed stays.
         """
 
     def keep(self, driver: Driver, setting: Setting) -> None:
@@ -152,19 +152,19 @@ class Engine:
     def keep_fresh(self, driver: Driver, kind: Kind, rollup: Rollup, within: timedelta | None) -> None:
         """Create the server's background job that refreshes a stored rollup where rows have changed.
 
-        With `within` only rows that are not older. It never refreshes where source rows have been removed.
+        With `within`, it refreshes only that far back. It never refreshes where source rows have been removed.
         """
 
     def in_force(self, driver: Driver) -> list[InForce]:
-        """The policies that the server keeps by itself."""
+        """Return the policies that the server applies itself."""
         return []
 
     def policy_runs(self, driver: Driver) -> list[Runs]:
-        """How the jobs go by which the server keeps policies."""
+        """Return the runs of the server's jobs for policies."""
         return []
 
     def size(self, driver: Driver, schema: str, name: str) -> Size:
-        """How much room a table takes."""
+        """Return the disk usage of a table."""
         row = driver.execute(
             "SELECT pg_table_size(c.oid), pg_indexes_size(c.oid), nullif(c.reltuples, -1)::bigint FROM pg_class AS c"
             " WHERE c.oid = to_regclass(%s)",
@@ -174,7 +174,7 @@ class Engine:
         return Size(name, *row)
 
     def expired(self, driver: Driver, kind: Kind, older_than: timedelta) -> int:
-        """How many rows retention would remove now."""
+        """Return how many rows retention would remove now."""
         row = driver.execute(
             SQL("SELECT count(*) FROM {} WHERE {} < now() - %s::interval").format(
                 Identifier(STORE, kind.name), Identifier(kind.time)
@@ -185,7 +185,7 @@ class Engine:
         return int(row[0])
 
     def expire(self, driver: Driver, kind: Kind, older_than: timedelta, batch: int = 50_000) -> int:
-        """Remove rows that are older, a batch a transaction, and return how many."""
+        """Remove older rows, a batch in each transaction, and return how many."""
         removed = 0
         statement = SQL(
             "DELETE FROM {table} WHERE ctid = ANY(ARRAY("
@@ -199,14 +199,14 @@ class Engine:
                 return removed
 
     def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str] | None:
-        """The table that a stored rollup's rows are in, by schema and name; None if it is computed when read."""
+        """Return the schema and name of the table of a stored rollup; None if it is computed when read."""
         return None
 
     def remove_series(
         self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
     ) -> Iterator[int]:
-        """Remove the rows of the series ids from the first of `span` on and below the second: a batch a transaction,
-        whose number of rows is given once it is committed."""
+        """Remove the rows of series ids from the first of `span` on and below the second, a batch in each transaction.
+        Yields the number of rows after each commit."""
         first, end = span
         statement = SQL(
             "WITH found AS MATERIALIZED (SELECT ctid, series_id FROM {table} WHERE series_id >= %s AND series_id < %s"
@@ -220,17 +220,17 @@ class Engine:
             yield row[0]
             if row[0] < batch:
                 return
-            # What is removed is still in the index: not looked at again.
+            # Removed rows are still in the index: do not look at them again.
             first = row[1]
 
 
 def one(cursor: psycopg.Cursor[Any]) -> Any:
-    """The one value that a query answers."""
+    """Return the single value of a query's result."""
     row = cursor.fetchone()
     assert row is not None
     return row[0]
 
 
 def interval(width: timedelta) -> Composable:
-    """A width as an SQL interval."""
+    """Return a width as an SQL interval."""
     return SQL("INTERVAL {}").format(Literal(f"{int(width.total_seconds())} seconds"))

@@ -1,4 +1,4 @@
-"""Which engine a database has."""
+"""Detection of a database's engine."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ ENGINES: Final = {engine.name: engine for engine in (Engine, TimescaleApache, Ti
 
 
 def detect(driver: Driver) -> Engine:
-    """The engine of a database. Raises UnsupportedServer if PostgreSQL or TimescaleDB is too old."""
+    """Return the engine of a database. Raises UnsupportedServer if PostgreSQL or TimescaleDB is too old."""
     version = driver.info.server_version
     if version < OLDEST_SERVER:
         raise UnsupportedServer(f"PostgreSQL 15 or newer is needed, this is {version // 10000}")

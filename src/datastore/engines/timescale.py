@@ -12,21 +12,21 @@ from datastore.names import STORE
 from mds_client.schema import Aggregate, Kind, Rollup
 
 CHUNKS_AT_ONCE: Final = 50
-"""Chunks that one transaction drops, or refreshes a rollup of.
+"""The number of chunks that one transaction drops, or for which it refreshes a rollup.
 
-Each takes about ten locks until the end of the transaction. All transactions of a server share room for 6,400 locks by
-default (max_locks_per_transaction times max_connections), and one that finds no room ends with "out of shared memory".
+Each takes about ten locks until the transaction ends. All transactions of a server share room for 6,400 locks by
+default (max_locks_per_transaction times max_connections); a transaction without room fails with "out of shared memory".
 """
 
 
 _EARLIEST: Final = datetime(1, 1, 2, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 12, 31, tzinfo=UTC)
-"""Between these is every time that Python can hold in any time zone."""
+"""The earliest and the latest time that Python can represent in every time zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimescaleApache(Engine):
-    """Hypertables; everything else as on plain PostgreSQL."""
+    """TimescaleDB's Apache edition: hypertables; everything else as on plain PostgreSQL."""
 
     name: ClassVar[str] = "timescale-apache"
 
@@ -38,7 +38,7 @@ class TimescaleApache(Engine):
         return []
 
     def session_settings(self) -> Mapping[str, str]:
-        # A merge into compressed chunks takes apart what it meets, and would end at 100,000 rows of it.
+        # A merge into compressed chunks decompresses the rows that it meets, and by default fails after 100,000 rows.
         return {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
     def store_table(self, driver: Driver, kind: Kind) -> list[str]:
@@ -108,9 +108,9 @@ class TimescaleApache(Engine):
         return removed
 
     def _expired_chunks(self, driver: Driver, kind: Kind, older_than: timedelta) -> Iterator[list[tuple[str, str]]]:
-        """The chunks that retention drops, by name and end, oldest first, in the parts that a transaction takes.
+        """Yield the chunks that retention drops, by name and end, oldest first, in lists for one transaction each.
 
-        The end is text, because it may be before the year 1, which Python cannot hold.
+        The end is text, because it may be before the year 1, which Python cannot represent.
         """
         found = driver.execute(
             "SELECT format('%%I.%%I', chunk_schema, chunk_name), range_end::text FROM timescaledb_information.chunks"
@@ -122,11 +122,11 @@ class TimescaleApache(Engine):
             yield found[first : first + CHUNKS_AT_ONCE]
 
     def _count(self, driver: Driver, chunks: list[tuple[str, str]]) -> int:
-        # The names are the catalog's own, quoted where they have to be.
+        # The catalog has quoted the names where needed.
         return sum(one(driver.execute(SQL("SELECT count(*) FROM {}").format(SQL(name)))) for name, _ in chunks)
 
     def _chunks(self, driver: Driver, table: tuple[str, str]) -> list[tuple[Any, Any]]:
-        """The spans of a table's chunks, oldest first, as far as a client can hold them."""
+        """Return the ranges of a table's chunks, oldest first, limited to times that Python can represent."""
         return driver.execute(
             "SELECT greatest(range_start, %s), least(range_end, %s) FROM timescaledb_information.chunks"
             " WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end > %s AND range_start < %s"
@@ -137,13 +137,13 @@ class TimescaleApache(Engine):
     def remove_series(
         self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000
     ) -> Iterator[int]:
-        # A chunk at a time, and whole series of it. They are named one by one: of columnar rows that takes apart, or
-        # drops whole, those of these series alone, where a range would be refused (XX000) by some releases.
+        # Remove whole series of one chunk at a time. Series are listed one by one, because then only their own columnar
+        # rows are decompressed, or dropped as a whole; with a range some releases fail (XX000).
         within = SQL("({0} >= %s AND {0} < %s)").format(Identifier(time))
         parts = [(within, chunk) for chunk in self._chunks(driver, table)]
         if not parts:
             yield from Engine.remove_series(self, driver, table, time, span, batch)
-        # Whatever the time is that no client can hold.
+        # All rows with a time that Python cannot represent.
         parts.append((SQL("NOT {}").format(within), (_EARLIEST, _LATEST)))
         for condition, bounds in parts:
             find = SQL(
@@ -163,15 +163,15 @@ class TimescaleApache(Engine):
 
 @dataclass(frozen=True, slots=True)
 class Timescale(TimescaleApache):
-    """TimescaleDB Community: columnstore, continuous aggregates, and policies that the server keeps by itself."""
+    """TimescaleDB Community: columnstore, continuous aggregates, and policies that the server applies itself."""
 
     name: ClassVar[str] = "timescale"
     has_columnstore: ClassVar[bool] = True
     has_own_jobs: ClassVar[bool] = True
 
     def prepare_owner(self, driver: Driver, owner: str) -> None:
-        # Background jobs run as the owner of the table, which the server lets only a login role do. It has no password,
-        # so that nobody logs in by it.
+        # Background jobs run as the owner of the table, which must be a login role. It has no password, so that nobody
+        # can log in as it.
         driver.execute(
             SQL("DO $$ BEGIN IF NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = {name})"
                 " THEN ALTER ROLE {role} LOGIN PASSWORD NULL; END IF; END $$").format(
@@ -227,7 +227,7 @@ class Timescale(TimescaleApache):
         if (stored := self._stored(driver, name)) is None or set(columns) <= set(self._columns(driver, stored)):
             return
         if self._stored(driver, name + _ASIDE) is not None:
-            # A migration to an earlier release was interrupted: what it was making is of no use any more.
+            # A migration to an earlier release was interrupted; the rollup that it was making is no longer needed.
             driver.execute(SQL("DROP MATERIALIZED VIEW {}").format(Identifier(STORE, name)))
             return
         driver.execute(
@@ -249,14 +249,14 @@ class Timescale(TimescaleApache):
         to, there = (one(driver.execute(newest.format(Identifier(kind.time), Identifier(*t)))) for t in (old, new))
         chunks = self._chunks(driver, old)
         for chunk in chunks:
-            # In the order of time, so that the newest row says how far it has come.
+            # In the order of time, so that the newest copied row shows how far the copy has come.
             if there is None or there < min(chunk[1], to):
                 driver.execute(empty, chunk)
                 driver.execute(copy, chunk)
                 driver.commit()
         if chunks:
-            # What is stored counts up to where a refresh has come. One of a time before all rows finds nothing to do,
-            # and brings it to the newest row that is stored.
+            # Stored rows count only up to the last refresh. A refresh of a range before all rows has nothing to do, and
+            # moves that limit to the newest stored row.
             before = chunks[0][0] - max(rollup.width, timedelta(days=1))
             self._refresh(driver, f"{STORE}.{name}", [(before - 3 * rollup.width, before)])
         return True
@@ -274,12 +274,12 @@ class Timescale(TimescaleApache):
         return [name for (name,) in found]
 
     def refresh_rollup(self, driver: Driver, kind: Kind, rollup: Rollup, span: tuple[Any, Any]) -> None:
-        # Only where there are chunks: elsewhere the server would make nothing of what a rollup has kept of rows that
-        # retention has removed since. And only what is over: what is stored up to some time is never computed live
-        # before it again, so that one tenant's bar of the next century would hide everybody's of today.
+        # Refresh only where there are chunks: elsewhere the server would delete the rollup's data of rows that
+        # retention has removed. And refresh only intervals that are over: a time before the newest stored one is never
+        # computed live, so one tenant's bar of the next century would hide everybody's bars of today.
         over = one(driver.execute("SELECT date_bin(%s, now(), timestamptz '2000-01-01 00:00Z')", (rollup.width,)))
-        # A chunk's beginning may be before every time that a client can hold: the window is open there, because the
-        # server leaves out an interval that begins before it.
+        # A chunk may begin before every time that Python can represent. The window is unbounded then, because the
+        # server leaves out an interval that begins before the window.
         parts = [
             (None if begin == _EARLIEST else begin, end)
             for chunks in self._covered(driver, kind, CHUNKS_AT_ONCE)
@@ -288,7 +288,7 @@ class Timescale(TimescaleApache):
         self._refresh(driver, f"{STORE}.{kind.name}_{rollup.timeframe}", parts)
 
     def _refresh(self, driver: Driver, aggregate: str, spans: Sequence[tuple[datetime | None, datetime]]) -> None:
-        # Not allowed within a transaction.
+        # CALL is not allowed within a transaction.
         driver.commit()
         driver.autocommit = True
         try:
@@ -323,14 +323,14 @@ class Timescale(TimescaleApache):
         ]
         lost = self._age_of_lost_rows(driver, kind, rollup)
         if lost is not None and (within is None or within > lost):
-            # What is gone grows older: a limit that has held stays, as long as it is not far from what it could be.
+            # Removed rows grow older. Keep a limit that has worked, unless it is far from what it could be.
             sticky = current and current[0] is not None and lost - timedelta(days=7) <= current[0] <= lost
             within = current[0] if sticky else lost
         if within is not None:
             within = max(within, 2 * rollup.width)
         if current == [within]:
             return
-        # The server wants a window of two intervals; the one that is still filling is left out where there is room.
+        # The server needs a window of two intervals. Leave out the one that is still filling if there is room.
         until = rollup.width if within is None else min(rollup.width, within - 2 * rollup.width)
         driver.execute(
             "SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", (f"{STORE}.{relation}",)
@@ -342,9 +342,9 @@ class Timescale(TimescaleApache):
         )
 
     def _covered(self, driver: Driver, kind: Kind, most: int | None = None) -> list[tuple[datetime, datetime]]:
-        """The spans of time that a kind has chunks for, oldest first.
+        """Return the ranges of time for which a kind has chunks, oldest first.
 
-        Chunks without a gap between them are one span, of `most` chunks if that is given.
+        Chunks without a gap between them form one range, of at most `most` chunks if given.
         """
         covered: list[tuple[datetime, datetime]] = []
         chunks = 0
@@ -363,7 +363,7 @@ class Timescale(TimescaleApache):
         return stored
 
     def _stored(self, driver: Driver, name: str) -> tuple[str, str] | None:
-        """The table behind a continuous aggregate; None if there is no such aggregate."""
+        """Return the table behind a continuous aggregate; None if there is no such aggregate."""
         found = driver.execute(
             "SELECT materialization_hypertable_schema, materialization_hypertable_name"
             " FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s",
@@ -372,7 +372,7 @@ class Timescale(TimescaleApache):
         return None if found is None else (str(found[0]), str(found[1]))
 
     def _age_of_lost_rows(self, driver: Driver, kind: Kind, rollup: Rollup) -> timedelta | None:
-        """The age of the newest rows that a stored rollup has and that it could not be made of again."""
+        """Return the age of the newest rows of a stored rollup whose source rows are removed."""
         stored = self.stored_rollup(driver, kind, rollup)
         covered = self._covered(driver, kind)
         gaps = zip([None, *(end for _, end in covered)], [*(begin for begin, _ in covered), None], strict=True)

@@ -1,6 +1,6 @@
 """Load files and Arrow streams into a tenant in bulk.
 
-Small files go through `mds_client` (`mds ingest-ndjson`). The files are read by `mds_client.files`.
+`mds_client` loads small files (`mds ingest-ndjson`); `mds_client.files` reads the files.
 """
 
 from datastore.load.loading import PART_ROWS, Load, LoadError, Loading, load

@@ -1,11 +1,11 @@
 """Bulk load: files and Arrow streams into a tenant's rows, by the control plane.
 
-Rows are checked, sorted and encoded as the client does it, and then copied straight into the table with the owner's
-rights: no staging, no merge. A part that meets a row which is there goes through the client's merge. One transaction a
-part, which keeps the series' last values too; what a load was stopped in the middle of is completed by the same load
-again. Stored rollups are refreshed over the loaded span at the end.
+Rows are validated, sorted and encoded as in the client, and then copied straight into the table with the owner's
+rights, without staging or merge. A part that contains an existing row goes through the client's merge. Each part is one
+transaction, which also updates the series' last values; running the same load again completes one that was stopped.
+Stored rollups are refreshed over the loaded range at the end.
 
-What is read is in `mds_client.files`. What a row is and how it is written is in `mds_client`. Nothing is printed.
+`mds_client.files` reads the input; `mds_client` defines what a row is and how it is written. Nothing is printed.
 """
 
 from collections.abc import Callable
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 
 class LoadError(ControlError):
-    """An input cannot be loaded as asked; the message says which and why."""
+    """An input cannot be loaded as requested; the message says which and why."""
 
 
 PART_ROWS: Final = 1_000_000
-"""Rows of one transaction: the more, the longer the runs of neighbours in the index; it bounds the memory, too."""
+"""Rows of one transaction. More rows give longer runs of neighbours in the index, and need more memory."""
 
 _UNIQUE_VIOLATION: Final = "23505"
 
@@ -57,8 +57,8 @@ _UNIQUE_VIOLATION: Final = "23505"
 class Load(Import):
     """The result of a load: see `Import`.
 
-    `merged` of the parts met rows that were there. `start` and `end` are the oldest and the newest time that was loaded
-    (UTC), `rollups` those that were refreshed over it.
+    `merged` parts met existing rows. `start` and `end` are the oldest and the newest loaded time (UTC), `rollups` those
+    that were refreshed over this range.
     """
 
     tenant: UUID
@@ -83,8 +83,8 @@ def load(
 ) -> Load:
     """Load a file, standard input (`-`) or an Arrow stream into a tenant, by name or uuid; see `Loading`.
 
-    Raises SourceError for an input that cannot be read, LoadError for one that is not of the kind, ControlError for an
-    unknown tenant, and the client's errors where the server refuses or is gone.
+    Raises SourceError for an input that cannot be read, LoadError for one that does not fit the kind, ControlError for
+    an unknown tenant, and the client's errors if the server refuses or is gone.
     """
     declared = KINDS.of(kind)
     read = opened(declared, source, form, mapping) if isinstance(source, str) else of_stream(declared, source, mapping)
@@ -96,7 +96,7 @@ def load(
 
 
 class Loading(Importing):
-    """One input on its way into the store, as the operator loads it; see `Importing`."""
+    """The import of one input by the operator; see `Importing`."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Loading(Importing):
         self._rollups: list[str] = []
 
     def report(self) -> Load:
-        """How far it is."""
+        """Return the progress."""
         found = super().report()
         start, end = self._span or (None, None)
         return Load(
@@ -139,11 +139,11 @@ class Loading(Importing):
         )
 
     def run(self, progress: Callable[[int, int | None], None] = lambda _done, _size: None) -> Load:
-        """Read to the end, write, and refresh the stored rollups over what was loaded.
+        """Read to the end, write, and refresh the stored rollups over the loaded range.
 
-        A row that is invalid, or that the server refuses because of its content, is rejected and stops no other row.
-        `progress` is called after each part with the input's position and size. Raises SourceError, LoadError and the
-        client's errors; what `report().rows` counts is committed then, and nothing half.
+        A row that is invalid, or that the server refuses because of its content, is rejected and does not stop the
+        others. `progress` is called after each part with the input's position and size. Raises SourceError, LoadError
+        and the client's errors; the rows that `report().rows` counts are committed then, always in whole parts.
         """
         try:
             with self._client:
@@ -168,7 +168,7 @@ class Loading(Importing):
         self._span = min(first, before[0]), max(last, before[1])
 
     def _finish(self) -> None:
-        """Also after a load that has changed nothing: the one before may have been stopped just before this."""
+        """Refresh the rollups, even if nothing has changed: an earlier load may have been stopped just before this."""
         if self._span is None or not self._kind.rollups:
             return
         start, last = self._span
@@ -179,7 +179,7 @@ class Loading(Importing):
 
 @dataclass(frozen=True, slots=True)
 class Straight:
-    """How a batch was written: with a merge or without one, from its oldest to its newest row."""
+    """How a batch was written: with or without a merge, and the times of its oldest and newest row."""
 
     merged: bool
     first: datetime
@@ -187,21 +187,21 @@ class Straight:
 
 
 _AS_OWNER: Final = SQL("SET LOCAL ROLE {}").format(Identifier(OWNER)).as_bytes(None)
-"""For the rest of the transaction: no setting stays on the connection."""
+"""For the rest of the transaction, so that no setting stays on the connection."""
 
 
 @cache
 def _copy_rows(kind: Kind) -> sql.Statement:
-    """Copy narrow rows into the table itself."""
+    """Return the statement that copies narrow rows into the table itself."""
     columns = sql.names(sql.table_columns(kind))
     return SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(Identifier(STORE, kind.name), columns).as_bytes(None)
 
 
 def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Straight]:
-    """Write a batch straight into the table, as its owner; through the merge where a row of it is there.
+    """Write a batch straight into the table, as its owner, or through the merge if one of its rows exists.
 
-    The batch's series are made, and their last values kept, in the same transaction and in the same order of locks as
-    an application's upsert: the two may run at once.
+    The batch's series are created and their last values updated in the same transaction and with the same order of
+    locks as in an application's upsert, so the two may run at once.
     """
 
     def talk(session: Session) -> Talk[Straight]:
@@ -212,7 +212,7 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
         span = min(new.first_ts for new in latest.values()), max(new.last_ts for new in latest.values())
         session.written = Written(kind.name, "copy", len(batch))
         if kind.cold:
-            # Asked in this transaction: who moves the fence waits for it.
+            # Read in this transaction, so that a process that moves the fence waits for it.
             fence = yield from cold.fence(session, kind, ask=True)
             if fence is not None and span[0] < fence:
                 yield from upserts._copy_and_merge(session, kind, batch, on_conflict)

@@ -16,7 +16,7 @@ from datastore.schema import COMPARISON, metadata, objects
 def check(dsn: str) -> list[str]:
     """List the differences between the declarations and the database, a line each.
 
-    Reads the catalog only: no lock that an application would notice.
+    Reads only the catalog, and takes no lock that would disturb an application.
     """
     with sqlalchemy_connection(dsn) as connection:
         if (version := schema_version(driver_of(connection))) != head():
@@ -27,17 +27,17 @@ def check(dsn: str) -> list[str]:
 
 
 def declared_objects(driver: psycopg.Connection[Any]) -> dict[str, tuple[str, str | None]]:
-    """The digests that the last migration has recorded, declared and installed, by name."""
+    """Return the hashes of declared and installed objects that the last migration recorded, by name."""
     rows = driver.execute("SELECT name, declared, installed FROM store.objects").fetchall()
     return {name: (declared, installed) for name, declared, installed in rows}
 
 
 def installed_objects(driver: psycopg.Connection[Any]) -> dict[str, str]:
-    """A digest of each object as the catalog has it: text, defaults, rules, options, comments, owner and grants.
+    """Return a hash of each object in the catalog: text, defaults, rules, options, comments, owner and grants.
 
-    Where nothing was ever granted or revoked these are the owner's default ones, which a restore does not spell out.
+    Where nothing was ever granted or revoked, the grants are the owner's defaults, which a restore leaves implicit.
     """
-    # Times in a view's text are shown in the session's zone.
+    # A view's text shows times in the session's time zone.
     driver.execute("SET LOCAL TimeZone TO 'UTC'")
     rows = driver.execute(
         """
@@ -100,7 +100,7 @@ def _flat(differences: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _describe(difference: tuple[Any, ...]) -> str:
-    """One of Alembic's differences as a sentence, seen from the database."""
+    """Describe one of Alembic's differences in a sentence, from the database's point of view."""
     action, *what = difference
     verb, _, noun = action.partition("_")
     names = [str(getattr(part, "name", part)) for part in what if isinstance(part, str) or hasattr(part, "name")]

@@ -1,6 +1,6 @@
 """Migrations: bring a database to the newest schema version, and write new migrations.
 
-Alembic and SQLAlchemy are imported here and in `datastore.schema` only, because they take long to import.
+Only this package and `datastore.schema` import Alembic and SQLAlchemy, because their import takes long.
 """
 
 import io
@@ -28,7 +28,7 @@ from datastore.schema import DatabaseObject, objects
 from mds_client import KINDS
 
 _ALEMBIC: Final = threading.Lock()
-"""Alembic's environment is a module-global proxy: one command at a time in one process."""
+"""Alembic's environment is a global of its module, so only one command can run at a time in a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Migration:
 def migrate(dsn: str) -> Migration:
     """Bring a database to head: roles and schemas, migrations, then functions, views and grants.
 
-    Safe to run again and by several at once: a lock lets one work at a time. The role needs CREATE on the
-    database and either CREATEROLE or the roles made beforehand. Raises ControlError or psycopg.Error.
+    You can run it again and several at once: a lock lets one work at a time. The role needs CREATE on the database,
+    and CREATEROLE unless the roles exist. Raises ControlError or psycopg.Error.
     """
     with owner_connection(dsn) as connection:
         before = schema_version(driver_of(connection))
@@ -56,7 +56,7 @@ def migrate(dsn: str) -> Migration:
 
 
 def migrate_sql() -> str:
-    """The SQL that `migrate` would run on an empty database, for review or for psql."""
+    """Return the SQL that `migrate` would run on an empty database, for review or for psql."""
     output = io.StringIO()
     _alembic(command.upgrade, "head", connection=None, sql=True, output=output)
     plain = Engine(OLDEST_SERVER)
@@ -73,7 +73,7 @@ def migrate_sql() -> str:
 
 
 def stamp_head(dsn: str) -> str:
-    """Record a database that was set up by `migrate_sql` as being at head, and return that version."""
+    """Record that a database set up by `migrate_sql` is at head, and return that version."""
     with owner_connection(dsn) as connection:
         _alembic(command.stamp, "head", connection=connection)
         _settle(driver_of(connection))
@@ -81,9 +81,9 @@ def stamp_head(dsn: str) -> str:
 
 
 def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
-    """Write the migration that brings a database at head to what the declarations say now, and return its file.
+    """Write the migration from a database at head to the current declarations, and return its file.
 
-    It is a proposal: read it before you commit it. Raises ControlError if there is nothing to change.
+    It is a proposal: review it before you commit it. Raises ControlError if there is nothing to change.
     """
 
     def unless_empty(_context: object, _revision: object, directives: list[Any]) -> None:
@@ -107,7 +107,7 @@ def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
 
 
 def _settle(driver: psycopg.Connection[Any]) -> list[str]:
-    """After the migrations: what is safe to do every time. Returns what was made or changed."""
+    """Run the steps after the migrations that are safe to repeat. Returns what was made or changed."""
     engine = detect(driver)
     made = [done for kind in KINDS.values() for done in engine.store_table(driver, kind)]
     driver.commit()
@@ -120,7 +120,7 @@ def _settle(driver: psycopg.Connection[Any]) -> list[str]:
 
 
 def _apply_objects(engine: Engine, driver: psycopg.Connection[Any]) -> list[str]:
-    """Make every object that is not there as declared, and return their names."""
+    """Create every object that is not as declared, and return their names."""
     known = declared_objects(driver)
     installed = installed_objects(driver)
     made = []
@@ -146,8 +146,8 @@ def _apply(driver: psycopg.Connection[Any], item: DatabaseObject) -> None:
             for statement in item.statements:
                 driver.execute(statement.encode())
     except errors.InvalidTableDefinition:
-        # A view whose columns changed cannot be replaced. Without CASCADE: a user's view on it makes this fail, with a
-        # message that names it.
+        # A view whose columns changed cannot be replaced. It is dropped without CASCADE: if a user's view depends on
+        # it, this fails with a message that names that view.
         assert item.relation is not None
         driver.execute(SQL("DROP VIEW {}").format(Identifier(*item.relation)))
         for statement in item.statements:
@@ -159,8 +159,8 @@ def _alembic_config(folder: Path | None = None) -> Config:
     configuration.set_main_option("script_location", "datastore:migrations")
     configuration.set_main_option("path_separator", "os")
     if folder:
-        # Alembic writes only into a folder that it reads, too. A folder's name may hold what would separate two of
-        # them, or what the configuration's own substitution would take for a variable.
+        # Alembic writes only into a folder that it also reads. A folder's name may contain its separator of folders, or
+        # a character that its configuration would interpolate.
         own = Path(migrations.__file__).parent / "versions"
         configuration.set_main_option("path_separator", "newline")
         configuration.set_main_option("version_locations", f"{own}\n{folder.absolute()}".replace("%", "%%"))
@@ -177,7 +177,7 @@ def _alembic(
 ) -> Any:
     configuration = _alembic_config(folder)
     configuration.output_buffer = output
-    # Alembic's own progress lines would stand between a command's own.
+    # Alembic's own progress lines would mix with a command's output.
     configuration.cmd_opts = Namespace(quiet=True)
     configuration.attributes["connection"] = connection
     with _ALEMBIC:

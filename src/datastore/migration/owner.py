@@ -1,4 +1,4 @@
-"""Connections that act as the owner of the schema, with the roles and schemas that migrations need."""
+"""Connections that act as the owner of the schema, and the roles and schemas that migrations need."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from datastore.names import APP, MIGRATION_LOCK, OWNER
 
 @contextlib.contextmanager
 def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
-    """A connection that holds the migration lock and acts as the owner of the schema, which it makes if need be.
+    """Open a connection that holds the migration lock and acts as the schema's owner, which it creates if needed.
 
-    Without a DSN it is that of the environment.
+    Without a DSN it uses that of the environment.
     """
     dsn = dsn or config.load().dsn()
     with sqlalchemy_connection(dsn) as connection:
@@ -43,7 +43,7 @@ def owner_connection(dsn: str | None = None) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def sqlalchemy_connection(dsn: str) -> Iterator[Connection]:
-    """A connection for SQLAlchemy and Alembic, whose errors become psycopg's or ControlError."""
+    """Open a connection for SQLAlchemy and Alembic; their errors become psycopg's or ControlError."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
     try:
         with engine.connect() as connection:
@@ -57,14 +57,14 @@ def sqlalchemy_connection(dsn: str) -> Iterator[Connection]:
 
 
 def driver_of(connection: Connection) -> psycopg.Connection[Any]:
-    """psycopg's connection below one of SQLAlchemy."""
+    """Return psycopg's connection below one of SQLAlchemy."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     return driver
 
 
 def bootstrap_statements() -> list[SQL]:
-    """Roles and schemas: what has to be there before a migration can run as the owner."""
+    """Return the statements for the roles and schemas that must exist before a migration can run as the owner."""
     return [*_founding(), *_rights()]
 
 
@@ -73,7 +73,7 @@ def _founding() -> list[SQL]:
     return [
         _create_role(OWNER),
         _create_role(APP),
-        # From PostgreSQL 16 on, a role that creates another one administers it without being able to act as it.
+        # From PostgreSQL 16 on, a role that creates another one administers it, but cannot act as it.
         SQL(
             "DO $$ BEGIN IF NOT pg_has_role(current_user, 'mds_owner', CASE"
             " WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)"
@@ -99,7 +99,7 @@ def _rights() -> list[SQL]:
 
 
 def _create_role(role: LiteralString) -> SQL:
-    # Two databases of one server may be migrated at once, and the roles are common to both.
+    # Two databases of one server may be migrated at once, and they share the roles.
     return SQL(
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
         f" THEN CREATE ROLE {role} NOLOGIN; END IF;"
@@ -108,11 +108,11 @@ def _create_role(role: LiteralString) -> SQL:
 
 
 _RACES: Final = 5
-"""How often the founding is tried. Each try that fails has met another one that did the same."""
+"""The number of attempts to create the basics. Each failed one met another process that did the same."""
 
 
 def _found(driver: psycopg.Connection[Any]) -> None:
-    """Make what the lock of migrations needs, by several at once if need be."""
+    """Create what the migration lock needs; several processes may do this at once."""
     for left in reversed(range(_RACES)):
         try:
             for statement in _founding():

@@ -1,1 +1,1 @@
-"""Alembic's environment and the released migrations, inside the package so that an installed wheel can migrate."""
+"""Alembic's environment and the released migrations, in the package so that an installed wheel can migrate."""

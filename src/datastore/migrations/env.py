@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection that `datastore.migration` hands over.
+"""Alembic's entry point: runs the migrations on the connection that `datastore.migration` passes.
 
-Called by Alembic's own command line instead, it takes the connection, the lock and the roles from the same place.
+If Alembic's own command line calls it, it takes the connection, lock and roles from there, too.
 """
 
 from alembic import context

@@ -1,6 +1,6 @@
 """The declared schema: tables, functions, views and doors.
 
-Nothing here changes a database: `datastore.migration` does.
+Nothing here changes a database; `datastore.migration` does.
 """
 
 from datastore.schema.declared import DatabaseObject

@@ -1,8 +1,8 @@
 """The database's part of rows that are kept in files: fences, the list of files, and late rows.
 
-A fence is a time of a tenant and a kind. Rows from before it are in files or on their way there, and the table has no
-new ones. Who writes one writes it as a late row, by another door. Who reads from before it without reading the files
-gets an error, and not an answer with a hole.
+A fence is a time for a tenant and kind. Rows from before it are in files or on their way there, and the table accepts
+no new ones: they are written as late rows, through another door. A read from before the fence that does not read the
+files fails, so that no answer has a gap.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from datastore.schema.doors import between_or_refused, own_or_refused
 from mds_client import KINDS, sql
 from mds_client.schema import Kind
 
-# Stable: a statement that asks twice gets one answer, of its own snapshot. Who moves a fence waits for all transactions
-# that may have begun before (`datastore.cold`).
+# Stable: within a statement the fence is the same, that of its snapshot. Whoever moves a fence waits for all
+# transactions that may have begun before (`datastore.cold`).
 _FUNCTIONS: Final = {
-    # Nearly always there is no fence at all, and this is the only thing that is looked at.
+    # Nearly always there is no fence, and then nothing else is read.
     "store.cold_floor(text)": f"""
 CREATE OR REPLACE FUNCTION store.cold_floor(wanted text) RETURNS timestamp with time zone
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -67,7 +67,7 @@ BEGIN
     MESSAGE = format('%s from before %s are kept in files, and this door takes none of them', wanted, fence);
 END
 $$""",  # noqa: S608 - constants of ours
-    # The fence may have been moved back: who asks for it again writes the row through another door.
+    # The fence may have been moved back. The client then asks for it again and writes the row through another door.
     "store.refuse_late(text)": f"""
 CREATE OR REPLACE FUNCTION store.refuse_late(wanted text) RETURNS timestamp with time zone
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -77,7 +77,7 @@ BEGIN
     MESSAGE = format('a row is not from before the time before which %s are kept in files', wanted);
 END
 $$""",
-    # What a statement that reads rows carries. It sees the fence of the statement's own snapshot, and so of its rows.
+    # Statements that read rows carry this. It sees the fence of the statement's own snapshot, and so of its rows.
     "mds.is_hot(uuid, text, timestamp with time zone)": f"""
 CREATE OR REPLACE FUNCTION mds.is_hot(wanted uuid, of_kind text, since timestamp with time zone) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -100,7 +100,7 @@ $$""",  # noqa: S608 - constants of ours
 
 
 def cold_functions() -> Iterator[DatabaseObject]:
-    """The functions that know the fence."""
+    """Yield the functions that check the fence."""
     for name, body in _FUNCTIONS.items():
         yield DatabaseObject(name, (body.strip(), *for_app(name)))
 
@@ -138,7 +138,7 @@ def _late_view(kind: Kind) -> DatabaseObject:
 
 
 def _late_door(kind: Kind) -> DatabaseObject:
-    """The view that late rows are inserted into, each with what it is to do where there is a row with its key."""
+    """Return the view into which late rows are inserted, each with what it does to a row with the same key."""
     names = (*sql.table_columns(kind), "mode")
     relation = Identifier("mds", f"{kind.name}_late")
     table = Identifier(STORE, f"late_{kind.name}")

@@ -1,4 +1,4 @@
-"""Database objects as they are declared, and what their statements share."""
+"""Declared database objects, and helpers that their statements share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from datastore.names import APP, STORE, TENANT_BITS
 
 @dataclass(frozen=True, slots=True)
 class DatabaseObject:
-    """One function, view or set of grants, by name, with the statements that make it what it should be."""
+    """A function, view or set of grants, by name, with the statements that create or replace it."""
 
     name: str
     statements: tuple[str, ...]
@@ -19,15 +19,15 @@ class DatabaseObject:
 
     @property
     def digest(self) -> str:
-        """Of the declared text; a stored one that differs says that another release made the object."""
+        """The hash of the declared text. A stored one that differs shows that another release made the object."""
         return sha256("\n".join(self.statements).encode()).hexdigest()
 
 
 def mine(series_id: Composable) -> Composable:
-    """The one predicate of isolation: the series id is within the current tenant's range.
+    """Return the predicate of tenant isolation: the series id is within the current tenant's range.
 
-    The sub-selects run once per statement, and the range is on the leading column of every key. Without a tenant both
-    bounds are NULL: nothing is seen, and no write passes the views' check.
+    The sub-selects run once for each statement, and the range is on the leading column of every key. Without a tenant
+    both bounds are NULL: no row is visible, and no write passes the views' check.
     """
     return SQL("{id} >= (SELECT {store}.tenant_floor()) AND {id} < (SELECT {store}.tenant_ceiling())").format(
         id=series_id, store=STORE_SCHEMA
@@ -35,7 +35,7 @@ def mine(series_id: Composable) -> Composable:
 
 
 def own_series(series_id: Composable) -> Composable:
-    """The same for the series table, as an equality, so that its index by name serves look-ups."""
+    """Return the same predicate for the series table as an equality, so that its index by name serves look-ups."""
     return SQL("({id} >> {bits}) = (SELECT {store}.tenant_no())").format(
         id=series_id, bits=Literal(TENANT_BITS), store=STORE_SCHEMA
     )
@@ -45,9 +45,9 @@ STORE_SCHEMA = Identifier(STORE)
 
 
 def for_app(function: str) -> tuple[str, ...]:
-    """The statements that let applications call a function, and no other role."""
-    # A view's functions run with the rights of the role that selects from it. The private schema stays closed, so that
-    # nobody can call them by name.
+    """Return the statements that allow applications, and no other role, to call a function."""
+    # A view's functions run with the rights of the role that selects from it. Nobody can call them by name, because the
+    # private schema stays closed.
     return (
         f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
         f"GRANT EXECUTE ON FUNCTION {function} TO {APP}",
@@ -62,7 +62,7 @@ class Comments:
     columns: Mapping[str, str | None]
 
     def statements(self, relation: Identifier) -> list[Composable]:
-        """The statements that set them."""
+        """Return the statements that set the comments."""
         return [
             SQL("COMMENT ON VIEW {} IS {}").format(relation, Literal(self.view)),
             *(
@@ -81,7 +81,7 @@ def view_object(
     extra: tuple[Composable, ...] = (),
     comments: Comments | None = None,
 ) -> DatabaseObject:
-    """A view with a security barrier that applications can read, and write with the rights in `writable`."""
+    """Return a security-barrier view that applications can read, and write with the rights in `writable`."""
     relation = Identifier(schema, name)
     check = SQL(" WITH CASCADED CHECK OPTION") if writable else SQL("")
     statements = [
@@ -100,5 +100,5 @@ def view_object(
 
 
 def column_list(names: tuple[str, ...], table: str | None = None) -> Composable:
-    """Names of columns, separated by commas."""
+    """Return the names of columns, separated by commas."""
     return SQL(", ").join(Identifier(table, name) if table else Identifier(name) for name in names)

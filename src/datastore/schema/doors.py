@@ -1,4 +1,4 @@
-"""Doors: the views that rows are written through, and the functions that keep the last values of series."""
+"""Doors: the views through which rows are written, and the functions that update the last values of series."""
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
@@ -9,11 +9,11 @@ from mds_client.schema import Door, Kind
 
 
 def own_or_refused(series_id: Composable) -> Composable:
-    """A series id that is the tenant's, or an error. `mine`, as a value.
+    """Return an expression that is the series id if it is the tenant's, and otherwise raises. It is `mine` as a value.
 
-    In a rule the id stands for the writer's expression, which could answer differently each time that it is asked:
-    here it is asked once. What is outside the tenant's range is pushed to one of its ends, which are nobody's series,
-    and refused there; without a tenant everything is.
+    In a rule, the id stands for the writer's expression, which could give another value each time it is evaluated, so
+    it is evaluated once. An id outside the tenant's range is moved to one of its ends, which are nobody's series, and
+    refused there. Without a tenant every id is refused.
     """
     return SQL(
         "coalesce(nullif(nullif(least(greatest({id}, {floor}), {ceiling}), {floor}), {ceiling}), {store}.refuse())"
@@ -26,14 +26,14 @@ def own_or_refused(series_id: Composable) -> Composable:
 
 
 def between_or_refused(time: Composable, low: Composable, high: Composable, refusal: Composable) -> Composable:
-    """A time that is after one moment and before another, or an error; asked once, like a series id."""
+    """Return an expression that is the time if it is between two times, and otherwise raises; evaluated once."""
     return SQL("coalesce(nullif(nullif(least(greatest({time}, {low}), {high}), {low}), {high}), {refusal})").format(
         time=time, low=low, high=high, refusal=refusal
     )
 
 
 def _action(kind: Kind, way: Door) -> Composable:
-    """How a conflict with a stored row `t` ends."""
+    """Return what happens at a conflict with a stored row `t`."""
     if way == "keep" or not kind.values:
         if kind.shared is None:
             return SQL(" DO NOTHING")
@@ -41,7 +41,7 @@ def _action(kind: Kind, way: Door) -> Composable:
         return SQL(" DO UPDATE SET {0} = t.{0} WHERE {1}").format(kept, _same_row(kind, SQL("false")))
     new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
     values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
-    # Both parts of an amount come from one row.
+    # Both parts of an amount must come from one row.
     part = SQL("excluded.{part}")
     if way == "fill":
         part = SQL("CASE WHEN excluded.{name} IS NULL THEN t.{part} ELSE excluded.{part} END")
@@ -49,12 +49,12 @@ def _action(kind: Kind, way: Door) -> Composable:
         (Identifier(one.fraction), part.format(name=Identifier(one.name), part=Identifier(one.fraction)))
         for one in kind.amounts
     ]
-    # A row that is there already is not written again: a replay makes no row version, dead tuple or index entry.
-    # (Column by column: rows compared as wholes are spelled otherwise in a dump, and a restored store would look as
-    # if someone had changed it.)
+    # Do not write a row that is stored already: a replay then makes no row version, dead tuple or index entry. Compare
+    # column by column, because a dump spells a comparison of whole rows differently, and a restored store would seem
+    # changed.
     condition: Composable = SQL(" OR ").join(SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values)
     if way == "replace" and kind.measured:
-        # A row without any value says nothing: it must not erase one that does.
+        # A row without any value must not erase one that has values.
         some = SQL(" OR ").join(SQL("excluded.{} IS NOT NULL").format(Identifier(name)) for name in kind.measured)
         condition = SQL("({}) AND ({})").format(condition, some)
     return SQL(" DO UPDATE SET {} WHERE {}").format(
@@ -63,7 +63,7 @@ def _action(kind: Kind, way: Door) -> Composable:
 
 
 def _same_row(kind: Kind, condition: Composable) -> Composable:
-    """The condition, or an error where the stored row is another one that has the same value."""
+    """Return the condition, or an error if the stored row is another one with the same value."""
     if kind.shared is None:
         return condition
     return SQL("CASE WHEN t.{0} IS DISTINCT FROM excluded.{0} THEN {1}.refuse_shared() ELSE {2} END").format(
@@ -72,11 +72,11 @@ def _same_row(kind: Kind, condition: Composable) -> Composable:
 
 
 def _readable_or_refused(kind: Kind, time: Composable) -> Composable:
-    """A time that every client can hold, or an error.
+    """Return an expression that is the time if every client can represent it, and otherwise raises.
 
-    One row of the year 200000 would stop what looks at all of a hypertable's chunks, for every tenant. Of a kind whose
-    old rows are kept in files, a row from before the fence is refused, too: it is written as a late one. The fence is
-    asked for once a statement.
+    One row of the year 200000 would break everything that looks at all chunks of a hypertable, for every tenant. For
+    kinds whose old rows are kept in files, a row from before the fence is refused, too, because it must be written as a
+    late row. The fence is read once for each statement.
     """
     low: Composable = SQL("timestamptz {}").format(Literal(BEFORE))
     refusal: Composable = SQL("{}.refuse_time()").format(STORE_SCHEMA)
@@ -87,11 +87,11 @@ def _readable_or_refused(kind: Kind, time: Composable) -> Composable:
 
 
 def door(kind: Kind, way: Door) -> DatabaseObject:
-    """The view that rows are inserted into, and never read from: one for each way to end a conflict.
+    """Return the view into which rows are inserted, and which is never read: one for each way to resolve a conflict.
 
-    An auto-updatable view would not do. Its check comes after the row is in, so that a key of another tenant answers
-    differently where that tenant has the row; and ON CONFLICT on it runs the writer's expressions on the row that is
-    there, whosever that is. Here the rule says what happens, and only with a series id that is the tenant's.
+    An auto-updatable view would not do. It checks a row after inserting it, so that a key of another tenant gives
+    another error if that tenant has the row; and ON CONFLICT evaluates the writer's expressions on the stored row,
+    whichever tenant's it is. Here the rule decides what happens, and only for a series id of the tenant.
     """
     names = sql.table_columns(kind)
     relation = Identifier("mds", sql.door(kind, way))
@@ -167,14 +167,14 @@ _MOVES = """coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
 
 
 def last_values(kind: Kind) -> DatabaseObject:
-    """The function that a writer calls after its rows. It updates the last values of their series.
+    """Return the function that a writer calls after its rows. It updates the last values of their series.
 
-    It holds the series until the transaction ends, in order, so that writers that share some cannot deadlock, and reads
-    and writes with its caller's rights. Every series is named once.
+    It locks the series until the transaction ends, in order, so that writers with common series cannot deadlock. It
+    reads and writes with its caller's rights. Every series must be given once.
     """
     more = ("first_ts", "last_ts", "price_ts", "price", "unpriced")
     names = ("ids", "last_ts") if kind.price is None else ("ids", *more)
-    # As the server spells them: it is by its name that a function is found again.
+    # Spelled as the server does, because functions are found again by this name.
     spelled = {"timestamptz": "timestamp with time zone"}
     types = [f"{spelled.get(type_, type_)}[]" for type_ in sql.last_values_types(kind)]
     arrays = SQL(", ").join(SQL(f"${at}") for at in range(1, len(names) + 1))
@@ -189,7 +189,7 @@ def last_values(kind: Kind) -> DatabaseObject:
         time=Identifier(kind.time),
         price=Identifier(kind.price or ""),
         rows=Identifier(kind.name),
-        # What is not found may be in a file: then it stays as it is known.
+        # A row that is not found may be in a file; the known value stays then.
         fenced=SQL(" AND (n.price_ts IS NOT NULL OR NOT EXISTS (SELECT FROM mds.cold_fences))" if kind.cold else ""),
     )
     function = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"

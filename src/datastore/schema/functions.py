@@ -10,11 +10,11 @@ from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, LARGEST_PAYLOAD, LONGES
 from datastore.schema.declared import DatabaseObject, for_app
 from mds_client import sql
 
-# Every function names its search_path, and pg_temp last in it: where it is not named it is searched first, for types
-# too, and a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
+# Every function sets its search_path with pg_temp last. Otherwise pg_temp would be searched first, also for types, and
+# a caller's domain pg_temp.uuid would run the caller's code with the owner's rights.
 _FUNCTIONS: Final = {
-    # A login that is bound to a tenant is that tenant whatever the setting says: session_user cannot be changed by SET
-    # ROLE nor by a SECURITY DEFINER function. After RESET the setting is an empty string.
+    # A login that is bound to a tenant always is that tenant, because neither SET ROLE nor a SECURITY DEFINER function
+    # changes session_user. After RESET the setting is an empty string.
     "store.tenant_no()": """
 CREATE OR REPLACE FUNCTION store.tenant_no() RETURNS integer
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -69,8 +69,8 @@ BEGIN
   RETURN tenant_floor + nextval('store.series_n');
 END
 $$""",
-    # Whose a new job is. A check of the view would come too late: with a key that is there nothing is inserted, nothing
-    # is checked, and who has no tenant would learn which keys the store's own jobs have.
+    # The tenant of a new job. A check of the view would come too late: with an existing key nothing is inserted or
+    # checked, and a session without a tenant would learn which keys the store's own jobs have.
     "store.job_tenant()": """
 CREATE OR REPLACE FUNCTION store.job_tenant() RETURNS integer
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -84,8 +84,8 @@ BEGIN
   RETURN tenant;
 END
 $$""",
-    # With the rights of the role that inserts: it reads nothing but what was inserted just now. Anybody can fill the
-    # server's queue of notifications, and one that is full would fail the transaction: workers look by themselves.
+    # Runs with the rights of the inserting role, and reads only the inserted rows. Anyone can fill the server's queue
+    # of notifications, and a full one would fail the transaction; workers find jobs without it.
     "store.announce_jobs()": f"""
 CREATE OR REPLACE FUNCTION store.announce_jobs() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -97,7 +97,7 @@ BEGIN
   RETURN NULL;
 END
 $$""",
-    # A job is an order, and no data: every worker and whoever lists jobs reads all of it.
+    # A job is a request, not data: every worker, and everyone who lists jobs, reads all of it.
     "store.limit_jobs()": f"""
 CREATE OR REPLACE FUNCTION store.limit_jobs() RETURNS trigger
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -130,7 +130,7 @@ BEGIN
   RAISE datetime_field_overflow USING MESSAGE = 'a row has no time, or one that is not in the years 1 to 9999';
 END
 $$""",
-    # Called by a door's rule where a row meets another one under a value that both share.
+    # Called by a door's rule if a row and another one share a value that should belong to one of them.
     "store.refuse_shared()": f"""
 CREATE OR REPLACE FUNCTION store.refuse_shared() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -141,8 +141,8 @@ BEGIN
     HINT = 'Use a client of this release, which stores both rows.';
 END
 $$""",
-    # The client's first statement in every transaction. It says what is wrong with a tenant, where a read through the
-    # views would only find nothing. NULL asks who one is.
+    # The client's first statement in every transaction. It reports a wrong tenant, where a read through the views would
+    # only find nothing. NULL asks for the current tenant.
     "mds.use_tenant(uuid)": """
 CREATE OR REPLACE FUNCTION mds.use_tenant(wanted uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -166,8 +166,8 @@ BEGIN
     MESSAGE = format('tenant %s is unknown or disabled', wanted);
 END
 $$""",
-    # What the client's statements carry: the tenant that they are meant for. A statement that the server would run for
-    # another tenant fails, also where the transaction that set the tenant is not there. NULL is whichever tenant it is.
+    # The client's statements carry the tenant that they are meant for. A statement that the server would run for
+    # another tenant fails, even without the transaction that set the tenant. NULL accepts any tenant.
     "mds.is_tenant(uuid)": """
 CREATE OR REPLACE FUNCTION mds.is_tenant(wanted uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -188,18 +188,18 @@ AS $$ SELECT version_num FROM store.alembic_version $$""",
 
 
 def functions(engine: Engine) -> Iterator[DatabaseObject]:
-    """The functions, with the settings that the engine needs."""
+    """Yield the functions, with the settings that the engine needs."""
     settings = "\n  ".join(
         SQL("PERFORM set_config({}, {}, true);").format(Literal(name), Literal(value)).as_string(None)
         for name, value in engine.session_settings().items()
     )
     for name, text in _FUNCTIONS.items():
-        # An empty line where the engine needs no settings is as good as none.
+        # Without settings, an empty line remains, which does no harm.
         yield DatabaseObject(name, (text.strip().replace("{settings}", settings), *for_app(name)))
 
 
 def jobs_limit() -> DatabaseObject:
-    """The trigger that limits the size of jobs."""
+    """Return the trigger that limits the size of jobs."""
     return DatabaseObject(
         "trigger store.jobs.limits",
         (
@@ -212,8 +212,8 @@ def jobs_limit() -> DatabaseObject:
 
 
 def jobs_trigger() -> DatabaseObject:
-    """The trigger that notifies workers of new jobs."""
-    # Workers that wait start at once. They announce themselves what they put back into the queue.
+    """Return the trigger that notifies workers of new jobs."""
+    # Waiting workers start at once. Workers announce requeued jobs themselves.
     return DatabaseObject(
         "trigger store.jobs.announce",
         (

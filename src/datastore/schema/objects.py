@@ -1,8 +1,8 @@
 """Database objects that every migrate applies again: functions, the security-barrier views, and grants.
 
-Tables run once and are in the migrations; everything here is derived from the declarations and safe to run any number
-of times. Three schemas: `store` is private, `mds` holds the client's narrow writable views, `public` what people and
-tools select from.
+Migrations create the tables once. Everything here is derived from the declarations and safe to run any number of times.
+There are three schemas: `store` is private, `mds` holds the client's narrow writable views, and people and tools select
+from `public`.
 """
 
 from collections.abc import Iterator
@@ -38,11 +38,11 @@ _PRIVATE: Final = (
     *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
     *("cold_fences", "cold_periods"),
 )
-"""The control plane's own tables, which row security shuts, too."""
+"""The control plane's own tables, which row security closes in addition."""
 
 
 def objects(engine: Engine) -> list[DatabaseObject]:
-    """Every object, in an order in which each finds what it needs."""
+    """Return every object, each after those that it needs."""
     return [
         *_schemas(),
         *functions(engine),
@@ -72,8 +72,8 @@ def _schemas() -> Iterator[DatabaseObject]:
     yield DatabaseObject(
         "schema mds", (f"REVOKE ALL ON SCHEMA mds FROM PUBLIC, {APP}", f"GRANT USAGE ON SCHEMA mds TO {APP}")
     )
-    # A second wall, should someone ever grant a right on a table by mistake: no policy lets anybody but the owner
-    # see a row. Not on series and the kinds that have chunks: there it would stop rollups and columnar storage.
+    # A second protection in case someone grants a right on a table by mistake: no policy lets anybody but the owner see
+    # a row. Not for series and the kinds with chunks, where it would prevent rollups and columnar storage.
     flat = [kind.name for kind in KINDS.values() if kind.storage is None]
     flat += [f"late_{kind.name}" for kind in KINDS.values() if kind.cold]
     yield DatabaseObject(

@@ -1,4 +1,4 @@
-"""Functions that delete a tenant's rows: one for each kind, in bounded steps."""
+"""Functions that delete a tenant's rows: one for each kind, in steps of limited size."""
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
@@ -97,10 +97,10 @@ _PRICES = """,
 
 
 def deletion(engine: Engine, kind: Kind) -> DatabaseObject:
-    """The function that deletes rows of one series within a time, at most so many, and brings its last values up.
+    """Return the function that deletes at most so many rows of a series and range, and updates its last values.
 
-    It runs with the owner's rights, because no application has a right on the table, and so it checks by itself that
-    the series is the tenant's. Gives the number of rows, and from what time on there are more.
+    It runs with the owner's rights, because no application has a right on the table, so it checks itself that the
+    series is the tenant's. It returns the number of rows, and the time from which more follow.
     """
     rows = Identifier(STORE, kind.name)
     time = Identifier(kind.time)

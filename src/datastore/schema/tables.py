@@ -1,8 +1,8 @@
-"""The tables of the private schema `store`, as SQLAlchemy metadata: the state that the migrations have to reach.
+"""The tables of the private schema `store`, as SQLAlchemy metadata: the state that the migrations must reach.
 
-The tables of the kinds are derived from their declarations; the few others are declared here. Migrations create what
-this module describes, `migration.check` compares the two, and `migration.revision` writes the migration between them.
-Views, functions and grants are in `datastore.schema`.
+The tables of the kinds are derived from their declarations; the few others are declared here. Migrations create these
+tables, `migration.check` compares them with a database, and `migration.revision` writes the migration between the two.
+Views, functions and grants are in the other modules of `datastore.schema`.
 """
 
 from typing import Any, Final
@@ -48,7 +48,7 @@ _TYPES: Final[dict[SqlType, TypeEngine[Any]]] = {
 
 
 def kind_table(kind: Kind, metadata: MetaData) -> Table:
-    """The table of a kind: its series id, its stored columns, and the key that serves upserts and window reads."""
+    """Return the table of a kind: series id, stored columns, and the key that serves upserts and window reads."""
     return Table(
         kind.name,
         metadata,
@@ -60,9 +60,9 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
 
 
 def late_table(kind: Kind, metadata: MetaData) -> Table:
-    """The rows of a kind that were written after files with rows of their time, one behind the other.
+    """Return the table of late rows of a kind: rows of a time that is in files already, in the order of their writing.
 
-    `mode` is what each is to do where there is a row with its key.
+    `mode` says what each does to a row with the same key.
     """
     name = f"late_{kind.name}"
     return Table(
@@ -79,7 +79,7 @@ def late_table(kind: Kind, metadata: MetaData) -> Table:
 
 
 def metadata() -> MetaData:
-    """Every table that a database at head has."""
+    """Return every table of a database at head."""
     tables = MetaData()
     _tenant_tables(tables)
     _objects_table(tables)
@@ -129,7 +129,7 @@ def _tenant_tables(tables: MetaData) -> None:
 
 
 def _objects_table(tables: MetaData) -> None:
-    # What of `datastore.schema` is installed: a digest of the declared text, and of what the catalog made of it.
+    # The installed objects of `datastore.schema`: hashes of the declared text, and of the catalog's version of it.
     Table(
         "objects",
         tables,
@@ -142,24 +142,25 @@ def _objects_table(tables: MetaData) -> None:
 
 
 def _series_table(tables: MetaData) -> None:
-    # The numbers behind a tenant's prefix. One sequence for all tenants: what a number says about others is how many
-    # series there are in all, and no more.
+    # The numbers after a tenant's prefix. All tenants share the sequence: a number tells a tenant only how many series
+    # there are in total.
     Sequence("series_n", metadata=tables, schema=STORE, data_type=BigInteger, maxvalue=2**TENANT_BITS - 1)
     series = Table(
         "series",
         tables,
-        # Without a default: only the view that applications insert through knows whose series it makes.
+        # Without a default, because only the view that applications insert through knows the tenant.
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
         Column("kind", Text, nullable=False),
         *(Column(name, Text, nullable=name != "vendor") for name in SERIES_COLUMNS if name not in DEFAULTS),
-        # Kept in the transaction that writes the rows: the time of the newest row, and the newest price with its time
-        # (an older one where the newest row has none).
+        # Updated in the transaction that writes the rows: the time of the newest row, and the newest price with its
+        # time (of an older row if the newest has no price).
         Column("last_ts", _INSTANT),
         Column("last_price", Double),
         Column("last_price_ts", _INSTANT),
         *(Column(name, Text) for name in DEFAULTS),
         PrimaryKeyConstraint("series_id", name="series_pkey"),
-        # Tenants write them, and everybody's operator reads them: what no client can hold would stop that.
+        # Tenants write these times, and an operator reads them for all tenants: one that clients cannot represent would
+        # fail.
         CheckConstraint(
             " AND ".join(
                 f"{name} > timestamptz '{BEFORE}' AND {name} < timestamptz '{BEHIND}'"
@@ -167,7 +168,7 @@ def _series_table(tables: MetaData) -> None:
             ),
             name="series_last_check",
         ),
-        # Last values change with every batch and are in no index: room on the page keeps these updates cheap.
+        # Last values change with every batch and are in no index, so free room on the page keeps these updates cheap.
         postgresql_with={"fillfactor": 70},
         schema=STORE,
     )
@@ -182,7 +183,7 @@ def _series_table(tables: MetaData) -> None:
 
 
 def _policies_table(tables: MetaData) -> None:
-    # What an operator has set apart from the declarations; NULL switches a policy off. It survives a migrate.
+    # The operator's overrides of declared policies; NULL switches a policy off. They survive migrations.
     Table(
         "policies",
         tables,
@@ -206,25 +207,25 @@ def _jobs_table(tables: MetaData) -> None:
         Column("payload", JSONB, nullable=False),
         Column("priority", SmallInteger, nullable=False),
         Column("state", Text, nullable=False, server_default=text("'queued'")),
-        # How often it was begun, and how often it may be before it is given up.
+        # The number of started attempts, and the largest number of attempts.
         Column("attempts", Integer, nullable=False, server_default=text("0")),
         Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
-        # Not before: now for a new job, later for one that is tried again.
+        # The earliest start: now for a new job, later for another attempt.
         Column("due_at", _INSTANT, nullable=False, server_default=text("now()")),
-        # Who has it, or had it last; and until when if nothing more is heard of the one who has it.
+        # The worker that has it or had it last, and when its lease expires.
         Column("worker", Text),
         Column("leased_until", _INSTANT),
         Column("finished_at", _INSTANT),
         Column("error", Text),
         Column("max_attempts", Integer, nullable=False, server_default=text(str(MAX_ATTEMPTS))),
         Column("started_at", _INSTANT),
-        # Progress, in units of the job's own.
+        # Progress, in the job's own units.
         Column("done", BigInteger),
         Column("total", BigInteger),
         Column("result", JSONB(none_as_null=True)),
         Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
         Column("backfill_id", BigInteger, ForeignKey(f"{STORE}.backfills.id", name="jobs_backfill_id_fkey")),
-        # Another one each time that it is taken, or taken back: what is written with an older one changes nothing.
+        # Changes with each claim and each take-back; a write with an older fence changes nothing.
         Column("fence", BigInteger, nullable=False, server_default=text("0")),
         PrimaryKeyConstraint("id", name="jobs_pkey"),
         UniqueConstraint(
@@ -237,8 +238,8 @@ def _jobs_table(tables: MetaData) -> None:
 
 
 def _jobs_indexes(jobs: Table) -> None:
-    # Claiming: a queue for each tenant and priority, the store's own being tenant 0, each in the order of due times.
-    # What is not due yet is at a queue's end and is never read.
+    # Claiming: a queue for each tenant (the store itself is 0) and priority, each in the order of due times. Jobs that
+    # are not due yet are at a queue's end and never read.
     Index(
         "jobs_queued",
         text("coalesce(tenant_no, 0)"),
@@ -247,13 +248,13 @@ def _jobs_indexes(jobs: Table) -> None:
         jobs.c.id,
         postgresql_where=text("state = 'queued'"),
     )
-    # Leases that have run out, and how many jobs of a tenant are running.
+    # Expired leases, and the number of running jobs of a tenant.
     Index("jobs_running", jobs.c.leased_until, jobs.c.tenant_no, postgresql_where=text("state = 'running'"))
     # Lists, newest first, and counts by type.
     Index("jobs_state", jobs.c.state, jobs.c.job_type, jobs.c.id)
     Index("jobs_tenant", jobs.c.tenant_no, jobs.c.id)
     Index("jobs_backfill", jobs.c.backfill_id, jobs.c.id, postgresql_where=text("backfill_id IS NOT NULL"))
-    # Clean-up, of the store's own jobs only: a tenant's key is used up forever.
+    # Clean-up, only of the store's own jobs, because a tenant's key is used up forever.
     Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("tenant_no IS NULL"))
 
 
@@ -269,14 +270,14 @@ def _backfills_table(tables: MetaData) -> None:
         Column("timeframe", Text, nullable=False),
         Column("range_start", _INSTANT, nullable=False),
         Column("range_end", _INSTANT, nullable=False),
-        # Where the rows come from; and what else was asked for. Never a secret: these are named, and kept elsewhere.
+        # The source of the rows and the other parameters. Never a secret: secrets are named here and stored elsewhere.
         Column("source", JSONB, nullable=False),
         Column("params", JSONB, nullable=False),
-        # As planned: how many series, and how many rows they lacked. How far it is follows from its jobs.
+        # The planned numbers of series and of missing rows. The progress follows from the jobs.
         Column("series", Integer, nullable=False),
         Column("missing", BigInteger, nullable=False),
         Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
-        # What was still missing when its last job had ended, and when that was asked.
+        # What was still missing when the last job had ended, and when that was checked.
         Column("report", JSONB(none_as_null=True)),
         Column("reported_at", _INSTANT),
         PrimaryKeyConstraint("id", name="backfills_pkey"),
@@ -286,7 +287,7 @@ def _backfills_table(tables: MetaData) -> None:
 
 
 def _calendars_table(tables: MetaData) -> None:
-    # Which trading calendar series have: those of this vendor and symbol, or of any where that is NULL.
+    # The calendars of series: those of this vendor and symbol, where NULL stands for any.
     Table(
         "calendars",
         tables,
@@ -300,7 +301,7 @@ def _calendars_table(tables: MetaData) -> None:
 
 
 def _gap_counts_table(tables: MetaData) -> None:
-    # What the last daily count of the gaps of a vendor's series of a timeframe found; metrics read it.
+    # The result of the last daily gap count by vendor and timeframe, which metrics read.
     Table(
         "gap_counts",
         tables,
@@ -321,14 +322,14 @@ def _gap_counts_table(tables: MetaData) -> None:
 
 
 def _lock_tables(tables: MetaData) -> None:
-    # Without a row and without an index: see `datastore.locks`. The first one is there before any migration.
+    # Without rows and indexes, see `datastore.locks`. The first one exists before any migration.
     for name in LOCKS:
         Table(name, tables, Column("unused", Boolean), schema=STORE)
 
 
 def _cold_tables(tables: MetaData) -> None:
-    # Before which time a tenant's rows of a kind are kept in files, or on their way there; and the age at which they
-    # are, where it is not that of everybody (NULL: never). While rows are brought back, nobody writes.
+    # The time before which a tenant's rows of a kind are in files or on their way there, and the tenant's own age for
+    # moving rows, if it differs from that of all (NULL: never). While rows are brought back, nobody writes.
     Table(
         "cold_fences",
         tables,
@@ -341,7 +342,7 @@ def _cold_tables(tables: MetaData) -> None:
         PrimaryKeyConstraint("tenant_no", "kind", name="cold_fences_pkey"),
         schema=STORE,
     )
-    # The files. One that another file has taken the place of is kept until nobody reads it any more.
+    # The files. A replaced file is kept until nobody reads it any more.
     periods = Table(
         "cold_periods",
         tables,
@@ -372,13 +373,13 @@ def _cold_tables(tables: MetaData) -> None:
 
 
 def _tenant_no(table: str) -> Column[int]:
-    """The owner of a line that goes with its tenant."""
+    """Return the column for the tenant of a row that is deleted with its tenant."""
     tenant = ForeignKey(f"{STORE}.tenants.no", name=f"{table}_tenant_no_fkey", ondelete="CASCADE")
     return Column("tenant_no", Integer, tenant, nullable=False)
 
 
 def ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Whether Alembic is to look at something: at the private schema only; what else is there is someone else's."""
+    """Whether Alembic should look at an object: only those of the private schema; the others belong to someone else."""
     return type_ != "schema" or name == STORE
 
 
@@ -389,4 +390,4 @@ COMPARISON: Final[dict[str, Any]] = {
     "compare_type": True,
     "compare_server_default": True,
 }
-"""How Alembic compares a database with `metadata`, for the drift check and for a new migration alike."""
+"""Options with which Alembic compares a database with `metadata`, for the drift check and for new migrations."""

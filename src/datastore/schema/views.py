@@ -26,7 +26,7 @@ _OWN_TENANT: Final = "The tenant of the session."
 
 
 def tenants_view() -> DatabaseObject:
-    """The tenant of the transaction."""
+    """Return the view of the transaction's tenant."""
     body = SQL("SELECT id, name, created_at FROM {}.tenants WHERE no = (SELECT {}.tenant_no())").format(
         STORE_SCHEMA, STORE_SCHEMA
     )
@@ -35,7 +35,7 @@ def tenants_view() -> DatabaseObject:
 
 
 def series_view() -> DatabaseObject:
-    """The series of the tenant."""
+    """Return the client's view of the tenant's series."""
     names = ("kind", *SERIES_COLUMNS)
     last = ("last_ts", "last_price", "last_price_ts")
     body = SQL("SELECT {} FROM {}.series WHERE {}").format(
@@ -55,7 +55,7 @@ _LAST_PRICE_TS: Final = "When the bar begins that the newest close is from."
 
 
 def public_series_view() -> DatabaseObject:
-    """The series of the tenant, by name."""
+    """Return the view of the tenant's series, by name."""
     names = tuple(Series.model_fields)
     body = SQL("SELECT (SELECT {store}.current_tenant()) AS {tenant}, {names} FROM {store}.series WHERE {own}").format(
         store=STORE_SCHEMA,
@@ -71,9 +71,9 @@ def public_series_view() -> DatabaseObject:
 
 
 def symbols_view() -> DatabaseObject:
-    """The symbols of the tenant, each once for a kind and a vendor."""
+    """Return the view of the tenant's symbols, each once for a kind and vendor."""
     names = ("kind", "vendor", "symbol")
-    # In the order of the index of names: the symbols are read from it one by one, already sorted.
+    # In the order of the index of names, from which the symbols are read already sorted.
     body = SQL(
         "SELECT DISTINCT (SELECT {store}.current_tenant()) AS {tenant}, {names} FROM {store}.series"
         " WHERE {own} AND symbol IS NOT NULL"
@@ -89,12 +89,12 @@ def symbols_view() -> DatabaseObject:
 
 
 def _plain(text: str | None) -> str:
-    """A docstring on one line."""
+    """Return a docstring on one line."""
     return " ".join(inspect.cleandoc(text or "").split())
 
 
 def kind_view(kind: Kind) -> DatabaseObject:
-    """The rows of a kind, by series id."""
+    """Return the view of a kind's rows, by series id."""
     body = SQL("SELECT {} FROM {} WHERE {}").format(
         column_list(sql.table_columns(kind)),
         Identifier(STORE, kind.name),
@@ -104,7 +104,7 @@ def kind_view(kind: Kind) -> DatabaseObject:
 
 
 def public_view(kind: Kind) -> DatabaseObject:
-    """The rows of a kind with the names of their series."""
+    """Return the view of a kind's rows with the names of their series."""
     body = SQL(
         "SELECT {time}, (SELECT {store}.current_tenant()) AS {tenant}, {names}, {values}"
         " FROM {store}.series AS s JOIN {rows} AS r USING (series_id)"
@@ -124,7 +124,7 @@ def public_view(kind: Kind) -> DatabaseObject:
 
 
 def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -> Comments:
-    """The docstring of the kind's model and the descriptions of its fields."""
+    """Return comments from the docstring of the kind's model and the descriptions of its fields."""
     about = _plain(kind.model.__doc__)
     if rollup is not None:
         about = f"{kind.name} of {rollup.timeframe}, made of those of {rollup.source}. {about}"
@@ -133,7 +133,7 @@ def _of_kind(kind: Kind, columns: Iterable[str], rollup: Rollup | None = None) -
 
 
 def _public(column: Column) -> Composable:
-    """A column of the rows `r`, as people see it: an amount is one number."""
+    """Return a column of the rows `r` for people: an amount is one number."""
     if column.apart:
         return SQL("coalesce(r.{}, r.{}) AS {}").format(
             Identifier(column.given), Identifier(column.name), Identifier(column.name)
@@ -146,7 +146,7 @@ def _public(column: Column) -> Composable:
 
 
 def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
-    """A rollup, by series id."""
+    """Return the view of a rollup, by series id."""
     name = aggregates.relation(kind, rollup)
     if engine.materialized():
         body = SQL("SELECT {} FROM {} WHERE {}").format(
@@ -161,7 +161,7 @@ def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
 
 
 def _rollup_columns(kind: Kind) -> Composable:
-    """A rollup's columns with the types of the rows that it is made of: a sum of whole numbers is one again."""
+    """Return a rollup's columns with the types of its source's: a sum of integers is an integer again."""
     return SQL(", ").join(
         [
             SQL("series_id"),
@@ -179,9 +179,9 @@ def _rollup_columns(kind: Kind) -> Composable:
 
 
 def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
-    """A rollup with the names of its series."""
+    """Return the view of a rollup with the names of its series."""
     name = aggregates.relation(kind, rollup)
-    # Where it is computed: one series at a time, by its key, so that asking for one does not compute all.
+    # If the rollup is computed, do it one series at a time by its key, so that a query for one does not compute all.
     rows = SQL("LATERAL (SELECT * FROM mds.{} AS m WHERE m.series_id = s.series_id)").format(Identifier(name))
     if not engine.materialized():
         one = SQL(" WHERE series_id = s.series_id AND {}").format(mine(Identifier("series_id")))
@@ -222,11 +222,11 @@ _JOB_MORE: Final = {
     "started_at": "When the last attempt began.",
     "cancel_requested": "Whether the job is to be cancelled.",
 }
-"""Of the columns that are no fields of `Job`."""
+"""Comments on the columns that are not fields of `Job`."""
 
 
 def jobs_view() -> DatabaseObject:
-    """The jobs of the tenant, through which it enqueues."""
+    """Return the view of the tenant's jobs, through which the client enqueues."""
     body = SQL("SELECT {} FROM {}.jobs WHERE tenant_no = (SELECT {}.tenant_no())").format(
         column_list((*_JOB_COLUMNS, "tenant_no", *_JOB_PROGRESS)), STORE_SCHEMA, STORE_SCHEMA
     )
@@ -237,7 +237,7 @@ def jobs_view() -> DatabaseObject:
 
 
 def public_jobs_view() -> DatabaseObject:
-    """The jobs of the tenant, to read."""
+    """Return the view of the tenant's jobs for reading."""
     body = SQL("SELECT (SELECT {}.current_tenant()) AS {}, {} FROM mds.jobs").format(
         STORE_SCHEMA, Identifier(TENANT_COLUMN), column_list((*_JOB_COLUMNS, *_JOB_PROGRESS))
     )
@@ -251,7 +251,7 @@ def public_jobs_view() -> DatabaseObject:
 
 
 def latest_prices_view() -> DatabaseObject:
-    """The newest price of each symbol."""
+    """Return the view of the newest price of each symbol."""
     body = SQL(
         "SELECT DISTINCT ON (s.vendor, s.symbol) (SELECT {store}.current_tenant()) AS {tenant}, s.vendor, s.symbol,"
         " s.last_price AS price, s.last_price_ts AS price_timestamp"
