@@ -1,16 +1,17 @@
-"""Old rows move from tables into files, and stay part of what is read.
+"""Old rows move from tables into files, and reads still include them.
 
-A file has the rows of a tenant, a kind and a month. The order of things is what keeps rows from being lost:
+A file has the rows of a tenant, a kind and a month. This order of steps keeps rows from being lost:
 
 1. The fence is moved and committed. From then on nobody writes rows from before it into the table. They become late
    rows (`datastore.schema.cold`).
-2. Every transaction that may not have seen that is waited for.
-3. A month is written into a new file, the file is synced, gets its name, and is read back.
+2. Wait for every transaction that may not have seen the new fence.
+3. A month is written into a new file; the file is synced, named, and read back.
 4. One transaction puts the file on the list and deletes the rows, if they are those that were read.
 
-A process may be killed at any moment. Before the last step there is at most a file that is on no list (`sweep`).
+A process may be killed at any moment. Before the last step, at most a file without a place on the list is left
+(`sweep`).
 
-The modules `exporting`, `folding` and `keeping` need PyArrow: import them where rows are moved, not before.
+The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved.
 """
 
 from datastore.cold.records import ColdState, set_age, status, url

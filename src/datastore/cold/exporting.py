@@ -62,23 +62,23 @@ def run(
     reached: Step = nobody,
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[Moved]:
-    """Move the months whose rows are all older than `cold_after` into files, and give each.
+    """Move the months whose rows are all older than `cold_after` into files, and yield each.
 
-    It may be stopped at any moment, and called again.
+    You can stop it at any moment, and call it again.
 
     Args:
         dsn: The control plane's DSN.
-        url: Where the files are.
+        url: The place of the files.
         tenant: Only this tenant's rows.
         kind: Only rows of this kind.
         now: The time from which ages are counted; the default is now.
-        reached: Is told what was done last.
+        reached: Called with the name of the last step.
         check: Called often; it may raise.
 
     Raises:
-        ControlError: A transaction from before the fence was moved does not end, or the folder is another store's.
-        VerificationError: Rows or a file are not as they have to be. Nothing of that month has changed.
-        ConfigurationError: The URL names no place.
+        ControlError: A transaction from before the move of the fence does not end, or the folder is another store's.
+        VerificationError: Rows or a file are not as expected. Nothing of that month has changed.
+        ConfigurationError: The URL is not that of a supported place.
     """
     target = place(url)
     for whose, one in _meant(dsn, tenant, kind):
@@ -106,11 +106,11 @@ def _meant(dsn: str, tenant: UUID | None, kind: str | None) -> list[tuple[Tenant
 def _fenced(
     driver: Driver, tenant: Tenant, kind: Kind, now: datetime, reached: Step, check: Callable[[], object]
 ) -> bool:
-    """Move the fence to where it has to be, and wait for who may not have seen it. False if there is none."""
+    """Move the fence to its new time, and wait for transactions that may not have seen it. False if there is none."""
     there, after = fence(driver, tenant, kind), age(driver, tenant, kind)
     if after is not None:
         until = (now - after).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        # Without rows to move there is nothing that a tenant would have a fence for.
+        # Without rows to move, the tenant needs no fence.
         if (there is None and has_rows(driver, kind, tenant, until)) or (there is not None and there < until):
             driver.execute(
                 "INSERT INTO store.cold_fences (tenant_no, kind, cold_before) VALUES (%s, %s, %s)"
@@ -123,7 +123,7 @@ def _fenced(
         driver.commit()
         return False
     reached("fenced")
-    # Also if the fence was moved before: who waited then may have been stopped.
+    # Also if the fence was moved before, because the process that waited then may have been stopped.
     await_older_writers(check, driver, tenant.no)
     return True
 
@@ -178,7 +178,7 @@ def _move(
 
 
 def _check(file: NewFile, expected: Any, gone: Any) -> None:
-    """Raise VerificationError if the rows that are deleted are not those that are in the file."""
+    """Raise VerificationError if the deleted rows are not those in the file."""
     if expected is None or file.rows != expected[0]:
         raise VerificationError(f"{file.path} has {file.rows} rows, and the table {expected and expected[0]}")
     if gone != expected:
@@ -197,12 +197,12 @@ def _columns(kind: Kind) -> Composable:
 
 
 def _hash(kind: Kind) -> Composable:
-    """How many rows they are, and a number that is another one if any value is."""
+    """Return expressions for the number of rows, and for a hash that changes with any value."""
     return SQL("count(*), sum(hash_record_extended(ROW({}), 0))").format(_columns(kind))
 
 
 def _rows(driver: Driver, tenant: Tenant, kind: Kind, period: tuple[datetime, datetime]) -> Iterator[Any]:
-    """The rows of a period by the names of their series, as the tenant sees them."""
+    """Yield the rows of a period by the names of their series, as the tenant sees them."""
     series = series_of(driver, tenant, kind)
     asked = packed.Asked(kind, series, period, kind.column_names, fields_of(kind), plain=True, only_hot=False)
     session = Session(
@@ -216,7 +216,7 @@ def _rows(driver: Driver, tenant: Tenant, kind: Kind, period: tuple[datetime, da
 
 
 def drive(driver: Driver, talk: Any) -> Any:
-    """Have a conversation of the client's over a connection of the control plane's."""
+    """Run an operation of the client on a connection of the control plane."""
     results: list[Any] | None = None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Late rows into the files that they belong to, and rows of files back into the table."""
+"""Fold late rows into the files of their months, and bring rows from files back into the table."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ Period = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A month whose late rows were folded into a new file, which has so many rows."""
+    """A month whose late rows were folded into a new file; `rows` is the number of rows of that file."""
 
     tenant: UUID
     kind: str
@@ -57,7 +57,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A month whose rows are in the table again."""
+    """A month whose rows are back in the table."""
 
     tenant: UUID
     kind: str
@@ -74,13 +74,13 @@ def fold(
     reached: Step = nobody,
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[Folded]:
-    """Write new files with the late rows in them, and give each.
+    """Write new files that include the late rows, and yield each.
 
-    A month is in memory as a whole. It may be stopped at any moment, and called again. Late rows that are written
+    A month is in memory as a whole. You can stop it at any moment, and call it again. Late rows that are written
     meanwhile stay late rows.
 
     Raises:
-        VerificationError: A file is not what the list says. Nothing of that month has changed.
+        VerificationError: A file does not match the list. Nothing of that month has changed.
     """
     for whose in tenants(dsn, tenant):
         for one in kinds(kind):
@@ -91,7 +91,7 @@ def fold(
                 driver.commit()
                 for period in periods:
                     check()
-                    # What is still in the table is moved first, and then folded.
+                    # A month that is still in the table must be moved first, and is folded later.
                     if not has_rows(driver, one, whose, period[1]):
                         yield _fold(driver, url, whose, one, period, reached)
                     driver.commit()
@@ -120,7 +120,7 @@ def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, 
 
 
 def _late(driver: Driver, tenant: Tenant, kind: Kind, period: Period) -> tuple[list[Any], list[int]]:
-    """Late rows in the order of their writing, and their numbers."""
+    """Return late rows in the order of their writing, and their numbers."""
     found = driver.execute(
         SQL(
             "SELECT series_id, {columns}, mode, seq FROM {late} WHERE series_id >= %s AND series_id < %s"
@@ -140,7 +140,7 @@ def _period(
     series: dict[int, tuple[str, ...]],
     late: list[Any],
 ) -> "pa.Table":
-    """All rows of a month that are not in the table. Raises VerificationError."""
+    """Return all rows of a month that are not in the table. Raises VerificationError."""
     tables = []
     for file in _of_period(listed(driver, tenant, kind), period):
         rows = files.rows_of(url, file.path, kind, series, period, kind.column_names)
@@ -157,7 +157,7 @@ def _of_period(there: list[ColdFile], period: Period) -> list[ColdFile]:
 
 
 def _named(kind: Kind, table: "pa.Table", series: dict[int, tuple[str, ...]]) -> Iterator[Any]:
-    """The rows as a file has them."""
+    """Yield the rows as a file stores them."""
     fields = fields_of(kind)
     schema = schema_of(kind, fields, plain=True)
     at = {series_id: number for number, series_id in enumerate(series)}
@@ -184,14 +184,14 @@ def restore(
     reached: Step = nobody,
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[Restored]:
-    """Bring the months from that of a time on back into the table, the newest first, and give each.
+    """Bring the months from that of `since` on back into the table, the newest first, and yield each.
 
-    The tenant's `cold_after` has to be off, or the rows would move again. While it runs, late rows are refused with an
-    error that clients try again. It may be stopped at any moment, and called again.
+    The tenant's `cold_after` must be off, or the rows would move again. Meanwhile late rows are refused with an error
+    that clients retry. You can stop it at any moment, and call it again.
 
     Raises:
-        ControlError: Rows of the tenant would move again; or a transaction does not end.
-        VerificationError: A file is not what the list says. Nothing of that month has changed.
+        ControlError: Rows of the tenant would move again, or a transaction does not end.
+        VerificationError: A file does not match the list. Nothing of that month has changed.
     """
     whose = get_tenant(dsn, tenant)
     (one,) = kinds(kind)
@@ -210,12 +210,12 @@ def restore(
             )
         _set_restoring(driver, whose, one, restoring=True)
         try:
-            # Who writes a late row now has not seen this: it is to be among those that are brought back.
+            # Transactions that write a late row now have not seen this; their rows must be brought back, too.
             await_older_writers(check, driver, whose.no)
             for period in _newest_first(driver, whose, one, until, since):
                 check()
                 yield _restore(driver, url, whose, one, period, reached)
-            # Late rows of a month without a file are there as long as the fence is.
+            # Late rows of a month without a file need the fence.
             if not listed(driver, whose, one) and not count_rows(driver, f"late_{one.name}", whose):
                 driver.execute(
                     "UPDATE store.cold_fences SET cold_before = NULL WHERE tenant_no = %s AND kind = %s",
@@ -275,7 +275,7 @@ def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Perio
 
 
 def _table_rows(kind: Kind, table: "pa.Table") -> Iterator[list[Any]]:
-    """Rows with the columns of the table, in which an amount has two."""
+    """Yield rows with the columns of the table, where an amount has two."""
     amounts = {amount.name: amount.fraction for amount in kind.amounts}
     for batch in table.to_batches(max_chunksize=65_536):
         for row in batch.to_pylist():

@@ -1,4 +1,4 @@
-"""Whether the files are what the list says, and what is beside them."""
+"""Check the files against the list, and remove files that are no longer needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from mds_client.cold.files import metadata
 from mds_client.cold.places import FileMissing, place
 
 GRACE: Final = timedelta(days=1)
-"""How long a file is kept that another one has taken the place of: a reader may be reading it."""
+"""How long a replaced file is kept, because a reader may still be reading it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file, and what is wrong with it; None if it is what the list says."""
+    """A file, and what is wrong with it; None if it matches the list."""
 
     tenant: UUID
     kind: str
@@ -31,7 +31,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A file that was removed, or with a dry run would be, and why."""
+    """A file that was removed, or would be in a dry run, and why."""
 
     path: str
     bytes: int
@@ -41,7 +41,7 @@ class Swept:
 def verify(
     dsn: str, url: str, *, tenant: UUID | None = None, check: Callable[[], object] = lambda: None
 ) -> list[Verified]:
-    """Read every file that is on the list, and compare its bytes and its number of rows with what the list says."""
+    """Read every file on the list, and compare its bytes and number of rows with the list."""
     source = place(url)
     everybody = {one.no: one for one in list_tenants(dsn) if tenant in (None, one.id)}
     with as_owner(dsn) as (_, driver):
@@ -63,15 +63,15 @@ def verify(
 
 
 def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = False) -> list[Swept]:
-    """Remove the files that are on no list, and those that others have taken the place of.
+    """Remove the files that are on no list, and the replaced ones.
 
-    Also those of tenants that were deleted. Only what is older than so much: it is neither being written nor read.
+    Includes files of deleted tenants. Removes only files older than `older_than`, which are neither written nor read.
 
     Args:
         dsn: The control plane's DSN.
-        url: Where the files are. Files that do not have the names that a store gives stay.
+        url: The place of the files. Files without the names that a store gives stay.
         older_than: How old a file has to be, and how long ago it has to have been replaced.
-        dry_run: Only say what would be removed.
+        dry_run: Only return what would be removed.
 
     Raises:
         ControlError: The folder is another store's.

@@ -1,4 +1,4 @@
-"""One folder of files belongs to one store.
+"""Ownership of folders: a folder of files belongs to one store.
 
 A sweep removes files that are not on the store's list. The files of another store are not on it either, so a folder
 names the store that writes there.
@@ -24,7 +24,7 @@ _OURS: Final = re.compile(
 
 
 def claim(place: Place, driver: Driver) -> None:
-    """Make the folder this store's, or check that it is.
+    """Make this store the folder's owner, or check that it is.
 
     Args:
         place: The folder.
@@ -60,5 +60,5 @@ def claim(place: Place, driver: Driver) -> None:
 
 
 def is_ours(path: str) -> bool:
-    """Whether a file has a name that this store gives its files."""
+    """Return whether a file's name is one that this store gives."""
     return _OURS.fullmatch(path) is not None

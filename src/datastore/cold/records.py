@@ -1,4 +1,4 @@
-"""Which rows are in files: fences, the list of files, and the ages at which rows move."""
+"""The state of rows in files: fences, the list of files, and the ages at which rows move."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,11 +24,11 @@ from mds_client.schema import Kind
 from mds_client.sql import series_name
 
 Step = Callable[[str], object]
-"""Is told what comes next, and may raise."""
+"""Called with the name of the last step; may raise."""
 
 
 def nobody(_step: str) -> None:
-    """Let it go on."""
+    """Do nothing, and let the work continue."""
 
 
 COLD: Final = [kind for kind in KINDS.values() if kind.cold]
@@ -72,7 +72,7 @@ class ColdFile:
 
 
 def url() -> str:
-    """Where the files are. Raises ConfigurationError if nobody has said it."""
+    """Return the place of the files. Raises ConfigurationError if it is not set."""
     found = config.load().cold_url
     if found is None:
         raise ConfigurationError("no place for files of old rows: set DATASTORE_COLD_URL to a folder")
@@ -80,20 +80,20 @@ def url() -> str:
 
 
 def kinds(only: str | None) -> list[Kind]:
-    """The kinds that are meant. Raises ControlError for one that cannot be kept in files."""
+    """Return the given kind, or all that can be kept in files. Raises ControlError for another one."""
     if only is not None and only not in [kind.name for kind in COLD]:
         raise ControlError(f"{only} cannot be kept in files; these can: {', '.join(kind.name for kind in COLD)}")
     return [kind for kind in COLD if only in (None, kind.name)]
 
 
 def tenants(dsn: str, only: UUID | None) -> list[Tenant]:
-    """The tenants that are meant, without those that are disabled. Raises UnknownTenant."""
+    """Return the given tenant, or all, without disabled ones. Raises UnknownTenant."""
     return [one for one in list_tenants(dsn) if one.disabled_at is None and only in (None, one.id)]
 
 
 @contextmanager
 def alone(dsn: str) -> Iterator[tuple[Engine, Driver]]:
-    """A connection of the owner's that nobody else moves rows beside."""
+    """Open a connection as the owner, while no other process moves rows."""
     with as_owner(dsn) as (engine, driver), held(dsn, COLD_LOCK, driver):
         driver.execute("SET TimeZone TO 'UTC'")
         driver.commit()
@@ -101,7 +101,7 @@ def alone(dsn: str) -> Iterator[tuple[Engine, Driver]]:
 
 
 def age(driver: Driver, tenant: Tenant, kind: Kind) -> timedelta | None:
-    """The age at which a tenant's rows move into files; None if they never do."""
+    """Return the age at which a tenant's rows move into files; None if they never do."""
     found = driver.execute(
         "SELECT cold_after FROM store.cold_fences WHERE tenant_no = %s AND kind = %s AND has_own_age",
         (tenant.no, kind.name),
@@ -114,14 +114,14 @@ def age(driver: Driver, tenant: Tenant, kind: Kind) -> timedelta | None:
 
 
 def set_age(dsn: str, tenant: UUID, kind: str, value: timedelta | None, *, own: bool = True) -> list[ColdState]:
-    """Set the age at which a tenant's rows of a kind move into files, apart from everybody's; None is never.
+    """Set a tenant's own age at which its rows of a kind move into files; None means never.
 
     Args:
         dsn: The control plane's DSN.
         tenant: The tenant.
         kind: The kind.
         value: The age.
-        own: False: what is set for everybody is the tenant's again.
+        own: False removes the tenant's own age, so that everybody's applies again.
 
     Raises:
         PolicyError: The engine has no such policy, or the kind's rows are removed by retention.
@@ -142,7 +142,7 @@ def set_age(dsn: str, tenant: UUID, kind: str, value: timedelta | None, *, own: 
 
 
 def fence(driver: Driver, tenant: Tenant, kind: Kind) -> datetime | None:
-    """The time before which a tenant's rows are in files, or on their way there."""
+    """Return the time before which a tenant's rows are in files, or on their way there; None without a fence."""
     found = driver.execute(
         "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = %s", (tenant.no, kind.name)
     ).fetchone()
@@ -150,7 +150,7 @@ def fence(driver: Driver, tenant: Tenant, kind: Kind) -> datetime | None:
 
 
 def listed(driver: Driver, tenant: Tenant | None = None, kind: Kind | None = None) -> list[ColdFile]:
-    """The files that are on the list, oldest first."""
+    """Return the files on the list, by tenant, kind and month."""
     with driver.cursor(row_factory=class_row(ColdFile)) as cursor:
         return cursor.execute(
             "SELECT id, tenant_no, kind, period_start, period_end, path, rows, bytes, sha256 FROM store.cold_periods"
@@ -161,7 +161,7 @@ def listed(driver: Driver, tenant: Tenant | None = None, kind: Kind | None = Non
 
 
 def put_on_list(driver: Driver, tenant: Tenant, file: "NewFile") -> None:
-    """Put a file on the list, in the caller's transaction, instead of the one of its period if there is one."""
+    """Put a file on the list, in the caller's transaction; it replaces the file of its period if there is one."""
     driver.execute(
         "UPDATE store.cold_periods SET replaced_at = now()"
         " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
@@ -176,7 +176,7 @@ def put_on_list(driver: Driver, tenant: Tenant, file: "NewFile") -> None:
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file that was written and read back, and is on no list yet."""
+    """A file that was written and read back, but is not on the list yet."""
 
     kind: Kind
     period: tuple[datetime, datetime]
@@ -187,7 +187,7 @@ class NewFile:
 
 
 def months(driver: Driver, table: str, kind: Kind, tenant: Tenant, before: datetime) -> list[tuple[datetime, datetime]]:
-    """The months (UTC) of which a table has rows of a tenant from before a time, oldest first."""
+    """Return the months (UTC) with rows of a tenant from before a time in a table, oldest first."""
     found = driver.execute(
         SQL(
             "SELECT DISTINCT date_trunc('month', {time}, 'UTC') FROM {table}"
@@ -199,12 +199,12 @@ def months(driver: Driver, table: str, kind: Kind, tenant: Tenant, before: datet
 
 
 def month_behind(begin: datetime) -> datetime:
-    """The beginning of the next month."""
+    """Return the beginning of the next month."""
     return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def series_of(driver: Driver, tenant: Tenant, kind: Kind) -> dict[int, tuple[str, ...]]:
-    """The names of a tenant's series of a kind, by id, in their order."""
+    """Return the names of a tenant's series of a kind by id, in the order of the names."""
     found = driver.execute(
         SQL("SELECT series_id, {} FROM store.series WHERE kind = %s AND series_id >= %s AND series_id < %s").format(
             series_name(kind)
@@ -254,13 +254,13 @@ def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
 
 
 def count_rows(driver: Driver, table: str, tenant: Tenant) -> int:
-    """The number of a tenant's rows in a table."""
+    """Return the number of a tenant's rows in a table."""
     statement = SQL("SELECT count(*) FROM {} WHERE series_id >= %s AND series_id < %s")
     return int(one(driver.execute(statement.format(Identifier(STORE, table)), series_range(tenant.no))))
 
 
 def has_rows(driver: Driver, kind: Kind, tenant: Tenant, before: datetime) -> bool:
-    """Whether the table has rows of a tenant from before a time."""
+    """Return whether the table has rows of a tenant from before a time."""
     statement = SQL("SELECT EXISTS (SELECT FROM {} WHERE series_id >= %s AND series_id < %s AND {} < %s)").format(
         Identifier(STORE, kind.name), Identifier(kind.time)
     )

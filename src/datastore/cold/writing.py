@@ -1,4 +1,4 @@
-"""A file of rows: written, synced, and read back before anybody is told of it."""
+"""Writing of a file of rows, which is synced and read back before it is used."""
 
 import hashlib
 import uuid
@@ -18,11 +18,11 @@ from mds_client.schema import TENANT_COLUMN, Kind
 
 
 class VerificationError(ControlError):
-    """A file or a deletion is not what it has to be: nothing was changed."""
+    """A file or a deletion is not as expected; nothing was changed."""
 
 
 def fields_of(kind: Kind) -> tuple[str, ...]:
-    """The columns of a file: the names of the series, and what the kind has."""
+    """Return the columns of a file: the names of the series, and the kind's own columns."""
     return tuple(name for name in kind.model.model_fields if name != TENANT_COLUMN)
 
 
@@ -34,7 +34,7 @@ class Digest:
         self.rows = 0
 
     def add(self, table: "pa.Table") -> None:
-        """Take up the next row group."""
+        """Add the next row group."""
         self.rows += table.num_rows
         for name in table.column_names:
             column = table[name].combine_chunks()
@@ -51,7 +51,7 @@ class Digest:
             self._hash.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
 
     def value(self) -> str:
-        """The number."""
+        """Return the hash as text."""
         return self._hash.hexdigest()
 
 
@@ -66,15 +66,15 @@ def write_file(
     """Write the rows of a period into a new file, and read it back.
 
     Args:
-        place: Where to.
-        tenant: Whose rows they are.
+        place: The place of the file.
+        tenant: The owner of the rows.
         kind: Their kind.
         period: The period.
         batches: The rows, by the names of series and by time, with the columns of `fields_of`.
-        reached: Is told what has been done.
+        reached: Called with the name of the last step.
 
     Raises:
-        VerificationError: What is read is not what was written. The file is on no list.
+        VerificationError: The rows that were read are not those that were written. The file is on no list.
     """
     written = Digest()
 
@@ -103,7 +103,7 @@ def write_file(
 
 
 def checksum(place: Place, path: str) -> tuple[str, int]:
-    """The SHA-256 of a file's bytes, and their number. Raises FileMissing."""
+    """Return the SHA-256 of a file's bytes, and their number. Raises FileMissing."""
     found, size = hashlib.sha256(), 0
     with place.open(path) as source:
         while block := source.read(1 << 20):
@@ -113,7 +113,7 @@ def checksum(place: Place, path: str) -> tuple[str, int]:
 
 
 def removed_on_error(place: Place, file: NewFile, error: Exception) -> None:
-    """Remove a file that is on no list, after what should have put it there has failed."""
+    """Remove a file that is not on the list, after the step that should have put it there failed."""
     try:
         place.remove(file.path)
     except OSError as other:

@@ -24,7 +24,7 @@ def cold() -> None:
 
 
 def _place(dsn: str) -> str:
-    """Where the files are, if the login is an operator's: that it is not is said first."""
+    """Return the place of the files, after checking that the login is an operator's."""
     with as_owner(dsn):
         return files.url()
 

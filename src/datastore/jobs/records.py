@@ -36,9 +36,9 @@ class Conflict(JobError):
 class JobRecord:
     """A job as an operator sees it.
 
-    `tenant` None is a job of the store itself. `priority` is from 0 to 100, the larger one first; `attempts` is how
-    often it was begun; `due_at` is when it may begin; `worker` is who has it or had it last; `done` and `total` are in
-    units of the job's own. Times are in UTC.
+    `tenant` None is a job of the store itself. `priority` is from 0 to 100, and larger numbers run first; `attempts`
+    is the number of started attempts; `due_at` is the earliest start; `worker` has the job or had it last; `done` and
+    `total` are in the job's own units. Times are in UTC.
     """
 
     id: int

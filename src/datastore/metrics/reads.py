@@ -142,7 +142,7 @@ def backfills_read(_: Engine, driver: Driver) -> Iterator[Sample]:
 
 
 def sizes_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
-    """Sizes of tables, rollups and chunks."""
+    """Yield the sizes of tables, rollups and chunks."""
     from datastore.schema import metadata  # SQLAlchemy takes long to import
 
     yield "datastore_database_size_bytes", (), one(driver.execute("SELECT pg_database_size(current_database())"))

@@ -54,10 +54,10 @@ AGAIN: Final = 60.0
 
 
 class Worker:
-    """One worker on one database; its name is that of machine, process and a random part.
+    """One worker on one database. Its name consists of host, process id and a random part.
 
-    `run` raises ControlError if the database is not at head, and what psycopg raises where it cannot be reached at
-    the start; later a worker waits for it.
+    `run` raises ControlError if the database is not at head, and psycopg's errors if it cannot be reached at the
+    start; later the worker waits for it.
     """
 
     def __init__(self, dsn: str, types: JobTypes, settings: Settings = DEFAULTS, watch: Watch | None = None) -> None:
@@ -91,9 +91,9 @@ class Worker:
     # What people call -----------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End: begin no other job, let the running ones end within the grace, and give back the rest.
+        """Stop the worker: begin no more jobs, let the running ones end within the grace, and give back the rest.
 
-        Called a second time, the grace is over. Safe from a signal's handler and from any thread.
+        A second call ends the grace. You can call it from any thread or signal handler.
         """
         now = time.monotonic()
         self._stop_at = now if self._stop_at is not None else now + self._settings.grace.total_seconds()
