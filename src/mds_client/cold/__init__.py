@@ -4,7 +4,7 @@ A tenant's rows of a kind from before its fence are in files or are being moved 
 merges three sources: files, the table and late rows. A late row wins over a row of a file or the table. The modules:
 
 - `fences`: checks whether a time is before the fence. Needs no package.
-- `places`: folders and buckets with files. Needs PyArrow, like the others.
+- `places`: folders with files. Needs PyArrow, like the others.
 - `files`: reads the rows of a file.
 - `merging`: merges the rows of the three sources.
 - `reading`: the operations that read them.

@@ -1,7 +1,6 @@
-"""Folders in which rows are kept in files.
+"""Folders with the files of rows.
 
-A file is written once, under a name that no other file ever has, and never changed. It is there under its name when it
-is whole.
+A file is written once, under a unique name, and never changed. It gets its name when it is complete.
 """
 
 import os
@@ -21,16 +20,16 @@ from mds_client.errors import ConfigurationError, MDSError
 from pyarrow import fs  # isort: skip
 
 PART: Final = ".part"
-"""How the name of a file ends that is not whole."""
+"""The suffix of an incomplete file's name."""
 
 
 class FileMissing(MDSError):
-    """A file that the store has on its list is not there, or cannot be read; the message says which and why."""
+    """A file that the store lists is missing or cannot be read; the message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file: its name below the place, its size in bytes, and when it was written."""
+    """A file: its name relative to the place, its size in bytes, and when it was written."""
 
     path: str
     size: int
@@ -39,7 +38,7 @@ class Found:
 
 @cache
 def place(url: str) -> "Place":
-    """Return the place that a folder's name names, the same object for the same text.
+    """Return the place for a folder. The same text returns the same object.
 
     Raises:
         ConfigurationError: The text is a URL.
@@ -58,11 +57,11 @@ class Place:
     root: str
 
     def at(self, path: str) -> str:
-        """A file's name as the file system knows it."""
+        """Return a file's full name in the file system."""
         return posixpath.join(self.root, path)
 
     def open(self, path: str) -> Any:
-        """A file, to read. Raises FileMissing."""
+        """Open a file to read. Raises FileMissing."""
         try:
             return self.files.open_input_file(self.at(path))
         except OSError as error:
@@ -70,7 +69,7 @@ class Place:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[Any]:
-        """A new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
+        """Write a new file. It is on the disk under its name when the block ends; a block that fails leaves none."""
         final = self.at(path)
         folder = Path(final).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +79,7 @@ class Place:
                 yield raw
                 raw.flush()
                 os.fsync(raw.fileno())
-            # Never over another file.
+            # A link never replaces another file.
             os.link(part, final)
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -91,12 +90,12 @@ class Place:
             part.unlink(missing_ok=True)
 
     def remove(self, path: str) -> None:
-        """Remove a file; one that is not there is removed."""
+        """Remove a file. Does nothing if it does not exist."""
         with suppress(FileNotFoundError):
             self.files.delete_file(self.at(path))
 
     def every(self) -> list[Found]:
-        """All files, also those that are not whole."""
+        """Return all files, including incomplete ones."""
         there = self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True))
         return [
             Found(posixpath.relpath(one.path, self.root), one.size, one.mtime)
