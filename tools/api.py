@@ -17,6 +17,7 @@ from pydantic import BaseModel
 import mds_client
 from mds_client import AMDS, KINDS, MDS, Config, MDSError
 from mds_client.methods import Methods
+from mds_client.surface.calls import Calls
 
 CONTROL: Final = (
     *("errors", "connections", "migration", "tenants", "load", "gaps", "gaps.calendars", "backfill", "sources"),
@@ -49,7 +50,7 @@ def _page() -> Iterator[str]:
         yield from _class(f"mds_client.{name}", client, [n for n in _methods(client) if not hasattr(Methods, n)])
     yield from ("### Methods of both", "")
     yield from (f"Of `{AMDS.__name__}` they are coroutines, and its iterators are asynchronous.", "")
-    for name in vars(Methods):
+    for name in (name for base in (Calls, *Methods.__bases__) for name in vars(base)):
         if not name.startswith("_") and name not in ("run", "stream"):
             yield from _function(f"{MDS.__name__}.{name}", getattr(MDS, name))
     groups: tuple[tuple[str, Callable[[Any], bool]], ...] = (

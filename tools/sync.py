@@ -23,6 +23,11 @@ MODULES: Final = {
     "src/mds_client/abulk.py": "src/mds_client/bulk.py",
     "src/mds_client/amethods.py": "src/mds_client/methods.py",
     "src/mds_client/autils.py": "src/mds_client/utils.py",
+    "src/mds_client/surface/acalls.py": "src/mds_client/surface/calls.py",
+    "src/mds_client/surface/alists.py": "src/mds_client/surface/lists.py",
+    "src/mds_client/surface/astreams.py": "src/mds_client/surface/streams.py",
+    "src/mds_client/surface/awindows.py": "src/mds_client/surface/windows.py",
+    "src/mds_client/surface/awrites.py": "src/mds_client/surface/writes.py",
 }
 """Each asynchronous module, and the synchronous one that is generated from it."""
 
@@ -31,6 +36,7 @@ NAMES: Final = {
     "AMDS": "MDS",
     "AsyncBatchProcessor": "BatchProcessor",
     "AsyncBulk": "Bulk",
+    "AsyncCalls": "Calls",
     "AsyncCondition": "Condition",
     "AsyncCrew": "Crew",
     "AsyncCursor": "Cursor",
@@ -39,15 +45,20 @@ NAMES: Final = {
     "AsyncHome": "Home",
     "AsyncIngestion": "Ingestion",
     "AsyncIterator": "Iterator",
+    "AsyncLists": "Lists",
     "AsyncMethods": "Methods",
+    "AsyncStreams": "Streams",
     "AsyncTransaction": "Transaction",
+    "AsyncWindows": "Windows",
     "AsyncWriter": "Writer",
+    "AsyncWrites": "Writes",
     "NoLock": "Lock",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "aahead": "ahead",
     "abatch": "batch",
     "abulk": "bulk",
+    "acalls": "calls",
     "aclient": "client",
     "aclose": "close",
     "aclosing": "closing",
@@ -57,7 +68,11 @@ NAMES: Final = {
     "areading": "reading",
     "asleep": "sleep",
     "asynccontextmanager": "contextmanager",
+    "alists": "lists",
     "amethods": "methods",
+    "astreams": "streams",
+    "awindows": "windows",
+    "awrites": "writes",
     "ayield_turn": "yield_turn",
 }
 
@@ -73,7 +88,7 @@ PHRASES: Final = {
 }
 """Text of docstrings and comments that says something else. Each must be found in one of the modules."""
 
-GENERATED: Final = re.compile(r"\s+`mds_client\.\w+` is generated from (?:it|this module)[^.]*\.\w*[^.]*\.")
+GENERATED: Final = re.compile(r"\s+`mds_client\.[\w.]+` is generated from (?:it|this module)[^.]*\.\w*[^.]*\.")
 """What an asynchronous module says about the generated one, which says it in its first line."""
 
 ADDED: Final = {

@@ -3,6 +3,7 @@
 Mappings for vendors' files are in `mds_client.profiles`. Files are read in `mds_client.files`.
 """
 
-from mds_client.mapping.model import OPTIONS, PLAIN, Extra, Mapping, extra_mapping, option
+from mds_client.mapping.model import PLAIN, Mapping, extra_mapping
+from mds_client.mapping.parts import OPTIONS, Extra, option
 
 __all__ = ["OPTIONS", "PLAIN", "Extra", "Mapping", "extra_mapping", "option"]

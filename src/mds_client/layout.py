@@ -1,0 +1,104 @@
+"""The parts of a kind's declaration: columns and their types, storage, and rollups.
+
+`mds_client.schema` puts them together.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """Marks a field's annotation with the PostgreSQL type that stores it.
+
+    `always`: the model sets the field if it is left out, so a stored row always has a value. `amount`: a number that is
+    mostly whole, see `Column.amount`. `otherwise`: the text field for values of another form, such as a vendor's id
+    that is not a uuid. `last`: see `Column.last`. `apart`: see `Column.apart`.
+    """
+
+    type: SqlType
+    always: bool = False
+    amount: bool = False
+    otherwise: str | None = None
+    last: bool = False
+    apart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A stored column: a field of the model that is neither part of the series nor the tenant.
+
+    An `amount`, such as a volume, is mostly a whole number. A table keeps it in two columns: a bigint with its whole
+    part, and its `fraction`, which is NULL for a whole number. Whole numbers then take less space, and a table that
+    had only whole numbers needs no rewrite.
+
+    `otherwise` is the text column for values of another form. `last`: the column was added after the kind's amounts got
+    fractions, and follows them in the table.
+
+    `apart`: a second column that is needed to distinguish rows by this field of the key. Rows with the same value of
+    the field and different values of the column `apart` are different rows. The first of them is stored under the
+    value itself. Each other row is stored under a value derived from both, and the column `given` keeps the original.
+    """
+
+    name: str
+    type: SqlType
+    nullable: bool
+    amount: bool = False
+    otherwise: str | None = None
+    last: bool = False
+    apart: str = ""
+
+    @property
+    def fraction(self) -> str:
+        """The name of the column with an amount's fraction."""
+        return f"{self.name}_fraction"
+
+    @property
+    def weights(self) -> str:
+        """The name of a rollup's column with the sum of the weights of a mean."""
+        return f"{self.name}_weight"
+
+    @property
+    def given(self) -> str:
+        """The name of the column with a row's original value if it is stored under a derived one; otherwise NULL."""
+        return f"{self.name}_given"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How an engine with chunks stores a kind; other engines ignore it.
+
+    `chunk`: the time span of a chunk. `columnstore_after`: the age at which a chunk becomes columnar.
+    `retention_after`: the age at which a chunk is dropped; None keeps it forever. `cold`: whether old rows can be kept
+    in files.
+    """
+
+    chunk: timedelta
+    columnstore_after: timedelta
+    retention_after: timedelta | None = None
+    cold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """Rows of a longer timeframe, aggregated from a shorter one.
+
+    `width`: the time span of a row, aligned to midnight UTC. `source`: the timeframe that is aggregated, either that of
+    the stored rows or another rollup's. Source rows without a value in a column do not count for it.
+    """
+
+    timeframe: str
+    width: timedelta
+    source: str
+
+
+Aggregate = Literal["first", "max", "min", "last", "sum", "mean"]
+"""How a rollup aggregates a column. A `mean` is weighted by `Kind.weight`; the rollup keeps the sum of the weights."""
+
+MEAN_VALUES: Final = (1e-30, 1e100)
+MEAN_WEIGHTS: Final = (1e-15, 1e19)
+"""The magnitudes of the values and weights that count in a mean, both ends included. A value of zero counts, too. The
+product of others could overflow, which would fail the whole computation."""
