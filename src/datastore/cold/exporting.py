@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from datastore.cold.records import (
     months,
     nobody,
     put_on_list,
+    separately,
     series_of,
     tenants,
 )
@@ -64,7 +66,7 @@ def run(
 ) -> Iterator[Moved]:
     """Move the months whose rows are all older than `cold_after` into files, and yield each.
 
-    You can stop it at any moment, and call it again.
+    You can stop it at any moment, and call it again. A failure of one tenant does not stop the others.
 
     Args:
         dsn: The control plane's DSN.
@@ -81,7 +83,8 @@ def run(
         ConfigurationError: The URL is not that of a supported place.
     """
     target = place(url)
-    for whose, one in _meant(dsn, tenant, kind):
+
+    def moved(whose: Tenant, one: Kind) -> Iterator[Moved]:
         with alone(dsn) as (_, driver):
             claim(target, driver)
             driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
@@ -89,6 +92,8 @@ def run(
             check()
             if _fenced(driver, whose, one, now or datetime.now(UTC), reached, check):
                 yield from _months(driver, target, whose, one, reached, check)
+
+    yield from separately(partial(moved, *meant) for meant in _meant(dsn, tenant, kind))
 
 
 def _meant(dsn: str, tenant: UUID | None, kind: str | None) -> list[tuple[Tenant, Kind]]:

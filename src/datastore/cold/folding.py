@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from datastore.cold.records import (
     months,
     nobody,
     put_on_list,
+    separately,
     series_of,
     tenants,
 )
@@ -77,24 +80,26 @@ def fold(
     """Write new files that include the late rows, and yield each.
 
     A month is in memory as a whole. You can stop it at any moment, and call it again. Late rows that are written
-    meanwhile stay late rows.
+    meanwhile stay late rows. A failure of one tenant does not stop the others.
 
     Raises:
         VerificationError: A file does not match the list. Nothing of that month has changed.
     """
-    for whose in tenants(dsn, tenant):
-        for one in kinds(kind):
-            with alone(dsn) as (_, driver):
-                until = fence(driver, whose, one)
-                periods = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
-                claim(place(url), driver)
+
+    def folded(whose: Tenant, one: Kind) -> Iterator[Folded]:
+        with alone(dsn) as (_, driver):
+            until = fence(driver, whose, one)
+            periods = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
+            claim(place(url), driver)
+            driver.commit()
+            for period in periods:
+                check()
+                # A month that is still in the table must be moved first, and is folded later.
+                if not has_rows(driver, one, whose, period[1]):
+                    yield _fold(driver, url, whose, one, period, reached)
                 driver.commit()
-                for period in periods:
-                    check()
-                    # A month that is still in the table must be moved first, and is folded later.
-                    if not has_rows(driver, one, whose, period[1]):
-                        yield _fold(driver, url, whose, one, period, reached)
-                    driver.commit()
+
+    yield from separately(partial(folded, *meant) for meant in product(tenants(dsn, tenant), kinds(kind)))
 
 
 def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Folded:
@@ -208,8 +213,8 @@ def restore(
             raise ControlError(
                 f"{kind} of tenant {tenant} are on their way into files: finish that first (datastore cold run)"
             )
-        _set_restoring(driver, whose, one, restoring=True)
         try:
+            _set_restoring(driver, whose, one, restoring=True)
             # Transactions that write a late row now have not seen this; their rows must be brought back, too.
             await_older_writers(check, driver, whose.no)
             for period in _newest_first(driver, whose, one, until, since):

@@ -1,10 +1,10 @@
 """The state of rows in files: fences, the list of files, and the ages at which rows move."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -19,9 +19,11 @@ from datastore.locks import held
 from datastore.names import COLD_LOCK, STORE
 from datastore.reads import series_range
 from datastore.tenants import Tenant, find_tenant, list_tenants
-from mds_client import KINDS
+from mds_client import KINDS, MDSError
 from mds_client.schema import Kind
 from mds_client.sql import series_name
+
+T = TypeVar("T")
 
 Step = Callable[[str], object]
 """Called with the name of the last step; may raise."""
@@ -89,6 +91,25 @@ def kinds(only: str | None) -> list[Kind]:
 def tenants(dsn: str, only: UUID | None) -> list[Tenant]:
     """Return the given tenant, or all, without disabled ones. Raises UnknownTenant."""
     return [one for one in list_tenants(dsn) if one.disabled_at is None and only in (None, one.id)]
+
+
+def separately(works: Iterable[Callable[[], Iterable[T]]]) -> Iterator[T]:
+    """Yield the results of each work. A failure does not stop the others.
+
+    Raises:
+        ControlError: Some works failed. It is the first failure, with the others as notes.
+        FileMissing: As above, if the first failure is a file that cannot be read.
+    """
+    failures: list[ControlError | MDSError] = []
+    for work in works:
+        try:
+            yield from work()
+        except (ControlError, MDSError) as error:
+            failures.append(error)
+    if failures:
+        for other in failures[1:]:
+            failures[0].add_note(str(other))
+        raise failures[0]
 
 
 @contextmanager

@@ -9,9 +9,10 @@ made ahead of time: TimescaleDB makes a chunk for its first row, and plain table
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -97,13 +98,18 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
     from datastore.cold import exporting, folding, keeping
 
     done = {"moved": 0, "folded": 0, "removed": 0}
-    for _ in exporting.run(context.dsn, url, check=context.check):
-        done["moved"] += 1
-        context.progress(done["moved"])
-    for _ in folding.fold(context.dsn, url, check=context.check):
-        done["folded"] += 1
-        context.progress(done["moved"] + done["folded"])
-    done["removed"] = len(keeping.sweep(context.dsn, url))
+    works: dict[str, Callable[[], Iterable[object]]] = {
+        "moved": lambda: exporting.run(context.dsn, url, check=context.check),
+        "folded": lambda: folding.fold(context.dsn, url, check=context.check),
+        "removed": lambda: keeping.sweep(context.dsn, url),
+    }
+
+    def named(name: str) -> Iterator[str]:
+        yield from (name for _ in works[name]())
+
+    for name in cold.separately(partial(named, name) for name in works):
+        done[name] += 1
+        context.progress(sum(done.values()))
     return done
 
 

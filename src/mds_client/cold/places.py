@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
-from mds_client.errors import ConfigurationError, MDSError
+from mds_client.errors import ConfigurationError, RetryableError
 
 from pyarrow import fs  # isort: skip
 
@@ -23,8 +23,11 @@ PART: Final = ".part"
 """The suffix of an incomplete file's name."""
 
 
-class FileMissing(MDSError):
-    """A file that the store lists is missing or cannot be read; the message names it and the reason."""
+class FileMissing(RetryableError):
+    """A file that the store lists is missing or cannot be read; the message names it and the reason.
+
+    If the file was replaced meanwhile, another attempt reads the new one.
+    """
 
 
 @dataclass(frozen=True, slots=True)

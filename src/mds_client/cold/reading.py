@@ -52,9 +52,9 @@ class ColdFiles:
             if first < span[1] and end > span[0] and series:
                 try:
                     found.append(files.rows_of(self.url, path, self.kind, series, span, columns))
-                except FileMissing as error:
+                except FileMissing:
                     files.metadata.cache_clear()
-                    raise RetryableError(f"{error}; if it was replaced, another attempt reads the new one") from error
+                    raise
         return found
 
     def merged(
@@ -92,7 +92,7 @@ def reading(
 
     Raises:
         ConfigurationError: The client has no setting for the place of the files.
-        RetryableError: A file is missing.
+        FileMissing: A file cannot be read.
     """
     url = url_of(session, kind)
     names = kind.column_names if columns is None else tuple(dict.fromkeys((kind.time, *columns)))
@@ -156,8 +156,10 @@ def unchanged(
 ) -> Talk[list[tuple[int, datetime]]]:
     """Return the keys of the rows that would change nothing if they were written as late rows.
 
+    The result is empty if the client cannot read the files: the rows can be written without them.
+
     Args:
-        session: The session. Without a setting for the place of the files, the result is empty.
+        session: The session.
         kind: The kind.
         series: The names of the rows' series.
         rows: The rows: id and every column.
@@ -167,7 +169,10 @@ def unchanged(
         return []
     at = 1 + kind.column_names.index(kind.time)
     span = min(row[at] for row in rows), max(row[at] for row in rows)
-    table = yield from reading(session, kind, series, (span[0], span[1] + _INSTANT))
+    try:
+        table = yield from reading(session, kind, series, (span[0], span[1] + _INSTANT))
+    except FileMissing:
+        return []
     there = {}
     for id_, *values in tuples(table):
         row = dict(zip(table.column_names[1:], values, strict=True))

@@ -7,6 +7,7 @@ from typing import Any, Final
 from mds_client.cold.files import micros
 from mds_client.cold.merging import schema_of
 from mds_client.columns.arrow import SERIES_ID
+from mds_client.layout import MEAN_VALUES, MEAN_WEIGHTS, Aggregate
 from mds_client.schema import Kind
 
 import numpy as np  # isort: skip
@@ -22,7 +23,7 @@ def rolled(kind: Kind, table: "pa.Table", every: int | str, columns: Sequence[st
 
     Args:
         kind: The kind.
-        table: Rows ordered by series and time, with the columns to aggregate.
+        table: Rows ordered by series and time, with the columns of `needed`.
         every: The width of an interval in seconds, or a calendar unit: week, month, quarter, year.
         columns: The columns of the result, including the time.
     """
@@ -33,10 +34,21 @@ def rolled(kind: Kind, table: "pa.Table", every: int | str, columns: Sequence[st
     starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(begins) != 0)))
     made: dict[str, Any] = {kind.time: pa.array(begins[starts]).view(table.schema.field(kind.time).type)}
     for name, how in kind.aggregates:
-        if name in columns:
-            made[name] = _made(table[name].combine_chunks(), how, starts, is_amount=kind.column(name).amount)
+        if name not in columns:
+            continue
+        column = table[name].combine_chunks()
+        if how == "mean":
+            made[name] = _mean(column, table[kind.weight].combine_chunks(), starts)
+        else:
+            made[name] = _made(column, how, starts, is_amount=kind.column(name).amount)
     schema = schema_of(kind, columns)
     return pa.table([pa.array(ids[starts]), *(made[name] for name in columns)], schema=schema)
+
+
+def needed(kind: Kind, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of rows from which these columns are aggregated."""
+    weighted = kind.weight is not None and any(column.name in columns for column in kind.means)
+    return tuple(dict.fromkeys((*columns, *([kind.weight] if weighted and kind.weight else ()))))
 
 
 def _begins(times: Any, every: int | str) -> NDArray[np.int64]:
@@ -48,7 +60,21 @@ def _begins(times: Any, every: int | str) -> NDArray[np.int64]:
     return _ORIGIN + (moments - _ORIGIN) // width * width
 
 
-def _made(column: Any, how: str, starts: NDArray[Any], *, is_amount: bool) -> Any:
+def _mean(column: Any, weight: Any, starts: NDArray[Any]) -> Any:
+    """Return the weighted mean of a column for each interval, or NULL if no value counts; see `mds_client.sql.mean`."""
+    values, weights = np.asarray(column.fill_null(0)), np.asarray(weight.fill_null(0))
+    size = np.abs(values)
+    counts = np.asarray(column.is_valid()) & np.asarray(weight.is_valid())
+    counts &= (values == 0) | ((size >= MEAN_VALUES[0]) & (size <= MEAN_VALUES[1]))
+    counts &= (weights >= MEAN_WEIGHTS[0]) & (weights <= MEAN_WEIGHTS[1])
+    weights = np.where(counts, weights, 0)
+    total = np.add.reduceat(weights, starts)
+    there = total > 0
+    found = np.add.reduceat(np.where(counts, values, 0) * weights, starts) / np.where(there, total, 1)
+    return pa.array(found, column.type, mask=~there)
+
+
+def _made(column: Any, how: Aggregate, starts: NDArray[Any], *, is_amount: bool) -> Any:
     """Aggregate a column for each interval. NULLs are ignored."""
     rows = len(column)
     valid = np.asarray(column.is_valid())
@@ -71,6 +97,8 @@ def _made(column: Any, how: str, starts: NDArray[Any], *, is_amount: bool) -> An
             found = np.add.reduceat(values, starts)
     elif how == "max":
         found = np.maximum.reduceat(np.where(valid, values, -np.inf), starts)
-    else:
+    elif how == "min":
         found = np.minimum.reduceat(np.where(valid, values, np.inf), starts)
+    else:
+        raise AssertionError(how)
     return pa.array(found, column.type, mask=~there)

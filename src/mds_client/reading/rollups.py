@@ -135,7 +135,8 @@ class _Asked:
 
         base = {id_: (vendor, symbol, self.kind.base) for id_, (vendor, symbol, _) in names.items()}
         # The span covers complete intervals of the source.
-        table = yield from reading.reading(session, self.kind, base, self.span, self.show.stored)
+        columns = rolling.needed(self.kind, self.show.stored)
+        table = yield from reading.reading(session, self.kind, base, self.span, columns)
         unit = self.made.every if self.made.width is None else int(self.made.width.total_seconds())
         assert unit is not None
         return rolling.rolled(self.kind, table, unit, self.show.stored)

@@ -6,6 +6,7 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from mds_client.layout import MEAN_VALUES, MEAN_WEIGHTS
 from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Column, Kind
 
 Statement = bytes
@@ -149,16 +150,19 @@ def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
 def weight(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
     """Return the weight of a value in a mean: a row's amount, or in a rollup the sum of its rows' amounts.
 
-    Values that are too large or too small to be multiplied do not count, because an overflow would fail the whole
-    computation.
+    Values and weights outside of `MEAN_VALUES` and `MEAN_WEIGHTS` do not count.
     """
     if not of_rows:
         return Identifier(column.weights)
     assert kind.weight is not None
     return SQL(
-        "CASE WHEN ({value} = 0 OR abs({value}) BETWEEN 1e-30 AND 1e100) AND {weight} BETWEEN 1e-15 AND 1e19"
-        " THEN {weight} END"
-    ).format(value=Identifier(column.name), weight=amount(kind.column(kind.weight)))
+        "CASE WHEN ({value} = 0 OR abs({value}) BETWEEN {values}) AND {weight} BETWEEN {weights} THEN {weight} END"
+    ).format(
+        value=Identifier(column.name),
+        weight=amount(kind.column(kind.weight)),
+        values=SQL(" AND ").join(map(Literal, MEAN_VALUES)),
+        weights=SQL(" AND ").join(map(Literal, MEAN_WEIGHTS)),
+    )
 
 
 def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
