@@ -38,6 +38,7 @@ from tests.engines.databases import (
     shares_session,
     superuser,
 )
+from tests.relay import Relay
 
 __all__ = ["SETTINGS", "Client", "Store", "Waiting", "before_the_server"]
 
@@ -64,6 +65,14 @@ class Store:
         """Do something as a superuser."""
         with superuser(self.superuser_dsn) as connection:
             connection.execute(cast("Any", statement), parameters)
+
+
+@pytest.fixture
+def relay(store: Store) -> Iterator[Relay]:
+    """A relay to the store's server; its `dsn` is that of the service's role."""
+    made = Relay(store.dsn)
+    yield made
+    made.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

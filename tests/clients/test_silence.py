@@ -1,7 +1,7 @@
 """A network that falls silent without closing a socket: nothing waits for ever, and nothing is lost or doubled."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,13 +28,6 @@ pytestmark = [
 ]
 
 SETTINGS: dict[str, Any] = {"statement_timeout_ms": 500, "connect_timeout": 1.0}
-
-
-@pytest.fixture
-def relay(store: Store) -> Iterator[Relay]:
-    made = Relay(store.dsn)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
 
 import click
 from rich.progress import TimeRemainingColumn
@@ -16,6 +15,7 @@ from datastore.connections import connect
 from datastore.errors import ControlError
 from mds_client import KINDS, MDS
 from mds_client.commands.mapping import check_mapping, mapping_options
+from mds_client.commands.options import on_conflict_option
 from mds_client.console import (
     FAILED,
     INTERRUPTED,
@@ -46,13 +46,7 @@ from mds_client.schema import OnConflict
     type=click.Choice(FORMATS),
     help="Format of the input. [default: detected from content and name]",
 )
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="replace",
-    show_default=True,
-    help="What happens to a stored row with the same key.",
-)
+@on_conflict_option
 @mapping_options
 @click.option(
     "--rejects",

@@ -9,8 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, quote_plus, unquote
 
@@ -34,6 +32,7 @@ from mds_client import Bar
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
 from mds_client.files import documents
+from mds_client.vendors.base import retry_after
 
 LARGEST_ANSWER: Final = 64 << 20
 """The largest size of a page, in bytes."""
@@ -413,24 +412,10 @@ def _check_status(response: httpx.Response) -> None:
     if response.is_success:
         return
     text, again = f"answered {response.status_code}", response.status_code == 429 or response.status_code >= 500
-    asked = _retry_after(response.headers.get("retry-after")) if again else None
+    asked = retry_after(response.headers) if again else None
     if asked is None:
         raise _Unanswered(text, again)
     raise _Unanswered(text, asked if asked <= LONGEST_WAIT else False)
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, from a number or a date; None if it is neither."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 _turns: Final[dict[str, float]] = {}

@@ -4,12 +4,12 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from mds_client.client import MDS
-from mds_client.commands.options import settings_options
+from mds_client.commands.options import on_conflict_option, settings_options
 from mds_client.commands.reports import Done, Watch, end
 from mds_client.commands.vendors import rejects_of, vendor_of, vendor_options
 from mds_client.config import Config
@@ -29,13 +29,7 @@ SHOWN: int = 5
 @vendor_options
 @click.option("--start", required=True, type=Instant(), help="From this time on, ISO; without a zone UTC.")
 @click.option("--end", "until", type=Instant(), help="Until before this time, ISO; without a zone UTC. [default: now]")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="replace",
-    show_default=True,
-    help="What happens to a stored row with the same key.",
-)
+@on_conflict_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show the first bars as stored.")
 @settings_options
 @json_option

@@ -7,14 +7,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from mds_client import compression
 from mds_client.client import MDS
 from mds_client.commands.mapping import check_mapping, mapping_options
-from mds_client.commands.options import settings_options
+from mds_client.commands.options import on_conflict_option, settings_options
 from mds_client.commands.reports import Done, Watch, end, shown
 from mds_client.config import Config
 from mds_client.console import FAILED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
@@ -64,13 +64,7 @@ def _list_profiles(context: click.Context, _parameter: click.Parameter, asked: b
 @click.option("--symbol", help="The same as --set symbol=….")
 @click.option("--timeframe", help="The same as --set timeframe=….")
 @mapping_options
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="replace",
-    show_default=True,
-    help="What happens to a stored row with the same key.",
-)
+@on_conflict_option
 @click.option(
     "--part-rows", type=click.IntRange(1), default=PART_ROWS, show_default=True, help="Rows in one transaction."
 )

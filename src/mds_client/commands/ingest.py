@@ -14,12 +14,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from mds_client.aclient import AMDS
 from mds_client.batch import BatchConfig
 from mds_client.client import MDS
-from mds_client.commands.options import connection_options, settings_options
+from mds_client.commands.options import connection_options, on_conflict_option, settings_options
 from mds_client.config import Config
 from mds_client.console import FAILED, INTERRUPTED, REJECTS, FileName, counted, fail, json_option, one_line, show_json
 from mds_client.errors import InvalidRow, MDSError, RetryableError, TimeoutExceeded
 from mds_client.mapping import Extra
-from mds_client.schema import KINDS, OnConflict
+from mds_client.schema import KINDS
 from mds_client.utils import AsyncIngestion, Ingest, Ingestion, Source, rejects_path
 
 
@@ -53,13 +53,7 @@ _INGEST_OPTIONS: tuple[Callable[..., Any], ...] = (
         help="File for rejected lines. [default: FILE.rejects.ndjson]",
     ),
     click.option("--strict", is_flag=True, help="Stop at the first invalid line."),
-    click.option(
-        "--on-conflict",
-        type=click.Choice(get_args(OnConflict)),
-        default="replace",
-        show_default=True,
-        help="What happens to a stored row with the same key.",
-    ),
+    on_conflict_option,
     click.option(
         "--extra",
         type=click.Choice(get_args(Extra)),

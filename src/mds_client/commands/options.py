@@ -1,14 +1,15 @@
-"""Options of the commands of `mds` for the server, and the client that the commands receive."""
+"""Options that several commands share: the server, the client that they receive, and what happens to stored rows."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, get_args
 
 import click
 
 from mds_client.client import MDS
 from mds_client.config import Config
 from mds_client.errors import ConfigurationError
+from mds_client.schema import OnConflict
 
 NO_SERVER = (
     "no server is named: pass --dsn or set MDS_DSN "
@@ -42,3 +43,13 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(client, *arguments, **options)
 
     return connected
+
+
+on_conflict_option: Final = click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(OnConflict)),
+    default="replace",
+    show_default=True,
+    help="What happens to a stored row with the same key.",
+)
+"""Add `--on-conflict`."""

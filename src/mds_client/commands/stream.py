@@ -6,14 +6,13 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import get_args
 
 import click
 
 from mds_client.abatch import AsyncBatchProcessor
 from mds_client.aclient import AMDS
 from mds_client.batching.core import BatchConfig
-from mds_client.commands.options import settings_options
+from mds_client.commands.options import on_conflict_option, settings_options
 from mds_client.commands.vendors import rejects_of, vendor_of, vendor_options
 from mds_client.config import Config
 from mds_client.console import REJECTS, Instant, counted, json_option, one_line, show_json
@@ -31,13 +30,7 @@ from mds_client.transfer.streams import Streamed, Streaming
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
 @click.option("--max-ms", type=click.IntRange(1), default=1_000, show_default=True, help="The longest a bar waits.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="replace",
-    show_default=True,
-    help="What happens to a stored row with the same key.",
-)
+@on_conflict_option
 @settings_options
 @json_option
 def stream(
@@ -66,10 +59,10 @@ def stream(
     vendor.library()
     rejects = RejectFile(rejects_of(f"{name}-stream"))
     done = Streamed()
-    written = 0
+    processor: AsyncBatchProcessor | None = None
 
-    async def run() -> int:
-        nonlocal done
+    async def run() -> None:
+        nonlocal done, processor
         async with AMDS(config) as client:
             batch = BatchConfig(max_rows=10_000, max_ms=max_ms)
             async with AsyncBatchProcessor(client, batch, on_conflict=on_conflict) as processor:
@@ -79,12 +72,13 @@ def stream(
                 )  # fmt: skip
                 done = streaming.done
                 await streaming.run(_until(seconds))
-            return processor.stats().written
 
     try:
-        written = asyncio.run(run())
+        asyncio.run(run())
     finally:
         rejects.close(complete=True)
+        # Also after an error: the summary says what was written before it.
+        written = 0 if processor is None else processor.stats().written
         fields = {**asdict(done), "written": written, "rejects": str(rejects.path) if rejects.count else None}
         show_json(fields) if as_json else click.echo(_sentence(done, written))
     if done.rejected or done.missed:

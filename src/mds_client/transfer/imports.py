@@ -5,12 +5,11 @@ another way. Nothing is printed here.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from mds_client.batch import BatchConfig, BatchProcessor, Reject
 from mds_client.batching.rejects import about_content
@@ -19,10 +18,9 @@ from mds_client.columns.rows import Batch
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import Input, Models, Part, RejectFile, reading
 from mds_client.models import Row
+from mds_client.protocol.pauses import ahead
 from mds_client.schema import Kind, OnConflict
 from mds_client.writing import upserts
-
-T = TypeVar("T")
 
 PART_ROWS: Final = 100_000
 """The default number of rows in a transaction."""
@@ -118,7 +116,7 @@ class Importing:
             MDSError: The server refused, or cannot be reached. All rows in `report().rows` are committed.
         """
         try:
-            with closing(_ahead(self._checked())) as parts:
+            with closing(ahead(self._checked())) as parts:
                 for part, batch in parts:
                     self._write(part, batch)
                     progress(self._source.position, self._source.size)
@@ -186,12 +184,3 @@ class Importing:
         finally:
             self._rows += processor.stats().written
         self._parts += 1
-
-
-def _ahead(items: Iterator[T]) -> Generator[T]:
-    """Yield the items. The next one is made while one is used, so that client and server work in parallel."""
-    with ThreadPoolExecutor(1, "mds-import") as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
