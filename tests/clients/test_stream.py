@@ -23,6 +23,7 @@ from mds_client.transfer.streams import GRACE, Streamed, Streaming
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.clients.vendor_apis import Apis, Candle, minutes, serving
 from tests.conftest import Store
+from tests.relay import Relay
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -35,6 +36,8 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Apis]:
+    # It takes seconds to import, which no test waits for.
+    vendors.make("ccxt", {"exchange": "kraken"}).library("ccxt.pro")
     with serving() as apis:
         yield apis
 
@@ -76,6 +79,8 @@ class Streamer:
     """A stream that runs in a thread: what it said, what it did, and the time that it believes."""
 
     store: Store
+    dsn: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
     now: datetime = NOON
     said: list[str] = field(default_factory=list)
     done: Streamed = field(default_factory=Streamed)
@@ -94,7 +99,7 @@ class Streamer:
         vendor = vendors.make("ccxt", {"exchange": "kraken", "rate_limit": 1, "attempts": 1})
         try:
             async with (
-                AMDS(dsn=self.store.dsn, tenant_id=self.store.tenant_a) as client,
+                AMDS(dsn=self.dsn or self.store.dsn, tenant_id=self.store.tenant_a, **self.settings) as client,
                 AsyncBatchProcessor(client, BatchConfig(max_ms=10)) as self.processor,
             ):
                 streaming = Streaming(
@@ -182,6 +187,26 @@ def test_what_a_cut_connection_missed_is_fetched_when_it_is_back(streamer: Strea
     assert (streamer.failure, done.breaks, done.missed) == (None, 1, [])
     assert any("the connection broke" in text for text in streamer.said)
     assert any("fetched" in text for text in streamer.said)
+
+
+def test_bars_that_come_while_the_database_is_silent_are_written_when_it_is_back(
+    streamer: Streamer, apis: Apis, store: Store, relay: Relay
+) -> None:
+    streamer.dsn, streamer.settings = relay.dsn, {"statement_timeout_ms": 100, "connect_timeout": 1.0}
+    streamer.start()
+    apis.subscribed.get(timeout=20)
+    for bar in apis.bars[:2]:
+        apis.send(bar)
+    until(lambda: stored(store) == apis.bars[:1])
+    relay.silence()
+    for bar in apis.bars[2:5]:
+        apis.send(bar)
+    until(lambda: any("the store does not take rows" in text for text in streamer.said))
+    relay.heal()
+    apis.send(apis.bars[5])
+    until(lambda: stored(store) == apis.bars[:5])
+    streamer.end()
+    assert streamer.failure is None
 
 
 def test_a_stream_begins_with_what_was_missed_since_the_newest_stored_bar(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, Final, TypeVar, cast
 
 from mds_client.abatch import AsyncBatchProcessor
@@ -245,7 +246,7 @@ class Streaming:
 
     async def _add(self, bar: Bar) -> None:
         """Add a bar. A failure of the store does not end the stream: pending rows are kept and retried."""
-        while True:
+        for failures in count(1):
             try:
                 await self._processor.add_bar(bar)
                 return
@@ -255,6 +256,7 @@ class Streaming:
                 if self._processor.stats().pending == 0:
                     raise
                 self._say(f"the store does not take rows, they are kept: {error}")
+            await asyncio.sleep(min(LONGEST_PAUSE, 0.25 * 2**failures))
 
     def _reject(self, line: int, why: str, text: str) -> None:
         self.done.rejected += 1
