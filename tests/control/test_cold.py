@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
+import duckdb
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -405,6 +406,23 @@ def test_late_rows_are_written_while_the_files_cannot_be_read(pair: Pair, url: s
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80.0)])
     away.rename(url)
     pair.same_everywhere()
+
+
+def test_other_programs_read_the_files_that_a_client_lists(pair: Pair) -> None:
+    pair.upsert(bars(hours=300))
+    pair.move()
+    files = pair.a.cold_files("bars")
+    assert len(files) == len(pair.a.cold_files("bars", "2024-01-01", "2024-02-01")) + len(
+        pair.a.cold_files("bars", "2024-02-01")
+    )
+    with duckdb.connect() as engine:
+        found = engine.execute("SELECT count(*), sum(open_price) FROM read_parquet(?)", [files]).fetchone()
+    rows = pair.b.bars_window(["A", "B"], "1m", ALL[0], FENCE, "v")
+    assert found == (len(rows), sum(row.open_price or 0 for row in rows))
+    with MDS(dsn=pair.store.dsn, tenant_id=pair.store.tenant_b, cold_url=pair.url) as other:
+        assert other.cold_files() == []
+    with pytest.raises(ConfigurationError, match="set MDS_COLD_URL"):
+        pair.b.cold_files()
 
 
 def test_a_folder_with_the_files_of_another_store_is_neither_written_nor_swept(

@@ -5,6 +5,7 @@ Each is an operation without I/O (`mds_client.protocol.operations`). Only `cover
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mds_client import sql
@@ -25,6 +26,7 @@ from mds_client.reading.arguments import (
 )
 from mds_client.reading.missing import Known, warn_without_tenant, what_lacks
 from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
+from mds_client.values import times
 from mds_client.values.built import built
 
 
@@ -49,6 +51,22 @@ def series(
         return answered(Series, found, as_)
 
     return Operation("series", talk)
+
+
+def cold_files(kind: AnyKind = "bars", start: Time | None = None, end: Time | None = None) -> Operation[list[str]]:
+    """The operation of `MDS.cold_files`."""
+    declared = KINDS.of(kind)
+    span = time_span(times.FIRST if start is None else start, times.END if end is None else end)
+
+    def talk(session: Session) -> Talk[list[str]]:
+        if not session.config.cold_url:
+            raise ConfigurationError("this client was not told where files are: set MDS_COLD_URL (or cold_url)")
+        (rows,) = yield Group((Execute(sql.COLD_FILES, (declared.name, *span, session.wanted)),), commit=True)
+        warn_without_tenant(session)
+        folder = Path(session.config.cold_url).absolute()
+        return [str(folder / path) for path, *_ in rows]
+
+    return Operation("cold_files", talk)
 
 
 def symbols(kind: AnyKind = "bars", *, vendor: str | None = None) -> Operation[list[str]]:

@@ -241,6 +241,25 @@ class Lists(Calls):
         """
         return self.run(listings.series(kind, vendor=vendor, symbol=symbol, timeframe=timeframe, as_=as_))
 
+    def cold_files(self, kind: AnyKind = "bars", start: Time | None = None, end: Time | None = None) -> list[str]:
+        """List the Parquet files with the tenant's old rows of a kind, for other programs such as DuckDB and Spark.
+
+        Rows of the table are not in the files, and neither are late rows before `datastore cold fold`. `scan` reads all
+        of them.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            start: Only files that may have rows from this time on.
+            end: Only files that may have rows from before this time.
+
+        Returns:
+            The files' paths below `cold_url`, in the order of their months.
+
+        Raises:
+            ConfigurationError: The client has no setting for where the files are.
+        """
+        return self.run(listings.cold_files(kind, start, end))
+
     def symbols(self, kind: AnyKind = "bars", *, vendor: str | None = None) -> list[str]:
         """Return the distinct symbols of a kind, in order.
 
