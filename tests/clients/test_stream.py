@@ -201,10 +201,11 @@ def test_bars_that_come_while_the_database_is_silent_are_written_when_it_is_back
     relay.silence()
     for bar in apis.bars[2:5]:
         apis.send(bar)
-    until(lambda: any("the store does not take rows" in text for text in streamer.said))
+    until(lambda: any(text.startswith("the store does not take rows") for text in streamer.said))
     relay.heal()
     apis.send(apis.bars[5])
     until(lambda: stored(store) == apis.bars[:5])
+    until(lambda: "the store takes rows again" in streamer.said)
     streamer.end()
     assert streamer.failure is None
 

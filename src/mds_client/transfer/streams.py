@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any, Final, TypeVar, cast
 
 from mds_client.abatch import AsyncBatchProcessor
@@ -104,6 +103,8 @@ class Streaming:
         self._stored_as = stored_as or vendor.stored_as
         self._reject_row, self._say, self._now = reject, say, now
         self._step = width(timeframe)
+        self._failures = 0
+        self._away = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stream until the event is set.
@@ -152,6 +153,7 @@ class Streaming:
                         failure = error
                 self._take(live, one)
                 await self._settle(one)
+                self._watch_store()
                 if failure is not None:
                     await self._broken(live, one, failure)
         finally:
@@ -246,17 +248,28 @@ class Streaming:
 
     async def _add(self, bar: Bar) -> None:
         """Add a bar. A failure of the store does not end the stream: pending rows are kept and retried."""
-        for failures in count(1):
+        while True:
             try:
                 await self._processor.add_bar(bar)
                 return
             except InvalidRow:
                 raise
-            except MDSError as error:
+            except MDSError:
+                # The processor is full, and waits before each attempt to write.
                 if self._processor.stats().pending == 0:
                     raise
-                self._say(f"the store does not take rows, they are kept: {error}")
-            await asyncio.sleep(min(LONGEST_PAUSE, 0.25 * 2**failures))
+                self._watch_store()
+
+    def _watch_store(self) -> None:
+        """Say when the store begins to refuse rows, and when it takes them again. The processor keeps them."""
+        stats = self._processor.stats()
+        if not stats.pending:
+            if self._away:
+                self._say("the store takes rows again")
+            self._away, self._failures = False, stats.failures
+        elif not self._away and stats.failures > self._failures:
+            self._away = True
+            self._say(f"the store does not take rows, they are kept: {stats.last_error}")
 
     def _reject(self, line: int, why: str, text: str) -> None:
         self.done.rejected += 1
