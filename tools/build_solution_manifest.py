@@ -65,7 +65,7 @@ def manifest() -> str:
 
 
 def make_targets() -> dict[str, str]:
-    """What `make` can do: the targets that its help names."""
+    """Return the targets of `make` that its help names."""
     lines = re.findall(r"^([a-z]+):.*## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     return dict(sorted(lines))
 
@@ -173,7 +173,7 @@ def _module(path: str) -> dict[str, Any]:
 
 
 def _names(tree: ast.Module) -> list[str]:
-    """What a module says that it has; where it says nothing, its functions and classes."""
+    """Return the names that a module exports, or else its functions and classes."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             return sorted(ast.literal_eval(node.value))
@@ -199,7 +199,7 @@ def _title(text: str) -> str:
 
 
 def _about(what: object) -> str:
-    """What its own docstring says; an instance has its class's, and text or a number has none."""
+    """Return an object's own docstring. An instance has its class's, and a text or a number has none."""
     if isinstance(what, str | int):
         return ""
     return _first(inspect.getdoc(what))

@@ -272,7 +272,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
         ),
     ),
 )  # fmt: skip
-"""What the dashboard shows, from top to bottom. Several service processes say the same of the store: hence `max`."""
+"""The panels of the dashboard, from top to bottom. Several service processes report the same store, hence `max`."""
 
 
 def store() -> str:

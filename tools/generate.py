@@ -186,7 +186,7 @@ CLASSES = {
     "57": "operator intervention",
     "MD": "the store",
 }
-"""What a class of SQLSTATEs is about, by its two characters: each that `BY_SQLSTATE` has."""
+"""The meaning of the classes of SQLSTATEs in `BY_SQLSTATE`, by their two characters."""
 
 
 OURS = {sql.COLD: "rows of this time are kept in files", sql.MOVING: "rows are being brought back from files"}
@@ -194,7 +194,7 @@ OURS = {sql.COLD: "rows of this time are kept in files", sql.MOVING: "rows are b
 
 
 def _condition(state: str) -> str:
-    """What a SQLSTATE says: its class, and of a single code also PostgreSQL's own name for it."""
+    """Return the meaning of a SQLSTATE: its class, and for a single code also PostgreSQL's name."""
     about = CLASSES[state[:2]]
     if state in OURS:
         return f"{about}: {OURS[state]}"

@@ -19,7 +19,7 @@ SELECT date_bin(make_interval(secs => $__interval_ms / 1000.0), ts, '2000-01-01Z
        sum(volume) AS volume
 FROM public.bars WHERE $__timeFilter(ts) AND {_CHOSEN} GROUP BY 1 ORDER BY 1
 """
-"""As many candles as fit on the panel: Grafana says how wide one is."""
+"""The number of candles that fit on the panel; Grafana tells its width."""
 
 VOLUME: Final = f"""
 SELECT date_trunc('day', ts, 'UTC') AS time, sum(volume) AS volume
@@ -88,7 +88,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
         ),
     ),
 )
-"""What the dashboard shows, from top to bottom."""
+"""The panels of the dashboard, from top to bottom."""
 
 VARIABLES: Final = {
     "vendor": "SELECT DISTINCT vendor FROM public.symbols WHERE kind = 'bars' ORDER BY vendor",
@@ -96,7 +96,7 @@ VARIABLES: Final = {
     "timeframe": "SELECT timeframe FROM public.series WHERE kind = 'bars' AND vendor = ${vendor:sqlstring}"
     " AND symbol = ${symbol:sqlstring} ORDER BY timeframe",
 }
-"""What is chosen at the top, each from what there is of those before it."""
+"""The variables at the top. Each lists the values that exist for those before it."""
 
 
 def market() -> str:

@@ -1,4 +1,4 @@
-"""What the product needs, as files that follow from pyproject.toml: requirements, pins, and the page of licences.
+"""Generate the files that follow from pyproject.toml: requirements, pins, and the page of licences.
 
 `requirements` and `requirements_dev` follow from pyproject.toml alone. `constraints` pins what the running environment
 has, so it is not compared with that but judged by itself: `check_constraints` says what is wrong with the file.
@@ -51,7 +51,7 @@ PLATFORMS: Final = (
     {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"},
     {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt"},
 )
-"""Where somebody may install the product, as markers say it."""
+"""The environments in which the product can be installed, as markers."""
 
 
 @cache
@@ -68,7 +68,7 @@ def supported() -> list[str]:
 
 
 def declared(*extras: str) -> list[Requirement]:
-    """What pyproject.toml asks for with these extras: each package once (for each marker), sorted."""
+    """Return the packages that pyproject.toml requires with these extras: each once (for each marker), sorted."""
     merged: dict[tuple[str, str], Requirement] = {}
     for requirement in _asked(project()["dependencies"], extras):
         key = canonicalize_name(requirement.name), str(requirement.marker or "")
@@ -166,7 +166,7 @@ def constraints() -> str:
 
 
 def check_constraints() -> list[str]:
-    """What is wrong with constraints.txt: lines that pin nothing, packages without a pin, pins that are not allowed."""
+    """List the errors of constraints.txt: lines that pin nothing, packages without a pin, pins that are not allowed."""
     pins = _pins(_lines())
     problems = [f"{line}: pins no version" for line in _lines() if not _pins([line])]
     problems += [f"{name} is needed and has no pin" for name in reached("dev") if name not in pins]
@@ -198,7 +198,7 @@ def _pins(lines: Iterable[str]) -> dict[NormalizedName, Requirement]:
 
 
 def licence(package: Distribution) -> str:
-    """What a package says of itself: an SPDX expression; else its classifiers, all of them; else as it puts it."""
+    """Return a package's licence: its SPDX expression, or else all its classifiers, or else its own text."""
     said = package.metadata
     (expression, *_), (text, *_) = (said.get_all(field, [""]) for field in ("License-Expression", "License"))
     for given in (expression, text):

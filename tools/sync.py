@@ -89,7 +89,7 @@ PHRASES: Final = {
 """Text of docstrings and comments that says something else. Each must be found in one of the modules."""
 
 GENERATED: Final = re.compile(r"\s+`mds_client\.[\w.]+` is generated from (?:it|this module)[^.]*\.\w*[^.]*\.")
-"""What an asynchronous module says about the generated one, which says it in its first line."""
+"""The sentence of an asynchronous module about the generated one. The generated one has it in its first line."""
 
 ADDED: Final = {
     "src/mds_client/batch.py": (

@@ -1,4 +1,4 @@
-"""What several pages are asked for: a series by its id, and a tenant out of those that a token sees."""
+"""Arguments that several pages share: a series by its id, and a tenant that the token can see."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final

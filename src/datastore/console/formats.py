@@ -1,4 +1,4 @@
-"""How values are shown: numbers with thin groups, sizes in bytes, times in UTC, ages in words."""
+"""Format values for pages: grouped numbers, sizes in bytes, times in UTC, ages in words."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -74,7 +74,7 @@ def age(value: timedelta | None) -> str:
 
 
 def since(value: datetime | None) -> str:
-    """How long ago a time was."""
+    """Return how long ago a time was."""
     return NONE if value is None else age(datetime.now(UTC) - value)
 
 
@@ -104,4 +104,4 @@ def is_number(value: Any) -> bool:
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     each.__name__: each for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number)
 }
-"""What templates call them by."""
+"""The filters by the names that templates use."""

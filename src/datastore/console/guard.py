@@ -1,4 +1,4 @@
-"""Who may use the console: the session of a request, and whether a change comes from one of the console's own pages.
+"""Access to the console: the session of a request, and a check that a change comes from one of the console's own pages.
 
 What a token may see and do is decided by `datastore.service.security`, as for the API: `guard` puts the session's token
 where those dependencies look for it.
@@ -20,11 +20,11 @@ UNATTENDED: Final = "X-Unattended"
 """The header of requests that a page makes by itself, and that do not keep a session from becoming idle."""
 
 EVENTS: Final = "text/event-stream"
-"""What a browser accepts that follows a page, which is no use of it either. Such a request has no header of ours."""
+"""The Accept header of a stream of events. Such a request is not a use of the console, and has no header of ours."""
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 OPEN: Final = (f"{PREFIX}/sign-in", f"{PREFIX}/static/")
-"""What is there without a session."""
+"""The paths that need no session."""
 
 
 class SignInNeeded(Exception):

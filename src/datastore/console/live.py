@@ -1,9 +1,9 @@
-"""What an open page follows: a stream of server-sent events. Each event has what the page shows now.
+"""Streams of server-sent events for open pages. Each event has the current content of a part of the page.
 
-A stream looks at the database once a second. Where nothing is new, it sends a sign of life now and then. It ends with
-its session, when the service is to end, and after a minute in any case. The browser then asks for another one, and the
-request is checked as every other is. A browser that cannot have a stream asks for the part of the page every few
-seconds (`static/live.js`).
+A stream reads the database once a second. If nothing has changed, it sends a heartbeat every few seconds. It ends with
+its session, when the service stops, and after a minute in any case. The browser then requests another stream, which is
+checked like every request. A browser that gets no stream requests the part of the page every few seconds
+(`static/live.js`).
 """
 
 import time
@@ -27,31 +27,31 @@ from datastore.service.state import Service
 from datastore.service.tokens import Token
 
 TICK_S: float = 1.0
-"""How often a stream looks."""
+"""Seconds between two reads of a stream."""
 
 BEAT_S: float = 10.0
-"""After so many seconds without news a sign of life is sent. A page that misses two of them gives the stream up."""
+"""Seconds without a change after which a heartbeat is sent. A page that misses two heartbeats closes the stream."""
 
 LIVES_S: float = 60.0
-"""How long a stream lives; the browser then asks for another one."""
+"""Seconds after which a stream ends; the browser then requests another one."""
 
 IN_ALL: Final = 24
-"""Streams at a time. Each has a look at the database every second."""
+"""The maximum of streams. Each reads the database every second."""
 
 EACH: Final = 3
-"""Streams at a time of a session: a browser has six connections to a host for all its tabs."""
+"""The maximum of streams of a session: a browser has six connections to a host for all its tabs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a page shows now, as text. After the last one nothing changes any more."""
+    """The current content of a part of a page, as text. After the last one, nothing changes any more."""
 
     text: str
     last: bool = False
 
 
 class Streams:
-    """How many streams there are, in all and of each session. For one event loop."""
+    """Counts the streams, in all and of each session. For one event loop."""
 
     def __init__(self, in_all: int = IN_ALL, each: int = EACH) -> None:
         self._in_all = in_all
@@ -59,10 +59,10 @@ class Streams:
         self._held: Counter[bytes] = Counter()
 
     def take(self, session: Session) -> None:
-        """Count one more stream of a session. Raises Refusal if there are as many as there may be."""
+        """Count one more stream of a session. Raises Refusal at the maximum."""
         if self._held.total() >= self._in_all or self._held[session.key] >= self._each:
             again = {"Retry-After": str(RETRY_AFTER_S)}
-            raise Refusal("unavailable", "as many pages are followed as can be at a time", headers=again)
+            raise Refusal("unavailable", "too many pages are being followed at the moment", headers=again)
         self._held[session.key] += 1
 
     def leave(self, session: Session) -> None:
@@ -71,12 +71,12 @@ class Streams:
 
 
 class Events(Paced):
-    """An answer that is a stream of events. It takes one of its session's places until its end."""
+    """A response that is a stream of events. It counts as a stream of its session until its end."""
 
     def __init__(self, request: Request, read: Callable[[], Part]) -> None:
         self._session: Session = request.state.session
         self._streams: Streams = request.app.state.streams
-        # A proxy that gathers answers would keep events back until the end.
+        # Without it, a proxy that buffers responses would keep the events back until the end.
         more = {"X-Accel-Buffering": "no"}
         super().__init__(_events(request, _looked(request, read), read), media_type=EVENTS, headers={**HEADERS, **more})
 
@@ -89,14 +89,14 @@ class Events(Paced):
 
 
 def follow(request: Request, read: Callable[[], Part]) -> Events:
-    """Let a page follow what `read` returns; call it in a thread.
+    """Return a stream of what `read` returns. Call it in a thread.
 
     Args:
         request: The request of the stream.
-        read: What the page shows now. It is called in threads, one call at a time, the first time here.
+        read: Returns the current content. It is called in threads, one call at a time, the first time here.
 
     Raises:
-        Exception: What `read` raises the first time. Later it ends the stream, and the page is told when it asks again.
+        Exception: `read` failed the first time. A later failure ends the stream.
     """
     return Events(request, read)
 
@@ -128,7 +128,7 @@ async def _events(request: Request, part: Part, read: Callable[[], Part]) -> Asy
 
 
 def _looked(request: Request, read: Callable[[], Part]) -> Part:
-    """What is shown now. Raises Refusal where the token's tenant was disabled meanwhile."""
+    """Return the current content. Raises Refusal if the token's tenant was disabled meanwhile."""
     token: Token = request.state.token
     here: Service = request.app.state.service
     if token.tenant is not None and tenants.get_tenant(here.dsn, token.tenant).disabled_at is not None:
@@ -137,7 +137,7 @@ def _looked(request: Request, read: Callable[[], Part]) -> Part:
 
 
 def _lasts(request: Request) -> bool:
-    """Whether the session is still there. To follow a page does not keep it."""
+    """Whether the session still exists. A stream does not keep it alive."""
     sessions: Sessions = request.app.state.sessions
     return sessions.find(request.cookies.get(COOKIE, ""), active=False) is not None
 

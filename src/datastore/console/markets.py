@@ -24,7 +24,7 @@ class Market:
 
 
 class Named(Protocol):
-    """What has the names of a series."""
+    """An object with the names of a series."""
 
     @property
     def tenant(self) -> UUID: ...

@@ -21,7 +21,7 @@ router = APIRouter()
 
 
 def address(back: str) -> str:
-    """Where to sign in, to go on to a page of the console."""
+    """Return the address of the sign-in page, which continues to a page of the console."""
     return f"{PREFIX}/sign-in" + (f"?{urlencode({'back': back})}" if back and inside(back) == back else "")
 
 

@@ -76,7 +76,7 @@ def chart(
 def _window(
     there: dict[str, int], shown: str, first: datetime, last: datetime, start: datetime | None, end: datetime | None
 ) -> tuple[datetime, datetime]:
-    """What is shown: what a link says, or the newest part that a few hundred bars fill."""
+    """Return the window to show: that of the link, or the newest few hundred bars."""
     end = end or last + timedelta(seconds=1)
     if start is None:
         step = there.get(shown) or list(there.values())[min(1, len(there) - 1)]

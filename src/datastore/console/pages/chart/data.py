@@ -1,4 +1,4 @@
-"""What a chart asks for while it is looked at: bars, new ones as they come, gaps, news, others to compare, files."""
+"""The data of an open chart: bars, new bars as they arrive, gaps, news, series to compare, and files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ def follow_bars(request: Request, here: Here, series: OneSeries, timeframe: Step
 
 @router.get("/{id:id}/gaps")
 def read_gaps(here: Here, series: OneSeries, start: Start, end: End) -> Response:
-    """What the window lacks by the trading calendar of the series; none where it has no calendar."""
+    """Return the gaps of the window by the series' trading calendar; none without a calendar."""
     found: list[list[Any]] = []
     why = None
     try:

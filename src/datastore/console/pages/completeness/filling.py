@@ -76,7 +76,7 @@ def plan(
     calendar: Annotated[str, Form()] = "",
     source: Annotated[str, Form()] = "",
 ) -> Response:
-    """What the backfill would do. Nothing is stored."""
+    """Show what the backfill would do. Nothing is stored."""
     owner = known_tenant(here.dsn, None, tenant)
     given = {
         "vendor": vendor, "timeframe": timeframe, "symbols": symbols, "start": start, "end": end,
@@ -127,7 +127,7 @@ def _form(request: Request, tenant: Tenant, **context: Any) -> Response:
 
 
 def _source(here: Service, tenant: Tenant, vendor: str) -> str:
-    """What the newest backfill of the vendor was filled from, or an example."""
+    """Return the source of the vendor's newest backfill, or an example."""
     found = backfill.list_backfills(here.dsn, tenant=tenant.id, limit=20).items
     source = next((each.source for each in found if each.vendor == vendor), _EXAMPLE)
     return json.dumps(source, indent=2, ensure_ascii=False)

@@ -48,7 +48,7 @@ class Asked:
     after: Annotated[int | None, Query(ge=0, le=LARGEST_ID)] = None
 
     def query(self, **more: int | None) -> str:
-        """The same as a query, with more."""
+        """Return the filters as a query string, with more parameters."""
         asked = {"state": self.state, "job_type": self.job_type, "tenant": self.tenant, **more}
         return urlencode({name: value for name, value in asked.items() if value is not None})
 
@@ -84,14 +84,14 @@ def _lists(here: Service, asked: Asked) -> dict[str, Any]:
 
 @router.get("/{id:id}")
 def get_job(request: Request, here: Here, token: Reader, id: JobId) -> Response:  # noqa: A002
-    """One job: what it was asked, how far it is, what came of it."""
+    """Show a job: its payload, its progress and its result."""
     template = JOB if is_fragment(request) else "pages/jobs/job.html"
     return page(request, template, **_job(here, token, id))
 
 
 @router.get("/{id:id}/events")
 def follow_job(request: Request, here: Here, token: Reader, id: JobId) -> Response:  # noqa: A002
-    """One job as it changes, until it has ended."""
+    """Stream a job's changes until it ends."""
 
     def read() -> Part:
         found = _job(here, token, id)
@@ -112,7 +112,7 @@ def _job(here: Service, token: Token, id_: int) -> dict[str, Any]:
 
 
 def _eta(job: JobRecord) -> timedelta | None:
-    """In how long a job will be through at its pace so far; None if nothing can be said."""
+    """Estimate when a job will end at its pace so far; None if that cannot be estimated."""
     if job.state != "running" or not job.done or not job.total or job.started_at is None:
         return None
     return (datetime.now(UTC) - job.started_at) * (max(0, job.total - job.done) / job.done)
@@ -134,14 +134,14 @@ def cancel_job(request: Request, here: Here, token: Operator, id: JobId) -> Resp
 
 @router.get("/backfills/{id:id}")
 def get_backfill(request: Request, here: Here, token: Reader, id: BackfillId) -> Response:  # noqa: A002
-    """One backfill: how far it is, when it will be through, and what is still missing at its end."""
+    """Show a backfill: its progress, when it will end, and what is still missing at its end."""
     template = BACKFILL if is_fragment(request) else "pages/jobs/backfill.html"
     return page(request, template, **_backfill(here, token, id))
 
 
 @router.get("/backfills/{id:id}/events")
 def follow_backfill(request: Request, here: Here, token: Reader, id: BackfillId) -> Response:  # noqa: A002
-    """One backfill as it changes, until it has ended."""
+    """Stream a backfill's changes until it ends."""
 
     def read() -> Part:
         found = _backfill(here, token, id)
@@ -157,7 +157,7 @@ def _backfill(here: Service, token: Token, id_: int) -> dict[str, Any]:
 
 @router.post("/backfills/{id:id}/cancel")
 def cancel_backfill(request: Request, here: Here, token: Operator, id: BackfillId) -> Response:  # noqa: A002
-    """Cancel what of a backfill has not ended."""
+    """Cancel a backfill's unfinished jobs."""
     backfill.cancel_backfill(here.dsn, id, tenant=token.tenant)
     return go(request, f"{PREFIX}/jobs/backfills/{id}")
 

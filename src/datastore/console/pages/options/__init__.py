@@ -28,10 +28,10 @@ UNDERLYINGS: Final = 200
 """Underlyings to choose from. Others are asked for by name, in the page's address."""
 
 WITHIN: Final = timedelta(days=7)
-"""How old a snapshot may be."""
+"""The maximum age of a snapshot."""
 
 SIDE: Final = ("iv", "delta", "oi", "volume", "bid", "ask")
-"""What the chain shows of a contract, from the outside to the strike."""
+"""The fields of a contract in the chain, from the outside to the strike."""
 
 
 @router.get("")

@@ -25,7 +25,7 @@ router = APIRouter()
 
 FAILED_LISTED: Final = 50
 BEHIND: Final = timedelta(days=7)
-"""How far behind its vendor's newest series one is that needs a look."""
+"""How far a series may be behind its vendor's newest one before it needs attention."""
 
 FRESHNESS_LISTED: Final = 40
 """Rows of the table of freshness; vendors and timeframes beyond are counted."""
@@ -59,7 +59,7 @@ def overview(request: Request, _: Reader) -> Response:
 
 @router.get("/stored")
 def stored(request: Request, here: Here, token: Reader) -> Response:
-    """What is stored, how fresh it is, and what needs attention."""
+    """Show what is stored, how fresh it is, and what needs attention."""
     fresh = reads.freshness(here.dsn, tenant=token.tenant)
     counts = gaps.last_counts(here.dsn, token.tenant)
     everything = token.tenant is None

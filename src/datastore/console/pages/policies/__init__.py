@@ -26,12 +26,12 @@ NAMES: Final[dict[str, str]] = {
     "cold_after": "move to files after",
     "refresh_within": "refresh within",
 }
-"""What the page calls the policies."""
+"""The names of policies on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A policy as it is, as it is to be (and how that was written), and how many rows that removes."""
+    """A policy as it is, its new value (and how the user wrote it), and the number of rows that this removes."""
 
     now: PolicyState
     wanted: timedelta | None
@@ -53,7 +53,7 @@ def plan(
     which: Annotated[str, Form(max_length=200)],
     age: Annotated[str, Form(max_length=20)],
 ) -> Response:
-    """What setting a policy would do. Changes nothing."""
+    """Show what setting a policy would do. Changes nothing."""
     relation, policy = _named(which)
     wanted = timescale_policies.parse_age(age.strip())
     now = next(
@@ -111,5 +111,5 @@ def _page(request: Request, here: Service, planned: Planned | None = None) -> Re
 
 @router.get("/expiry")
 def expiry(request: Request, here: Here, _: StoreAdmin) -> Response:
-    """What retention would remove now. Counts the rows."""
+    """Count the rows that retention would remove now."""
     return page(request, "pages/policies/expiry.html", found=timescale_policies.expire(here.dsn, dry_run=True))

@@ -24,7 +24,7 @@ router = APIRouter()
 
 SHOWN: Final = 200
 SPAN: Final = timedelta(days=7)
-"""What is looked at where nobody says from when on: the end of what there is."""
+"""The default window: the end of the stored rows."""
 
 
 @router.get("/{id:id}")

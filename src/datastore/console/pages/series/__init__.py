@@ -73,7 +73,7 @@ def prices(here: Here, token: Reader, ids: Ids) -> Response:
 
 @router.get("/prices/events")
 def follow_prices(request: Request, here: Here, token: Reader, ids: Ids) -> Response:
-    """The same as they change."""
+    """Stream the newest prices as they change."""
     return follow(request, lambda: Part(json.dumps(_prices(here, token, ids))))
 
 

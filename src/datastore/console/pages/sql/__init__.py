@@ -31,7 +31,7 @@ EXAMPLE: Final = "SELECT vendor, symbol, timeframe, last_ts, last_price\nFROM se
 
 
 def places() -> Places:
-    """How many queries there may be at a time: each has a session of the database and a thread."""
+    """The maximum of queries at a time. Each has a database session and a thread."""
     return Places("queries", in_all=4, each=2, wait_s=5.0)
 
 

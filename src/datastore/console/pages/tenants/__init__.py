@@ -78,7 +78,7 @@ def _page(request: Request, dsn: str, *, after: int = 0, made: MadeToken | None 
 
 @router.get("/{tenant}")
 def get_tenant(request: Request, _: StoreAdmin, tenant: AdminTenant) -> Response:
-    """One tenant: its logins, and what can be done with it."""
+    """Show a tenant: its logins, and the actions on it."""
     return _tenant(request, tenant)
 
 
@@ -122,5 +122,5 @@ def enable(request: Request, here: Here, tenant: AdminTenant) -> Response:
 
 @router.get("/{tenant}/deletion")
 def plan_deletion(request: Request, here: Here, tenant: AdminTenant) -> Response:
-    """What a deletion would remove now: a dry run that counts every row of the tenant."""
+    """Count what a deletion would remove now: a dry run that counts every row of the tenant."""
     return page(request, "pages/tenants/deletion.html", tenant=tenant, plan=tenants.plan_deletion(here.dsn, tenant.id))
