@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.mutants.faults import FAULTS, Fault
+from tools import sync
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
@@ -52,7 +53,7 @@ def tried(copy: Path, fault: Fault) -> str:
     assert fault.before in text, f"{fault.file} has no {fault.before!r}"
     path.write_text(text.replace(fault.before, fault.after, 1), encoding="utf-8")
     try:
-        if fault.file.startswith("src/mds_client/a"):
+        if fault.file in sync.MODULES:
             subprocess.run([sys.executable, "tools/sync.py"], cwd=copy, check=True)
         if not passes(copy, fault):
             return "noticed"

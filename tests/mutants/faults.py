@@ -38,6 +38,10 @@ TIMES = ("tests/unit/test_times.py",)
 COLLISIONS = ("tests/clients/test_collisions.py",)
 ASKED = ("tests/clients/test_missing.py",)
 DELETES = ("tests/clients/test_delete.py",)
+SHARED = ("tests/clients/test_shared_ids.py",)
+COLD = ("tests/control/test_cold.py",)
+VENDORS = ("tests/clients/test_vendors.py",)
+STREAM = ("tests/clients/test_stream.py",)
 CONSOLE = ("tests/console/test_walls.py",)
 SIGNING_IN = ("tests/console/test_signing_in.py",)
 QUERYING = ("tests/console/test_sql.py",)
@@ -82,12 +86,8 @@ FAULTS: Final = (
     Fault(DOORS, 'SQL("GRANT INSERT ON {} TO {}")', 'SQL("GRANT SELECT, INSERT, DELETE ON {} TO {}")', ISOLATION),
     # Doors and last values
     Fault(DOORS, 'SQL("t.{} IS DISTINCT FROM {}")', 'SQL("true OR t.{} IS DISTINCT FROM {}")', KINDS),
-    Fault(
-        DOORS,
-        'SQL("t.{} IS DISTINCT FROM {}").format(*value) for value in values),\n                SQL',
-        'SQL("true OR t.{} IS DISTINCT FROM {}").format(*value) for value in values),\n                SQL',
-        BARS,
-    ),
+    Fault(DOORS, 'condition = SQL("({}) AND ({})").format(condition, some)', "pass", COLLISIONS),
+    Fault(DOORS, "THEN {1}.refuse_shared() ELSE {2} END", "THEN {2} ELSE {2} END", SHARED),
     Fault(DOORS, 'SQL("coalesce(excluded.{name}, t.{name})")', 'SQL("coalesce(t.{name}, excluded.{name})")', BARS),
     Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", BARS),
     Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),
@@ -242,8 +242,28 @@ FAULTS: Final = (
         "return max(_midnight(day), opens",
         GAPS,
     ),
+    # Rows in files
+    Fault("src/datastore/schema/cold.py", "IF FOUND THEN", "IF false THEN", COLD),
+    Fault("src/datastore/schema/cold.py", "IF moving THEN", "IF false THEN", COLD),
+    Fault(
+        "src/datastore/schema/cold.py", "tenant_no = (SELECT {}.tenant_no())", "(SELECT {}.tenant_no()) > 0", ISOLATION
+    ),
+    Fault("src/datastore/cold/exporting.py", "await_older_writers(check, driver, tenant.no)", "pass", COLD),
+    Fault("src/datastore/cold/exporting.py", "    if gone != expected:", "    if False:", COLD),
+    Fault("src/datastore/cold/folding.py", "if not has_rows(driver, one, whose, period[1]):", "if True:", COLD),
+    Fault("src/datastore/cold/owning.py", "    if owner != store:", "    if False:", COLD),
+    Fault("src/datastore/cold/keeping.py", "or not is_ours(file.path)", "", COLD),
+    Fault("src/datastore/cold/keeping.py", "file.path in kept or", "", COLD),
+    Fault("src/datastore/cold/records.py", "            failures.append(error)", "            raise", COLD),
+    Fault("src/mds_client/cold/reading.py", "        if before == after:", "        if True:", COLD),
+    Fault("src/mds_client/cold/merging.py", 'elif mode == "fill":', 'elif mode == "keep":', COLD),
+    Fault("src/mds_client/cold/rolling.py", 'if how == "mean":', "if False:", COLD),
+    # Vendors
+    Fault("src/mds_client/vendors/base.py", 'text = text.replace(value, "***")', "pass", VENDORS),
+    Fault("src/mds_client/vendors/fetched.py", "if bar.ts > over:", "if False:", VENDORS),
+    Fault("src/mds_client/transfer/streams.py", "one.fresh = True", "pass", STREAM),
     # The console
-    Fault("src/datastore/console/asked.py", "tenant=token.tenant, after=id - 1", "after=id - 1", CONSOLE),
+    Fault("src/datastore/console/asked.py", "[id], tenant=token.tenant)", "[id])", CONSOLE),
     Fault("src/datastore/console/rendering.py", "autoescape=True", "autoescape=False", CONSOLE),
     Fault("src/datastore/console/guard.py", "if not same(session.csrf, given):", "if False:", SIGNING_IN),
     Fault("src/datastore/console/guard.py", "    if foreign:", "    if False:", SIGNING_IN),
