@@ -5,7 +5,9 @@ The tenant b is that store: what is done to a is done to b, whose rows stay in t
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -407,6 +409,48 @@ def test_late_rows_are_written_while_the_files_cannot_be_read(pair: Pair, url: s
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80.0)])
     away.rename(url)
     pair.same_everywhere()
+
+
+def test_a_month_moves_after_transactions_that_may_still_write_into_it(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=300))
+    old = bar(datetime(2024, 1, 1, 5, tzinfo=UTC), 7.0)
+    pair.b.upsert_bars([old])
+    steps: list[str] = []
+    waits: list[None] = []
+    waited = threading.Event()
+
+    def check() -> None:
+        # It is called again and again while transactions are waited for, and once before each month.
+        if steps == ["fenced"]:
+            waits.append(None)
+        if len(waits) == 3:
+            waited.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with pair.a.transaction() as transaction:
+            transaction.upsert_bars([old])
+            moving = pool.submit(pair.move, reached=steps.append, check=check)
+            moving.add_done_callback(lambda _: waited.set())
+            assert waited.wait(60)
+        assert moving.result()
+    left = "SELECT count(*) FROM store.bars AS b JOIN store.tenants AS t ON t.no = b.series_id >> 40"
+    assert store.rows(f"{left} WHERE t.id = %s::uuid AND b.ts < %s", store.tenant_a, FENCE) == [(0,)]
+    pair.same_everywhere()
+
+
+def test_rows_that_someone_changes_behind_the_doors_while_they_move_stay_in_the_table(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=100))
+    before = store.rows("SELECT count(*) FROM store.bars")
+
+    def tamper(step: str) -> None:
+        if step == "verified":
+            store.execute("UPDATE store.bars SET close_price = 1 WHERE ts < %s", FENCE)
+
+    with pytest.raises(ControlError, match="have changed while they were moved"):
+        pair.move(reached=tamper)
+    assert store.rows("SELECT count(*) FROM store.bars") == before
+    assert store.rows("SELECT count(*) FROM store.cold_periods") == [(0,)]
+    assert not list(Path(pair.url).rglob("*.parquet"))
 
 
 def test_other_programs_read_the_files_that_a_client_lists(pair: Pair) -> None:

@@ -247,6 +247,19 @@ def _made(place: Place) -> Siege:
             client.upsert_bars([row])
             client.enqueue_job("daily", "report", {"symbol": row["symbol"]})
     with psycopg.connect(superuser, autocommit=True) as connection:
+        # The fence is before all rows: their time is not that of rows in files.
+        connection.execute(
+            "INSERT INTO store.cold_fences (tenant_no, kind, cold_before)"
+            " SELECT no, 'bars', '0001-01-01 00:00:00+00' FROM store.tenants"
+        )
+        connection.execute(
+            "INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path, rows, bytes, sha256)"
+            " SELECT no, 'bars', '1999-01-01Z', '1999-02-01Z', name || '/1999-01.parquet', 1, 1, 'x' FROM store.tenants"
+        )
+        connection.execute(
+            "INSERT INTO store.late_bars (series_id, ts, open_price, close_price, volume, mode)"
+            " SELECT series_id, ts, open_price, close_price, volume, 'replace' FROM store.bars"
+        )
         # So that there are statistics that could tell something.
         connection.execute("ANALYZE")
         ids: dict[str, int] = dict(connection.execute("SELECT vendor, series_id FROM store.series").fetchall())
