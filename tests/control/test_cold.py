@@ -27,7 +27,7 @@ from datastore.cold import exporting, folding, keeping
 from datastore.cold.owning import MARK
 from datastore.errors import ControlError
 from datastore.timescale_policies import PolicyError
-from mds_client import MDS, Bar, ConfigurationError, MDSError, MDSOperationalError, RetryableError
+from mds_client import KINDS, MDS, Bar, ConfigurationError, MDSError, MDSOperationalError, RetryableError, sql
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
 
@@ -451,6 +451,53 @@ def test_rows_that_someone_changes_behind_the_doors_while_they_move_stay_in_the_
     assert store.rows("SELECT count(*) FROM store.bars") == before
     assert store.rows("SELECT count(*) FROM store.cold_periods") == [(0,)]
     assert not list(Path(pair.url).rglob("*.parquet"))
+
+
+def test_late_rows_of_a_month_that_has_not_moved_yet_are_folded_after_it_has(pair: Pair) -> None:
+    pair.upsert(bars(hours=100))
+
+    def stop(step: str) -> None:
+        if step == "fenced":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pair.move(reached=stop)
+    pair.upsert([bar(datetime(2024, 1, 1, tzinfo=UTC), 7.0)])
+    assert pair.fold() == []
+    pair.same_everywhere()
+    assert pair.move()
+    assert [one.late for one in pair.fold()] == [1]
+    pair.same_everywhere()
+
+
+@pytest.mark.engines("postgres")
+def test_a_read_whose_rows_move_between_its_statements_reads_again(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=300))
+    pair.move()
+    before = window(pair.a, ALL)
+    own = "series_id IN (SELECT series_id FROM store.series JOIN store.tenants ON no = series_id >> 40 WHERE id = %s)"
+    february = "ts >= '2024-02-01Z' AND ts < '2024-03-01Z'"
+    columns = sql.table_columns(KINDS["bars"])[1:]
+    # February is in the table again, and its file is on no list.
+    store.execute(
+        f"INSERT INTO store.bars (series_id, {', '.join(columns)}) SELECT own.series_id, {', '.join(columns)}"
+        " FROM store.bars AS r JOIN store.series AS s USING (series_id)"
+        f" JOIN store.series AS own USING (symbol) WHERE {february} AND own.{own}",
+        store.tenant_a,
+    )
+    store.execute("UPDATE store.cold_periods SET replaced_at = now() WHERE period_start = '2024-02-01Z'")
+    assert window(pair.a, ALL) == before
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(store.superuser_dsn) as moving:
+        moving.execute("LOCK TABLE store.bars IN ACCESS EXCLUSIVE MODE")
+        moving.execute(f"DELETE FROM store.bars WHERE {february} AND {own}", (store.tenant_a,))
+        moving.execute("UPDATE store.cold_periods SET replaced_at = NULL WHERE period_start = '2024-02-01Z'")
+        # It has read the list, and waits to read the rows.
+        reading = pool.submit(window, pair.a, ALL)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'store.bars'::regclass"
+        while store.rows(waiting) != [(1,)]:
+            assert not reading.done()
+        moving.commit()
+        assert reading.result() == before
 
 
 def test_other_programs_read_the_files_that_a_client_lists(pair: Pair) -> None:
