@@ -57,6 +57,7 @@ ANSWERS = "src/mds_client/reading/answers.py"
 ARGUMENTS = "src/mds_client/reading/arguments.py"
 READS = "src/mds_client/reading/reads.py"
 BASE = "src/datastore/engines/base.py"
+APACHE = "src/datastore/engines/apache.py"
 TIMESCALE = "src/datastore/engines/timescale.py"
 BATCHING = "src/mds_client/batching/core.py"
 LEASES = "src/datastore/worker/leases.py"
@@ -131,20 +132,20 @@ FAULTS: Final = (
     Fault(BASE, "TIMESTAMPTZ '2000-01-01 00:00:00+00'", "TIMESTAMPTZ '2000-01-01 00:01:00+00'", ROLLUPS),
     Fault(BASE, 'SQL("DESC") if how == "last"', 'SQL("ASC") if how == "last"', ROLLUPS),
     Fault(
-        TIMESCALE,
+        APACHE,
         "range_end <= now() - %s::interval",
         "range_start <= now() - %s::interval",
         POLICIES,
         "timescale-apache",
     ),
     Fault(
-        TIMESCALE,
+        APACHE,
         "            driver.commit()\n            removed += count",
         "            removed += count",
         POLICIES,
         "timescale-apache",
     ),
-    Fault(TIMESCALE, "(None if begin == _EARLIEST else begin, end)", "(begin, end)", ROLLUPS, "timescale"),
+    Fault(TIMESCALE, "(None if begin == EARLIEST else begin, end)", "(begin, end)", ROLLUPS, "timescale"),
     Fault(
         TIMESCALE,
         "(end := min(over, _earlier(chunks[1], span[1])))",
