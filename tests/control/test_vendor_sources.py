@@ -77,7 +77,7 @@ def test_a_vendor_that_is_away_is_tried_again_and_one_that_refuses_is_not(apis: 
 
 
 def test_only_vendors_that_the_operator_names_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SourceError, match="massive is not asked: DATASTORE_SOURCE_VENDORS does not name it"):
+    with pytest.raises(SourceError, match="massive is not allowed: add it to DATASTORE_SOURCE_VENDORS"):
         sources.make({"type": "massive"}, ALLOWED)
     with pytest.raises(SourceError, match="api_key: alpaca has no such option") as raised:
         sources.make({"type": "alpaca", "api_key": SECRET}, ALLOWED)

@@ -170,7 +170,7 @@ def test_a_service_whose_only_connection_a_stream_would_keep_does_not_start(
     keys: Keys, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setenv("MDS_POOL_MAX", "1")
-    with pytest.raises(ConfigurationError, match="MDS_POOL_MAX is at least 2"):
+    with pytest.raises(ConfigurationError, match="MDS_POOL_MAX must be at least 2"):
         create_app(Settings(database_url=store.admin_dsn, tokens=keys.lines))
 
 
@@ -369,7 +369,7 @@ def test_a_stream_whose_client_takes_nothing_more_is_broken_off(
     assert {each.status() for each in silent} == {200}
     # It has the place of one of those.
     assert crowd.taking("a").status() == 200
-    until(lambda: caplog.text.count("it has taken nothing for 0.5 s") >= len(silent))
+    until(lambda: caplog.text.count("the client has read nothing for 0.5 s") >= len(silent))
     for each in silent:
         # A whole answer ends with an empty chunk.
         assert not each.rest().endswith(b"0\r\n\r\n")

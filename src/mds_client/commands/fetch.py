@@ -27,8 +27,12 @@ SHOWN: int = 5
 
 @click.command("fetch")
 @vendor_options
-@click.option("--start", required=True, type=Instant(), help="From this time on, ISO; without a zone UTC.")
-@click.option("--end", "until", type=Instant(), help="Until before this time, ISO; without a zone UTC. [default: now]")
+@click.option(
+    "--start", required=True, type=Instant(), help="Start of the range, inclusive: ISO, UTC if it names no zone."
+)
+@click.option(
+    "--end", "until", type=Instant(), help="End of the range, exclusive: ISO, UTC if it names no zone. [default: now]"
+)
 @on_conflict_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show the first bars as stored.")
 @settings_options
