@@ -21,6 +21,7 @@ class Fault:
 ISOLATION = ("tests/isolation",)
 BARS = ("tests/clients/test_bars.py",)
 KINDS = ("tests/clients/test_kinds.py",)
+FRAMES = ("tests/clients/test_frames.py",)
 BOUND = ("tests/isolation/test_writes.py", "tests/clients/test_rls_helpers.py", "tests/clients/test_bad_input.py")
 DYING = ("tests/clients/test_faults.py",)
 BATCH = ("tests/unit/test_batch.py", "tests/clients/test_batch.py")
@@ -52,6 +53,7 @@ FUNCTIONS = "src/datastore/schema/functions.py"
 SQL = "src/mds_client/sql/reads.py"
 CONDITIONS = "src/mds_client/sql/basis.py"
 UPSERTS = "src/mds_client/writing/upserts.py"
+BATCHES = "src/mds_client/writing/source.py"
 ROWS = "src/mds_client/columns/rows.py"
 ANSWERS = "src/mds_client/reading/answers.py"
 ARGUMENTS = "src/mds_client/reading/arguments.py"
@@ -103,14 +105,14 @@ FAULTS: Final = (
     ),
     # `last` says which rows are appended. A wrong answer takes time and changes no row, so no fault of it is here.
     Fault(UPSERTS, "if claimed.keys() - {session.tenant_id}:", "if False:", BOUND),
-    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", (*DYING, *BARS)),
+    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", FRAMES),
     Fault(
         UPSERTS,
         '            session.forget()\n            raise StaleSeries("a cached',
         '            raise StaleSeries("a cached',
         (*DYING, *BARS),
     ),
-    Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
+    Fault(BATCHES, "self.written += size", "pass", (*BARS, *FRAMES)),
     Fault(ROWS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
     # Statements and reads
     Fault(CONDITIONS, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
