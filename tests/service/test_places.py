@@ -112,7 +112,10 @@ def test_who_waits_too_long_is_told_which_limit_it_is_and_leaves_no_trace() -> N
         places = Places("streams", in_all=2, each=1, wait_s=0.01)
         of_a, of_b = (Holder(places, tenant) for tenant in (A, B))
         await everybody_has_come()
-        for tenant, said in ((A, "the tenant has as many streams"), (C, "as many streams are under way")):
+        for tenant, said in (
+            (A, "the tenant already has its maximum of 1 streams"),
+            (C, "the service already has its maximum of 2"),
+        ):
             with pytest.raises(Refusal, match=said) as caught:
                 async with places.taken(tenant):
                     pytest.fail("there was no place")
@@ -288,7 +291,7 @@ def test_slow_uploads_of_one_tenant_keep_no_other_from_uploading(impatient: None
     slow = [crowd.sending("a") for _ in range(UPLOADS_OF_A_TENANT)]
     assert {each.status() for each in slow} == {100}
     refused = upload(crowd.client("a"), crowd.tenant("a"), lines(BAR))
-    assert "the tenant has as many uploads under way as it may have" in problem(refused, 503)["detail"]
+    assert "the tenant already has its maximum of" in problem(refused, 503)["detail"]
     assert int(refused.headers["Retry-After"]) > 0
     assert upload(crowd.client("b"), crowd.tenant("b"), lines(BAR)).json()["written"] == 1
 

@@ -90,54 +90,6 @@ def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: 
     return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
 
 
-def upsert_bars(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_bars`."""
-    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_fundamentals(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_fundamentals`."""
-    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_news(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_news`."""
-    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_options(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_options`."""
-    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
 def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
     yield from _check_tenant(session, batch.claimed())
     if mode == "copy":
