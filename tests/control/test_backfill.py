@@ -703,7 +703,7 @@ def test_applications_reach_none_of_it(store: Store) -> None:
             SourceError,
             "must be a relative pattern within the folder",
         ),
-        ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "no DATASTORE_SOURCE_URLS"),
+        ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "DATASTORE_SOURCE_URLS is not set"),
     ],
 )
 def test_what_cannot_be_filled_is_refused_before_anything_is_stored(

@@ -242,7 +242,7 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
     def value(asked: re.Match[str]) -> str:
         if asked[1] not in values:
             # Braces may also belong to something else, such as JSON with a secret in it.
-            name = repr(asked[1]) if asked[1].isidentifier() else "what has no name"
+            name = f"the placeholder {asked[1]!r}" if asked[1].isidentifier() else "a placeholder"
             raise ValueError(f"{name} is unknown; there are: {', '.join(values)}")
         return values[asked[1]]
 
