@@ -34,14 +34,14 @@ class Target:
 
     @property
     def limit(self) -> str:
-        """As a person reads it."""
+        """Return the outcome as text."""
         sides = (("≥", self.low), ("≤", self.high))
         return " and ".join(f"{sign} {value:g}{self.unit}" for sign, value in sides if value is not None)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a target has come out; `value` is None where it was not measured, and `why` says why."""
+    """The outcome of a target. If it was not measured, `value` is None and `why` gives the reason."""
 
     target: Target
     value: float | None
@@ -125,13 +125,13 @@ TARGETS: Final[tuple[Target, ...]] = (
 
 
 def unknown(names: Collection[str]) -> set[str]:
-    """What the targets name that no case is called."""
+    """Return the names in the targets that no case has."""
     named = {name for target in TARGETS for name in (target.figure, target.over) if name is not None}
     return named - set(names)
 
 
 def judged(figures: Mapping[str, Figure], missing: Mapping[str, str]) -> list[Verdict]:
-    """Every target; `missing` says of what was not measured why."""
+    """Return the outcome of every target. `missing` holds the reasons why figures were not measured."""
     return [_judged(target, figures, missing) for target in TARGETS]
 
 
