@@ -101,7 +101,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_time(value: Any) -> bool:
+    """Whether a value is a moment, which has a time of the market."""
+    return isinstance(value, datetime)
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    each.__name__: each for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number)
+    each.__name__: each
+    for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number, is_time)
 }
 """The filters by the names that templates use."""

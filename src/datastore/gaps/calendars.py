@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from datastore.connections import connect
 from datastore.errors import ControlError
+from datastore.names import TENANT_BITS
 from datastore.tenants import find_tenant
 from mds_client.models import Name, Symbol
 
@@ -310,6 +311,39 @@ def of_names(dsn: str, names: Sequence[tuple[UUID, str, str | None]]) -> list[st
             (tenants, vendors, symbols),
         ).fetchall()
     return [calendar for (calendar,) in rows]
+
+
+def of_vendors(
+    dsn: str, names: Sequence[tuple[str, str]], tenant: UUID | None = None
+) -> dict[tuple[str, str], list[str]]:
+    """Return the calendars of vendors that have one, by kind and vendor.
+
+    A vendor has a calendar if an assignment applies to all its symbols. Assignments of single symbols are then listed,
+    too. Only tenants that have series of the kind and vendor count.
+
+    Args:
+        dsn: The control plane's DSN.
+        names: Kinds and vendors.
+        tenant: Only this tenant's assignments.
+    """
+    if not names:
+        return {}
+    kinds, vendors = (list(part) for part in zip(*names, strict=True))
+    with connect(dsn) as connection:
+        no = None if tenant is None else find_tenant(connection, tenant).no
+        rows = connection.execute(
+            """
+            SELECT v.kind, v.vendor, array_agg(DISTINCT c.calendar ORDER BY c.calendar)
+            FROM unnest(%(kinds)s::text[], %(vendors)s::text[]) AS v(kind, vendor)
+            JOIN store.calendars AS c ON c.vendor = v.vendor OR c.vendor IS NULL
+            WHERE c.tenant_no = coalesce(%(no)s, c.tenant_no) AND EXISTS (
+              SELECT FROM store.series AS s
+              WHERE (s.series_id >> %(bits)s) = c.tenant_no AND s.kind = v.kind AND s.vendor = v.vendor)
+            GROUP BY v.kind, v.vendor HAVING bool_or(c.symbol IS NULL)
+            """,
+            {"kinds": kinds, "vendors": vendors, "no": no, "bits": TENANT_BITS},
+        ).fetchall()
+    return {(kind, vendor): found for kind, vendor, found in rows}
 
 
 def _named(text: str | None) -> str | None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from datastore import reads
+from datastore.console import markets
 from datastore.console.asked import ChosenTenant, OneSeries
 from datastore.console.guard import PREFIX
 from datastore.console.rendering import HEADERS, Entry, page
@@ -68,7 +69,9 @@ def rows(
                 limit=SHOWN + 1,
             )
         )
-    columns = _columns(kind, found[:SHOWN])
+    shown = found[:SHOWN]
+    columns = _columns(kind, shown)
+    clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, shown)
     return page(
         request,
         "pages/rows/page.html",
@@ -81,7 +84,7 @@ def rows(
         timeframe=timeframe,
         has_timeframe="timeframe" in KINDS[kind].series,
         columns=columns,
-        rows=[[getattr(row, name) for name in columns] for row in found[:SHOWN]],
+        rows=[(market, [getattr(row, name) for name in columns]) for row, market in zip(shown, clocks, strict=True)],
         more=len(found) > SHOWN,
         start=since,
         until=until,
