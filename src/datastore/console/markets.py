@@ -9,7 +9,6 @@ from uuid import UUID
 from datastore.console.formats import iso
 from datastore.gaps import CalendarError, calendars
 from datastore.reads import Freshness
-from mds_client.models import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,15 @@ def of(dsn: str, series: Iterable[Named]) -> dict[tuple[UUID, str, str | None], 
     return _of_names(dsn, {(each.tenant, each.vendor, each.symbol) for each in series})
 
 
-def of_rows(dsn: str, tenant: UUID, rows: Iterable[Row]) -> list[Market | None]:
+def of_rows(dsn: str, tenant: UUID, rows: Iterable[tuple[str, str | None]]) -> list[Market | None]:
     """The market of each row of a tenant.
 
     Args:
         dsn: The control plane's DSN.
         tenant: The rows' tenant.
-        rows: Rows of any kind, which have a vendor and perhaps a symbol.
+        rows: The vendor and the symbol, if there is one, of each row.
     """
-    names = [(tenant, row.vendor, getattr(row, "symbol", None)) for row in rows]
+    names = [(tenant, vendor, symbol) for vendor, symbol in rows]
     found = _of_names(dsn, set(names))
     return [found.get(name) for name in names]
 

@@ -1,8 +1,9 @@
-"""The page of rows: options, news, fundamentals and bars as tables, a series or a kind at a time."""
+"""The page of rows: the rows of any kind as a table, of a series or of all."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -10,12 +11,13 @@ from starlette.responses import RedirectResponse, Response
 
 from datastore import reads
 from datastore.console import markets
-from datastore.console.asked import ChosenTenant, OneSeries
+from datastore.console.asked import ChosenTenant, OneSeries, SoughtRows
 from datastore.console.guard import PREFIX
+from datastore.console.markets import Market
 from datastore.console.rendering import HEADERS, Entry, page
-from datastore.service.models import Instant, Kind, Name
+from datastore.service.models import Kind, Name
 from datastore.service.security import Reader
-from datastore.service.state import Here
+from datastore.service.state import Here, Service
 from mds_client import KINDS
 from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN
 
@@ -42,45 +44,43 @@ def rows(
     here: Here,
     _: Reader,
     choice: ChosenTenant,
+    sought: SoughtRows,
     kind: Annotated[Kind, Query()] = "news",
-    vendor: Annotated[Name | None, Query()] = None,
-    symbol: Annotated[Name | None, Query()] = None,
     timeframe: Annotated[Name | None, Query()] = None,
-    start: Annotated[Instant | None, Query()] = None,
-    end: Annotated[Instant | None, Query()] = None,
 ) -> Response:
     """Rows of a window of time, by series and then by time."""
     tenant = choice.chosen
-    fresh = [] if tenant is None else reads.freshness(here.dsn, tenant=tenant.id)
-    of_kind = [each for each in fresh if each.kind == kind]
-    fitting = [each for each in of_kind if vendor in (None, each.vendor) and timeframe in (None, each.timeframe)]
-    until, since = _window(start, end, [each.newest for each in fitting if each.newest])
+    vendors = [] if tenant is None else reads.vendors(here.dsn, kind, tenant=tenant.id)
+    newest = None
+    if tenant is not None and sought.end is None:
+        newest = reads.newest(here.dsn, kind, tenant=tenant.id, vendor=sought.vendor, timeframe=timeframe)
+    until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
+    since = sought.start or until - SPAN
     found: list[Any] = []
-    if tenant is not None and fitting:
+    if tenant is not None and vendors:
         found = list(
             reads.window(
                 here.client(tenant.id),
                 kind,
                 start=since,
                 end=until,
-                vendor=vendor,
-                symbols=None if symbol is None else [symbol],
+                vendor=sought.vendor,
+                symbols=None if sought.symbol is None else [sought.symbol],
                 timeframe=timeframe,
                 limit=SHOWN + 1,
             )
         )
     shown = found[:SHOWN]
     columns = _columns(kind, shown)
-    clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, shown)
+    clocks = [] if tenant is None else _markets(here, tenant.id, shown)
     return page(
         request,
         "pages/rows/page.html",
         choice=choice,
         kinds=list(KINDS),
         kind=kind,
-        vendors=sorted({each.vendor for each in of_kind}),
-        vendor=vendor,
-        symbol=symbol,
+        vendors=vendors,
+        sought=sought,
         timeframe=timeframe,
         has_timeframe="timeframe" in KINDS[kind].series,
         columns=columns,
@@ -91,10 +91,8 @@ def rows(
     )
 
 
-def _window(start: datetime | None, end: datetime | None, newest: list[datetime]) -> tuple[datetime, datetime]:
-    """The end and the start of what is shown."""
-    until = end or max(newest, default=datetime.now(UTC)) + timedelta(seconds=1)
-    return until, start or until - SPAN
+def _markets(here: Service, tenant: UUID, rows: list[Any]) -> list[Market | None]:
+    return markets.of_rows(here.dsn, tenant, [(row.vendor, getattr(row, "symbol", None)) for row in rows])
 
 
 def _columns(kind: str, found: list[Any]) -> list[str]:
