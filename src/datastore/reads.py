@@ -73,7 +73,7 @@ def list_series(
     """
     _check_limit(limit)
     if kind is not None:
-        _known(kind)
+        known_kind(kind)
     with connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
         floor, ceiling = range_of(connection, tenant)
@@ -138,76 +138,6 @@ def freshness(dsn: str, *, tenant: UUID | None = None, vendor: str | None = None
         ).fetchall()
 
 
-def vendors(dsn: str, kind: str, *, tenant: UUID) -> list[str]:
-    """Return the vendors of which a tenant has rows of a kind, in alphabetical order.
-
-    Looks each vendor up in the index of names, so it takes the same time for a thousand series as for a million.
-
-    Args:
-        dsn: The control plane's DSN.
-        kind: The kind.
-        tenant: The tenant.
-
-    Raises:
-        UnknownTenant: There is no such tenant.
-        ControlError: There is no such kind.
-    """
-    with connect(dsn) as connection:
-        floor, _ = range_of(connection, tenant)
-        found = connection.execute(
-            """
-            WITH RECURSIVE found AS (
-              (SELECT vendor FROM store.series
-               WHERE (series_id >> %(bits)s) = %(no)s AND kind = %(kind)s ORDER BY vendor LIMIT 1)
-              UNION ALL
-              SELECT following.vendor FROM found CROSS JOIN LATERAL (
-                SELECT s.vendor FROM store.series AS s
-                WHERE (s.series_id >> %(bits)s) = %(no)s AND s.kind = %(kind)s AND s.vendor > found.vendor
-                ORDER BY s.vendor LIMIT 1) AS following)
-            SELECT vendor FROM found
-            """,
-            {"bits": TENANT_BITS, "no": floor >> TENANT_BITS, "kind": _known(kind)},
-        ).fetchall()
-    return [vendor for (vendor,) in found]
-
-
-def newest(
-    dsn: str, kind: str, *, tenant: UUID, vendor: str | None = None, timeframe: str | None = None
-) -> datetime | None:
-    """Return the time of the newest row (UTC) of a tenant's series of a kind; None if there is no row.
-
-    Reads only the series table: the series of the kind, and of the vendor if there is one.
-
-    Args:
-        dsn: The control plane's DSN.
-        kind: The kind.
-        tenant: The tenant.
-        vendor: Only this vendor's series.
-        timeframe: Only series of this timeframe.
-
-    Raises:
-        UnknownTenant: There is no such tenant.
-        ControlError: There is no such kind.
-    """
-    with connect(dsn) as connection:
-        connection.execute("SET LOCAL TimeZone TO 'UTC'")
-        floor, _ = range_of(connection, tenant)
-        row = connection.execute(
-            """
-            SELECT max(last_ts) FROM store.series WHERE (series_id >> %(bits)s) = %(no)s AND kind = %(kind)s
-              AND (%(vendor)s::text IS NULL OR vendor = %(vendor)s)
-              AND (%(timeframe)s::text IS NULL OR timeframe = %(timeframe)s)
-            """,
-            {
-                "bits": TENANT_BITS, "no": floor >> TENANT_BITS, "kind": _known(kind), "vendor": vendor,
-                "timeframe": timeframe,
-            },
-        ).fetchone()  # fmt: skip
-    assert row is not None
-    found: datetime | None = row[0]
-    return found
-
-
 def extent(dsn: str, series: int) -> tuple[datetime | None, datetime | None]:
     """Return the times of the first and the last bar of a series (UTC), from its primary key; None if it has no bar.
 
@@ -250,7 +180,7 @@ def window(
     batches = cast(
         "Generator[list[Row]]",
         client.iter_rows(
-            _known(kind),
+            known_kind(kind),
             start,
             end,
             vendor=vendor,
@@ -271,7 +201,8 @@ def series_range(no: int) -> tuple[int, int]:
     return no << TENANT_BITS, (no + 1) << TENANT_BITS
 
 
-def _known(kind: str) -> str:
+def known_kind(kind: str) -> str:
+    """Return the kind. Raises ControlError if there is no such kind."""
     if kind not in KINDS:
         raise ControlError(KINDS.unknown(kind))
     return kind

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
@@ -25,10 +26,16 @@ class Market:
 
     def span(self, start: datetime, end: datetime) -> str:
         """A span of time in UTC, and on the market's clocks."""
-        return (
-            f"{_span(start.astimezone(UTC), end.astimezone(UTC))},"
-            f" in the market ({self.calendar}) {_span(start.astimezone(self.zone), end.astimezone(self.zone))}"
-        )
+        return _spans(self, start, end)
+
+
+@lru_cache(maxsize=1_000)
+def _spans(market: Market, start: datetime, end: datetime) -> str:
+    """The same days are those of every symbol of a page."""
+    return (
+        f"{_span(start.astimezone(UTC), end.astimezone(UTC))},"
+        f" in the market ({market.calendar}) {_span(start.astimezone(market.zone), end.astimezone(market.zone))}"
+    )
 
 
 def _span(start: datetime, end: datetime) -> str:

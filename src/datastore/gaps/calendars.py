@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -32,6 +33,9 @@ FX: Final = "FX"
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _DAY: Final = timedelta(days=1)
+_MAKING: Final = Lock()
+"""Held while the library makes a calendar: it changes the warning filters of the process."""
+
 _OLDEST: Final = date(1900, 1, 1)
 """The oldest date to ask the library for, if it gives no bound itself."""
 
@@ -178,8 +182,10 @@ def _kind(name: str) -> Any:
 
 
 def _calendar(name: str, first: date, last: date) -> Any:
+    library = _library()
     try:
-        return _library().get_calendar(name, start=first.isoformat(), end=last.isoformat())
+        with _MAKING:
+            return library.get_calendar(name, start=first.isoformat(), end=last.isoformat())
     except (NotImplementedError, TypeError, ValueError) as error:
         # The rules of some calendars fail with some releases of pandas.
         raise CalendarError(

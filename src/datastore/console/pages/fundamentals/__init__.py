@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datastore import reads
+from datastore import browsing
 from datastore.console import markets
 from datastore.console.asked import ChosenTenant, SoughtRows
+from datastore.console.formats import NONE, cell, is_number
 from datastore.console.rendering import Entry, page
 from datastore.service.security import Reader
 from datastore.service.state import Here
@@ -32,25 +33,26 @@ UNSHOWN: Final = (*NAMES, "id", TENANT_COLUMN)
 def fundamentals(request: Request, here: Here, _: Reader, choice: ChosenTenant, sought: SoughtRows) -> Response:
     """The figures by company, and of each the newest first."""
     tenant = choice.chosen
-    vendors = [] if tenant is None else reads.vendors(here.dsn, "fundamentals", tenant=tenant.id)
-    found: list[Any] = []
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, "fundamentals", tenant=tenant.id)
+    found: Sequence[Any] = []
+    more = False
     if tenant is not None and vendors:
-        found = list(
-            reads.window(
-                here.client(tenant.id),
-                "fundamentals",
-                start=sought.start,
-                end=sought.end,
-                vendor=sought.vendor,
-                symbols=None if sought.symbol is None else [sought.symbol],
-                limit=SHOWN + 1,
-            )
+        found, more = browsing.first_rows(
+            here.dsn,
+            here.client(tenant.id),
+            "fundamentals",
+            tenant=tenant.id,
+            start=sought.start,
+            end=sought.end,
+            vendor=sought.vendor,
+            symbol=sought.symbol,
+            limit=SHOWN,
         )
-    # They come by series and time. What is left out is of the last company, or of further ones.
-    shown = sorted(found[:SHOWN], key=lambda row: row.asof, reverse=True)
+    shown = sorted(found, key=lambda row: row.asof, reverse=True)
     shown.sort(key=lambda row: (row.symbol, row.vendor))
     clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, [(row.vendor, row.symbol) for row in shown])
     figures = _figures(shown)
+    columns = [_texts([getattr(row, name) for row in shown]) for name in figures]
     return page(
         request,
         "pages/fundamentals/page.html",
@@ -58,10 +60,8 @@ def fundamentals(request: Request, here: Here, _: Reader, choice: ChosenTenant, 
         vendors=vendors,
         sought=sought,
         figures=[(name, _label(name)) for name in figures],
-        rows=[
-            (row, market, [getattr(row, name) for name in figures]) for row, market in zip(shown, clocks, strict=True)
-        ],
-        more=len(found) > SHOWN,
+        rows=list(zip(shown, clocks, zip(*columns, strict=True) if columns else [()] * len(shown), strict=True)),
+        more=more,
     )
 
 
@@ -72,6 +72,15 @@ def _figures(rows: Sequence[Any]) -> list[str]:
         for name in KINDS["fundamentals"].model.model_fields
         if name not in UNSHOWN and any(getattr(row, name) is not None for row in rows)
     ]
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """The figures of a column, all with as many decimals as one needs, so that they are aligned."""
+    if not all(value is None or is_number(value) for value in values):
+        return [cell(value) for value in values]
+    decimals = max(len(repr(round(value, 4)).partition(".")[2]) for value in values if value is not None)
+    whole = all(value is None or value == round(value) for value in values)
+    return [NONE if value is None else f"{value:,.{0 if whole else min(decimals, 4)}f}" for value in values]
 
 
 def _label(name: str) -> str:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datastore import articles, reads
+from datastore import articles, browsing
 from datastore.articles import Article
 from datastore.console import markets
 from datastore.console.asked import ChosenTenant, SoughtRows
@@ -36,12 +36,12 @@ def news(
     """The newest headlines of a window of time."""
     tenant = choice.chosen
     words = q.replace("\0", "").strip()
-    vendors = [] if tenant is None else reads.vendors(here.dsn, "news", tenant=tenant.id)
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, "news", tenant=tenant.id)
     found: list[Article] = []
     more = False
     newest = None
     if tenant is not None and sought.end is None:
-        newest = reads.newest(here.dsn, "news", tenant=tenant.id, vendor=sought.vendor)
+        newest = browsing.newest(here.dsn, "news", tenant=tenant.id, vendor=sought.vendor)
     until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
     since = sought.start or until - SPAN
     if tenant is not None and vendors:

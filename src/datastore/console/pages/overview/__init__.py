@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datastore import gaps, jobs, reads, sizes, tenants
+from datastore import cold, gaps, jobs, reads, sizes, tenants
 from datastore.console import markets
 from datastore.console.guard import PREFIX
 from datastore.console.rendering import Entry, page
@@ -80,6 +80,7 @@ def stored(request: Request, here: Here, token: Reader) -> Response:
         newest=newest,
         stored=room,
         parts=[] if room is None else _parts(room),
+        files=cold.totals(here.dsn, token.tenant),
         markets=clocks,
         fresh=shown,
         more_fresh=max(0, len(fresh) - FRESHNESS_LISTED),

@@ -1,5 +1,6 @@
 """The page of rows: the rows of any kind as a table, of a series or of all."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from datastore import reads
+from datastore import browsing
 from datastore.console import markets
 from datastore.console.asked import ChosenTenant, OneSeries, SoughtRows
 from datastore.console.guard import PREFIX
@@ -50,27 +51,27 @@ def rows(
 ) -> Response:
     """Rows of a window of time, by series and then by time."""
     tenant = choice.chosen
-    vendors = [] if tenant is None else reads.vendors(here.dsn, kind, tenant=tenant.id)
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, kind, tenant=tenant.id)
     newest = None
     if tenant is not None and sought.end is None:
-        newest = reads.newest(here.dsn, kind, tenant=tenant.id, vendor=sought.vendor, timeframe=timeframe)
+        newest = browsing.newest(here.dsn, kind, tenant=tenant.id, vendor=sought.vendor, timeframe=timeframe)
     until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
     since = sought.start or until - SPAN
-    found: list[Any] = []
+    shown: Sequence[Any] = []
+    more = False
     if tenant is not None and vendors:
-        found = list(
-            reads.window(
-                here.client(tenant.id),
-                kind,
-                start=since,
-                end=until,
-                vendor=sought.vendor,
-                symbols=None if sought.symbol is None else [sought.symbol],
-                timeframe=timeframe,
-                limit=SHOWN + 1,
-            )
+        shown, more = browsing.first_rows(
+            here.dsn,
+            here.client(tenant.id),
+            kind,
+            tenant=tenant.id,
+            start=since,
+            end=until,
+            vendor=sought.vendor,
+            symbol=sought.symbol,
+            timeframe=timeframe,
+            limit=SHOWN,
         )
-    shown = found[:SHOWN]
     columns = _columns(kind, shown)
     clocks = [] if tenant is None else _markets(here, tenant.id, shown)
     return page(
@@ -85,17 +86,17 @@ def rows(
         has_timeframe="timeframe" in KINDS[kind].series,
         columns=columns,
         rows=[(market, [getattr(row, name) for name in columns]) for row, market in zip(shown, clocks, strict=True)],
-        more=len(found) > SHOWN,
+        more=more,
         start=since,
         until=until,
     )
 
 
-def _markets(here: Service, tenant: UUID, rows: list[Any]) -> list[Market | None]:
+def _markets(here: Service, tenant: UUID, rows: Sequence[Any]) -> list[Market | None]:
     return markets.of_rows(here.dsn, tenant, [(row.vendor, getattr(row, "symbol", None)) for row in rows])
 
 
-def _columns(kind: str, found: list[Any]) -> list[str]:
+def _columns(kind: str, found: Sequence[Any]) -> list[str]:
     """The fields of a kind, names and time first; those that no row has are left out."""
     declared = KINDS[kind]
     fields = [name for name in type(found[0]).model_fields if name != TENANT_COLUMN] if found else []
