@@ -172,8 +172,7 @@ FAULTS: Final = (
     Fault(BATCHING, "full_rows = 2 * config.max_rows - len(self._taken)", "full_rows = 9 * config.max_rows", BATCH),
     Fault(BATCHING, "if self._failed_attempt >= attempt and", "if False and", BATCH),
     # Interrupted calls, silence
-    # An interrupted connection is closed at once. Forgetting its `interruption` changes only the error of its next call,
-    # so no fault of it is here.
+    # An interrupted connection is closed at once: without its `interruption` only the error of its next call differs.
     Fault(CONNECTIONS, "elif now > until:", "elif False:", INTERRUPTED),
     Fault(
         CONNECTIONS,
