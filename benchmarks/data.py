@@ -236,14 +236,18 @@ class Data:
         return [(tenant, *values) for values in zip(*columns, strict=True)]
 
     def files(self, folder: Path) -> "Files":
-        """The day as NDJSON, and all of it as Parquet."""
-        from pyarrow import parquet
+        """The day as NDJSON, all of it as Parquet and CSV, and the CSV in four parts by series."""
+        from pyarrow import csv, parquet
 
-        found = Files(folder / "bars.ndjson", folder / "bars.parquet")
+        found = Files(folder / "bars.ndjson", folder / "bars.parquet", folder / "bars.csv", folder / "parts")
         if not found.ndjson.exists():
             with found.ndjson.open("w", encoding="utf-8") as file:
                 file.writelines(bar.model_dump_json(exclude_none=True) + "\n" for bar in self.models)
             parquet.write_table(self.table, found.parquet)
+            csv.write_csv(self.table, found.csv)
+            found.parts.mkdir()
+            for number, part in enumerate(by_series(self.table, self.size.series, 4)):
+                csv.write_csv(part, found.parts / f"{number}.csv")
         return found
 
 
@@ -253,6 +257,22 @@ class Files:
 
     ndjson: Path
     parquet: Path
+    csv: Path
+    parts: Path
+
+
+def by_series(rows: "pa.Table", series: int, parts: int) -> list["pa.Table"]:
+    """Rows in parts of as many series each, as several feeds have them."""
+    limits = [symbol(series * part // parts) for part in range(1, parts)]
+    found = []
+    for at in range(parts):
+        chosen = pa.repeat(True, rows.num_rows)
+        if at:
+            chosen = pc.and_(chosen, pc.greater_equal(rows["symbol"], limits[at - 1]))
+        if at < parts - 1:
+            chosen = pc.and_(chosen, pc.less(rows["symbol"], limits[at]))
+        found.append(rows.filter(chosen))
+    return found
 
 
 def encoded(rows: "pa.Table", ids: dict[str, int]) -> Sequence[bytes]:

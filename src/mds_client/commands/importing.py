@@ -216,13 +216,12 @@ def _dry_run(how: How, files: list[str], as_json: bool) -> int:
     for path in files:
         try:
             found = how.detected(path)
+            code = REJECTS if _show(found, as_json) else code
         except (SourceError, InvalidRow) as error:
             if len(files) == 1:
                 fail(one_line(str(error)), FAILED if isinstance(error, SourceError) else REJECTS)
             click.echo(f"{path}: {one_line(str(error))}", err=True)
             code = REJECTS
-            continue
-        code = REJECTS if _show(found, as_json) else code
     return code
 
 
@@ -236,10 +235,13 @@ def _show(found: Detected, as_json: bool) -> int:
         def reject(line: int, why: str, _text: str) -> None:
             invalid.append(f"{source.unit} {line}: {why}")
 
-        for part in source.parts(1_000, reject):
-            rows += part.sifted(reject).rows
-            if rows or len(invalid) >= SHOWN:
-                break
+        try:
+            for part in source.parts(1_000, reject):
+                rows += part.sifted(reject).rows
+                if rows or len(invalid) >= SHOWN:
+                    break
+        except InvalidRow as error:
+            raise InvalidRow(f"{source.name}: {error}") from error
     shown = [row.model_dump(mode="json", exclude={TENANT_COLUMN}, exclude_none=True) for row in islice(rows, SHOWN)]
     if as_json:
         profile = None if found.profile is None else found.profile.name

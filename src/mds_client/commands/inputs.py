@@ -27,16 +27,16 @@ def files_of(paths: tuple[str, ...], form: Format | None) -> list[str]:
             if not (found := [one for one in matches if ".rejects." not in Path(one).name]):
                 raise click.UsageError(f"{path}: no file matches")
             for one in found:
-                files += _members(one)
+                files += _members(one, form)
         elif Path(path).is_dir():
             there = [one for one in sorted(Path(path).iterdir()) if one.is_file() and not one.name.startswith(".")]
             named = [str(one) for one in there if ".rejects." not in one.name and (form or _has_format(one))]
             if not named:
                 raise click.UsageError(f"{path}: there is no file whose name tells its format; name it with --format")
             for one in named:
-                files += _members(one)
+                files += _members(one, form)
         else:
-            files += _members(path)
+            files += _members(path, form)
     return files
 
 
@@ -51,12 +51,15 @@ def _has_format(path: Path) -> bool:
     return path.suffix == ".zip" or format_of_name(path.name) is not None
 
 
-def _members(path: str) -> Iterator[str]:
-    """Yield a file, or the files in it if it is a zip archive of several."""
+def _members(path: str, form: Format | None) -> Iterator[str]:
+    """Yield a file, or the files in it if it is a zip archive of several. As in a folder, others are left out."""
     if format_of_name(path) == "excel" or not Path(path).is_file():
         yield path
         return
-    if len(names := compression.members(path)) > 1:
+    names = compression.members(path)
+    if form is None:
+        names = [name for name in names if format_of_name(name) is not None] or names
+    if len(names) > 1 or (names and names != compression.members(path)):
         yield from (f"{path}/{name}" for name in names)
     else:
         yield path
