@@ -2,15 +2,16 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 import pytest
 
-from datastore import articles
+from datastore import articles, browsing
 from datastore.console.formats import NONE
 from datastore.console.pages import fundamentals as figures
 from datastore.console.pages import news as headlines
-from mds_client import Fundamentals, News
+from mds_client import Bar, Fundamentals, News
 from tests.console.conftest import Desk
 
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
@@ -117,3 +118,27 @@ def test_fundamentals_are_by_company_and_period_with_their_currency(
 def test_pages_without_rows_say_how_to_write_some(admin: httpx.Client) -> None:
     assert "mds ingest-ndjson news" in admin.get("/console/news").text
     assert "mds ingest-ndjson fundamentals" in admin.get("/console/fundamentals").text
+
+
+def test_a_page_of_rows_looks_at_so_many_symbols_and_says_so(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsing, "_SYMBOLS", 2)
+    monkeypatch.setattr(browsing, "LOOKED_AT", 4)
+    with desk.client(desk.store.tenant_a) as client:
+        for symbol, vendor, days in (("A", "v", 40), ("B", "w", 0), ("C", "v", 0), ("D", "v", 0), ("E", "w", 0)):
+            client.upsert_bars(
+                [Bar(vendor=vendor, symbol=symbol, timeframe="1d", ts=TS - timedelta(days=days), close_price=1)]
+            )
+    dsn, tenant = desk.store.admin_dsn, UUID(desk.store.tenant_a)
+    assert browsing.vendors(dsn, "bars", tenant=tenant) == ["v", "w"]
+    assert browsing.vendors(dsn, "bars", tenant=UUID(desk.store.tenant_b)) == []
+    assert browsing.newest(dsn, "bars", tenant=tenant, vendor="w") == TS
+    # A has no row in the page's window, and is not counted.
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars").text)] == ["B", "C", "D", "E"]
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&vendor=w").text)] == ["B", "E"]
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&start=2023-01-01").text)] == [*"ABCD"]
+    assert "The first 4 rows" in admin.get("/console/rows?kind=bars&start=2023-01-01").text
+    early = {"kind": "bars", "start": "2022-01-01", "end": "2022-01-02"}
+    assert "too many to look at all of them" in admin.get("/console/rows", params=early).text
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&symbol=E").text)] == ["E"]
