@@ -22,6 +22,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 COPIED: Final = ("src", "tests", "tools", "docs", "cursorrules", "examples", "docker", "benchmarks")
 
+LIMIT: Final = 3600
+"""The seconds that a run may take: a fault may make the tests hang, but other work must not look like that."""
+
 
 def main() -> int:
     """Print a line for each fault; the exit code is 1 if one was not noticed."""
@@ -63,7 +66,7 @@ def tried(copy: Path, fault: Fault) -> str:
 
 
 def failed(copy: Path, fault: Fault, *more: str) -> str | None:
-    """The first test that fails with the fault, or None. A run that never ends has noticed the fault, too."""
+    """The first test that fails with the fault, or None. A run that does not end in an hour has noticed it, too."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--engine", fault.engine, *more]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
     try:
@@ -73,7 +76,7 @@ def failed(copy: Path, fault: Fault, *more: str) -> str | None:
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=900,
+            timeout=LIMIT,
             check=False,
         )
     except subprocess.TimeoutExpired:
