@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from datastore import sources
+from datastore import backfill, sources
 from datastore.cli import main
 from datastore.config import Settings, load
 from datastore.jobs import JobFailed
@@ -123,9 +123,8 @@ def test_a_backfill_from_a_vendor_is_done_by_workers_of_which_one_is_killed(
         first.wait(PATIENCE)
     apis.silent, apis.fault, apis.faults = False, (429, {"Retry-After": "0"}), 1
     with process(store.admin_dsn, "--lease", 2):
-        until(lambda: run("backfill", "show", started["id"], "--json").json["state"] == "succeeded")
-    assert apis.faults == 0
-    report = run("backfill", "show", started["id"], "--json").json["report"]
-    assert report["missing"] == 0
+        until(lambda: backfill.get_backfill(store.admin_dsn, started["id"]).report is not None)
+    done = run("backfill", "status", started["id"], "--json").json
+    assert (done["state"], done["report"]["missing"], apis.faults) == ("succeeded", 0, 0)
     assert [row for (row,) in store.rows("SELECT close_price FROM store.bars ORDER BY ts")] == [11.5, 12.5, 13.5, 14.5]
     assert run("gaps", *asked[:6], *asked[8:14], "--symbol", "AAPL", "--json").json["missing"] == 0
