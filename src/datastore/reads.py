@@ -210,7 +210,7 @@ def known_kind(kind: str) -> str:
 
 def _check_limit(limit: int) -> None:
     if limit < 1:
-        raise ControlError(f"limit is from 1 on, not {limit}")
+        raise ControlError(f"limit must be at least 1, not {limit}")
 
 
 def range_of(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:

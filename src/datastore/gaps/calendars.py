@@ -108,7 +108,7 @@ def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
     try:
         first, last = (start.astimezone(UTC) - _DAY).date(), (end.astimezone(UTC) + _DAY).date()
     except OverflowError:
-        raise CalendarError("the range leaves the years 1 to 9999") from None
+        raise CalendarError("the range must be within the years 1 to 9999") from None
     if own == ALWAYS:
         found: Iterable[Session] = _always(first, last)
     elif own == FX:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -95,6 +96,13 @@ class Frame:
             for code, row in zip(found.tolist(), rows.tolist(), strict=True)
             if code >= 0
         }
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows."""
+        times = self._columns[self.kind.time]
+        order = np.array([times.values.argmin(), times.values.argmax()])
+        first, last = times.take(order).python()
+        return first, last
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> NarrowFrame:
         """Convert the rows to narrow rows: each key once (the last one wins), sorted by key."""

@@ -6,6 +6,7 @@ writes them.
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from datetime import datetime
 from itertools import chain, islice
 from operator import ge, itemgetter
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
@@ -68,6 +69,9 @@ class Batch(Protocol):
 
     def claimed(self) -> Mapping[str, int]:
         """Return each tenant that rows name, with the position of the first such row in the input."""
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows, of which there is at least one."""
 
     def narrow(self, ids: Mapping[SeriesName, int], held: "Held" = NOTHING_HELD) -> Narrow:
         """Convert the rows to narrow rows. `ids` are the series' ids; `held` are the rows that are already stored under
@@ -168,6 +172,11 @@ class Rows:
             found = next(at for at, row in enumerate(self._rows) if row.tenant_id == tenant_id)
             claimed[cast("str", tenant_id)] = self._first + found
         return claimed
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows."""
+        times = [getattr(row, self._kind.time) for row in self._rows]
+        return min(times), max(times)
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> "NarrowRows":
         """Convert the rows to narrow rows."""
