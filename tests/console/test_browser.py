@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,7 +23,6 @@ from tests.service.processes import Process
 pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 PHONE = ViewportSize(width=390, height=844)
-SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 SCREEN = ViewportSize(width=1360, height=860)
 
 
@@ -286,10 +285,12 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
             if "/chart/" in path:
                 expect(page.locator("#chart[data-ready=true]")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
-            for scheme in SCHEMES:
-                page.emulate_media(color_scheme=scheme)
-                violations = Axe().run(page).response["violations"]
-                assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], (path, scheme)
+            violations = Axe().run(page).response["violations"]
+            # Only colours differ in the dark, and axe is in the page already.
+            page.emulate_media(color_scheme="dark")
+            violations += page.evaluate("() => axe.run({ runOnly: ['color-contrast'] })")["violations"]
+            page.emulate_media(color_scheme="light")
+            assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], path
 
 
 def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: Desk) -> None:
