@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,6 +216,7 @@ def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_agai
     apis: Apis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     server = EmbeddedServer(tmp_path_factory.mktemp("own"), port=0, settings=SETTINGS)
+    stack = ExitStack()
     try:
         server.up(migration.migrate)
         admin = server.dsn("mds_admin")
@@ -222,6 +224,7 @@ def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_agai
         store = Store(server.dsn("mds_service"), admin, server.superuser_dsn(), tenant, tenant)
         streamer = Streamer(store, settings={"connect_timeout": 1.0})
         streamer.start()
+        stack.callback(streamer.end)
         apis.subscribed.get(timeout=20)
         for bar in apis.bars[:2]:
             apis.send(bar)
@@ -235,9 +238,9 @@ def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_agai
         apis.send(apis.bars[5])
         until(lambda: stored(store) == apis.bars[:5])
         until(lambda: "the store takes rows again" in streamer.said)
-        done = streamer.end()
-        assert (streamer.failure, done.missed) == (None, [])
+        assert (streamer.failure, streamer.end().missed) == (None, [])
     finally:
+        stack.close()
         server.discard()
 
 
