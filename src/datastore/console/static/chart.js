@@ -288,6 +288,8 @@
     });
   };
 
+  let timer = 0;
+
   // Shows a part that may not be loaded.
   let target = null;
   const goTo = (from, to) => {
@@ -335,13 +337,17 @@
       tell(`It cannot be loaded: ${error.message}`);
     } finally {
       busy = false;
+      if (!timer) place.dataset.state = "rests";
     }
   };
 
-  let timer = 0;
   chart.timeScale().subscribeVisibleTimeRangeChange(() => {
+    place.dataset.state = "moves";
     clearTimeout(timer);
-    timer = setTimeout(settle, 150);
+    timer = setTimeout(() => {
+      timer = 0;
+      settle();
+    }, 150);
   });
 
   const telling = window.tellingValues(shared, news);
@@ -380,10 +386,9 @@
       busy = false;
       paint();
       describe(bars[bars.length - 1]);
-      return settle();
-    })
-    .then(() => {
+      tell();
       place.dataset.ready = "true";
+      return settle();
     })
     .catch((error) => {
       busy = false;
