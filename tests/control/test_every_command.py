@@ -53,6 +53,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "gaps": SERIES, "backfill plan": (*SERIES, *SOURCE), "backfill start": (*SERIES, *SOURCE, "--symbol", "NEW"),
         "backfill status": ("BACKFILL",), "backfill list": (),
         "backfill cancel": ("BACKFILL",), "backfill resume": ("BACKFILL",),
+        "vendors set": ("cased", "--case-sensitive"), "vendors unset": ("cased",), "vendors list": (),
         "calendars set": ("24/7", "--tenant", "a"), "calendars unset": ("--tenant", "a"), "calendars list": (),
         "calendars names": (),
         "worker": ("--until-idle", "--no-upkeep"), "jobs list": (), "jobs show": ("JOB",), "jobs follow": ("JOB",),
