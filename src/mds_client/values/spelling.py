@@ -75,5 +75,5 @@ def keeps_spelling(values: list[Any]) -> bool:
     """Whether one of these values, symbols or None, is not stored as it is by default."""
     if Spelled in set(map(type, values)):
         return True
-    text = "\0".join([value for value in values if value is not None])
+    text = "\0".join([value for value in set(values) if value is not None])
     return text != text.upper()
