@@ -28,12 +28,12 @@ __all__ = ["SETTINGS", "main", "running"]
 
 
 def say(text: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Print the progress."""
     click.echo(text, err=True)
 
 
 def absent(package: str | None) -> str | None:
-    """Why a case that needs this package cannot be measured."""
+    """Return why a case that needs this package cannot be measured."""
     if package is None:
         return None
     there = competitors.has_arcticdb() if package == "arcticdb" else importlib.util.find_spec(package) is not None
@@ -41,7 +41,7 @@ def absent(package: str | None) -> str | None:
 
 
 class Suite:
-    """The cases of a run on the engines of a run, and their figures so far."""
+    """The cases and engines of a run, and the figures so far."""
 
     def __init__(self, size: Size, only: Sequence[str]) -> None:
         self.size = size
@@ -53,7 +53,7 @@ class Suite:
         self._data = Data(size)
 
     def cases(self, engine: str) -> Iterator[Case]:
-        """Those that an engine can have; why not, of the others, is in `missing` afterwards."""
+        """Return the cases that an engine can run. `missing` holds the reasons for the others."""
         for case in self._cases:
             if engine not in case.engines:
                 continue
@@ -64,7 +64,7 @@ class Suite:
 
     @contextmanager
     def worlds(self, engines: Sequence[str], *, short: bool) -> Iterator[list[World]]:
-        """A world for each engine that has cases, and that this machine can have."""
+        """Return a world for each engine that has cases and runs on this machine."""
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mds-bench-files-")))
             found = []
@@ -91,7 +91,7 @@ class Suite:
                 self.missing[case.on(engine)] = why
 
     def round(self, world: World) -> None:
-        """Every case of an engine once."""
+        """Run every case of an engine once."""
         for case in self.cases(world.engine):
             try:
                 for work in case.run(world):
@@ -124,7 +124,7 @@ def main(
     target: Path | None,
     docs: Path | None,
 ) -> None:
-    """Measure, judge, and print a page."""
+    """Measure, compare with the targets, and print a page."""
     declared = {case.on(engine) for case in CASES for engine in case.engines} | growth.names()
     if strange := unknown(declared):
         raise click.ClickException(f"targets name what no case is called: {', '.join(sorted(strange))}")

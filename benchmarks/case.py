@@ -1,4 +1,4 @@
-"""What a case is, and how it is measured.
+"""The definition of a case, and how it is measured.
 
 A case is a generator over a `World`: what it does before it yields is not timed, what it yields is, and what it does
 afterwards says whether the answer was right. All cases are in one list, so that a run can go round them: what is
@@ -18,28 +18,28 @@ Unit = Literal["rows/s", "ms", "s"]
 
 
 class WrongAnswer(Exception):
-    """A case has left another table, or given another answer, than it should have."""
+    """A case left a wrong table, or returned a wrong answer."""
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:
-    """Raise WrongAnswer where these differ."""
+    """Raise WrongAnswer if these differ."""
     if found != wanted:
         raise WrongAnswer(f"{what}: {found!r}, and not {wanted!r}")
 
 
 class Work(Protocol):
-    """Something that is measured; `unit` is that of the samples."""
+    """A measurement; `unit` is the unit of its samples."""
 
     @property
     def unit(self) -> Unit: ...
 
     def measure(self) -> list[float]:
-        """Do it, and give what one round is to remember."""
+        """Run one round, and return its samples."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A piece of work on so many rows, done once a round."""
+    """Work on a number of rows, done once in each round."""
 
     work: Callable[[], object]
     rows: int
@@ -55,7 +55,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Calls:
-    """A call that is done many times a round; it gets its number, from 0."""
+    """A call that is made many times in each round. It gets its number, from 0."""
 
     call: Callable[[int], object]
     times: int
@@ -73,7 +73,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Told:
-    """Something that measures itself."""
+    """A measurement that takes its own time."""
 
     ask: Callable[[], float]
     unit: Unit
@@ -85,7 +85,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that is measured. `package` is what it needs beside us."""
+    """One measured case. `package` is another package that it needs."""
 
     name: str
     group: str
@@ -95,7 +95,7 @@ class Case:
     package: str | None
 
     def on(self, engine: str) -> str:
-        """What its figure on an engine is called."""
+        """Return the name of its figure on an engine."""
         return self.name if engine == "postgres" else f"{self.name} ({engine})"
 
 
@@ -109,7 +109,7 @@ def case(
     engines: tuple[str, ...] = ("postgres",),
     package: str | None = None,
 ) -> Callable[[Callable[[World], Iterator[Work]]], Callable[[World], Iterator[Work]]]:
-    """Put the decorated generator into `CASES`."""
+    """Add the decorated generator to `CASES`."""
 
     def declare(run: Callable[[World], Iterator[Work]]) -> Callable[[World], Iterator[Work]]:
         about = " ".join((run.__doc__ or "").split())
@@ -121,7 +121,7 @@ def case(
 
 @dataclass
 class Figure:
-    """What a case has measured on one engine: the samples of each round."""
+    """The figure of a case on one engine: the samples of each round."""
 
     case: Case
     engine: str
@@ -130,12 +130,12 @@ class Figure:
 
     @property
     def name(self) -> str:
-        """What it is called: the case, and the engine where it is not plain PostgreSQL."""
+        """The name: the case, and the engine unless that is plain PostgreSQL."""
         return self.case.on(self.engine)
 
     @property
     def many(self) -> bool:
-        """Whether a round is many calls."""
+        """Whether a round consists of many calls."""
         return any(len(taken) > 1 for taken in self.rounds)
 
     def per_round(self) -> list[float]:
@@ -144,10 +144,10 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The median over the rounds of their medians."""
+        """The median of the rounds' medians."""
         return median(self.per_round())
 
     def percentile(self, percent: int) -> float:
-        """Over all calls of all rounds."""
+        """The percentile over all calls of all rounds."""
         taken = sorted(value for one in self.rounds for value in one)
         return quantiles(taken, n=100, method="inclusive")[percent - 1] if len(taken) > 1 else taken[0]

@@ -47,7 +47,7 @@ Records = Sequence[tuple[Any, ...]]
 
 
 def prepare(superuser: psycopg.Connection[Any]) -> None:
-    """The table, empty."""
+    """Create the empty table."""
     superuser.execute(DDL)
     superuser.execute("TRUNCATE other.bars")
     superuser.execute("CHECKPOINT")
@@ -93,7 +93,7 @@ class SQLAlchemyCore:
         self._bars = Table("bars", MetaData(), schema="other", autoload_with=self._engine)
 
     def upsert(self, tenant: UUID, rows: list[dict[str, Any]]) -> None:
-        """All rows with one statement and a list of parameters."""
+        """Write all rows with one statement and a list of parameters."""
         from sqlalchemy import text
         from sqlalchemy.dialects.postgresql import insert
 
@@ -156,12 +156,12 @@ ARCTICDB: Final = Path(sys.prefix) / "arcticdb" / "bin" / "python"
 
 
 def has_arcticdb() -> bool:
-    """Whether that environment has it: not every machine can."""
+    """Whether the separate environment has ArcticDB; it is not available for every machine."""
     return any(ARCTICDB.parents[1].glob("lib/python*/site-packages/arcticdb"))
 
 
 def arcticdb_write(parquet: Path, folder: Path) -> dict[str, float]:
-    """What `benchmarks/arcticdb_program.py` has measured of these rows, in a process of its own."""
+    """Return the figures of `benchmarks/arcticdb_program.py` for these rows. It runs in a separate process."""
     program = Path(__file__).with_name("arcticdb_program.py")
     done = subprocess.run([ARCTICDB, program, parquet, folder], capture_output=True, text=True, check=True)
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -169,7 +169,7 @@ def arcticdb_write(parquet: Path, folder: Path) -> dict[str, float]:
 
 
 def raw_copy_out(dsn: str, query: Composable) -> int:
-    """Bytes of a query's binary COPY, taken with nothing but libpq and thrown away; seconds are for the caller."""
+    """Read a query's binary COPY with libpq alone, discard it, and return the number of bytes. The caller times it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         raw = connection.pgconn
         raw.exec_(SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query).as_bytes(connection))

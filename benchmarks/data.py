@@ -53,7 +53,7 @@ def bars(series: int, minutes: int, *, begin: datetime = BEGIN, seed: int = 7) -
 
 
 def symbol(number: int) -> str:
-    """The name of a series; its number is in it."""
+    """Return the name of a series, which contains its number."""
     return f"S{number:05d}"
 
 
@@ -92,12 +92,12 @@ def table(
 
 
 def trading_minute(number: int) -> datetime:
-    """When the bar with that number, from 0, begins."""
+    """Return the begin of the bar with that number, from 0."""
     return BEGIN + timedelta(days=number // DAY, minutes=number % DAY)
 
 
 def long_table(rows: int, timeframe: str = "1s") -> "pa.Table":
-    """So many bars of one series."""
+    """Return a number of bars of one series."""
     return table(1, rows, timeframe=timeframe, first_series=99_999)
 
 
@@ -110,7 +110,7 @@ class Checksum:
 
     @classmethod
     def of(cls, rows: "pa.Table") -> "Checksum":
-        """Of what a table should hold."""
+        """Return the checksum of the rows that a table should hold."""
         number = pc.cast(pc.utf8_slice_codeunits(rows["symbol"], 1), pa.int64()).to_numpy()
         begin = np.datetime64(BEGIN.replace(tzinfo=None), "us")
         minute = (rows["ts"].cast(pa.timestamp("us")).to_numpy() - begin).astype("timedelta64[m]").astype("i8")
@@ -160,7 +160,7 @@ class Size:
 
     @classmethod
     def of(cls, rows: int) -> "Size":
-        """For a batch of about so many rows of 1,000 series."""
+        """Return the sizes for a batch of about this number of rows of 1,000 series."""
         minutes = max(5, rows // 1000)
         return cls(
             series=1000,
@@ -177,7 +177,7 @@ class Size:
 
     @classmethod
     def short(cls) -> "Size":
-        """Enough to see that every case gives the right answer; the figures say nothing."""
+        """Sizes that are large enough to check every answer, and too small to measure."""
         return cls(
             series=50,
             minutes=120,
@@ -200,22 +200,22 @@ class Data:
 
     @cached_property
     def table(self) -> "pa.Table":
-        """All of it, in arrival order."""
+        """The whole batch, in arrival order."""
         return table(self.size.series, self.size.minutes)
 
     @cached_property
     def day(self) -> "pa.Table":
-        """The first of it, for what takes rows one by one."""
+        """The first part of the batch, for cases that write single rows."""
         return self.table.slice(0, self.size.series * self.size.day)
 
     @cached_property
     def slow(self) -> "pa.Table":
-        """A little of it."""
+        """A small part of the batch."""
         return self.table.slice(0, self.size.slow)
 
     @cached_property
     def changed(self) -> "pa.Table":
-        """All of it, each row with another volume."""
+        """The whole batch, where each row has another volume."""
         at = self.table.column_names.index("volume")
         return self.table.set_column(at, "volume", pc.add(self.table["volume"], 1))
 
@@ -236,23 +236,43 @@ class Data:
         return [(tenant, *values) for values in zip(*columns, strict=True)]
 
     def files(self, folder: Path) -> "Files":
-        """The day as NDJSON, and all of it as Parquet."""
-        from pyarrow import parquet
+        """The day as NDJSON, all of it as Parquet and CSV, and the CSV in four parts by series."""
+        from pyarrow import csv, parquet
 
-        found = Files(folder / "bars.ndjson", folder / "bars.parquet")
+        found = Files(folder / "bars.ndjson", folder / "bars.parquet", folder / "bars.csv", folder / "parts")
         if not found.ndjson.exists():
             with found.ndjson.open("w", encoding="utf-8") as file:
                 file.writelines(bar.model_dump_json(exclude_none=True) + "\n" for bar in self.models)
             parquet.write_table(self.table, found.parquet)
+            csv.write_csv(self.table, found.csv)
+            found.parts.mkdir()
+            for number, part in enumerate(by_series(self.table, self.size.series, 4)):
+                csv.write_csv(part, found.parts / f"{number}.csv")
         return found
 
 
 @dataclass(frozen=True)
 class Files:
-    """The same on disk."""
+    """The data in files."""
 
     ndjson: Path
     parquet: Path
+    csv: Path
+    parts: Path
+
+
+def by_series(rows: "pa.Table", series: int, parts: int) -> list["pa.Table"]:
+    """Rows in parts of as many series each, as several feeds have them."""
+    limits = [symbol(series * part // parts) for part in range(1, parts)]
+    found = []
+    for at in range(parts):
+        chosen = pa.repeat(True, rows.num_rows)
+        if at:
+            chosen = pc.and_(chosen, pc.greater_equal(rows["symbol"], limits[at - 1]))
+        if at < parts - 1:
+            chosen = pc.and_(chosen, pc.less(rows["symbol"], limits[at]))
+        found.append(rows.filter(chosen))
+    return found
 
 
 def encoded(rows: "pa.Table", ids: dict[str, int]) -> Sequence[bytes]:

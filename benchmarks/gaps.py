@@ -59,7 +59,7 @@ OTHERS: Final = {
 
 @dataclass(frozen=True)
 class Result:
-    """A way, the rows that it looked at, the median of its rounds in seconds, and that by row in nanoseconds."""
+    """One way to find gaps: the rows that it read, its median time in seconds, and its time per row in nanoseconds."""
 
     case: str
     rows: int
@@ -130,7 +130,7 @@ class Bench:
             )
 
     def check(self, connections: int) -> gaps.Check:
-        """What users call."""
+        """Call the function that users call."""
         return gaps.check(
             self.dsn,
             tenant="bench",
@@ -143,7 +143,7 @@ class Bench:
         )
 
     def other(self, statement: str, series: int) -> None:
-        """Another way, on some of the series."""
+        """Run another way, on some of the series."""
         with self.connect() as connection:
             connection.execute("SET jit = off")
             connection.execute(
@@ -161,7 +161,7 @@ class Bench:
 
 @contextmanager
 def running() -> Any:
-    """A server for the run, gone afterwards."""
+    """Start a server for the run, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="mds-gaps-") as folder:
         server = EmbeddedServer(Path(folder) / "home", port=0, settings=SETTINGS)
         server.up(migration.migrate)

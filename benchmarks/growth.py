@@ -1,4 +1,4 @@
-"""Does it stay as fast: ingest and reads at growing sizes of one database, one size after the other."""
+"""Ingest and reads at growing sizes of one database, to see whether they stay fast."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -46,12 +46,12 @@ UNITS: Final[tuple[tuple[str, Unit], ...]] = (
 
 
 def name_of(bars: int, name: str) -> str:
-    """What a figure at a size is called."""
+    """Return the name of a figure at a size."""
     return f"at {bars:,} bars: {name}"
 
 
 def names() -> set[str]:
-    """Every figure of a full run."""
+    """Return the names of all figures of a full run."""
     return {name_of(bars, name) for bars in FULL for name, _ in UNITS}
 
 
@@ -80,7 +80,7 @@ def _works(world: World, mds: MDS, symbols: list[str], rows: "pa.Table", minutes
 
 
 def _filled(database: Database, there: int, minutes: int, say: Callable[[str], None]) -> int:
-    """Have that many minutes of every series; how many there are."""
+    """Fill the database to that number of minutes for every series. Returns the number of minutes."""
     series, most = database.data.size.series, 2000
     while there < minutes:
         part = min(most, minutes - there)

@@ -25,7 +25,7 @@ from mds_client import MDS
 
 @job_type("bench-nothing")
 def nothing(_context: JobContext, payload: dict[str, int]) -> int:
-    """What costs nothing by itself."""
+    """A job function that does nothing."""
     return payload["number"]
 
 
@@ -60,7 +60,7 @@ def until(connection: psycopg.Connection[tuple[int]], statement: str, wanted: in
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Jobs at once, a worker.")
 @click.option("--queue", type=click.IntRange(0), default=100_000, show_default=True, help="Jobs that wait for claims.")
 def main(count: int, rounds: int, concurrency: int, queue: int) -> None:
-    """Measure, and print."""
+    """Measure and print."""
     with running() as server:
         admin = server.dsn("mds_admin")
         tenant = tenants.create_tenant(admin, "bench")

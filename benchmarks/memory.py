@@ -44,7 +44,7 @@ def batches(rows: int, size: int = 50_000) -> Iterator[pa.RecordBatch]:
 
 
 def peak() -> int:
-    """The most bytes that this process ever had in memory."""
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # The kernel's count for getrusage begins with that of the process that started this one.
@@ -58,7 +58,7 @@ def peak() -> int:
 @click.option("--dsn", help="A database that is there.")
 @click.option("--tenant-id", help="The tenant there.")
 def main(rows: int, dsn: str | None, tenant_id: str | None) -> None:
-    """Write so many bars from a stream, and say what it took."""
+    """Write a number of bars from a stream, and print time and memory."""
     with nullcontext() if dsn else running() as server:
         if server is not None:
             dsn = server.dsn("mds_service")

@@ -1,4 +1,4 @@
-"""What a run has found, as a page, a picture and JSON."""
+"""The results of a run as a page, a picture and JSON."""
 
 import json
 import os
@@ -30,7 +30,7 @@ GROUPS: Final = {
     "growth": "Growth",
 }
 ORDER: Final = ("floors", "ours", "others", "live", "reads", "engines", "modes")
-"""The groups as a round goes through them: what is compared is near each other."""
+"""The groups in the order of a round: cases that are compared run close together."""
 
 OF: Final = {
     "floors": "bare merge",
@@ -57,7 +57,7 @@ PACKAGES: Final = (
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a run has found, and where."""
+    """All results of a run, and the machine."""
 
     began: datetime
     rounds: int
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def provisional(self) -> bool:
-        """Whether it was too small to be quoted."""
+        """Whether the run was too small for its figures to be quoted."""
         return self.short or self.rounds < ENOUGH_ROUNDS or self.size.rows < ENOUGH_ROWS
 
 
 def machine() -> dict[str, str]:
-    """What it ran on."""
+    """The machine of the run."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
@@ -93,7 +93,7 @@ def _processor() -> str:
 
 
 def packages() -> dict[str, str]:
-    """What took part, by name and version."""
+    """The packages and servers with their versions."""
     found = {"market-data-store": __version__}
     for name in PACKAGES:
         try:
@@ -104,7 +104,7 @@ def packages() -> dict[str, str]:
 
 
 def as_json(run: Run) -> str:
-    """All of it, for programs."""
+    """Return all results for programs."""
     document = {
         "date": run.began.isoformat(timespec="seconds"),
         "rounds": run.rounds,
@@ -140,13 +140,13 @@ def _fields(figure: Figure) -> dict[str, Any]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: int = 1) -> str:
-    """A Markdown table, whose columns from `right` on are numbers."""
+    """Return a Markdown table. The columns from `right` on are numbers."""
     lines = [head, ["---" if at < right else "---:" for at in range(len(head))], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def targets_table(run: Run) -> str:
-    """Every target, and how it came out."""
+    """Return the table of targets with their outcomes."""
     rows = []
     for verdict in run.verdicts:
         value = "" if verdict.value is None else f"{verdict.value:.2f}{verdict.target.unit}"
@@ -156,7 +156,7 @@ def targets_table(run: Run) -> str:
 
 
 def group_table(run: Run, group: str) -> str:
-    """A group's figures."""
+    """Return the table with a group's figures."""
     figures = [figure for figure in run.figures.values() if figure.case.group == group]
     reference = run.figures.get(OF.get(group, ""))
     rows = []
@@ -179,7 +179,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def modes_table(run: Run) -> str:
-    """Milliseconds a batch in each write mode, by its rows."""
+    """Return the milliseconds of a batch in each write mode, by its number of rows."""
     rows = []
     for size in run.size.modes:
         taken = {mode: run.figures.get(modes.name_of(mode, size)) for mode in modes.MODES}
@@ -204,7 +204,7 @@ def crossing(run: Run, slower: str, faster: str) -> int | None:
 
 
 def crossings(run: Run) -> str:
-    """Where the modes cross, beside where `auto` changes."""
+    """Return where the modes cross, and where `auto` changes between them."""
     defaults = {name: Config.model_fields[name].default for name in ("values_min_rows", "copy_min_rows")}
     said = []
     for slower, faster, setting in (
@@ -218,7 +218,7 @@ def crossings(run: Run) -> str:
 
 
 def page(run: Run, picture: str | None = None) -> str:
-    """The whole run as Markdown."""
+    """Return the whole run as Markdown."""
     facts = [*machine().items(), *run.engines.items()]
     intro = (
         "Written by `make bench`: everything on this page is from one run, in which all cases took turns, round by"
@@ -314,7 +314,7 @@ def draw(run: Run, target: Path) -> None:
 
 
 def write(run: Run, folder: Path) -> None:
-    """The page, the picture and the JSON into a folder of documents."""
+    """Write the page, the picture and the JSON into a folder."""
     draw(run, folder / "benchmarks.svg")
     (folder / "benchmarks.md").write_text(page(run, "benchmarks.svg"), encoding="utf-8")
     (folder / "benchmarks.json").write_text(as_json(run), encoding="utf-8")

@@ -18,7 +18,7 @@ from tests.engines.databases import Place
 
 
 def fill(where: Place, series: int, rows: int) -> None:
-    """Daily bars of that many series, and as many as make the rows."""
+    """Insert daily bars of that number of series, so many that they make the rows."""
     tenants.create_tenant(where.admin_dsn, "bench")
     with psycopg.connect(where.superuser_dsn, autocommit=True) as connection:
         connection.execute(
@@ -37,7 +37,7 @@ def fill(where: Place, series: int, rows: int) -> None:
 
 
 def first(where: Place) -> None:
-    """A scrape that connects and reads everything."""
+    """Scrape with a new connection, and read everything."""
     exposed = ServiceMetrics(where.admin_dsn)
     exposed.exposition()
     exposed.close()
@@ -57,7 +57,7 @@ def timed(name: str, call: Callable[[], object], times: int) -> None:
 @click.option("--rows", default=5_000_000, show_default=True)
 @click.option("--engine", default="postgres", type=click.Choice(["postgres", "timescale-apache"]), show_default=True)
 def main(series: int, rows: int, engine: str) -> None:
-    """Fill, and measure."""
+    """Fill the store and measure."""
     with databases(engine) as source, source.migrated() as where:
         began = time.perf_counter()
         fill(where, series, rows)

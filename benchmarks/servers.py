@@ -1,4 +1,4 @@
-"""The servers and databases that are measured on: servers of their own for the run, gone afterwards."""
+"""The servers and databases of a run. They are started for the run, and deleted afterwards."""
 
 import os
 import tempfile
@@ -26,7 +26,7 @@ ENGINES: Final = ("postgres", *DSN_VARIABLES)
 
 @contextmanager
 def running() -> Iterator[EmbeddedServer]:
-    """Plain PostgreSQL for the run."""
+    """Start plain PostgreSQL for the run."""
     with tempfile.TemporaryDirectory(prefix="mds-bench-") as folder:
         embedded = EmbeddedServer(Path(folder) / "home", settings=SETTINGS)
         embedded.up(migration.migrate)
@@ -37,9 +37,9 @@ def running() -> Iterator[EmbeddedServer]:
 
 
 def missing(engine: str, *, short: bool) -> str | None:
-    """Why an engine cannot be measured here; None where it can be."""
+    """Return why an engine cannot be measured here; None if it can."""
     if not short and shares_session(engine):
-        return f"in WebAssembly it is no place for timings: name a server in {DSN_VARIABLES[engine]}"
+        return f"timings in WebAssembly mean nothing: name a server in {DSN_VARIABLES[engine]}"
     version, reason = can_have(engine)
     return reason if version is None else None
 

@@ -34,14 +34,14 @@ class Target:
 
     @property
     def limit(self) -> str:
-        """As a person reads it."""
+        """Return the outcome as text."""
         sides = (("≥", self.low), ("≤", self.high))
         return " and ".join(f"{sign} {value:g}{self.unit}" for sign, value in sides if value is not None)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a target has come out; `value` is None where it was not measured, and `why` says why."""
+    """The outcome of a target. If it was not measured, `value` is None and `why` gives the reason."""
 
     target: Target
     value: float | None
@@ -75,6 +75,9 @@ TARGETS: Final[tuple[Target, ...]] = (
     Target("bulk load, of ArcticDB's", "datastore load, Arrow", "ArcticDB write_batch", low=1.0),
     Target("list of models, of Arrow", "models, a day", "Arrow, a day", low=0.6),
     Target("NDJSON file, of Arrow", "NDJSON, a day", "Arrow, a day", low=0.8),
+    Target("import of Parquet, of Arrow", "import, Parquet", "Arrow, appended", low=0.85),
+    Target("import of CSV, of Arrow", "import, CSV", "Arrow, appended", low=0.85),
+    Target("import of NDJSON, of Arrow", "import, NDJSON, a day", "Arrow, a day", low=0.8),
     Target("replay, of fresh rows", "Arrow, replayed", "Arrow, merged", low=1.3),
     Target("live pattern, 500 rows: p50", "live, 500 rows", high=8, at="p50", unit=" ms"),
     Target("live pattern, 500 rows: p99", "live, 500 rows", high=25, at="p99", unit=" ms"),
@@ -125,13 +128,13 @@ TARGETS: Final[tuple[Target, ...]] = (
 
 
 def unknown(names: Collection[str]) -> set[str]:
-    """What the targets name that no case is called."""
+    """Return the names in the targets that no case has."""
     named = {name for target in TARGETS for name in (target.figure, target.over) if name is not None}
     return named - set(names)
 
 
 def judged(figures: Mapping[str, Figure], missing: Mapping[str, str]) -> list[Verdict]:
-    """Every target; `missing` says of what was not measured why."""
+    """Return the outcome of every target. `missing` holds the reasons why figures were not measured."""
     return [_judged(target, figures, missing) for target in TARGETS]
 
 

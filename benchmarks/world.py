@@ -1,4 +1,4 @@
-"""Where a case is performed: the databases of one engine, the data, and what cases do to them before and after."""
+"""The surroundings of a case: the databases of one engine, the data, and the preparations of cases."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ COLUMNS: Final = ("series_id", *(column.name for column in IN_TABLE))
 
 
 class Database:
-    """A migrated database with a tenant whose series are there, as they are on any day but the first."""
+    """A migrated database with a tenant whose series exist, as on any day but the first."""
 
     def __init__(self, place: Place, data: Data, *, single_session: bool) -> None:
         self.data = data
@@ -57,11 +57,11 @@ class Database:
                 )
 
     def client(self, **settings: Any) -> MDS:
-        """A client of the tenant, with a connection or two."""
+        """Make a client of the tenant with a few connections."""
         return MDS(**self._settings(settings))
 
     def aclient(self, **settings: Any) -> AMDS:
-        """The same for asyncio; made within a loop."""
+        """Make an asynchronous client within an event loop."""
         return AMDS(**self._settings(settings))
 
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -72,20 +72,20 @@ class Database:
 
     @contextmanager
     def owner(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that acts as the owner of the tables, a statement a transaction."""
+        """Open a connection that acts as the owner of the tables, in autocommit mode."""
         with psycopg.connect(self.admin_dsn, autocommit=True, prepare_threshold=None) as connection:
             connection.execute(SQL("SET ROLE {}").format(Identifier(OWNER)))
             yield connection
 
     @contextmanager
     def superuser(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that may do everything."""
+        """Open a superuser's connection."""
         with psycopg.connect(self.superuser_dsn, autocommit=True, prepare_threshold=None) as connection:
             yield connection
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """The ids of the tenant's 1m series."""
+        """Return the ids of the tenant's 1m series."""
         with self.superuser() as connection:
             return dict(
                 connection.execute("SELECT symbol, series_id FROM store.series WHERE timeframe = '1m'").fetchall()
@@ -129,7 +129,7 @@ class Database:
             self.settled(connection)
 
     def settled(self, connection: psycopg.Connection[Any]) -> None:
-        """Nothing left to do for the server from before."""
+        """Vacuum and analyze, so that no work from before is left to the server."""
         connection.execute("VACUUM (ANALYZE) store.series")
         connection.execute("VACUUM (ANALYZE) store.bars")
         connection.execute("CHECKPOINT")
@@ -154,11 +154,11 @@ class Database:
         self.state = f"{minutes} minutes"
 
     def other_tenant(self, name: str) -> str:
-        """The id of another tenant of the database, made if need be."""
+        """Return the id of another tenant of the database; creates it if needed."""
         return str(tenants.create_tenant(self.admin_dsn, name, if_absent=True).id)
 
     def range(self) -> tuple[int, int]:
-        """From where on and until before which series ids are the tenant's."""
+        """Return the range of the tenant's series ids, without its end."""
         (no,) = (found.no for found in tenants.list_tenants(self.admin_dsn) if found.id == self.tenant)
         return no << TENANT_BITS, (no + 1) << TENANT_BITS
 
@@ -174,7 +174,7 @@ class Database:
         return [symbol(number) for number in range(0, size.many, max(1, size.many // 500))][:500]
 
     def long(self) -> tuple[str, int]:
-        """A series with as many bars as the long window has: its name and its id."""
+        """Return the name and id of the series of the long window; creates it if needed."""
         name, query = symbol(99_999), "SELECT series_id FROM store.series WHERE symbol = %s AND timeframe = '1s'"
         with self.superuser() as connection:
             if connection.execute(query, (name,)).fetchone() is None:
@@ -185,7 +185,7 @@ class Database:
         return name, int(id_)
 
     def checksum(self, rows: Composable = STORED, until: datetime = FAR) -> Checksum:
-        """Of what is there before a time."""
+        """Return the checksum of the rows before a time."""
         before = SQL("(SELECT * FROM {} AS r WHERE ts < {})").format(rows, Literal(until))
         statement = SQL(CHECKSUM).format(begin=Literal(BEGIN), rows=SQL("{} AS r").format(before))
         with self.superuser() as connection:
@@ -203,7 +203,7 @@ class Database:
 
 
 class World:
-    """What the cases of one engine share. `writes` is emptied by each, `reads` is filled once."""
+    """The databases that the cases of one engine share. Each case empties `writes`; `reads` is filled once."""
 
     def __init__(self, engine: str, databases: Databases, data: Data, folder: Path) -> None:
         self.engine = engine
@@ -222,12 +222,12 @@ class World:
 
     @cached_property
     def writes(self) -> Database:
-        """The database that is written to."""
+        """The database for writing."""
         return self._database()
 
     @cached_property
     def reads(self) -> Database:
-        """The database that is read from; the same one where the engine has no other."""
+        """The database for reading; the same one if the engine has only one."""
         return self.writes if self._databases.single_session else self._database()
 
     def _database(self) -> Database:
@@ -243,5 +243,5 @@ class World:
         )
 
     def close(self) -> None:
-        """Give the databases back."""
+        """Delete the databases."""
         self._stack.close()

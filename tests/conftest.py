@@ -321,6 +321,14 @@ BEHIND_A_POOLER: Final = {"MDS_PREPARE_THRESHOLD": "none", "MDS_POOL_MAX": "2"}
 """The settings of clients that take turns in one session."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What commands keep about a user's work is not put beside the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where clients take turns in one session, what is prepared does not outlive a turn: no client may count on it."""

@@ -39,19 +39,39 @@ def main() -> None:
             with MDS({"dsn": env["MDS_DSN"], "tenant_id": str(owner.id)}) as mds:
                 samples.write(mds, days=40)
             calendars.assign(env["DATABASE_URL"], owner.id, "XNYS", vendor=samples.VENDOR)
-            found = search.search_series(env["DATABASE_URL"], "NVDA 1m", kind="bars").items[0].id
             token = tokens.create("me", Scope.admin)
             with serving(env["DATABASE_URL"], token) as url, page(url, token) as shown:
-                shown.goto(f"{url}/console/chart/{found}")
-                shown.wait_for_selector("#chart[data-ready=true]")
-                shown.wait_for_timeout(500)
-                shown.screenshot(path=ASSETS / "console-chart.png")
-                shown.goto(f"{url}/console/completeness")
-                shown.screenshot(path=ASSETS / "console-completeness.png")
-                shown.goto(f"{url}/console/options")
-                shown.screenshot(path=ASSETS / "console-options.png")
+                for name, path in paths(env["DATABASE_URL"]):
+                    show(shown, f"{url}/console/{path}")
+                    shown.screenshot(path=ASSETS / f"console-{name}.png")
         finally:
             server.discard()
+
+
+def paths(dsn: str) -> list[tuple[str, str]]:
+    """Each page's name and its path."""
+    chart = search.search_series(dsn, "NVDA 1m", kind="bars").items[0].id
+    return [
+        ("overview", ""),
+        ("series", "series"),
+        ("chart", f"chart/{chart}"),
+        ("completeness", "completeness"),
+        ("options", "options"),
+        ("news", "news"),
+        ("fundamentals", "fundamentals"),
+        ("sql", "sql"),
+    ]
+
+
+def show(shown: Page, address: str) -> None:
+    """Go to a page, and wait for what it loads by itself."""
+    shown.goto(address)
+    if "/chart/" in address:
+        shown.wait_for_selector("#chart[data-ready=true]")
+    shown.wait_for_load_state("networkidle")
+    if address.endswith("/sql"):
+        shown.get_by_role("button", name="Run").click()
+        shown.wait_for_load_state("networkidle")
 
 
 @contextmanager

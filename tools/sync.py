@@ -70,6 +70,7 @@ NAMES: Final = {
     "asynccontextmanager": "contextmanager",
     "alists": "lists",
     "amethods": "methods",
+    "apools": "pools",
     "astreams": "streams",
     "awindows": "windows",
     "awrites": "writes",

@@ -8,13 +8,16 @@ from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.case import Timed, Told, Work, case, expect
-from benchmarks.data import Checksum, symbol
+from benchmarks.data import Checksum, by_series
 from benchmarks.world import World
 from datastore.load import load
 from mds_client import AMDS, MDS, AsyncBatchProcessor, BatchConfig, BatchProcessor
+from mds_client.commands.crew import Crew
+from mds_client.commands.imported import How, import_one
+from mds_client.commands.reports import Watch
+from mds_client.files import PLAIN
 from mds_client.utils import ingest_ndjson
 
 GROUP = "ours"
@@ -59,25 +62,10 @@ def polars_appended(world: World) -> Iterator[Work]:
     return fresh(world, world.data.table, lambda mds: mds.upsert_bars(frame))
 
 
-def halves(world: World, parts: int) -> list["pa.Table"]:
-    """The batch by series, as several feeds have it."""
-    rows = world.data.table
-    limits = [symbol(world.size.series * part // parts) for part in range(1, parts)]
-    found = []
-    for at in range(parts):
-        chosen = pa.repeat(True, rows.num_rows)
-        if at:
-            chosen = pc.and_(chosen, pc.greater_equal(rows["symbol"], limits[at - 1]))
-        if at < parts - 1:
-            chosen = pc.and_(chosen, pc.less(rows["symbol"], limits[at]))
-        found.append(rows.filter(chosen))
-    return found
-
-
 @case(GROUP, "Arrow, appended by two writers")
 def two_writers(world: World) -> Iterator[Work]:
     """Two threads with a connection each, a half of the series each."""
-    parts = halves(world, 2)
+    parts = by_series(world.data.table, world.size.series, 2)
 
     def both(mds: MDS) -> None:
         with ThreadPoolExecutor(2) as pool:
@@ -158,6 +146,49 @@ def ndjson(world: World) -> Iterator[Work]:
     )
 
 
+HOW = How("bars", None, PLAIN, None)
+
+
+def imported(mds: MDS, path: str) -> None:
+    """Import a file as `mds import` does, with the detection of its format."""
+    done = import_one(mds, HOW, path, lambda _: None, lambda *_: None)
+    expect("the error of an import", done.error, None)
+
+
+@case(GROUP, "import, Parquet")
+def import_parquet(world: World) -> Iterator[Work]:
+    """A Parquet file by `mds import`, in one process and in transactions of 100,000 rows."""
+    path = str(world.data.files(world.folder).parquet)
+    return fresh(world, world.data.table, lambda mds: imported(mds, path))
+
+
+@case(GROUP, "import, CSV")
+def import_csv(world: World) -> Iterator[Work]:
+    """The same of a CSV file."""
+    path = str(world.data.files(world.folder).csv)
+    return fresh(world, world.data.table, lambda mds: imported(mds, path))
+
+
+@case(GROUP, "import, CSV, two files at once")
+def import_csv_at_once(world: World) -> Iterator[Work]:
+    """The same rows in four files, by two processes, whose start is measured, too."""
+    paths = [str(path) for path in sorted(world.data.files(world.folder).parts.iterdir())]
+
+    def at_once(mds: MDS) -> None:
+        crew = Crew(mds.config, HOW, 2, Watch({}), lambda _: None, with_fingerprint=False)
+        for done in crew.run(paths):
+            expect("the error of an import", done.error, None)
+
+    return fresh(world, world.data.table, at_once)
+
+
+@case(GROUP, "import, NDJSON, a day")
+def import_ndjson(world: World) -> Iterator[Work]:
+    """A file of lines by `mds import`."""
+    path = str(world.data.files(world.folder).ndjson)
+    return fresh(world, world.data.day, lambda mds: imported(mds, path))
+
+
 @case(GROUP, "BatchProcessor, a day")
 def batch_processor(world: World) -> Iterator[Work]:
     """Models one by one, written by its thread in batches of 10,000."""
@@ -209,7 +240,7 @@ def amds_one(world: World) -> Iterator[Work]:
 @case(GROUP, "AMDS, Arrow, four writers")
 def amds_four(world: World) -> Iterator[Work]:
     """Four tasks of one loop with a connection each, a fourth of the series each."""
-    parts = halves(world, 4)
+    parts = by_series(world.data.table, world.size.series, 4)
 
     async def all_four(amds: AMDS) -> None:
         await asyncio.gather(*map(amds.upsert_bars, parts))

@@ -156,7 +156,7 @@ def rollup_names(wanted: Sequence[str] | None = None) -> list[str]:
     """
     known = names()
     if unknown := set(wanted or ()) - set(known):
-        raise ControlError(f"no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        raise ControlError(f"there is no rollup {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     return known if wanted is None else [name for name in known if name in wanted]
 
 

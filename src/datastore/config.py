@@ -66,7 +66,7 @@ class Settings:
         """Return the control plane's DSN. Raises ConfigurationError if there is none."""
         if not self.database_url:
             raise ConfigurationError(
-                "no database is named: set DATABASE_URL or pass --dsn "
+                "no database is set: set DATABASE_URL or pass --dsn "
                 '(for the embedded server: datastore up && eval "$(datastore env)")'
             )
         return self.database_url
@@ -101,7 +101,7 @@ def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
     Raises ConfigurationError if it is not set, or if the name lacks the prefix.
     """
     if not name.startswith(SECRET_PREFIX):
-        raise ConfigurationError(f"{name!r} is no secret of sources: their names begin with {SECRET_PREFIX}")
+        raise ConfigurationError(f"{name!r} does not name a secret of sources: such names begin with {SECRET_PREFIX}")
     if not (value := environment.get(name)):
         raise ConfigurationError(f"the secret {name} is not set")
     return value
@@ -125,5 +125,5 @@ def _file(environment: Mapping[str, str], name: str) -> str | None:
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigurationError(f"{name} is a whole number from 1 on, not {text!r}")
+        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {text!r}")
     return int(text)

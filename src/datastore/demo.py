@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,18 @@ def main(no_browser: bool) -> None:
     changed = _row_versions_since(before)
     click.echo(f"row versions written by this run: {changed:,}" + ("" if changed else " (all of it was there already)"))
 
+    if not _read_back(tenants):
+        click.echo("isolation did not hold", err=True)
+        sys.exit(1)
+
+    click.echo(f"\nall of it took {time.perf_counter() - began:.1f} s; the server goes on running. Try next:\n")
+    _say_what_next(home, tenants[0])
+    if not no_browser and sys.stdout.isatty():
+        _console()
+
+
+def _read_back(tenants: Sequence[Mapping[str, Any]]) -> bool:
+    """Show each tenant's latest prices and a window of bars. Returns whether isolation held."""
     for tenant in tenants:
         _step(
             f"latest prices, as tenant {tenant['name']}",
@@ -69,22 +81,20 @@ def main(no_browser: bool) -> None:
         *("mds", "bars", "--vendor", VENDOR, "--symbol", "GOOG", *window, tenants[1]["id"]),
         code=1,
     )
-    if hidden.strip() != f"error: {VENDOR} has no bars of GOOG" or not _isolated(tenants[1]["id"]):
-        click.echo("isolation did not hold", err=True)
-        sys.exit(1)
+    return hidden.strip() == f"error: {VENDOR} has no bars of GOOG" and _isolated(tenants[1]["id"])
 
-    click.echo(f"\nall of it took {time.perf_counter() - began:.1f} s; the server goes on running. Try next:\n")
+
+def _say_what_next(home: Path, tenant: Mapping[str, Any]) -> None:
+    """Print commands to try on the server that goes on running."""
     mds = shlex.quote(_program("mds"))
     control = f"{shlex.quote(_program('datastore'))} {{}} --home {shlex.quote(str(home))}"
     click.echo(f'  eval "$({control.format("env")})"')
-    click.echo(f"  export MDS_TENANT_ID={tenants[0]['id']}")
+    click.echo(f"  export MDS_TENANT_ID={tenant['id']}")
     click.echo(f"  {mds} ping")
     click.echo(f"  {mds} bars --vendor {VENDOR} --symbol IBM --timeframe 1d --start 2013-01-01 --format csv")
     datastore = shlex.quote(_program("datastore"))
     click.echo(f"  {datastore} serve --sign-in-link    # the console: charts, what is missing, jobs")
     click.echo(f"  {control.format('down')}")
-    if not no_browser and sys.stdout.isatty():
-        _console()
 
 
 def _console() -> None:

@@ -67,8 +67,8 @@ def held(dsn: str, lock: str, driver: psycopg.Connection[Any]) -> Iterator[None]
             keeper.commit()
         except psycopg.OperationalError as error:
             raise ControlError(
-                f"the connection that held {STORE}.{lock} was lost, so that another one may have done the same work"
-                f" meanwhile: run this again ({error})"
+                f"the connection that held {STORE}.{lock} was lost, so another process may have done the same"
+                f" work: run this again ({error})"
             ) from error
 
 

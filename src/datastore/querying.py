@@ -128,7 +128,9 @@ def _login(dsn: str, tenant: UUID) -> Iterator[str]:
         try:
             control.execute(made.format(Identifier(role), Literal(secret.decode()), Literal(until[0])))
         except errors.InsufficientPrivilege as error:
-            raise QueryError("the control plane's login may not create roles, and a query needs one") from error
+            raise QueryError(
+                "a query needs a temporary role, but the control plane's login may not create roles"
+            ) from error
         try:
             tenants.bind_role(dsn, str(tenant), role, connections=1)
             yield make_conninfo(dsn, user=role, password=password, application_name="datastore-query")

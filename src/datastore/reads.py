@@ -73,7 +73,7 @@ def list_series(
     """
     _check_limit(limit)
     if kind is not None:
-        _known(kind)
+        known_kind(kind)
     with connect(dsn) as connection, connection.cursor(row_factory=class_row(SeriesRecord)) as cursor:
         cursor.execute("SET LOCAL TimeZone TO 'UTC'")
         floor, ceiling = range_of(connection, tenant)
@@ -180,7 +180,7 @@ def window(
     batches = cast(
         "Generator[list[Row]]",
         client.iter_rows(
-            _known(kind),
+            known_kind(kind),
             start,
             end,
             vendor=vendor,
@@ -201,7 +201,8 @@ def series_range(no: int) -> tuple[int, int]:
     return no << TENANT_BITS, (no + 1) << TENANT_BITS
 
 
-def _known(kind: str) -> str:
+def known_kind(kind: str) -> str:
+    """Return the kind. Raises ControlError if there is no such kind."""
     if kind not in KINDS:
         raise ControlError(KINDS.unknown(kind))
     return kind
@@ -209,7 +210,7 @@ def _known(kind: str) -> str:
 
 def _check_limit(limit: int) -> None:
     if limit < 1:
-        raise ControlError(f"limit is from 1 on, not {limit}")
+        raise ControlError(f"limit must be at least 1, not {limit}")
 
 
 def range_of(connection: psycopg.Connection[Any], tenant: UUID | None) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def parse_age(text: str) -> timedelta | None:
     if text[:-1].isdecimal() and text[-1:] in _UNITS:
         with contextlib.suppress(OverflowError):
             return timedelta(**{_UNITS[text[-1:]]: int(text[:-1])})
-    raise PolicyError(f"{text!r} is no age: a count and m, h, d or w, as 90d; or off")
+    raise PolicyError(f"{text!r} is not an age: use a number and m, h, d or w, such as 90d; or off")
 
 
 def declared() -> Iterator[Setting]:
@@ -112,7 +112,7 @@ def store_setting(driver: Driver, relation: str, policy: str, value: timedelta |
         there = ", ".join(sorted({f"{name} {what}" for name, what in known}))
         raise PolicyError(f"{relation!r} has no policy {policy!r}; there are: {there}")
     if value is not None and value <= timedelta(0):
-        raise PolicyError(f"{policy} is an age, and more than nothing: {value}")
+        raise PolicyError(f"{policy} must be a positive age, not {value}")
     if value is not None and value < (shortest := _shortest(relation, policy)):
         raise PolicyError(f"{policy} of {relation} is {shortest} or more: two intervals of the rollup that needs it")
     driver.execute(
@@ -132,8 +132,8 @@ def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: ti
     if policy == "cold_after":
         if engine.materialized():
             raise PolicyError(
-                "cold_after is not there for TimescaleDB Community: its stored rollups would be refreshed over rows"
-                " that are in files, and lose them. It is there on PostgreSQL and on TimescaleDB's Apache edition"
+                "cold_after is not available on TimescaleDB Community: its stored rollups would be refreshed over rows"
+                " that are in files, and lose them. It works on PostgreSQL and on TimescaleDB's Apache edition"
             )
         if (retention := dict(_with_retention(driver, kind)).get(KINDS[kind])) is not None:
             raise PolicyError(f"{kind} are removed after {retention}: switch retention_after off first")

@@ -21,6 +21,7 @@ from mds_client.abulk import AsyncBulk
 from mds_client.amethods import AsyncMethods
 from mds_client.config import Config
 from mds_client.errors import CommitUnknown, MDSError, mapped, mapping
+from mds_client.protocol.apools import AsyncHome
 from mds_client.protocol.connections import AsyncGuardedConnection, interruption_behind
 from mds_client.protocol.operations import (
     BACK,
@@ -45,7 +46,6 @@ from mds_client.protocol.operations import (
 )
 from mds_client.protocol.pauses import acompute, anext_or_none, asleep, ayield_turn
 from mds_client.protocol.pooled import Attempts, is_spelled_anew, lost_connection
-from mds_client.protocol.pools import AsyncHome
 
 T = TypeVar("T")
 

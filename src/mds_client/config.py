@@ -3,10 +3,12 @@
 import os
 import random
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 from uuid import UUID
 
+import platformdirs
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -142,6 +144,11 @@ def vendor_url(vendor: str, environment: Mapping[str, str] = os.environ) -> str 
     if url and not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"{name} begins with http:// or https://")
     return url.rstrip("/") if url else None
+
+
+def state_folder() -> Path:
+    """Return the folder for what programs keep about a user's work, such as `~/.local/state/mds` (XDG_STATE_HOME)."""
+    return platformdirs.user_state_path("mds", appauthor=False)
 
 
 def watchful(dsn: str) -> dict[str, int]:

@@ -220,10 +220,7 @@ def guarded(command_line: Callable[[], click.Command], *errors: type[Exception])
     """Return a program's entry point, which prints an MDSError, an OSError or these errors as one line and exits."""
 
     def run() -> None:
-        warnings.showwarning = _show_warning
-        for name in ("psycopg", "mds_client"):
-            # The raised error says what they log, or the problem was already solved by a retry.
-            logging.getLogger(name).addHandler(_SILENT)
+        quieten(lambda text: click.echo(text, err=True))
         try:
             command_line()(standalone_mode=False)
             # Flush here: at the interpreter's exit, a closed pipe would print a traceback.
@@ -271,5 +268,13 @@ _SENTENCE: Final = re.compile(r"[.;:](?:\s|$)")
 _SILENT: Final = logging.NullHandler()
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"warning: {message}", err=True)
+def quieten(say: Callable[[str], None]) -> None:
+    """Say warnings as one line each, and keep libraries from logging what an error or a warning says."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        say(f"warning: {message}")
+
+    warnings.showwarning = show
+    for name in ("psycopg", "mds_client"):
+        # The raised error says what they log, or the problem was already solved by a retry.
+        logging.getLogger(name).addHandler(_SILENT)

@@ -161,7 +161,7 @@ def _mapped(error: Exception) -> MDSOperationalError:
         return (RetryableError if lost else MDSOperationalError)(text)
     kind = BY_SQLSTATE.get(sqlstate) or BY_SQLSTATE.get(sqlstate[:2]) or MDSOperationalError
     if kind is SchemaMismatch:
-        text += "\nthe database is not migrated, or by another release: run datastore migrate"
+        text += "\nthe database is not migrated, or was migrated by another release: run datastore migrate"
     if kind is ServerOutOfMemory:
         text += (
             "\nthe server has no room for what this call needs, such as a lock for each chunk: write or read a shorter"

@@ -46,7 +46,7 @@ def enqueue_job(
         job = built(Job, {"tenant_id": session.tenant_id, **dict(zip(_COLUMNS, values, strict=True))})
         if not same:
             raise IdempotencyConflict(
-                f"job {idempotency_key!r} is there already with another type or payload: {job.job_type} {job.payload!r}"
+                f"job {idempotency_key!r} already exists with another type or payload: {job.job_type} {job.payload!r}"
             )
         yield Group((), commit=True)
         return job

@@ -300,31 +300,23 @@ def _declared(
     ordered: tuple[tuple[str, str], ...],
     weight: str | None,
 ) -> Kind:
-    for field in (
-        *((weight,) if weight else ()),
-        *series,
-        *key,
-        *((price,) if price else ()),
-        *aggregates,
-        *chain.from_iterable(ordered),
-    ):
-        if field not in model.model_fields:
-            raise TypeError(f"{model.__name__}: {field!r} is declared, and is no field")
+    _check_names(
+        model,
+        (
+            *((weight,) if weight else ()),
+            *series,
+            *key,
+            *((price,) if price else ()),
+            *aggregates,
+            *chain.from_iterable(ordered),
+        ),
+    )
     if unknown := set(series) - set(SERIES_COLUMNS):
         raise TypeError(f"{model.__name__}: a series is named by {SERIES_COLUMNS}, not by {sorted(unknown)}")
     columns = {
         field: _column(model, field) for field in model.model_fields if field not in series and field != TENANT_COLUMN
     }
-    for field in key:
-        if columns[field].nullable:
-            raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
-    for field, how in aggregates.items():
-        if columns[field].amount and how != "sum":
-            raise TypeError(
-                f"{model.__name__}: {field!r} is an amount, of which a rollup can be the sum, and not the {how}"
-            )
-        if how == "mean" and (weight is None or not columns[weight].amount):
-            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
+    _check_columns(model, columns, key, aggregates, weight)
     in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
@@ -342,6 +334,31 @@ def _declared(
         ordered=ordered,
         weight=weight,
     )
+
+
+def _check_names(model: type[BaseModel], names: Iterable[str]) -> None:
+    """Raise TypeError if a declared name is not a field of the model."""
+    for field in names:
+        if field not in model.model_fields:
+            raise TypeError(f"{model.__name__}: {field!r} is declared, but the model has no such field")
+
+
+def _check_columns(
+    model: type[BaseModel],
+    columns: Mapping[str, Column],
+    key: tuple[str, ...],
+    aggregates: Mapping[str, Aggregate],
+    weight: str | None,
+) -> None:
+    """Raise TypeError if a key can be NULL, or a rollup of a column makes no sense."""
+    for field in key:
+        if columns[field].nullable:
+            raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
+    for field, how in aggregates.items():
+        if columns[field].amount and how != "sum":
+            raise TypeError(f"{model.__name__}: {field!r} is an amount, so its rollup is the sum, not the {how}")
+        if how == "mean" and (weight is None or not columns[weight].amount):
+            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
 
 
 def _column(model: type[BaseModel], field: str) -> Column:

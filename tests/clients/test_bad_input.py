@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
-from mds_client.writing.upserts import CHUNK_ROWS, upsert_bars
+from mds_client.writing.upserts import CHUNK_ROWS, upsert
 from tests.conftest import Client, Store, before_the_server, nothing_there, odd_rows
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ def test_a_row_that_is_none_is_refused_with_its_place_its_field_and_the_reason(
     fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRow, match=rf"^row 2: {message}") as caught:
-        upsert_bars([GOOD, Bar(**GOOD), {**GOOD, **fields}])
+        upsert("bars", [GOOD, Bar(**GOOD), {**GOOD, **fields}])
     assert caught.value.index == 2
 
 

@@ -198,6 +198,9 @@ def test_the_latest_price_follows_corrections(connect: Callable[..., Client], st
     assert latest() == 2.0
     client.upsert_bars([bar(4, 4.0)], on_conflict="fill")
     assert latest() == 4.0
+    client.upsert_bars([bar(6, None, volume=1)])
+    client.upsert_bars([bar(5, 5.0)], on_conflict="keep")  # no bar is stored at 5, and the one at 6 has no close
+    assert latest() == 5.0
 
 
 def test_a_mapping_that_is_no_bar_is_refused_with_its_place_and_field(client: Client, store: Store) -> None:

@@ -583,7 +583,7 @@ def test_the_same_key_is_the_same_job(client: Client, store: Store) -> None:
 @pytest.mark.parametrize(("job_type", "payload"), [("backfill", {"a": 2}), ("other", {"a": 1}), ("backfill", None)])
 def test_a_key_of_another_job_is_a_conflict(client: Client, store: Store, job_type: str, payload: Any) -> None:
     client.enqueue_job("key", "backfill", {"a": 1})
-    with pytest.raises(IdempotencyConflict, match="job 'key' is there already with another type or payload: backfill"):
+    with pytest.raises(IdempotencyConflict, match="job 'key' already exists with another type or payload: backfill"):
         client.enqueue_job("key", job_type, payload)
     assert store.rows("SELECT job_type, payload FROM store.jobs") == [("backfill", {"a": 1})]
 

@@ -245,7 +245,7 @@ BAD = [
     (line(volume=2**63), "volume: a whole number above 2**53 cannot be stored exactly"),
     (line(id="no uuid"), "id: 'no uuid' is not a uuid"),
     (line(extra=1), "extra: Extra inputs are not permitted"),
-    (line(symbol="A\0"), "symbol: text may not hold a NUL character"),
+    (line(symbol="A\0"), "symbol: text must not contain a NUL character"),
     (line().replace(b'"A"', b'"A\0"'), "Invalid JSON: "),
     (line().replace(b'"A"', b'"\xff"'), "Invalid JSON: invalid unicode code point"),
     (line().replace(b'"A"', b'"\\ud800"'), "Invalid JSON: "),
@@ -359,7 +359,7 @@ def test_the_input_cannot_take_its_own_rejects(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(b"bad\n")
     done = ingest("bars.ndjson", "--rejects", Path("bars.ndjson").absolute())
     assert done.code == 2
-    assert "the input itself cannot take its rejects" in done.err
+    assert "the rejects file must not be the input file" in done.err
     assert Path("bars.ndjson").read_bytes() == b"bad\n"
 
 

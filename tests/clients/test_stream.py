@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from datastore import migration, tenants
 from datastore.embedded import EmbeddedServer
 from mds_client import AMDS, MDS, Bar, BatchConfig, vendors
 from mds_client.abatch import AsyncBatchProcessor
@@ -22,7 +23,7 @@ from mds_client.cli import main
 from mds_client.transfer.streams import GRACE, Streamed, Streaming
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.clients.vendor_apis import Apis, Candle, minutes, serving
-from tests.conftest import Store
+from tests.conftest import SETTINGS, Store
 from tests.relay import Relay
 
 pytestmark = [
@@ -208,6 +209,36 @@ def test_bars_that_come_while_the_database_is_silent_are_written_when_it_is_back
     until(lambda: "the store takes rows again" in streamer.said)
     streamer.end()
     assert streamer.failure is None
+
+
+def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_again(
+    apis: Apis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = EmbeddedServer(tmp_path_factory.mktemp("own"), port=0, settings=SETTINGS)
+    try:
+        server.up(migration.migrate)
+        admin = server.dsn("mds_admin")
+        tenant = str(tenants.create_tenant(admin, "a").id)
+        store = Store(server.dsn("mds_service"), admin, server.superuser_dsn(), tenant, tenant)
+        streamer = Streamer(store, settings={"connect_timeout": 1.0})
+        streamer.start()
+        apis.subscribed.get(timeout=20)
+        for bar in apis.bars[:2]:
+            apis.send(bar)
+        until(lambda: stored(store) == apis.bars[:1])
+        server.down()
+        for bar in apis.bars[2:5]:
+            apis.send(bar)
+        until(lambda: any(text.startswith("the store does not take rows") for text in streamer.said))
+        # At the port that it had.
+        EmbeddedServer(server.home, settings=SETTINGS).start()
+        apis.send(apis.bars[5])
+        until(lambda: stored(store) == apis.bars[:5])
+        until(lambda: "the store takes rows again" in streamer.said)
+        done = streamer.end()
+        assert (streamer.failure, done.missed) == (None, [])
+    finally:
+        server.discard()
 
 
 def test_a_stream_begins_with_what_was_missed_since_the_newest_stored_bar(

@@ -256,14 +256,8 @@ async def _kraken_socket(apis: Apis, request: web.Request) -> web.WebSocketRespo
     return socket
 
 
-@contextmanager
-def serving(**options: Any) -> Iterator[Apis]:
-    """The APIs, for as long as the block runs."""
-    apis = Apis(**options)
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    ended = asyncio.Event()
-    runner: list[web.AppRunner] = []
+def _app(apis: Apis, ended: asyncio.Event) -> web.Application:
+    """The routes of every vendor. A request of silent APIs is answered when they end."""
 
     def handled(answer: Callable[[Apis, web.Request], Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -291,17 +285,29 @@ def serving(**options: Any) -> Iterator[Apis]:
     async def socket(request: web.Request) -> web.StreamResponse:
         return await _kraken_socket(apis, request)
 
+    app = web.Application()
+    app.router.add_get("/v1/test/getcrumb", crumb)
+    app.router.add_get("/v8/finance/chart/{symbol}", handled(_yahoo))
+    app.router.add_get("/v2/stocks/bars", handled(_alpaca))
+    app.router.add_get("/v1beta3/crypto/us/bars", handled(_alpaca))
+    app.router.add_get("/v2/aggs/ticker/{symbol}/range/{amount}/{unit}/{start}/{end}", handled(_massive))
+    app.router.add_post("/v0/timeseries.get_range", handled(_databento))
+    app.router.add_get("/0/public/{what}", handled(_kraken))
+    app.router.add_get("/v2", socket)
+    return app
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[Apis]:
+    """The APIs, for as long as the block runs."""
+    apis = Apis(**options)
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+    ended = asyncio.Event()
+    runner: list[web.AppRunner] = []
+
     async def start() -> None:
-        app = web.Application()
-        app.router.add_get("/v1/test/getcrumb", crumb)
-        app.router.add_get("/v8/finance/chart/{symbol}", handled(_yahoo))
-        app.router.add_get("/v2/stocks/bars", handled(_alpaca))
-        app.router.add_get("/v1beta3/crypto/us/bars", handled(_alpaca))
-        app.router.add_get("/v2/aggs/ticker/{symbol}/range/{amount}/{unit}/{start}/{end}", handled(_massive))
-        app.router.add_post("/v0/timeseries.get_range", handled(_databento))
-        app.router.add_get("/0/public/{what}", handled(_kraken))
-        app.router.add_get("/v2", socket)
-        made = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        made = web.AppRunner(_app(apis, ended), access_log=None, shutdown_timeout=0.1)
         await made.setup()
         site = web.TCPSite(made, "127.0.0.1", 0)
         await site.start()

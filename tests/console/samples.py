@@ -66,6 +66,7 @@ def write(mds: MDS, *, days: int = 60, symbols: tuple[str, ...] = SYMBOLS) -> No
                 published_at=datetime(2024, 3, 27, 9, tzinfo=UTC) + timedelta(hours=number),
                 title=f"{symbol} {said}",
                 url=f"https://news.example/{symbol.lower()}/{number}",
+                sentiment_score=round(math.sin(number), 2),
             )
             for number, (symbol, said) in enumerate(
                 zip(
@@ -76,21 +77,34 @@ def write(mds: MDS, *, days: int = 60, symbols: tuple[str, ...] = SYMBOLS) -> No
             )
         ]
     )
-    mds.upsert_fundamentals(
-        [
-            Fundamentals(
+    # One article about several symbols is a row for each.
+    mds.upsert_news(
+        News(
+            vendor="wire", vendor_id="4711", symbol=symbol, published_at=datetime(2024, 3, 27, 20, 5, tzinfo=UTC),
+            title="Chip makers and clouds gain as demand for servers rises", url="https://news.example/markets/4711",
+        )
+        for symbol in ("AMZN", "MSFT", "NVDA")
+    )  # fmt: skip
+    mds.upsert_fundamentals([*fundamentals()])
+    mds.upsert_options([*options()])
+
+
+def fundamentals() -> Iterator[Fundamentals]:
+    """The figures of two quarters and a year."""
+    quarters = (("2023-Q2", date(2023, 6, 30)), ("2023-Q3", date(2023, 9, 30)), ("FY2023", date(2023, 12, 31)))
+    for number, symbol in enumerate(SYMBOLS):
+        for at, (period, day) in enumerate(quarters):
+            yield Fundamentals(
                 vendor="acme",
                 symbol=symbol,
-                asof=datetime(2023, 12, 31, tzinfo=UTC),
-                total_assets=1e11 + number * 7.3e9,
-                total_liabilities=4e10 + number * 3.1e9,
-                net_income=5e9 + number * 1e8,
-                eps=2.1 + number / 7,
+                asof=datetime(day.year, day.month, day.day, tzinfo=UTC),
+                period=period,
+                currency="USD",
+                total_assets=1e11 + number * 7.3e9 + at * 1.1e9,
+                total_liabilities=4e10 + number * 3.1e9 + at * 0.4e9,
+                net_income=(5e9 + number * 1e8) * (4 if period.startswith("FY") else 1) * (-1 if number == 3 else 1),
+                eps=round((2.1 + number / 7) * (4 if period.startswith("FY") else 1), 2),
             )
-            for number, symbol in enumerate(SYMBOLS)
-        ]
-    )
-    mds.upsert_options([*options()])
 
 
 def options() -> Iterator[OptionSnap]:

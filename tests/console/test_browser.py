@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,6 +23,7 @@ from tests.service.processes import Process
 pytestmark = [pytest.mark.chromium, pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 PHONE = ViewportSize(width=390, height=844)
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 SCREEN = ViewportSize(width=1360, height=860)
 
 
@@ -50,9 +51,9 @@ def market(desk: Desk) -> Desk:
 
 
 @contextmanager
-def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, scheme: Any = "light") -> Iterator[Page]:
+def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN) -> Iterator[Page]:
     """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host."""
-    context = browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB")
+    context = browser.new_context(viewport=size, color_scheme="light", locale="en-GB")
     complaints: list[str] = []
     hosts: set[str] = set()
     page = context.new_page()
@@ -150,6 +151,95 @@ def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(br
         )
 
 
+def test_quick_drags_past_the_left_edge_keep_the_timeframe_and_fill_the_view(browser: Browser, market: Desk) -> None:
+    series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
+    with visit(browser, market) as page:
+        page.goto(f"{market.url}/console/chart/{series}")
+        expect(page.locator("#chart[data-ready=true]")).to_be_visible()
+        expect(page.locator("#note")).to_contain_text("bars of 5m loaded")
+        begin = page.url.partition("start=")[2][:10]
+        box = page.locator("#chart").bounding_box()
+        assert box
+        y = box["y"] + box["height"] / 2
+        for _ in range(6):
+            page.mouse.move(box["x"] + 20, y)
+            page.mouse.down()
+            page.mouse.move(box["x"] + box["width"] - 120, y, steps=4)
+            page.mouse.up()
+        page.wait_for_function(FILLED)
+        expect(page).not_to_have_url(re.compile(f"start={begin}"))
+        expect(page.locator("#note")).to_contain_text("bars of 5m loaded")
+        assert page.url.partition("start=")[2][:10] < begin
+        # The keys do the same, and zoom. The line above the chart is then of what is in view, not of the mouse.
+        page.mouse.move(0, 0)
+        before = page.url
+        page.locator("#chart").focus()
+        page.keyboard.press("Shift+ArrowRight")
+        expect(page).not_to_have_url(before)
+        assert page.url.partition("start=")[2][:10] > before.partition("start=")[2][:10]
+        for _ in range(8):
+            page.keyboard.press("+")
+        expect(page.locator("#note")).to_contain_text("bars of 1m loaded")
+        page.keyboard.press("End")
+        expect(page.locator("#values")).to_contain_text("2024-03-28 19:59")
+
+
+FILLED = """() => {
+  const canvas = document.querySelector("#chart canvas");
+  const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width / 10, canvas.height);
+  const tones = ["good", "bad"].map((name) => {
+    const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  });
+  let found = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    if (tones.some((tone) => tone.every((value, number) => data[at + number] === value))) found += 1;
+  }
+  return found > 50;
+}"""
+"""Whether the left tenth of the chart has candles."""
+
+
+def test_queries_are_saved_for_one_token_and_tenant(browser: Browser, market: Desk) -> None:
+    statement = "SELECT symbol, last_price FROM series WHERE kind = 'bars' ORDER BY symbol"
+    with visit(browser, market) as page:
+        page.get_by_role("link", name="SQL", exact=True).click()
+        saved = page.locator("#saved")
+        expect(saved.get_by_role("status")).to_have_text("None is saved yet.")
+        box = page.get_by_label("Statement")
+        box.fill(statement)
+        page.get_by_label("Name of the query").fill('<img src=x onerror="alert(1)">')
+        page.get_by_role("button", name="Save the statement").click()
+        expect(saved.get_by_role("listitem")).to_have_count(1)
+        box.fill("SELECT 1")
+        page.get_by_label("Name of the query").fill("one")
+        page.get_by_role("button", name="Save the statement").click()
+        expect(saved.get_by_role("status")).to_have_text("Saved as one.")
+        # They are there after the statement has run, and on a new load.
+        box.press("Control+Enter")
+        expect(page.get_by_role("heading", name="Result")).to_be_visible()
+        page.reload()
+        expect(saved.get_by_role("listitem")).to_have_count(2)
+        saved.get_by_role("button", name='<img src=x onerror="alert(1)">', exact=True).click()
+        expect(box).to_have_value(statement)
+        page.get_by_role("button", name="Run").click()
+        expect(page.get_by_role("cell", name="AAPL")).to_be_visible()
+        # Saved again under its name, it replaces the earlier one.
+        box.fill("SELECT 2")
+        page.get_by_label("Name of the query").fill("one")
+        page.get_by_role("button", name="Save the statement").click()
+        expect(saved.get_by_role("listitem")).to_have_count(2)
+        # Another tenant has none of them.
+        page.get_by_label("Tenant").select_option("b")
+        expect(saved.get_by_role("status")).to_have_text("None is saved yet.")
+        page.get_by_label("Tenant").select_option("a")
+        saved.get_by_role("button", name="one", exact=True).click()
+        expect(box).to_have_value("SELECT 2")
+        saved.get_by_role("button", name="Remove the query one").click()
+        expect(saved.get_by_role("listitem")).to_have_count(1)
+        expect(saved.get_by_role("button", name="Remove the query <img")).to_be_visible()
+
+
 def test_a_hole_is_found_filled_and_gone(
     browser: Browser, market: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +269,7 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
     found = {each.kind: each.id for each in search.search_series(store.admin_dsn).items}
     query = (
         f"?tenant={store.tenant_a}&vendor={samples.VENDOR}&timeframe=1m&kind=bars"
-        "&start=2024-03-12T13:30:00Z&end=2024-03-29T00:00:00Z"
+        "&start=2023-12-01T00:00:00Z&end=2024-03-29T00:00:00Z"
     )
     pages = [
         route.filled(id=found["bars"], tenant=store.tenant_a) + query
@@ -189,14 +279,15 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
             route.path,
         )
     ]
-    assert len(pages) >= 8
-    for scheme in ("light", "dark"):
-        with visit(browser, market, size=PHONE, scheme=scheme) as page:
-            for path in pages:
-                page.goto(market.url + path)
-                if "/chart/" in path:
-                    expect(page.locator("#chart[data-ready=true]")).to_be_visible()
-                assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+    assert len(pages) >= 10
+    with visit(browser, market, size=PHONE) as page:
+        for path in pages:
+            page.goto(market.url + path)
+            if "/chart/" in path:
+                expect(page.locator("#chart[data-ready=true]")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
                 violations = Axe().run(page).response["violations"]
                 assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], (path, scheme)
 

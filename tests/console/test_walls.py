@@ -1,5 +1,6 @@
 """What a page shows of others, and what it lets others' text do: tenants apart, everything escaped, no foreign code."""
 
+import html
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -35,6 +36,7 @@ class Vault:
                 [Bar(vendor="VAULT-OF-A", symbol="SECRETA", timeframe="1m", ts=TS, close_price=71234.5, volume=1)]
             )
             client.upsert_news([News(vendor="VAULT-OF-A", symbol="SECRETA", published_at=TS, title="headline-of-a")])
+            client.upsert_fundamentals([Fundamentals(vendor="VAULT-OF-A", symbol="SECRETA", asof=TS, eps=71234.5)])
             client.enqueue_job(idempotency_key="the-key-of-a", job_type="mine-of-a", payload={"said": "SECRETA"})
         dsn = desk.store.admin_dsn
         calendars.assign(dsn, self.tenant, "XNYS")
@@ -103,6 +105,8 @@ def test_what_is_of_another_tenant_is_answered_as_what_nobody_has(
             f"/console/jobs/backfills/{vault.backfill}",
             f"/console/series?tenant={vault.tenant}",
             f"/console/rows?tenant={vault.tenant}",
+            f"/console/news?tenant={vault.tenant}",
+            f"/console/fundamentals?tenant={vault.tenant}",
             f"/console/completeness?tenant={vault.tenant}",
         ):
             assert spy.get(path).status_code == 404, path
@@ -150,10 +154,20 @@ class Page(HTMLParser):
         for name in ("src", "href", "action", "hx-get", "hx-post"):
             value = given.get(name) or ""
             outside = not value.startswith(("/console/", "#", "https://www.tradingview.com/"))
+            # To an article one may go, and its page learns nothing of the console and cannot reach it.
+            leads = (tag, name) == ("a", "href") and value.startswith(("https://", "http://"))
+            if leads and given.get("rel") == "noopener noreferrer":
+                continue
             if name in given and outside:
                 self.found.append(f"{tag} {name}={value}")
         if tag == "style" or (tag == "script" and not given.get("src")) or tag in ("img", "iframe", "object"):
             self.found.append(tag)
+
+
+URLS = (
+    f"https://news.example/{HOSTILE.replace(' ', '')}", "java\tscript:x", " javascript:x",
+    "data:text/html,x", "//x.y/z", "https:///x", "https://[x", "JAVASCRIPT://x.y/%0ax", "https://x.y/ z",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -164,6 +178,7 @@ def hostile(desk: Desk) -> Desk:
     with desk.client(str(made.id)) as client:
         client.upsert_bars([Bar(vendor=HOSTILE, symbol=HOSTILE, timeframe="1m", ts=TS, close_price=1.0)])
         client.upsert_news([News(vendor=HOSTILE, symbol=HOSTILE, published_at=TS, title=HOSTILE, url="javascript:x")])
+        client.upsert_news([News(vendor=HOSTILE, published_at=TS, title=f"{url} {HOSTILE}", url=url) for url in URLS])
         client.upsert_fundamentals([Fundamentals(vendor=HOSTILE, symbol=HOSTILE, asof=TS, eps=1.0)])
         client.enqueue_job(idempotency_key=HOSTILE, job_type=HOSTILE, payload={HOSTILE: HOSTILE})
     desk.store.execute(
@@ -196,6 +211,15 @@ def test_text_of_others_is_text_on_every_page(hostile: Desk) -> None:
                     assert Page(answer.text.replace("\ndata: ", "\n")).found == [], (route, more)
                     shown += "onerror=alert" in answer.text
     assert shown > 10, "the text is in the pages"
+
+
+def test_an_article_is_linked_by_http_only(hostile: Desk) -> None:
+    tenant = tenants.get_tenant(hostile.store.admin_dsn, HOSTILE)
+    with hostile.browser(hostile.keys.admin) as client:
+        text = client.get("/console/news", params={"tenant": str(tenant.id)}).text
+    assert text.count("<tr>") == len(URLS) + 2, "the head, and all articles"
+    links = re.findall(r'href="((?!/console/|#)[^"]*)" rel="noopener noreferrer"', text)
+    assert links == [html.escape(URLS[0]).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")]
 
 
 def test_every_answer_allows_code_of_the_console_and_no_other(desk: Desk, admin: httpx.Client) -> None:

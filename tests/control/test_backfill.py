@@ -402,7 +402,9 @@ def test_a_worker_that_cannot_read_the_source_leaves_it_to_the_one_that_can(
     assert (done.state, done.jobs["succeeded"], done.rows) == ("succeeded", 4, 7800)
     assert store.rows("SELECT state, attempts, count(*) FROM store.jobs GROUP BY 1, 2") == [("succeeded", 1, 5)]
     assert counts["failed"] == counts["queued"] == 0
-    left = "backfill {} is left to other workers: source 'files': files are not read: no DATASTORE_SOURCE_ROOT is set"
+    left = (
+        "backfill {} is left to other workers: source 'files': files cannot be read: DATASTORE_SOURCE_ROOT is not set"
+    )
     assert log.read_text().count(left.format(made.id)) == 1
 
 
@@ -543,7 +545,7 @@ def test_a_source_that_is_no_longer_allowed_fails_the_job_for_good(
 ) -> None:
     start(store)
     monkeypatch.delenv("DATASTORE_SOURCE_ROOT")
-    with pytest.raises(JobFailed, match="no DATASTORE_SOURCE_ROOT is set"):
+    with pytest.raises(JobFailed, match="DATASTORE_SOURCE_ROOT is not set"):
         run(store, jobs.list_jobs(store.admin_dsn).items[0].id)
 
 
@@ -555,7 +557,7 @@ def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refuse
     assert start(store).id == made.id
     assert start(store, tenant=store.tenant_a).id == made.id
     assert len(jobs.list_jobs(store.admin_dsn).items) == 2
-    with pytest.raises(BackfillConflict, match="'k' is there already"):
+    with pytest.raises(BackfillConflict, match="'k' already exists"):
         start(store, chunk_days=30)
     assert start(store, "other").id != made.id
     assert start(store, tenant="b").id != made.id
@@ -665,7 +667,7 @@ def test_a_tenant_cannot_have_its_own_backfill_ask_for_more_than_was_planned(sto
     payload["spans"][0]["symbol"] = "T"
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         job = client.enqueue_job("mine", "backfill", payload)
-    with pytest.raises(JobFailed, match=f"no backfill {made.id} of which this job is one"):
+    with pytest.raises(JobFailed, match=f"no backfill {made.id} with this job"):
         run(store, job.id)
     assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
 
@@ -696,8 +698,12 @@ def test_applications_reach_none_of_it(store: Store) -> None:
         ({"calendar": None}, CalendarError, "no calendar is set"),
         ({"start": "1800-01-01"}, CalendarError, "is known from 1900"),
         ({"source": {"type": "ftp"}}, SourceError, "'ftp' is unknown"),
-        ({"source": {"type": "files", "path": "../*.csv"}}, SourceError, "no pattern below the folder"),
-        ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "no DATASTORE_SOURCE_URLS"),
+        (
+            {"source": {"type": "files", "path": "../*.csv"}},
+            SourceError,
+            "must be a relative pattern within the folder",
+        ),
+        ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "DATASTORE_SOURCE_URLS is not set"),
     ],
 )
 def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
@@ -710,7 +716,7 @@ def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
 
 def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "MOST_JOBS", 5)
-    with pytest.raises(BackfillError, match="that would be 10 jobs, and 5 are the most: take larger chunks"):
+    with pytest.raises(BackfillError, match="that would be 10 jobs, but at most 5 are allowed: use larger chunks"):
         start(store, chunk_days=1)
 
 
@@ -723,8 +729,8 @@ def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, m
         ({"symbols": []}, "symbols"),
         ({"colour": "red"}, "colour"),
         ({"source": "files"}, "source"),
-        ({"source": {"type": "files", "n": float("nan")}}, "what JSON does not know"),
-        ({"source": {"type": "files", "path": "\udcff"}}, "what JSON does not know"),
+        ({"source": {"type": "files", "n": float("nan")}}, "a value that JSON cannot represent"),
+        ({"source": {"type": "files", "path": "\udcff"}}, "a value that JSON cannot represent"),
         ({"source": {"type": "files", "path": "a\0"}}, "NUL"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from datastore import backfill
 from datastore.cli import main
-from datastore.commands.backfills import draw
+from datastore.commands.gaps import draw
 from datastore.gaps import Day
 from mds_client import MDS, Bar
 from tests.clients.test_cli import Run, runs, use
@@ -66,7 +66,7 @@ def test_gaps_are_json_for_programs(half: Store, run: Run) -> None:
     assert (some["gaps"], some["missing"], some["more_gaps"]) == (found["gaps"][:3], 399, 5)
     both = run("gaps", *WHAT, "--json", "--picture")
     assert (both.code, both.out) == (2, "")
-    assert "--picture is for people, --json for programs" in both.err
+    assert "--picture and --json cannot be used together" in both.err
 
 
 def test_days_with_several_bars_are_listed_and_counted(run: Run, store: Store) -> None:
@@ -143,7 +143,7 @@ def test_the_same_command_again_is_the_same_backfill_also_where_it_ends_now(half
     made = run("backfill", "start", *what).json
     again = run("backfill", "start", *what).json
     assert (again["id"], again["end"]) == (made["id"], made["end"])
-    assert "is there already" in run("backfill", "start", *what, "--end", "2024-03-12").err
+    assert "already exists" in run("backfill", "start", *what, "--end", "2024-03-12").err
 
 
 def test_priority_and_attempts_of_a_backfills_jobs_are_chosen(half: Store, run: Run, source: str) -> None:
@@ -204,9 +204,9 @@ def test_calendars_are_set_listed_and_unset(store: Store, run: Run) -> None:
         (("gaps", *WHAT, "--vendor", "w"), "there are no 1m bars of w"),
         (("gaps", *WHAT, "--tenant", "nobody"), "there is no tenant 'nobody'"),
         (("gaps", *WHAT, "--end", "2024-01-01"), "the range is empty"),
-        (("backfill", "plan", *WHAT, "--source", "{"), "--source is no JSON"),
-        (("backfill", "plan", *WHAT, "--source", '"hunter2"'), "error: --source is no JSON object\n"),
-        (("backfill", "plan", *WHAT, "--source", "[" * 100_000), "--source is no JSON: "),
+        (("backfill", "plan", *WHAT, "--source", "{"), "--source is not JSON"),
+        (("backfill", "plan", *WHAT, "--source", '"hunter2"'), "error: --source must be a JSON object\n"),
+        (("backfill", "plan", *WHAT, "--source", "[" * 100_000), "--source is not JSON: "),
         (("backfill", "plan", *WHAT, "--source", '{"type": "files"}'), "source 'files': path: Field required"),
         (("backfill", "status", "999"), "there is no backfill 999"),
         (("calendars", "set", "XNIS", "--tenant", "a"), "there is no calendar 'XNIS'"),

@@ -130,7 +130,7 @@ def test_every_name_that_is_listed_is_a_calendar_or_says_which_package_cannot_ma
         ("XNYS", "2090-01-01", "2090-02-01", "XNYS is known from 1900-01-01 to"),
         ("XNYS", "2024-02-01", "2024-01-01", "the range is empty"),
         ("24/7", "2024-02-01", "2024-02-01", "the range is empty"),
-        ("24/7", "0001-01-01", "0001-01-02", "leaves the years 1 to 9999"),
+        ("24/7", "0001-01-01", "0001-01-02", "must be within the years 1 to 9999"),
     ],
 )
 def test_what_no_calendar_can_answer_is_an_error_that_says_why(name: str, start: str, end: str, message: str) -> None:

@@ -229,7 +229,7 @@ def test_a_revision_is_written_where_it_is_wanted(run: Run, database: str, tmp_p
 def test_without_a_difference_no_revision_is_written(run: Run, tmp_path: Path) -> None:
     done = run("revision", "-m", "nothing", "--folder", tmp_path)
     assert (done.code, done.out) == (1, "")
-    assert done.err == "error: the database is as declared: there is nothing to migrate\n"
+    assert done.err == "error: the database equals the declarations: there is nothing to migrate\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,7 +242,7 @@ def test_tenants_are_made_listed_and_seeded(run: Run, database: str) -> None:
     assert (made.code, made.json["id"], made.json["name"], made.json["roles"]) == (0, number, "alpha", [])
     assert run("tenants", "create", "alpha", "--if-absent", "--json", *at).json == made.json
     again = run("tenants", "create", "alpha", *at)
-    assert (again.code, again.out, again.err) == (1, "", f"error: tenant 'alpha' ({number}) is there already\n")
+    assert (again.code, again.out, again.err) == (1, "", f"error: tenant 'alpha' ({number}) already exists\n")
     assert run("tenants", "create", " ", *at).err == "error: a tenant needs a name\n"
     assert run("tenants", "create", "x", "--id", "nope", *at).code == 2
     assert [t["name"] for t in run("seed", "--json", *at).json] == ["default"]
@@ -322,7 +322,7 @@ def test_what_is_no_json_object_is_no_payload(run: Run, database: str) -> None:
 def test_an_age_that_ends_after_all_calendars_is_none(run: Run) -> None:
     done = run("token", "create", "--name", "n", "--scope", "read", "--expires", "99999999w")
     assert (done.code, done.out) == (2, "")
-    assert done.err.endswith("Error: Invalid value for --expires: that is after the year 9999\n")
+    assert done.err.endswith("Error: Invalid value for --expires: the time is after the year 9999\n")
 
 
 def test_a_port_that_is_taken_is_named_with_its_option(run: Run, database: str) -> None:
@@ -368,7 +368,7 @@ def test_without_a_database_the_error_says_what_to_do(
     use(monkeypatch)
     done = runs(main, capsys, monkeypatch)(*command)
     assert (done.code, done.out) == (1, "")
-    assert re.fullmatch(r"error: no database is named: set DATABASE_URL or pass --dsn .*\n", done.err)
+    assert re.fullmatch(r"error: no database is set: set DATABASE_URL or pass --dsn .*\n", done.err)
 
 
 @pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
@@ -407,7 +407,7 @@ def test_a_database_that_is_not_migrated_says_so(run: Run, database: str, comman
 def test_an_age_that_is_none_is_wrong_usage(run: Run, age: str) -> None:
     done = run("policies", "set", "bars", "retention_after", "--", age)
     assert (done.code, done.out) == (2, "")
-    assert "is no age: a count and m, h, d or w" in " ".join(done.err.split())
+    assert "is not an age: use a number and m, h, d or w" in " ".join(done.err.split())
 
 
 def test_wrong_usage_ends_with_2(run: Run) -> None:

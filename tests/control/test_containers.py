@@ -25,7 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from datastore import aggregates, config, migration, reads, tenants, timescale_policies
 from datastore.cli import command_line
 from datastore.connections import head
-from datastore.embedded import binaries as _postgres_binaries
+from datastore.embedded import choose_account, find_binaries
 from datastore.jobs import JobContext
 from datastore.service import tokens
 from mds_client import MDS, Bar
@@ -78,7 +78,7 @@ def run_psql(
     place: Place, file: Path, secrets: Path | None, logins: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """As the image's entrypoint runs a file."""
-    binaries = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None), None)
+    binaries = find_binaries(choose_account(None))
     parts = {key: str(value) for key, value in conninfo_to_dict(place.superuser_dsn).items()}
     password = parts.pop("password", "")
     environment = {"PATH": os.environ["PATH"], "PGPASSWORD": password, "PGCLIENTENCODING": "UTF8"}

@@ -28,8 +28,12 @@ from datastore.embedded import (
     NotRunningError,
     PortTakenError,
     StartFailedError,
+    accounts,
+    choose_account,
+    find_binaries,
+    machine,
+    processes,
 )
-from datastore.embedded import binaries as _postgres_binaries
 
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB", "max_connections": "20"}
 IS_ROOT = os.geteuid() == 0
@@ -111,7 +115,7 @@ def home() -> Iterator[Path]:
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """In place of root's shared directory."""
     with a_folder("mds-shared-") as folder:
-        monkeypatch.setattr(_postgres_binaries, "SHARED_DIRECTORY", folder)
+        monkeypatch.setattr(accounts, "SHARED_DIRECTORY", folder)
         yield folder
 
 
@@ -326,7 +330,7 @@ def test_another_port_is_taken_when_the_usual_one_is_in_use(
         assert usual is not None
         server.down()
         if looks_free:
-            monkeypatch.setattr(_postgres_binaries, "is_free", lambda port: True)
+            monkeypatch.setattr(machine, "is_free", lambda port: True)
         with socket.create_server(("127.0.0.1", usual)):
             assert server.start().port != usual
     assert "could not bind" in (server.home / "server.log").read_text()
@@ -385,7 +389,7 @@ def test_without_postgresql_the_error_says_what_to_install(home: Path, monkeypat
 def test_the_initdb_on_the_path_is_used_when_there_is_no_wheel(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not shutil.which("initdb"):
         # A machine without a PostgreSQL of its own gets the wheel's by its path.
-        programs = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None)).directory
+        programs = find_binaries(choose_account(None)).directory
         monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     server = EmbeddedServer(home, port=0, settings=FAST)
     with monkeypatch.context() as patch:
@@ -394,7 +398,7 @@ def test_the_initdb_on_the_path_is_used_when_there_is_no_wheel(home: Path, monke
     assert version
     server.down()
     # Data belongs to the release that made it: another one is not let near it.
-    other = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None))
+    other = find_binaries(choose_account(None))
     if other.version.split(".")[0] != version.split(".")[0]:
         monkeypatch.setenv("PATH", "/nonexistent")
         with pytest.raises(BinariesMissingError, match=f"PostgreSQL {version.split('.')[0]}, which made"):
@@ -440,7 +444,7 @@ def test_root_may_keep_home_and_programs_where_nobody_else_can_look(
     shutil.rmtree(moved.home)
     fresh = moved.up(migrate)
     assert fresh.data_directory != first.data_directory
-    assert not _postgres_binaries.is_alive(lost)
+    assert not processes.is_alive(lost)
     assert "was deleted, its data was not" in caplog.text
     assert len(list(shared.glob("lost-*/data/PG_VERSION"))) == 1
     moved.discard()

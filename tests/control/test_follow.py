@@ -136,7 +136,7 @@ def test_in_a_pipe_there_is_no_bar(store: Store, run: Run) -> None:
         assert "%" not in done.err
     unknown = run("aggregates", "refresh", "bars_5m", "bars_7m")
     assert (unknown.code, unknown.out) == (1, "")
-    assert unknown.err.startswith("error: no rollup bars_7m; there are: ")
+    assert unknown.err.startswith("error: there is no rollup bars_7m; there are: ")
 
 
 def test_where_nobody_is_at_work_that_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

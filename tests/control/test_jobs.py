@@ -58,7 +58,7 @@ def test_the_same_key_of_a_tenant_is_the_same_job_and_another_tenants_is_another
     assert [job.id for job in again] == [job.id for job in made]
     assert len({job.id for job in made}) == 3
     for kind, payload in (("t", {"n": 2}), ("other", {"n": 1})):
-        with pytest.raises(Conflict, match="'k' is there already with another type or payload: t"):
+        with pytest.raises(Conflict, match="'k' already exists with another type or payload: t"):
             put(store.admin_dsn, kind, payload, tenant=None, key="k")
 
 
@@ -311,7 +311,7 @@ def test_a_name_is_one_functions(store: Store) -> None:
     name = f"test-{uuid4()}"
     assert job_type(name)(first) is first
     job_type(name)(first)
-    with pytest.raises(JobError, match=rf"'{name}' is .*first already, and cannot be .*second too"):
+    with pytest.raises(JobError, match=rf"'{name}' is already defined by .*first, so .*second cannot define it"):
         job_type(name)(second)
 
 
@@ -393,7 +393,7 @@ def test_what_cannot_be_done_is_one_clear_line(run: Run, arguments: tuple[str, .
 def test_a_worker_takes_only_seconds_that_make_sense(run: Run, option: str, value: str) -> None:
     done = run("worker", option, value)
     assert done.code == 2
-    assert "is no number of seconds from" in done.err
+    assert "is not a number of seconds from" in done.err
 
 
 def test_the_types_that_there_are_are_listed_with_their_payloads(run: Run) -> None:

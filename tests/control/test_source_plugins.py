@@ -65,7 +65,9 @@ def test_what_a_package_brings_is_named_beside_the_built_in_ones() -> None:
 def test_what_it_gets_wrong_is_said() -> None:
     with pytest.raises(SourceError, match="source 'acme': highest: Field required"):
         sources.make({"type": "acme"}, Settings())
-    with pytest.raises(SourceError, match=r"'bad' \(acme_sources:NoSource\) is no pydantic model with a method fetch"):
+    with pytest.raises(
+        SourceError, match=r"'bad' \(acme_sources:NoSource\) is not a pydantic model with a method fetch"
+    ):
         sources.make({"type": "bad"}, Settings())
     with pytest.raises(SourceError, match="'gone' needs the package acme_missing"):
         sources.make({"type": "gone"}, Settings())

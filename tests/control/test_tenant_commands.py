@@ -58,7 +58,7 @@ def test_series_come_by_page_in_the_order_of_their_making(filled: Store) -> None
         page(tenant=uuid4())
     with pytest.raises(ControlError, match="there is no kind 'nothings'"):
         page(kind="nothings")
-    with pytest.raises(ControlError, match="limit is from 1 on"):
+    with pytest.raises(ControlError, match="limit must be at least 1"):
         page(limit=0)
 
 
@@ -157,8 +157,8 @@ def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ((), 2, "name the tenant once more"),
-        (("--yes-delete", "b"), 1, "has another name than 'b': nothing is deleted"),
+        ((), 2, "confirm with the tenant's name"),
+        (("--yes-delete", "b"), 1, "is not named 'b': nothing was deleted"),
     ],
 )
 def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, ...], code: int, message: str) -> None:

@@ -1,16 +1,21 @@
 """Vendors' APIs as sources of backfills: what the operator has to allow, what a worker needs, what a job is told."""
 
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from datastore import sources
+from datastore.cli import main
 from datastore.config import Settings, load
 from datastore.jobs import JobFailed
 from datastore.sources import Malformed, SourceError, SourceUnavailable, Span
 from mds_client import Bar, vendors
+from tests.clients.test_cli import runs, use
 from tests.clients.vendor_apis import Apis, days, serving
+from tests.conftest import Store
+from tests.control.job_types import PATIENCE, process, until
 
 SECRET = "alpaca-secret-5512"
 ALLOWED = Settings(source_vendors=("alpaca",))
@@ -24,7 +29,7 @@ def running() -> Iterator[Apis]:
 
 @pytest.fixture
 def apis(running: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
-    running.bars, running.fault, running.spoil = days("2024-01-02", 4), None, False
+    running.bars, running.fault, running.spoil, running.silent = days("2024-01-02", 4), None, False, False
     monkeypatch.setenv("MDS_ALPACA_URL", running.url)
     monkeypatch.setenv("APCA_API_KEY_ID", "key")
     monkeypatch.setenv("APCA_API_SECRET_KEY", SECRET)
@@ -77,7 +82,7 @@ def test_a_vendor_that_is_away_is_tried_again_and_one_that_refuses_is_not(apis: 
 
 
 def test_only_vendors_that_the_operator_names_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SourceError, match="massive is not asked: DATASTORE_SOURCE_VENDORS does not name it"):
+    with pytest.raises(SourceError, match="massive is not allowed: add it to DATASTORE_SOURCE_VENDORS"):
         sources.make({"type": "massive"}, ALLOWED)
     with pytest.raises(SourceError, match="api_key: alpaca has no such option") as raised:
         sources.make({"type": "alpaca", "api_key": SECRET}, ALLOWED)
@@ -97,3 +102,30 @@ def test_a_worker_leaves_a_vendor_alone_whose_library_or_key_it_lacks(
     assert sources.why_not(spec, sources.offers(ALLOWED)) == "it needs APCA_API_SECRET_KEY or ALPACA_SECRET_KEY"
     monkeypatch.setattr(vendors.vendors()["alpaca"], "installed", classmethod(lambda _: False))
     assert "the package alpaca-py (the extra alpaca)" in str(sources.why_not(spec, sources.offers(ALLOWED)))
+
+
+@pytest.mark.many_sessions
+@pytest.mark.engines("postgres")
+def test_a_backfill_from_a_vendor_is_done_by_workers_of_which_one_is_killed(
+    apis: Apis, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, DATABASE_URL=store.admin_dsn, MDS_ALPACA_URL=apis.url, DATASTORE_SOURCE_VENDORS="alpaca")
+    run = runs(main, capsys, monkeypatch)
+    apis.silent = True
+    apis.asked.clear()
+    asked = ("--tenant", "a", "--vendor", "alpaca", "--timeframe", "1d", "--symbol", "AAPL", "--start", "2024-01-02",
+             "--end", "2024-01-06", "--calendar", "XNYS", "--source", '{"type": "alpaca"}', "--key", "k")  # fmt: skip
+    started = run("backfill", "start", *asked, "--json").json
+    assert (started["state"], started["missing"]) == ("queued", 4)
+    with process(store.admin_dsn, "--lease", 2) as first:
+        until(lambda: apis.asked)
+        first.send_signal(signal.SIGKILL)
+        first.wait(PATIENCE)
+    apis.silent, apis.fault, apis.faults = False, (429, {"Retry-After": "0"}), 1
+    with process(store.admin_dsn, "--lease", 2):
+        until(lambda: run("backfill", "show", started["id"], "--json").json["state"] == "succeeded")
+    assert apis.faults == 0
+    report = run("backfill", "show", started["id"], "--json").json["report"]
+    assert report["missing"] == 0
+    assert [row for (row,) in store.rows("SELECT close_price FROM store.bars ORDER BY ts")] == [11.5, 12.5, 13.5, 14.5]
+    assert run("gaps", *asked[:6], *asked[8:14], "--symbol", "AAPL", "--json").json["missing"] == 0

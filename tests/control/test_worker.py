@@ -197,10 +197,10 @@ def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(
         ("test-note", {"text": "x"}, "the payload is not valid for 'test-note': file: Field required"),
         ("test-note", {"file": 3}, "the payload is not valid for 'test-note': file: "),
         ("test-give-up", {"file": "/dev/null", "text": "this"}, "never: this"),
-        ("test-answer", {"python": "object()"}, "what the function returned cannot be stored: "),
-        ("test-answer", {"python": "float('nan')"}, "what the function returned cannot be stored: "),
-        ("test-answer", {"python": "'a' + chr(0)"}, "what the function returned cannot be stored: "),
-        ("maintain-outbox", {}, "jobs of type 'maintain-outbox' are the store's own: a tenant has none"),
+        ("test-answer", {"python": "object()"}, "the result of the function cannot be stored: "),
+        ("test-answer", {"python": "float('nan')"}, "the result of the function cannot be stored: "),
+        ("test-answer", {"python": "'a' + chr(0)"}, "the result of the function cannot be stored: "),
+        ("maintain-outbox", {}, "jobs of type 'maintain-outbox' belong to the store: a tenant cannot have one"),
     ],
 )
 def test_what_no_attempt_could_do_fails_at_once(store: Store, kind: str, payload: dict[str, object], says: str) -> None:
@@ -334,8 +334,8 @@ def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file:
 @pytest.mark.parametrize(
     ("progress", "message"),
     [
-        ("2**70", "ValueError: how far a job is"),
-        ("-1", "ValueError: how far a job is"),
+        ("2**70", "ValueError: progress must be a number"),
+        ("-1", "ValueError: progress must be a number"),
         ("'abc'", "TypeError"),
         ("0.5", "TypeError"),
         ("float('nan')", "TypeError"),
@@ -480,7 +480,7 @@ def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.Lo
         store.execute("DELETE FROM store.jobs")
         put(store.admin_dsn, "test-note", {"file": "/dev/null"}, tenant=None, key=keys[0])
         maintenance.put_down(connection, set())
-    assert f"job {keys[0]!r} is there already with another type" in caplog.text
+    assert f"job {keys[0]!r} already exists with another type" in caplog.text
     assert len(jobs.list_jobs(store.admin_dsn).items) == len(keys)
 
 

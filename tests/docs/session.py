@@ -19,8 +19,7 @@ from typing import IO, Any, Final
 
 import psycopg
 
-from datastore.embedded import EmbeddedServer
-from datastore.embedded import binaries as _postgres_binaries
+from datastore.embedded import EmbeddedServer, choose_account, find_binaries
 from tests import warm
 from tests.docs.pages import ROOT, Block, blocks
 from tests.engines.base import free_port
@@ -228,7 +227,7 @@ def _kept() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("MDS_", "DATASTORE_", "DATABASE_", "PG", "PYTEST_", "PYTHON"))
     }
-    tools = _postgres_binaries.find_binaries(_postgres_binaries.choose_account(None)).directory
+    tools = find_binaries(choose_account(None)).directory
     path = (warm.folder(), Path(sys.executable).parent, kept["PATH"], tools)
     return kept | {"PATH": os.pathsep.join(map(str, path))}
 

@@ -19,8 +19,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from datastore import migration
-from datastore.embedded import ADMIN_ROLE, DATABASE, SERVICE_ROLE, EmbeddedServer, EmbeddedServerError
-from datastore.embedded import binaries as _postgres_binaries
+from datastore.embedded import (
+    ADMIN_ROLE,
+    DATABASE,
+    SERVICE_ROLE,
+    EmbeddedServer,
+    EmbeddedServerError,
+    choose_account,
+    find_binaries,
+)
 from datastore.names import APP
 from tests.engines import (
     DSN_VARIABLES,
@@ -86,7 +93,7 @@ def version(name: str) -> str:
     if given := given_postgres():
         return given.available()
     try:
-        return f"PostgreSQL {_postgres_binaries.find_binaries(_postgres_binaries.choose_account(None), None).version}"
+        return f"PostgreSQL {find_binaries(choose_account(None)).version}"
     except EmbeddedServerError as error:
         raise EngineUnavailable(str(error)) from error
 

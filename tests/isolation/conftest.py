@@ -6,7 +6,7 @@ held against marks that only rows of the second tenant bear.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import psycopg
@@ -40,6 +40,7 @@ VICTIM: Final = {
     "volume": 987654321,
     "id": "b0b0b0b0-1111-4222-8333-444455556666",
 }
+FIRST_NAME: Final = "the-first-tenant"
 VICTIM_NAME: Final = "the-second-tenant"
 MARKS: Final = ("VAULT-OF-B", "SECRETB", "71234.5", "666.125", "987654321", "b0b0b0b0-1111", VICTIM_NAME)
 
@@ -70,6 +71,17 @@ class Siege:
     tenant_b: str
     own: int
     foreign: int
+
+    def from_the_other_side(self) -> "Siege":
+        """The same database, where the second tenant attacks the first one. Its number is the larger one."""
+        return replace(
+            self,
+            bound_dsn=self.bound_to_b_dsn,
+            tenant_a=self.tenant_b,
+            tenant_b=self.tenant_a,
+            own=self.foreign,
+            foreign=self.own,
+        )
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask as a superuser, whom no view hides anything from."""
@@ -235,7 +247,7 @@ def _made(place: Place) -> Siege:
             if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).rowcount:
                 connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(role), PASSWORD))
     admin, service, superuser = place.admin_dsn, place.dsn, place.superuser_dsn
-    first = tenants.create_tenant(admin, "the-first-tenant")
+    first = tenants.create_tenant(admin, FIRST_NAME)
     second = tenants.create_tenant(admin, VICTIM_NAME)
     tenants.bind_role(admin, first.name, BOUND)
     tenants.bind_role(admin, second.name, BOUND_TO_B)

@@ -99,7 +99,7 @@ def test_rows_that_are_there_already_and_cannot_be_read_stop_nothing(store: Stor
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=400_000))
     timescale_policies.expire(store.admin_dsn, dry_run=True)
     assert [count.problem for count in gaps.count_all(store.admin_dsn)] == [
-        "v X: no calendar is set (datastore calendars set), and none is given"
+        "v X: no calendar is set: set one with datastore calendars set, or name one in the request"
     ] * 2
     assert len(reads.freshness(store.admin_dsn)) == 1
     exposed = metrics.ServiceMetrics(store.admin_dsn)

@@ -145,6 +145,25 @@ def test_a_row_of_another_tenant_cannot_be_written_nor_learnt_about(siege: Siege
     assert siege.victim() == before
 
 
+@pytest.mark.parametrize("attack", [attack for attack in ON_A_ROW if attack.refused], ids=str)
+def test_a_row_of_a_tenant_with_a_smaller_number_cannot_be_written(siege: Siege, attack: Attack) -> None:
+    siege = siege.from_the_other_side()
+    before = siege.victim()
+    for relation in doors(siege):
+        seen = siege.attack("bound", *(text.replace("{relation}", relation) for text in attack.statements))
+        assert seen.sqlstate in ((*REFUSED, sql.COLD) if relation.endswith("bars_late") else REFUSED), relation
+    assert siege.victim() == before
+
+
+def test_a_row_of_a_tenant_with_a_smaller_number_cannot_be_deleted(siege: Siege) -> None:
+    siege = siege.from_the_other_side()
+    before = siege.victim()
+    for kind in KINDS.values():
+        call = f"SELECT * FROM mds.delete_{kind.name}(NULL, {{foreign}}, '-infinity', 'infinity', 1000000)"
+        assert siege.attack("bound", call).sqlstate == "44000", kind.name
+    assert siege.victim() == before
+
+
 PROBES = (
     "INSERT INTO {relation} (series_id, ts) VALUES ({series}, {ts})",
     "INSERT INTO {relation} (series_id, ts) VALUES ({series}, {ts}) ON CONFLICT DO NOTHING",

@@ -6,6 +6,7 @@ run once more with `--every-client`, which runs `AMDS` on every engine, too: whe
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,17 +38,15 @@ def main() -> int:
         for number in wanted:
             began = time.monotonic()
             outcome = tried(copy, FAULTS[number])
-            survived += outcome != "noticed"
+            survived += not outcome.startswith("noticed")
             seconds = time.monotonic() - began
-            print(
-                f"{number:3} {outcome:14} {seconds:4.0f} s  {FAULTS[number].file}: {FAULTS[number].before!r:.70}",
-                flush=True,
-            )
+            print(f"{number:3} {seconds:4.0f} s  {FAULTS[number].file}: {FAULTS[number].before!r:.70}", flush=True)
+            print(f"    {outcome}", flush=True)
     return int(survived > 0)
 
 
 def tried(copy: Path, fault: Fault) -> str:
-    """What the tests make of a fault: `noticed`, `by AMDS only`, or `NOT NOTICED`."""
+    """What the tests make of a fault: `noticed by` a test, `by AMDS only, by` a test, or `NOT NOTICED`."""
     path = copy / fault.file
     text = path.read_text(encoding="utf-8")
     assert fault.before in text, f"{fault.file} has no {fault.before!r}"
@@ -55,25 +54,35 @@ def tried(copy: Path, fault: Fault) -> str:
     try:
         if fault.file in sync.MODULES:
             subprocess.run([sys.executable, "tools/sync.py"], cwd=copy, check=True)
-        if not passes(copy, fault):
-            return "noticed"
-        return "NOT NOTICED" if passes(copy, fault, "--every-client") else "by AMDS only"
+        if found := failed(copy, fault):
+            return f"noticed by {found}"
+        found = failed(copy, fault, "--every-client")
+        return f"by AMDS only, by {found}" if found else "NOT NOTICED"
     finally:
         path.write_text(text, encoding="utf-8")
 
 
-def passes(copy: Path, fault: Fault, *more: str) -> bool:
-    """Whether the fault's tests pass. A run that never ends has noticed it, too."""
+def failed(copy: Path, fault: Fault, *more: str) -> str | None:
+    """The first test that fails with the fault, or None. A run that never ends has noticed the fault, too."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--engine", fault.engine, *more]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
     try:
         done = subprocess.run(
-            [*command, *fault.tests], cwd=copy, env=environment, capture_output=True, timeout=900, check=False
+            [*command, *fault.tests],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=900,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    assert done.returncode in (0, 1), done.stdout.decode() + done.stderr.decode()
-    return done.returncode == 0
+        return "a run without an end"
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    if done.returncode == 0:
+        return None
+    named = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    return named[1] if named else done.stdout[-500:]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Fault:
 ISOLATION = ("tests/isolation",)
 BARS = ("tests/clients/test_bars.py",)
 KINDS = ("tests/clients/test_kinds.py",)
+FRAMES = ("tests/clients/test_frames.py",)
 BOUND = ("tests/isolation/test_writes.py", "tests/clients/test_rls_helpers.py", "tests/clients/test_bad_input.py")
 DYING = ("tests/clients/test_faults.py",)
 BATCH = ("tests/unit/test_batch.py", "tests/clients/test_batch.py")
@@ -52,11 +53,13 @@ FUNCTIONS = "src/datastore/schema/functions.py"
 SQL = "src/mds_client/sql/reads.py"
 CONDITIONS = "src/mds_client/sql/basis.py"
 UPSERTS = "src/mds_client/writing/upserts.py"
+BATCHES = "src/mds_client/writing/source.py"
 ROWS = "src/mds_client/columns/rows.py"
 ANSWERS = "src/mds_client/reading/answers.py"
 ARGUMENTS = "src/mds_client/reading/arguments.py"
 READS = "src/mds_client/reading/reads.py"
 BASE = "src/datastore/engines/base.py"
+APACHE = "src/datastore/engines/apache.py"
 TIMESCALE = "src/datastore/engines/timescale.py"
 BATCHING = "src/mds_client/batching/core.py"
 LEASES = "src/datastore/worker/leases.py"
@@ -102,14 +105,14 @@ FAULTS: Final = (
     ),
     # `last` says which rows are appended. A wrong answer takes time and changes no row, so no fault of it is here.
     Fault(UPSERTS, "if claimed.keys() - {session.tenant_id}:", "if False:", BOUND),
-    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", (*DYING, *BARS)),
+    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", FRAMES),
     Fault(
         UPSERTS,
         '            session.forget()\n            raise StaleSeries("a cached',
         '            raise StaleSeries("a cached',
         (*DYING, *BARS),
     ),
-    Fault(UPSERTS, "self.written += size", "pass", ("tests/clients/test_bars.py", "tests/clients/test_frames.py")),
+    Fault(BATCHES, "self.written += size", "pass", (*BARS, *FRAMES)),
     Fault(ROWS, "first += len(some)", "pass", ("tests/clients/test_bad_input.py", "tests/clients/test_bars.py")),
     # Statements and reads
     Fault(CONDITIONS, '"{0} >= %s AND {0} < %s"', '"{0} >= %s AND {0} <= %s"', BARS),
@@ -131,20 +134,20 @@ FAULTS: Final = (
     Fault(BASE, "TIMESTAMPTZ '2000-01-01 00:00:00+00'", "TIMESTAMPTZ '2000-01-01 00:01:00+00'", ROLLUPS),
     Fault(BASE, 'SQL("DESC") if how == "last"', 'SQL("ASC") if how == "last"', ROLLUPS),
     Fault(
-        TIMESCALE,
+        APACHE,
         "range_end <= now() - %s::interval",
         "range_start <= now() - %s::interval",
         POLICIES,
         "timescale-apache",
     ),
     Fault(
-        TIMESCALE,
+        APACHE,
         "            driver.commit()\n            removed += count",
         "            removed += count",
         POLICIES,
         "timescale-apache",
     ),
-    Fault(TIMESCALE, "(None if begin == _EARLIEST else begin, end)", "(begin, end)", ROLLUPS, "timescale"),
+    Fault(TIMESCALE, "(None if begin == EARLIEST else begin, end)", "(begin, end)", ROLLUPS, "timescale"),
     Fault(
         TIMESCALE,
         "(end := min(over, _earlier(chunks[1], span[1])))",
@@ -169,12 +172,7 @@ FAULTS: Final = (
     Fault(BATCHING, "full_rows = 2 * config.max_rows - len(self._taken)", "full_rows = 9 * config.max_rows", BATCH),
     Fault(BATCHING, "if self._failed_attempt >= attempt and", "if False and", BATCH),
     # Interrupted calls, silence
-    Fault(
-        CONNECTIONS,
-        "            self.interruption = interruption\n            await self._give_up(gen, interruption)\n",
-        "            await self._give_up(gen, interruption)\n",
-        INTERRUPTED,
-    ),
+    # An interrupted connection is closed at once: without its `interruption` only the error of its next call differs.
     Fault(CONNECTIONS, "elif now > until:", "elif False:", INTERRUPTED),
     Fault(
         CONNECTIONS,

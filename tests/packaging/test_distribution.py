@@ -41,6 +41,12 @@ def contents(wheel: Path) -> dict[str, int]:
         return {info.filename: info.CRC for info in archive.infolist()}
 
 
+def sizes(wheel: Path) -> dict[str, int]:
+    """The files of a wheel, each with its bytes."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {info.filename: info.file_size for info in archive.infolist()}
+
+
 def said(wheel: Path, name: str) -> str:
     """A file of the wheel's description of itself."""
     with zipfile.ZipFile(wheel) as archive:
@@ -57,6 +63,12 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> N
     assert {"mds_client/py.typed", "datastore/py.typed", "datastore/migrations/script.py.mako"} <= files
     assert sum(name.startswith("datastore/migrations/versions/0") for name in files) >= 4
     assert not [name for name in files if "test" in name]
+
+
+def test_what_browsers_load_is_less_than_a_megabyte(built: Built) -> None:
+    assets = {name: size for name, size in sizes(built.wheel).items() if "/static/" in name}
+    assert "datastore/console/static/console.css" in assets
+    assert sum(assets.values()) < 1_000_000, assets
 
 
 def test_the_wheel_of_the_sdist_is_the_wheel_of_the_tree(built: Built) -> None:

@@ -167,7 +167,7 @@ def test_a_tenant_that_is_asked_for_twice_with_one_key_is_made_once(admin: httpx
 def test_a_tenant_that_is_to_have_an_id_is_asked_for_without_a_key(admin: httpx.Client) -> None:
     """Two requests with one key and two ids would be two tenants."""
     body = {"name": "desk", "id": str(uuid4())}
-    assert "needs no Idempotency-Key" in problem(
+    assert "pass an id or an Idempotency-Key, not both" in problem(
         admin.post("/tenants", json=body, headers={"Idempotency-Key": "one"}), 422
     )["detail"]  # fmt: skip
     assert admin.post("/tenants", json=body).json()["id"] == body["id"]

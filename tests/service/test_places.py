@@ -112,7 +112,10 @@ def test_who_waits_too_long_is_told_which_limit_it_is_and_leaves_no_trace() -> N
         places = Places("streams", in_all=2, each=1, wait_s=0.01)
         of_a, of_b = (Holder(places, tenant) for tenant in (A, B))
         await everybody_has_come()
-        for tenant, said in ((A, "the tenant has as many streams"), (C, "as many streams are under way")):
+        for tenant, said in (
+            (A, "the tenant already has its maximum of 1 streams"),
+            (C, "the service already has its maximum of 2"),
+        ):
             with pytest.raises(Refusal, match=said) as caught:
                 async with places.taken(tenant):
                     pytest.fail("there was no place")
@@ -170,7 +173,7 @@ def test_a_service_whose_only_connection_a_stream_would_keep_does_not_start(
     keys: Keys, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setenv("MDS_POOL_MAX", "1")
-    with pytest.raises(ConfigurationError, match="MDS_POOL_MAX is at least 2"):
+    with pytest.raises(ConfigurationError, match="MDS_POOL_MAX must be at least 2"):
         create_app(Settings(database_url=store.admin_dsn, tokens=keys.lines))
 
 
@@ -288,7 +291,7 @@ def test_slow_uploads_of_one_tenant_keep_no_other_from_uploading(impatient: None
     slow = [crowd.sending("a") for _ in range(UPLOADS_OF_A_TENANT)]
     assert {each.status() for each in slow} == {100}
     refused = upload(crowd.client("a"), crowd.tenant("a"), lines(BAR))
-    assert "the tenant has as many uploads under way as it may have" in problem(refused, 503)["detail"]
+    assert "the tenant already has its maximum of" in problem(refused, 503)["detail"]
     assert int(refused.headers["Retry-After"]) > 0
     assert upload(crowd.client("b"), crowd.tenant("b"), lines(BAR)).json()["written"] == 1
 
@@ -369,7 +372,7 @@ def test_a_stream_whose_client_takes_nothing_more_is_broken_off(
     assert {each.status() for each in silent} == {200}
     # It has the place of one of those.
     assert crowd.taking("a").status() == 200
-    until(lambda: caplog.text.count("it has taken nothing for 0.5 s") >= len(silent))
+    until(lambda: caplog.text.count("the client has read nothing for 0.5 s") >= len(silent))
     for each in silent:
         # A whole answer ends with an empty chunk.
         assert not each.rest().endswith(b"0\r\n\r\n")

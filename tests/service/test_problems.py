@@ -139,7 +139,7 @@ def test_what_is_no_http_is_told_so_as_any_other_error_is(api: Api, admin: httpx
         answer.begin()
         body = answer.read()
     assert problem(httpx.Response(answer.status, headers=answer.getheaders(), content=body), 400)["detail"] == (
-        "what was sent is no HTTP/1.1 request"
+        "the request is not valid HTTP/1.1"
     )
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
     assert admin.get("/health").status_code == 200

@@ -181,7 +181,7 @@ def test_a_format_that_is_not_there_is_406_and_says_which_are(api: Api, admin: h
     assert ARROW in problem(admin.get(path, headers={"Accept": "image/png"}), 406)["detail"]
     problem(admin.get(path, params={"format": "xlsx"}), 422)
     several = admin.get(f"/tenants/{api.store.tenant_a}/bars", params=WINDOW | {"symbol": ["AAPL", "MSFT"]})
-    assert "a page of JSON is of one symbol" in problem(several, 422)["detail"]
+    assert "a JSON page has bars of one symbol" in problem(several, 422)["detail"]
 
 
 @pytest.mark.parametrize(

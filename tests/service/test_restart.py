@@ -99,7 +99,9 @@ def test_a_token_that_the_command_makes_is_let_in_by_its_line(store: Store) -> N
 
 def test_a_service_without_a_token_says_so_and_does_not_serve(store: Store) -> None:
     with started("serve", "--port", "0", DATABASE_URL=store.admin_dsn) as process:
-        assert process.line().startswith("error: nobody may use the service: make a token with datastore token create")
+        assert process.line().startswith(
+            "error: no token is set, so nobody could use the service: create one with datastore token create"
+        )
         assert process.wait() == 1
 
 

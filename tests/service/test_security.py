@@ -46,7 +46,7 @@ def described(api: Api) -> list[tuple[str, str]]:
     "settings", [Settings(database_url="host=/x"), Settings(database_url="host=/x", tokens="# no")]
 )
 def test_a_service_without_a_token_does_not_start(settings: Settings) -> None:
-    with pytest.raises(ConfigurationError, match="nobody may use the service: make a token"):
+    with pytest.raises(ConfigurationError, match="no token is set, so nobody could use the service: create one"):
         create_app(settings)
 
 
@@ -154,7 +154,7 @@ def test_a_token_whose_tenant_is_gone_is_refused(keys: Keys, store: Store) -> No
     headers = {"Authorization": f"Bearer {gone.token}"}
     with serving(Settings(database_url=store.admin_dsn, tokens=keys.lines)) as url:
         answer = httpx.get(f"{url}/series", headers=headers, verify=NO_TLS)
-    assert "a tenant that is not there" in problem(answer, 403)["detail"]
+    assert "the token's tenant does not exist" in problem(answer, 403)["detail"]
 
 
 # Rotation ---------------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_a_mistake_in_the_file_is_logged_once_by_its_line_and_never_by_its_text(
         ("desk read sha256:" + "x" * 64, "not: name scopes"),
         ("desk read sha256:" + "0" * 64 + " expires=soon", "not: name scopes"),
         ("desk read sha256:" + "0" * 64 + " tenant=a", "not: name scopes"),
-        ("desk read sha256:" + "0" * 64 + " colour=red", "neither expires= nor tenant="),
+        ("desk read sha256:" + "0" * 64 + " colour=red", "1 options are unknown: use expires= and tenant="),
         ("desk read mds_secret-token-by-mistake", "the third word is sha256:"),
     ],
 )
@@ -354,5 +354,5 @@ def test_what_the_environment_says_is_in_the_settings(tmp_path: Path) -> None:
     assert (found.max_body_bytes, found.max_upload_bytes, found.failed_logins) == (10, 20, 30)
     assert found.trusted_proxies == "10.0.0.1"
     for wrong in ("0", "-1", "many", "1.5"):
-        with pytest.raises(ConfigurationError, match="DATASTORE_MAX_BODY_BYTES is a whole number"):
+        with pytest.raises(ConfigurationError, match="DATASTORE_MAX_BODY_BYTES must be a whole number"):
             load({"DATASTORE_MAX_BODY_BYTES": wrong})

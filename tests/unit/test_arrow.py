@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mds_client import KINDS, ConfigurationError, sql
-from mds_client.columns import arrow
+from mds_client.columns import arrow, decoding
 from mds_client.columns.frames import Frame, chunks
 from mds_client.protocol.operations import SeriesName
 from tests.conftest import odd_rows
@@ -91,8 +91,8 @@ def test_what_is_encoded_is_decoded_to_the_same(rows: list[dict[str, Any]]) -> N
     if any(row[at] for row in narrow.rows()):
         return  # a uuid is read as text
     columns[at] = replace(columns[at], type="bigint")
-    (batch,) = arrow.decode(columns, [(taken, lengths)])
-    assert [tuple(row.values()) for row in batch.to_pylist()] == narrow.rows()
+    arrays = decoding.arrays_of(columns, taken, lengths, first=True)
+    assert list(zip(*(array.to_pylist() for array in arrays), strict=True)) == narrow.rows()
 
 
 def messages(data: bytes) -> tuple[bytearray, "array[int]"]:
@@ -177,7 +177,7 @@ from mds_client.writing.upserts import upsert
 class Frame:
     def __arrow_c_stream__(self, requested_schema=None): ...
 try:
-    from mds_client.columns import arrow
+    from mds_client.columns import arrow, decoding
     arrow.check("polars")
 except mds_client.ConfigurationError as error:
     print(error)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,8 +29,10 @@ from mds_client.reading.listings import symbols
 from mds_client.reading.reads import bars_window, iter_rows, latest_prices, news_window
 from mds_client.reading.rollups import iter_rollup, rollup
 from mds_client.schema import Kind, OnConflict
-from mds_client.writing.upserts import last_values, upsert, upsert_bars
+from mds_client.writing.upserts import last_values, upsert
 from tests.conftest import odd_rows
+
+upsert_bars = partial(upsert, "bars")
 
 TENANT = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
 OTHER = "ffffffff-5e5b-4b0e-9a6b-0b8f6f3c2d11"

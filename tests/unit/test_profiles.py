@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from mds_client import KINDS, ConfigurationError
+from mds_client import KINDS, Bar, ConfigurationError
 from mds_client.columns.rows import Rows
 from mds_client.errors import InvalidRow
 from mds_client.files import Mapping, detected
@@ -92,6 +92,39 @@ def test_a_profile_of_another_package_is_found_by_its_entry_point(
         assert profile("acme").mapping.columns == {"ts": "when"}
     finally:
         profiles.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "date,open,high,low,close,adj close,volume",
+        "DATE,OPEN,HIGH,LOW,CLOSE,ADJ CLOSE,VOLUME",
+        "Date;Open;High;Low;Close;Adj Close;Volume",
+        '\ufeff"Date","Open","High","Low","Close","Adj Close","Volume"',
+        "Date, Open, High, Low, Close, Adj Close, Volume",
+    ],
+)
+def test_a_header_is_recognised_in_other_letters_and_dialects(tmp_path: Path, head: str) -> None:
+    mark = ";" if ";" in head else ","
+    lines = [head, mark.join(("2024-01-02 00:00:00-05:00", "1", "3", "1", "2", "2", "100")), "", ""]
+    (tmp_path / "a.csv").write_text("\r\n".join(lines), encoding="utf-8")
+    found, (row,) = read(tmp_path / "a.csv", Mapping(constants={"symbol": "A", "timeframe": "1d"}))
+    assert found.profile.name == "yfinance"
+    assert (row.ts.hour, row.symbol, row.close_price, row.volume) == (5, "A", 2.0, 100)
+
+
+def test_one_letter_counts_as_it_is_and_a_field_of_the_kind_has_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,T,Volume\n2024-01-02,AAPL,5\n")
+    known = Mapping(
+        columns={"ts": "t", "symbol": "T"}, constants={"vendor": "v", "timeframe": "1d"}, extra="ignore"
+    )  # fmt: skip
+    source = detected(BARS, str(tmp_path / "a.csv"), None, known).open()
+    (part,) = source.parts(10, lambda *_: None)
+    source.close()
+    (row,) = part.sifted(lambda *_: None).rows
+    assert isinstance(row, Bar)
+    assert (row.symbol, row.volume) == ("AAPL", None)
+    assert len(part.batch()) == 1
 
 
 def test_a_file_of_the_wrong_profile_says_which_column_is_missing(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ HEAVY = (
 
 NEEDING = (
     "metrics",
-    *(f"columns.{name}" for name in ("arrow", "checked", "frames", "narrow", "tables")),
+    *(f"columns.{name}" for name in ("arrow", "checked", "decoding", "frames", "narrow", "tables")),
     *(f"files.{name}" for name in ("delimited", "tables")),
     *(f"cold.{name}" for name in ("files", "merging", "places", "reading", "rolling")),
-    *("output.parquet", "reading.lazy", "reading.packed"),
+    *("output.parquet", "reading.lazy", "reading.packed", "reading.unpacking"),
 )
 
 BLOCKED_IMPORT = f"""

@@ -33,7 +33,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
     # backfill was started with may query the source, because it uses the operator's secrets.
     found = of_job(context.dsn, payload.backfill, context.job)
     if tenant is None or found is None:
-        raise JobFailed(f"the tenant has no backfill {payload.backfill} of which this job is one")
+        raise JobFailed(f"the tenant has no backfill {payload.backfill} with this job")
     try:
         source = sources.make(found.source)
     except (ControlError, ConfigurationError) as error:

@@ -62,8 +62,8 @@ def plan(dsn: str, spec: BackfillSpec, *, now: datetime | None = None) -> Plan:
     chunks = list(_chunks(spec, found, now))
     if len(chunks) > MOST_JOBS:
         raise BackfillError(
-            f"that would be {len(chunks):,} jobs, and {MOST_JOBS:,} are the most:"
-            " take larger chunks (chunk_days, chunk_series) or a part of it"
+            f"that would be {len(chunks):,} jobs, but at most {MOST_JOBS:,} are allowed:"
+            " use larger chunks (chunk_days, chunk_series) or a part of it"
         )
     return Plan(
         tenant=tenant,

@@ -89,7 +89,7 @@ def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord 
             ),
         ).fetchone()
     if same != (True,):
-        raise BackfillConflict(f"backfill {idempotency_key!r} is there already, and something else: {found.id}")
+        raise BackfillConflict(f"backfill {idempotency_key!r} already exists with other settings: {found.id}")
     return found
 
 

@@ -72,9 +72,9 @@ class BackfillSpec(BaseModel):
             text = json.dumps(source, ensure_ascii=False, allow_nan=False)
             text.encode()
         except (ValueError, TypeError, RecursionError):
-            raise ValueError("it holds what JSON does not know") from None
+            raise ValueError("it contains a value that JSON cannot represent") from None
         if _NUL.search(text):
-            raise ValueError("text may not hold a NUL character")
+            raise ValueError("text must not contain a NUL character")
         return source
 
     @model_validator(mode="after")

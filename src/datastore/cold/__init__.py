@@ -14,6 +14,6 @@ A process may be killed at any moment. Before the last step, at most a file with
 The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved.
 """
 
-from datastore.cold.records import ColdState, separately, set_age, status, url
+from datastore.cold.records import ColdState, ColdTotals, separately, set_age, status, totals, url
 
-__all__ = ["ColdState", "separately", "set_age", "status", "url"]
+__all__ = ["ColdState", "ColdTotals", "separately", "set_age", "status", "totals", "url"]

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from datastore import config, timescale_policies
 from datastore.config import ConfigurationError
-from datastore.connections import as_owner
+from datastore.connections import as_owner, connect
 from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError
 from datastore.locks import held
@@ -286,3 +286,35 @@ def has_rows(driver: Driver, kind: Kind, tenant: Tenant, before: datetime) -> bo
         Identifier(STORE, kind.name), Identifier(kind.time)
     )
     return bool(one(driver.execute(statement, (*series_range(tenant.no), before))))
+
+
+@dataclass(frozen=True, slots=True)
+class ColdTotals:
+    """The files of a tenant's old rows, or of all tenants': their number, their rows and bytes, and the first time of
+    the oldest (UTC), None if there is no file. Late rows are not counted."""
+
+    files: int
+    rows: int
+    bytes: int
+    begin: datetime | None
+
+
+def totals(dsn: str, tenant: UUID | None = None, kind: str | None = None) -> ColdTotals:
+    """Return the sums over the files on the list. Reads no file.
+
+    Args:
+        dsn: The control plane's DSN.
+        tenant: Only this tenant's files.
+        kind: Only files with rows of this kind.
+    """
+    with connect(dsn) as connection, connection.cursor(row_factory=class_row(ColdTotals)) as cursor:
+        cursor.execute("SET LOCAL TimeZone TO 'UTC'")
+        found = cursor.execute(
+            "SELECT count(*) AS files, coalesce(sum(f.rows), 0)::bigint AS rows,"
+            " coalesce(sum(f.bytes), 0)::bigint AS bytes, min(f.period_start) AS begin"
+            " FROM store.cold_periods AS f JOIN store.tenants AS t ON t.no = f.tenant_no"
+            " WHERE f.replaced_at IS NULL AND t.id = coalesce(%s, t.id) AND f.kind = coalesce(%s, f.kind)",
+            (tenant, kind),
+        ).fetchone()
+    assert found is not None
+    return found

@@ -1,9 +1,8 @@
-"""`gaps`, `backfill`, `calendars`: find missing bars, fill them, and say when a market is open."""
+"""`backfill`: plan, start, watch, cancel and resume the filling of gaps."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -11,152 +10,20 @@ from uuid import UUID, uuid4
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
-from rich.text import Text
 
 from datastore import backfill as backfills
-from datastore import gaps as missing
 from datastore import worker
 from datastore.backfill import BackfillError, BackfillRecord, BackfillSpec
 from datastore.commands import options
 from datastore.commands.follow import Step, follow_option, followed, nobody_works
+from datastore.commands.gaps import series_options
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option, file_behind_at
-from datastore.gaps import Day
-from datastore.gaps import calendars as trading
 from datastore.sources import wrong
-from mds_client.console import FAILED, Instant, counted, json_option, plain, show_fields, show_json, show_rows
+from mds_client.console import FAILED, counted, json_option, plain, show_fields, show_json, show_rows
 from mds_client.schema import OnConflict
 
-# The mark of a day, its colour, its meaning, and the share that must be present; the first match counts.
-_MARKS: Final = (
-    ("#", "green", "complete", lambda share: share == 1),
-    ("+", "yellow", "90 % or more", lambda share: share >= 0.9),
-    ("-", "dark_orange", "some", lambda share: share > 0),
-    ("0", "red", "nothing", lambda _: True),
-)
-_CLOSED: Final = "."
-
-_GAP_COLUMNS: Final = ("symbol", "start", "end", "missing")
-_REPEAT_COLUMNS: Final = ("symbol", "day", "bars")
 _LIST_COLUMNS: Final = ("id", "tenant", "vendor", "timeframe", "start", "end", "state", "missing", "done", "created_at")
-
-
-def series_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options for series and time, which a gap check and a backfill share."""
-    for option in (
-        click.option("--calendar", help="Use this trading calendar, not those that are set: XNYS, 24/7, FX …"),
-        click.option("--symbol", "symbols", multiple=True, help="Only this symbol. Repeatable. [default: all symbols]"),
-        click.option("--end", type=Instant(), help="Until before this time, ISO. [default: now]"),
-        click.option("--start", type=Instant(), required=True, help="From this time on, ISO."),
-        click.option("--timeframe", default="1m", show_default=True, help="Timeframe of the bars."),
-        click.option("--vendor", required=True, help="Vendor of the bars."),
-        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
-    ):
-        command = option(command)
-    return command
-
-
-# Gaps -----------------------------------------------------------------------------------------------------------------
-
-
-@click.command()
-@series_options
-@click.option("--at-least", type=click.IntRange(1), default=1, show_default=True,
-              help="List only gaps of at least so many bars. All are counted.")  # fmt: skip
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Maximum number of gaps to list, and of repeats.",
-)
-@click.option("--picture", "drawn", is_flag=True, help="Draw the days, one line for each month, and list no gaps.")
-@database_option
-@json_option
-def gaps(
-    tenant: str,
-    vendor: str,
-    timeframe: str,
-    start: datetime,
-    end: datetime | None,
-    symbols: tuple[str, ...],
-    calendar: str | None,
-    at_least: int,
-    limit: int,
-    drawn: bool,
-    dsn: str,
-    as_json: bool,
-) -> None:
-    """Find missing bars by the trading calendar, and days, weeks or months that have several bars.
-
-    Example: datastore gaps --tenant default --vendor acme --start 2024-01-01 --end 2025-01-01 --calendar XNYS --picture
-    """
-    if as_json and drawn:
-        raise click.UsageError("--picture is for people, --json for programs: take one of them")
-    now = datetime.now(UTC)
-    found = missing.check(
-        dsn,
-        tenant=tenant,
-        vendor=vendor,
-        timeframe=timeframe,
-        start=start,
-        end=end or now,
-        symbols=symbols or None,
-        calendar=calendar,
-        at_least=at_least,
-        now=now,
-    )
-    listed, more = found.gaps[:limit], max(0, len(found.gaps) - limit)
-    if as_json:
-        show_json({**plain(replace(found, gaps=listed, repeats=found.repeats[:limit])), "more_gaps": more})
-        return
-    if drawn:
-        draw(found.days)
-    elif listed:
-        show_rows(listed, as_json=False, columns=_GAP_COLUMNS)
-        if more:
-            click.echo(f"and {more:,} more gaps", err=True)
-    share = found.missing / found.expected if found.expected else 0.0
-    click.echo(f"{found.series:,} series: {found.missing:,} of {found.expected:,} bars are missing ({share:.2%})")
-    if found.repeated:
-        _show_repeats(found, limit, drawn)
-
-
-def _show_repeats(found: missing.Check, limit: int, drawn: bool) -> None:
-    """Print the first days, weeks or months with several bars, and their number."""
-    if not drawn:
-        show_rows(found.repeats[:limit], as_json=False, columns=_REPEAT_COLUMNS)
-    click.echo(f"several bars where one is expected: {counted(found.repeated, 'interval')}")
-
-
-def draw(days: Iterable[Day]) -> None:
-    """Print how complete each day is: a line for each month, a mark for each day, with colours if possible."""
-    # There is no terminal width in a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(Text("        " + "".join("⋅" if day % 5 else str(day)[-1] for day in range(1, 32))))
-    by_month: dict[str, dict[int, Day]] = {}
-    for day in days:
-        by_month.setdefault(f"{day.day:%Y-%m}", {})[day.day.day] = day
-    for month, its in by_month.items():
-        line = Text(f"{month} ")
-        for number in range(1, 32):
-            line.append(*_mark(its.get(number)))
-        console.print(line)
-    legend = Text("        ")
-    for mark, colour, meaning, _ in _MARKS:
-        legend.append(mark, colour).append(f" {meaning}  ")
-    console.print(legend.append(f"{_CLOSED} closed or not due"))
-
-
-def _mark(day: Day | None) -> tuple[str, str]:
-    if day is None or not day.expected:
-        return _CLOSED, "dim"
-    share = 1 - day.missing / day.expected
-    return next((mark, colour) for mark, colour, _, holds in _MARKS if holds(share))
-
-
-# Backfills ------------------------------------------------------------------------------------------------------------
 
 
 def _of_spec(name: str, said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -314,10 +181,10 @@ def _spec(
         text = Path(source[1:]).read_text(encoding="utf-8") if source.startswith("@") else source
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BackfillError(f"--source is no JSON: {error}") from error
+        raise BackfillError(f"--source is not JSON: {error}") from error
     if not isinstance(settings, dict):
         # Do not repeat it, because it may be a secret.
-        raise BackfillError("--source is no JSON object")
+        raise BackfillError("--source must be a JSON object")
     try:
         return BackfillSpec(
             tenant=tenant,
@@ -372,64 +239,3 @@ def _fields(found: BackfillRecord, as_json: bool) -> dict[str, Any]:
             f"{counted(found.report.missing, 'bar')} still missing, in {counted(found.report.gaps, 'gap')}"
         )
     return fields
-
-
-# Calendars ------------------------------------------------------------------------------------------------------------
-
-
-@click.group()
-def calendars() -> None:
-    """Manage the trading calendars of series. The most specific assignment wins."""
-
-
-def _of_what(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--symbol", help="Only series of this symbol."),
-        click.option("--vendor", help="Only series of this vendor."),
-        click.option("--tenant", required=True, help="The tenant, by name or UUID."),
-    ):
-        command = option(command)
-    return command
-
-
-@calendars.command("set")
-@click.argument("calendar")
-@_of_what
-@database_option
-@json_option
-def set_calendar(calendar: str, tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
-    """Set the CALENDAR of series: the MIC of an exchange, 24/7 or FX.
-
-    Example: datastore calendars set XNYS --tenant default --vendor acme
-    """
-    show_fields(trading.assign(dsn, tenant, calendar, vendor=vendor, symbol=symbol), as_json)
-
-
-@calendars.command("unset")
-@_of_what
-@database_option
-@json_option
-def unset_calendar(tenant: str, vendor: str | None, symbol: str | None, dsn: str, as_json: bool) -> None:
-    """Remove the assignment of exactly this tenant, vendor and symbol."""
-    taken = trading.unassign(dsn, tenant, vendor=vendor, symbol=symbol)
-    if as_json:
-        show_json({"unset": taken})
-    else:
-        click.echo("unset" if taken else "nothing was set there")
-
-
-@calendars.command("list")
-@click.option("--tenant", help="Only this tenant, by name or UUID.")
-@database_option
-@json_option
-def list_calendars(tenant: str | None, dsn: str, as_json: bool) -> None:
-    """Print the assignments; - means any."""
-    show_rows(trading.assignments(dsn, tenant), as_json, empty="no calendars are set")
-
-
-@calendars.command("names")
-@json_option
-def calendar_names(as_json: bool) -> None:
-    """Print the names of all calendars, with aliases."""
-    found = trading.names()
-    show_json(found) if as_json else click.echo("\n".join(found))

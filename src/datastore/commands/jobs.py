@@ -54,7 +54,7 @@ class Seconds(click.ParamType[timedelta]):
         with contextlib.suppress(ValueError):
             if self.least <= float(value) <= 86400:
                 return timedelta(seconds=float(value))
-        return self.fail(f"{value!r} is no number of seconds from {self.least:g} to 86400", param, ctx)
+        return self.fail(f"{value!r} is not a number of seconds from {self.least:g} to 86400", param, ctx)
 
 
 @click.command()

@@ -87,7 +87,7 @@ def load(
     """
     declared = KINDS[kind]
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
-        raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
+        raise click.BadParameter("the rejects file must not be the input file", param_hint="--rejects")
     check_mapping(declared, mapping)
     found = detected(declared, path, form, mapping, profile)
     source = found.open()
@@ -138,8 +138,8 @@ def _sentence(report: loader.Load) -> str:
 @click.option("--vendor", required=True, help="Vendor of the rows.")
 @click.option("--symbol", "symbols", multiple=True, help="Only this symbol. Repeatable. [default: all symbols]")
 @click.option("--timeframe", help="Only this timeframe.")
-@click.option("--start", type=Instant(), help="From this time on, ISO.")
-@click.option("--end", type=Instant(), help="Until before this time, ISO.")
+@click.option("--start", type=Instant(), help="Start of the range, inclusive, ISO.")
+@click.option("--end", type=Instant(), help="End of the range, exclusive, ISO.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing; print what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_option

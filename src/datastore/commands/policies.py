@@ -26,7 +26,7 @@ def policies(context: click.Context, dsn: str | None, as_json: bool) -> None:
     if context.invoked_subcommand is None:
         context.invoke(apply_policies, dsn=readable(dsn or config.load().dsn()), as_json=as_json)
     elif dsn or as_json:
-        raise click.UsageError(f"options go behind the command: datastore policies {context.invoked_subcommand} ...")
+        raise click.UsageError(f"put options after the command: datastore policies {context.invoked_subcommand} ...")
 
 
 @policies.command("show")
@@ -114,8 +114,8 @@ def list_aggregates(dsn: str, as_json: bool) -> None:
 
 @aggregates.command("refresh")
 @click.argument("names", nargs=-1, metavar="[ROLLUP]...")
-@click.option("--start", type=Instant(), help="From this time on, ISO. [default: the first row]")
-@click.option("--end", type=Instant(), help="Until before this time, ISO. [default: the last row]")
+@click.option("--start", type=Instant(), help="Start of the range, inclusive, ISO. [default: the first row]")
+@click.option("--end", type=Instant(), help="End of the range, exclusive, ISO. [default: the last row]")
 @database_option
 @json_option
 def refresh(names: tuple[str, ...], start: datetime | None, end: datetime | None, dsn: str, as_json: bool) -> None:

@@ -83,7 +83,7 @@ def create_token(
             name, Scope[scope], expires_in=expires, tenant=None if tenant is None else _only(tenant, dsn)
         )
     except OverflowError:
-        raise click.BadParameter("that is after the year 9999", param_hint="--expires") from None
+        raise click.BadParameter("the time is after the year 9999", param_hint="--expires") from None
     show_fields({"token": made.token, "line": made.line}, as_json)
 
 

@@ -13,7 +13,7 @@ class Summary(NamedTuple):
 SUMMARIES: Final = {
     "aggregates": Summary("policies", "List and refresh rollups"),
     "backfill": Summary("backfills", "Fill gaps from files or over HTTP"),
-    "calendars": Summary("backfills", "Manage the trading calendars of series"),
+    "calendars": Summary("calendars", "Manage the trading calendars of series"),
     "check": Summary("schema", "Compare the database with the declarations"),
     "cold": Summary("cold", "Keep old rows in Parquet files, and move them there and back"),
     "delete": Summary("load", "Delete rows of a tenant for good"),
@@ -21,7 +21,7 @@ SUMMARIES: Final = {
     "env": Summary("server", "Print the embedded server's DSNs for a shell"),
     "freshness": Summary("tenants", "Print the age of the newest data of each kind, vendor and timeframe"),
     "gaps": Summary(
-        "backfills", "Find missing bars by the trading calendar, and days, weeks or months that have several bars"
+        "gaps", "Find missing bars by the trading calendar, and days, weeks or months that have several bars"
     ),
     "jobs": Summary("jobs", "List, show, follow, retry, cancel and enqueue jobs"),
     "load": Summary("load", "Load a file of one KIND into a tenant in bulk, faster than a client can"),

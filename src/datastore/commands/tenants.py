@@ -141,7 +141,7 @@ def delete_tenant(tenant: str, dry_run: bool, name: str | None, follow: bool, ds
         show_fields(registry.plan_deletion(dsn, tenant_id(dsn, tenant)), as_json)
         return
     if name is None:
-        raise click.UsageError("name the tenant once more: --yes-delete NAME; or --dry-run")
+        raise click.UsageError("confirm with the tenant's name: --yes-delete NAME; or use --dry-run")
     _show(registry.delete_tenant(dsn, tenant_id(dsn, tenant), name=name), follow, dsn, as_json)
 
 

@@ -1,13 +1,14 @@
 """Arguments that several pages share: a series by its id, and a tenant that the token can see."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Query
 
 from datastore import reads, tenants
 from datastore.reads import SeriesRecord
-from datastore.service.models import LARGEST_ID, Name
+from datastore.service.models import LARGEST_ID, Instant, Name
 from datastore.service.problems import Refusal
 from datastore.service.security import OwnTenant, Reader, known_tenant
 from datastore.service.state import Here
@@ -44,3 +45,21 @@ def _choice(here: Here, own: OwnTenant, _: Reader, tenant: Annotated[Name | None
 
 
 ChosenTenant = Annotated[Choice, Depends(_choice)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What a page of rows looks for: rows of a vendor and a symbol with `start <= time < end`; None is any."""
+
+    vendor: Annotated[Name | None, Query()] = None
+    symbol: Annotated[Name | None, Query()] = None
+    start: Annotated[Instant | None, Query()] = None
+    end: Annotated[Instant | None, Query()] = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it leaves rows out."""
+        return any(each is not None for each in (self.vendor, self.symbol, self.start, self.end))
+
+
+SoughtRows = Annotated[Sought, Depends()]

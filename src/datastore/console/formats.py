@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import floor, log10
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 NONE: Final = "\u2013"
@@ -101,7 +102,27 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_time(value: Any) -> bool:
+    """Whether a value is a moment, which has a time of the market."""
+    return isinstance(value, datetime)
+
+
+def site(url: str | None) -> str | None:
+    """The host of an address that a page may link to: one of http or https. None for any other text.
+
+    Addresses are other people's text, and one of another scheme, such as javascript, could run code.
+    """
+    if url is None or any(character.isspace() or not character.isprintable() for character in url):
+        return None
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        return None
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    each.__name__: each for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number)
+    each.__name__: each
+    for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number, is_time, site)
 }
 """The filters by the names that templates use."""

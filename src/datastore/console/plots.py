@@ -18,6 +18,9 @@ RIGHT: Final = 16
 TOP: Final = 14
 BOTTOM: Final = 46
 
+MOMENTS: Final = 4
+"""Times on an axis: there is room for no more of them in full. The first and the last are within the drawing."""
+
 POINTS: Final = 1_000
 """Points of a line that are drawn."""
 
@@ -58,7 +61,10 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing, for `templates/plot.html`. `mark` is where a vertical line is, if there is one."""
+    """A drawing, for `templates/plot.html`.
+
+    `mark` is where a vertical line is, if there is one; with `moments` the x axis has times.
+    """
 
     title: str
     x_label: str
@@ -67,6 +73,7 @@ class Plot:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     mark: Tick | None
+    moments: bool
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -105,7 +112,7 @@ def plot(
     y_ticks, y_low, y_high = _scale(min(ys), max(ys), 5)
     if x_text is moment:
         x_low, x_high = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
-        x_ticks = [x_low + (x_high - x_low) * part / 4 for part in range(5)]
+        x_ticks = [x_low + (x_high - x_low) * part / (MOMENTS - 1) for part in range(MOMENTS)]
 
     def x_at(x: float) -> float:
         return round(LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT), 1)
@@ -127,6 +134,7 @@ def plot(
         [Tick(x_at(each), of_x(each)) for each in x_ticks],
         [Tick(y_at(each), of_y(each)) for each in y_ticks],
         marked,
+        x_text is moment,
     )
 
 

@@ -3,13 +3,13 @@
 It does not create the schema: `up` is given a function that migrates.
 """
 
-from datastore.embedded.binaries import (
+from datastore.embedded.accounts import choose_account
+from datastore.embedded.binaries import find_binaries
+from datastore.embedded.errors import (
     BinariesMissingError,
     EmbeddedServerError,
     PortTakenError,
     StartFailedError,
-    choose_account,
-    find_binaries,
 )
 from datastore.embedded.home import ADMIN_ROLE, SERVICE_ROLE
 from datastore.embedded.server import DATABASE, EmbeddedServer, NotRunningError

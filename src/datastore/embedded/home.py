@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datastore.embedded import binaries as machine
-from datastore.embedded.binaries import BinariesMissingError, EmbeddedServerError
+from datastore.embedded import accounts, machine
+from datastore.embedded.errors import BinariesMissingError, EmbeddedServerError
 
 SUPERUSER = "postgres"  # for setting up only: no DSN that `env` hands out is this role's
 ADMIN_ROLE = "mds_admin"
@@ -84,7 +84,7 @@ class Home:
             kept = json.loads((self.path / "server.json").read_text())
             place = self.path / kept["place"]  # "." unless it is elsewhere: a home can be moved
             if place != self.path:
-                if place.parent != machine.SHARED_DIRECTORY:  # root must not follow someone else's home elsewhere
+                if place.parent != accounts.SHARED_DIRECTORY:  # root must not follow someone else's home elsewhere
                     raise EmbeddedServerError(f"{place} cannot be the data of {self.path}")
                 owner = Path(os.fsdecode((place / "home").read_bytes()))
                 if owner != self.path and (owner / "server.json").exists():
@@ -112,7 +112,7 @@ class Home:
     def secret_path(self, role: str) -> Path:
         """Return the path of a role's password."""
         if role not in (SUPERUSER, ADMIN_ROLE, SERVICE_ROLE):
-            raise EmbeddedServerError(f"the embedded server keeps no password of a role {role!r}")
+            raise EmbeddedServerError(f"the embedded server has no password for a role {role!r}")
         return self.secrets / role
 
     def secret(self, role: str, *, create: bool = False) -> str:
@@ -128,6 +128,6 @@ class Home:
                 raise EmbeddedServerError(f"{self.secrets} is open to other users: `chmod 700` it first")
             return path.read_text()
         except FileNotFoundError as error:
-            raise EmbeddedServerError(f"there is no password of {role} yet: run `datastore up` first") from error
+            raise EmbeddedServerError(f"there is no password for {role} yet: run `datastore up` first") from error
         except OSError as error:
-            raise EmbeddedServerError(f"the password of {role} cannot be kept or read: {error}") from error
+            raise EmbeddedServerError(f"the password of {role} cannot be read or written: {error}") from error

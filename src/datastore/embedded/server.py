@@ -10,7 +10,7 @@ A server belongs to a *home*, a directory that holds
 
 Clients reach it over a unix socket in a private directory and over 127.0.0.1, always with a password (SCRAM). If root
 runs it, PostgreSQL itself runs as another account. If that account cannot reach the home, data and socket are in a
-separate directory in root's shared place (see `datastore.embedded.binaries`), which server.json names.
+separate directory in root's shared place (see `datastore.embedded.accounts`), which server.json names.
 
 Elsewhere: the files of a home (`datastore.embedded.home`), the schema (`up` is given a function that migrates), the
 reading of the environment, the command line.
@@ -34,29 +34,13 @@ import psycopg
 from psycopg import sql
 
 from datastore.closing import CLOSE_LARGE_OBJECTS
-from datastore.embedded import binaries as machine
-from datastore.embedded.binaries import (
-    Account,
-    Binaries,
-    BinariesMissingError,
-    EmbeddedServerError,
-    PortTakenError,
-    Postmaster,
-    StartFailedError,
-)
-from datastore.embedded.home import ADMIN_ROLE, SERVICE_ROLE, SUPERUSER, BusyError, Home, State
+from datastore.embedded import accounts, machine, processes
+from datastore.embedded.accounts import Account
+from datastore.embedded.binaries import Binaries, find_binaries
+from datastore.embedded.errors import EmbeddedServerError, StartFailedError
+from datastore.embedded.home import ADMIN_ROLE, SERVICE_ROLE, SUPERUSER, Home, State
+from datastore.embedded.processes import Postmaster
 from datastore.names import APP
-
-__all__ = [
-    "BinariesMissingError",
-    "BusyError",
-    "EmbeddedServer",
-    "EmbeddedServerError",
-    "NotRunningError",
-    "PortTakenError",
-    "StartFailedError",
-    "Status",
-]
 
 DATABASE = "mds"
 START_SECONDS = 60.0
@@ -154,9 +138,9 @@ class EmbeddedServer:
             state, postmaster = self._home.state(), self._postmaster()
             if state is None or postmaster is None:
                 return False
-            machine.stop(postmaster.pid, mode)
+            processes.stop(postmaster.pid, mode)
             if state.socket_directory.parent != state.place:  # a temporary one; the next start makes another
-                machine.take_over(state.data, state.socket_directory)
+                processes.take_over(state.data, state.socket_directory)
                 with contextlib.suppress(OSError):
                     state.socket_directory.rmdir()
             return True
@@ -215,7 +199,7 @@ class EmbeddedServer:
 
     def _postmaster(self) -> Postmaster | None:
         state = self._home.state()
-        return machine.live_postmaster(state.data) if state else None
+        return processes.live_postmaster(state.data) if state else None
 
     def _postmaster_or_raise(self) -> Postmaster:
         if (postmaster := self._postmaster()) is None:
@@ -225,7 +209,7 @@ class EmbeddedServer:
     def _find_running(self) -> bool:
         """Whether the server runs and accepts us; waits for one that is starting, recovering or stopping."""
         postmaster = None
-        for _ in machine.until(START_SECONDS):
+        for _ in processes.until(START_SECONDS):
             postmaster = self._postmaster()
             if postmaster is None:
                 return False
@@ -249,7 +233,7 @@ class EmbeddedServer:
             with psycopg.connect(self.superuser_dsn(dbname), autocommit=True, connect_timeout=10) as connection:
                 yield connection
         except psycopg.Error as error:
-            raise EmbeddedServerError(f"the server of {self.home} refused us: {error}") from error
+            raise EmbeddedServerError(f"the server of {self.home} refused the connection: {error}") from error
 
     # Making and starting it -----------------------------------------------------------------------
 
@@ -262,14 +246,16 @@ class EmbeddedServer:
         if place and (place / "data" / "PG_VERSION").exists():
             existing = place / "data"
             major = int((existing / "PG_VERSION").read_text().split(".")[0])
-        account = machine.choose_account(existing)
-        binaries = machine.find_binaries(account, major)
+        account = accounts.choose_account(existing)
+        binaries = find_binaries(account, major)
         place = place or self._choose_place(account)
         data = place / "data"
         if existing is None:
             self._make_data(binaries, account, data)
         elif not self._home.secret_path(SUPERUSER).exists():
-            raise EmbeddedServerError(f"{data} is there, but {self._home.secret_path(SUPERUSER)} is lost")
+            raise EmbeddedServerError(
+                f"{data} exists, but {self._home.secret_path(SUPERUSER)} is missing: restore it, or move the data away"
+            )
         directory, port = machine.choose_socket_directory(place, account), state.port if state else 0
         self._launch(binaries, account, State(place, directory, port, binaries.version))
 
@@ -279,17 +265,17 @@ class EmbeddedServer:
         probe = Path(tempfile.mkdtemp(prefix="probe-", dir=self.home))
         try:
             os.chown(probe, account.uid, account.gid)
-            if machine.can_use(account, probe):
+            if accounts.can_use(account, probe):
                 return self.home
         finally:
             probe.rmdir()
-        shared = machine.shared_directory()
+        shared = accounts.shared_directory()
         for mark in shared.glob("home-*/home"):
             # A home of this path was deleted without its data, and its server may still run. The home may also be on a
             # disk that is not mounted now, so rename the data instead of deleting it.
             if mark.read_bytes() == os.fsencode(self.home):
-                if postmaster := machine.live_postmaster(mark.parent / "data"):
-                    machine.stop(postmaster.pid, "fast")
+                if postmaster := processes.live_postmaster(mark.parent / "data"):
+                    processes.stop(postmaster.pid, "fast")
                 lost = mark.parent.with_name(mark.parent.name.replace("home-", "lost-", 1))
                 mark.parent.rename(lost)
                 _log.warning("%s was deleted, its data was not: that is now in %s", self.home, lost)
@@ -319,7 +305,7 @@ class EmbeddedServer:
             command += [f"--pwfile={work / 'password'}", "--auth=scram-sha-256", "--data-checksums"]
             command += ["--encoding=UTF8", *(new if binaries.major >= 17 else [old])]
             command += ["--no-sync"] if self._settings.get("fsync") == "off" else []
-            made = machine.run_as(account, command)
+            made = accounts.run_as(account, command)
             if made.returncode:
                 raise StartFailedError(f"PostgreSQL's initdb failed:\n{machine.last_lines(made.stdout)}")
             (work / "data").rename(data)
@@ -328,7 +314,7 @@ class EmbeddedServer:
             shutil.rmtree(work, ignore_errors=True)
 
     def _launch(self, binaries: Binaries, account: Account | None, state: State) -> None:
-        machine.take_over(state.data, state.socket_directory)
+        processes.take_over(state.data, state.socket_directory)
         deadline = time.monotonic() + START_SECONDS
         ports = machine.ports_to_try(self._port, state.port)
         port = next(ports)
@@ -345,7 +331,7 @@ class EmbeddedServer:
                 # (In use: by the last processes of a killed server, which will end soon.)
                 raise StartFailedError(f"PostgreSQL did not start; the end of {self._home.log_path}:\n{said}")
             else:
-                time.sleep(machine.POLL_SECONDS)
+                time.sleep(processes.POLL_SECONDS)
 
     def _spawn(self, binaries: Binaries, account: Account | None, state: State, port: int) -> int:
         settings = {"timezone": "UTC", "log_timezone": "UTC"} | self._settings
@@ -367,18 +353,18 @@ class EmbeddedServer:
         log = os.open(self._home.log_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             shell = ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh"]
-            return int(machine.run_as(account, [*shell, *command], stderr=log, new_session=True).stdout)
+            return int(accounts.run_as(account, [*shell, *command], stderr=log, new_session=True).stdout)
         finally:
             os.close(log)
 
     def _await_ready(self, data: Path, process: int, deadline: float) -> bool:
         """Return True when the server accepts connections, False when it has ended."""
-        for _ in machine.until(deadline - time.monotonic()):
-            postmaster = machine.live_postmaster(data)
+        for _ in processes.until(deadline - time.monotonic()):
+            postmaster = processes.live_postmaster(data)
             if postmaster and postmaster.pid == process and postmaster.phase == "ready":
                 with self._superuser():
                     return True
-            if not machine.is_alive(process):
+            if not processes.is_alive(process):
                 return False
         # Do not stop it: it may be recovering, and would have to start over. The next start waits for it.
         raise StartFailedError(

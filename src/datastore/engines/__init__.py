@@ -3,9 +3,10 @@
 Engines apply the schema to a server. The schema itself is in `datastore.schema`.
 """
 
+from datastore.engines.apache import CHUNKS_AT_ONCE, TimescaleApache
 from datastore.engines.base import OLDEST_SERVER, Driver, Engine, Setting, one
 from datastore.engines.detect import ENGINES, detect
-from datastore.engines.timescale import CHUNKS_AT_ONCE, Timescale, TimescaleApache
+from datastore.engines.timescale import Timescale
 
 __all__ = [
     "CHUNKS_AT_ONCE",

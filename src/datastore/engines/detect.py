@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from datastore.engines.apache import TimescaleApache
 from datastore.engines.base import OLDEST_SERVER, OLDEST_TIMESCALE, Driver, Engine
-from datastore.engines.timescale import Timescale, TimescaleApache
+from datastore.engines.timescale import Timescale
 from datastore.errors import UnsupportedServer
 from mds_client.protocol.operations import engine_name
 

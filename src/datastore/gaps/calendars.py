@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from datastore import vendors
 from datastore.connections import connect
 from datastore.errors import ControlError
+from datastore.names import TENANT_BITS
 from datastore.tenants import find_tenant
 from mds_client.models import Name, Symbol
 
@@ -32,6 +34,9 @@ FX: Final = "FX"
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _DAY: Final = timedelta(days=1)
+_MAKING: Final = Lock()
+"""Held while the library makes a calendar: it changes the warning filters of the process."""
+
 _OLDEST: Final = date(1900, 1, 1)
 """The oldest date to ask the library for, if it gives no bound itself."""
 
@@ -104,7 +109,7 @@ def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
     try:
         first, last = (start.astimezone(UTC) - _DAY).date(), (end.astimezone(UTC) + _DAY).date()
     except OverflowError:
-        raise CalendarError("the range leaves the years 1 to 9999") from None
+        raise CalendarError("the range must be within the years 1 to 9999") from None
     if own == ALWAYS:
         found: Iterable[Session] = _always(first, last)
     elif own == FX:
@@ -178,8 +183,10 @@ def _kind(name: str) -> Any:
 
 
 def _calendar(name: str, first: date, last: date) -> Any:
+    library = _library()
     try:
-        return _library().get_calendar(name, start=first.isoformat(), end=last.isoformat())
+        with _MAKING:
+            return library.get_calendar(name, start=first.isoformat(), end=last.isoformat())
     except (NotImplementedError, TypeError, ValueError) as error:
         # The rules of some calendars fail with some releases of pandas.
         raise CalendarError(
@@ -315,6 +322,39 @@ def of_names(dsn: str, names: Sequence[tuple[UUID, str, str | None]]) -> list[st
             (tenants, vendors, symbols),
         ).fetchall()
     return [calendar for (calendar,) in rows]
+
+
+def of_vendors(
+    dsn: str, names: Sequence[tuple[str, str]], tenant: UUID | None = None
+) -> dict[tuple[str, str], list[str]]:
+    """Return the calendars of vendors that have one, by kind and vendor.
+
+    A vendor has a calendar if an assignment applies to all its symbols. Assignments of single symbols are then listed,
+    too. Only tenants that have series of the kind and vendor count.
+
+    Args:
+        dsn: The control plane's DSN.
+        names: Kinds and vendors.
+        tenant: Only this tenant's assignments.
+    """
+    if not names:
+        return {}
+    kinds, vendors = (list(part) for part in zip(*names, strict=True))
+    with connect(dsn) as connection:
+        no = None if tenant is None else find_tenant(connection, tenant).no
+        rows = connection.execute(
+            """
+            SELECT v.kind, v.vendor, array_agg(DISTINCT c.calendar ORDER BY c.calendar)
+            FROM unnest(%(kinds)s::text[], %(vendors)s::text[]) AS v(kind, vendor)
+            JOIN store.calendars AS c ON c.vendor = v.vendor OR c.vendor IS NULL
+            WHERE c.tenant_no = coalesce(%(no)s, c.tenant_no) AND EXISTS (
+              SELECT FROM store.series AS s
+              WHERE (s.series_id >> %(bits)s) = c.tenant_no AND s.kind = v.kind AND s.vendor = v.vendor)
+            GROUP BY v.kind, v.vendor HAVING bool_or(c.symbol IS NULL)
+            """,
+            {"kinds": kinds, "vendors": vendors, "no": no, "bits": TENANT_BITS},
+        ).fetchall()
+    return {(kind, vendor): found for kind, vendor, found in rows}
 
 
 def _named(text: str | None) -> str | None:

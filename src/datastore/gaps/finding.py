@@ -176,8 +176,8 @@ def _refuse_cold(connection: psycopg.Connection[Any], tenant: Tenant, start: dat
     ).fetchone()
     if found is not None:
         raise GapError(
-            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files, and gaps are not looked for"
-            " there: begin the range at that time"
+            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files, where gaps cannot"
+            " be found: begin the range at that time"
         )
 
 
@@ -327,5 +327,7 @@ def _calendars(
     found = calendars.of_series(connection, tenant.no, vendor, symbols)
     if without := sorted(symbol for symbol, calendar in found.items() if calendar is None):
         named = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
-        raise CalendarError(f"{vendor} {named}: no calendar is set (datastore calendars set), and none is given")
+        raise CalendarError(
+            f"{vendor} {named}: no calendar is set: set one with datastore calendars set, or name one in the request"
+        )
     return {symbol: calendar for symbol, calendar in found.items() if calendar is not None}

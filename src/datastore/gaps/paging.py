@@ -40,7 +40,7 @@ class Place:
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
             right = False
         if not right:
-            raise GapError("after is `next` of the page before, as it is")
+            raise GapError("after must be the unchanged `next` of the previous page")
         return cls(symbol, listed, counted)
 
 

@@ -85,7 +85,7 @@ def windows(
         _, after = timeframe.around(end.astimezone(UTC).date())
         begin, reach = _midnight(first), min(_midnight(after), now)
     except (ValueError, OverflowError):
-        raise GapError("the range leaves the years 1 to 9999") from None
+        raise GapError("the range must be within the years 1 to 9999") from None
     return list(_periods(calendar, calendars.sessions(calendar, begin, reach), timeframe, start, end, now))
 
 

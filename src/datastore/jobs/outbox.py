@@ -58,7 +58,7 @@ def enqueue(
         if not value.strip():
             raise JobError(f"the {name} is empty")
     if not 0 <= priority <= 100:
-        raise JobError(f"a priority is from 0 to 100, not {priority}")
+        raise JobError(f"a priority must be from 0 to 100, not {priority}")
     body = Jsonb(to_jsonable_python(payload))
     no = _tenant_no(connection, tenant)
     try:
@@ -85,7 +85,7 @@ def enqueue(
         "SELECT job_type = %s AND payload = %s FROM store.jobs WHERE id = %s", (job_type, body, job.id)
     ).fetchone()
     if same != (True,):
-        raise Conflict(f"job {idempotency_key!r} is there already with another type or payload: {job.job_type}")
+        raise Conflict(f"job {idempotency_key!r} already exists with another type or payload: {job.job_type}")
     return job
 
 
@@ -148,7 +148,7 @@ def retry_job(dsn: str, id: int, *, tenant: UUID | None = None) -> JobRecord:  #
         ).rowcount
         job = get_record(connection, id, tenant)
         if not changed:
-            raise JobError(f"job {id} is {job.state}: only one that has failed, was cancelled or waits is tried again")
+            raise JobError(f"job {id} is {job.state}: only a failed, cancelled or waiting job can be tried again")
         announce(connection)
         return job
 

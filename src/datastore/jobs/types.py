@@ -139,7 +139,7 @@ def job_type(
         payload = _payload_of(function)
         made = JobType(name, function, payload, backoff, store_only, timeout, ready)
         if (there := _types.get(name)) is not None and there.where != made.where:
-            raise JobError(f"job type {name!r} is {there.where} already, and cannot be {made.where} too")
+            raise JobError(f"job type {name!r} is already defined by {there.where}, so {made.where} cannot define it")
         _types[name] = made
         return function
 
@@ -150,10 +150,10 @@ def _payload_of(function: Function) -> TypeAdapter[Any]:
     where = f"{function.__module__}:{function.__qualname__}"
     parameters = list(inspect.signature(function).parameters)
     if inspect.iscoroutinefunction(function) or len(parameters) != 2:
-        raise JobError(f"{where} cannot run jobs: a plain function of a context and a payload does")
+        raise JobError(f"{where} cannot run jobs: use a plain function with two parameters, a context and a payload")
     annotation = get_type_hints(function).get(parameters[1])
     if annotation is None:
-        raise JobError(f"{where} cannot run jobs: the annotation of {parameters[1]!r} says what a payload is")
+        raise JobError(f"{where} cannot run jobs: annotate {parameters[1]!r} with the type of the payload")
     return TypeAdapter(annotation)
 
 
@@ -202,7 +202,7 @@ def _loaded(what: str, load_it: Callable[[], object]) -> None:
 def accepted(kind: JobType, job: JobRecord) -> Any:
     """Return a job's payload as the function takes it. Raises JobFailed, in one line, if it is refused."""
     if kind.store_only and job.tenant is not None:
-        raise JobFailed(f"jobs of type {kind.name!r} are the store's own: a tenant has none")
+        raise JobFailed(f"jobs of type {kind.name!r} belong to the store: a tenant cannot have one")
     if isinstance(job.payload, Unreadable):
         raise JobFailed(f"the payload cannot be read: {job.payload.why}")
     try:

@@ -35,7 +35,7 @@ class RefreshOrder(Order):
         except ControlError as error:
             raise ValueError(str(error)) from None
         if self.start and self.end and self.start >= self.end:
-            raise ValueError("start is before end")
+            raise ValueError("start must be before end")
         return self
 
 

@@ -102,7 +102,7 @@ def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
             process_revision_directives=unless_empty,
         )
     if not made:
-        raise ControlError("the database is as declared: there is nothing to migrate")
+        raise ControlError("the database equals the declarations: there is nothing to migrate")
     return Path(made.path)
 
 

@@ -172,7 +172,7 @@ def _wanted(
     found = accepted(",".join(request.headers.getlist("accept"))) if format is None else FORMATS[format]
     if found is None:
         there = ", ".join(each.media_type for each in FORMATS.values())
-        raise Refusal("not-acceptable", f"Accept names no format that there is; there are: {there}")
+        raise Refusal("not-acceptable", f"no format in Accept is supported; supported are: {there}")
     return found
 
 

@@ -55,7 +55,7 @@ class Body(io.RawIOBase):
             self._left = anyio.from_thread.run(self._received)
             if not self._begun and self._left.startswith((GZIP, ZSTD)):
                 # The size after decompression is unknown until it is read.
-                raise Refusal("unsupported-media-type", "the body is compressed, and lines are taken as they are")
+                raise Refusal("unsupported-media-type", "the body is compressed: send the lines uncompressed")
             self._begun = True
         some = self._left[: len(view)]
         self._left = self._left[len(view) :]
@@ -80,7 +80,7 @@ class Paced(StreamingResponse):
             with anyio.move_on_after(SILENT_S) as waiting:
                 await send(message)
             if waiting.cancelled_caught:
-                raise Silent(f"it has taken nothing for {SILENT_S:g} s")
+                raise Silent(f"the client has read nothing for {SILENT_S:g} s")
 
         await super().__call__(scope, receive, sending)
 

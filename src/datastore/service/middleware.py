@@ -85,7 +85,7 @@ class Requests:
             refusal = problems.refusal_of(error)
             if refusal is None:
                 logger.exception("request %s failed", request_id)
-                refusal = Refusal("internal", "the service's log has more, under the request's id")
+                refusal = Refusal("internal", "find the cause in the service's log under the request's id")
             if status is not None:
                 # Part of the answer is sent: only a broken connection can tell the client that it is incomplete.
                 raise
@@ -131,7 +131,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._upload if self._uploads.fullmatch(scope["path"]) else self._body
-        refusal = Refusal("too-large", f"a body may have {limit} bytes here", headers={"Connection": "close"})
+        refusal = Refusal("too-large", f"the body may have at most {limit} bytes", headers={"Connection": "close"})
         announced = Headers(scope=scope).get("content-length", "0")
         if not announced.isdecimal() or int(announced) > limit:
             raise refusal

@@ -70,13 +70,13 @@ def page_with(items: Sequence[T], more: bool, cursor: Callable[[T], object]) -> 
 
 def _sendable(value: str) -> str:
     if "\0" in value:
-        raise ValueError("text may not hold a NUL character")
+        raise ValueError("text must not contain a NUL character")
     return value
 
 
 def _declared(value: str) -> str:
     if value not in KINDS:
-        raise ValueError(f"a kind is one of: {', '.join(KINDS)}")
+        raise ValueError(f"the kind must be one of: {', '.join(KINDS)}")
     return value
 
 

@@ -68,8 +68,8 @@ class Places:
 
     def _refusal(self, tenant: UUID) -> Refusal:
         if self._held[tenant] >= self.each:
-            full = f"the tenant has as many {self.what} under way as it may have at a time ({self.each})"
+            full = f"the tenant already has its maximum of {self.each} {self.what} at a time"
         else:
-            full = f"as many {self.what} are under way as there may be at a time ({self.in_all})"
-        detail = f"{full}, and none has ended within {self._wait_s:g} s: try again"
+            full = f"the service already has its maximum of {self.in_all} {self.what} at a time"
+        detail = f"{full}, and none ended within {self._wait_s:g} s: try again"
         return Refusal("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})

@@ -174,17 +174,21 @@ def _of_database(error: MDSOperationalError) -> Refusal | None:
     if isinstance(error, RetryableError):
         return Refusal("unavailable", "the database cannot be reached, or is busy: try again", headers=again)
     if isinstance(error, TimeoutExceeded):
-        return Refusal("unavailable", "the database took too long, and was stopped", headers=again)
+        return Refusal("unavailable", "the database took too long, so the statement was stopped", headers=again)
     if isinstance(error, ServerOutOfMemory):
         return Refusal("unavailable", "the database has no memory or locks left for this: ask for less", headers=again)
     if isinstance(error, SchemaMismatch):
-        return Refusal("unavailable", "the database is not migrated, or by another release", headers=again)
+        return Refusal(
+            "unavailable",
+            "the database is not migrated, or was migrated by another release: run datastore migrate",
+            headers=again,
+        )
     if isinstance(error, RLSDenied):
-        return Refusal("conflict", "the database refuses this: the tenant is disabled, or a right is missing")
+        return Refusal("conflict", "the database refused this: the tenant is disabled, or a right is missing")
     if isinstance(error, ConstraintViolation):
-        return Refusal("conflict", "what is there already does not allow it")
+        return Refusal("conflict", "it conflicts with data that exists")
     if (error.sqlstate or "")[:2] == "22" or isinstance(error.__cause__, psycopg.DataError):
-        return Refusal("invalid", "the database cannot hold a value")
+        return Refusal("invalid", "the database cannot store a value")
     return None
 
 
@@ -235,7 +239,7 @@ def install(app: FastAPI) -> None:
     def told(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)
         if isinstance(error, RequestValidationError) and _of_another_type(request, error):
-            refusal = Refusal("unsupported-media-type", "the body is JSON, and says so: Content-Type: application/json")
+            refusal = Refusal("unsupported-media-type", "send the body as JSON with Content-Type: application/json")
         if refusal is None:
             raise error
         if refusal.sort == "method-not-allowed":

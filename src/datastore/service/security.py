@@ -138,7 +138,7 @@ async def _own_tenant(request: Request, here: Here) -> Tenant | None:
     try:
         found = await run_in_threadpool(tenants.get_tenant, here.dsn, token.tenant)
     except UnknownTenant:
-        raise Refusal("forbidden", "the token is for a tenant that is not there") from None
+        raise Refusal("forbidden", "the token's tenant does not exist") from None
     if found.disabled_at is not None:
         raise Refusal("forbidden", "the token's tenant is disabled")
     return found
@@ -155,7 +155,7 @@ def _needs(scope: Scope, *, store_wide: bool) -> Any:
         if token.scope < scope:
             raise Refusal("forbidden", f"this needs the scope {scope.name}; the token has {token.scope.name}")
         if store_wide and token.tenant is not None:
-            raise Refusal("forbidden", "this is about the whole store; the token is for one tenant")
+            raise Refusal("forbidden", "this needs a token for the whole store; the token is for one tenant")
         return token
 
     return Depends(allowed)

@@ -107,7 +107,7 @@ class _Http(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex
         logger.info("request %s: %s", request_id, msg)
-        answer = problems.response(request_id, Refusal("malformed", "what was sent is no HTTP/1.1 request"))
+        answer = problems.response(request_id, Refusal("malformed", "the request is not valid HTTP/1.1"))
         answer.headers.update({**HEADERS, REQUEST_ID: request_id, "Connection": "close"})
         head = ["HTTP/1.1 400 Bad Request", *(f"{name}: {value}" for name, value in answer.headers.items()), "", ""]
         self.transport.write("\r\n".join(head).encode() + bytes(answer.body))

@@ -65,9 +65,13 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.dsn = patient(settings.dsn())
-        self._config = Config.load(dsn=self.dsn, app_name="datastore-service", pool_min=0)
+        # Where old rows are in files, the service reads them as the operator's commands do.
+        files: dict[str, Any] = {} if settings.cold_url is None else {"cold_url": settings.cold_url}
+        self._config = Config.load(dsn=self.dsn, app_name="datastore-service", pool_min=0, **files)
         if self._config.pool_max < 2:
-            raise ConfigurationError("MDS_POOL_MAX is at least 2: a stream keeps a connection, and others need one too")
+            raise ConfigurationError(
+                "MDS_POOL_MAX must be at least 2, because a stream keeps a connection while other requests need one"
+            )
         self.uploads = Places("uploads", in_all=UPLOADS, each=UPLOADS_OF_A_TENANT, wait_s=WAIT_S)
         streams = self._config.pool_max // 2
         self.streams = Places("streams", in_all=streams, each=STREAMS_OF_A_TENANT, wait_s=WAIT_S)

@@ -107,7 +107,7 @@ def _token(name: str, scopes: str, digest: str, *more: str) -> Token:
         raise _LineError("the third word is sha256: and 64 hexadecimal digits, as datastore token create prints it")
     options = dict(option.split("=", 1) for option in more)
     if unknown := options.keys() - {"expires", "tenant"}:
-        raise _LineError(f"there are {len(unknown)} options that are neither expires= nor tenant=")
+        raise _LineError(f"{len(unknown)} options are unknown: use expires= and tenant=")
     expires = datetime.fromisoformat(options["expires"]) if "expires" in options else None
     return Token(
         name=name,
@@ -139,8 +139,8 @@ class Tokens:
                 raise ConfigurationError(f"{self._file}: {error.strerror}") from error
         if not self._fixed and not self._changing:
             raise ConfigurationError(
-                "nobody may use the service: make a token with datastore token create, and put the line that it prints "
-                "into DATASTORE_TOKENS or the file that DATASTORE_TOKENS_FILE names"
+                "no token is set, so nobody could use the service: create one with datastore token create, and put the"
+                " line that it prints into DATASTORE_TOKENS or the file that DATASTORE_TOKENS_FILE names"
             )
 
     def find(self, text: str) -> Token | None:

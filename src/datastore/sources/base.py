@@ -171,7 +171,7 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
             f"source {name!r} needs the package {error.name}: install the extra backfill (see Installing)"
         ) from error
     if not (isinstance(model, type) and issubclass(model, BaseModel) and callable(getattr(model, "fetch", None))):
-        raise SourceError(f"source {name!r} ({found[0].value}) is no pydantic model with a method fetch")
+        raise SourceError(f"source {name!r} ({found[0].value}) is not a pydantic model with a method fetch")
     try:
         made: Any = model.model_validate(dict(spec), context=settings or config.load())
     except ValidationError as error:
@@ -258,8 +258,8 @@ def expand(template: str, span: Span, *, safe: str | None = None) -> str:
     def value(asked: re.Match[str]) -> str:
         if asked[1] not in values:
             # Braces may also belong to something else, such as JSON with a secret in it.
-            name = repr(asked[1]) if asked[1].isidentifier() else "what has no name"
-            raise ValueError(f"it asks for {name}; there are: {', '.join(values)}")
+            name = f"the placeholder {asked[1]!r}" if asked[1].isidentifier() else "a placeholder"
+            raise ValueError(f"{name} is unknown; there are: {', '.join(values)}")
         return values[asked[1]]
 
     # No format strings, because they can reach the attributes of a value.
@@ -301,7 +301,7 @@ class Reading(BaseModel):
     def _agrees(self) -> Self:
         if any(self.mapping.patterns()) or any(Columns(columns=dict(self.columns)).patterns()):
             # A slow expression would block a worker that others wait for.
-            raise ValueError("a source takes no regular expressions from who asks: name columns, or a profile")
+            raise ValueError("regular expressions are not allowed here: name the columns, or a profile")
         self.how({})
         return self
 

@@ -59,7 +59,7 @@ class Files(Reading):
     def model_post_init(self, context: Any) -> None:
         """Read the operator's setting of the folder."""
         if not isinstance(context, Settings) or context.source_root is None:
-            raise ValueError("files are not read: no DATASTORE_SOURCE_ROOT is set")
+            raise ValueError("files cannot be read: DATASTORE_SOURCE_ROOT is not set")
         self._root = context.source_root.resolve()
 
     @field_validator("path")
@@ -67,7 +67,9 @@ class Files(Reading):
     def _below(cls, path: str) -> str:
         _pattern(path, SAMPLE)
         if format_of_name(path) is None:
-            raise ValueError("the name's ending tells no format: .ndjson, .jsonl, .json, .csv, .parquet")
+            raise ValueError(
+                "the format cannot be told from the end of the name; use .ndjson, .jsonl, .json, .csv, .parquet"
+            )
         return path
 
     def needs(self) -> Sequence[str]:
@@ -108,7 +110,7 @@ class Files(Reading):
 
     def _files(self, pattern: str) -> list[Path]:
         if not self._root.is_dir():
-            raise SourceUnavailable("the folder of DATASTORE_SOURCE_ROOT is not there")
+            raise SourceUnavailable("the folder in DATASTORE_SOURCE_ROOT does not exist")
         try:
             files = [path for path in sorted(self._root.glob(pattern)) if path.is_file()]
         except (OSError, ValueError) as error:
@@ -116,7 +118,7 @@ class Files(Reading):
         for path in files:
             # A link may lead out of the folder.
             if not path.resolve().is_relative_to(self._root):
-                raise SourceUnavailable(f"{path.relative_to(self._root)} leads out of DATASTORE_SOURCE_ROOT")
+                raise SourceUnavailable(f"{path.relative_to(self._root)} is outside of DATASTORE_SOURCE_ROOT")
         return files
 
     def _columns(self, spans: Sequence[Span]) -> Columns:
@@ -304,5 +306,5 @@ def _pattern(path: str, span: Span, *, any_case: bool = False) -> str:
     quoted = Span(glob.escape(span.vendor), symbol, glob.escape(span.timeframe), span.start, span.end)
     pattern = expand(path, quoted)
     if not pattern or pattern.startswith("/") or ".." in PurePosixPath(pattern).parts or "\0" in pattern:
-        raise ValueError(f"{pattern!r} is no pattern below the folder of sources")
+        raise ValueError(f"{pattern!r} must be a relative pattern within the folder of sources")
     return pattern

@@ -38,7 +38,7 @@ class FromVendor(BaseModel):
     def model_post_init(self, context: Any) -> None:
         """Check that the operator allows the vendor, and create it with its options."""
         if not isinstance(context, Settings) or self.type not in context.source_vendors:
-            raise ValueError(f"{self.type} is not asked: {ALLOWED} does not name it")
+            raise ValueError(f"{self.type} is not allowed: add it to {ALLOWED}")
         try:
             self._vendor = vendors.make(self.type, self.__pydantic_extra__ or {})
         except ConfigurationError as error:

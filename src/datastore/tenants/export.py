@@ -73,9 +73,9 @@ def export_tenant(
     """
     found = get_tenant(dsn, tenant)
     if unknown := set(kinds or ()) - set(KINDS):
-        raise ControlError(f"no kind {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
+        raise ControlError(f"there is no kind {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
     if format not in _WRITERS:
-        raise ControlError(f"no format {format!r}; there are: {', '.join(_WRITERS)}")
+        raise ControlError(f"there is no format {format!r}; there are: {', '.join(_WRITERS)}")
     with as_owner(dsn) as (_, driver):
         if found.disabled_at is None:
             own = {"format": format, "kinds": kinds}
@@ -87,7 +87,7 @@ def export_tenant(
 def _root() -> Path:
     root = config.load().exports
     if root is None:
-        raise ConfigurationError("no folder for exports: set DATASTORE_EXPORTS where the worker runs")
+        raise ConfigurationError("there is no folder for exports: set DATASTORE_EXPORTS for the worker")
     return root
 
 
@@ -96,7 +96,7 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     """Write the files of an export; a second run writes them again."""
     whose = context.job.tenant or order.tenant
     if whose is None:
-        raise JobFailed("an export is of a tenant's rows")
+        raise JobFailed("an export job needs a tenant")
     root = _root()
     tenant = get_tenant(context.dsn, whose)
     folder = root / str(tenant.id) / str(context.job.id)

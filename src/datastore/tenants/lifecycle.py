@@ -94,7 +94,7 @@ def delete_tenant(dsn: str, tenant: UUID, *, name: str) -> JobRecord:
     """
     found = get_tenant(dsn, tenant)
     if name != found.name:
-        raise ControlError(f"tenant {tenant} has another name than {name!r}: nothing is deleted")
+        raise ControlError(f"tenant {tenant} is not named {name!r}: nothing was deleted")
     with as_owner(dsn) as (_, driver):
         driver.execute("UPDATE store.tenants SET disabled_at = coalesce(disabled_at, now()) WHERE id = %s", (tenant,))
         order = DeletionOrder(tenant=tenant, name=name, no=found.no)
@@ -114,7 +114,9 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
     except UnknownTenant:
         return {"tenant": str(order.tenant), "removed": "before"}
     if (tenant.name, tenant.no) != (order.name, order.no):
-        raise JobFailed(f"tenant {order.tenant} is another one than {order.name!r} was: nothing is deleted")
+        raise JobFailed(
+            f"tenant {order.tenant} is not the tenant {order.name!r} that this job was created for: nothing was deleted"
+        )
     disable_tenant(context.dsn, order.tenant)
     with as_owner(context.dsn) as (engine, driver):
         await_older_writers(context.check, driver, tenant.no)

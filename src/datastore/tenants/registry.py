@@ -89,7 +89,7 @@ def _create_tenant(
     for tenant in _tenants(connection, "t.name = %(name)s OR t.id = %(id)s", name=name, id=id_):
         if if_absent and tenant.name == name and id_ in (None, tenant.id):
             return tenant
-        raise Taken(f"tenant {tenant.name!r} ({tenant.id}) is there already")
+        raise Taken(f"tenant {tenant.name!r} ({tenant.id}) already exists")
     try:
         connection.execute(
             "INSERT INTO store.tenants (id, name) VALUES (coalesce(%s, gen_random_uuid()), %s)", (id_, name)

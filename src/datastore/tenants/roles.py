@@ -70,14 +70,14 @@ def bind_role(dsn: str, tenant: str, role: str, *, connections: int | None = Non
             raise ControlError(f"role {role!r} does not exist: CREATE ROLE … LOGIN first")
         can_login, too_strong = rights
         if not can_login:
-            raise ControlError(f"role {role!r} cannot log in: a binding is of the login, not of a group that it is in")
+            raise ControlError(f"role {role!r} cannot log in: bind the login role, not a group")
         if too_strong == role:
             raise ControlError(
-                f"role {role!r} is a superuser, bypasses row security, replicates or may create roles: "
-                "a binding would not hold it"
+                f"role {role!r} is a superuser, bypasses row security, replicates or may create roles,"
+                " so a binding would not restrict it"
             )
         if too_strong:
-            raise ControlError(f"role {role!r} is a member of {too_strong}: a binding would not hold it")
+            raise ControlError(f"role {role!r} is a member of {too_strong}, so a binding would not restrict it")
         bound = connection.execute(
             "INSERT INTO store.tenant_roles AS r (role, tenant_no) VALUES (%s, %s)"
             " ON CONFLICT (role) DO UPDATE SET role = r.role RETURNING tenant_no",
@@ -164,8 +164,8 @@ def revoke_right(connection: psycopg.Connection[Any], role: str) -> None:
         connection.execute(SQL("REVOKE {} FROM {}").format(Identifier(APP), Identifier(role)))
         if _has_right(connection, role):
             raise ControlError(
-                f"role {role!r} is a member of {APP} in another way than by its binding, and without one it could"
-                " choose any tenant: take that from it, or drop it, and try again"
+                f"role {role!r} is a member of {APP} apart from its binding, so without a binding it could choose"
+                " any tenant: revoke that membership, or drop the role, and try again"
             )
     connection.commit()
 

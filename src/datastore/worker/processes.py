@@ -42,7 +42,7 @@ class Listener(Protocol):
     def job_ended(self, running: Running, ended: Ended) -> None:
         """A job has ended, and none of its code runs any more."""
 
-    def processes_broken(self, error: BaseException) -> None:
+    def broken(self, error: BaseException) -> None:
         """No job can run any more."""
 
 
@@ -195,7 +195,7 @@ class JobProcesses:
                 self._look()
         except BaseException as error:
             # No job can run without this thread, so the worker ends with this error.
-            self._listener.processes_broken(error)
+            self._listener.broken(error)
             raise
         finally:
             self._end_all()
@@ -285,7 +285,7 @@ class JobProcesses:
                 if process.running is not None:
                     process.run(process.running)
             case Unusable(error=error):
-                self._listener.processes_broken(JobError(error))
+                self._listener.broken(JobError(error))
             case Ended() as ended if process.running is not None:
                 running, process.running = process.running, None
                 self._ended(running, ended)

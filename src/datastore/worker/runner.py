@@ -308,7 +308,7 @@ def _counted(number: int) -> int:
     """Return a count as an integer. Raises TypeError or ValueError if the outbox cannot store it."""
     whole = operator.index(number)
     if not 0 <= whole < 2**63:
-        raise ValueError(f"how far a job is, is a number from 0 on, not {whole}")
+        raise ValueError(f"progress must be a number of at least 0, not {whole}")
     return whole
 
 
@@ -319,10 +319,10 @@ def _stored(result: Any) -> str | None:
     try:
         text = json.dumps(to_jsonable_python(result), allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise JobFailed(f"what the function returned cannot be stored: {error}") from error
+        raise JobFailed(f"the result of the function cannot be stored: {error}") from error
     if len(text) > _LARGEST_RESULT:
         raise JobFailed(
-            f"what the function returned cannot be stored: {len(text)} characters of at most {_LARGEST_RESULT}"
+            f"the result of the function cannot be stored: {len(text)} characters of at most {_LARGEST_RESULT}"
         )
     return text
 

@@ -1,10 +1,10 @@
 """The worker: claims jobs from the outbox, runs them in job processes, and records each outcome once.
 
 One thread claims jobs and records outcomes, on a connection that also listens for new jobs. Another renews the leases
-of running jobs, on its own connection. The functions run in job processes (`datastore.worker.processes`) and open the
-connections that they need. If the database is away, the worker waits for it: functions continue while their lease
-lasts, and their outcomes are recorded when it is back. A server that does not answer counts as away: the worker waits
-for no statement longer than a third of the lease. The statements are in `datastore.worker.leases`.
+of running jobs (`datastore.worker.heartbeat`). The functions run in job processes (`datastore.worker.processes`) and
+open the connections that they need. If the database is away, the worker waits for it: functions continue while their
+lease lasts, and their outcomes are recorded when it is back. A server that does not answer counts as away: the worker
+waits for no statement longer than a third of the lease. The statements are in `datastore.worker.leases`.
 """
 
 import logging
@@ -28,10 +28,11 @@ from datastore.worker import leases
 from datastore.worker.announcements import Announcements
 from datastore.worker.bell import Bell
 from datastore.worker.connections import LONGEST_SILENCE, connect, passing, reconnect_wait
+from datastore.worker.heartbeat import Heartbeat
 from datastore.worker.leases import Claimed, Outcome
 from datastore.worker.outcomes import outcome_of
 from datastore.worker.processes import JobProcesses
-from datastore.worker.runner import Ended, Setup, presentable
+from datastore.worker.runner import Ended, Ending, Setup, presentable
 from datastore.worker.running import LAST_CALL, Running
 from datastore.worker.scope import Scope
 from datastore.worker.settings import DEFAULTS, Settings, Watch
@@ -85,8 +86,7 @@ class Worker:
         self._processes: JobProcesses
         self._announcements: Announcements
         self._broken: BaseException | None = None
-        self._beat_now = threading.Event()
-        self._over = threading.Event()
+        self._heartbeat = Heartbeat(self, dsn, settings, self._patience)
 
     # What people call -----------------------------------------------------------------------------
 
@@ -104,17 +104,13 @@ class Worker:
 
         A job that will be tried again counts as `queued`.
         """
-        pulse = threading.Thread(target=self._hold_on, name="heartbeat", daemon=True)
         try:
             self._introduce()
-            pulse.start()
+            self._heartbeat.start()
             with JobProcesses(self._setup(), self) as self._processes:
                 return self._work_on()
         finally:
-            self._over.set()
-            self._beat_now.set()
-            if pulse.is_alive():
-                pulse.join(self._patience + LAST_CALL)
+            self._heartbeat.stop()
             self._bell.close()
 
     # What the job processes call ------------------------------------------------------------------
@@ -124,9 +120,21 @@ class Worker:
         self._ended.put((running, outcome_of(self._types[running.job.job_type], running, ended)))
         self._bell.ring()
 
-    def processes_broken(self, error: BaseException) -> None:
+    def broken(self, error: BaseException) -> None:
         """End the worker with this error, because no job can run any more."""
-        self._break(error)
+        self._broken = error
+        self._bell.ring()
+
+    # What the heartbeat calls ---------------------------------------------------------------------
+
+    def held(self) -> list[Running]:
+        """Return the jobs that this worker holds now."""
+        with self._lock:
+            return list(self._running.values())
+
+    def end(self, running: Running, why: Ending, patience: float = LAST_CALL) -> None:
+        """Tell a job to end, and kill its process after `patience` seconds."""
+        self._processes.end(running, why, patience)
 
     # Talking to the database ----------------------------------------------------------------------
 
@@ -306,7 +314,7 @@ class Worker:
             if len(outcomes) > 1:
                 return {id_: state for one in outcomes for id_, state in self._finish(connection, [one]).items()}
             # JSON that PostgreSQL cannot store: half a surrogate pair, a NUL in a text, a number out of range.
-            text = presentable(f"what the function returned cannot be stored: {one_line(str(error))}")
+            text = presentable(f"the result of the function cannot be stored: {one_line(str(error))}")
             held = outcomes[0].held
             refused = Outcome(held, "failed", error=text)
             running, _ = self._unrecorded[held.id]
@@ -336,7 +344,7 @@ class Worker:
     def _give_back(self, connection: psycopg.Connection[Any]) -> None:
         """Tell functions to end after the grace, kill those that do not, and give their jobs back."""
         for running in list(self._running.values()):
-            self._processes.end(running, "stopping")
+            self.end(running, "stopping")
         # All functions have ended by then. The lease of a job that cannot be recorded, because it is locked, expires.
         deadline = time.monotonic() + 3 * LAST_CALL
         while self._running and time.monotonic() < deadline:
@@ -350,60 +358,4 @@ class Worker:
     def _wait(self, seconds: float) -> None:
         """Wait until something is announced, a job has ended, `stop` is called, or so many seconds have passed."""
         if self._announcements.wait(seconds, look=not self._ended.empty()):
-            self._beat_now.set()
-
-    # Holding on -----------------------------------------------------------------------------------
-
-    def _hold_on(self) -> None:
-        """Run the heartbeat: renew leases, store progress, and tell jobs to end."""
-        connection: psycopg.Connection[Any] | None = None
-        every = min(1.0, self._lease / 6)
-        away = False
-        while not self._over.is_set():
-            asked = self._beat_now.wait(every)
-            self._beat_now.clear()
-            try:
-                if connection is None:
-                    connection = connect(self._dsn, self._patience)
-                self._beat(connection, everybody=asked)
-                away = False
-            except psycopg.Error as error:
-                if not passing(error):
-                    self._break(error)
-                    return
-                log = _log.debug if away or not self._running else _log.warning
-                log("heartbeat: the database is away: %s", one_line(str(error)))
-                away = True
-                if connection is not None:
-                    connection.close()
-                connection = None
-            except Exception as error:
-                # No job may run without a heartbeat, so the worker ends with this error.
-                self._break(error)
-                raise
-        if connection is not None:
-            connection.close()
-
-    def _break(self, error: BaseException) -> None:
-        self._broken = error
-        self._bell.ring()
-
-    def _beat(self, connection: psycopg.Connection[Any], *, everybody: bool) -> None:
-        now = time.monotonic()
-        with self._lock:
-            running = list(self._running.values())
-        due = [one for one in running if everybody or one.progress != one.stored or now - one.renewed > one.lease / 6]
-        if not due:
-            return
-        said = [one.held() for one in due]
-        held = leases.renew(connection, self.name, said, self._settings.lease)
-        missing = [one for one in said if one.id not in held]
-        locked = leases.look(connection, self.name, missing) if missing else {}
-        for one, told in zip(due, said, strict=True):
-            if one.job.id in held:
-                one.stored = (told.done, told.total)
-                one.renew(now)
-                if held[one.job.id]:
-                    self._processes.end(one, "cancelled", max(LAST_CALL, self._settings.grace.total_seconds()))
-            elif not locked.get(one.job.id):
-                self._processes.end(one, "lost")
+            self._heartbeat.renew_all()

@@ -48,7 +48,7 @@ class BatchConfig:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise ConfigurationError(f"{name} is a whole number from 1 on, not {value!r}")
+                raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

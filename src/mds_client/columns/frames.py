@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -117,6 +118,13 @@ class Frame:
             made._derive(self.kind.column(name), rows, spelling)
         made._codes, made.names = made._series()
         return made
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows."""
+        times = self._columns[self.kind.time]
+        order = np.array([times.values.argmin(), times.values.argmax()])
+        first, last = times.take(order).python()
+        return first, last
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> NarrowFrame:
         """Convert the rows to narrow rows: each key once (the last one wins), sorted by key."""

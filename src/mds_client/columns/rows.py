@@ -6,6 +6,7 @@ writes them.
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from datetime import datetime
 from itertools import chain, islice
 from operator import ge, is_, itemgetter
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
@@ -72,6 +73,9 @@ class Batch(Protocol):
 
     def spelled(self, spelling: Spelling) -> "Batch":
         """Return the batch with the symbols as they are stored. Must come before `names` and `narrow` are used."""
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows, of which there is at least one."""
 
     def narrow(self, ids: Mapping[SeriesName, int], held: "Held" = NOTHING_HELD) -> Narrow:
         """Convert the rows to narrow rows. `ids` are the series' ids; `held` are the rows that are already stored under
@@ -185,6 +189,11 @@ class Rows:
         made = Rows(kind, rows, self._first)
         made.replaced = self.replaced
         return made
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Return the oldest and the newest time of the rows."""
+        times = [getattr(row, self._kind.time) for row in self._rows]
+        return min(times), max(times)
 
     def narrow(self, ids: Mapping[SeriesName, int], held: Held = NOTHING_HELD) -> "NarrowRows":
         """Convert the rows to narrow rows."""

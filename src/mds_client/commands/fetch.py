@@ -27,8 +27,12 @@ SHOWN: int = 5
 
 @click.command("fetch")
 @vendor_options
-@click.option("--start", required=True, type=Instant(), help="From this time on, ISO; without a zone UTC.")
-@click.option("--end", "until", type=Instant(), help="Until before this time, ISO; without a zone UTC. [default: now]")
+@click.option(
+    "--start", required=True, type=Instant(), help="Start of the range, inclusive: ISO, UTC if it names no zone."
+)
+@click.option(
+    "--end", "until", type=Instant(), help="End of the range, exclusive: ISO, UTC if it names no zone. [default: now]"
+)
 @on_conflict_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show the first bars as stored.")
 @settings_options
@@ -73,6 +77,7 @@ def fetch(
     with MDS(config) as client, Watch({one.symbol: seconds(one) for one in wanted}) as watch:
         for one in wanted:
             done = _fetch(client, vendor, one, stored_as, on_conflict, watch)
+            watch.end(one.symbol)
             reports.append(done)
             if not as_json and (done.error is None or len(wanted) > 1):
                 watch.say(_sentence(done), err=done.error is not None)
@@ -90,10 +95,10 @@ def _fetch(
     importing = Importing(
         client, source, KINDS["bars"], rejects_of(wanted.symbol), on_conflict=on_conflict, part_rows=PART_ROWS
     )
-    watch.begin(wanted.symbol, importing)
+    moved = watch.begin(wanted.symbol)
     error: MDSError | KeyboardInterrupt | None = None
     try:
-        importing.run(watch.moved)
+        importing.run(lambda done, size: moved(done / size if size else 0.0, importing.report().rows))
     except (MDSError, KeyboardInterrupt) as stop:
         error = stop
     if source.running:

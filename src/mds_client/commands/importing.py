@@ -1,38 +1,30 @@
 """The command `mds import`: writes the rows of files of any format, with a column mapping or a vendor's profile."""
 
-import glob
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mds_client import compression
 from mds_client.client import MDS
+from mds_client.commands.crew import Crew, number_of
+from mds_client.commands.imported import How, import_one
+from mds_client.commands.inputs import files_of, is_pattern, size_of
 from mds_client.commands.mapping import check_mapping, mapping_options
 from mds_client.commands.options import on_conflict_option, settings_options
-from mds_client.commands.reports import Done, Watch, end, shown
+from mds_client.commands.reports import Done, Watch, end
 from mds_client.config import Config
 from mds_client.console import FAILED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
 from mds_client.errors import InvalidRow, MDSError
-from mds_client.files import (
-    FORMATS,
-    Detected,
-    Format,
-    Mapping,
-    SourceError,
-    detected,
-    format_of_name,
-    rejects_path,
-    split,
-)
+from mds_client.files import FORMATS, Detected, Format, Mapping, SourceError, rejects_path
 from mds_client.profiles import Profile, profiles
-from mds_client.schema import KINDS, TENANT_COLUMN, Kind, OnConflict
-from mds_client.transfer.imports import PART_ROWS, Importing
+from mds_client.schema import KINDS, TENANT_COLUMN, OnConflict
+from mds_client.transfer.imports import PART_ROWS
+from mds_client.transfer.journal import Journal
 
 SHOWN: int = 5
 """The number of rows of a file that a dry run shows."""
@@ -69,6 +61,12 @@ def _list_profiles(context: click.Context, _parameter: click.Parameter, asked: b
     "--part-rows", type=click.IntRange(1), default=PART_ROWS, show_default=True, help="Rows in one transaction."
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Files that are imported at once, each in a process. [default: by processors, at most MDS_POOL_MAX]",
+)
+@click.option("--again", is_flag=True, help="Import files again that a stopped run has imported completely.")
+@click.option(
     "--dry-run", is_flag=True, help="Write nothing; show how each file is read, and its first rows as stored."
 )
 @click.option(
@@ -87,6 +85,8 @@ def import_files(
     profile: Profile | None,
     on_conflict: OnConflict,
     part_rows: int,
+    jobs: int | None,
+    again: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -97,7 +97,8 @@ def import_files(
     out where a vendor's profile says it. How a file is written is detected and printed; what is not in the file, or
     can be read in two ways, is asked for. Invalid rows go to FILE.rejects.ndjson with their line and the reason, and
     do not stop the others. A file that cannot be read does not stop the other files. Both make the exit code 3.
-    Running the same command again changes nothing, and completes a run that was stopped.
+    Running the same command again changes nothing. After a run that was stopped it completes it, and skips the files
+    that were imported completely and have not been changed since.
 
     Example: mds import bars AAPL.csv --profile stooq --symbol AAPL --timeframe 1d
     """
@@ -105,134 +106,122 @@ def import_files(
     paths = names if kind is None else names[1:]
     if not paths:
         raise click.UsageError("name the files")
+    if jobs is not None and jobs > 1 and on_conflict != "replace":
+        raise click.UsageError(f"with --on-conflict {on_conflict} the order of the files counts: --jobs is 1")
     given = {"vendor": vendor, "symbol": symbol, "timeframe": timeframe}
     mapping = mapping.but(constants={name: value for name, value in given.items() if value is not None} or None)
     if kind is None and profile is not None:
         kind = KINDS[profile.kind]
     if kind is not None:
         check_mapping(kind, mapping)
-    elif len(paths) > 1 and not Path(paths[0]).exists() and not _is_glob(paths[0]):
+    elif len(paths) > 1 and not Path(paths[0]).exists() and not is_pattern(paths[0]):
         raise click.UsageError(f"{KINDS.unknown(paths[0])}, and no file of that name")
-    files = _files(paths, form)
-    how = _How(kind, form, mapping, profile)
+    files = files_of(paths, form)
+    how = How(None if kind is None else kind.name, form, mapping, profile, on_conflict, part_rows)
     if dry_run:
         sys.exit(_dry_run(how, files, as_json))
-    reports: list[Done] = []
-    stopped: MDSError | KeyboardInterrupt | None = None
-    with MDS(config) as client, Watch({path: _size(path) for path in files}) as watch:
-        for path in files:
-            done = _import(client, how, path, on_conflict, part_rows, watch)
-            reports.append(done)
-            if not as_json and not (done.report is None and len(files) == 1):
-                watch.say(done.sentence(), err=done.error is not None)
-            if done.error is not None and not done.is_of_file:
-                stopped = done.error
-                break
-    end(reports, stopped, as_json=as_json)
+    _Run(config, how, files, as_json).write(jobs, again=again)
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """The options for reading all files."""
+class _Run:
+    """One run of the command."""
 
-    kind: Kind | None
-    form: Format | None
-    mapping: Mapping
-    profile: Profile | None
+    def __init__(self, config: Config, how: How, files: list[str], as_json: bool) -> None:
+        self._config = config
+        self._how = how
+        self._files = files
+        self._as_json = as_json
+        self._journal: Journal | None = None
+        self._again = False
 
-    def detected(self, path: str) -> Detected:
-        """Detect how one of the files is read."""
-        return detected(self.kind, path, self.form, self.mapping, self.profile)
+    def write(self, jobs: int | None, *, again: bool) -> None:
+        """Import the files, and end with the exit code."""
+        sizes = {path: size_of(path) for path in self._files}
+        self._again = again
+        reports: list[Done] = []
+        stopped: MDSError | KeyboardInterrupt | None = None
+        with MDS(self._config) as client, Watch(sizes) as watch, self._opened(client):
+            if jobs is None and self._how.on_conflict == "replace":
+                jobs = number_of(self._files, sum(sizes.values()), self._config.pool_max)
+            with closing(self._results(client, watch, jobs or 1)) as results:
+                for done in results:
+                    reports.append(done)
+                    self._said(done, watch)
+                    if done.error is not None and not done.is_of_file:
+                        stopped = stopped or done.error
+                    if stopped is None:
+                        self._keep(done)
+            if self._journal is not None and all(done.error is None for done in reports):
+                self._journal.forget(self._files)
+        end(reports, stopped, as_json=self._as_json)
 
-
-def _import(client: MDS, how: _How, path: str, on_conflict: OnConflict, part_rows: int, watch: Watch) -> Done:
-    """Import one file, up to the first error."""
-    try:
-        found = how.detected(path)
-    except MDSError as error:
-        return Done(path, None, error)
-    for note in found.notes:
-        watch.say(f"{shown(path)}: {note}", err=True)
-    try:
-        source = found.open()
-    except MDSError as error:
-        found.close()
-        return Done(path, None, error)
-    with closing(source):
-        importing = Importing(
-            client, source, found.kind, rejects_path(path), on_conflict=on_conflict, part_rows=part_rows
-        )
-        watch.begin(path, importing)
+    @contextmanager
+    def _opened(self, client: MDS) -> Iterator[None]:
+        """Open the journal, which only a run of several files has: a file is imported as a whole."""
+        if len(self._files) > 1:
+            self._journal = Journal.of(client, self._how.told())
         try:
-            importing.run(watch.moved)
-        except (MDSError, KeyboardInterrupt) as error:
-            return Done(path, importing.report(), error)
-        return Done(path, importing.report(), None)
+            yield
+        finally:
+            if self._journal is not None:
+                self._journal.close()
+                if self._journal.trouble is not None:
+                    click.echo(f"warning: {self._journal.trouble}", err=True)
+
+    def _results(self, client: MDS, watch: Watch, jobs: int) -> Generator[Done]:
+        remember = self._journal is not None
+        if jobs > 1 and len(self._files) > 1:
+            # Standard input belongs to this process.
+            if "-" in self._files:
+                raise click.UsageError("standard input cannot be imported beside other files: --jobs is 1")
+            crew = Crew(self._config, self._how, jobs, watch, self._skipped, with_fingerprint=remember)
+            yield from crew.run(self._files)
+            return
+        for path in self._files:
+            done = self._skipped(path)
+            if done is None:
+                note = partial(watch.say, err=True)
+                done = import_one(client, self._how, path, note, watch.begin(path), with_fingerprint=remember)
+            watch.end(path)
+            yield done
+            if done.error is not None and not done.is_of_file:
+                return
+
+    def _skipped(self, path: str) -> Done | None:
+        """Return the result of a file that a stopped run has imported, or None."""
+        if self._journal is None or self._again or (found := self._journal.known(path)) is None:
+            return None
+        if found.rejected and not rejects_path(path).exists():
+            return None
+        why = f"a run that was stopped has imported it ({found.at:%Y-%m-%d %H:%M} UTC)"
+        return Done(path, None, None, skipped=why, rejects=found.rejected)
+
+    def _keep(self, done: Done) -> None:
+        """Add a file to the journal if it is imported."""
+        if self._journal is not None and done.error is None and done.fingerprint is not None:
+            self._journal.add(done.path, done.fingerprint, done.rejected)
+
+    def _said(self, done: Done, watch: Watch) -> None:
+        if self._as_json or done.skipped is not None or (done.report is None and len(self._files) == 1):
+            return
+        said = done.sentence()
+        if done.is_of_file and done.report is not None and len(self._files) > 1:
+            said = f"{said}; not complete: {done.said}"
+        watch.say(said, err=done.error is not None)
 
 
-def _is_glob(path: str) -> bool:
-    return glob.has_magic(path) and not Path(path).exists()
-
-
-def _files(paths: tuple[str, ...], form: Format | None) -> list[str]:
-    """Return the files in the given order. Those of a folder, an archive or a pattern are sorted by name."""
-    files: list[str] = []
-    for path in paths:
-        if path == "-":
-            files.append(path)
-        elif _is_glob(path):
-            # Path.glob does not accept absolute patterns.
-            matches = [one for one in sorted(glob.iglob(path, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
-            if not (found := [one for one in matches if ".rejects." not in Path(one).name]):
-                raise click.UsageError(f"{path}: no file matches")
-            for one in found:
-                files += _members(one)
-        elif Path(path).is_dir():
-            there = [one for one in sorted(Path(path).iterdir()) if one.is_file() and not one.name.startswith(".")]
-            named = [str(one) for one in there if ".rejects." not in one.name and (form or _has_format(one))]
-            if not named:
-                raise click.UsageError(f"{path}: there is no file whose name tells its format; name it with --format")
-            for one in named:
-                files += _members(one)
-        else:
-            files += _members(path)
-    return files
-
-
-def _has_format(path: Path) -> bool:
-    """Whether a file in a folder has the name of a file of rows."""
-    return path.suffix == ".zip" or format_of_name(path.name) is not None
-
-
-def _members(path: str) -> Iterator[str]:
-    """Yield a file, or the files in it if it is a zip archive of several."""
-    if format_of_name(path) == "excel" or not Path(path).is_file():
-        yield path
-        return
-    if len(names := compression.members(path)) > 1:
-        yield from (f"{path}/{name}" for name in names)
-    else:
-        yield path
-
-
-def _size(path: str) -> int:
-    file, member = split(path)
-    return Path(file).stat().st_size if member is None and Path(file).is_file() else 0
-
-
-def _dry_run(how: _How, files: list[str], as_json: bool) -> int:
+def _dry_run(how: How, files: list[str], as_json: bool) -> int:
     """Show how each file is read. Returns the exit code."""
     code = 0
     for path in files:
         try:
             found = how.detected(path)
+            code = REJECTS if _show(found, as_json) else code
         except (SourceError, InvalidRow) as error:
             if len(files) == 1:
                 fail(one_line(str(error)), FAILED if isinstance(error, SourceError) else REJECTS)
             click.echo(f"{path}: {one_line(str(error))}", err=True)
             code = REJECTS
-            continue
-        code = REJECTS if _show(found, as_json) else code
     return code
 
 
@@ -246,10 +235,13 @@ def _show(found: Detected, as_json: bool) -> int:
         def reject(line: int, why: str, _text: str) -> None:
             invalid.append(f"{source.unit} {line}: {why}")
 
-        for part in source.parts(1_000, reject):
-            rows += part.sifted(reject).rows
-            if rows or len(invalid) >= SHOWN:
-                break
+        try:
+            for part in source.parts(1_000, reject):
+                rows += part.sifted(reject).rows
+                if rows or len(invalid) >= SHOWN:
+                    break
+        except InvalidRow as error:
+            raise InvalidRow(f"{source.name}: {error}") from error
     shown = [row.model_dump(mode="json", exclude={TENANT_COLUMN}, exclude_none=True) for row in islice(rows, SHOWN)]
     if as_json:
         profile = None if found.profile is None else found.profile.name

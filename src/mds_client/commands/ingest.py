@@ -124,7 +124,7 @@ def ingest_ndjson_async(
 def _source(path: str, rejects: Path | None) -> Iterator[tuple[Source, Path]]:
     """Open the input, and return it with the path for its rejects. Closes it at the end."""
     if rejects is not None and path != "-" and rejects.exists() and Path(path).exists() and rejects.samefile(path):
-        raise click.BadParameter("the input itself cannot take its rejects", param_hint="--rejects")
+        raise click.BadParameter("the rejects file must not be the input file", param_hint="--rejects")
     with Source(path) as source:
         yield source, rejects or rejects_path(path)
 

@@ -38,8 +38,11 @@ _FILTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
         {"help": "Only this symbol, or these, separated by commas.", "callback": comma_separated},
     ),
     "timeframe": (("--timeframe",), {"help": "Only this timeframe: 1m, 5m, 1h, 1d, …"}),
-    "start": (("--start",), {"help": "From this time on, ISO; without a zone UTC.", "type": Instant()}),
-    "end": (("--end",), {"help": "Until before this time, ISO; without a zone UTC.", "type": Instant()}),
+    "start": (
+        ("--start",),
+        {"help": "Start of the range, inclusive: ISO, UTC if it names no zone.", "type": Instant()},
+    ),
+    "end": (("--end",), {"help": "End of the range, exclusive: ISO, UTC if it names no zone.", "type": Instant()}),
 }
 
 
@@ -98,7 +101,7 @@ def _first(batches: Iterator[list[Record]], limit: int) -> Iterator[list[Record]
 
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--limit`. Apply it around `output_options`."""
-    return click.option("--limit", type=click.IntRange(1), help="Print at most so many rows, the first.")(command)
+    return click.option("--limit", type=click.IntRange(1), help="Maximum number of rows to print.")(command)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,7 +28,7 @@ from mds_client.transfer.streams import Streamed, Streaming
     type=Instant(),
     help="Fetch bars from this time on first, ISO; without a zone UTC. [default: from the newest stored bar on]",
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this number of seconds.")
 @click.option("--max-ms", type=click.IntRange(1), default=1_000, show_default=True, help="The longest a bar waits.")
 @on_conflict_option
 @settings_options

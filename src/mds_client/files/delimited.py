@@ -106,8 +106,9 @@ class CsvInput:
         """Raise InvalidRow if no name is a known column, because then the first line is a row."""
         if not self._mapping.is_wide and not self._mapping.columns_read(self._kind, tuple(names)):
             raise InvalidRow(
-                f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: if the"
-                f" file has no header, name its columns with --header {self._kind.series[0]},{self._kind.time},…"
+                f"the first line has no name of a column of {self._kind.name}, it is {', '.join(names)[:100]!r}: say"
+                f" which column is which field with --map {self._kind.time}=…; or, if the line is a row already, name"
+                f" the columns with --header {self._kind.series[0]},{self._kind.time},…"
             )
 
     @staticmethod

@@ -125,24 +125,32 @@ class Source:
             raise SourceError(f"{self.name}: {error.strerror}") from error
         self._raw = raw
         self.line = 0
+        self._is_array: bool | None = None
+        self._largest_array = largest_array
         try:
-            head = raw.read(compression.HEAD)
-        except OSError as error:
+            self._stream = self._opened(member, encoding)
+        except BaseException:
             self.close()
+            raise
+
+    def _opened(self, member: str | None, encoding: str | None) -> "io.BufferedReader[Any]":
+        """Open the decompressed text, in UTF-8."""
+        try:
+            head = self._raw.read(compression.HEAD)
+        except OSError as error:
             raise SourceError(f"{self.name}: {error.strerror}") from error
-        arriving = _Arriving(cast("_Buffered", raw), head)
+        arriving = _Arriving(cast("_Buffered", self._raw), head)
         if head == compression.ZIP:
             arriving = self._member(member)
         elif (plain := compression.decompressed(head, cast("BinaryIO", arriving))) is not None:
             arriving = _Arriving(cast("_Buffered", compression.Bounded(plain, partial(getattr, arriving, "given"))))
-        self._stream: io.BufferedReader[Any] = io.BufferedReader(arriving, 1 << 16)
+        stream: io.BufferedReader[Any] = io.BufferedReader(arriving, 1 << 16)
         with self._reading():
-            if encoding is None and self._stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            if encoding is None and stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 encoding = "utf-16"
         if encoding not in (None, "utf-8"):
-            self._stream = io.BufferedReader(_Recoded(self._stream, encoding), 1 << 16)
-        self._is_array: bool | None = None
-        self._largest_array = largest_array
+            stream = io.BufferedReader(_Recoded(stream, encoding), 1 << 16)
+        return stream
 
     def _member(self, name: str | None) -> _Arriving:
         """Open a file in a zip archive."""
@@ -151,10 +159,8 @@ class Source:
         try:
             plain, consumed = compression.member(self._raw, name)
         except zipfile.BadZipFile as error:
-            self.close()
             raise SourceError(f"{self.name}: damaged: {error}") from error
         except (OSError, NotImplementedError) as error:
-            self.close()
             raise SourceError(f"{self.name}: {error}") from error
         return _Arriving(cast("_Buffered", compression.Bounded(plain, consumed)))
 

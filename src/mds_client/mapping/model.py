@@ -112,7 +112,7 @@ class Mapping(MappingParts):
         read: set[Any] = set()
         if self.header and isinstance(record, list):
             record = dict(zip(self.header, record, strict=False))
-        places = self.places(tuple(record)) if self._has_to_look and isinstance(record, AnyMapping) else None
+        places = self.places(tuple(record)) if self.columns and isinstance(record, AnyMapping) else None
         for name in self.fields(kind):
             if places is None:
                 found = several(self.columns.get(name, name))
@@ -286,6 +286,8 @@ class Mapping(MappingParts):
     def _at(self, name: str, names: Sequence[str]) -> tuple[int, ...] | None:
         """Return the positions of a field's columns, or None if one of them is missing."""
         found = []
+        if name not in self.columns and name not in names:
+            return None
         for place in several(self.columns.get(name, name)):
             if isinstance(place, int):
                 if not -len(names) <= place < len(names):

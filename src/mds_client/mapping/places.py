@@ -18,9 +18,15 @@ def pattern_of(place: Place) -> str | None:
 
 
 def matching(place: Place, names: Iterable[str]) -> list[str]:
-    """Return the names that are equal to a place or match its pattern."""
+    """Return the names that are equal to a place or match its pattern.
+
+    If none is equal, names with other upper and lower case are. One letter counts as it is: `t` and `T` are two things.
+    """
     if (pattern := pattern_of(place)) is None:
-        return [name for name in names if name == place]
+        there = list(names)
+        if place in there or isinstance(place, int) or len(place) == 1:
+            return [name for name in there if name == place]
+        return [name for name in there if str(name).casefold() == place.casefold()]
     return [name for name in names if re.fullmatch(pattern, str(name), re.IGNORECASE)]
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mds_client.errors import ConfigurationError, reason
 from mds_client.mapping import Mapping
-from mds_client.mapping.places import Place, matching
+from mds_client.mapping.places import Place, matching, pattern_of
 from mds_client.schema import KINDS, Kind
 
 ENTRY_POINTS: Final = "mds_client.profiles"
@@ -69,7 +69,10 @@ class Marks(BaseModel):
         fits = self.file_name is not None and re.fullmatch(self.file_name, name, re.IGNORECASE) is not None
         if self.file_name is not None and not fits:
             return 0
-        return len(self.columns) + 2 * len(self.values) + len(self.first) + 2 * len(self.keys) + 3 * fits + self.exact
+        points = len(self.columns) + 2 * len(self.values) + len(self.first) + 2 * len(self.keys) + 3 * fits + self.exact
+        # Of two that fit equally well, the one that writes the names with the same upper and lower case is meant.
+        as_written = all(pattern_of(column) or column in columns for column in self.columns)
+        return 2 * points + as_written
 
 
 class Profile(BaseModel):

@@ -426,3 +426,13 @@ def schema_version() -> Operation[str | None]:
         return None if version[0] is None else str(version[0])
 
     return Operation("schema_version", talk, needs_schema=False)
+
+
+def identity() -> Operation[tuple[str, ...]]:
+    """Read what identifies the database and the tenant. A server can refuse to say it."""
+
+    def talk(session: Session) -> Talk[tuple[str, ...]]:
+        ((found,),) = yield Group((Execute(sql.IDENTITY),))
+        return (*map(str, found), str(session.tenant_id))
+
+    return Operation("identity", talk)

@@ -15,17 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, cast
 
 from mds_client import sql
-from mds_client.columns.arrow import (
-    ARROW_TYPES,
-    HEADER,
-    NAMES,
-    SERIES_ID,
-    WIRE,
-    values_of,
-)  # says first which package is missing
-from mds_client.errors import MDSOperationalError
+from mds_client.columns.arrow import ARROW_TYPES, NAMES, SERIES_ID  # says first which package is missing
+from mds_client.columns.decoding import HEADER, WIRE, values_of
 from mds_client.protocol.operations import CopyOut, Emit, Execute, Group, More, SeriesName, Session, Talk, Values
 from mds_client.reading.arguments import Sought
+from mds_client.reading.unpacking import bytes_of, elements_of, strings, uuids
 from mds_client.schema import TENANT_COLUMN, Column, Kind
 
 import numpy as np  # isort: skip
@@ -47,8 +41,6 @@ MOST_SERIES: Final = 4096
 
 INSTANT: Final = timedelta(microseconds=1)
 """The shortest span of time, which cannot be split."""
-
-_ARRAY_HEADER: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,84 +285,16 @@ def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any
     for column in columns:
         begin, size = next(given)
         wire = {"text": ">i4", "uuid": "V16"}.get(column.type) or WIRE[column.type][0]
-        elements, missing = _elements(data, begin, size, rows, np.dtype(wire))
+        elements, missing = elements_of(data, begin, size, rows, np.dtype(wire))
         if column.type == "text":
-            arrays[column.name] = _strings(elements, _bytes(data, *next(given)), missing)
+            arrays[column.name] = strings(elements, bytes_of(data, *next(given)), missing)
         elif missing is not None and missing.all():
             arrays[column.name] = pa.nulls(rows, ARROW_TYPES[column.type])
         elif column.type == "uuid":
-            arrays[column.name] = _uuids(elements, missing)
+            arrays[column.name] = uuids(elements, missing)
         else:
             arrays[column.name] = values_of(column, elements, missing)
     return arrays, rows
-
-
-def _elements(
-    data: bytearray, begin: int, size: int, rows: int, wire: "np.dtype[Any]"
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return the elements of an array in wire format, with zeros for NULL, and a mask of the NULLs."""
-    begin, size = begin + _ARRAY_HEADER, size - _ARRAY_HEADER
-    each = 4 + wire.itemsize
-    if size == rows * each:
-        return np.ndarray((rows,), wire, data, begin + 4, (each,)), None
-    found = np.zeros(rows, wire)
-    words: Any = np.ndarray((size // 4,), ">i4", data, begin)
-    missing = _missing(words == -1, rows, each // 4)
-    there = ~missing
-    if there.any():
-        steps = np.where(missing, 4, each)
-        starts = (np.cumsum(steps) - steps)[there] + 4
-        # A view with a value that begins at every byte.
-        everywhere: Any = np.ndarray((size - wire.itemsize + 1,), wire, data, begin, (1,))
-        found[there] = everywhere[starts]
-    return found, missing
-
-
-def _missing(marks: NDArray[np.bool_], rows: int, step: int) -> NDArray[np.bool_]:
-    """Return a mask of the NULLs. A NULL is one marked word; a value has `step` words, of which the first is not
-    marked."""
-    missing = np.zeros(rows, np.bool_)
-    at = row = 0
-    while row < rows:
-        ahead = marks[at : at + (rows - row) * step : step]
-        run = int(ahead.argmax())
-        if not ahead[run]:
-            break
-        at, row = at + run * step, row + run
-        behind = marks[at : at + rows - row]
-        run = int(behind.argmin())
-        run = len(behind) if behind[run] else run
-        missing[row : row + run] = True
-        at, row = at + run, row + run
-    return missing
-
-
-def _uuids(elements: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
-    rows = len(elements)
-    digits = np.frombuffer(elements.tobytes().hex().encode(), np.uint8).reshape(rows, 32)
-    text = np.full((rows, 36), ord("-"), np.uint8)
-    at = 0
-    for place, length in ((0, 8), (9, 4), (14, 4), (19, 4), (24, 12)):
-        text[:, place : place + length] = digits[:, at : at + length]
-        at += length
-    if missing is None:
-        return _strings(np.full(rows, 36), text, None)
-    return _strings(np.where(missing, 0, 36), text[~missing], missing)
-
-
-def _bytes(data: bytearray, begin: int, size: int) -> NDArray[Any]:
-    return np.frombuffer(data, np.uint8, size, begin) if size > 0 else np.empty(0, np.uint8)
-
-
-def _strings(sizes: NDArray[Any], text: NDArray[Any], missing: NDArray[np.bool_] | None) -> Any:
-    offsets = np.append(0, np.cumsum(sizes.astype(np.int64)))
-    if offsets[-1] != text.size:
-        raise MDSOperationalError(
-            "the lengths of texts are not those of the database: its encoding is not UTF8; read models instead"
-        )
-    valid = None if missing is None else pa.array(~missing).buffers()[1]
-    buffers = (pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(text).tobytes()))
-    return pa.StringArray.from_buffers(len(sizes), *buffers, valid)
 
 
 def _batch(asked: Asked, tenant: str | None, ids: Sequence[int], arrays: dict[str, Any], rows: int) -> "pa.RecordBatch":

@@ -61,6 +61,13 @@ SCHEMA_VERSION: Final[Statement] = b"SELECT mds.schema_version()"
 HAS_SCHEMA: Final[Statement] = b"SELECT to_regproc('mds.use_tenant') IS NOT NULL"
 """Returns whether the database is migrated."""
 
+IDENTITY: Final[Statement] = b"""
+SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::text,
+       (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::text,
+       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text
+"""
+"""Returns what identifies the database: a restored copy has another system identifier or another timeline."""
+
 SERVER: Final[Statement] = b"""
 SELECT current_setting('server_version'), session_user::text, current_database()::text,
        (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'),

@@ -193,6 +193,23 @@ def news_window(
 
 
 @cache
+def news_at(kind: Kind) -> Statement:
+    """Read the news of these vendors, by the ids of their series, at these times."""
+    return text(
+        SQL(
+            "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
+            " AND {time} = ANY(%b::timestamptz[]) AND {meant} ORDER BY {key}"
+        ).format(
+            columns=selected(kind, None),
+            rows=Identifier(kind.name),
+            time=Identifier(kind.time),
+            meant=MEANT,
+            key=names(kind.key),
+        )
+    )
+
+
+@cache
 def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Statement:
     """Read the newest snapshot of each contract of these series in a span of time, without contracts that have expired
     at its end."""

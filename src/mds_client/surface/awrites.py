@@ -94,7 +94,7 @@ class AsyncWrites(AsyncCalls):
             MDSOperationalError: The server refused. Nothing is written.
         """
         return await self.run(
-            upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
         )
 
     async def upsert_fundamentals(
@@ -108,8 +108,8 @@ class AsyncWrites(AsyncCalls):
     ) -> int:
         """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
         return await self.run(
-            upserts.upsert_fundamentals(
-                rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            upserts.upsert(
+                "fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
             )
         )
 
@@ -127,7 +127,7 @@ class AsyncWrites(AsyncCalls):
         An item without an id gets one from its content.
         """
         return await self.run(
-            upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
         )
 
     async def upsert_options(
@@ -141,7 +141,9 @@ class AsyncWrites(AsyncCalls):
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
         return await self.run(
-            upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert(
+                "options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            )
         )
 
     async def delete(

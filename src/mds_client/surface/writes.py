@@ -92,7 +92,7 @@ class Writes(Calls):
             MDSOperationalError: The server refused. Nothing is written.
         """
         return self.run(
-            upserts.upsert_bars(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
         )
 
     def upsert_fundamentals(
@@ -106,8 +106,8 @@ class Writes(Calls):
     ) -> int:
         """Write fundamentals, as `upsert_bars` does. The key is vendor, symbol and as-of date."""
         return self.run(
-            upserts.upsert_fundamentals(
-                rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            upserts.upsert(
+                "fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
             )
         )
 
@@ -125,7 +125,7 @@ class Writes(Calls):
         An item without an id gets one from its content.
         """
         return self.run(
-            upserts.upsert_news(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
         )
 
     def upsert_options(
@@ -139,7 +139,9 @@ class Writes(Calls):
     ) -> int:
         """Write option snapshots, as `upsert_bars` does. The key is vendor, symbol, time and contract."""
         return self.run(
-            upserts.upsert_options(rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
+            upserts.upsert(
+                "options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            )
         )
 
     def delete(

@@ -20,6 +20,7 @@ from mds_client.files import Input, Models, Part, RejectFile, reading
 from mds_client.models import Row
 from mds_client.protocol.pauses import ahead
 from mds_client.schema import Kind, OnConflict
+from mds_client.transfer.touched import Touched
 from mds_client.writing import upserts
 
 PART_ROWS: Final = 100_000
@@ -81,6 +82,8 @@ class Importing:
         self._part_rows = part_rows
         self._rows = self._parts = self._replaced = 0
         self._complete = False
+        self.touched = Touched()
+        """The keys of the rows that were written, or may have been."""
         self._began = time.monotonic()
         self._ended: float | None = None
 
@@ -149,6 +152,8 @@ class Importing:
             raise InvalidRow(f"{self._source.name}: {error}") from error
 
     def _write(self, part: Part, batch: Batch) -> None:
+        # Before the write, because it is unknown whether a write that fails was committed.
+        self.touched.add(batch.names, *batch.span())
         try:
             self._write_batch(batch)
         except MDSError as error:

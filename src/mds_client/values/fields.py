@@ -88,7 +88,7 @@ def _amount(value: float) -> float:
 def no_nul(value: str) -> str:
     # PostgreSQL's text cannot contain NUL: the server would refuse the whole batch for one such row.
     if "\0" in value:
-        raise ValueError("text may not hold a NUL character")
+        raise ValueError("text must not contain a NUL character")
     return value
 
 

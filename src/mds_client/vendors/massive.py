@@ -70,7 +70,7 @@ class Massive(Vendor):
             if not link:
                 return
             if link in read:
-                raise MDSError(f"{self.name}: {wanted.symbol}: the next page is one that was read already")
+                raise MDSError(f"{self.name}: {wanted.symbol}: the next page has already been read")
             read.add(link)
             parts = urlsplit(link)
 

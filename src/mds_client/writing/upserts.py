@@ -4,17 +4,17 @@ An upsert is an operation without I/O (`mds_client.protocol.operations`). The st
 come as models or in columns (`mds_client.columns.rows`); both are written in the same way.
 """
 
-from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sized
+from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Final
 
-from mds_client import cold, profiles, sql
+from mds_client import cold, sql
 from mds_client.columns.arrays import array
 from mds_client.columns.rows import HEAVY_ROWS, ArrowStream, Batch, Input, Narrow, batches
 from mds_client.errors import ConfigurationError, MDSOperationalError, RetryableError, RLSDenied
-from mds_client.mapping import Extra, extra_mapping
+from mds_client.mapping import Extra
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.models import AnyKind
 from mds_client.protocol.operations import (
@@ -32,6 +32,7 @@ from mds_client.protocol.operations import (
     Written,
 )
 from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
+from mds_client.writing.source import Source, mapping_for, of_feed
 
 CHUNK_ROWS: Final = 50_000
 """The default number of a stream's rows in a transaction, which bounds the memory."""
@@ -53,29 +54,23 @@ def upsert(
     """
     declared = KINDS.of(kind)
     check_conflict(on_conflict)
-    how = _mapping(declared, extra, mapping)
+    how = mapping_for(declared, extra, mapping)
     if chunk_rows < 1:
         raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
     made = batches(declared, rows, chunk_rows, how)
-    source = _Source(map(_of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
+    source = Source(map(of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
         source.current()
     return _writing(declared, source, on_conflict, heavy=heavy)
 
 
-def _of_feed(batch: Batch) -> Batch:
-    """Make a batch not warn about rows that a later one replaces."""
-    batch.replaced = 0
-    return batch
-
-
 def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:
     """Write rows that are already checked: all of them or none."""
-    return _writing(kind, _Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
+    return _writing(kind, Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
 
 
-def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
+def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
     def talk(session: Session) -> Talk[int]:
         accepted, replaced = source.written, 0
         try:
@@ -94,105 +89,6 @@ def _writing(declared: Kind, source: "_Source", on_conflict: OnConflict, *, heav
         return accepted
 
     return Operation(f"upsert_{declared.name}", talk, heavy=heavy)
-
-
-def _mapping(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -> ColumnMapping:
-    """Return the mapping to read rows with. Raises ConfigurationError if it does not fit the kind."""
-    plain = extra_mapping(extra)
-    if mapping is None:
-        return plain
-    found = profiles.mapping_of(mapping)
-    try:
-        found.check(kind)
-    except ValueError as error:
-        raise ConfigurationError(f"mapping: {error}") from None
-    return found.but(extra="ignore") if extra == "ignore" else found
-
-
-def upsert_bars(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_bars`."""
-    return upsert("bars", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_fundamentals(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_fundamentals`."""
-    return upsert("fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_news(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_news`."""
-    return upsert("news", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-def upsert_options(
-    rows: Input,
-    *,
-    on_conflict: OnConflict = "replace",
-    chunk_rows: int = CHUNK_ROWS,
-    extra: Extra = "error",
-    mapping: ColumnMapping | str | None = None,
-) -> Operation[int]:
-    """The operation of `MDS.upsert_options`."""
-    return upsert("options", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping)
-
-
-@dataclass(slots=True)
-class _Source:
-    """The batches to write. A batch is kept for a retry until it is committed.
-
-    A `whole` source is a single batch, which is always kept.
-    """
-
-    rest: Iterator[Batch]
-    whole: bool
-    written: int = 0
-    batch: Batch | None = None
-    failure: Exception | None = None
-
-    def left(self) -> Iterator[Batch]:
-        """Yield the batches that are not written yet. Requesting the next one marks the current one as committed."""
-        while batch := self.current():
-            size = len(batch)
-            yield batch
-            if self.whole:
-                return
-            self.written += size
-            self.batch = None
-            del batch
-
-    def current(self) -> Batch | None:
-        """Return the current batch, or None at the end. Raises InvalidRow if it contains an invalid row."""
-        if self.failure:
-            # After an error the iterator would look exhausted.
-            raise self.failure
-        if self.batch is None:
-            try:
-                self.batch = next(self.rest, None)
-            except Exception as error:
-                self.failure = error
-                raise
-        return self.batch
 
 
 def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:

@@ -4,7 +4,20 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from datastore.console.pages import chart, completeness, jobs, options, overview, policies, rows, series, sql, tenants
+from datastore.console.pages import (
+    chart,
+    completeness,
+    fundamentals,
+    jobs,
+    news,
+    options,
+    overview,
+    policies,
+    rows,
+    series,
+    sql,
+    tenants,
+)
 from datastore.console.rendering import Entry
 
 PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
@@ -14,6 +27,8 @@ PAGES: Final[tuple[tuple[APIRouter, Entry], ...]] = (
     (completeness.router, completeness.ENTRY),
     (jobs.router, jobs.ENTRY),
     (options.router, options.ENTRY),
+    (news.router, news.ENTRY),
+    (fundamentals.router, fundamentals.ENTRY),
     (rows.router, rows.ENTRY),
     (sql.router, sql.ENTRY),
     (policies.router, policies.ENTRY),

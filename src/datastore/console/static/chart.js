@@ -11,7 +11,7 @@
   let last = Number(data.last);
   const fitting = Number(data.fitting);
   const most = 500; // bars in view
-  const values = document.getElementById("values");
+  const request = 15_000; // bars of a request, fewer than an answer may have
   const note = document.getElementById("note");
   const files = [...document.querySelectorAll("[data-file]")];
   const live = document.getElementById("live");
@@ -104,9 +104,12 @@
     return low;
   };
 
-  // `before`: how many bars were put before those that were there. What was in view stays where it is.
-  const show = (keep, before = 0) => {
+  // What is in view stays where it is, whatever was put before it since the chart was last drawn.
+  let drawnFirst = null;
+  const show = (keep) => {
     const range = keep ? chart.timeScale().getVisibleLogicalRange() : null;
+    const before = drawnFirst === null ? 0 : position(drawnFirst);
+    drawnFirst = bars.length ? bars[0][0] : null;
     const up = color("good-soft");
     const down = color("bad-soft");
     candles.setData(bars.map(([time, open, high, low, close]) => (close === null ? { time } : { time, open, high, low, close })));
@@ -132,17 +135,32 @@
     const found = position(time + 0.001) - 1;
     return found >= 0 ? bars[found][0] : null;
   };
-  const shared = { chart, data, fetchJson, iso, candles, at, when, market, changed: () => settle(true) };
+  const shared = { chart, data, fetchJson, iso, candles, at, when, clock, market, changed: () => settle(true) };
   const others = window.comparing(shared);
   const news = window.showingNews(shared);
   const load = (name, from, to) => fetchJson(data.bars, { timeframe: name, start: iso(from), end: iso(to) });
 
   const fit = (span) => names.find((name) => span / steps[name] <= fitting) || names[names.length - 1];
 
-  // By the bars that are in view, because markets are closed for most of the day. Finer only when there is room to spare:
-  // a small movement would go to and fro.
-  const suiting = (range) => {
-    const seen = position(range.to) - position(range.from) + 1;
+  // The room for bars in view. Beyond the first and the last bar there is room, too: a view that was dragged past what is
+  // loaded is as wide as before.
+  const room = () => {
+    const view = chart.timeScale().getVisibleLogicalRange();
+    return view ? Math.max(2, view.to - view.from) : 0;
+  };
+
+  // The times in view, with the room before the first bar that is loaded.
+  const inView = () => {
+    const range = chart.timeScale().getVisibleRange();
+    const view = chart.timeScale().getVisibleLogicalRange();
+    if (!range || !view) return null;
+    return { from: Math.max(first, range.from + Math.min(0, view.from) * steps[current]), to: range.to };
+  };
+
+  // By the room for bars, because markets are closed for most of the day. Finer only when there is room to spare: a small
+  // movement would go to and fro.
+  const suiting = () => {
+    const seen = room();
     const would = names.find((name) => (seen * steps[current]) / steps[name] <= most * 0.8) || names[names.length - 1];
     return seen > most || steps[would] < steps[current] ? would : current;
   };
@@ -153,15 +171,25 @@
     }
   };
 
-  const replace = async (name, from, to) => {
-    const span = Math.max(to - from, steps[name] * 50);
-    const range = [Math.max(first, from - span), Math.min(last + 1, to + span)];
-    const answer = await load(name, ...range);
-    if (!answer) return;
+  // `aimed`: what is in view does not matter.
+  const replace = async (name, from, to, aimed = false) => {
+    let range = null;
+    let answer = null;
+    for (let again = true; again;) {
+      const span = Math.max(to - from, steps[name] * 50);
+      range = [Math.max(first, from - span), Math.min(last + 1, to + span)];
+      answer = await load(name, ...range);
+      if (!answer) return;
+      // Who has moved on meanwhile stays there.
+      const moved = current === null || aimed ? null : inView();
+      again = moved !== null && (moved.from < range[0] || moved.to > range[1]);
+      if (moved) [from, to] = [moved.from, moved.to];
+    }
     current = name;
     bars = answer.bars;
     loaded = range;
     gaps = [];
+    drawnFirst = null;
     chart.applyOptions({ timeScale: { timeVisible: intraday(name), secondsVisible: steps[name] < 60 } });
     show(false);
     const start = bars[Math.min(position(from), Math.max(0, bars.length - 1))];
@@ -169,7 +197,6 @@
     if (start && end && start[0] < end[0]) chart.timeScale().setVisibleRange({ from: start[0], to: end[0] });
     else chart.timeScale().fitContent();
     await others.load(name, range);
-    if (name === data.own) lookForGaps(from, to);
     followEnd();
   };
 
@@ -182,30 +209,29 @@
     tell();
   };
 
-  const extend = async (range) => {
-    const span = range.to - range.from;
-    // By bars and not by time: before the first one of a day there may be a night that is loaded.
-    const begins = position(range.from);
-    const ends = position(range.to);
-    const few = (ends - begins) / 2;
-    const left = begins <= few;
-    const right = bars.length - ends <= few;
-    // Where nothing is, as over a weekend, the next part is larger.
-    for (let width = 2 * span; left && loaded[0] > first; width *= 2) {
+  // Loads until there is half a view of bars on either side. Where nothing is, as over a weekend, the next part is larger.
+  const extend = async () => {
+    const view = chart.timeScale().getVisibleLogicalRange();
+    const few = room() / 2;
+    const longest = request * steps[current];
+    const begin = Math.min(4 * few * steps[current], longest);
+    let before = view.from;
+    for (let width = begin; before < few && loaded[0] > first; width = Math.min(2 * width, longest)) {
       const from = Math.max(first, loaded[0] - width);
       const answer = await load(current, from, loaded[0]);
       if (!answer) return;
       bars = answer.bars.concat(bars);
       loaded[0] = from;
-      if (answer.bars.length) break;
+      before += answer.bars.length;
     }
-    for (let width = 2 * span; right && loaded[1] <= last; width *= 2) {
+    let after = bars.length - 1 - view.to - (before - view.from);
+    for (let width = begin; after < few && loaded[1] <= last; width = Math.min(2 * width, longest)) {
       const to = Math.min(last + 1, loaded[1] + width);
       const answer = await load(current, loaded[1], to);
       if (!answer) return;
       bars = bars.concat(answer.bars);
       loaded[1] = to;
-      if (answer.bars.length) break;
+      after += answer.bars.length;
     }
   };
 
@@ -262,6 +288,13 @@
     });
   };
 
+  // Shows a part that may not be loaded.
+  let target = null;
+  const goTo = (from, to) => {
+    target = [from, to];
+    settle();
+  };
+
   const settle = async (again_) => {
     if (again_ === true) forced = true;
     if (busy) {
@@ -272,15 +305,20 @@
     try {
       do {
         again = false;
-        const range = chart.timeScale().getVisibleRange();
+        const range = inView();
         if (!range) break;
-        const wanted = chosen === "auto" ? suiting(range) : chosen;
-        if (wanted !== current) {
+        const wanted = chosen === "auto" ? suiting() : chosen;
+        const aim = target;
+        target = null;
+        if (aim) {
+          await replace(wanted, ...aim, true);
+          describe(bars[bars.length - 1]);
+        } else if (wanted !== current) {
           await replace(wanted, range.from, range.to);
         } else {
           const before = bars;
-          await extend(range);
-          if (bars !== before) show(true, before.length ? position(before[0][0]) : 0);
+          await extend();
+          if (bars !== before) show(true);
           if (bars !== before || forced) await others.load(current, loaded);
           followEnd();
         }
@@ -289,6 +327,7 @@
         if (now) {
           link(now);
           news.load(now);
+          if (current === data.own) lookForGaps(now.from, now.to);
         }
         tell();
       } while (again);
@@ -305,39 +344,8 @@
     timer = setTimeout(settle, 150);
   });
 
-  const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en", { maximumFractionDigits: 8 }));
-  const describe = (bar) => {
-    values.replaceChildren();
-    const add = (label, text, tone) => {
-      const part = document.createElement("span");
-      part.append(label ? `${label} ` : "");
-      const strong = document.createElement("b");
-      strong.textContent = text;
-      if (tone) strong.className = tone;
-      part.append(strong);
-      values.append(part);
-    };
-    if (!bar) {
-      values.textContent = "No bars in this window";
-      return;
-    }
-    const [time, open, high, low, close, volume] = bar;
-    const before = bars[position(time) - 1];
-    add("", `${iso(time).slice(0, intraday(current) ? 16 : 10).replace("T", " ")} UTC`);
-    if (clock && intraday(current)) add("Market", market(time));
-    const tone = close >= open ? "good" : "bad";
-    add("Open", number(open));
-    add("High", number(high));
-    add("Low", number(low));
-    add("Close", number(close), tone);
-    if (before && before[4]) {
-      const change = (close / before[4] - 1) * 100;
-      add("Change", `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)} %`, change >= 0 ? "good" : "bad");
-    }
-    add("Volume", number(volume));
-    const titles = news.of(time, time + steps[current]);
-    if (titles.length) add("News", titles.slice(0, 2).join(" · ") + (titles.length > 2 ? " …" : ""));
-  };
+  const telling = window.tellingValues(shared, news);
+  const describe = (bar) => telling(bar, bar && bars[position(bar[0]) - 1], intraday(current), steps[current]);
   chart.subscribeCrosshairMove((event) => {
     const at = event.time === undefined ? bars.length - 1 : position(event.time);
     describe(bars[at]);
@@ -352,6 +360,17 @@
   }
   document.addEventListener("theme", paint);
 
+  const moved = () => {
+    const seen = chart.timeScale().getVisibleRange();
+    if (seen) describe(bars[position(seen.to)]);
+  };
+  const toEnd = () => {
+    const view = inView();
+    if (view && loaded[1] <= last) goTo(last + 1 - (view.to - view.from), last + 1);
+    else chart.timeScale().scrollToRealTime();
+  };
+  window.movingByKeys(place, chart, moved, toEnd);
+
   press();
   const from = Number(data.start);
   const to = Number(data.end);
@@ -361,12 +380,14 @@
       busy = false;
       paint();
       describe(bars[bars.length - 1]);
-      tell();
+      return settle();
+    })
+    .then(() => {
       place.dataset.ready = "true";
     })
     .catch((error) => {
       busy = false;
-      values.textContent = "";
+      document.getElementById("values").textContent = "";
       tell(`It cannot be loaded: ${error.message}`);
     });
 })();

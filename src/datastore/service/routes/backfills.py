@@ -97,7 +97,7 @@ def find_gaps(
     timeframe: Annotated[Timeframe, Query()] = "1m",
     symbol: Annotated[list[Name] | None, Query(max_length=1000, description="only these")] = None,
     calendar: Annotated[Name | None, Query(description="in place of those that are set", examples=["XNYS"])] = None,
-    at_least: Annotated[int, Query(ge=1, le=2**31, description="list only gaps of so many bars")] = 1,
+    at_least: Annotated[int, Query(ge=1, le=2**31, description="list only gaps of at least this number of bars")] = 1,
     after: Annotated[str | None, Query(max_length=4000, description="`next` of the page before")] = None,
     limit: Limit = 100,
 ) -> Any:

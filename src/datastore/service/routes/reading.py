@@ -88,7 +88,7 @@ async def read_bars(
     all bars, however many, as a stream. A tenant can have a few streams at a time, as with uploads.
     """
     if start > end:
-        raise Refusal("invalid", "start is not after end")
+        raise Refusal("invalid", "start must not be after end")
     asked = Asked(vendor, symbols, timeframe, start, end, rollup)
     if format_.name != "json":
         answer = await run_in_threadpool(
@@ -96,7 +96,7 @@ async def read_bars(
         )
         return await streamed(here, tenant.id, answer, format_, until_answered)
     if len(symbols) > 1:
-        raise Refusal("invalid", "a page of JSON is of one symbol: ask for another format, or rows/bars")
+        raise Refusal("invalid", "a JSON page has bars of one symbol: request another format, or rows/bars")
     return await run_in_threadpool(_page, request, here, tenant.id, asked, limit)
 
 

@@ -112,7 +112,7 @@ async def upload_rows(
         raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
     sort = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sort not in LINES or request.headers.get("content-encoding", "identity") != "identity":
-        raise Refusal("unsupported-media-type", f"rows are uploaded as {NDJSON}, not compressed")
+        raise Refusal("unsupported-media-type", f"send rows as {NDJSON}, uncompressed")
     stream = cast("BinaryIO", io.BufferedReader(Body(request.stream()), 1 << 16))
     async with here.uploads.taken(tenant.id):
         # Use a thread outside the pool that serves everything else; the place limits their number.
@@ -121,7 +121,7 @@ async def upload_rows(
         )
     if done.rejected and not done.written:
         errors = [FieldError(where=f"body.line {each.line}", message=each.reason) for each in done.rejects]
-        raise Refusal("invalid", f"none of the {done.lines} lines is a row of {kind}", errors=errors)
+        raise Refusal("invalid", f"none of the {done.lines} lines is a valid row of {kind}", errors=errors)
     return done
 
 

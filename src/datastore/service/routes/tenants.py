@@ -64,7 +64,7 @@ def create_tenant(here: Here, _: StoreAdmin, body: TenantBody, response: Respons
     An `id` makes the request repeatable by itself, because a second one is a conflict. Give a key or an id, not both.
     """
     if body.id is not None and key is not None:
-        raise Refusal("invalid", "a tenant that is to have an id needs no Idempotency-Key: give one of them")
+        raise Refusal("invalid", "pass an id or an Idempotency-Key, not both")
     id_ = body.id or idempotency.new_id(key, "create-tenant")
     made = tenants.create_tenant(here.dsn, body.name, id=id_, if_absent=key is not None)
     response.headers["Location"] = f"/tenants/{made.id}"

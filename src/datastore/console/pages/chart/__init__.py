@@ -1,22 +1,25 @@
 """The page of a chart: candles and volume of one series, in the rollup that fits the zoom, beside others."""
 
+from contextlib import closing
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from datastore import reads, search
+from datastore import cold, reads, search
 from datastore.console import markets
 from datastore.console.asked import OneSeries
 from datastore.console.guard import PREFIX
 from datastore.console.pages.chart import data
 from datastore.console.pages.chart.steps import steps
 from datastore.console.rendering import HEADERS, Entry, page
+from datastore.reads import SeriesRecord
 from datastore.service.models import LARGEST_ID, Instant
 from datastore.service.security import Reader
-from datastore.service.state import Here
+from datastore.service.state import Here, Service
+from mds_client import Bar, ConfigurationError
 
 ENTRY: Final = Entry("/chart", "Chart")
 
@@ -50,7 +53,7 @@ def chart(
     if series.kind != "bars":
         return RedirectResponse(f"{PREFIX}/rows/{series.id}", 303, HEADERS)
     there = steps(series)
-    first, last = reads.extent(here.dsn, series.id)
+    first, last, unread = _extent(here, series)
     shown = timeframe if timeframe in there else "auto"
     window = None if first is None or last is None else _window(there, shown, first, last, start, end)
     others = reads.some_series(here.dsn, compare, tenant=token.tenant) if compare else []
@@ -64,6 +67,7 @@ def chart(
         first=first,
         last=last,
         window=window,
+        unread=unread,
         fitting=FITTING,
         market=markets.of(here.dsn, [series]).get((series.tenant, series.vendor, series.symbol)),
         others=[
@@ -71,6 +75,26 @@ def chart(
         ],
         compared=data.COMPARED,
     )
+
+
+def _extent(here: Service, series: SeriesRecord) -> tuple[datetime | None, datetime | None, str | None]:
+    """Return the times of the first and the last bar, and why old ones in files cannot be read, if so."""
+    first, last = reads.extent(here.dsn, series.id)
+    begin = cold.totals(here.dsn, series.tenant, "bars").begin
+    if begin is None or series.last_ts is None:
+        return first, last, None
+    until = (first or series.last_ts) + timedelta(microseconds=1)
+    coming: Any = here.client(series.tenant).iter_bars_window(
+        str(series.symbol), str(series.timeframe), begin, max(begin, until), series.vendor, batch_rows=1,
+        missing="ignore",
+    )  # fmt: skip
+    try:
+        # Files are read one after the other, and no further than to the first bar.
+        with closing(coming):
+            oldest: list[Bar] = next(coming, [])
+    except ConfigurationError as error:
+        return first, last, str(error)
+    return oldest[0].ts if oldest else first, last or series.last_ts, None
 
 
 def _window(

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from datastore import gaps, reads, search
+from datastore.console import markets
 from datastore.console.asked import ChosenTenant
 from datastore.console.pages.completeness import filling
 from datastore.console.rendering import Entry, page
@@ -129,6 +130,7 @@ def _looked(
         **looked,
         "found": found,
         "days": every,
+        "markets": {symbol: markets.of_calendar(calendar) for symbol, calendar in found.calendars.items()},
         "symbols": {symbol: [_cell(of_it, day) for day in every] for symbol, of_it in by_symbol.items()},
     }
 

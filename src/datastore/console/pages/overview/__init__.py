@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datastore import gaps, jobs, reads, sizes, tenants
+from datastore import cold, gaps, jobs, reads, sizes, tenants
+from datastore.console import markets
 from datastore.console.guard import PREFIX
 from datastore.console.rendering import Entry, page
 from datastore.gaps.counts import GapCount
@@ -24,6 +25,8 @@ ENTRY: Final = Entry("/", "Overview")
 router = APIRouter()
 
 FAILED_LISTED: Final = 50
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
 BEHIND: Final = timedelta(days=7)
 """How far a series may be behind its vendor's newest one before it needs attention."""
 
@@ -64,7 +67,10 @@ def stored(request: Request, here: Here, token: Reader) -> Response:
     counts = gaps.last_counts(here.dsn, token.tenant)
     everything = token.tenant is None
     room = sizes.store_sizes(here.dsn) if everything else None
-    newest = max((each.newest for each in fresh if each.newest), default=None)
+    newest = max((each for each in fresh if each.newest), key=lambda each: each.newest or _NEVER, default=None)
+    # The oldest first: that is what needs a look.
+    shown = sorted(fresh, key=lambda each: each.newest or _NEVER)[:FRESHNESS_LISTED]
+    clocks = markets.of_vendors(here.dsn, [*shown, *([newest] if newest else [])], token.tenant)
     return page(
         request,
         "pages/overview/stored.html",
@@ -74,8 +80,9 @@ def stored(request: Request, here: Here, token: Reader) -> Response:
         newest=newest,
         stored=room,
         parts=[] if room is None else _parts(room),
-        # The oldest first: that is what needs a look.
-        fresh=sorted(fresh, key=lambda each: each.newest or datetime.min.replace(tzinfo=UTC))[:FRESHNESS_LISTED],
+        files=cold.totals(here.dsn, token.tenant),
+        markets=clocks,
+        fresh=shown,
         more_fresh=max(0, len(fresh) - FRESHNESS_LISTED),
         concerns=[*_of_jobs(here, token.tenant), *_of_gaps(counts), *_of_age(fresh)],
         counts=counts,

@@ -1,20 +1,24 @@
-"""The page of rows: options, news, fundamentals and bars as tables, a series or a kind at a time."""
+"""The page of rows: the rows of any kind as a table, of a series or of all."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from datastore import reads
-from datastore.console.asked import ChosenTenant, OneSeries
+from datastore import browsing
+from datastore.console import markets
+from datastore.console.asked import ChosenTenant, OneSeries, SoughtRows
 from datastore.console.guard import PREFIX
+from datastore.console.markets import Market
 from datastore.console.rendering import HEADERS, Entry, page
-from datastore.service.models import Instant, Kind, Name
+from datastore.service.models import Kind, Name
 from datastore.service.security import Reader
-from datastore.service.state import Here
+from datastore.service.state import Here, Service
 from mds_client import KINDS
 from mds_client.schema import SERIES_COLUMNS, TENANT_COLUMN
 
@@ -41,60 +45,58 @@ def rows(
     here: Here,
     _: Reader,
     choice: ChosenTenant,
+    sought: SoughtRows,
     kind: Annotated[Kind, Query()] = "news",
-    vendor: Annotated[Name | None, Query()] = None,
-    symbol: Annotated[Name | None, Query()] = None,
     timeframe: Annotated[Name | None, Query()] = None,
-    start: Annotated[Instant | None, Query()] = None,
-    end: Annotated[Instant | None, Query()] = None,
 ) -> Response:
     """Rows of a window of time, by series and then by time."""
     tenant = choice.chosen
-    fresh = [] if tenant is None else reads.freshness(here.dsn, tenant=tenant.id)
-    of_kind = [each for each in fresh if each.kind == kind]
-    fitting = [each for each in of_kind if vendor in (None, each.vendor) and timeframe in (None, each.timeframe)]
-    until, since = _window(start, end, [each.newest for each in fitting if each.newest])
-    found: list[Any] = []
-    if tenant is not None and fitting:
-        found = list(
-            reads.window(
-                here.client(tenant.id),
-                kind,
-                start=since,
-                end=until,
-                vendor=vendor,
-                symbols=None if symbol is None else [symbol],
-                timeframe=timeframe,
-                limit=SHOWN + 1,
-            )
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, kind, tenant=tenant.id)
+    newest = None
+    if tenant is not None and sought.end is None:
+        newest = browsing.newest(here.dsn, kind, tenant=tenant.id, vendor=sought.vendor, timeframe=timeframe)
+    until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
+    since = sought.start or until - SPAN
+    shown: Sequence[Any] = []
+    more = False
+    if tenant is not None and vendors:
+        shown, more = browsing.first_rows(
+            here.dsn,
+            here.client(tenant.id),
+            kind,
+            tenant=tenant.id,
+            start=since,
+            end=until,
+            vendor=sought.vendor,
+            symbol=sought.symbol,
+            timeframe=timeframe,
+            limit=SHOWN,
         )
-    columns = _columns(kind, found[:SHOWN])
+    columns = _columns(kind, shown)
+    clocks = [] if tenant is None else _markets(here, tenant.id, shown)
     return page(
         request,
         "pages/rows/page.html",
         choice=choice,
         kinds=list(KINDS),
         kind=kind,
-        vendors=sorted({each.vendor for each in of_kind}),
-        vendor=vendor,
-        symbol=symbol,
+        vendors=vendors,
+        sought=sought,
         timeframe=timeframe,
         has_timeframe="timeframe" in KINDS[kind].series,
         columns=columns,
-        rows=[[getattr(row, name) for name in columns] for row in found[:SHOWN]],
-        more=len(found) > SHOWN,
+        rows=[(market, [getattr(row, name) for name in columns]) for row, market in zip(shown, clocks, strict=True)],
+        more=more,
         start=since,
         until=until,
     )
 
 
-def _window(start: datetime | None, end: datetime | None, newest: list[datetime]) -> tuple[datetime, datetime]:
-    """The end and the start of what is shown."""
-    until = end or max(newest, default=datetime.now(UTC)) + timedelta(seconds=1)
-    return until, start or until - SPAN
+def _markets(here: Service, tenant: UUID, rows: Sequence[Any]) -> list[Market | None]:
+    return markets.of_rows(here.dsn, tenant, [(row.vendor, getattr(row, "symbol", None)) for row in rows])
 
 
-def _columns(kind: str, found: list[Any]) -> list[str]:
+def _columns(kind: str, found: Sequence[Any]) -> list[str]:
     """The fields of a kind, names and time first; those that no row has are left out."""
     declared = KINDS[kind]
     fields = [name for name in type(found[0]).model_fields if name != TENANT_COLUMN] if found else []

@@ -19,7 +19,7 @@ LINES: Final = 5
 
 
 def drawn(result: Result) -> Plot | None:
-    """A result as lines; None where it has no two rows, or no column of numbers over one of times or numbers."""
+    """A result as lines; None where there are no two of them, or no column of numbers over one of times or numbers."""
     types = [type_ for _, type_ in result.columns]
     over = next((at for at, type_ in enumerate(types) if type_ in _TIMES), None)
     if over is None:
@@ -35,6 +35,8 @@ def drawn(result: Result) -> Plot | None:
         points = [(x, y) for row in result.rows for x, y in [(_value(read, row[over]), _value(_number, row[at]))]
                   if x is not None and y is not None]  # fmt: skip
         lines.append(Line(name, sorted(points)))
+    if len({x for line in lines for x, _ in line.points}) < 2:
+        return None
     return plots.plot(
         f"The result over {result.columns[over][0]}",
         lines[:LINES],

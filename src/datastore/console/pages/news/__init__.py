@@ -1,0 +1,73 @@
+"""The page of news: headlines, the newest first, by vendor, symbol, words and range."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from datastore import articles, browsing
+from datastore.articles import Article
+from datastore.console import markets
+from datastore.console.asked import ChosenTenant, SoughtRows
+from datastore.console.rendering import Entry, page
+from datastore.service.security import Reader
+from datastore.service.state import Here
+
+ENTRY: Final = Entry("/news", "News")
+
+router = APIRouter()
+
+SHOWN: Final = 100
+SPAN: Final = timedelta(days=30)
+"""The default window: the end of the stored news."""
+
+
+@router.get("")
+def news(
+    request: Request,
+    here: Here,
+    _: Reader,
+    choice: ChosenTenant,
+    sought: SoughtRows,
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """The newest headlines of a window of time."""
+    tenant = choice.chosen
+    words = q.replace("\0", "").strip()
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, "news", tenant=tenant.id)
+    found: list[Article] = []
+    more = False
+    newest = None
+    if tenant is not None and sought.end is None:
+        newest = browsing.newest(here.dsn, "news", tenant=tenant.id, vendor=sought.vendor)
+    until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
+    since = sought.start or until - SPAN
+    if tenant is not None and vendors:
+        found, more = articles.newest(
+            here.client(tenant.id),
+            start=since,
+            end=until,
+            vendor=sought.vendor,
+            symbol=sought.symbol,
+            text=words or None,
+            limit=SHOWN,
+        )
+    # An article about several symbols has the time of the market of the first.
+    names = [(each.vendor, next(iter(each.symbols), None)) for each in found]
+    clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, names)
+    return page(
+        request,
+        "pages/news/page.html",
+        choice=choice,
+        vendors=vendors,
+        sought=sought,
+        q=q,
+        articles=list(zip(found, clocks, strict=True)),
+        scored=any(each.sentiment_score is not None for each in found),
+        more=more,
+        span=SPAN,
+        start=since,
+        until=until,
+    )

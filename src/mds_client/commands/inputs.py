@@ -1,0 +1,65 @@
+"""The files that a command is given: names, patterns, folders and archives."""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from mds_client import compression
+from mds_client.files import Format, format_of_name, split
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path is a pattern, not the name of a file."""
+    return glob.has_magic(path) and not Path(path).exists()
+
+
+def files_of(paths: tuple[str, ...], form: Format | None) -> list[str]:
+    """Return the files in the given order. Those of a folder, an archive or a pattern are sorted by name."""
+    files: list[str] = []
+    for path in paths:
+        if path == "-":
+            files.append(path)
+        elif is_pattern(path):
+            # Path.glob does not accept absolute patterns.
+            matches = [one for one in sorted(glob.iglob(path, recursive=True)) if Path(one).is_file()]  # noqa: PTH207
+            if not (found := [one for one in matches if ".rejects." not in Path(one).name]):
+                raise click.UsageError(f"{path}: no file matches")
+            for one in found:
+                files += _members(one, form)
+        elif Path(path).is_dir():
+            there = [one for one in sorted(Path(path).iterdir()) if one.is_file() and not one.name.startswith(".")]
+            named = [str(one) for one in there if ".rejects." not in one.name and (form or _has_format(one))]
+            if not named:
+                raise click.UsageError(f"{path}: there is no file whose name tells its format; name it with --format")
+            for one in named:
+                files += _members(one, form)
+        else:
+            files += _members(path, form)
+    return files
+
+
+def size_of(path: str) -> int:
+    """Return the size of a file in bytes, or 0 if it is not one."""
+    file, member = split(path)
+    return Path(file).stat().st_size if member is None and Path(file).is_file() else 0
+
+
+def _has_format(path: Path) -> bool:
+    """Whether a file in a folder has the name of a file of rows."""
+    return path.suffix == ".zip" or format_of_name(path.name) is not None
+
+
+def _members(path: str, form: Format | None) -> Iterator[str]:
+    """Yield a file, or the files in it if it is a zip archive of several. As in a folder, others are left out."""
+    if format_of_name(path) == "excel" or not Path(path).is_file():
+        yield path
+        return
+    names = compression.members(path)
+    if form is None:
+        names = [name for name in names if format_of_name(name) is not None] or names
+    if len(names) > 1 or (names and names != compression.members(path)):
+        yield from (f"{path}/{name}" for name in names)
+    else:
+        yield path

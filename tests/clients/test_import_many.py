@@ -1,0 +1,285 @@
+"""`mds import` of many files: several at once, and a run that was stopped continues where it was."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from datastore.embedded import EmbeddedServer
+from mds_client.cli import main
+from tests import warm
+from tests.clients.test_cli import Run, runs, two_tenants, use
+from tests.conftest import Store
+from tests.engines.databases import superuser
+
+OPTIONS: Final = ("--vendor", "v", "--timeframe", "1d")
+NAMED: Final = (*OPTIONS, "--file-name", r"(?P<symbol>[A-Z]+)\d*\.csv")
+
+
+@pytest.fixture
+def store(server: EmbeddedServer) -> Iterator[Store]:
+    with two_tenants(server) as made:
+        yield made
+
+
+@pytest.fixture
+def mds(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
+    return runs(main, capsys, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a file of each of five symbols."""
+    made = tmp_path / "files"
+    made.mkdir()
+    for symbol in "ABCDE":
+        written(made / f"{symbol}.csv", 1.0)
+    return made
+
+
+def written(path: Path, close: float, days: range = range(1, 21)) -> None:
+    path.write_text("ts,close_price\n" + "".join(f"2024-01-{day:02},{close}\n" for day in days))
+
+
+def closes(store: Store, tenant: str | None = None) -> dict[str, set[float]]:
+    rows = store.rows(
+        "SELECT s.symbol, r.close_price FROM store.bars AS r JOIN store.series AS s USING (series_id)"
+        " WHERE s.series_id >> 40 = (SELECT no FROM store.tenants WHERE id = %s) ORDER BY 1",
+        tenant or store.tenant_a,
+    )
+    found: dict[str, set[float]] = {}
+    for symbol, close in rows:
+        found.setdefault(symbol, set()).add(close)
+    return found
+
+
+@contextmanager
+def held(store: Store, symbol: str) -> Iterator[Callable[[], None]]:
+    """Hold a file of a symbol, of which one row is there: another session is writing one of its rows.
+
+    Yields a function that waits until the file is being written.
+    """
+    with superuser(store.superuser_dsn) as blocker, blocker.transaction(force_rollback=True):
+        blocker.execute(
+            "INSERT INTO store.bars (series_id, ts, close_price)"
+            " SELECT series_id, '2024-01-15Z', 9 FROM store.series WHERE symbol = %s",
+            [symbol],
+        )
+
+        def wait() -> None:
+            until(
+                lambda: bool(
+                    store.rows(
+                        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                    )
+                )
+            )
+
+        yield wait
+
+
+def until(met: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    """The command in a process of its own, which a signal reaches."""
+    return subprocess.Popen(
+        [str(warm.folder() / "mds"), "import", "bars", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def stopped(mds: Run, store: Store, folder: Path, how: signal.Signals, jobs: int = 1) -> str:
+    """Import the folder, and stop the command while it writes the file of C. Returns its output."""
+    written(folder / "first.csv", 1.0, range(1, 2))
+    assert mds("import", "bars", folder / "first.csv", *OPTIONS, "--symbol", "C").code == 0
+    (folder / "first.csv").unlink()
+    with held(store, "C") as wait, started(folder, *NAMED, "--jobs", jobs) as process:
+        wait()
+        if jobs > 1:
+            until(lambda: {"A", "B", "D", "E"} <= closes(store).keys())
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -how), err
+    assert "Traceback" not in err
+    return out + err
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_stopped_continues_with_the_files_that_it_has_not_imported(
+    mds: Run, store: Store, folder: Path, how: signal.Signals
+) -> None:
+    stopped(mds, store, folder, how)
+    assert closes(store).keys() == {"A", "B", "C"}
+    done = mds("import", "bars", folder, *NAMED)
+    assert done.code == 0, done.err
+    assert "2 files of 5 skipped: a run that was stopped has imported them" in done.err.splitlines()[-1]
+    assert [line.split()[0] for line in done.out.splitlines()] == [f"{folder}/{name}.csv:" for name in "CDE"]
+    assert closes(store) == {name: {1.0} for name in "ABCDE"}
+    # The run is complete, so the same command is a new one.
+    assert "skipped" not in mds("import", "bars", folder, *NAMED).err
+
+
+def test_a_file_is_skipped_only_where_the_same_would_be_done(mds: Run, store: Store, folder: Path) -> None:
+    (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
+    assert mds("import", "bars", folder, *NAMED).code == 3
+    before = (folder / "A.csv").stat()
+    written(folder / "A.csv", 2.0)
+    os.utime(folder / "A.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def skipped(*more: object, path: Path = folder) -> int:
+        return sum(
+            file.get("skipped") is not None
+            for file in mds("import", "bars", path, *NAMED, *more, "--json").json["files"]
+        )
+
+    assert skipped("--again") == 0
+    written(folder / "B.csv", 2.0)
+    assert skipped() == 4
+    assert closes(store)["A"] == closes(store)["B"] == {2.0}
+    assert skipped("--null-value", "x") == 0
+    assert skipped("--on-conflict", "fill") == 0
+    assert skipped("--tenant-id", store.tenant_b) == 0
+    assert closes(store, store.tenant_b) == {"A": {2.0}, "B": {2.0}, "C": {1.0}, "D": {1.0}, "E": {1.0}}
+    assert skipped("--tenant-id", store.tenant_b) == 5
+    copied = folder.rename(folder.with_name("copied"))
+    assert skipped(path=copied) == 0
+
+
+def test_another_database_with_the_same_tenant_is_another_run(
+    mds: Run, store: Store, folder: Path, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
+    assert mds("import", "bars", folder, *NAMED).code == 3
+    with two_tenants(server) as other:
+        with superuser(other.superuser_dsn) as connection:
+            connection.execute("UPDATE store.tenants SET id = %s WHERE id = %s", [store.tenant_a, other.tenant_a])
+        monkeypatch.setenv("MDS_DSN", other.dsn)
+        assert "skipped" not in mds("import", "bars", folder, *NAMED).err
+        assert closes(other, store.tenant_a).keys() == set("ABCDE")
+
+
+def test_rejects_of_a_file_that_is_skipped_keep_the_exit_code(mds: Run, folder: Path) -> None:
+    with (folder / "A.csv").open("a") as file:
+        file.write("tomorrow,1\n")
+    (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
+    assert mds("import", "bars", folder, *NAMED).code == 3
+    (folder / "broken.csv").unlink()
+    done = mds("import", "bars", folder, *NAMED, "--json")
+    assert (done.code, [file["rejected"] for file in done.json["files"]]) == (3, [1, 0, 0, 0, 0])
+    assert all(file["skipped"] for file in done.json["files"])
+
+
+def test_a_journal_that_cannot_be_used_stops_no_import(
+    mds: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file")
+    done = mds("import", "bars", folder, *NAMED)
+    assert (done.code, "the journal of imports cannot be used" in done.err) == (0, True), done.err
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    (tmp_path / "other" / "mds").mkdir(parents=True)
+    (tmp_path / "other" / "mds" / "imports.sqlite").write_text("no database of any sort")
+    done = mds("import", "bars", folder, *NAMED)
+    assert (done.code, "the journal of imports cannot be used" in done.err) == (0, True), done.err
+
+
+def test_several_files_are_imported_at_once_and_reported_in_their_order(mds: Run, store: Store, folder: Path) -> None:
+    (folder / "B.csv").write_text("when,what\n1,2\n")
+    with (folder / "D.csv").open("a") as file:
+        file.write("tomorrow,1\n")
+    done = mds("import", "bars", folder, *NAMED, "--jobs", 3)
+    assert done.code == 3
+    assert closes(store) == {name: {1.0} for name in "ACDE"}
+    assert [line.split()[0] for line in done.out.splitlines()] == [f"{folder}/{name}.csv:" for name in "ACDE"]
+    assert "B.csv: 0 rows of bars written" in done.err
+    assert "not complete: " in done.err
+    assert "1 file of 5 not or not completely imported" in done.err.splitlines()[-1]
+    (reject,) = map(json.loads, (folder / "D.csv.rejects.ndjson").read_text().splitlines())
+    assert reject["line"] == 22
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopping_the_command_stops_its_processes_and_the_same_again_completes_it(
+    mds: Run, store: Store, folder: Path, how: signal.Signals
+) -> None:
+    said = stopped(mds, store, folder, how, jobs=2)
+    if how == signal.SIGINT:
+        assert "interrupted; the same command again completes it" in said
+    until(lambda: not store.rows("SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = %s",
+                                 "mds_service"))  # fmt: skip
+    done = mds("import", "bars", folder, *NAMED, "--jobs", 2)
+    assert (done.code, "2 files of 5 skipped" in done.err) == (0, True), done.err
+    assert closes(store) == {name: {1.0} for name in "ABCDE"}
+
+
+def test_of_rows_that_two_files_have_the_later_files_stay_also_if_it_was_written_first(
+    mds: Run, store: Store, folder: Path, tmp_path: Path
+) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    written(folder / "A1.csv", 1.0)
+    written(folder / "A2.csv", 2.0, range(18, 25))
+    written(folder / "A3.csv", 3.0, range(24, 27))
+    written(tmp_path / "first.csv", 1.0, range(1, 2))
+    assert mds("import", "bars", tmp_path / "first.csv", *OPTIONS, "--symbol", "A").code == 0
+    with ExitStack() as stack:
+        with held(store, "A") as wait:
+            process = stack.enter_context(started(folder, *NAMED, "--jobs", 3))
+            wait()
+            until(lambda: closes(store)["A"] >= {2.0, 3.0})
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, "A2.csv: may have rows with the same keys as" in err) == (0, True), err
+    assert [line.split()[0] for line in out.splitlines()] == [f"{folder}/A{number}.csv:" for number in (1, 2, 3)]
+    rows = store.rows("SELECT extract(day FROM ts)::int, close_price FROM store.bars ORDER BY 1")
+    assert dict(rows) == {day: 1.0 if day < 18 else 2.0 if day < 24 else 3.0 for day in range(1, 27)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by their environment in /proc")
+def test_a_process_that_is_killed_costs_its_file_alone(mds: Run, store: Store, folder: Path) -> None:
+    written(folder / "first.csv", 1.0, range(1, 2))
+    assert mds("import", "bars", folder / "first.csv", *OPTIONS, "--symbol", "C").code == 0
+    (folder / "first.csv").unlink()
+    with ExitStack() as stack:
+        with held(store, "C") as wait:
+            process = stack.enter_context(started(folder, *NAMED, "--jobs", 2))
+            wait()
+            until(lambda: closes(store).keys() == set("ABCDE"))
+            for pid in workers(store):
+                os.kill(pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert f"{folder}/C.csv: the process that imported it was ended by signal 9" in out + err
+    assert closes(store) == {name: {1.0} for name in "ABCDE"}
+    assert mds("import", "bars", folder, *NAMED).code == 0
+    assert store.rows("SELECT count(*) FROM store.bars") == [(100,)]
+
+
+def workers(store: Store) -> list[int]:
+    """The processes that import into this database."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with suppress(OSError):
+            is_worker = place.name.isdecimal() and b"import_worker" in (place / "cmdline").read_bytes()
+            if is_worker and store.dsn.encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+    return found
+
+
+def test_the_order_of_files_counts_where_stored_rows_are_kept(mds: Run, folder: Path) -> None:
+    done = mds("import", "bars", folder, *NAMED, "--jobs", 2, "--on-conflict", "keep")
+    assert (done.code, "the order of the files counts: --jobs is 1" in done.err) == (2, True)
+    done = mds("import", "bars", folder / "A.csv", "-", *NAMED, "--jobs", 2)
+    assert (done.code, "standard input cannot be imported beside other files" in done.err) == (2, True)

@@ -1,0 +1,144 @@
+"""The pages of news and fundamentals: what they find, in which order, and what they say where there is nothing."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+
+from datastore import articles, browsing
+from datastore.console.formats import NONE
+from datastore.console.pages import fundamentals as figures
+from datastore.console.pages import news as headlines
+from mds_client import Bar, Fundamentals, News
+from tests.console.conftest import Desk
+
+pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
+
+TS = datetime(2024, 1, 2, 15, 30, tzinfo=UTC)
+
+
+def item(title: str, symbol: str | None, hours: float = 0, **more: object) -> News:
+    return News.model_validate(
+        {"vendor": "wire", "title": title, "symbol": symbol, "published_at": TS - timedelta(hours=hours), **more}
+    )
+
+
+def shown(text: str) -> list[list[str]]:
+    """The cells of the page's table, as text."""
+    rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)[1:]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()).replace(" ,", ",") for cell in row] for row in cells]
+
+
+def test_news_come_newest_first_with_all_symbols_of_an_article(desk: Desk, admin: httpx.Client) -> None:
+    shared = "11111111-2222-4333-8444-555555555555"
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_news([item("by the vendor's id", symbol, 1, vendor_id="4711") for symbol in ("BBB", "AAA")])
+        client.upsert_news([item("by one id", symbol, 30, id=shared, url="https://n.example/1") for symbol in "YX"])
+        client.upsert_news([item("without an id", symbol, 700, sentiment_score=score) for symbol, score in
+                            (("AAA", 0.5), ("CCC", -0.25))])  # fmt: skip
+        client.upsert_news([item("of no symbol", None), item("too old for the page by itself", "AAA", 24 * 40)])
+    assert shown(admin.get("/console/news").text) == [
+        ["2024-01-02 15:30:00", "of no symbol", NONE, "wire", NONE],
+        ["2024-01-02 14:30:00", "by the vendor's id".replace("'", "&#39;"), "AAA, BBB", "wire", NONE],
+        ["2024-01-01 09:30:00", "by one id", "X, Y", "wire n.example", NONE],
+        ["2023-12-04 11:30:00", "without an id", "AAA, CCC", "wire", "+0.12"],
+    ]
+    assert [each[1:3] for each in shown(admin.get("/console/news?symbol=CCC").text)] == [["without an id", "AAA, CCC"]]
+    older = admin.get("/console/news?symbol=AAA&start=2023-11-01").text
+    assert [each[1][:7] for each in shown(older)] == ["by the ", "without", "too old"]
+    assert [each[1] for each in shown(admin.get("/console/news?q=BY ONE").text)] == ["by one id"]
+    assert "No news match" in admin.get("/console/news?vendor=other").text
+    assert "No news match" in admin.get("/console/news?symbol=NOPE").text
+
+
+def test_more_news_than_a_page_shows_are_on_the_following_page(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headlines, "SHOWN", 2)
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_news([item(f"number {hours}", "AAA", hours) for hours in range(5)])
+    seen, path = [], "/console/news"
+    while path:
+        text = admin.get(path).text
+        seen += [each[1] for each in shown(text)]
+        following = re.search(r'href="([^"]+)">Older', text)
+        path = following[1].replace("&amp;", "&") if following else ""
+    assert seen == [f"number {hours}" for hours in range(5)]
+
+
+def test_news_are_looked_for_from_the_end_and_no_further_than_needed(desk: Desk) -> None:
+    asked: list[tuple[datetime, datetime]] = []
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_news([item("old", "AAA", 24 * 300), item("new", "AAA")])
+        reading = client.news_window
+
+        def watched(start: datetime, end: datetime, **how: object) -> object:
+            asked.append((start, end))
+            return reading(start, end, **how)  # type: ignore[call-overload]
+
+        client.news_window = watched  # type: ignore[assignment, method-assign]
+        since, until = TS - timedelta(days=365), TS + timedelta(seconds=1)
+        found, more = articles.newest(client, start=since, end=until, limit=1)
+        assert ([each.title for each in found], more) == (["new"], True)
+        assert asked[0] == (until - timedelta(hours=6), until)
+        assert all(later[0] == earlier[1] for earlier, later in zip(asked[1:], asked, strict=False)), "no time twice"
+        asked.clear()
+        articles.newest(client, start=since, end=until, limit=2)
+        assert (asked[-1][0], asked[0][1]) == (since, until)
+
+
+def test_fundamentals_are_by_company_and_period_with_their_currency(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_fundamentals(
+            Fundamentals(vendor="acme", symbol=symbol, asof=datetime(year, 12, 31, tzinfo=UTC), period=f"FY{year}",
+                         currency=currency, net_income=income)
+            for symbol, year, currency, income in (("BBB", 2023, "JPY", 1.5e12), ("AAA", 2022, "USD", -2e9),
+                                                   ("AAA", 2023, "USD", 3e9))
+        )  # fmt: skip
+    text = admin.get("/console/fundamentals").text
+    assert re.findall(r'<th class="number" title="([^"]+)">', text) == ["net_income"], "no columns without figures"
+    assert shown(text) == [
+        ["AAA", "FY2023", "2023-12-31", "USD", "3,000,000,000", "acme"],
+        ["AAA", "FY2022", "2022-12-31", "USD", "-2,000,000,000", "acme"],
+        ["BBB", "FY2023", "2023-12-31", "JPY", "1,500,000,000,000", "acme"],
+    ]
+    assert [each[:2] for each in shown(admin.get("/console/fundamentals?symbol=AAA&end=2023-01-01").text)] == [
+        ["AAA", "FY2022"]
+    ]
+    assert "No fundamentals match" in admin.get("/console/fundamentals?vendor=other").text
+    monkeypatch.setattr(figures, "SHOWN", 2)
+    assert "The first 2 rows" in admin.get("/console/fundamentals").text
+
+
+def test_pages_without_rows_say_how_to_write_some(admin: httpx.Client) -> None:
+    assert "mds ingest-ndjson news" in admin.get("/console/news").text
+    assert "mds ingest-ndjson fundamentals" in admin.get("/console/fundamentals").text
+
+
+def test_a_page_of_rows_looks_at_so_many_symbols_and_says_so(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsing, "_SYMBOLS", 2)
+    monkeypatch.setattr(browsing, "LOOKED_AT", 4)
+    with desk.client(desk.store.tenant_a) as client:
+        for symbol, vendor, days in (("A", "v", 40), ("B", "w", 0), ("C", "v", 0), ("D", "v", 0), ("E", "w", 0)):
+            client.upsert_bars(
+                [Bar(vendor=vendor, symbol=symbol, timeframe="1d", ts=TS - timedelta(days=days), close_price=1)]
+            )
+    dsn, tenant = desk.store.admin_dsn, UUID(desk.store.tenant_a)
+    assert browsing.vendors(dsn, "bars", tenant=tenant) == ["v", "w"]
+    assert browsing.vendors(dsn, "bars", tenant=UUID(desk.store.tenant_b)) == []
+    assert browsing.newest(dsn, "bars", tenant=tenant, vendor="w") == TS
+    # A has no row in the page's window, and is not counted.
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars").text)] == ["B", "C", "D", "E"]
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&vendor=w").text)] == ["B", "E"]
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&start=2023-01-01").text)] == [*"ABCD"]
+    assert "The first 4 rows" in admin.get("/console/rows?kind=bars&start=2023-01-01").text
+    early = {"kind": "bars", "start": "2022-01-01", "end": "2022-01-02"}
+    assert "too many to look at all of them" in admin.get("/console/rows", params=early).text
+    assert [each[2] for each in shown(admin.get("/console/rows?kind=bars&symbol=E").text)] == ["E"]
