@@ -82,7 +82,17 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
-GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("cold",), ("calendars",), ("jobs",), ("token",)}
+GROUPS = {
+    (),
+    ("tenants",),
+    ("vendors",),
+    ("aggregates",),
+    ("backfill",),
+    ("cold",),
+    ("calendars",),
+    ("jobs",),
+    ("token",),
+}
 PROGRAMS = {"datastore": operators.command_line, "mds": applications.command_line}
 EVERY = [pytest.param(program, name.split(), id=f"{program} {name}") for program, its in CALLS.items() for name in its]
 
