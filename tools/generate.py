@@ -189,7 +189,11 @@ CLASSES = {
 """The meaning of the classes of SQLSTATEs in `BY_SQLSTATE`, by their two characters."""
 
 
-OURS = {sql.COLD: "rows of this time are kept in files", sql.MOVING: "rows are being brought back from files"}
+OURS = {
+    sql.COLD: "rows of this time are kept in files",
+    sql.MOVING: "rows are being brought back from files",
+    sql.SPELLING: "a vendor was declared case-sensitive, or no longer is",
+}
 """The codes that are the store's own."""
 
 

@@ -14,6 +14,7 @@ from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.names import TENANT_BITS
 from datastore.reads import range_of
+from datastore.vendors import spelling
 from mds_client import KINDS
 
 Order = Literal["stale", "fresh", "symbol"]
@@ -31,8 +32,9 @@ _WHERE: Final = """
 s.series_id >= %(floor)s AND s.series_id < %(ceiling)s AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
 """
 
-# Symbols are stored in upper case. A case-insensitive comparison costs as much as everything else together.
-_WORD: Final = "(s.symbol LIKE {upper} OR s.vendor ILIKE {word} OR s.timeframe ILIKE {word})"
+# Most symbols are stored in upper case. A case-insensitive comparison costs as much as everything else together.
+_WORD: Final = "(s.symbol LIKE {upper} OR s.vendor ILIKE {word} OR s.timeframe ILIKE {word}{more})"
+_OF_CASE_SENSITIVE: Final = " OR (s.vendor = ANY(%(case_sensitive)s::text[]) AND s.symbol ILIKE {})"
 
 WORDS: Final = 8
 """The largest number of words in a search text; further ones are ignored."""
@@ -127,16 +129,25 @@ def search_series(
         words = text.split()[:WORDS]
         for number, word in enumerate(words):
             parameters |= {f"word{number}": f"%{_escaped(word)}%", f"upper{number}": f"%{_escaped(word.upper())}%"}
-        items = cursor.execute(_page(order, _matching(len(words))), parameters).fetchall()
+        parameters["case_sensitive"] = spelling(connection).parameter
+        matching = _matching(len(words), case_sensitive=bool(parameters["case_sensitive"]))
+        items = cursor.execute(_page(order, matching), parameters).fetchall()
         more = len(items) > limit
         total = len(items) if not more and after is None else None if words else _count(connection, parameters)
     return Found(items[:limit], more, total)
 
 
-def _matching(words: int) -> Composed:
-    """Return the condition on a series that its names contain each of the words."""
+def _matching(words: int, *, case_sensitive: bool) -> Composed:
+    """Return the condition on a series that its names contain each of the words.
+
+    `case_sensitive`: some vendors' symbols are not in upper case. Words match them in any letters.
+    """
     conditions = [
-        SQL(_WORD).format(upper=Placeholder(f"upper{number}"), word=Placeholder(f"word{number}"))
+        SQL(_WORD).format(
+            upper=Placeholder(f"upper{number}"),
+            word=Placeholder(f"word{number}"),
+            more=SQL(_OF_CASE_SENSITIVE if case_sensitive else "").format(Placeholder(f"word{number}")),
+        )
         for number in range(words)
     ]
     return SQL(" AND ").join([SQL(_WHERE), *conditions])

@@ -45,7 +45,7 @@ from mds_client.protocol.operations import (
     waited_for,
 )
 from mds_client.protocol.pauses import acompute, anext_or_none, asleep, ayield_turn
-from mds_client.protocol.pooled import Attempts, lost_connection
+from mds_client.protocol.pooled import Attempts, is_spelled_anew, lost_connection
 
 T = TypeVar("T")
 
@@ -125,14 +125,24 @@ class AMDS(AsyncBulk, AsyncMethods):
         All parts come over one connection and in one transaction. If you stop early, the connection is returned to the
         pool when the iterator is closed (`contextlib.aclosing`). Nothing is retried.
         """
-        with mapping():
-            async with self._home.connection() as connection:
-                performance = _Performance(connection, stream.operation, self._session())
-                try:
-                    while await performance.advance():
-                        yield performance.part
-                finally:
-                    await performance.close()
+        begun = False
+        while True:
+            session = self._session(sure=True)
+            try:
+                with mapping():
+                    async with self._home.connection() as connection:
+                        performance = _Performance(connection, stream.operation, session)
+                        try:
+                            while await performance.advance():
+                                begun = True
+                                yield performance.part
+                        finally:
+                            await performance.close()
+            except MDSError as error:
+                if begun or not is_spelled_anew(error, session):
+                    raise
+            else:
+                return
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["AsyncTransaction"]:
@@ -141,7 +151,7 @@ class AMDS(AsyncBulk, AsyncMethods):
         The block gets an object with the client's methods. Nothing in it is retried: a RetryableError ends the
         transaction, and you can run the whole block again.
         """
-        session = self._session()
+        session = self._session(sure=True)
         with mapping():
             async with self._home.connection() as connection:
                 yield AsyncTransaction(connection, session)
@@ -178,7 +188,7 @@ class _Performance(Generic[T]):
         self._operation = operation
         self._session = session
         self._own_transaction = own_transaction
-        self._talk = operation.talk(session)
+        self._talk = operation.conversation(session)
         self._next: Callable[[], Group | Emit] = partial(next, self._talk)
         self._opening: Execute | None = operation.opening(session)
         self._committed = False
@@ -212,6 +222,8 @@ class _Performance(Generic[T]):
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
                     if error.sqlstate == sql.COLD:
                         self._session.cold.stale = True
+                    if error.sqlstate == sql.SPELLING:
+                        self._session.known.stale = True
                     # Let the operation handle the error, or raise a more specific one.
                     self._next = partial(self._talk.throw, mapped(error))
                 else:

@@ -44,7 +44,7 @@ from mds_client.protocol.operations import (
     waited_for,
 )
 from mds_client.protocol.pauses import compute, next_or_none, sleep, yield_turn
-from mds_client.protocol.pooled import Attempts, lost_connection
+from mds_client.protocol.pooled import Attempts, is_spelled_anew, lost_connection
 from mds_client.protocol.pools import Home
 
 T = TypeVar("T")
@@ -113,13 +113,23 @@ class MDS(Bulk, Methods):
         All parts come over one connection and in one transaction. If you stop early, the connection is returned to the
         pool when the iterator is closed. Nothing is retried.
         """
-        with mapping(), self._home.connection() as connection:
-            performance = _Performance(connection, stream.operation, self._session())
+        begun = False
+        while True:
+            session = self._session(sure=True)
             try:
-                while performance.advance():
-                    yield performance.part
-            finally:
-                performance.close()
+                with mapping(), self._home.connection() as connection:
+                    performance = _Performance(connection, stream.operation, session)
+                    try:
+                        while performance.advance():
+                            begun = True
+                            yield performance.part
+                    finally:
+                        performance.close()
+            except MDSError as error:
+                if begun or not is_spelled_anew(error, session):
+                    raise
+            else:
+                return
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
@@ -128,7 +138,7 @@ class MDS(Bulk, Methods):
         The block gets an object with the client's methods. Nothing in it is retried: a RetryableError ends the
         transaction, and you can run the whole block again.
         """
-        session = self._session()
+        session = self._session(sure=True)
         with mapping(), self._home.connection() as connection:
             yield Transaction(connection, session)
             _commit(connection, "transaction", idempotent=False)
@@ -163,7 +173,7 @@ class _Performance(Generic[T]):
         self._operation = operation
         self._session = session
         self._own_transaction = own_transaction
-        self._talk = operation.talk(session)
+        self._talk = operation.conversation(session)
         self._next: Callable[[], Group | Emit] = partial(next, self._talk)
         self._opening: Execute | None = operation.opening(session)
         self._committed = False
@@ -197,6 +207,8 @@ class _Performance(Generic[T]):
                         raise CommitUnknown(f"{self._operation.name}: {error}") from error
                     if error.sqlstate == sql.COLD:
                         self._session.cold.stale = True
+                    if error.sqlstate == sql.SPELLING:
+                        self._session.known.stale = True
                     # Let the operation handle the error, or raise a more specific one.
                     self._next = partial(self._talk.throw, mapped(error))
                 else:

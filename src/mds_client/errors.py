@@ -133,6 +133,7 @@ BY_SQLSTATE: Final[dict[str, type[MDSOperationalError]]] = {
     "25P03": RetryableError,  # … within a transaction
     "MDS04": RetryableError,  # rows of this time are kept in files: the next attempt takes that into account
     "MDS03": RetryableError,  # rows are being brought back from files
+    "MDS05": RetryableError,  # the client spells symbols by an old declaration
     "25P04": TimeoutExceeded,  # the transaction took too long
 }
 

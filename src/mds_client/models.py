@@ -24,6 +24,7 @@ from pydantic import (
 from mds_client.schema import KINDS, Kind, Rollup, Sql, Storage, kind
 from mds_client.values.fields import Amount as Amount
 from mds_client.values.fields import Count as Count
+from mds_client.values.fields import Currency as Currency
 from mds_client.values.fields import Day as Day
 from mds_client.values.fields import Instant as Instant
 from mds_client.values.fields import Name as Name
@@ -75,6 +76,10 @@ class Row(BaseModel):
             raise KeyError(field)
         return getattr(self, field)
 
+    def spelled(self, changed: Mapping[str, Any]) -> Self:
+        """Return the row with its symbols in another spelling. Used by the client when it writes the row."""
+        return self.model_copy(update=dict(changed))
+
 
 AnyKind: TypeAlias = str | type[Row] | Kind
 """A kind: its name, its model or its declaration."""
@@ -115,7 +120,7 @@ class Bar(Row):
     understood; `60m` and `1h` are one timeframe.
     """
 
-    symbol: Symbol = Field(description="The instrument, in upper case.")
+    symbol: Symbol = Field(description="The instrument, in upper case unless the vendor's symbols are case-sensitive.")
     timeframe: Timeframe = Field(description="What a bar spans: a count and a unit, such as 1m, 1h, 1d.")
     ts: Instant = Field(description="When the bar begins.")
     open_price: Number | None = Field(default=None, description="The first price of the bar.")
@@ -142,14 +147,16 @@ class Fundamentals(Row):
     vendor's words (`FY2024`, `2024-Q3`).
     """
 
-    symbol: Symbol = Field(description="The company's instrument, in upper case.")
+    symbol: Symbol = Field(
+        description="The company's instrument, in upper case unless the vendor's symbols are case-sensitive."
+    )
     asof: Instant = Field(description="The date of the figures.")
     total_assets: Number | None = Field(default=None, description="Total assets, in the reporting currency.")
     total_liabilities: Number | None = Field(default=None, description="Total liabilities, in the reporting currency.")
     net_income: Number | None = Field(default=None, description="Net income, in the reporting currency.")
     eps: Number | None = Field(default=None, description="Earnings per share, in the reporting currency.")
     id: UuidText | None = Field(default=None, description="The vendor's id of the row, where it has one.")
-    currency: Symbol | None = Field(
+    currency: Currency | None = Field(
         default=None, description="The reporting currency, as ISO 4217 names it, such as USD."
     )
     period: Name | None = Field(
@@ -179,7 +186,10 @@ class News(Row):
     title: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(no_nul), Sql("text")
     ] = Field(description="The headline.")
-    symbol: Symbol | None = Field(default=None, description="The instrument that the news is about, in upper case.")
+    symbol: Symbol | None = Field(
+        default=None,
+        description="The instrument that the news is about, in upper case unless the vendor's are case-sensitive.",
+    )
     url: Text | None = Field(default=None, description="Where the text is.")
     sentiment_score: Annotated[Number, Field(ge=-1, le=1)] | None = Field(
         default=None, description="How good the news is: from -1 (bad) to 1 (good)."
@@ -204,14 +214,23 @@ class News(Row):
     @model_validator(mode="after")
     def _identify(self) -> Self:
         if self.id is None:
-            said = json.dumps(
-                [self.vendor, self.published_at.isoformat(), self.title, self.symbol, self.url]
-                if self.vendor_id is None
-                else [self.vendor, self.vendor_id, self.symbol]
-            )
             # The model is frozen, so an ordinary assignment would fail.
-            object.__setattr__(self, "id", str(uuid5(_NEWS, said)))
+            object.__setattr__(self, "id", self._own_id(self.symbol))
         return self
+
+    def _own_id(self, symbol: str | None) -> str:
+        """Return the id that follows from the content, with this symbol."""
+        said = json.dumps(
+            [self.vendor, self.published_at.isoformat(), self.title, symbol, self.url]
+            if self.vendor_id is None
+            else [self.vendor, self.vendor_id, symbol]
+        )
+        return str(uuid5(_NEWS, said))
+
+    def spelled(self, changed: Mapping[str, Any]) -> Self:
+        """Return the row with its symbol in another spelling. An id that follows from the content follows it."""
+        id_ = self._own_id(changed["symbol"]) if self.id == self._own_id(self.symbol) else self.id
+        return super().spelled({**changed, "id": id_})
 
 
 @kind(
@@ -235,7 +254,7 @@ class OptionSnap(Row):
     stands for.
     """
 
-    symbol: Symbol = Field(description="The underlying, in upper case.")
+    symbol: Symbol = Field(description="The underlying, in upper case unless the vendor's symbols are case-sensitive.")
     expiry: Day = Field(description="The day on which the contract expires.")
     option_type: OptionType = Field(description="C (call) or P (put).")
     strike: Number = Field(description="The strike, in the underlying's currency.")
@@ -291,7 +310,7 @@ class LatestPrice(BaseModel):
 
     tenant_id: str = Field(description="The tenant that owns the price.")
     vendor: str = Field(description="Who the price is from.")
-    symbol: str = Field(description="The instrument, in upper case.")
+    symbol: str = Field(description="The instrument, in upper case unless the vendor's symbols are case-sensitive.")
     price: float = Field(description="The newest close.")
     price_timestamp: datetime = Field(description="When the bar begins that the price is from.")
 
@@ -303,7 +322,9 @@ class Series(BaseModel):
 
     kind: str = Field(description="What the rows are: bars, fundamentals, news or options.")
     vendor: str = Field(description="Who the data is from.")
-    symbol: str | None = Field(description="The instrument, in upper case; none for news.")
+    symbol: str | None = Field(
+        description="The instrument, in upper case unless the vendor's symbols are case-sensitive; none for news."
+    )
     timeframe: str | None = Field(description="What a bar spans; none for other kinds.")
     root: str | None = Field(
         default=None, description="The root of options that are not listed under their underlying's symbol."

@@ -45,6 +45,9 @@ DEFAULTS: Final = {"root": "symbol"}
 Clients see the value. Series are looked up without these columns, because few series differ only in them.
 """
 
+SYMBOLS: Final = ("symbol", "root")
+"""The fields that are symbols of the vendor: in upper case, or case-sensitive if the vendor is declared so."""
+
 TENANT_COLUMN: Final = "tenant_id"
 
 
@@ -125,6 +128,11 @@ class Kind:
     def amounts(self) -> tuple[Column, ...]:
         """The stored columns that are amounts."""
         return tuple(column for column in self.columns if column.amount)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The fields that are symbols of the vendor."""
+        return tuple(name for name in SYMBOLS if name in self.model.model_fields)
 
     @cached_property
     def shared(self) -> Column | None:
@@ -389,4 +397,6 @@ def described(model: type[BaseModel], fields: Iterable[str]) -> dict[str, str | 
 
 def stored(value: Any, column: Column) -> Any:
     """Convert a model's value for the driver: a uuid is text in the models and a UUID on the wire."""
+    if column.name in SYMBOLS:
+        return None if value is None else str(value)
     return UUID(value) if column.type == "uuid" and value is not None else value

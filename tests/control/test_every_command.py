@@ -53,6 +53,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "gaps": SERIES, "backfill plan": (*SERIES, *SOURCE), "backfill start": (*SERIES, *SOURCE, "--symbol", "NEW"),
         "backfill status": ("BACKFILL",), "backfill list": (),
         "backfill cancel": ("BACKFILL",), "backfill resume": ("BACKFILL",),
+        "vendors set": ("cased", "--case-sensitive"), "vendors unset": ("cased",), "vendors list": (),
         "calendars set": ("24/7", "--tenant", "a"), "calendars unset": ("--tenant", "a"), "calendars list": (),
         "calendars names": (),
         "worker": ("--until-idle", "--no-upkeep"), "jobs list": (), "jobs show": ("JOB",), "jobs follow": ("JOB",),
@@ -81,7 +82,17 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
-GROUPS = {(), ("tenants",), ("aggregates",), ("backfill",), ("cold",), ("calendars",), ("jobs",), ("token",)}
+GROUPS = {
+    (),
+    ("tenants",),
+    ("vendors",),
+    ("aggregates",),
+    ("backfill",),
+    ("cold",),
+    ("calendars",),
+    ("jobs",),
+    ("token",),
+}
 PROGRAMS = {"datastore": operators.command_line, "mds": applications.command_line}
 EVERY = [pytest.param(program, name.split(), id=f"{program} {name}") for program, its in CALLS.items() for name in its]
 

@@ -37,6 +37,7 @@ INTERRUPTED = ("tests/clients/test_interrupted_calls.py", "tests/clients/test_si
 LOAD = ("tests/control/test_load.py",)
 TIMES = ("tests/unit/test_times.py",)
 COLLISIONS = ("tests/clients/test_collisions.py",)
+CASED = ("tests/clients/test_case_sensitive.py",)
 ASKED = ("tests/clients/test_missing.py",)
 DELETES = ("tests/clients/test_delete.py",)
 SHARED = ("tests/clients/test_shared_ids.py",)
@@ -128,7 +129,30 @@ FAULTS: Final = (
     Fault(SQL, "strpos(lower(title), lower(%s)) > 0", "strpos(title, %s) > 0", KINDS),
     Fault(READS, 'answer = sorted(found, key=lambda row: cast("Any", row).symbol)', "answer = found", KINDS),
     Fault(ARGUMENTS, "if start > end:", "if False:", (*BARS, "tests/clients/test_bad_input.py")),
-    Fault(ARGUMENTS, "return stored_name(symbol).upper()", "return stored_name(symbol)", (*BARS, *KINDS)),
+    Fault(
+        ARGUMENTS,
+        "return [spelling.stored(stored_name(vendor), one) for one in given]",
+        "return given",
+        (*BARS, *KINDS),
+    ),
+    Fault(
+        "src/mds_client/values/spelling.py",
+        "return as_given(symbol) if vendor in self.vendors else in_upper_case(symbol)",
+        "return in_upper_case(symbol)",
+        CASED,
+    ),
+    Fault(
+        "src/datastore/schema/functions.py",
+        'ORDER BY v.vendor COLLATE "C") <> vendors THEN',
+        'ORDER BY v.vendor COLLATE "C") IS NULL THEN',
+        CASED,
+    ),
+    Fault(
+        "src/mds_client/columns/frames.py",
+        "made._codes, made.names = made._series()",
+        "pass",
+        CASED,
+    ),
     Fault(ANSWERS, "if len(rows) < batch_rows:\n            return", "if rows:\n            return", (*BARS, *KINDS)),
     # Engines
     Fault(BASE, "TIMESTAMPTZ '2000-01-01 00:00:00+00'", "TIMESTAMPTZ '2000-01-01 00:01:00+00'", ROLLUPS),
@@ -226,7 +250,7 @@ FAULTS: Final = (
         "return start, end",
         ASKED,
     ),
-    Fault(SQL, 'conditions.append(SQL("symbol = ANY(%b)"))', "pass", ASKED),
+    Fault(SQL, "conditions.append(by_symbols(by_symbol))", "pass", ASKED),
     Fault(
         "src/datastore/schema/removal.py",
         "wanted > store.tenant_floor() AND wanted < store.tenant_ceiling()",

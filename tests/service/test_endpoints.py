@@ -70,6 +70,32 @@ def test_a_policy_is_set_and_unset_in_seconds(api: Api, admin: httpx.Client) -> 
     assert retention(admin.delete(path)) == (None, False)
 
 
+def test_a_vendors_symbols_are_declared_case_sensitive_and_found_as_they_are_spelled(
+    api: Api, admin: httpx.Client
+) -> None:
+    assert admin.get("/vendors").json() == []
+    cased = {"vendor": "acme", "case_sensitive": True}
+    assert admin.put("/vendors", json=cased).json()["vendor"] == "acme"
+    assert [each["vendor"] for each in admin.get("/vendors").json()] == ["acme"]
+    for body in ({"vendor": "acme"}, {"vendor": "acme", "case_sensitive": False}, {**cased, "vendor": " "}):
+        problem(admin.put("/vendors", json=body), 422)
+    for token in (api.keys.read, api.keys.operate):
+        with api.client(token) as client:
+            problem(client.put("/vendors", json=cased), 403)
+            problem(client.delete("/vendors", params={"vendor": "acme"}), 403)
+    path = f"/tenants/{api.store.tenant_a}"
+    row = {"vendor": "acme", "timeframe": "1m", "ts": "2024-01-02T15:30:00Z"}
+    rows = [{**row, "symbol": symbol, "close_price": at} for at, symbol in enumerate(("AMpB", "AMPB"))]
+    assert upload(admin, api.store.tenant_a, lines(*rows)).json()["written"] == 2
+    found = admin.get(f"{path}/bars", params={**WINDOW, "symbol": "AMpB"}).json()
+    assert [(each["symbol"], each["close_price"]) for each in found["items"]] == [("AMpB", 0.0)]
+    assert "AMpb" in problem(admin.get(f"{path}/bars", params={**WINDOW, "symbol": "AMpb"}), 404)["detail"]
+    latest = admin.get(f"{path}/latest-prices", params={"vendor": "acme", "symbol": ["AMpB", "AMPB"]}).json()
+    assert {each["symbol"]: each["price"] for each in latest} == {"AMpB": 0.0, "AMPB": 1.0}
+    assert "AMpB" in problem(admin.delete("/vendors", params={"vendor": "acme"}), 409)["detail"]
+    assert admin.delete("/vendors", params={"vendor": "other"}).json() == {"unset": False}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -369,7 +369,7 @@ def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
 def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None:
     operation, with_ = upsert_bars([bar()]), session(None, statement_timeout_ms=1234)
     with_.wanted = TENANT
-    assert operation.opening(with_) == Execute(sql.OPEN_AS, (TENANT, "1234"))
+    assert operation.opening(with_) == Execute(sql.OPEN_AS, (TENANT, "1234", []))
     operation.opened(with_, [(None, "1234")])
     assert with_.tenant_id is None
     assert operations.health().opening(with_) == Execute(sql.OPEN, ("1234",))

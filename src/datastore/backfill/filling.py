@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from datastore import aggregates, gaps, sources
+from datastore import aggregates, gaps, sources, vendors
 from datastore.backfill import elsewhere
 from datastore.backfill.records import LISTED, BackfillRecord, of_job
 from datastore.backfill.spec import JOB_TYPE, KIND, Chunk, ChunkJob
 from datastore.config import ConfigurationError
+from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, job_type
 from datastore.sources import Batch, Malformed, Others, Span
@@ -37,8 +38,12 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
         source = sources.make(found.source)
     except (ControlError, ConfigurationError) as error:
         raise JobFailed(str(error)) from error
-    spans = [Span(found.vendor, span.symbol, found.timeframe, span.start, span.end) for span in payload.spans]
-    written = _Written()
+    with connect(context.dsn) as connection:
+        case_sensitive = found.vendor in vendors.spelling(connection).vendors
+    spans = [
+        Span(found.vendor, span.symbol, found.timeframe, span.start, span.end, case_sensitive) for span in payload.spans
+    ]
+    written = _Written(case_sensitive)
     context.progress(0, payload.planned)
     if spans:
         with MDS(dsn=context.dsn, tenant_id=str(tenant), app_name="datastore backfill", pool_max=1) as client:
@@ -61,10 +66,10 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
 class _Written:
     """The counts of a chunk's rows so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, case_sensitive: bool) -> None:
         self.rows = 0
         self.matched = False
-        self.others = Others()
+        self.others = Others(case_sensitive=case_sensitive)
         self.rejected = 0
         self.rejected_in: Counter[str] = Counter()
         self.rejects: list[dict[str, str]] = []
@@ -88,7 +93,7 @@ class _Written:
                     self.rejected_in[row.whole] += 1
                 if len(self.rejects) < LISTED:
                     self.rejects.append({"where": row.where, "why": row.why})
-            elif isinstance(row, Bar) and (span := wanted.get(row.symbol)) is not None and span.has(row):
+            elif isinstance(row, Bar) and sources.span_of(wanted, row) is not None:
                 bars.append(row)
             else:
                 self.others.add(row)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from datastore import jobs
+from datastore import jobs, vendors
 from datastore.backfill.planning import plan
 from datastore.backfill.records import BackfillRecord, get_record, record_by_key
 from datastore.backfill.spec import JOB_TYPE, KIND, BackfillConflict, BackfillError, BackfillSpec, ChunkJob, params
@@ -25,6 +25,7 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
     """
     if not idempotency_key.strip():
         raise BackfillError("the idempotency key is empty")
+    spec = _spelled(dsn, spec)
     if (there := _same(dsn, spec, idempotency_key)) is not None:
         return there
     now = datetime.now(UTC)
@@ -61,6 +62,15 @@ def start(dsn: str, spec: BackfillSpec, *, idempotency_key: str) -> BackfillReco
     there = _same(dsn, spec, idempotency_key)
     assert there is not None
     return there
+
+
+def _spelled(dsn: str, spec: BackfillSpec) -> BackfillSpec:
+    """Return a spec with the symbols as the vendor's series have them."""
+    if spec.symbols is None:
+        return spec
+    with connect(dsn) as connection:
+        found = vendors.spelling(connection)
+    return spec.model_copy(update={"symbols": tuple(found.stored(spec.vendor, symbol) for symbol in spec.symbols)})
 
 
 def _same(dsn: str, spec: BackfillSpec, idempotency_key: str) -> BackfillRecord | None:

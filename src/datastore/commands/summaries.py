@@ -38,5 +38,6 @@ SUMMARIES: Final = {
     "tenants": Summary("tenants", "Create, list, disable, export and delete tenants, and bind login roles to them"),
     "token": Summary("service", "Create tokens for the admin API"),
     "up": Summary("server", "Start the embedded server if it does not run, and bring its schema to head"),
+    "vendors": Summary("vendors", "Declare vendors whose symbols are case-sensitive, for all tenants"),
     "worker": Summary("jobs", "Run jobs of the outbox until SIGTERM or SIGINT"),
 }

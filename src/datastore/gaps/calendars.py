@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import class_row
 from pydantic import TypeAdapter, ValidationError
 
+from datastore import vendors
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.names import TENANT_BITS
@@ -241,8 +242,12 @@ def assign(
 ) -> Assignment:
     """Set the calendar of a tenant's series: of a vendor, a symbol, both, or of all without a more specific one.
 
-    The most specific assignment wins: vendor and symbol, then symbol, then vendor, then the tenant alone. Raises
-    CalendarError for an unknown calendar or an invalid vendor or symbol, and UnknownTenant.
+    The most specific assignment wins: vendor and symbol, then symbol, then vendor, then the tenant alone. A symbol
+    without a vendor is in upper case, also for vendors whose symbols are case-sensitive.
+
+    Raises:
+        CalendarError: The calendar is unknown, or a name is invalid.
+        UnknownTenant: There is no such tenant.
     """
     own = resolve(calendar)
     with connect(dsn) as connection:
@@ -250,9 +255,9 @@ def assign(
         connection.execute(
             "INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (tenant_no, vendor, symbol) DO UPDATE SET calendar = excluded.calendar",
-            (found.no, _named(vendor), _symbol(symbol), own),
+            (found.no, _named(vendor), named := _symbol(connection, vendor, symbol), own),
         )
-    return Assignment(found.id, _named(vendor), _symbol(symbol), own)
+    return Assignment(found.id, _named(vendor), named, own)
 
 
 def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol: str | None = None) -> bool:
@@ -262,7 +267,7 @@ def unassign(dsn: str, tenant: UUID | str, *, vendor: str | None = None, symbol:
         taken = connection.execute(
             "DELETE FROM store.calendars WHERE tenant_no = %s"
             " AND (vendor, symbol) IS NOT DISTINCT FROM (%s::text, %s::text)",
-            (found.no, _named(vendor), _symbol(symbol)),
+            (found.no, _named(vendor), _symbol(connection, vendor, symbol)),
         )
         return taken.rowcount > 0
 
@@ -356,8 +361,11 @@ def _named(text: str | None) -> str | None:
     return None if text is None else _checked("vendor", Name, text)
 
 
-def _symbol(text: str | None) -> str | None:
-    return None if text is None else _checked("symbol", Symbol, text)
+def _symbol(connection: psycopg.Connection[Any], vendor: str | None, text: str | None) -> str | None:
+    """Return a symbol as the vendor's series have it; of any vendor, in upper case."""
+    if text is None:
+        return None
+    return vendors.spelling(connection).stored(_named(vendor) or "", _checked("symbol", Symbol, text))
 
 
 def _checked(what: str, model: Any, text: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -25,6 +26,7 @@ import psycopg
 from psycopg.sql import SQL
 from pydantic import TypeAdapter, ValidationError
 
+from datastore import vendors
 from datastore.connections import connect
 from datastore.gaps import calendars
 from datastore.gaps.calendars import CalendarError
@@ -290,15 +292,16 @@ def series_ids(
 
     Unless `new` is set, raises GapError if a symbol has no series. Raises GapError if the result is empty.
     """
+    asked = None if symbols is None else wanted(connection, vendor, symbols)
     rows = connection.execute(
         SQL(
             "SELECT symbol, series_id FROM store.series WHERE (series_id >> {}) = %s AND kind = 'bars'"
             " AND vendor = %s AND timeframe = %s AND (%s::text[] IS NULL OR symbol = ANY(%s::text[]))"
         ).format(TENANT_BITS),
-        (tenant.no, vendor, timeframe, *(2 * [None if symbols is None else list(wanted(symbols))])),
+        (tenant.no, vendor, timeframe, *(2 * [asked])),
     ).fetchall()
     ids: dict[str, int | None] = dict(rows)
-    for symbol in wanted(symbols or ()):
+    for symbol in asked or ():
         if symbol not in ids and not new:
             raise GapError(f"{vendor} has no {timeframe} bars of {symbol}")
         ids.setdefault(symbol, None)
@@ -307,10 +310,11 @@ def series_ids(
     return ids
 
 
-def wanted(symbols: Iterable[str]) -> list[str]:
-    """Return symbols as series have them, each once. Raises GapError if one is invalid."""
+def wanted(connection: psycopg.Connection[Any], vendor: str, symbols: Iterable[str]) -> list[str]:
+    """Return symbols as the vendor's series have them, each once. Raises GapError if one is invalid."""
     try:
-        return list(dict.fromkeys(TypeAdapter(list[models.Symbol]).validate_python(list(symbols))))
+        checked = TypeAdapter(list[models.Symbol]).validate_python(list(symbols))
+        return list(dict.fromkeys(map(partial(vendors.spelling(connection).stored, vendor), checked)))
     except ValidationError as error:
         raise GapError(f"symbols: {reason(error)}") from error
 

@@ -97,7 +97,11 @@ def check_page(
     GapError also for an invalid `after`.
     """
     place = Place() if after is None else Place.parse(after)
-    names = _Names(dsn, tenant, vendor, timeframe, None if symbols is None else sorted(wanted(symbols)))
+    named = None
+    if symbols is not None:
+        with connect(dsn) as connection:
+            named = sorted(wanted(connection, vendor, symbols))
+    names = _Names(dsn, tenant, vendor, timeframe, named)
     if after is None:
         names.check()
     at_once, total = 1, _Sum()

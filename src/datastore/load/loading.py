@@ -205,6 +205,8 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
     """
 
     def talk(session: Session) -> Talk[Straight]:
+        nonlocal batch
+        batch = batch.spelled(session.spelling)
         yield from upserts._check_tenant(session, batch.claimed())
         series = yield from upserts._find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
         narrow = batch.narrow({name: id_ for name, (id_, _) in series.items()})

@@ -166,6 +166,22 @@ BEGIN
     MESSAGE = format('tenant %s is unknown or disabled', wanted);
 END
 $$""",
+    # A client spells symbols by its own copy of the declarations, and every transaction of it says which they are. The
+    # query keeps its lock on the table until the transaction ends, so a declaration changes only between transactions
+    # (`datastore.vendors`).
+    "mds.spells_as(text[])": f"""
+CREATE OR REPLACE FUNCTION mds.spells_as(vendors text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF ARRAY(SELECT v.vendor FROM store.case_sensitive_vendors AS v ORDER BY v.vendor COLLATE "C") <> vendors THEN
+    RAISE SQLSTATE '{sql.SPELLING}' USING
+      MESSAGE = 'the client does not know which vendors'' symbols are case-sensitive',
+      HINT = 'Ask again: SELECT vendor FROM mds.case_sensitive_vendors.';
+  END IF;
+  RETURN true;
+END
+$$""",  # noqa: S608 - constants of ours
     # The client's statements carry the tenant that they are meant for. A statement that the server would run for
     # another tenant fails, even without the transaction that set the tenant. NULL accepts any tenant.
     "mds.is_tenant(uuid)": """

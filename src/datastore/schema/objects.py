@@ -19,6 +19,7 @@ from datastore.schema.doors import door, last_values
 from datastore.schema.functions import functions, jobs_limit, jobs_trigger
 from datastore.schema.removal import deletion
 from datastore.schema.views import (
+    case_sensitive_vendors_view,
     jobs_view,
     kind_view,
     latest_prices_view,
@@ -36,7 +37,7 @@ from mds_client.schema import DOORS
 
 _PRIVATE: Final = (
     *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
-    *("cold_fences", "cold_periods"),
+    *("cold_fences", "cold_periods", "case_sensitive_vendors"),
 )
 """The control plane's own tables, which row security closes in addition."""
 
@@ -50,6 +51,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         jobs_limit(),
         jobs_trigger(),
         tenants_view(),
+        case_sensitive_vendors_view(),
         series_view(),
         *(kind_view(kind) for kind in KINDS.values()),
         *(door(kind, way) for kind in KINDS.values() for way in DOORS),

@@ -82,6 +82,7 @@ def metadata() -> MetaData:
     """Return every table of a database at head."""
     tables = MetaData()
     _tenant_tables(tables)
+    _vendors_table(tables)
     _objects_table(tables)
     _series_table(tables)
     _policies_table(tables)
@@ -124,6 +125,19 @@ def _tenant_tables(tables: MetaData) -> None:
             nullable=False,
         ),
         PrimaryKeyConstraint("role", name="tenant_roles_pkey"),
+        schema=STORE,
+    )
+
+
+def _vendors_table(tables: MetaData) -> None:
+    # The vendors whose symbols are case-sensitive, for all tenants. See `datastore.vendors` for its locks.
+    Table(
+        "case_sensitive_vendors",
+        tables,
+        Column("vendor", Text, nullable=False),
+        Column("declared_at", _INSTANT, nullable=False, server_default=text("now()")),
+        PrimaryKeyConstraint("vendor", name="case_sensitive_vendors_pkey"),
+        CheckConstraint("vendor <> ''", name="case_sensitive_vendors_vendor_check"),
         schema=STORE,
     )
 

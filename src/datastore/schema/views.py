@@ -34,6 +34,14 @@ def tenants_view() -> DatabaseObject:
     return view_object("public", "tenants", body, comments=Comments("The tenant of the session: one row.", columns))
 
 
+def case_sensitive_vendors_view() -> DatabaseObject:
+    """Return the view of the vendors whose symbols are case-sensitive, which are the same for every tenant."""
+    body = SQL("SELECT vendor, declared_at FROM {}.case_sensitive_vendors").format(STORE_SCHEMA)
+    columns = {"vendor": "The vendor.", "declared_at": "When the operator declared it."}
+    about = "The vendors whose symbols are case-sensitive. Symbols of all others are in upper case."
+    return view_object("mds", "case_sensitive_vendors", body, comments=Comments(about, columns))
+
+
 def series_view() -> DatabaseObject:
     """Return the client's view of the tenant's series."""
     names = ("kind", *SERIES_COLUMNS)
@@ -83,8 +91,12 @@ def symbols_view() -> DatabaseObject:
         names=column_list(names),
         own=own_series(Identifier("series_id")),
     )
-    about = "Every symbol, once for a kind and a vendor. Symbols are in upper case. Reads no rows of a kind."
-    columns = {TENANT_COLUMN: _OWN_TENANT, **described(Series, names), "symbol": "The instrument, in upper case."}
+    about = "Every symbol, once for a kind and a vendor. Reads no rows of a kind."
+    columns = {
+        TENANT_COLUMN: _OWN_TENANT,
+        **described(Series, names),
+        "symbol": described(LatestPrice, ("symbol",))["symbol"],
+    }
     return view_object("public", "symbols", body, comments=Comments(about, columns))
 
 

@@ -10,7 +10,7 @@ from datastore.service.answers import BATCH_ROWS, Answer
 from mds_client import KINDS, MDS, Bar, UnknownSeries, sql
 from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from mds_client.reading.answers import without_tenant
-from mds_client.reading.arguments import stored_timeframe
+from mds_client.reading.arguments import several, stored_timeframe
 from mds_client.reading.rollups import stored_columns
 from mds_client.values.timeframes import parts
 
@@ -57,9 +57,9 @@ def page(client: MDS, asked: Asked, limit: int) -> list[Bar]:
     """
     kind = KINDS["bars"]
     timeframe = stored_timeframe(asked.timeframe)
-    name = (asked.vendor.strip(), asked.symbols[0].strip().upper(), kind.base if asked.rollup else timeframe)
-    if not client.run(_there(name)):
-        raise UnknownSeries(f"the tenant has no bars of {name[1]} from {name[0]} with the timeframe {name[2]}")
+    lacking = client.run(_lacking(asked.vendor.strip(), asked.symbols[0], kind.base if asked.rollup else timeframe))
+    if lacking is not None:
+        raise UnknownSeries(lacking)
     count, unit = parts(timeframe)
     span, start, found = min(limit * count, 10**6) * _LONGEST[unit], asked.start, list[Bar]()
     while True:
@@ -72,11 +72,16 @@ def page(client: MDS, asked: Asked, limit: int) -> list[Bar]:
         start, span = end, 2 * span
 
 
-def _there(name: tuple[str, ...]) -> Operation[bool]:
-    def talk(session: Session) -> Talk[bool]:
-        parameters = [*([part] for part in name), session.wanted]
+def _lacking(vendor: str, symbol: str, timeframe: str) -> Operation[str | None]:
+    """Return what to say if there is no such series; None if there is."""
+
+    def talk(session: Session) -> Talk[str | None]:
+        stored = several(symbol, vendor, session.spelling)
+        parameters = [[vendor], stored, [timeframe], session.wanted]
         (found,) = yield Group((Execute(sql.find_series(KINDS["bars"]), parameters),), commit=True)
-        return bool(found)
+        if found:
+            return None
+        return f"the tenant has no bars of {stored[0]} from {vendor} with the timeframe {timeframe}"
 
     return Operation("find_series", talk)
 

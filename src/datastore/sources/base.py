@@ -26,6 +26,7 @@ from mds_client.errors import InvalidRow
 from mds_client.files import Mapping as Columns
 from mds_client.files import TimeUnit
 from mds_client.schema import TENANT_COLUMN
+from mds_client.values.spelling import as_given
 from mds_client.values.times import UNIX
 
 _log = logging.getLogger(__name__)
@@ -43,21 +44,31 @@ class SourceUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A series, and the range (UTC) of the wanted bars: `start <= ts < end`."""
+    """A series, and the range (UTC) of the wanted bars: `start <= ts < end`.
+
+    `case_sensitive`: the vendor's symbols are, so that a bar's symbol counts as it was given.
+    """
 
     vendor: str
     symbol: str
     timeframe: str
     start: datetime
     end: datetime
+    case_sensitive: bool = False
 
     def has(self, bar: Bar) -> bool:
         """Whether a bar belongs to this series and range."""
         return self.start <= bar.ts < self.end and (self.vendor, self.symbol, self.timeframe) == (
             bar.vendor,
-            bar.symbol,
+            as_given(bar.symbol) if self.case_sensitive else bar.symbol,
             bar.timeframe,
         )
+
+
+def span_of(wanted: Mapping[str, Span], bar: Bar) -> Span | None:
+    """Return the span that a bar belongs to, of those that are wanted, by symbol; or None."""
+    span = wanted.get(as_given(bar.symbol)) or wanted.get(bar.symbol)
+    return span if span is not None and span.has(bar) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +101,20 @@ class Other:
 
 
 class Others:
-    """The series that a source holds beside those that were asked for."""
+    """The series that a source holds beside those that were asked for.
 
-    def __init__(self) -> None:
+    `case_sensitive`: symbols count as they were given.
+    """
+
+    def __init__(self, *, case_sensitive: bool = False) -> None:
+        self._case_sensitive = case_sensitive
         self._by_series: dict[tuple[str, str, str], Other] = {}
 
     def add(self, other: Bar | Other) -> None:
         """Count a bar, or add another count."""
         if isinstance(other, Bar):
-            other = Other(other.vendor, other.symbol, other.timeframe, other.ts, other.ts)
+            symbol = as_given(other.symbol) if self._case_sensitive else other.symbol
+            other = Other(other.vendor, symbol, other.timeframe, other.ts, other.ts)
         key = (other.vendor, other.symbol, other.timeframe)
         if (before := self._by_series.get(key)) is not None:
             first, last = min(before.first, other.first), max(before.last, other.last)

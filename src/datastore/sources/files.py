@@ -1,7 +1,7 @@
 """The source `files`: NDJSON, CSV and Parquet, by a pattern below a folder of the operator."""
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from importlib.util import find_spec
 from itertools import groupby
@@ -23,6 +23,7 @@ from datastore.sources.base import (
     SourceUnavailable,
     Span,
     expand,
+    span_of,
 )
 from mds_client import Bar
 from mds_client.errors import MDSError
@@ -85,10 +86,10 @@ class Files(Reading):
         """Yield the bars of the files; spans that share files are read together."""
         by_pattern = sorted(spans, key=lambda span: _pattern(self.path, span))
         read: list[tuple[Path, list[Span]]] = []
-        others, gave = Others(), False
+        others, gave = Others(case_sensitive=any(span.case_sensitive for span in spans)), False
         for pattern, group in groupby(by_pattern, key=lambda span: _pattern(self.path, span)):
             of_it = list(group)
-            for path in self._files(pattern) or self._files(_pattern(self.path, of_it[0], any_case=True)):
+            for path in self._files(pattern) or self._files(_pattern(self.path, of_it[0], any_case=_any_case(of_it))):
                 read.append((path, of_it))
                 for batch in self._read(path, of_it, others):
                     gave = gave or not isinstance(batch, list) or any(isinstance(one, Bar) for one in batch)
@@ -158,7 +159,7 @@ class Files(Reading):
                 yield from _bars(parquet(BARS, str(path), columns, None), wanted, others, where)
                 return
             time = types["ts"]
-            names = {name: _named(name, there, given) for name in _NAMES}
+            names = {name: _named(name, there, given, upper=_any_case(wanted.values())) for name in _NAMES}
             for part in parquet(BARS, str(path), columns, _within(wanted, names, there["ts"], time)).parts(ROWS, _none):
                 if (frame := cast("Part", part).mapped()).num_rows:
                     yield frame
@@ -179,7 +180,7 @@ class Files(Reading):
         there, types = _there(path, columns)
         if not columns.only_renames or not _is_frame(types, columns.constants):
             return
-        shown = {name: _named(name, there, columns.constants) for name in _NAMES}
+        shown = {name: _named(name, there, columns.constants, upper=_any_case(spans)) for name in _NAMES}
         shown["ts"] = pc.field(there["ts"]).cast(pa.timestamp("us", types["ts"].tz), safe=False)
         for batch in dataset.dataset(path, format="parquet").to_batches(columns=shown):
             grouped = pa.Table.from_batches([batch]).group_by(list(_NAMES))
@@ -222,7 +223,7 @@ def _bars(rows: Input, wanted: Mapping[str, Span], others: Others, where: str | 
         bars = cast("list[Bar]", part.sifted(reject).rows)
         some = []
         for bar in bars:
-            if (span := wanted.get(bar.symbol)) is not None and span.has(bar):
+            if span_of(wanted, bar) is not None:
                 some.append(bar)
             else:
                 others.add(bar)
@@ -241,8 +242,14 @@ def _relative(error: Exception, path: Path, where: str) -> str:
     return str(error).replace(str(path), where)
 
 
-def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any:
-    """Return an expression for a name as the model reads it: trimmed, a symbol in capitals, with the given default."""
+def _any_case(spans: Iterable[Span]) -> bool:
+    """Whether symbols in any letters are meant."""
+    return not any(span.case_sensitive for span in spans)
+
+
+def _named(name: str, there: Mapping[str, str], given: Mapping[str, str], *, upper: bool) -> Any:
+    """Return an expression for a name as it is stored: trimmed, a symbol in capitals (`upper`), with the given
+    default."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -252,7 +259,7 @@ def _named(name: str, there: Mapping[str, str], given: Mapping[str, str]) -> Any
     if name in given:
         text = pc.coalesce(pc.if_else(pc.equal(text, ""), pc.scalar(given[name]), text), pc.scalar(given[name]))
     text = pc.utf8_trim_whitespace(text)
-    return pc.utf8_upper(text) if name == "symbol" else text
+    return pc.utf8_upper(text) if upper and name == "symbol" else text
 
 
 def _within(wanted: Mapping[str, Span], names: Mapping[str, Any], column: str, time: Any) -> Any:

@@ -1,7 +1,7 @@
 """Check Arrow columns by the rules of the row model, and convert them for the table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Final, cast
@@ -17,6 +17,7 @@ from mds_client.columns.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPE
 from mds_client.errors import InvalidRow
 from mds_client.schema import TENANT_COLUMN, Kind, SqlType
 from mds_client.values.fields import is_uuid, own_id
+from mds_client.values.spelling import Spelled, as_given
 from mds_client.values.times import PER_SECOND
 
 FIRST_TIME: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
@@ -82,7 +83,7 @@ def checked(field: Field, column: "pa.ChunkedArray", first: int) -> ColumnValues
     fast = _fast(field, column)
     if fast is not None:
         return fast
-    return as_words(field.type, *_through_model(field, column, first))
+    return _through_model(field, column, first)
 
 
 _KNOWN: Final = ("arrow.uuid", "arrow.json", "pandas.period")
@@ -182,8 +183,8 @@ def nothing(type_: SqlType, size: int) -> ColumnValues:
     return ColumnValues(type_, np.zeros(size, NUMPY_TYPES.get(type_, "i8")), np.zeros(size, np.bool_), words)
 
 
-def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple[NDArray[Any], list[Any]]:
-    """Convert a column with the model. Returns codes (-1 for NULL), and the distinct values for them."""
+def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> ColumnValues:
+    """Convert a column with the model, which sees each distinct value once."""
     try:
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
@@ -209,11 +210,18 @@ def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> tuple
             f"row {first + at}: {field.name}: {message} (got {str(given[codes[at]])[:60]!r})" + and_more(len(rows)),
             index=first + at,
         )
-    # Different inputs can be converted to the same value.
-    made_codes, words = coded(made)
-    back = np.full(len(given) + 1, -1, np.int64)
-    back[used] = made_codes
-    return back[codes], words
+
+    def column_of(values: list[Any]) -> ColumnValues:
+        # Different inputs can be converted to the same value.
+        made_codes, words = coded(values)
+        back = np.full(len(given) + 1, -1, np.int64)
+        back[used] = made_codes
+        return as_words(field.type, back[codes], words)
+
+    if not any(type(value) is Spelled for value in made):
+        return column_of(made)
+    plain = [str(value) if type(value) is Spelled else value for value in made]
+    return replace(column_of(plain), given=column_of(list(map(as_given, made))))
 
 
 def _validated(field: Field, values: list[Any]) -> tuple[list[Any], dict[int, str]]:

@@ -6,11 +6,13 @@ read are in `mds_client.columns.arrow`, which raises the error about missing pac
 """
 
 import contextlib
+import copy
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import numpy as np
@@ -28,14 +30,16 @@ from mds_client.columns.checked import (
     own_ids,
 )
 from mds_client.columns.narrow import ColumnValues, NarrowFrame
+from mds_client.columns.rows import spelled_row
 from mds_client.errors import InvalidRow
 from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as Mapping_
-from mds_client.models import DataQualityWarning
+from mds_client.models import DataQualityWarning, Row
 from mds_client.protocol.operations import SeriesName
 from mds_client.schema import DEFAULTS, TENANT_COLUMN, Column, Kind
 from mds_client.values.apart import NOTHING_HELD, Held, apart_id
 from mds_client.values.quality import out_of_order, warn_of_empty, warn_of_replaced
+from mds_client.values.spelling import UPPER, Spelling
 
 
 class Frame:
@@ -50,6 +54,7 @@ class Frame:
         self._first = first
         self._size: int = table.num_rows
         self.replaced: int | None = None
+        self._derived: dict[str, NDArray[Any]] = {}
         fields = fields_of(kind)
         table = without_index(table)
         given: list[str] = table.column_names
@@ -96,6 +101,23 @@ class Frame:
             for code, row in zip(found.tolist(), rows.tolist(), strict=True)
             if code >= 0
         }
+
+    def spelled(self, spelling: Spelling) -> "Frame":
+        """Return the batch with the symbols as they are stored."""
+        vendors = self._columns["vendor"]
+        given = {name: found for name in self.kind.symbols if (found := self._columns[name].given) is not None}
+        if not given or not spelling.vendors.intersection(vendors.words or ()):
+            return self
+        sensitive = np.array([word in spelling.vendors for word in vendors.words or ()], np.bool_)[vendors.values]
+        made = copy.copy(self)
+        made._columns = {
+            **self._columns,
+            **{name: _chosen(self._columns[name], spellings, sensitive) for name, spellings in given.items()},
+        }
+        for name, rows in self._derived.items():
+            made._derive(self.kind.column(name), rows, spelling)
+        made._codes, made.names = made._series()
+        return made
 
     def span(self) -> tuple[datetime, datetime]:
         """Return the oldest and the newest time of the rows."""
@@ -151,16 +173,18 @@ class Frame:
             values = {name: column.take(first).python()[0] for name, column in self._columns.items()}
             warn_of_replaced(self.kind, self.replaced, self._first + int(first[0]), values)
 
-    def _derive(self, column: Column) -> None:
+    def _derive(self, column: Column, rows: NDArray[Any] | None = None, spelling: Spelling = UPPER) -> None:
         """Fill missing values of a column whose default the model computes, by making models of those rows."""
         found = self._columns[column.name]
-        if found.valid is None:
-            return
-        rows = np.flatnonzero(~found.valid)
+        if rows is None:
+            if found.valid is None:
+                return
+            rows = np.flatnonzero(~found.valid)
+            self._derived[column.name] = rows
         others = {name: values.take(rows).python() for name, values in self._columns.items() if name != column.name}
-        validate = self.kind.model.model_validate
+        validate = cast("type[Row]", self.kind.model).model_validate
         made = [
-            getattr(validate(dict(zip(others, values, strict=True))), column.name)
+            getattr(spelled_row(self.kind, validate(dict(zip(others, values, strict=True))), spelling), column.name)
             for values in zip(*others.values(), strict=True)
         ]
         values = found.python()
@@ -175,10 +199,10 @@ class Frame:
             return default
         if found.valid is None:
             return found
-        both = [*found.words, *default.words]
-        places = {word: at for at, word in enumerate(dict.fromkeys(both))}
-        codes = np.where(found.valid, found.values, default.values + len(found.words))
-        return ColumnValues(found.type, np.array([places[word] for word in both], np.int64)[codes], None, list(places))
+        made = _chosen(default, found, found.valid)
+        if found.given is None and default.given is None:
+            return made
+        return replace(made, given=_chosen(default.given or default, found.given or found, found.valid))
 
     def _look(self) -> None:
         """Warn about suspicious rows, with one line for the first of them."""
@@ -212,6 +236,17 @@ class Frame:
                 found, codes = np.unique(codes, return_inverse=True)
             names = [(*names[at // len(words)], words[at % len(words)]) for at in found.tolist()]
         return codes, names
+
+
+def _chosen(column: ColumnValues, other: ColumnValues, where: NDArray[np.bool_]) -> ColumnValues:
+    """Return a column of text with the values of another one in some rows."""
+    both = [*(column.words or ()), *(other.words or ())]
+    places = {word: at for at, word in enumerate(dict.fromkeys(both))}
+    codes = np.where(where, other.values + len(column.words or ()), column.values)
+    valid = (
+        None if column.valid is None else np.where(where, True if other.valid is None else other.valid, column.valid)
+    )
+    return ColumnValues(column.type, np.array([places[word] for word in both], np.int64)[codes], valid, list(places))
 
 
 def told_apart(kind: Kind, columns: dict[str, ColumnValues], held: Held) -> dict[str, ColumnValues]:

@@ -42,15 +42,19 @@ NUMPY_TYPES: Final[dict[SqlType, str]] = {
 @dataclass(frozen=True)
 class ColumnValues:
     """A checked column. Text and uuids are indexes into the distinct `words`; times are microseconds and dates are days
-    since 1970; numbers are stored directly. `valid` is None if every row has a value."""
+    since 1970; numbers are stored directly. `valid` is None if every row has a value.
+
+    `given` has symbols as they were given, if some of them were not in upper case."""
 
     type: SqlType
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
     words: list[Any] | None = None
+    given: "ColumnValues | None" = None
 
     def take(self, rows: NDArray[Any] | slice) -> "ColumnValues":
-        return replace(self, values=self.values[rows], valid=None if self.valid is None else self.valid[rows])
+        valid = None if self.valid is None else self.valid[rows]
+        return replace(self, values=self.values[rows], valid=valid, given=None)
 
     def python(self) -> list[Any]:
         """Return the values as in the models."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from datetime import datetime
 from itertools import chain, islice
-from operator import ge, itemgetter
+from operator import ge, is_, itemgetter
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from pydantic import ValidationError
@@ -19,9 +19,10 @@ from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.models import DataQualityWarning, Row
 from mds_client.protocol.operations import CopyIn, Latest, SeriesName, Values
-from mds_client.schema import Kind, stored
+from mds_client.schema import SYMBOLS, Kind, stored
 from mds_client.values.apart import NOTHING_HELD, Held, key_of, stored_apart
 from mds_client.values.quality import warn_of_empty, warn_of_replaced
+from mds_client.values.spelling import Spelling, keeps_spelling
 
 HEAVY_ROWS: Final = 1_000
 """The number of rows from which preparing them takes too long for an event loop."""
@@ -69,6 +70,9 @@ class Batch(Protocol):
 
     def claimed(self) -> Mapping[str, int]:
         """Return each tenant that rows name, with the position of the first such row in the input."""
+
+    def spelled(self, spelling: Spelling) -> "Batch":
+        """Return the batch with the symbols as they are stored. Must come before `names` and `narrow` are used."""
 
     def span(self) -> tuple[datetime, datetime]:
         """Return the oldest and the newest time of the rows, of which there is at least one."""
@@ -160,7 +164,8 @@ class Rows:
         # Reading a model's fields from its __dict__ is the fastest way.
         numbers: dict[Any, int] = {}
         self._series = [numbers.setdefault(name_of(vars(row)), len(numbers)) for row in self._rows]
-        self.names: list[SeriesName] = [(name,) for name in numbers] if len(kind.series) == 1 else list(numbers)
+        # As plain text, because the driver takes no list of several types.
+        self.names: list[SeriesName] = [tuple(map(str, (name,) if len(kind.series) == 1 else name)) for name in numbers]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -173,6 +178,18 @@ class Rows:
             claimed[cast("str", tenant_id)] = self._first + found
         return claimed
 
+    def spelled(self, spelling: Spelling) -> "Rows":
+        """Return the batch with the symbols as they are stored."""
+        kind = self._kind
+        if not any(keeps_spelling([vars(row)[name] for row in self._rows]) for name in kind.symbols):
+            return self
+        rows = [spelled_row(kind, row, spelling) for row in self._rows]
+        if all(map(is_, rows, self._rows)):
+            return self
+        made = Rows(kind, rows, self._first)
+        made.replaced = self.replaced
+        return made
+
     def span(self) -> tuple[datetime, datetime]:
         """Return the oldest and the newest time of the rows."""
         times = [getattr(row, self._kind.time) for row in self._rows]
@@ -182,7 +199,11 @@ class Rows:
         """Convert the rows to narrow rows."""
         kind = self._kind
         values_of = itemgetter(*kind.column_names)
-        converted = [(at, column) for at, column in enumerate(kind.columns, start=1) if column.type == "uuid"]
+        converted = [
+            (at, column)
+            for at, column in enumerate(kind.columns, start=1)
+            if column.type == "uuid" or column.name in SYMBOLS
+        ]
         # Sort each series separately, because no other thread runs during a sort.
         by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
         of_number = [ids[name] for name in self.names]
@@ -296,6 +317,17 @@ def _parted(row: Values, places: list[int]) -> Values:
         parts[at] = whole
         parts.append(None if whole is None or whole == row[at] else row[at] - whole)
     return tuple(parts)
+
+
+def spelled_row(kind: Kind, row: Row, spelling: Spelling) -> Row:
+    """Return a row with its symbols as they are stored."""
+    values = vars(row)
+    changed = {}
+    for name in kind.symbols:
+        symbol = values[name]
+        if symbol is not None and (stored := spelling.stored(row.vendor, symbol)) != symbol:
+            changed[name] = stored
+    return row.spelled(changed) if changed else row
 
 
 def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) -> list[Row]:

@@ -17,6 +17,7 @@ from pyarrow import json
 from mds_client.mapping import PLAIN
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.schema import TENANT_COLUMN, Kind, SqlType
+from mds_client.values.spelling import Spelled, as_given
 
 # The Arrow type for the types of a column's values, without None. Arrow's own inference would make a number of True,
 # and a date of a time.
@@ -58,7 +59,10 @@ def of_rows(kind: Kind, rows: Sequence[Any]) -> "pa.Table | None":
                     values = [row[name] for row in given]
                 except KeyError:
                     values = [row.get(name) for row in given]
-                arrays.append(pa.array(values, _BY_TYPES[frozenset(map(type, values)) - {type(None)}]))
+                found = frozenset(map(type, values)) - {type(None)}
+                if Spelled in found:
+                    values, found = list(map(as_given, values)), found - {Spelled} | {str}
+                arrays.append(pa.array(values, _BY_TYPES[found]))
             # Arrow releases the interpreter lock so briefly that waiting threads never get it, so sleep.
             time.sleep(_YIELD_S)
         return pa.table({name: _joined(arrays) for name, arrays in parts.items()})

@@ -66,7 +66,7 @@ class Statements:
         with mapping():
             connection.execute(sql.BEGIN)
             try:
-                connection.execute(sql.OPEN_AS, (self._tenant, self._timeout))
+                connection.execute(sql.OPEN_AS, (self._tenant, self._timeout, None))
             except psycopg.Error:
                 connection.rollback()
                 raise

@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from mds_client import sql
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError
 from mds_client.sql import Statement
+from mds_client.values.spelling import UPPER, Spelling
 
 T = TypeVar("T")
 
@@ -186,6 +187,18 @@ class ColdKnown:
     stale: bool = False
 
 
+@dataclass(slots=True)
+class SpellingKnown:
+    """What a client knows about case-sensitive vendors. It is the same for all tenants.
+
+    `confirmed`: the server has accepted it once. `stale`: the server has refused it since it was read.
+    """
+
+    spelling: Spelling = UPPER
+    confirmed: bool = False
+    stale: bool = False
+
+
 SeriesName: TypeAlias = tuple[str | None, ...]
 SeriesCache: TypeAlias = dict[tuple[str, SeriesName], int]
 """The ids of series that a committed transaction has seen, by kind and name. Each tenant has its own cache."""
@@ -243,7 +256,9 @@ class Session:
 
     `tenant_id` is the tenant that the server has set, known after the first group; `wanted` is the tenant of the
     client's settings. `learned` is added to the cache when the transaction commits. `snapshot`: all statements of the
-    transaction see the same rows. `cold` is shared by all sessions of the client.
+    transaction see the same rows. `cold` and `known` are shared by all sessions of the client.
+
+    `spelling` is how the session spells symbols. `asks`: it reads that first. `asked`: it has read it.
     """
 
     config: Config
@@ -255,6 +270,16 @@ class Session:
     written: Written | None = None
     snapshot: bool = False
     cold: ColdKnown = field(default_factory=ColdKnown)
+    known: SpellingKnown = field(default_factory=SpellingKnown)
+    spelling: Spelling = UPPER
+    asks: bool = False
+    asked: bool = False
+
+    def spell(self, vendors: Iterable[str]) -> None:
+        """Spell symbols by what the server has answered: these vendors' symbols are case-sensitive."""
+        self.spelling = self.known.spelling = Spelling.of(vendors)
+        self.known.confirmed, self.known.stale = True, False
+        self.asks, self.asked = False, True
 
     def committed(self) -> None:
         """Add the learned series to the cache after a commit."""
@@ -288,7 +313,8 @@ class Operation(Generic[T]):
         """Return the statement that is sent before the first group."""
         timeout = str(session.config.statement_timeout_ms)
         if self.needs_schema:
-            return Execute(sql.OPEN_AS, (session.wanted, timeout))
+            spelled_as = None if session.asks else session.spelling.parameter
+            return Execute(sql.OPEN_AS, (session.wanted, timeout, spelled_as))
         return Execute(sql.OPEN, (timeout,))
 
     def opened(self, session: Session, rows: list[Values]) -> None:
@@ -296,6 +322,14 @@ class Operation(Generic[T]):
         if self.needs_schema:
             tenant = rows[0][0]
             session.tenant_id = None if tenant is None else str(tenant)
+            session.known.confirmed = True
+
+    def conversation(self, session: Session) -> Talk[T]:
+        """Return the exchange. It first asks which vendors' symbols are case-sensitive, if the session must."""
+        if self.needs_schema and session.asks:
+            (rows,) = yield Group((Execute(sql.CASE_SENSITIVE),))
+            session.spell(vendor for (vendor,) in rows)
+        return (yield from self.talk(session))
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +337,21 @@ class Stream(Generic[T]):
     """An operation that returns its result in parts of one type, and nothing at the end."""
 
     operation: Operation[None]
+
+
+def spelled(make: Callable[[Spelling], Operation[T]]) -> Operation[T]:
+    """Return an operation that names symbols, for sessions that spell them in any way.
+
+    Args:
+        make: Makes the operation for a spelling. It is called at once, so that wrong arguments are reported.
+    """
+    usual = make(UPPER)
+
+    def talk(session: Session) -> Talk[T]:
+        made = usual if session.spelling == UPPER else make(session.spelling)
+        return (yield from made.talk(session))
+
+    return replace(usual, talk=talk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +399,7 @@ def health() -> Operation[Health]:
         if migrated[0]:
             timeout = str(session.config.statement_timeout_ms)
             (opened,), (row,) = yield Group(
-                (Execute(sql.OPEN_AS, (session.wanted, timeout)), Execute(sql.SCHEMA_VERSION)), commit=True
+                (Execute(sql.OPEN_AS, (session.wanted, timeout, None)), Execute(sql.SCHEMA_VERSION)), commit=True
             )
             schema, tenant = row[0], opened[0]
         return Health(

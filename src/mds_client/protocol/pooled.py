@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from psycopg.conninfo import conninfo_to_dict
 
-from mds_client import notebook, rls
+from mds_client import notebook, rls, sql
 from mds_client.config import Config
 from mds_client.errors import MDSError, RetryableError, ServerUnreachable
-from mds_client.protocol.operations import ColdKnown, Observer, Operation, SeriesCache, Session
+from mds_client.protocol.operations import ColdKnown, Observer, Operation, SeriesCache, Session, SpellingKnown
 
 
 class Pooled:
@@ -33,6 +33,7 @@ class Pooled:
         self.tenant_id = self.config.tenant_id or rls.tenant_of_dsn(self.config.dsn)
         self._caches: dict[str | None, SeriesCache] = {}
         self._cold: dict[str | None, ColdKnown] = {}
+        self._known = SpellingKnown()
         self._owns_pool = True
 
     def for_tenant(self, tenant_id: str) -> Self:
@@ -63,9 +64,18 @@ class Pooled:
         }
         return notebook.fields(type(self).__name__, shown)
 
-    def _session(self) -> Session:
-        known = self._cold.setdefault(self.tenant_id, ColdKnown())
-        return Session(self.config, self._caches.setdefault(self.tenant_id, {}), self.tenant_id, cold=known)
+    def _session(self, *, sure: bool = False) -> Session:
+        """Return the state of a new operation. `sure`: it is not repeated, so it must know how symbols are spelled."""
+        known = self._known
+        return Session(
+            self.config,
+            self._caches.setdefault(self.tenant_id, {}),
+            self.tenant_id,
+            cold=self._cold.setdefault(self.tenant_id, ColdKnown()),
+            known=known,
+            spelling=known.spelling,
+            asks=known.stale or (sure and not known.confirmed),
+        )
 
 
 class Attempts:
@@ -81,6 +91,8 @@ class Attempts:
 
     def failed(self, error: MDSError, session: Session) -> float:
         """Return the seconds to wait before the next attempt, or raise the error if there is none."""
+        if is_spelled_anew(error, session):
+            return 0.0
         self._tried += 1
         if session.commits:
             # A part was committed, so a different part has failed now.
@@ -97,6 +109,11 @@ class Attempts:
     def answered(self, session: Session) -> None:
         """Tell the observer that the operation has succeeded."""
         self._observer.performed(self._operation, time.monotonic() - self._began, session.written)
+
+
+def is_spelled_anew(error: MDSError, session: Session) -> bool:
+    """Whether the server has refused the spelling of symbols, and the next attempt will ask for it first."""
+    return isinstance(error, RetryableError) and error.sqlstate == sql.SPELLING and not session.asked
 
 
 def lost_connection(error: MDSError) -> bool:

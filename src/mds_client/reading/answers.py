@@ -16,6 +16,7 @@ from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import Row
 from mds_client.protocol.operations import Emit, Execute, Group, Session, Talk, Values
+from mds_client.reading.arguments import Sought
 from mds_client.schema import TENANT_COLUMN, Kind
 from mds_client.values.built import built_of_series, built_rows
 
@@ -254,7 +255,7 @@ def emitted(
     batch_rows: int,
     as_: StreamAs,
     show: Shown,
-    symbols: list[str] | None = None,
+    symbols: Sought | None = None,
 ) -> Talk[None]:
     """Emit rows in batches, so that neither side holds more than one. Models are read through a server-side cursor.
 
@@ -263,12 +264,12 @@ def emitted(
 
     `symbols`: only rows with one of these symbols, for a kind whose series have no symbol.
     """
-    by_symbol = symbols is not None
+    by_symbol = len(symbols or ())
     if (yield from is_cold(session, kind, span[0], ask=True)):
         yield from _emitted_cold(session, model, kind, {id_: names[id_] for id_ in ids}, span, batch_rows, as_, show)
         return
     since = sql.hot_since(kind, session.wanted, span[0])
-    parameters = (ids, *span, *([symbols] if by_symbol else ()), *since)
+    parameters = (ids, *span, *(symbols or ()), *since)
     if as_ == "arrow":
         if session.snapshot:
             yield from packed_frames(session, kind, names, span, show, symbols)
@@ -344,7 +345,7 @@ def packed_frames(
     names: dict[int, tuple[str | None, ...]],
     span: tuple[datetime, datetime],
     show: Shown,
-    symbols: list[str] | None = None,
+    symbols: Sought | None = None,
 ) -> Talk[None]:
     """Emit the rows of these series as record batches, read by several statements with one snapshot."""
     from mds_client.reading import packed

@@ -6,12 +6,17 @@ from typing import TypeAlias
 
 from mds_client.errors import ConfigurationError
 from mds_client.values import timeframes, times
+from mds_client.values.spelling import UPPER, Spelling, as_given, in_upper_case
 
 Time: TypeAlias = datetime | date | str
 """A time argument: a datetime, a date (its midnight), or text in ISO 8601. Without a zone it is UTC."""
 
 Symbols: TypeAlias = str | Sequence[str]
 """One symbol, or several."""
+
+Sought: TypeAlias = tuple[list[str], ...]
+"""The parameters that find rows by symbol: the symbols; or the case-sensitive vendors, the symbols as these spell them,
+and the symbols in upper case."""
 
 
 def instant(value: Time) -> datetime:
@@ -53,13 +58,23 @@ def stored_timeframe(timeframe: str) -> str:
         raise ConfigurationError(f"{timeframe!r}: {error}") from error
 
 
-def stored_symbol(symbol: str) -> str:
-    """Return a symbol in its stored form."""
-    return stored_name(symbol).upper()
-
-
-def stored_symbols(symbols: Sequence[str]) -> list[str]:
-    """Return several symbols in their stored form."""
+def given_symbols(symbols: Sequence[str]) -> list[str]:
+    """Return several symbols as they were given. Raises ConfigurationError for one text."""
     if isinstance(symbols, str):
         raise ConfigurationError(f"symbols is a list of names, not one text: [{symbols!r}]")
-    return [stored_symbol(symbol) for symbol in symbols]
+    return [stored_name(as_given(symbol)) for symbol in symbols]
+
+
+def several(symbol: Symbols, vendor: str, spelling: Spelling = UPPER) -> list[str]:
+    """Return one symbol of a vendor, or several, in their stored form."""
+    given = given_symbols([symbol] if isinstance(symbol, str) else symbol)
+    return [spelling.stored(stored_name(vendor), one) for one in given]
+
+
+def sought(symbol: Symbols, vendor: str | None, spelling: Spelling = UPPER) -> Sought:
+    """Return the parameters that find rows of these symbols, of one vendor or of all."""
+    if vendor is not None:
+        return (several(symbol, vendor, spelling),)
+    given = given_symbols([symbol] if isinstance(symbol, str) else symbol)
+    upper = list(map(in_upper_case, given))
+    return (upper,) if given == upper or not spelling.vendors else (spelling.parameter, given, upper)

@@ -3,7 +3,8 @@
 Each is an operation without I/O (`mds_client.protocol.operations`). Only `coverage` reads rows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from mds_client.notebook import Listing
 from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, Values
 from mds_client.reading.answers import As, answered, check_as
 from mds_client.reading.arguments import (
+    Sought,
     Symbols,
     Time,
+    given_symbols,
+    sought,
     stored_name,
-    stored_symbol,
-    stored_symbols,
     stored_timeframe,
     time_span,
 )
@@ -41,10 +43,10 @@ def series(
     """The operation of `MDS.series`."""
     check_as(as_)
     declared = KINDS.of(kind)
-    listed, _ = listed_series(declared, vendor, symbol, timeframe)
+    listed = listed_series(declared, vendor, symbol, timeframe)
 
     def talk(session: Session) -> Talk[Any]:
-        (rows,) = yield Group((listed(session),), commit=True)
+        (rows,) = yield Group((listed.step(session),), commit=True)
         warn_without_tenant(session)
         names = tuple(Series.model_fields)
         found = Listing(built(Series, dict(zip(names, (declared.name, *row), strict=True))) for _, *row in rows)
@@ -97,12 +99,12 @@ def coverage(
     check_as(as_)
     declared = KINDS.of(kind)
     span = bounds(start, end)
-    listed, in_rows = listed_series(declared, vendor, symbol, timeframe)
-    if in_rows is not None:
+    listed = listed_series(declared, vendor, symbol, timeframe)
+    if listed.is_by_rows:
         raise ConfigurationError(f"{declared.name} are not kept by symbol")
 
     def talk(session: Session) -> Talk[Any]:
-        (there,) = yield Group((listed(session),))
+        (there,) = yield Group((listed.step(session),))
         ids = [series_id for series_id, *_ in there]
         if (yield from is_cold(session, declared, span[0])):
             from mds_client.cold import reading
@@ -133,14 +135,13 @@ def known(
 ) -> Operation[Known]:
     """Look up the series that a read names: their number, their newest time, and names that do not exist."""
     declared = KINDS.of(kind)
-    listed, in_rows = listed_series(declared, vendor, symbol, timeframe)
-    named = [] if symbol is None or in_rows is not None else several(symbol)
+    listed = listed_series(declared, vendor, symbol, timeframe)
     stored = None if timeframe is None else stored_timeframe(timeframe)
 
     def talk(session: Session) -> Talk[Known]:
-        (there,) = yield Group((listed(session),), commit=True)
+        (there,) = yield Group((listed.step(session),), commit=True)
         newest = max((last_ts for *_, last_ts, _ in there if last_ts is not None), default=None)
-        lacking = sorted(set(named) - {symbol for _, _, symbol, *_ in there})
+        lacking = listed.lacking(session, {symbol for _, _, symbol, *_ in there})
         if there and not lacking:
             return Known(len(there), newest, None)
         by = None if vendor is None else stored_name(vendor)
@@ -155,30 +156,57 @@ def bounds(start: Time | None, end: Time | None) -> tuple[datetime, datetime]:
     return time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
 
 
-def several(symbol: Symbols) -> list[str]:
-    return [stored_symbol(symbol)] if isinstance(symbol, str) else stored_symbols(symbol)
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Series that a call names, by any part of their name. A session spells their symbols.
 
-
-def listed_series(
-    kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None
-) -> tuple[Callable[[Session], Execute], list[str] | None]:
-    """Return a function that makes the step to list these series, and the symbols if rows must be filtered by them.
-
-    Raises ConfigurationError if the kind has no symbol or timeframe.
+    `is_by_rows`: the kind's series have no symbol, so rows must be filtered by it.
     """
+
+    kind: Kind
+    vendor: str | None
+    symbols: list[str] | None
+    timeframe: str | None
+    is_by_rows: bool
+
+    def step(self, session: Session) -> Execute:
+        """Return the step that lists the series."""
+        found: Sought = ()
+        if self.symbols is not None and not self.is_by_rows:
+            found = sought(self.symbols, self.vendor, session.spelling)
+        names = [name for name in (self.vendor,) if name is not None]
+        of = [name for name in (self.timeframe,) if name is not None]
+        statement = sql.list_series(bool(names), len(found), bool(of))
+        return Execute(statement, (self.kind.name, *names, *found, *of, session.wanted))
+
+    def in_rows(self, session: Session) -> Sought | None:
+        """Return the symbols that rows must be filtered by, or None."""
+        if self.symbols is None or not self.is_by_rows:
+            return None
+        return sought(self.symbols, self.vendor, session.spelling)
+
+    def lacking(self, session: Session, there: set[str]) -> list[str]:
+        """Return the named symbols that are not among those of the listed series."""
+        if self.symbols is None or self.is_by_rows:
+            return []
+        # Without a vendor, the last two of three lists are the spellings of the same symbols.
+        spellings = zip(*sought(self.symbols, self.vendor, session.spelling)[-2:], strict=True)
+        return sorted({names[-1] for names in spellings if there.isdisjoint(names)})
+
+
+def listed_series(kind: Kind, vendor: str | None, symbol: Symbols | None, timeframe: str | None) -> Listed:
+    """Return the series that a call names. Raises ConfigurationError if the kind has no symbol or timeframe."""
     if symbol is not None and "symbol" not in kind.model.model_fields:
         raise ConfigurationError(f"{kind.name} have no symbol")
     if timeframe is not None and "timeframe" not in kind.series:
         raise ConfigurationError(f"{kind.name} have no timeframe")
-    by_series = symbol is not None and "symbol" in kind.series
-    given = (
-        *(() if vendor is None else (stored_name(vendor),)),
-        *((several(symbol),) if symbol is not None and by_series else ()),
-        *(() if timeframe is None else (stored_timeframe(timeframe),)),
+    return Listed(
+        kind,
+        None if vendor is None else stored_name(vendor),
+        None if symbol is None else given_symbols([symbol] if isinstance(symbol, str) else symbol),
+        None if timeframe is None else stored_timeframe(timeframe),
+        is_by_rows=symbol is not None and "symbol" not in kind.series,
     )
-    statement = sql.list_series(vendor is not None, by_series, timeframe is not None)
-    in_rows = several(symbol) if symbol is not None and not by_series else None
-    return lambda session: Execute(statement, (kind.name, *given, session.wanted)), in_rows
 
 
 def named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:

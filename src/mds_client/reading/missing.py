@@ -63,7 +63,7 @@ def explained(
         said: str | None = NO_TENANT
     else:
         conditions = [vendor, list(symbols), *([] if timeframe is None else [timeframe])]
-        listing = sql.list_series(True, True, timeframe is not None)
+        listing = sql.list_series(True, 1, timeframe is not None)
         (found,) = yield Group((Execute(listing, (kind.name, *conditions, session.wanted)),), commit=True)
         there = {symbol for _, _, symbol, *_ in found}
         lacking = [symbol for symbol in symbols if symbol not in there]
@@ -102,7 +102,9 @@ def _said(session: Session, kind: Kind, vendor: str, lacking: Sequence[str], tim
         return f"{said}: give several symbols as a list, not as one text"
     if others := sorted({name for name, symbol, _ in elsewhere if symbol == first}):
         return f"{said}; {first} is from {', '.join(others)}"
-    close = get_close_matches(first, [name for (name,) in near], n=5, cutoff=0.5)
+    by_upper = {name.upper(): [other for (other,) in near if other.upper() == name.upper()] for (name,) in near}
+    found = get_close_matches(first.upper(), list(by_upper), n=5, cutoff=0.5)
+    close = [name for one in found for name in by_upper[one]]
     return f"{said}; near it: {', '.join(close)}" if close else said
 
 

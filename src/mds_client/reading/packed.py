@@ -18,6 +18,7 @@ from mds_client import sql
 from mds_client.columns.arrow import ARROW_TYPES, NAMES, SERIES_ID  # says first which package is missing
 from mds_client.columns.decoding import HEADER, WIRE, values_of
 from mds_client.protocol.operations import CopyOut, Emit, Execute, Group, More, SeriesName, Session, Talk, Values
+from mds_client.reading.arguments import Sought
 from mds_client.reading.unpacking import bytes_of, elements_of, strings, uuids
 from mds_client.schema import TENANT_COLUMN, Column, Kind
 
@@ -58,7 +59,7 @@ class Asked:
     fields: tuple[str, ...]
     plain: bool = False
     """Whether names are plain text instead of dictionaries."""
-    symbols: list[str] | None = None
+    symbols: Sought | None = None
     cold: "Beside | None" = None
     """The reader of rows that are kept in files, if any."""
     only_hot: bool = True
@@ -198,10 +199,10 @@ def emitting(session: Session, asked: Asked) -> Talk[None]:
 def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatch | list[Piece]]":
     """Read a piece, or return the smaller pieces to read instead."""
     limit = MOST + 1 if piece.bounded else None
-    by_symbol = asked.symbols is not None
-    statement = sql.packed(asked.kind, asked.columns, by_symbol=by_symbol)
+    symbols = asked.symbols or ()
+    statement = sql.packed(asked.kind, asked.columns, by_symbol=len(symbols))
     since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
-    parameters = (piece.ids, *piece.span, *([asked.symbols] if by_symbol else ()), *since, limit)
+    parameters = (piece.ids, *piece.span, *symbols, *since, limit)
     copied = CopyOut(b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", parameters)
     (taken,) = yield Group((copied,))
     data = bytearray()

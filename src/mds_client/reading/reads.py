@@ -15,7 +15,7 @@ from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import AnyKind, Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
-from mds_client.protocol.operations import Execute, Group, Operation, Session, Stream, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Stream, Talk, spelled
 from mds_client.reading.answers import (
     As,
     Columns,
@@ -37,16 +37,19 @@ from mds_client.reading.answers import (
 from mds_client.reading.arguments import (
     Symbols,
     Time,
+    given_symbols,
     instant,
+    several,
+    sought,
     stored_name,
-    stored_symbols,
     stored_timeframe,
     time_span,
 )
-from mds_client.reading.listings import bounds, listed_series, named, several
+from mds_client.reading.listings import bounds, listed_series, named
 from mds_client.reading.missing import Missing, check_missing, explained, warn_without_tenant
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 from mds_client.values.built import built_rows
+from mds_client.values.spelling import Spelling
 
 R = TypeVar("R", bound=Row)
 
@@ -101,16 +104,14 @@ def news_window(
     show = shown(kind, columns, as_)
     span = time_span(start, end)
     names = (stored_name(vendor),) if vendor is not None else ()
-    conditions = (
-        *names,
-        *((several(symbol),) if symbol is not None else ()),
-        *((text,) if text is not None else ()),
-    )
-    statement = sql.news_window(kind, vendor is not None, symbol is not None, text is not None, show.stored)
+    texts = (text,) if text is not None else ()
+    given = None if symbol is None else given_symbols([symbol] if isinstance(symbol, str) else symbol)
 
     def talk(session: Session) -> Talk[Any]:
         listed = Execute(sql.list_series(vendor is not None), (kind.name, *names, session.wanted))
-        parameters = (*span, *conditions, session.wanted)
+        symbols = () if given is None else sought(given, vendor, session.spelling)
+        statement = sql.news_window(kind, vendor is not None, len(symbols), text is not None, show.stored)
+        parameters = (*span, *names, *symbols, *texts, session.wanted)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
             return (yield from read_frame(session, kind, statement, parameters, named(kind, vendors), as_, show))
@@ -140,10 +141,11 @@ def option_chain(
     if within <= timedelta(0):
         raise ConfigurationError(f"within is more than nothing, not {within}")
     vendor = stored_name(vendor)
-    symbols = several(symbol)
+    given = given_symbols([symbol] if isinstance(symbol, str) else symbol)
     asked = (at - within, at, at.astimezone(UTC).date())
 
     def talk(session: Session) -> Talk[Any]:
+        symbols = several(given, vendor, session.spelling)
         # A symbol has a series for each root.
         ids = yield from _find(session, kind, symbols, {"vendor": vendor})
         statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
@@ -174,9 +176,10 @@ def latest_prices(
     fields = check_columns(columns, (*without_tenant(LatestPrice), TENANT_COLUMN), as_)
     kind = KINDS["bars"]
     vendor = stored_name(vendor)
-    wanted = sorted(set(stored_symbols(symbols)))
+    given = given_symbols(symbols)
 
     def talk(session: Session) -> Talk[Any]:
+        wanted = sorted(set(several(given, vendor, session.spelling)))
         (rows,) = yield Group((Execute(sql.latest_prices(kind), (vendor, wanted, session.wanted)),), commit=True)
         if not rows or (missing == "raise" and len(rows) < len(wanted)):
             yield from explained(session, kind, vendor, wanted, None, missing)
@@ -236,13 +239,14 @@ def iter_rows(
     check_stream_as(as_)
     show = shown(declared, columns, as_)
     span = bounds(start, end)
-    listed, in_rows = listed_series(declared, vendor, symbols, timeframe)
+    listed = listed_series(declared, vendor, symbols, timeframe)
 
     def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((listed(session),))
+        (there,) = yield Group((listed.step(session),))
         warn_without_tenant(session)
         model = cast("type[Row]", declared.model)
         names = named(declared, there)
+        in_rows = listed.in_rows(session)
         yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
 
     return _streamed(f"iter_{declared.name}", talk, as_)
@@ -264,10 +268,27 @@ def _window(
     span = time_span(start, end)
     check_as(as_)
     check_missing(missing)
-    symbols = several(symbol)
-    show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
-    if not isinstance(symbol, str):
-        return _windows(model, kind, symbols, span, as_, show, missing, name)
+    given = [symbol] if isinstance(symbol, str) else symbol
+
+    def spelled_in(spelling: Spelling) -> Operation[Any]:
+        symbols = several(given, name["vendor"], spelling)
+        show = shown(kind, columns, as_, index=index, wide=wide, symbols=symbols)
+        read = _window_of_one if isinstance(symbol, str) else _windows
+        return read(model, kind, symbols, span, as_, show, missing, name)
+
+    return spelled(spelled_in)
+
+
+def _window_of_one(
+    model: type[R],
+    kind: Kind,
+    symbols: list[str],
+    span: tuple[datetime, datetime],
+    as_: As,
+    show: Shown,
+    missing: Missing,
+    name: dict[str, str],
+) -> Operation[Any]:
     parts = _series_name(kind, symbols[0], name)
 
     # Rows with a one-column key nearly always arrive in order, so checking is cheaper than sorting on the server.
@@ -364,9 +385,10 @@ def _stream(
     show = shown(kind, columns, as_)
     check_missing(missing)
     span = time_span(start, end)
-    symbols = several(symbol)
+    given = given_symbols([symbol] if isinstance(symbol, str) else symbol)
 
     def talk(session: Session) -> Talk[None]:
+        symbols = several(given, name["vendor"], session.spelling)
         ids = yield from _find(session, kind, symbols, name)
         if len(ids) < len(set(symbols)):
             yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)

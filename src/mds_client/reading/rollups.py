@@ -12,7 +12,7 @@ from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import Bar
-from mds_client.protocol.operations import Emit, Execute, Group, Operation, Session, Stream, Talk
+from mds_client.protocol.operations import Emit, Execute, Group, Operation, Session, Stream, Talk, spelled
 from mds_client.reading.answers import (
     As,
     Columns,
@@ -27,10 +27,11 @@ from mds_client.reading.answers import (
     read_frame,
     shown,
 )
-from mds_client.reading.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.reading.arguments import Symbols, Time, several, stored_name, stored_timeframe, time_span
 from mds_client.reading.missing import Missing, check_missing, explained
 from mds_client.schema import KINDS, Kind
 from mds_client.values.built import built_of_series, built_rows
+from mds_client.values.spelling import Spelling
 from mds_client.values.timeframes import width as width_of
 
 _DAY: Final = timedelta(days=1)
@@ -175,9 +176,11 @@ def _asked(
     columns: Columns | None,
     index: Index | None = None,
     wide: str | None = None,
+    *,
+    spelling: Spelling,
 ) -> _Asked:
     kind = KINDS["bars"]
-    symbols = stored_symbols([symbol] if isinstance(symbol, str) else symbol)
+    symbols = several(symbol, vendor, spelling)
     show = shown(kind, columns, as_, stored_columns(kind), index=index, wide=wide, symbols=symbols)
     made = _source(kind, timeframe)
     return _Asked(kind, made, stored_name(vendor), symbols, made.around(*time_span(start, end)), show)
@@ -199,11 +202,15 @@ def rollup(
     """The operation of `MDS.rollup`."""
     check_as(as_)
     check_missing(missing)
-    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, index, wide)
 
-    if isinstance(symbol, str):
-        return _one(asked, as_, missing)
+    def spelled_in(spelling: Spelling) -> Operation[Any]:
+        asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, index, wide, spelling=spelling)
+        return _one(asked, as_, missing) if isinstance(symbol, str) else _many(asked, as_, missing)
 
+    return spelled(spelled_in)
+
+
+def _many(asked: _Asked, as_: As, missing: Missing) -> Operation[Any]:
     def talk(session: Session) -> Talk[Any]:
         cold = yield from is_cold(session, asked.kind, asked.span[0])
         names = yield from asked.found(session)
@@ -263,8 +270,15 @@ def iter_rollup(
     check_missing(missing)
     if batch_rows < 1:
         raise ConfigurationError(f"batch_rows is from 1 on, not {batch_rows}")
-    asked = _asked(symbol, timeframe, start, end, vendor, as_, columns)
 
+    def spelled_in(spelling: Spelling) -> Operation[None]:
+        asked = _asked(symbol, timeframe, start, end, vendor, as_, columns, spelling=spelling)
+        return _iterated(asked, as_, missing, batch_rows)
+
+    return Stream(spelled(spelled_in))
+
+
+def _iterated(asked: _Asked, as_: StreamAs, missing: Missing, batch_rows: int) -> Operation[None]:
     def talk(session: Session) -> Talk[None]:
         names = yield from asked.found(session)
         if len(names) < len(set(asked.symbols)):
@@ -284,7 +298,7 @@ def iter_rollup(
             if len(rows) < batch_rows:
                 return
 
-    return Stream(Operation("iter_rollup", talk, heavy=as_ != "models"))
+    return Operation("iter_rollup", talk, heavy=as_ != "models")
 
 
 def _emitted_cold(

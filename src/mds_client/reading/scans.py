@@ -15,8 +15,8 @@ from mds_client.errors import ConfigurationError
 from mds_client.models import AnyKind
 from mds_client.protocol.operations import Emit, Execute, Group, Operation, SeriesName, Session, Stream, Talk
 from mds_client.reading.answers import Columns, check_as, shown
-from mds_client.reading.arguments import Symbols, Time
-from mds_client.reading.listings import bounds, listed_series, named
+from mds_client.reading.arguments import Sought, Symbols, Time
+from mds_client.reading.listings import Listed, bounds, listed_series, named
 from mds_client.reading.missing import warn_without_tenant
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 
@@ -36,10 +36,7 @@ class Selection:
 
     kind: Kind
     span: tuple[datetime, datetime]
-    listing: Callable[[Session], Execute]
-    """Makes the step that lists the series."""
-    symbols: list[str] | None
-    """The symbols to filter rows by, for a kind whose series have no symbol."""
+    listed: Listed
     fields: tuple[str, ...]
     plain: bool
     choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
@@ -55,11 +52,13 @@ class Selection:
         """The schema of the result."""
         return self.asked({}).schema
 
-    def asked(self, series: dict[int, SeriesName], cold: "ColdFiles | None" = None) -> "Asked":
-        """Return the request for the rows of these series."""
+    def asked(
+        self, series: dict[int, SeriesName], cold: "ColdFiles | None" = None, symbols: Sought | None = None
+    ) -> "Asked":
+        """Return the request for the rows of these series. `symbols`: only rows of these."""
         from mds_client.reading import packed
 
-        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, self.symbols, cold)
+        return packed.Asked(self.kind, series, self.span, self.stored, self.fields, self.plain, symbols, cold)
 
 
 def selection(
@@ -79,11 +78,11 @@ def selection(
     """
     declared = KINDS.of(kind)
     check_as("arrow")
-    listing, in_rows = listed_series(declared, vendor, symbols, timeframe)
+    listed = listed_series(declared, vendor, symbols, timeframe)
     fields = tuple(name for name in declared.model.model_fields if name != TENANT_COLUMN)
     if columns is not None:
         fields = shown(declared, columns, "arrow").fields
-    return Selection(declared, bounds(start, end), listing, in_rows, fields, plain)
+    return Selection(declared, bounds(start, end), listed, fields, plain)
 
 
 def connections_of(asked: int | None, pool_max: int) -> int:
@@ -119,7 +118,7 @@ class Work:
 
             # List the series first, because the snapshot begins with the first query.
             exported = (Execute(sql.EXPORT_SNAPSHOT),) if self.connections > 1 else ()
-            there, *names = yield Group((self.selection.listing(session), *exported))
+            there, *names = yield Group((self.selection.listed.step(session), *exported))
             warn_without_tenant(session)
             if names:
                 ((self.snapshot,),) = names[0]
@@ -128,7 +127,9 @@ class Work:
                 series = self.selection.choose(series)
             cold = yield from self._cold(session)
             self.plan = packed.Plan(
-                self.selection.asked(series, cold), window=2 * self.connections, target=packed.cold_target(cold)
+                self.selection.asked(series, cold, self.selection.listed.in_rows(session)),
+                window=2 * self.connections,
+                target=packed.cold_target(cold),
             )
             yield Emit(None)
             yield from self._reading(session, 0)

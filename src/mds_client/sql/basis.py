@@ -11,11 +11,22 @@ from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Column, Kind
 
 Statement = bytes
 
-OPEN_AS: Final[Statement] = b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true)"
+OPEN_AS: Final[Statement] = (
+    b"SELECT mds.use_tenant(%s), set_config('statement_timeout', %s, true), mds.spells_as(%s::text[])"
+)
 """The first statement of a transaction, which sets the tenant and the statement timeout.
 
 Both end with the transaction, so that nothing stays on a pooled connection. Returns the tenant, or NULL.
+
+The last parameter are the vendors whose symbols the client takes for case-sensitive, sorted. If they are others, the
+server refuses the transaction (SPELLING), because the client would write and read other names. NULL asks for no check.
 """
+
+SPELLING: Final = "MDS05"
+"""The SQLSTATE if the client does not know which vendors' symbols are case-sensitive."""
+
+CASE_SENSITIVE: Final[Statement] = b"SELECT vendor FROM mds.case_sensitive_vendors"
+"""Returns the vendors whose symbols are case-sensitive."""
 
 OPEN: Final[Statement] = b"SELECT set_config('statement_timeout', %s, true)"
 """The first statement of a transaction that must also work on a database that is not migrated."""
@@ -176,6 +187,23 @@ def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
     """Return the mean of a column weighted by an amount, or NULL if no value counts."""
     counts = weight(kind, column, of_rows=of_rows)
     return SQL("sum({0} * {1}) / sum({1})").format(Identifier(column.name), counts)
+
+
+def by_symbols(arrays: int, *, of_rows: Kind | None = None) -> Composable:
+    """Find rows by symbol: by one array, or by three, the second of which is for the vendors of the first.
+
+    Args:
+        arrays: The number of arrays.
+        of_rows: The kind, for rows of a kind whose series have no symbol. Otherwise series are found.
+    """
+    if arrays == 1:
+        return SQL("symbol = ANY(%b)")
+    sensitive: Composable = SQL("vendor = ANY(%b::text[])")
+    if of_rows is not None:
+        found = SQL("SELECT array_agg(series_id) FROM mds.series WHERE kind = {} AND {}")
+        # Evaluated once. Without such a series it is NULL, and no row is of one.
+        sensitive = SQL("series_id = ANY(({})::bigint[])").format(found.format(Literal(of_rows.name), sensitive))
+    return SQL("symbol = ANY(CASE WHEN {} THEN %b::text[] ELSE %b::text[] END)").format(sensitive)
 
 
 def span(time: str) -> Composable:

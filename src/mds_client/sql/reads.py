@@ -6,7 +6,20 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from mds_client.schema import SERIES_COLUMNS, Column, Kind
-from mds_client.sql.basis import MEANT, Statement, hot, mean, named, names, number, selected, series_name, span, text
+from mds_client.sql.basis import (
+    MEANT,
+    Statement,
+    by_symbols,
+    hot,
+    mean,
+    named,
+    names,
+    number,
+    selected,
+    series_name,
+    span,
+    text,
+)
 
 
 @cache
@@ -42,14 +55,14 @@ def window(kind: Kind, columns: tuple[str, ...] | None = None, *, ordered: bool 
 
 
 @cache
-def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bool = False) -> Statement:
-    """Read rows of many series by id, ordered by id and key. `by_symbol`: only rows with one of these symbols."""
+def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: int = 0) -> Statement:
+    """Read rows of many series by id, ordered by id and key. `by_symbol`: only rows of symbols (`by_symbols`)."""
     return text(
         SQL(
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[]) AND {span}{symbol}"
             " AND {meant} ORDER BY series_id, {key}"
         ).format(
-            symbol=SQL(" AND symbol = ANY(%b)" if by_symbol else ""),
+            symbol=_of_symbols(kind, by_symbol),
             columns=selected(kind, columns),
             rows=Identifier(kind.name),
             span=span(kind.time),
@@ -60,10 +73,10 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bo
 
 
 @cache
-def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) -> Statement:
+def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: int = 0) -> Statement:
     """Read a limited number of rows of many series by id in a span of time, unordered, as one array for each column.
 
-    With `by_symbol`, only rows with one of these symbols, for a kind whose series have no symbol.
+    With `by_symbol`, only rows of symbols (`by_symbols`), for a kind whose series have no symbol.
 
     A text column is returned as the lengths of its values in bytes, and their concatenation.
     """
@@ -85,10 +98,14 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) 
             ),
             rows=Identifier(kind.name),
             span=span(kind.time),
-            by_symbol=SQL(" AND symbol = ANY(%b)" if by_symbol else ""),
+            by_symbol=_of_symbols(kind, by_symbol),
             meant=hot(kind),
         )
     )
+
+
+def _of_symbols(kind: Kind, arrays: int) -> Composable:
+    return SQL(" AND {}").format(by_symbols(arrays, of_rows=kind)) if arrays else SQL("")
 
 
 def _one_series(kind: Kind) -> Composable:
@@ -154,14 +171,14 @@ def rollup_windows(
 
 @cache
 def news_window(
-    kind: Kind, by_vendor: bool, by_symbol: bool, by_text: bool, columns: tuple[str, ...] | None = None
+    kind: Kind, by_vendor: bool, by_symbol: int, by_text: bool, columns: tuple[str, ...] | None = None
 ) -> Statement:
     """Read news in a window, oldest first, optionally by vendor, symbols, and text in the title."""
-    conditions = [span(kind.time)]
+    conditions: list[Composable] = [span(kind.time)]
     if by_vendor:
         conditions.append(SQL("series_id = {}").format(_one_series(kind)))
     if by_symbol:
-        conditions.append(SQL("symbol = ANY(%b)"))
+        conditions.append(by_symbols(by_symbol, of_rows=kind))
     if by_text:
         conditions.append(SQL("strpos(lower(title), lower(%s)) > 0"))
     conditions.append(MEANT)
@@ -212,13 +229,13 @@ def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Stateme
 
 
 @cache
-def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = False) -> Statement:
-    """List the series of a kind by name, optionally of a vendor, an array of symbols, and a timeframe."""
-    conditions = [SQL("kind = %s")]
+def list_series(by_vendor: bool, by_symbol: int = 0, by_timeframe: bool = False) -> Statement:
+    """List the series of a kind by name, optionally of a vendor, of symbols (`by_symbols`), and of a timeframe."""
+    conditions: list[Composable] = [SQL("kind = %s")]
     if by_vendor:
         conditions.append(SQL("vendor = %s"))
     if by_symbol:
-        conditions.append(SQL("symbol = ANY(%b)"))
+        conditions.append(by_symbols(by_symbol))
     if by_timeframe:
         conditions.append(SQL("timeframe = %s"))
     return text(
@@ -253,10 +270,10 @@ ORDER BY vendor, symbol, timeframe LIMIT 50
 """Lists the series of these symbols of any vendor."""
 
 NEAR_SYMBOLS: Final[Statement] = b"""
-SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s AND starts_with(symbol, %s)
+SELECT DISTINCT symbol FROM mds.series WHERE kind = %s AND vendor = %s AND starts_with(upper(symbol), upper(%s))
 AND mds.is_tenant(%s) ORDER BY symbol LIMIT 50
 """
-"""Lists the symbols of a vendor that begin with a text."""
+"""Lists the symbols of a vendor that begin with a text, in upper or lower case."""
 
 
 @cache

@@ -1,16 +1,26 @@
 """The types of the models' fields: validation, serialization and PostgreSQL types."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetPydanticSchema, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    StringConstraints,
+    WrapValidator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import simple_ser_schema
 
 from mds_client.schema import Sql
 from mds_client.values import timeframes, times
+from mds_client.values.spelling import Spelled, spelled
 
 
 @lru_cache(maxsize=4096)
@@ -82,6 +92,16 @@ def no_nul(value: str) -> str:
     return value
 
 
+def _symbol(value: Any, checked: Callable[[Any], str]) -> str:
+    """Convert a symbol to upper case, and keep the given spelling for a vendor whose symbols are case-sensitive."""
+    # Checked again, it would become plain text without its spelling.
+    if type(value) is Spelled:
+        return value
+    given = no_nul(checked(value))
+    upper = given.upper()
+    return given if upper == given else spelled(upper, given)
+
+
 def _option_type(value: Any) -> Any:
     return _OPTION_TYPES.get(value.strip().upper(), value) if isinstance(value, str) else value
 
@@ -94,6 +114,12 @@ _NAME = (StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
 Name = Annotated[str, *_NAME]
 VendorId = Annotated[str, BeforeValidator(own_id), *_NAME]
 Symbol = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
+    WrapValidator(_symbol),
+    Sql("text"),
+]
+Currency = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_upper=True),
     AfterValidator(no_nul),

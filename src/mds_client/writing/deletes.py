@@ -8,7 +8,8 @@ from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError, UnknownSeries
 from mds_client.models import AnyKind
 from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
-from mds_client.reading.arguments import Symbols, Time, stored_name, stored_symbols, stored_timeframe, time_span
+from mds_client.reading.arguments import Symbols, Time, time_span
+from mds_client.reading.listings import listed_series
 from mds_client.reading.missing import NO_TENANT
 from mds_client.schema import KINDS, SERIES_COLUMNS
 
@@ -59,12 +60,7 @@ def delete(
     if step_rows < 1:
         raise ConfigurationError(f"step_rows is at least 1, not {step_rows}")
     span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
-    conditions = [
-        stored_name(vendor),
-        *([] if symbol is None else [stored_symbols([symbol] if isinstance(symbol, str) else symbol)]),
-        *([] if timeframe is None else [stored_timeframe(timeframe)]),
-    ]
-    listing = sql.list_series(True, symbol is not None, timeframe is not None)
+    listed = listed_series(declared, vendor, symbol, timeframe)
     # Kept for a retry: the times from which each series is still to be deleted, and the rows deleted so far.
     left: dict[int, datetime] = {}
     found: dict[int, DeletedSeries] = {}
@@ -72,7 +68,7 @@ def delete(
 
     def talk(session: Session) -> Talk[Deleted]:
         if not found:
-            (there,) = yield Group((Execute(listing, (declared.name, *conditions, session.wanted)),))
+            (there,) = yield Group((listed.step(session),))
             if session.tenant_id is None:
                 raise ConfigurationError(NO_TENANT)
             if not there:

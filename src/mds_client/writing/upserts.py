@@ -74,13 +74,14 @@ def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: 
     def talk(session: Session) -> Talk[int]:
         accepted, replaced = source.written, 0
         try:
-            for batch in source.left():
+            for given in source.left():
+                batch = given.spelled(session.spelling)
                 mode = session.config.write_mode_for(len(batch))
                 yield from _upsert(session, declared, batch, on_conflict, mode)
                 accepted += len(batch)
                 replaced += batch.replaced or 0
                 session.written = Written(declared.name, mode, accepted, replaced)
-                del batch  # before the next one is made
+                del given, batch  # before the next one is made
         except Exception as error:
             if source.written:
                 error.add_note(f"the {source.written} rows before are written")

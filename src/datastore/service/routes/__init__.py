@@ -16,12 +16,14 @@ from datastore.service.routes import (
     schema,
     series,
     tenants,
+    vendors,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     schema.router,
     policies.router,
+    vendors.router,
     aggregates.router,
     tenants.router,
     series.router,
