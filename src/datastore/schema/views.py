@@ -39,7 +39,7 @@ def series_view() -> DatabaseObject:
     names = ("kind", *SERIES_COLUMNS)
     last = ("last_ts", "last_price", "last_price_ts")
     body = SQL("SELECT {} FROM {}.series WHERE {}").format(
-        column_list(("series_id", *names, *last)), STORE_SCHEMA, own_series(Identifier("series_id"))
+        column_list(("series_id", *names, *last, "renames")), STORE_SCHEMA, own_series(Identifier("series_id"))
     )
     numbered = SQL("ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT {}.next_series_id()").format(STORE_SCHEMA)
     return view_object(

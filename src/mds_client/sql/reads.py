@@ -11,9 +11,14 @@ from mds_client.sql.basis import MEANT, Statement, hot, mean, named, names, numb
 
 @cache
 def find_series(kind: Kind) -> Statement:
-    """Find the series of a kind by one array for each part of the name; all combinations match."""
+    """Find the series of a kind by one array for each part of the name; all combinations match.
+
+    Returns the id, how often the series was renamed, its last time, and its name.
+    """
     return text(
-        SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
+        SQL(
+            "SELECT series_id, renames, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}"
+        ).format(
             names=series_name(kind),
             kind=Literal(kind.name),
             match=named(kind, SQL("= ANY(%b)")),
@@ -209,6 +214,30 @@ def list_series(by_vendor: bool, by_symbol: bool = False, by_timeframe: bool = F
             SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
         )
     )
+
+
+@cache
+def named_series(by_symbol: bool, by_timeframe: bool) -> Statement:
+    """List the series of an array of kinds and a vendor, optionally of an array of symbols, and a timeframe.
+
+    Returns the id, how often the series was renamed, its kind and its name.
+    """
+    conditions = [SQL("kind = ANY(%b)"), SQL("vendor = %s")]
+    if by_symbol:
+        conditions.append(SQL("symbol = ANY(%b)"))
+    if by_timeframe:
+        conditions.append(SQL("timeframe = %s"))
+    return text(
+        SQL("SELECT series_id, renames, kind, {names} FROM mds.series WHERE {} ORDER BY kind, {names}").format(
+            SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
+        )
+    )
+
+
+NAMES_OF_SERIES: Final[Statement] = b"""
+SELECT series_id, vendor, symbol, timeframe FROM mds.series WHERE series_id = ANY(%b) AND mds.is_tenant(%s)
+"""
+"""Returns the names of series by id."""
 
 
 @cache
