@@ -136,8 +136,8 @@ def test_a_batch_processor_goes_on_under_its_name(client: Client, connect: Calla
     other = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     processor = Driven(client, BatchConfig(max_rows=10, max_ms=HOUR))
     for n in range(60):
-        row = {"vendor": "v", "symbol": "FB", "timeframe": "1m", "ts": BEGIN + timedelta(minutes=n), "close_price": n}
-        processor.add(Bar(**row))
+        ts = BEGIN + timedelta(minutes=n)
+        processor.add(Bar(vendor="v", symbol="FB", timeframe="1m", ts=ts, close_price=n))
         if n == 29:
             processor.flush()
             other.rename(vendor="v", symbol="FB", to_symbol="META")
@@ -225,7 +225,7 @@ def test_what_the_new_name_has_already_is_not_merged_nor_lost(client: Client) ->
     of_every_kind(client)
     bars(client, "META", timeframe="1d")
     for dry_run in (True, False):
-        with pytest.raises(SeriesConflict, match="a series of that name already: bars v META 1d. Delete it"):
+        with pytest.raises(SeriesConflict, match=r"a series of that name already: bars v META 1d\. Delete it"):
             client.rename(vendor="v", symbol="FB", to_symbol="META", dry_run=dry_run)
     assert (len(closes(client, "FB", "1d")), len(closes(client, "META", "1d"))) == (2, 3)
     assert {one.symbol for one in client.series("fundamentals")} == {"FB"}
@@ -279,7 +279,8 @@ def test_a_backfill_that_writes_under_the_old_name_comes_first(client: Client, s
         store.tenant_a,
     )
     store.execute(
-        "INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, priority, payload) SELECT tenant_no, 'j', 'backfill', 30,"
+        "INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, priority, payload)"
+        " SELECT tenant_no, 'j', 'backfill', 30,"
         " jsonb_build_object('backfill', id, 'spans', jsonb_build_array(jsonb_build_object('symbol', 'FB')))"
         " FROM store.backfills"
     )
@@ -297,7 +298,7 @@ def test_what_cannot_be_meant_is_refused(client: Client, connect: Callable[..., 
         client.rename(vendor="v", symbol="FBB", to_symbol="META")
     with pytest.raises(ConfigurationError, match="say what the new name is"):
         client.rename(vendor="v", symbol="FB")
-    with pytest.raises(ConfigurationError, match="to_symbol: .*at least 1 character"):
+    with pytest.raises(ConfigurationError, match=r"to_symbol: .*at least 1 character"):
         client.rename(vendor="v", symbol="FB", to_symbol=" ")
     with pytest.raises(ConfigurationError, match="to_timeframe: 1M may mean minutes or months"):
         client.rename(vendor="v", symbol="FB", to_timeframe="1M")
@@ -309,11 +310,16 @@ def test_what_cannot_be_meant_is_refused(client: Client, connect: Callable[..., 
 
 def test_within_a_transaction_the_new_name_is_there_at_once_and_with_it_is_given_up(client: Client) -> None:
     bars(client, "FB")
-    with pytest.raises(RuntimeError, match="given up"), client.transaction() as both:
-        both.rename(vendor="v", symbol="FB", to_symbol="META")
-        both.upsert_bars([{"vendor": "v", "symbol": "FB", "timeframe": "1m", "ts": BEGIN, "close_price": 9.0}])
-        assert [row.close_price for row in both.bars_window("FB", "1m", *ALWAYS, "v")] == [9.0]
-        raise RuntimeError("given up")
+
+    def rename_and_give_up() -> None:
+        with client.transaction() as both:
+            both.rename(vendor="v", symbol="FB", to_symbol="META")
+            both.upsert_bars([{"vendor": "v", "symbol": "FB", "timeframe": "1m", "ts": BEGIN, "close_price": 9.0}])
+            assert [row.close_price for row in both.bars_window("FB", "1m", *ALWAYS, "v")] == [9.0]
+            raise RuntimeError("given up")
+
+    with pytest.raises(RuntimeError, match="given up"):
+        rename_and_give_up()
     bars(client, "FB", 1, first=3)
     assert closes(client, "FB") == [0.0, 1.0, 2.0, 3.0]
 

@@ -29,7 +29,7 @@ BEGIN
   -- In the order of writers. A writer that was first is waited for. The next one waits, and learns of the new name.
   SELECT count(*), coalesce(sum(s.renames), 0) INTO held, known FROM (
     SELECT renames FROM store.series WHERE series_id = ANY (wanted) ORDER BY series_id FOR UPDATE) AS s;
-  IF held < cardinality(wanted) OR known <> renames THEN
+  IF held < cardinality(wanted) OR known IS DISTINCT FROM renames THEN
     RAISE SQLSTATE {stale} USING MESSAGE = 'a series is not there any more, or has another name';
   END IF;
   -- Files name the series of their rows. Whoever moves a fence waits for this transaction before names are read.

@@ -6,7 +6,20 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from mds_client.schema import SERIES_COLUMNS, Column, Kind
-from mds_client.sql.basis import MEANT, Statement, hot, mean, named, names, number, selected, series_name, span, text
+from mds_client.sql.basis import (
+    MEANT,
+    Statement,
+    fitting,
+    hot,
+    mean,
+    named,
+    names,
+    number,
+    selected,
+    series_name,
+    span,
+    text,
+)
 
 
 @cache
@@ -130,15 +143,13 @@ def rollup_windows(
             "min": SQL("min({0})"),
             "sum": SQL("sum({0})"),
         }
-        selected = {
-            column.name: SQL("({})::{}").format(
-                mean(kind, column, of_rows=source == kind.base)
-                if aggregate == "mean"
-                else made[aggregate].format(number(column), time),
-                SQL(column.type),
-            )
-            for column, aggregate in stored
-        }
+        for column, aggregate in stored:
+            if aggregate == "mean":
+                value = mean(kind, column, of_rows=source == kind.base)
+            else:
+                value = made[aggregate].format(number(column), time)
+            is_count = aggregate == "sum" and column.type == "bigint"
+            selected[column.name] = fitting(value) if is_count else SQL("({})::{}").format(value, SQL(column.type))
     selected[kind.time] = bucket
     order = bucket if one else SQL("series_id, {}").format(bucket)
     return text(

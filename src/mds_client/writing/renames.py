@@ -113,8 +113,9 @@ def _kinds(kind: AnyKind | None, used: set[str]) -> list[Kind]:
         return [one for one in KINDS.values() if used <= set(one.series)]
     declared = KINDS.of(kind)
     if lacking := sorted(used - set(declared.series)):
+        named = ", ".join(declared.series)
         raise ConfigurationError(
-            f"series of {declared.name} have no {' and no '.join(lacking)}: they are named by {', '.join(declared.series)}"
+            f"series of {declared.name} have no {' and no '.join(lacking)}: they are named by {named}"
         )
     return [declared]
 
