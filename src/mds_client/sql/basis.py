@@ -171,6 +171,26 @@ def mean(kind: Kind, column: Column, *, of_rows: bool) -> Composable:
     return SQL("sum({0} * {1}) / sum({1})").format(Identifier(column.name), counts)
 
 
+_WHOLE: Final = (Literal(-(2**63)), Literal(2**63 - 1))
+
+
+def fitting(total: Composable) -> Composable:
+    """Return a sum of integers as a bigint. A larger one, which no column can hold, is the largest bigint."""
+    return SQL("least(greatest({}, {}), {})::bigint").format(total, *_WHOLE)
+
+
+def total_parts(whole: Composable, fraction: Composable) -> tuple[Composable, Composable]:
+    """Return the two columns of a summed amount. A whole part that is no bigint is added to the fraction instead."""
+    fits = SQL("{} BETWEEN {} AND {}").format(whole, *_WHOLE)
+    return (
+        SQL("CASE WHEN {fits} THEN {whole}::bigint WHEN {whole} IS NOT NULL THEN 0 END").format(fits=fits, whole=whole),
+        SQL(
+            "CASE WHEN {whole} IS NULL OR {fits} THEN {fraction}"
+            " ELSE {whole}::double precision + coalesce({fraction}, 0::double precision) END"
+        ).format(fits=fits, whole=whole, fraction=fraction),
+    )
+
+
 def span(time: str) -> Composable:
     return SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
 
