@@ -175,17 +175,19 @@ def test_a_sum_that_is_larger_than_every_volume_can_be_is_read(client: Client, s
     largest = float(2**63 - 1024)
     rows = bars([largest, largest, largest, 0.5])
     client.upsert_bars([bar.model_copy(update={"trade_count": 2**63 - 1}) for bar in rows])
+    client.upsert_bars(bars([None], "NONE"))
     if refreshed:
         aggregates.refresh(store.admin_dsn)
     for timeframe in ("5m", "15m", "1h", "4h", "1d", "1w"):
         (row,) = client.rollup("BTC-USD", timeframe, *ALWAYS, "v")
         # A count that no column can hold is the largest one.
         assert (row.volume, row.trade_count) == (3 * largest, 2**63 - 1), timeframe
+        (none,) = client.rollup("NONE", timeframe, *ALWAYS, "v")
+        assert (none.volume, none.trade_count) == (None, None), timeframe
         frame = client.rollup(["BTC-USD"], timeframe, *ALWAYS, "v", as_="arrow")
         assert frame["volume"].to_pylist() == [3 * largest]
     assert [row.volume for part in client.iter_rollup("BTC-USD", "1h", *ALWAYS, "v") for row in part] == [3 * largest]
     with psycopg.connect(store.dsn) as connection:
         connection.execute(USE_TENANT, (store.tenant_a,))
-        assert connection.execute("SELECT volume, trade_count FROM public.bars_1h").fetchall() == [
-            (3 * largest, 2**63 - 1)
-        ]
+        found = connection.execute("SELECT volume, trade_count FROM public.bars_1h WHERE symbol = 'BTC-USD'")
+        assert found.fetchall() == [(3 * largest, 2**63 - 1)]

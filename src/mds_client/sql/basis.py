@@ -176,7 +176,9 @@ _WHOLE: Final = (Literal(-(2**63)), Literal(2**63 - 1))
 
 def fitting(total: Composable) -> Composable:
     """Return a sum of integers as a bigint. A larger one, which no column can hold, is the largest bigint."""
-    return SQL("least(greatest({}, {}), {})::bigint").format(total, *_WHOLE)
+    return SQL(
+        "CASE WHEN {total} > {most} THEN {most} WHEN {total} < {least} THEN ({least})::bigint ELSE {total}::bigint END"
+    ).format(total=total, least=_WHOLE[0], most=_WHOLE[1])
 
 
 def total_parts(whole: Composable, fraction: Composable) -> tuple[Composable, Composable]:
