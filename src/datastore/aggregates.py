@@ -5,9 +5,10 @@ over the previous one, and what is not materialised yet is computed when it is r
 computes everything. Intervals are aligned to midnight UTC; NULLs do not count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier
@@ -75,14 +76,22 @@ def _stored(kind: Kind) -> list[tuple[str, schema.Aggregate]]:
     return [*kind.aggregates, *fractions, *((column.weights, "sum") for column in kind.means)]
 
 
-def create(engine: Engine, driver: Driver) -> list[str]:
+def stored_columns(kind: Kind) -> list[str]:
+    """Return the names of the columns of a kind's stored rollups, beside series and time."""
+    return [name for name, _ in _stored(kind)]
+
+
+def create(
+    engine: Engine, driver: Driver, told: Callable[[str, int, int], object] = lambda _name, _done, _all: None
+) -> list[str]:
     """Store the rollups that are not stored yet, if the engine can, and fill them; return their names.
 
     A rollup that lacks a column, because its declaration has changed, is set aside, and its rows are copied into the
-    new one. Call `drop_replaced` when the views read the new one.
+    new one. Call `drop_replaced` when the views read the new one. `told` is called with the name of the rollup that is
+    being filled, and how many of how many parts are done.
     """
     for kind, rollup in rollups():
-        engine.set_aside(driver, kind, rollup, [name for name, _ in _stored(kind)])
+        engine.set_aside(driver, kind, rollup, stored_columns(kind))
     made = []
     for kind, rollup in rollups():
         source = kind.name if rollup.source == kind.base else f"{kind.name}_{rollup.source}"
@@ -90,9 +99,12 @@ def create(engine: Engine, driver: Driver) -> list[str]:
             made.append((kind, rollup))
     driver.commit()
     for kind, rollup in rollups():
-        if not engine.fill_from_aside(driver, kind, rollup) and (kind, rollup) in made:
+        name = relation(kind, rollup)
+        if not engine.fill_from_aside(driver, kind, rollup, partial(told, name)) and (kind, rollup) in made:
             # Materialise the existing rows now: a policy considers only later changes.
+            told(name, 0, 1)
             engine.refresh_rollup(driver, kind, rollup, (None, None))
+            told(name, 1, 1)
     return [relation(kind, rollup) for kind, rollup in made]
 
 

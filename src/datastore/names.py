@@ -30,6 +30,9 @@ BEFORE: Final = "0001-12-31 23:59:59.999999+00 BC"
 BEHIND: Final = "10000-01-01 00:00:00+00"
 """The years 1 to 9999 lie between these. Every client can represent them; PostgreSQL's own range is larger."""
 
+BACKFILL_JOB: Final = "backfill"
+"""The type of the jobs of backfills."""
+
 MAX_ATTEMPTS: Final = 10
 """The default largest number of attempts of a job. With `datastore.worker`'s waits they take over half an hour."""
 

@@ -24,6 +24,7 @@ from mds_client.commands.options import connection_options
 from mds_client.commands.plot import plot
 from mds_client.commands.printing import comma_separated, filter_options
 from mds_client.commands.reading import READ_COMMANDS, read_command
+from mds_client.commands.renaming import rename
 from mds_client.commands.sql import run_sql
 from mds_client.commands.stream import stream
 from mds_client.console import (
@@ -124,6 +125,7 @@ def delete(
 
 for command in READ_COMMANDS:
     mds.add_command(command)
+mds.add_command(rename)
 mds.add_command(plot)
 mds.add_command(run_sql)
 mds.add_command(import_files)

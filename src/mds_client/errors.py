@@ -23,6 +23,7 @@ __all__ = [
     "RLSDenied",
     "RetryableError",
     "SchemaMismatch",
+    "SeriesConflict",
     "ServerUnreachable",
     "TimeoutExceeded",
     "UnknownSeries",
@@ -50,6 +51,10 @@ class InvalidRow(MDSError, ValueError):
 
 class UnknownSeries(MDSError, LookupError):
     """A requested series does not exist. The message names it, and similar series that exist."""
+
+
+class SeriesConflict(MDSError):
+    """Series cannot be renamed because of what exists. The message says why, and what to do first."""
 
 
 class MDSOperationalError(MDSError):

@@ -13,6 +13,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from datastore import aggregates
 from datastore.load import load
 from mds_client import Bar, InvalidRow, OptionSnap
 from mds_client.export import dump_csv, dump_ndjson
@@ -166,3 +167,27 @@ def test_what_is_no_amount_is_refused(client: Client, volume: Any, reason: str) 
     if isinstance(volume, float):
         with pytest.raises(InvalidRow, match=reason):
             client.upsert_bars(pa.Table.from_pylist([row]))
+
+
+@pytest.mark.every_engine
+@pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
+def test_a_sum_that_is_larger_than_every_volume_can_be_is_read(client: Client, store: Store, refreshed: bool) -> None:
+    largest = float(2**63 - 1024)
+    rows = bars([largest, largest, largest, 0.5])
+    client.upsert_bars([bar.model_copy(update={"trade_count": 2**63 - 1}) for bar in rows])
+    client.upsert_bars(bars([None], "NONE"))
+    if refreshed:
+        aggregates.refresh(store.admin_dsn)
+    for timeframe in ("5m", "15m", "1h", "4h", "1d", "1w"):
+        (row,) = client.rollup("BTC-USD", timeframe, *ALWAYS, "v")
+        # A count that no column can hold is the largest one.
+        assert (row.volume, row.trade_count) == (3 * largest, 2**63 - 1), timeframe
+        (none,) = client.rollup("NONE", timeframe, *ALWAYS, "v")
+        assert (none.volume, none.trade_count) == (None, None), timeframe
+        frame = client.rollup(["BTC-USD"], timeframe, *ALWAYS, "v", as_="arrow")
+        assert frame["volume"].to_pylist() == [3 * largest]
+    assert [row.volume for part in client.iter_rollup("BTC-USD", "1h", *ALWAYS, "v") for row in part] == [3 * largest]
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute(USE_TENANT, (store.tenant_a,))
+        found = connection.execute("SELECT volume, trade_count FROM public.bars_1h WHERE symbol = 'BTC-USD'")
+        assert found.fetchall() == [(3 * largest, 2**63 - 1)]

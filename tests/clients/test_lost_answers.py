@@ -126,6 +126,17 @@ def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
 
 
 @cut_from_its_server
+def test_a_rename_whose_commit_was_not_answered_is_known_to_be_done(
+    connect: Callable[..., Client], store: Store, proxy: Proxy
+) -> None:
+    client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
+    client.upsert_bars(bars(1))
+    proxy.cut_after = b"rename_series"
+    assert [one.to_symbol for one in client.rename(vendor="v", symbol="S0", to_symbol="S1").series] == ["S1"]
+    assert (proxy.cuts, client.symbols("bars")) == (1, ["S1"])
+
+
+@cut_from_its_server
 @pytest.mark.parametrize("in_group", [True, False])
 def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
     connect: Callable[..., Client], store: Store, proxy: Proxy, in_group: bool

@@ -27,7 +27,17 @@ from datastore.cold import exporting, folding, keeping
 from datastore.cold.owning import MARK
 from datastore.errors import ControlError
 from datastore.timescale_policies import PolicyError
-from mds_client import KINDS, MDS, Bar, ConfigurationError, MDSError, MDSOperationalError, RetryableError, sql
+from mds_client import (
+    KINDS,
+    MDS,
+    Bar,
+    ConfigurationError,
+    MDSError,
+    MDSOperationalError,
+    RetryableError,
+    SeriesConflict,
+    sql,
+)
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
 
@@ -276,6 +286,30 @@ def test_rows_in_files_are_not_deleted_and_a_deletion_says_so(pair: Pair) -> Non
         pair.a.delete("bars", vendor="v", symbol="A", start=FENCE)
     for client in (pair.a, pair.b):
         client.delete("bars", vendor="v", symbol="A", start=FENCE, end=SEAM[1])
+    pair.same_everywhere()
+
+
+def test_sums_of_rows_in_files_that_are_larger_than_every_volume_can_be_are_read(pair: Pair) -> None:
+    begin = datetime(2024, 1, 2, tzinfo=UTC)
+    pair.upsert([bar(begin + timedelta(hours=n), 1, volume=2**63 - 1024, trade_count=2**63 - 1) for n in range(3)])
+    pair.upsert([bar(begin + timedelta(days=9, hours=n), 1, volume=n + 0.5, trade_count=n) for n in range(3)])
+    pair.move()
+    pair.same_everywhere()
+
+
+def test_a_series_is_renamed_before_its_rows_are_in_files_or_after_they_are_back(pair: Pair) -> None:
+    pair.upsert(bars())
+    pair.move()
+    for dry_run in (True, False):
+        with pytest.raises(SeriesConflict, match=r"bars from before 2024.* under the names .*datastore cold restore"):
+            pair.a.rename(vendor="v", symbol="A", to_symbol="C", dry_run=dry_run)
+    pair.restore()
+    for one in (pair.a, pair.b):
+        one.rename(vendor="v", symbol="A", to_symbol="C")
+        one.rename(vendor="v", symbol="B", to_symbol="A")
+        one.rename(vendor="v", symbol="C", to_symbol="B")
+    pair.same_everywhere()
+    pair.move()
     pair.same_everywhere()
 
 

@@ -14,10 +14,12 @@ import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from datastore import aggregates, migration, tenants
+from datastore.cli import command_line
 from datastore.connections import head
 from datastore.engines import detect
 from mds_client import KINDS, MDS
@@ -228,6 +230,52 @@ def test_a_rollup_that_gets_a_column_keeps_what_retention_has_removed(databases:
             (day,) = client.rollup("AAPL", "1d", newest.ts - timedelta(days=1), newest.ts, "v")
             assert (day.volume, day.trade_count, day.vwap) == (0.5, 3, 2.5)
         assert migration.migrate(place.admin_dsn).objects == []
+
+
+@pytest.mark.engines("timescale")
+def test_what_takes_long_is_said_before_it_begins_with_an_estimate_and_then_followed(databases: Databases) -> None:
+    with restored(databases, BEFORE_FRACTIONS) as place:
+        rollups_of_another_release(place)
+        seen: list[Any] = []
+        migration.migrate(
+            place.admin_dsn,
+            ahead=lambda steps: seen.append((steps, rows(place.superuser_dsn, ASIDE))),
+            told=lambda *progress: seen.append(progress),
+        )
+        (steps, aside), *progress = seen
+        assert [(step.name, step.work) for step in steps] == [(name, "replace") for name in aggregates.names()]
+        assert all(step.rows > 0 and step.bytes > 0 and step.seconds > 0 for step in steps)
+        # It is said before the first one is set aside.
+        assert aside == [(0,)]
+        for name in aggregates.names():
+            parts = [(done, total) for which, done, total in progress if which == name]
+            assert parts == [(done, len(parts)) for done in range(1, len(parts) + 1)]
+        seen.clear()
+        migration.migrate(place.admin_dsn, ahead=seen.append)
+        assert seen == [[]]
+
+
+@pytest.mark.engines("timescale-apache")
+def test_a_table_whose_rows_become_chunks_is_said_by_the_command(databases: Databases) -> None:
+    with databases.bare() as place:
+        migration.migrate(place.admin_dsn)
+        with psycopg.connect(place.superuser_dsn, autocommit=True) as connection:
+            # As it is where the extension is added to a database with rows.
+            connection.execute("CREATE TABLE store.plain (LIKE store.bars INCLUDING ALL)")
+            connection.execute(
+                "INSERT INTO store.plain (series_id, ts) SELECT 1 + (1::bigint << 40), ts FROM generate_series("
+                "'2024-01-01Z'::timestamptz, '2024-03-01Z', '5 min') AS ts"
+            )
+            connection.execute("ANALYZE store.plain; ALTER TABLE store.plain OWNER TO mds_owner")
+            before = connection.execute("SELECT pg_get_viewdef('mds.bars'::regclass)").fetchone()
+            assert before is not None
+            connection.execute("DROP TABLE store.bars CASCADE; ALTER TABLE store.plain RENAME TO bars")
+        said = CliRunner().invoke(command_line(), ["migrate", "--dsn", place.admin_dsn])
+        assert said.exit_code == 0, said.output
+        assert "the table bars becomes a hypertable: writers wait until it is done (about 17,281 rows," in said.stderr
+        assert "you can interrupt it, and run it again" in said.stderr
+        assert rows(place.superuser_dsn, "SELECT count(*) FROM store.bars") == [(17_281,)]
+        assert "hypertable" not in CliRunner().invoke(command_line(), ["migrate", "--dsn", place.admin_dsn]).stderr
 
 
 @pytest.mark.engines("timescale")

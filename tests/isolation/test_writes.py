@@ -232,6 +232,34 @@ def test_no_row_of_another_tenant_can_be_deleted_nor_learnt_about(
     assert siege.victim() == before
 
 
+@pytest.mark.parametrize(
+    "series",
+    ["{foreign}", "{foreign} + 1", "{own}, {foreign}", "{foreign}, {own}", "NULL", "{own}, NULL", "0", "-1"],
+)
+@pytest.mark.parametrize("tenant", ["{b}::uuid", "NULL"])
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_series_of_another_tenant_can_be_renamed_nor_learnt_about(
+    siege: Siege, actor: Actor, tenant: str, series: str
+) -> None:
+    before = siege.victim()
+    for renames in ("0", "1", "NULL"):
+        for dry_run in ("true", "false"):
+            call = f"SELECT mds.rename_series({tenant}, ARRAY[{series}]::bigint[], {renames}, 'x', 'x', 'x', {dry_run})"
+            seen = siege.attack(actor, call)
+            # A series of somebody else, and one of nobody, answer alike.
+            assert (seen.sqlstate, seen.marks()) == ("44000", []), call
+    assert siege.victim() == before
+
+
+def test_a_name_cannot_be_used_to_learn_what_another_tenant_has(own_siege: Siege) -> None:
+    # A tenant with a fence cannot rename its bars at all.
+    own_siege.execute("DELETE FROM store.cold_fences")
+    for actor in ACTORS:
+        for to in ("'VAULT-OF-B', 'SECRETB'", "'VAULT-OF-B', 'NOBODYS'"):
+            seen = own_siege.attack(actor, f"SELECT mds.rename_series(NULL, ARRAY[{{own}}], 0, {to}, NULL, true)")
+            assert (seen.sqlstate, seen.marks()) == (None, []), (to, seen.text)
+
+
 def test_a_function_of_the_attackers_does_not_change_whose_rows_are_deleted(siege: Siege) -> None:
     before = siege.victim()
     seen = siege.attack(

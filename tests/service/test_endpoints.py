@@ -274,6 +274,21 @@ def test_rows_are_deleted_and_said_before(api: Api, admin: httpx.Client) -> None
     problem(admin.post(path, json={"vendor": BAR["vendor"]}), 404)
 
 
+def test_series_are_renamed_and_said_before(api: Api, admin: httpx.Client) -> None:
+    upload(admin, api.store.tenant_a, lines(BAR))
+    path = f"/tenants/{api.store.tenant_a}/series/rename"
+    asked = {"vendor": BAR["vendor"], "symbols": [BAR["symbol"]], "to_symbol": "meta"}
+    would = admin.post(path, json=asked).json()
+    assert (would["dry_run"], would["series"][0]["to_symbol"]) == (True, "META")
+    assert admin.post(path, json={**asked, "dry_run": False}).json()["series"] == would["series"]
+    assert api.store.rows("SELECT symbol FROM store.series") == [("META",)]
+    problem(admin.post(path, json=asked), 404)
+    upload(admin, api.store.tenant_a, lines(BAR))
+    taken = problem(admin.post(path, json=asked), 409)
+    assert "there is a series of that name already: bars" in taken["detail"]
+    problem(admin.post(path, json={"vendor": BAR["vendor"]}), 422)
+
+
 def test_on_conflict_says_what_happens_to_a_row_that_is_there(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))
     upload(admin, api.store.tenant_a, lines({**BAR, "close_price": 1.0}), on_conflict="keep")

@@ -120,6 +120,12 @@ def attacks(tenant: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "/tenants/{tenant}/rows/{kind}", {"content": "nonsense", **ndjson}),
         ("POST", "/tenants/{tenant}/rows/{kind}/delete", {"json": {"vendor": "VAULT-OF-B", "dry_run": False}}),
         ("POST", "/tenants/{tenant}/rows/{kind}/delete", {"json": {"vendor": "VAULT-OF-B"}}),
+        ("POST", "/tenants/{tenant}/series/rename", {"json": {"vendor": "VAULT-OF-B", "to_vendor": "x"}}),
+        (
+            "POST",
+            "/tenants/{tenant}/series/rename",
+            {"json": {"vendor": "VAULT-OF-B", "to_vendor": "x", "dry_run": False}},
+        ),
         ("POST", "/tenants/{tenant}/export", {"json": {}}),
         ("GET", "/tenants/{tenant}/calendars", {}),
         ("PUT", "/tenants/{tenant}/calendars", {"json": {"calendar": "FX", "vendor": "VAULT-OF-B"}}),

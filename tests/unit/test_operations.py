@@ -19,6 +19,7 @@ from mds_client.protocol.operations import (
     Execute,
     ExecuteMany,
     Group,
+    Known,
     Latest,
     Operation,
     Results,
@@ -43,7 +44,8 @@ AAPL = ("bars", ("v", "AAPL", "1m"))
 
 def session(tenant: str | None = TENANT, cached: dict[Any, int] | None = None, **settings: Any) -> Session:
     config = Config.load({"dsn": "host=h", **settings}, environment={})
-    return Session(config, dict(cached or {}), wanted=tenant, tenant_id=tenant)
+    known = {name: Known(series) for name, series in (cached or {}).items()}
+    return Session(config, known, wanted=tenant, tenant_id=tenant)
 
 
 def ids(*series: int) -> Packed | list[int]:
@@ -137,8 +139,8 @@ SOME = ["close_price", "symbol"]
 def test_columns_that_nobody_asks_for_are_not_fetched(read: Callable[..., Operation[Any]]) -> None:
     played = Played(read(NOON, NOON + timedelta(days=1)), session())
     if isinstance(played.group.steps[0], Execute):
-        # What both of the statements that look series up answer.
-        played.say([(1, "v", "AAPL", "1m", "1m")])
+        by_name = played.group.steps[0].statement == sql.find_series(BARS)
+        played.say([(1, 0, None, "v", "AAPL", "1m") if by_name else (1, "v", "AAPL", "1m", "1m")])
     (step,) = played.group.steps
     if step == Execute(sql.COLD_FENCES, (TENANT,)):
         played.say([])
@@ -159,13 +161,13 @@ def test_an_empty_batch_asks_the_server_nothing() -> None:
 def test_a_series_that_is_not_cached_is_looked_up_and_not_made_when_it_is_there() -> None:
     played = Played(upsert_bars([bar()]), session())
     assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"], TENANT]),))
-    played.say([(7, None, "v", "AAPL", "1m")])
+    played.say([(7, 0, None, "v", "AAPL", "1m")])
     assert played.statements == [sql.upsert_row(BARS, "replace"), sql.last_values(BARS)]
 
 
 def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() -> None:
     played = Played(upsert_bars([bar(), bar(symbol="B")]), session())
-    played.say([(7, None, "v", "AAPL", "1m")])
+    played.say([(7, 0, None, "v", "AAPL", "1m")])
     assert played.group == Group(
         (
             Execute(sql.create_series(BARS), [["v"], ["B"], ["1m"], TENANT]),
@@ -178,8 +180,8 @@ def test_a_series_that_was_not_asked_for_is_not_learned() -> None:
     # The look-up is for every combination of the names, and finds more than was asked for.
     known = session()
     played = Played(upsert_bars([bar(symbol="A"), bar(symbol="B", timeframe="1d")]), known)
-    played.say([(7, None, "v", "A", "1m"), (8, None, "v", "A", "1d"), (9, None, "v", "B", "1d")])
-    assert known.learned == {("bars", ("v", "A", "1m")): 7, ("bars", ("v", "B", "1d")): 9}
+    played.say([(7, 0, None, "v", "A", "1m"), (8, 0, None, "v", "A", "1d"), (9, 0, None, "v", "B", "1d")])
+    assert known.learned == {("bars", ("v", "A", "1m")): (7, 0), ("bars", ("v", "B", "1d")): (9, 0)}
 
 
 def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
@@ -220,6 +222,7 @@ def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_on
             array("double precision", [2.5, None]),
             array("boolean", [True, True]),
             "replace",
+            0,
         ],
     )
 
@@ -227,7 +230,7 @@ def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_on
 def test_of_a_kind_without_a_price_only_the_newest_times_are_kept() -> None:
     kind = KINDS["options"]
     step = last_values(kind, {7: Latest(NOON, NOON, None, None, has_unpriced=True)}, "keep")
-    assert step == Execute(sql.last_values(kind), [ids(7), array("timestamptz", [NOON]), "keep"])
+    assert step == Execute(sql.last_values(kind), [ids(7), array("timestamptz", [NOON]), "keep", 0])
 
 
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
@@ -251,7 +254,7 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     copy = first("copy")
     find = Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"], TENANT])
     assert copy.group == Group((Execute(sql.create_stage(BARS)), Execute(sql.clear_stage(BARS)), find))
-    there = (7, NOON + timedelta(days=1), "v", "AAPL", "1m")
+    there = (7, 0, NOON + timedelta(days=1), "v", "AAPL", "1m")
     assert copy.say([], [], [there]) == Group((CopyIn(sql.copy_stage(BARS), tuple(types), narrow),))
     latest = Latest(NOON, NOON + timedelta(minutes=4), NOON + timedelta(minutes=4), 1.0, has_unpriced=False)
     merge = Execute(sql.merge_stage(BARS, on_conflict))
@@ -260,7 +263,7 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
 
 def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after_a_conflict() -> None:
     played = Played(upsert_bars([bar(1), bar(2)]), session(write_mode="copy"))
-    played.say([], [], [(7, NOON, "v", "AAPL", "1m")])
+    played.say([], [], [(7, 0, NOON, "v", "AAPL", "1m")])
     first, last = (NOON + timedelta(minutes=minute) for minute in (1, 2))
     keep = kept(7, Latest(first, last, last, 1.0, has_unpriced=False))
     append = Execute(sql.merge_stage(BARS, "append"))
@@ -293,7 +296,7 @@ def test_a_cached_series_that_the_server_refuses_is_forgotten_and_the_batch_trie
 
 def test_a_series_that_was_just_looked_up_and_is_refused_is_no_passing_fault() -> None:
     played = Played(upsert_bars([bar()]), session())
-    played.say([(7, None, "v", "AAPL", "1m")])
+    played.say([(7, 0, None, "v", "AAPL", "1m")])
     error = RLSDenied("not yours", sqlstate="44000")
     with pytest.raises(RLSDenied) as caught:
         played.fail(error)

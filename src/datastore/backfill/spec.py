@@ -9,12 +9,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datastore.errors import ControlError
+from datastore.names import BACKFILL_JOB
 from mds_client import models
 from mds_client.schema import OnConflict
 
 KIND: Final = "bars"
 
-JOB_TYPE: Final = "backfill"
+JOB_TYPE: Final = BACKFILL_JOB
 
 MOST_JOBS: Final = 50_000
 """The largest number of jobs of one backfill; larger chunks need fewer."""

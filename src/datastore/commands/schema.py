@@ -4,13 +4,21 @@ Alembic takes long to import: each command imports `datastore.migration` when it
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from datastore import tenants
+from datastore.commands.follow import bar
 from datastore.commands.options import database_option
 from mds_client.console import FAILED, json_option, show_json, show_rows
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from datastore.migration import LongStep
 
 
 @click.command()
@@ -19,19 +27,46 @@ from mds_client.console import FAILED, json_option, show_json, show_rows
 @json_option
 def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
     """Bring the database to head: roles, tables, views, grants. Running it again changes nothing."""
+    from rich.progress import TimeRemainingColumn
+
     from datastore import migration
 
     if sql or dsn is None:
         text = migration.migrate_sql()
         show_json({"sql": text}) if as_json else click.echo(text)
         return
-    done = migration.migrate(dsn)
+    with bar(TimeRemainingColumn()) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=total)
+            shown.update(tasks[name], completed=done, total=total, refresh=True)
+
+        done = migration.migrate(dsn, ahead=_say, told=told)
     if as_json:
         show_json(done)
     elif done.before == done.after and not done.objects:
         click.echo(f"at head already ({done.after})")
     else:
         click.echo(f"migrated from {done.before or 'nothing'} to {done.after}, {len(done.objects)} objects made")
+
+
+_WORK: Final = {
+    "convert": "the table {name} becomes a hypertable: writers wait until it is done",
+    "replace": "the stored rollup {name} gets columns: its rows are copied, and readers and writers go on",
+    "store": "the rollup {name} is stored: it is computed from all rows, and readers and writers go on",
+}
+
+
+def _say(steps: "list[LongStep]") -> None:
+    """Print what takes long, before it begins."""
+    for step in steps:
+        size = f"about {step.rows:,} rows, {step.bytes / 1e6:,.0f} MB, {timedelta(seconds=round(step.seconds))}"
+        click.echo(f"{_WORK[step.work].format(name=step.name)} ({size})", err=True)
+    if steps:
+        whole = timedelta(seconds=round(sum(step.seconds for step in steps)))
+        click.echo(f"about {whole} in total; you can interrupt it, and run it again: what is done stays done", err=True)
 
 
 @click.command("stamp-head")

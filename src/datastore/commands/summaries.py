@@ -27,6 +27,7 @@ SUMMARIES: Final = {
     "load": Summary("load", "Load a file of one KIND into a tenant in bulk, faster than a client can"),
     "migrate": Summary("schema", "Bring the database to head"),
     "policies": Summary("policies", "Show and set policies"),
+    "rename": Summary("renaming", "Give series of a tenant another name"),
     "revision": Summary("schema", "Write a migration from a database at head to the declarations"),
     "seed": Summary("schema", "Create tenants that do not exist yet"),
     "series": Summary("tenants", "Print the series, with the time and price of the newest row of each"),

@@ -51,6 +51,14 @@ class TimescaleApache(Engine):
         ).fetchone()
         return [f"hypertable {STORE}.{kind.name}"] if made and made[0] else []
 
+    def converts(self, driver: Driver, kind: Kind) -> bool:
+        found = driver.execute(
+            "SELECT NOT EXISTS (SELECT FROM timescaledb_information.hypertables"
+            " WHERE hypertable_schema = %s AND hypertable_name = %s)",
+            (STORE, kind.name),
+        )
+        return kind.storage is not None and bool(one(found))
+
     def size(self, driver: Driver, schema: str, name: str) -> Size:
         table = f"{schema}.{name}"
         whole = Engine.size(self, driver, schema, name)

@@ -3,7 +3,7 @@
 The rest of the control plane is the same on every engine and does not ask which one it has.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -123,14 +123,28 @@ class Engine:
         """Store a rollup. Returns False if it exists or is computed when it is read."""
         return False
 
+    def converts(self, driver: Driver, kind: Kind) -> bool:
+        """Return whether `store_table` would rewrite the rows of a kind's existing table."""
+        return False
+
+    def replaced_rollup(
+        self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]
+    ) -> tuple[str, str] | None:
+        """Return the table of a stored rollup that a migrate replaces, or has begun to; None if there is none."""
+        return None
+
     def set_aside(self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]) -> None:
         """Rename a stored rollup that lacks some of these columns, so that a new one can take its name.
 
         Views continue to read the renamed one.
         """
 
-    def fill_from_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> bool:
+    def fill_from_aside(
+        self, driver: Driver, kind: Kind, rollup: Rollup, told: Callable[[int, int], object] = lambda _done, _all: None
+    ) -> bool:
         """Fill a new stored rollup with the rows of the one that was set aside. Returns False if there is none.
+
+        `told` is called after each part with the number of parts that are done, and of all parts.
 
         So the new one also keeps the data of rows that retention has removed. Copies a part in each transaction; after
         an interruption, call it again to continue.

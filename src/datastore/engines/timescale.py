@@ -1,6 +1,6 @@
 """TimescaleDB Community: the columnstore, stored rollups, and policies that the server applies itself."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -74,6 +74,15 @@ class Timescale(TimescaleApache):
         )
         return True
 
+    def replaced_rollup(
+        self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]
+    ) -> tuple[str, str] | None:
+        name = f"{kind.name}_{rollup.timeframe}"
+        if (aside := self._stored(driver, name + _ASIDE)) is not None:
+            return aside
+        stored = self._stored(driver, name)
+        return None if stored is None or set(columns) <= set(self._columns(driver, stored)) else stored
+
     def set_aside(self, driver: Driver, kind: Kind, rollup: Rollup, columns: Collection[str]) -> None:
         name = f"{kind.name}_{rollup.timeframe}"
         if (stored := self._stored(driver, name)) is None or set(columns) <= set(self._columns(driver, stored)):
@@ -86,7 +95,9 @@ class Timescale(TimescaleApache):
             SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(Identifier(STORE, name), Identifier(name + _ASIDE))
         )
 
-    def fill_from_aside(self, driver: Driver, kind: Kind, rollup: Rollup) -> bool:
+    def fill_from_aside(
+        self, driver: Driver, kind: Kind, rollup: Rollup, told: Callable[[int, int], object] = lambda _done, _all: None
+    ) -> bool:
         name = f"{kind.name}_{rollup.timeframe}"
         old, new = self._stored(driver, name + _ASIDE), self._stored(driver, name)
         if old is None or new is None:
@@ -100,12 +111,13 @@ class Timescale(TimescaleApache):
         newest = SQL("SELECT max({}) FROM {}")
         to, there = (one(driver.execute(newest.format(Identifier(kind.time), Identifier(*t)))) for t in (old, new))
         chunks = self.chunks_of(driver, old)
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks, 1):
             # In the order of time, so that the newest copied row shows how far the copy has come.
             if there is None or there < min(chunk[1], to):
                 driver.execute(empty, chunk)
                 driver.execute(copy, chunk)
                 driver.commit()
+            told(number, len(chunks))
         if chunks:
             # Stored rows count only up to the last refresh. A refresh of a range before all rows has nothing to do, and
             # moves that limit to the newest stored row.

@@ -209,7 +209,8 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
         batch = batch.spelled(session.spelling)
         yield from upserts._check_tenant(session, batch.claimed())
         series = yield from upserts._find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
-        narrow = batch.narrow({name: id_ for name, (id_, _) in series.items()})
+        ids = upserts._ids(session, {name: found.known for name, found in series.items()})
+        narrow = batch.narrow(ids)
         latest = narrow.latest
         span = min(new.first_ts for new in latest.values()), max(new.last_ts for new in latest.values())
         session.written = Written(kind.name, "copy", len(batch))

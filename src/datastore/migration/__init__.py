@@ -4,10 +4,12 @@ The declarations are in `datastore.schema`, the versions in `datastore.migration
 """
 
 from datastore.migration.drift import check
+from datastore.migration.long_steps import LongStep
 from datastore.migration.migrating import Migration, migrate, migrate_sql, revision, stamp_head
 from datastore.migration.owner import owner_connection
 
 __all__ = [
+    "LongStep",
     "Migration",
     "check",
     "migrate",

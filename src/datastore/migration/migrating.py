@@ -6,6 +6,7 @@ Only this package and `datastore.schema` import Alembic and SQLAlchemy, because 
 import io
 import threading
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from datastore.connections import head, schema_version
 from datastore.engines import OLDEST_SERVER, Engine, detect
 from datastore.errors import ControlError
 from datastore.migration.drift import declared_objects, installed_objects
+from datastore.migration.long_steps import LongStep, long_steps
 from datastore.migration.owner import bootstrap_statements, driver_of, owner_connection
 from datastore.names import OWNER
 from datastore.schema import DatabaseObject, objects
@@ -40,16 +42,32 @@ class Migration:
     objects: list[str]
 
 
-def migrate(dsn: str) -> Migration:
+def migrate(
+    dsn: str,
+    *,
+    ahead: Callable[[list[LongStep]], object] = lambda _steps: None,
+    told: Callable[[str, int, int], object] = lambda _name, _done, _all: None,
+) -> Migration:
     """Bring a database to head: roles and schemas, migrations, then functions, views and grants.
 
     You can run it again and several at once: a lock lets one work at a time. The role needs CREATE on the database,
-    and CREATEROLE unless the roles exist. Raises ControlError or psycopg.Error.
+    and CREATEROLE unless the roles exist. It can be interrupted, and goes on when it is run again.
+
+    Args:
+        dsn: The control plane's DSN.
+        ahead: Called before anything is changed, with the steps that take long on this database.
+        told: Called during such a step, with its name, and how many of how many parts are done.
+
+    Raises:
+        ControlError: The database cannot be migrated.
+        psycopg.Error: The server refused, or is gone.
     """
     with owner_connection(dsn) as connection:
         before = schema_version(driver_of(connection))
+        driver = driver_of(connection)
+        ahead(long_steps(detect(driver), driver))
         _alembic(command.upgrade, "head", connection=connection)
-        made = _settle(driver_of(connection))
+        made = _settle(driver, told)
         after = schema_version(driver_of(connection))
     assert after is not None
     return Migration(before, after, made)
@@ -106,12 +124,20 @@ def revision(dsn: str, message: str, folder: Path | None = None) -> Path:
     return Path(made.path)
 
 
-def _settle(driver: psycopg.Connection[Any]) -> list[str]:
+def _settle(
+    driver: psycopg.Connection[Any], told: Callable[[str, int, int], object] = lambda _name, _done, _all: None
+) -> list[str]:
     """Run the steps after the migrations that are safe to repeat. Returns what was made or changed."""
     engine = detect(driver)
-    made = [done for kind in KINDS.values() for done in engine.store_table(driver, kind)]
+    made = []
+    for kind in KINDS.values():
+        if converts := engine.converts(driver, kind):
+            told(kind.name, 0, 1)
+        made += engine.store_table(driver, kind)
+        if converts:
+            told(kind.name, 1, 1)
     driver.commit()
-    made += [f"rollup {name}" for name in aggregates.create(engine, driver)]
+    made += [f"rollup {name}" for name in aggregates.create(engine, driver, told)]
     driver.commit()
     made += _apply_objects(engine, driver)
     timescale_policies.enforce(engine, driver)

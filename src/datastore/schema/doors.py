@@ -127,12 +127,12 @@ def door(kind: Kind, way: Door) -> DatabaseObject:
 _PRICED = """
   -- Whose newest price the rows have to say: one that was there first may have stayed, or the one with the newest price
   -- may have lost it.
-  SELECT count(*), array_agg(s.series_id) FILTER (WHERE CASE
+  SELECT count(*), sum(s.renames), array_agg(s.series_id) FILTER (WHERE CASE
            WHEN n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
            THEN on_conflict = 'keep' AND n.price_ts <= s.last_ts
            ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
          END)
-    INTO held, unsure
+    INTO held, named, unsure
     FROM ({held}) AS s JOIN {batch} USING (series_id);
   {check}
   UPDATE mds.series AS s
@@ -155,12 +155,12 @@ _PRICED = """
   END IF;
 """
 _UNPRICED = """
-  SELECT count(*) INTO held FROM ({held}) AS s;
+  SELECT count(*), sum(s.renames) INTO held, named FROM ({held}) AS s;
   {check}
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM {batch}
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 """
-_HELD = """SELECT series_id, last_ts, last_price_ts FROM mds.series
+_HELD = """SELECT series_id, last_ts, last_price_ts, renames FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE"""
 _MOVES = """coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
                         AND NOT (on_conflict = 'keep' AND coalesce(n.price_ts <= s.last_ts, false)), false)"""
@@ -171,6 +171,10 @@ def last_values(kind: Kind) -> DatabaseObject:
 
     It locks the series until the transaction ends, in order, so that writers with common series cannot deadlock. It
     reads and writes with its caller's rights. Every series must be given once.
+
+    `renames` is how often the writer knows the series to have been renamed, in total. Each number only grows, so the
+    totals are equal only if the writer has looked up every series since it got its name. Clients of a release before
+    this one do not give it: they write to series that were never renamed, and to no other.
     """
     more = ("first_ts", "last_ts", "price_ts", "price", "unpriced")
     names = ("ids", "last_ts") if kind.price is None else ("ids", *more)
@@ -181,8 +185,8 @@ def last_values(kind: Kind) -> DatabaseObject:
     body = SQL(_UNPRICED if kind.price is None else _PRICED).format(
         held=SQL(_HELD),
         check=SQL(
-            "IF held < cardinality(ids) THEN"
-            " RAISE SQLSTATE {} USING MESSAGE = 'a series is not there any more'; END IF;"
+            "IF held < cardinality(ids) OR named <> renames THEN"
+            " RAISE SQLSTATE {} USING MESSAGE = 'a series is not there any more, or has another name'; END IF;"
         ).format(Literal(sql.STALE_SERIES)),
         batch=SQL("unnest({}) AS n({})").format(arrays, column_list(("series_id", *names[1:]))),
         moves=SQL(_MOVES),
@@ -192,16 +196,19 @@ def last_values(kind: Kind) -> DatabaseObject:
         # A row that is not found may be in a file; the known value stays then.
         fenced=SQL(" AND (n.price_ts IS NOT NULL OR NOT EXISTS (SELECT FROM mds.cold_fences))" if kind.cold else ""),
     )
-    function = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"
+    before = f"mds.{kind.name}_last_values({', '.join((*types, 'text'))})"
+    function = f"mds.{kind.name}_last_values({', '.join((*types, 'text', 'bigint'))})"
     arguments = ", ".join(f"{name} {type_}" for name, type_ in zip(names, types, strict=True))
     text = f"""
-CREATE OR REPLACE FUNCTION mds.{kind.name}_last_values({arguments}, on_conflict text) RETURNS void
+CREATE OR REPLACE FUNCTION mds.{kind.name}_last_values({arguments}, on_conflict text,
+  renames bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   held integer;
+  named bigint;
   unsure bigint[];
 BEGIN{body.as_string(None)}END
 $$"""
-    return DatabaseObject(function, (text.strip(), *for_app(function)))
+    return DatabaseObject(function, (f"DROP FUNCTION IF EXISTS {before}", text.strip(), *for_app(function)))

@@ -172,6 +172,8 @@ def _series_table(tables: MetaData) -> None:
         Column("last_price", Double),
         Column("last_price_ts", _INSTANT),
         *(Column(name, Text) for name in DEFAULTS),
+        # Writers tell how many renames they know of, so that none writes to a series by a name that it had before.
+        Column("renames", Integer, nullable=False, server_default=text("0")),
         PrimaryKeyConstraint("series_id", name="series_pkey"),
         # Tenants write these times, and an operator reads them for all tenants: one that clients cannot represent would
         # fail.

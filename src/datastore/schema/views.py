@@ -47,7 +47,7 @@ def series_view() -> DatabaseObject:
     names = ("kind", *SERIES_COLUMNS)
     last = ("last_ts", "last_price", "last_price_ts")
     body = SQL("SELECT {} FROM {}.series WHERE {}").format(
-        column_list(("series_id", *names, *last)), STORE_SCHEMA, own_series(Identifier("series_id"))
+        column_list(("series_id", *names, *last, "renames")), STORE_SCHEMA, own_series(Identifier("series_id"))
     )
     numbered = SQL("ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT {}.next_series_id()").format(STORE_SCHEMA)
     return view_object(
@@ -174,20 +174,19 @@ def rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:
 
 def _rollup_columns(kind: Kind) -> Composable:
     """Return a rollup's columns with the types of its source's: a sum of integers is an integer again."""
-    return SQL(", ").join(
-        [
-            SQL("series_id"),
-            Identifier(kind.time),
-            *(
-                SQL("{0}::{1} AS {0}").format(
-                    Identifier(name), SQL("bigint" if kind.column(name).amount else kind.column(name).type)
-                )
-                for name, _ in kind.aggregates
-            ),
-            *(Identifier(column.fraction) for column in kind.amounts if column.name in dict(kind.aggregates)),
-            *(Identifier(column.weights) for column in kind.means),
-        ]
-    )
+    values, fractions = [], []
+    for name, how in kind.aggregates:
+        column = kind.column(name)
+        value: Composable = SQL("{}::{}").format(Identifier(name), SQL(column.type))
+        if column.amount:
+            # Sums are numeric, and can be larger than each column of the table.
+            value, fraction = sql.total_parts(Identifier(name), Identifier(column.fraction))
+            fractions.append(SQL("{} AS {}").format(fraction, Identifier(column.fraction)))
+        elif how == "sum" and column.type == "bigint":
+            value = sql.fitting(Identifier(name))
+        values.append(SQL("{} AS {}").format(value, Identifier(name)))
+    weights = [Identifier(column.weights) for column in kind.means]
+    return SQL(", ").join([SQL("series_id"), Identifier(kind.time), *values, *fractions, *weights])
 
 
 def public_rollup_view(engine: Engine, kind: Kind, rollup: Rollup) -> DatabaseObject:

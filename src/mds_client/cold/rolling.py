@@ -74,6 +74,15 @@ def _mean(column: Any, weight: Any, starts: NDArray[Any]) -> Any:
     return pa.array(found, column.type, mask=~there)
 
 
+def _totals(values: NDArray[np.int64], starts: NDArray[Any]) -> Sequence[int] | NDArray[np.int64]:
+    """Return the sum of integers for each interval, of any size."""
+    if float(np.abs(values).max(initial=0)) * len(values) < 2**62:
+        found: NDArray[np.int64] = np.add.reduceat(values, starts)
+        return found
+    ends = np.append(starts[1:], len(values))
+    return [sum(values[begin:end].tolist()) for begin, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
 def _made(column: Any, how: Aggregate, starts: NDArray[Any], *, is_amount: bool) -> Any:
     """Aggregate a column for each interval. NULLs are ignored."""
     rows = len(column)
@@ -91,8 +100,11 @@ def _made(column: Any, how: Aggregate, starts: NDArray[Any], *, is_amount: bool)
         if is_amount:
             # Sum whole parts and fractions separately, as the server stores them.
             whole = np.trunc(values)
-            found = np.add.reduceat(whole.astype(np.int64), starts).astype(np.float64)
+            found = np.array(_totals(whole.astype(np.int64), starts), np.float64)
             found = found + np.add.reduceat(values - whole, starts)
+        elif np.issubdtype(values.dtype, np.integer):
+            totals = _totals(values, starts)
+            found = totals if isinstance(totals, np.ndarray) else np.array([min(one, 2**63 - 1) for one in totals])
         else:
             found = np.add.reduceat(values, starts)
     elif how == "max":

@@ -200,12 +200,21 @@ class SpellingKnown:
 
 
 SeriesName: TypeAlias = tuple[str | None, ...]
-SeriesCache: TypeAlias = dict[tuple[str, SeriesName], int]
-"""The ids of series that a committed transaction has seen, by kind and name. Each tenant has its own cache."""
+
+
+class Known(NamedTuple):
+    """A series as it was looked up by its name: its id, and how often it had been renamed by then."""
+
+    series_id: int
+    renames: int = 0
+
+
+SeriesCache: TypeAlias = dict[tuple[str, SeriesName], Known]
+"""The series that a committed transaction has seen, by kind and name. Each tenant has its own cache."""
 
 
 class StaleSeries(RetryableError):
-    """A cached series id no longer belongs to the tenant. The cache has been cleared, and the operation is retried."""
+    """A cached series no longer is the one of that name. The cache has been cleared, and the operation is retried."""
 
 
 class Latest(NamedTuple):
@@ -256,7 +265,8 @@ class Session:
 
     `tenant_id` is the tenant that the server has set, known after the first group; `wanted` is the tenant of the
     client's settings. `learned` is added to the cache when the transaction commits. `snapshot`: all statements of the
-    transaction see the same rows. `cold` and `known` are shared by all sessions of the client.
+    transaction see the same rows. `cold` and `known` are shared by all sessions of the client. `renames` is how often, in
+    total, the series of the current batch had been renamed when they were looked up.
 
     `spelling` is how the session spells symbols. `asks`: it reads that first. `asked`: it has read it.
     """
@@ -270,6 +280,7 @@ class Session:
     written: Written | None = None
     snapshot: bool = False
     cold: ColdKnown = field(default_factory=ColdKnown)
+    renames: int = 0
     known: SpellingKnown = field(default_factory=SpellingKnown)
     spelling: Spelling = UPPER
     asks: bool = False

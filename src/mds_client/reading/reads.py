@@ -409,7 +409,7 @@ def _find(
     columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
     parameters = [*(columns[part] for part in kind.searched), session.wanted]
     (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
-    return {series_id: tuple(parts) for series_id, _, *parts in sorted(found, key=lambda row: row[2:])}
+    return {series_id: tuple(parts) for series_id, _, _, *parts in sorted(found, key=lambda row: row[3:])}
 
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:

@@ -123,8 +123,8 @@ class _Asked:
         """Find the series. Returns names by id, in the order of the names, with the requested timeframe."""
         parameters = [[self.vendor], self.symbols, [self.kind.base], session.wanted]
         (there,) = yield Group((Execute(sql.find_series(self.kind), parameters),))
-        ordered = sorted(there, key=lambda row: row[2:])
-        return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, vendor, symbol, _ in ordered}
+        ordered = sorted(there, key=lambda row: row[3:])
+        return {series_id: (vendor, symbol, self.made.timeframe) for series_id, _, _, vendor, symbol, _ in ordered}
 
     def since(self, session: Session) -> tuple[object, ...]:
         """Return the parameters with which the server refuses to read from before the fence, if there is one."""

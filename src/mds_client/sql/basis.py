@@ -206,6 +206,28 @@ def by_symbols(arrays: int, *, of_rows: Kind | None = None) -> Composable:
     return SQL("symbol = ANY(CASE WHEN {} THEN %b::text[] ELSE %b::text[] END)").format(sensitive)
 
 
+_WHOLE: Final = (Literal(-(2**63)), Literal(2**63 - 1))
+
+
+def fitting(total: Composable) -> Composable:
+    """Return a sum of integers as a bigint. A larger one, which no column can hold, is the largest bigint."""
+    return SQL(
+        "CASE WHEN {total} > {most} THEN {most} WHEN {total} < {least} THEN ({least})::bigint ELSE {total}::bigint END"
+    ).format(total=total, least=_WHOLE[0], most=_WHOLE[1])
+
+
+def total_parts(whole: Composable, fraction: Composable) -> tuple[Composable, Composable]:
+    """Return the two columns of a summed amount. A whole part that is no bigint is added to the fraction instead."""
+    fits = SQL("{} BETWEEN {} AND {}").format(whole, *_WHOLE)
+    return (
+        SQL("CASE WHEN {fits} THEN {whole}::bigint WHEN {whole} IS NOT NULL THEN 0 END").format(fits=fits, whole=whole),
+        SQL(
+            "CASE WHEN {whole} IS NULL OR {fits} THEN {fraction}"
+            " ELSE {whole}::double precision + coalesce({fraction}, 0::double precision) END"
+        ).format(fits=fits, whole=whole, fraction=fraction),
+    )
+
+
 def span(time: str) -> Composable:
     return SQL("{0} >= %s AND {0} < %s").format(Identifier(time))
 

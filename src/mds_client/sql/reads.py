@@ -10,6 +10,7 @@ from mds_client.sql.basis import (
     MEANT,
     Statement,
     by_symbols,
+    fitting,
     hot,
     mean,
     named,
@@ -24,9 +25,14 @@ from mds_client.sql.basis import (
 
 @cache
 def find_series(kind: Kind) -> Statement:
-    """Find the series of a kind by one array for each part of the name; all combinations match."""
+    """Find the series of a kind by one array for each part of the name; all combinations match.
+
+    Returns the id, how often the series was renamed, its last time, and its name.
+    """
     return text(
-        SQL("SELECT series_id, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}").format(
+        SQL(
+            "SELECT series_id, renames, last_ts, {names} FROM mds.series WHERE kind = {kind} AND {match} AND {meant}"
+        ).format(
             names=series_name(kind),
             kind=Literal(kind.name),
             match=named(kind, SQL("= ANY(%b)")),
@@ -142,15 +148,13 @@ def rollup_windows(
             "min": SQL("min({0})"),
             "sum": SQL("sum({0})"),
         }
-        selected = {
-            column.name: SQL("({})::{}").format(
-                mean(kind, column, of_rows=source == kind.base)
-                if aggregate == "mean"
-                else made[aggregate].format(number(column), time),
-                SQL(column.type),
-            )
-            for column, aggregate in stored
-        }
+        for column, aggregate in stored:
+            if aggregate == "mean":
+                value = mean(kind, column, of_rows=source == kind.base)
+            else:
+                value = made[aggregate].format(number(column), time)
+            is_count = aggregate == "sum" and column.type == "bigint"
+            selected[column.name] = fitting(value) if is_count else SQL("({})::{}").format(value, SQL(column.type))
     selected[kind.time] = bucket
     order = bucket if one else SQL("series_id, {}").format(bucket)
     return text(
@@ -243,6 +247,30 @@ def list_series(by_vendor: bool, by_symbol: int = 0, by_timeframe: bool = False)
             SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
         )
     )
+
+
+@cache
+def named_series(by_symbol: bool, by_timeframe: bool) -> Statement:
+    """List the series of an array of kinds and a vendor, optionally of an array of symbols, and a timeframe.
+
+    Returns the id, how often the series was renamed, its kind and its name.
+    """
+    conditions = [SQL("kind = ANY(%b)"), SQL("vendor = %s")]
+    if by_symbol:
+        conditions.append(SQL("symbol = ANY(%b)"))
+    if by_timeframe:
+        conditions.append(SQL("timeframe = %s"))
+    return text(
+        SQL("SELECT series_id, renames, kind, {names} FROM mds.series WHERE {} ORDER BY kind, {names}").format(
+            SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
+        )
+    )
+
+
+NAMES_OF_SERIES: Final[Statement] = b"""
+SELECT series_id, vendor, symbol, timeframe FROM mds.series WHERE series_id = ANY(%b) AND mds.is_tenant(%s)
+"""
+"""Returns the names of series by id."""
 
 
 @cache

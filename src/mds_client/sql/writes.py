@@ -46,16 +46,17 @@ def last_values_types(kind: Kind) -> tuple[str, ...]:
 
 @cache
 def last_values(kind: Kind) -> Statement:
-    """Update the series' last values after a batch: one array for each column, and the conflict mode.
+    """Update the series' last values after a batch: one array for each column, the conflict mode, and the renames.
 
-    It calls a function in the database (`datastore.schema`), which locks the series until the transaction ends.
+    It calls a function in the database (`datastore.schema`), which locks the series until the transaction ends. It
+    fails (STALE_SERIES) if the series were renamed more often than the writer knows.
     """
     function = Identifier("mds", f"{kind.name}_last_values")
-    return text(SQL("SELECT {}({}, %s)").format(function, arrays(last_values_types(kind))))
+    return text(SQL("SELECT {}({}, %s, %s::bigint)").format(function, arrays(last_values_types(kind))))
 
 
 STALE_SERIES: Final = "MDS01"
-"""The SQLSTATE of that function for a series that no longer exists."""
+"""The SQLSTATE of that function for a series that no longer exists, or has another name now."""
 
 
 SHARED_ID: Final = "MDS02"
@@ -208,6 +209,14 @@ def delete_rows(kind: Kind) -> Statement:
     Returns the number of rows, and the time from which there are more, or NULL.
     """
     return text(SQL("SELECT * FROM {}(%s, %s, %s, %s, %s)").format(Identifier("mds", f"delete_{kind.name}")))
+
+
+RENAME_SERIES: Final[Statement] = b"SELECT mds.rename_series(%s, %b, %s::bigint, %s, %s, %s, %s)"
+"""Renames series of the given tenant by id, all or none: the number of renames that is known, in total, the new vendor,
+symbol and timeframe, each or NULL, and whether it only checks. The database's function is in `datastore.schema`."""
+
+NOT_RENAMED: Final = "MDS05"
+"""The SQLSTATE of that function if series cannot be renamed because of what exists."""
 
 
 ENQUEUE_JOB: Final[Statement] = b"""

@@ -1,5 +1,5 @@
 # Generated from awrites.py by tools/sync.py: edit that module, and run `make generate`.
-"""The methods that write rows, delete rows, and enqueue jobs."""
+"""The methods that write rows, delete rows, rename series, and enqueue jobs."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ from mds_client.models import AnyKind, Job
 from mds_client.reading.arguments import Symbols, Time
 from mds_client.schema import OnConflict
 from mds_client.surface.calls import Calls
-from mds_client.writing import deletes, upserts
+from mds_client.writing import deletes, renames, upserts
 from mds_client.writing.deletes import STEP_ROWS, Deleted
+from mds_client.writing.renames import Renamed
 from mds_client.writing.upserts import CHUNK_ROWS
 
 
@@ -189,6 +190,58 @@ class Writes(Calls):
                 end=end,
                 dry_run=dry_run,
                 step_rows=step_rows,
+            )
+        )
+
+    def rename(
+        self,
+        *,
+        vendor: str,
+        symbol: Symbols | None = None,
+        timeframe: str | None = None,
+        kind: AnyKind | None = None,
+        to_vendor: str | None = None,
+        to_symbol: str | None = None,
+        to_timeframe: str | None = None,
+        dry_run: bool = False,
+    ) -> Renamed:
+        """Give series another name, for example after a vendor has renamed a symbol. No row is changed.
+
+        All series that meet the conditions are renamed, or none. From then on, their rows are found under the new name.
+        A program that writes rows under the old name begins a new series of that name. Their newest values, rollups and
+        calendars stay theirs.
+
+        Args:
+            vendor: The vendor of the series.
+            symbol: Only series of this symbol, or of these symbols.
+            timeframe: Only series of this timeframe.
+            kind: Only series of this kind: its name, its model or its declaration. The default is every kind whose
+                series have the parts of a name that you give. News have no symbol in the names of their series: rows
+                of news keep the symbol that they were written with.
+            to_vendor: The new vendor.
+            to_symbol: The new symbol.
+            to_timeframe: The new timeframe. It is for bars that were written with a wrong one.
+            dry_run: Rename nothing, and return what would be renamed.
+
+        Returns:
+            The series with their names before and after.
+
+        Raises:
+            UnknownSeries: There is no such series.
+            SeriesConflict: A series of the new name exists, old rows of the kind are kept in files, or a backfill still
+                writes under the old name. Nothing is renamed.
+            ConfigurationError: No tenant is set, or an argument is wrong.
+        """
+        return self.run(
+            renames.rename(
+                vendor=vendor,
+                symbol=symbol,
+                timeframe=timeframe,
+                kind=kind,
+                to_vendor=to_vendor,
+                to_symbol=to_symbol,
+                to_timeframe=to_timeframe,
+                dry_run=dry_run,
             )
         )
 

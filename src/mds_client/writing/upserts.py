@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sized
 from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from mds_client import cold, sql
 from mds_client.columns.arrays import array
@@ -22,6 +22,7 @@ from mds_client.protocol.operations import (
     Execute,
     ExecuteMany,
     Group,
+    Known,
     Latest,
     Operation,
     SeriesName,
@@ -121,10 +122,11 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     """Write a small batch with as few round trips as possible and cached series ids."""
     known = {**session.series, **session.learned} if session.learned else session.series
     names = batch.names
-    ids = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
-    cached = bool(ids)
-    if missing := set(names) - ids.keys():
-        ids |= {name: id_ for name, (id_, _) in (yield from _find_series(session, kind, missing)).items()}
+    series = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
+    cached = bool(series)
+    if missing := set(names) - series.keys():
+        series |= {name: found.known for name, found in (yield from _find_series(session, kind, missing)).items()}
+    ids = _ids(session, series)
     narrow = batch.narrow(ids)
     fence = yield from cold.fence(session, kind)
     if fence is not None and _oldest(narrow.latest) < fence:
@@ -223,17 +225,17 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     # An earlier batch of the same transaction may have left rows in the staging table.
     stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
     series = yield from _find_series(session, kind, set(batch.names), stage)
-    ids = {name: id_ for name, (id_, _) in series.items()}
+    ids = _ids(session, {name: found.known for name, found in series.items()})
     narrow = batch.narrow(ids)
     latest = narrow.latest
     fence = yield from cold.fence(session, kind)
     if fence is not None and _oldest(latest) < fence:
-        named = {id_: name for name, (id_, _) in series.items()}
+        named = {id_: name for name, id_ in ids.items()}
         yield from _write_late(session, kind, narrow, named, on_conflict, fence)
         return
     yield Group((narrow.copied(sql.copy_stage(kind)),))
 
-    last = dict(series.values())
+    last = {found.known.series_id: found.last_ts for found in series.values()}
     if all(_is_newer(new.first_ts, last[series_id]) for series_id, new in latest.items()):
         append = (_HELD[0], Execute(sql.merge_stage(kind, "append")), _HELD[1])
         try:
@@ -289,7 +291,7 @@ def commit(
     session: Session, kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, *write: Step
 ) -> Talk[None]:
     """Write a batch, update its series' last values, and commit, in one round trip."""
-    behind = last_values(kind, latest, on_conflict)
+    behind = last_values(kind, latest, on_conflict, session.renames)
     if write[:1] == _HELD[:1]:
         # The driver would treat a statement that is skipped after an error as prepared.
         behind = replace(behind, prepare=False)
@@ -299,14 +301,17 @@ def commit(
         if error.sqlstate != sql.STALE_SERIES:
             raise
         session.forget()
-        raise StaleSeries("a series of this batch was removed while it was written") from error
+        raise StaleSeries("a series of this batch was removed or renamed while it was written") from error
 
 
-def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict) -> Execute:
-    """Return the step that updates the series' last values after a batch is written."""
+def last_values(kind: Kind, latest: Mapping[int, Latest], on_conflict: OnConflict, renames: int = 0) -> Execute:
+    """Return the step that updates the series' last values after a batch is written.
+
+    `renames` is how often the writer knows them to have been renamed, in total.
+    """
     said = zip(*latest.values(), strict=True) if kind.price else [[new.last_ts for new in latest.values()]]
     arrays = map(array, sql.last_values_types(kind), [list(latest), *said])
-    return Execute(sql.last_values(kind), [*arrays, on_conflict])
+    return Execute(sql.last_values(kind), [*arrays, on_conflict, renames])
 
 
 def _is_newer(time: datetime, last: datetime | None) -> bool:
@@ -319,11 +324,31 @@ _FOREIGN: Final = ("44000", "42501", "55000")
 _UNIQUE_VIOLATION: Final = "23505"
 
 
+class Found(NamedTuple):
+    """A series as the server knows it, with the time of its newest row."""
+
+    known: Known
+    last_ts: datetime | None
+
+
+def _ids(session: Session, series: Mapping[SeriesName, Known]) -> dict[SeriesName, int]:
+    """Return the ids of a batch's series, and keep in the session what is known of their renames.
+
+    Raises StaleSeries if two names have one id: one of them is the cached name of a series that was renamed.
+    """
+    ids = {name: known.series_id for name, known in series.items()}
+    if len(set(ids.values())) < len(ids):
+        session.forget()
+        raise StaleSeries("a cached series has another name now")
+    session.renames = sum(known.renames for known in series.values())
+    return ids
+
+
 def _find_series(
     session: Session, kind: Kind, names: set[SeriesName], before: tuple[Step, ...] = ()
-) -> Talk[dict[SeriesName, tuple[int, datetime | None]]]:
-    """Return the id and the last time of each of these series. Creates those that do not exist."""
-    series: dict[SeriesName, tuple[int, datetime | None]] = {}
+) -> Talk[dict[SeriesName, Found]]:
+    """Return each of these series. Creates those that do not exist."""
+    series: dict[SeriesName, Found] = {}
     missing = names
     for make in (False, True):
         if not missing:
@@ -334,10 +359,10 @@ def _find_series(
         steps = [*before] if not make else [Execute(sql.create_series(kind), names_and_tenant)]
         steps.append(Execute(sql.find_series(kind), [*searched, session.wanted]))
         *_, found = yield Group(tuple(steps))
-        for series_id, last_ts, *name in found:
+        for series_id, renames, last_ts, *name in found:
             if (asked := tuple(name)) in missing:
-                series[asked] = series_id, last_ts
-                session.learned[kind.name, asked] = series_id
+                series[asked] = Found(Known(series_id, renames), last_ts)
+                session.learned[kind.name, asked] = series[asked].known
         missing = names - series.keys()
     if missing:
         raise RetryableError(f"{len(missing)} series were being created by another session, which then gave up")

@@ -1,4 +1,4 @@
-"""`/series`, `/freshness`, and a tenant's rows: list series, show their age, upload and delete rows."""
+"""`/series`, `/freshness`, and a tenant's rows: list, rename series, show their age, upload and delete rows."""
 
 import io
 from functools import partial
@@ -34,6 +34,7 @@ from mds_client.mapping import Extra
 from mds_client.models import Timeframe
 from mds_client.schema import OnConflict
 from mds_client.writing.deletes import Deleted
+from mds_client.writing.renames import Renamed
 
 router = APIRouter(tags=["series"])
 
@@ -172,3 +173,36 @@ def _delete(here: Service, tenant: UUID, kind: str, asked: Deletion) -> Deleted:
         end=asked.end,
         dry_run=asked.dry_run,
     )
+
+
+class Renaming(BaseModel):
+    """The series to rename, which meet all conditions, and their new name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vendor: Name
+    symbols: list[Name] | None = Field(None, min_length=1, max_length=1000)
+    timeframe: Timeframe | None = None
+    kind: Kind | None = Field(None, description="only series of this kind; without it, of every kind that fits")
+    to_vendor: Name | None = None
+    to_symbol: Name | None = None
+    to_timeframe: Timeframe | None = None
+    dry_run: bool = Field(True, description="rename nothing, and say what would be renamed")
+
+
+@router.post("/tenants/{tenant}/series/rename", response_model=model_of(Renamed), responses={409: problem(409)})
+async def rename_series(here: Here, tenant: OperateTenant, asked: Renaming) -> Any:
+    """Give series another name, all or none; with `dry_run`, the default, only report what would be renamed.
+
+    No row is changed. A program that writes under the old name begins a new series of that name. A name that exists
+    already is a conflict. The request takes one of the tenant's places for uploads.
+    """
+    async with here.uploads.taken(tenant.id):
+        return await anyio.to_thread.run_sync(
+            partial(_rename, here, tenant.id, asked), limiter=anyio.CapacityLimiter(1)
+        )
+
+
+def _rename(here: Service, tenant: UUID, asked: Renaming) -> Renamed:
+    given = asked.model_dump()
+    return here.client(tenant).rename(symbol=given.pop("symbols"), **given)
