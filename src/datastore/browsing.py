@@ -105,7 +105,7 @@ def first_rows(
     timeframe: str | None = None,
     limit: int,
 ) -> tuple[list[Row], bool]:
-    """Return the first rows of a window, by symbol, series and time, and whether there may be more.
+    """Return the first rows of a window, by series and time, and whether there may be more.
 
     Without a symbol it looks at `LOOKED_AT` symbols at most, so that it takes as long in a large store as in
     a small one.
