@@ -60,10 +60,13 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: bo
 
 
 @cache
-def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) -> Statement:
+def packed(
+    kind: Kind, columns: tuple[Column, ...], *, counted: tuple[Column, ...] = (), by_symbol: bool = False
+) -> Statement:
     """Read a limited number of rows of many series by id in a span of time, unordered, as one array for each column.
 
-    With `by_symbol`, only rows with one of these symbols, for a kind whose series have no symbol.
+    With `by_symbol`, only rows with one of these symbols, for a kind whose series have no symbol. Of the `counted`
+    columns, the numbers of values that are not NULL follow the arrays.
 
     A text column is returned as the lengths of its values in bytes, and their concatenation.
     """
@@ -74,6 +77,7 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) 
             arrays += [SQL("array_agg(octet_length(r.{}))").format(name), SQL("string_agg(r.{}, '')").format(name)]
         else:
             arrays.append(SQL("array_agg(r.{})").format(name))
+    arrays += [SQL("count(r.{})").format(Identifier(column.name)) for column in counted]
     return text(
         SQL(
             "SELECT {arrays} FROM (SELECT series_id, {columns} FROM mds.{rows}"
@@ -81,7 +85,7 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: bool = False) 
         ).format(
             arrays=SQL(", ").join(arrays),
             columns=SQL(", ").join(
-                SQL("{} AS {}").format(number(column), Identifier(column.name)) for column in columns
+                SQL("{} AS {}").format(number(column), Identifier(column.name)) for column in (*columns, *counted)
             ),
             rows=Identifier(kind.name),
             span=span(kind.time),
