@@ -122,6 +122,11 @@ INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path,
 INSERT INTO store.late_bars (series_id, ts, close_price, volume, mode)
   SELECT series_id, '2023-12-05Z', 4.5, 100, 'fill' FROM store.series WHERE kind = 'bars' AND (series_id >> 40) = 3;
 """,
+    "0017": """
+INSERT INTO store.late_bars (series_id, ts, mode, until)
+  SELECT series_id, '2023-12-07Z', 'delete', '2023-12-08Z' FROM store.series
+  WHERE kind = 'bars' AND (series_id >> 40) = 3;
+""",
 }
 
 

@@ -250,7 +250,7 @@ def _with_cold(
     session: Session, asked: Asked, cold: Beside, piece: Piece, arrays: dict[str, Any]
 ) -> Talk[tuple[dict[str, Any], int]]:
     """Add the rows that are kept in files to the columns of a piece."""
-    (late,) = yield Group((Execute(sql.late_rows(asked.kind), (piece.ids, *piece.span, session.wanted)),))
+    (late,) = yield Group((Execute(sql.late_rows(asked.kind), sql.late_since(piece.ids, piece.span, session.wanted)),))
     columns = [column.name for column in asked.columns]
     table = cold.merged(
         {id_: asked.series[id_] for id_ in piece.ids},
