@@ -243,6 +243,46 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
         ),
     ),
     (
+        "Rows in files",
+        (
+            Panel(
+                "Rows in files, and late ones",
+                (
+                    Query("max by (kind) (datastore_cold_rows)", "{{kind}} in files"),
+                    Query("max by (kind) (datastore_cold_late_rows)", "{{kind}} late"),
+                ),
+                width=6,
+            ),
+            Panel(
+                "Size of the files",
+                (Query("max by (kind) (datastore_cold_size_bytes)", "{{kind}}"),),
+                "bytes",
+                width=6,
+            ),
+            Panel(
+                "Files",
+                (
+                    Query("max by (kind, state) (datastore_cold_files)", "{{kind}} {{state}}"),
+                    Query("max(datastore_cold_orphans)", "on no list, removed by the last run"),
+                ),
+                width=6,
+            ),
+            Panel(
+                "Months that wait, and the last run",
+                (
+                    Query("max by (kind) (datastore_cold_overdue_seconds)", "{{kind}} overdue"),
+                    Query(
+                        "time() - max(datastore_cold_last_success_timestamp_seconds)"
+                        " and sum(datastore_cold_tenants) > 0",
+                        "since the last run",
+                    ),
+                ),
+                "s",
+                width=6,
+            ),
+        ),
+    ),
+    (
         "Policies and this dashboard",
         (
             Panel(

@@ -125,6 +125,11 @@ INSERT INTO store.late_bars (series_id, ts, close_price, volume, mode)
     "0014": """
 INSERT INTO store.case_sensitive_vendors (vendor, declared_at) VALUES ('cased', '2024-02-09Z');
 """,
+    "0016": """
+INSERT INTO store.late_bars (series_id, ts, mode, until)
+  SELECT series_id, '2023-12-07Z', 'delete', '2023-12-08Z' FROM store.series
+  WHERE kind = 'bars' AND (series_id >> 40) = 3;
+""",
 }
 
 

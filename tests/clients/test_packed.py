@@ -107,6 +107,23 @@ def test_columns_come_without_the_key_and_still_in_its_order(client: Client, sma
     assert found == [{name: row[name] for name in ("open_price", "id")} for row in models(client, "bars")]
 
 
+@pytest.mark.parametrize("column", ["close_price", "id", "volume"])
+def test_values_that_begin_after_many_empty_series_are_read(client: Client, column: str) -> None:
+    value: dict[str, Any] = {"close_price": 2.5, "id": str(UUID(int=7)), "volume": 3.5}
+    rows = [
+        Bar(vendor="v", symbol=f"S{number:02}", timeframe="1m", ts=NOON, open_price=1,
+            **({column: value[column]} if number in (20, 29) else {}))
+        for number in range(40)
+    ]  # fmt: skip
+    client.upsert("bars", rows)
+    batches = list(client.iter_rows("bars", as_="arrow"))
+    # The server was not asked for the values of the column, and then it was.
+    assert len(batches) > 1
+    found = pa.Table.from_batches(batches)
+    assert found[column].to_pylist() == [getattr(row, column) for row in rows]
+    assert found["low_price"].null_count == found.num_rows == 40
+
+
 def test_frames_in_a_transaction_leave_it_able_to_write(connect: Callable[..., Any], store: Store) -> None:
     client: MDS = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     client.upsert("bars", ROWS["bars"])

@@ -23,22 +23,26 @@ from mds_client import MDS, Bar, RetryableError
 
 EXPORT: Final = ("fenced", "read", "written", "named", "verified", "deleted", "committed")
 FOLD: Final = EXPORT[1:]
+COMPACT: Final = EXPORT[1:]
 RESTORE: Final = ("deleted", "committed")
 EVERY: Final = [
     *(("export", step) for step in EXPORT),
     *(("fold", step) for step in FOLD),
+    *(("compact", step) for step in COMPACT),
     *(("restore", step) for step in RESTORE),
 ]
 AGE: Final = timedelta(days=30)
 NOW: Final = datetime(2024, 6, 15, tzinfo=UTC)
 BEGIN: Final = datetime(2024, 3, 1, tzinfo=UTC)
+LATER: Final = datetime(2025, 2, 15, tzinfo=UTC)
+"""When the whole year may move."""
 END: Final = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def work(dsn: str, url: str, tenant: str, what: str, stop_at: str | None) -> None:
     """Move rows; at a step, kill this process."""
     from datastore import cold
-    from datastore.cold import exporting, folding
+    from datastore.cold import compacting, exporting, folding
 
     def reached(step: str) -> None:
         if step == stop_at:
@@ -49,6 +53,9 @@ def work(dsn: str, url: str, tenant: str, what: str, stop_at: str | None) -> Non
         list(exporting.run(dsn, url, now=NOW, reached=reached))
     elif what == "fold":
         list(folding.fold(dsn, url, reached=reached))
+    elif what == "compact":
+        list(exporting.run(dsn, url, now=LATER))
+        list(compacting.compact(dsn, url, reached=reached))
     else:
         list(folding.restore(dsn, url, tenant=UUID(tenant), kind="bars", since=BEGIN, reached=reached))
 
@@ -166,11 +173,11 @@ def main(times: int, at_random: int) -> None:
                 for _ in range(times):
                     for what, step in EVERY:
                         # So that there is something to do.
-                        worked(dsn, url, tenant, "restore" if what == "export" else "export", None)
+                        worked(dsn, url, tenant, "restore" if what in ("export", "compact") else "export", None)
                         killed[what, step] += worked(dsn, url, tenant, what, step) == -signal.SIGKILL
                         worked(dsn, url, tenant, what, None)
                 for _ in range(at_random):
-                    what = random.choice(("export", "fold", "restore"))
+                    what = random.choice(("export", "fold", "compact", "restore"))
                     worked(dsn, url, tenant, what, None, killed_after=random.uniform(0.02, 0.6))
             traffic.check()
             swept = keeping.sweep(dsn, url, older_than=timedelta(0))

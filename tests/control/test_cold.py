@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from datastore import cold, gaps, timescale_policies
 from datastore.cli import command_line
-from datastore.cold import exporting, folding, keeping
+from datastore.cold import compacting, exporting, folding, keeping
 from datastore.cold.owning import MARK
 from datastore.errors import ControlError
 from datastore.timescale_policies import PolicyError
@@ -33,9 +33,9 @@ from mds_client import (
     Bar,
     ConfigurationError,
     MDSError,
-    MDSOperationalError,
     RetryableError,
     SeriesConflict,
+    UnknownSeries,
     sql,
 )
 from tests.conftest import Store, odd_rows
@@ -92,8 +92,26 @@ class Pair:
         cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", AGE)
         return list(exporting.run(self.store.admin_dsn, self.url, now=now, **how))
 
+    def delete(self, symbol: str | None = None, start: Any = None, end: Any = None, **how: Any) -> list[Any]:
+        """What both say that they have deleted, or would."""
+
+        def deleted(client: MDS) -> Any:
+            try:
+                done = client.delete("bars", vendor="v", symbol=symbol, start=start, end=end, **how)
+            except UnknownSeries:
+                return 0, []
+            return done.rows, done.series
+
+        # A series that has lost all its rows stays here, because files may still have its name.
+        mine, others = deleted(self.a), deleted(self.b)
+        assert mine == others
+        return [mine[0], *mine[1]]
+
     def fold(self) -> list[folding.Folded]:
         return list(folding.fold(self.store.admin_dsn, self.url))
+
+    def compact(self) -> list[compacting.Compacted]:
+        return list(compacting.compact(self.store.admin_dsn, self.url))
 
     def restore(self, since: datetime = ALL[0]) -> list[folding.Restored]:
         cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", None)
@@ -276,19 +294,6 @@ def test_a_transaction_of_the_users_reads_and_writes_rows_in_files_once_the_clie
     assert inside == rows_of(pair.b.bars_window("A", "1m", *ALL, "v"))
 
 
-def test_rows_in_files_are_not_deleted_and_a_deletion_says_so(pair: Pair) -> None:
-    pair.upsert(bars())
-    pair.move()
-    with pytest.raises(ConfigurationError, match="kept in files, and are not deleted: pass start="):
-        pair.a.delete("bars", vendor="v", symbol="A")
-    pair.same_everywhere()
-    with pytest.raises(MDSOperationalError, match="may have older ones in files"):
-        pair.a.delete("bars", vendor="v", symbol="A", start=FENCE)
-    for client in (pair.a, pair.b):
-        client.delete("bars", vendor="v", symbol="A", start=FENCE, end=SEAM[1])
-    pair.same_everywhere()
-
-
 def test_sums_of_rows_in_files_that_are_larger_than_every_volume_can_be_are_read(pair: Pair) -> None:
     begin = datetime(2024, 1, 2, tzinfo=UTC)
     pair.upsert([bar(begin + timedelta(hours=n), 1, volume=2**63 - 1024, trade_count=2**63 - 1) for n in range(3)])
@@ -362,7 +367,7 @@ def test_community_refuses_the_policy_and_says_why(store: Store) -> None:
 def test_what_would_take_rows_in_files_for_missing_is_refused(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
-    with pytest.raises(ControlError, match="where gaps cannot be found: begin the range at that time"):
+    with pytest.raises(ControlError, match="set DATASTORE_COLD_URL to their place, or begin the range at that time"):
         gaps.check(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=ALL[0], end=NOW, calendar="24/7")
 
 
@@ -606,7 +611,12 @@ def test_a_process_that_is_killed_at_any_step_loses_doubles_and_hides_no_row(sto
     traffic = Traffic(store.dsn, store.tenant_a, url)
     traffic.begin()
     with traffic.running():
-        for what, steps in (("export", ("named", "deleted")), ("fold", ("deleted",)), ("restore", ("deleted",))):
+        for what, steps in (
+            ("export", ("named", "deleted")),
+            ("fold", ("deleted",)),
+            ("restore", ("deleted",)),
+            ("compact", ("deleted",)),
+        ):
             for step in steps:
                 assert worked(store.admin_dsn, url, store.tenant_a, what, step) == -signal.SIGKILL, (what, step)
             # What was stopped is finished: while rows are brought back, nobody writes late ones.
@@ -635,7 +645,8 @@ STEPS: Final = st.lists(
                 max_size=6,
             ),
         ),
-        st.tuples(st.sampled_from(("move", "fold", "restore", "sweep")), st.integers(3, 8)),
+        st.tuples(st.sampled_from(("move", "fold", "compact", "restore", "sweep")), st.integers(3, 8)),
+        st.tuples(st.just("delete"), st.tuples(st.sampled_from("AB"), st.integers(0, 6), st.integers(1, 7))),
     ),
     min_size=3,
     max_size=10,
@@ -660,10 +671,17 @@ def test_any_writes_moves_folds_and_restores_read_as_a_store_without_files(
             pair.move(datetime(2024, how, 20, tzinfo=UTC))
         elif what == "fold":
             pair.fold()
+        elif what == "compact":
+            pair.move(datetime(2025, 3, 20, tzinfo=UTC))
+            assert all(one.files > 1 for one in pair.compact())
         elif what == "restore":
             pair.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
         elif what == "sweep":
             keeping.sweep(store.admin_dsn, pair.url, older_than=timedelta(0))
+        elif what == "delete":
+            symbol, since, months = how
+            span = datetime(2024, 1 + since, 1, tzinfo=UTC), datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC)
+            pair.delete(symbol, *span)
         else:
             rows = {
                 (symbol, month): bar(datetime(2024, 1 + month, 31 if month in (0, 2) else 1, tzinfo=UTC), price,

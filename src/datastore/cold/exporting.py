@@ -138,14 +138,14 @@ def _months(
 ) -> Iterator[Moved]:
     until = fence(driver, tenant, kind)
     assert until is not None
-    have = {file.period_start: file for file in listed(driver, tenant, kind)}
+    have = listed(driver, tenant, kind)
     waiting = months(driver, kind.name, kind, tenant, until)
     driver.commit()
     for period in waiting:
         check()
-        if period[0] in have:
+        if of_it := [file.path for file in have if file.period_start <= period[0] < file.period_end]:
             raise VerificationError(
-                f"tenant {tenant.id} has {kind.name} of {period[0]:%Y-%m} in {have[period[0]].path} and in the table:"
+                f"tenant {tenant.id} has {kind.name} of {period[0]:%Y-%m} in {of_it[0]} and in the table:"
                 " someone has written past the doors"
             )
         yield _move(driver, target, tenant, kind, period, reached)

@@ -22,12 +22,12 @@ from datastore.cold.records import (
     has_rows,
     kinds,
     listed,
-    month_behind,
     months,
     nobody,
     put_on_list,
     separately,
     series_of,
+    take_off_list,
     tenants,
 )
 from datastore.cold.writing import VerificationError, fields_of, write_file
@@ -48,14 +48,17 @@ Period = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A month whose late rows were folded into a new file; `rows` is the number of rows of that file."""
+    """A month whose late rows were folded into a new file; `rows` is the number of rows of that file.
+
+    `path` is None if all rows of the month were deleted: there is no file then.
+    """
 
     tenant: UUID
     kind: str
     start: datetime
     late: int
     rows: int
-    path: str
+    path: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def fold(
     def folded(whose: Tenant, one: Kind) -> Iterator[Folded]:
         with alone(dsn) as (_, driver):
             until = fence(driver, whose, one)
-            periods = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
+            late = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
+            periods = sorted(_with_files(listed(driver, whose, one), late))
             claim(place(url), driver)
             driver.commit()
             for period in periods:
@@ -110,8 +114,12 @@ def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, 
     table = _period(driver, url, tenant, kind, period, series, late)
     driver.commit()
     reached("read")
-    file = write_file(place(url), tenant, kind, period, _named(kind, table, series), reached)
-    put_on_list(driver, tenant, file)
+    file = None
+    if table.num_rows:
+        file = write_file(place(url), tenant, kind, period, named(kind, table, series), reached)
+        put_on_list(driver, tenant, file)
+    else:
+        take_off_list(driver, tenant, kind, period[0])
     driver.execute(
         SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
             Identifier(STORE, f"late_{kind.name}")
@@ -121,14 +129,14 @@ def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, 
     reached("deleted")
     driver.commit()
     reached("committed")
-    return Folded(tenant.id, kind.name, period[0], len(numbers), file.rows, file.path)
+    return Folded(tenant.id, kind.name, period[0], len(numbers), table.num_rows, None if file is None else file.path)
 
 
 def _late(driver: Driver, tenant: Tenant, kind: Kind, period: Period) -> tuple[list[Any], list[int]]:
     """Return late rows in the order of their writing, and their numbers."""
     found = driver.execute(
         SQL(
-            "SELECT series_id, {columns}, mode, seq FROM {late} WHERE series_id >= %s AND series_id < %s"
+            "SELECT series_id, {columns}, until, mode, seq FROM {late} WHERE series_id >= %s AND series_id < %s"
             " AND {time} >= %s AND {time} < %s ORDER BY seq"
         ).format(columns=sql.selected(kind), late=Identifier(STORE, f"late_{kind.name}"), time=Identifier(kind.time)),
         (*series_range(tenant.no), *period),
@@ -146,22 +154,34 @@ def _period(
     late: list[Any],
 ) -> "pa.Table":
     """Return all rows of a month that are not in the table. Raises VerificationError."""
-    tables = []
-    for file in _of_period(listed(driver, tenant, kind), period):
-        rows = files.rows_of(url, file.path, kind, series, period, kind.column_names)
-        if rows.num_rows != file.rows:
-            raise VerificationError(
-                f"{file.path} has {rows.num_rows} rows of series that there are, and the list says {file.rows}"
-            )
-        tables.append(rows)
+    there = [file for file in listed(driver, tenant, kind) if file.period_start == period[0]]
+    tables = [rows_of_file(url, file, kind, series) for file in there]
     return merging.merged(kind, list(series), kind.column_names, tables, late)
 
 
-def _of_period(there: list[ColdFile], period: Period) -> list[ColdFile]:
-    return [file for file in there if file.period_start == period[0]]
+def rows_of_file(url: str, file: ColdFile, kind: Kind, series: dict[int, tuple[str, ...]]) -> "pa.Table":
+    """Return all rows of a file. Raises VerificationError if they are not as many as on the list."""
+    period = file.period_start, file.period_end
+    rows = files.rows_of(url, file.path, kind, series, period, kind.column_names)
+    if rows.num_rows != file.rows:
+        raise VerificationError(
+            f"{file.path} has {rows.num_rows} rows of series that there are, and the list says {file.rows}"
+        )
+    return rows
 
 
-def _named(kind: Kind, table: "pa.Table", series: dict[int, tuple[str, ...]]) -> Iterator[Any]:
+def _with_files(there: list[ColdFile], months_: list[Period]) -> set[Period]:
+    """Return the periods of the files of these months, and the months without a file."""
+    return {
+        next(
+            ((file.period_start, file.period_end) for file in there if file.period_start <= begin < file.period_end),
+            (begin, end),
+        )
+        for begin, end in months_
+    }
+
+
+def named(kind: Kind, table: "pa.Table", series: dict[int, tuple[str, ...]]) -> Iterator[Any]:
     """Yield the rows as a file stores them."""
     fields = fields_of(kind)
     schema = schema_of(kind, fields, plain=True)
@@ -190,6 +210,8 @@ def restore(
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[Restored]:
     """Bring the months from that of `since` on back into the table, the newest first, and yield each.
+
+    A year whose months are in one file comes back as a whole.
 
     The tenant's `cold_after` must be off, or the rows would move again. Meanwhile late rows are refused with an error
     that clients retry. You can stop it at any moment, and call it again.
@@ -242,9 +264,10 @@ def _set_restoring(driver: Driver, tenant: Tenant, kind: Kind, *, restoring: boo
 
 def _newest_first(driver: Driver, tenant: Tenant, kind: Kind, until: datetime, since: datetime) -> list[Period]:
     late = months(driver, f"late_{kind.name}", kind, tenant, until)
-    begins = {file.period_start for file in listed(driver, tenant, kind)} | {begin for begin, _ in late}
+    there = listed(driver, tenant, kind)
+    periods = _with_files(there, late) | {(file.period_start, file.period_end) for file in there}
     driver.commit()
-    return [(begin, month_behind(begin)) for begin in sorted(begins, reverse=True) if month_behind(begin) > since]
+    return [period for period in sorted(periods, reverse=True) if period[1] > since]
 
 
 def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Restored:
@@ -258,11 +281,7 @@ def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Perio
         copying.set_types(types)
         for row in _table_rows(kind, table):
             copying.write_row(row)
-    driver.execute(
-        "UPDATE store.cold_periods SET replaced_at = now()"
-        " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
-        (tenant.no, kind.name, period[0]),
-    )
+    take_off_list(driver, tenant, kind, period[0])
     driver.execute(
         SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
             Identifier(STORE, f"late_{kind.name}")

@@ -17,6 +17,9 @@ from mds_client.cold.places import FileMissing, place
 GRACE: Final = timedelta(days=1)
 """How long a replaced file is kept, because a reader may still be reading it."""
 
+ON_NO_LIST: Final = "on no list"
+"""Why a file is removed that is neither current nor replaced."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -36,6 +39,11 @@ class Swept:
     path: str
     bytes: int
     why: str
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it was on no list: of a run that was stopped, or of a deleted tenant."""
+        return self.why == ON_NO_LIST
 
 
 def verify(
@@ -92,7 +100,7 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
             since = replaced.get(file.path, file.written)
             if since is not None and since > before:
                 continue
-            why = "replaced" if file.path in replaced else "on no list"
+            why = "replaced" if file.path in replaced else ON_NO_LIST
             swept.append(Swept(file.path, file.size, why))
             if not dry_run:
                 target.remove(file.path)

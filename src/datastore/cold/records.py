@@ -183,15 +183,20 @@ def listed(driver: Driver, tenant: Tenant | None = None, kind: Kind | None = Non
 
 def put_on_list(driver: Driver, tenant: Tenant, file: "NewFile") -> None:
     """Put a file on the list, in the caller's transaction; it replaces the file of its period if there is one."""
-    driver.execute(
-        "UPDATE store.cold_periods SET replaced_at = now()"
-        " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
-        (tenant.no, file.kind.name, file.period[0]),
-    )
+    take_off_list(driver, tenant, file.kind, file.period[0])
     driver.execute(
         "INSERT INTO store.cold_periods (tenant_no, kind, period_start, period_end, path, rows, bytes, sha256)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         (tenant.no, file.kind.name, *file.period, file.path, file.rows, file.bytes, file.sha256),
+    )
+
+
+def take_off_list(driver: Driver, tenant: Tenant, kind: Kind, start: datetime) -> None:
+    """Mark the file of the period that begins then as replaced, in the caller's transaction, if there is one."""
+    driver.execute(
+        "UPDATE store.cold_periods SET replaced_at = now()"
+        " WHERE tenant_no = %s AND kind = %s AND period_start = %s AND replaced_at IS NULL",
+        (tenant.no, kind.name, start),
     )
 
 

@@ -65,6 +65,19 @@ def cold_fold(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) ->
     show_rows(list(folding.fold(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="no late rows")
 
 
+@cold.command("compact")
+@tenant_option("Only of this tenant")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
+@database_option
+@json_option
+def cold_compact(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) -> None:
+    """Write the small files of a year's months as one file. The worker does this once a day."""
+    from datastore.cold import compacting
+
+    done = compacting.compact(dsn, _place(dsn), tenant=tenant, kind=kind)
+    show_rows(list(done), as_json, empty="no year is in several small files")
+
+
 @cold.command("restore")
 @click.argument("tenant")
 @click.argument("kind", type=click.Choice(_KINDS))

@@ -26,11 +26,11 @@ import psycopg
 from psycopg.sql import SQL
 from pydantic import TypeAdapter, ValidationError
 
-from datastore import vendors
+from datastore import config, vendors
 from datastore.connections import connect
 from datastore.gaps import calendars
 from datastore.gaps.calendars import CalendarError
-from datastore.gaps.looking import Piece, Portion
+from datastore.gaps.looking import InFiles, Piece, Portion
 from datastore.gaps.timeframes import GapError, Timeframe, Window, parse_timeframe, windows
 from datastore.names import TENANT_BITS
 from datastore.tenants import Tenant, find_tenant
@@ -138,11 +138,11 @@ def check(
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
-        _refuse_cold(connection, owner, start)
+        in_files = _in_files(connection, owner, vendor, timeframe, start)
         ids = series_ids(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
     name = _Name(owner, vendor, timeframe)
-    work, days = _planned(ids, of_series, parsed, start, end, now)
+    work, days = _planned(ids, of_series, parsed, (start, end, now), in_files)
     gaps: list[Gap] = []
     repeats: list[Repeat] = []
     missing = repeated = 0
@@ -168,17 +168,26 @@ def check(
     )
 
 
-def _refuse_cold(connection: psycopg.Connection[Any], tenant: Tenant, start: datetime) -> None:
-    """Raise GapError if bars of the range are in files, because they would look missing."""
+def _in_files(
+    connection: psycopg.Connection[Any], tenant: Tenant, vendor: str, timeframe: str, start: datetime
+) -> InFiles | None:
+    """Return the bars of the range that are in files, or None.
+
+    Raises GapError if the place of the files is not known, because these bars would look missing.
+    """
     found = connection.execute(
         "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = 'bars' AND cold_before > %s",
         (tenant.no, start),
     ).fetchone()
-    if found is not None:
+    if found is None:
+        return None
+    url = config.load().cold_url
+    if url is None:
         raise GapError(
-            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files, where gaps cannot"
-            " be found: begin the range at that time"
+            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files: set DATASTORE_COLD_URL to"
+            " their place, or begin the range at that time"
         )
+    return InFiles(url, tenant, vendor, timeframe, found[0])
 
 
 def _check_range(start: datetime, end: datetime) -> None:
@@ -192,21 +201,25 @@ def _planned(
     ids: Mapping[str, int | None],
     of_series: Mapping[str, str],
     timeframe: Timeframe,
-    start: datetime,
-    end: datetime,
-    now: datetime,
+    times: tuple[datetime, datetime, datetime],
+    in_files: InFiles | None,
 ) -> tuple[list[Portion], dict[date, list[int]]]:
-    """Return the work to do, and for each day the number of expected intervals with a zero for the missing ones."""
+    """Return the work to do, and for each day the number of expected intervals with a zero for the missing ones.
+
+    `times` are the range, and now.
+    """
     by_calendar = defaultdict(list)
     for symbol, its in sorted(of_series.items()):
         by_calendar[its].append(symbol)
     work: list[Portion] = []
     days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
     for its, of_it in by_calendar.items():
-        due = windows(its, timeframe, start, end, now)
+        due = windows(its, timeframe, *times)
         for window in due:
             days[window.day][0] += len(of_it) * window.expected
-        work += [Portion(timeframe.step, due, {symbol: ids[symbol] for symbol in some}) for some in _some(of_it)]
+        work += [
+            Portion(timeframe.step, due, {symbol: ids[symbol] for symbol in some}, in_files) for some in _some(of_it)
+        ]
     return work, days
 
 

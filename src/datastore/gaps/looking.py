@@ -1,16 +1,19 @@
 """The statements that count bars, and that find missing and repeated ones."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
 
 import psycopg
+from psycopg.sql import SQL, Composable, Identifier
 
 from datastore.connections import connect
 from datastore.gaps.timeframes import EPOCH, Window
+from datastore.names import STORE
+from datastore.tenants import Tenant
 from mds_client import KINDS
 
 _CHUNKS_AT_ONCE: Final = 4
@@ -38,7 +41,7 @@ CROSS JOIN unnest(%(numbers)s::int[], %(starts)s::timestamptz[], %(ends)s::times
 CROSS JOIN LATERAL (
   SELECT count(*) AS present,
          count(*) FILTER (WHERE %(step)s::interval IS NULL OR date_bin(%(step)s, b.ts, %(epoch)s) = b.ts) AS aligned
-  FROM store.bars AS b
+  FROM {bars} AS b
   WHERE b.series_id = s.id AND b.ts >= w.start AND b.ts < w.over AND b.ts >= %(first)s AND b.ts < %(last)s
 ) AS c
 WHERE c.aligned < w.expected OR (%(step)s::interval IS NULL AND c.present > w.expected)
@@ -53,7 +56,7 @@ FROM unnest(%(ids)s::bigint[], %(numbers)s::int[], %(starts)s::timestamptz[], %(
 CROSS JOIN LATERAL (
   SELECT lag(i.start + %(step)s::interval, 1, w.start) OVER (ORDER BY i.start) AS after, i.start AS next
   FROM (
-    SELECT date_bin(%(step)s, b.ts, %(epoch)s) AS start FROM store.bars AS b
+    SELECT date_bin(%(step)s, b.ts, %(epoch)s) AS start FROM {bars} AS b
     WHERE b.series_id = w.id AND b.ts >= w.start AND b.ts < w.over AND b.ts >= %(first)s AND b.ts < %(last)s
     UNION ALL
     SELECT w.over
@@ -62,6 +65,43 @@ CROSS JOIN LATERAL (
 WHERE g.after < g.next
 ORDER BY w.id, w.no, g.next
 """
+
+
+# The times of bars that are kept in files, for the same statements.
+_COLD_TIMES: Final = """
+CREATE TEMPORARY TABLE IF NOT EXISTS mds_cold_times (
+  series_id bigint, ts timestamptz, PRIMARY KEY (series_id, ts)
+) ON COMMIT DROP
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class InFiles:
+    """The bars of a vendor and timeframe that a tenant keeps in files: those from before the fence."""
+
+    url: str
+    tenant: Tenant
+    vendor: str
+    timeframe: str
+    fence: datetime
+
+    def times(
+        self, connection: psycopg.Connection[Any], symbols: Mapping[int, str], span: tuple[datetime, datetime]
+    ) -> Composable:
+        """Write the times of all bars in a span, from files and the table, into a temporary table, and return it."""
+        from datastore.tenants import files  # slow to import, and tenants without files do not need it
+
+        series = {id_: (self.vendor, symbol, self.timeframe) for id_, symbol in symbols.items()}
+        bars = KINDS["bars"]
+        found = files.rows(connection, self.url, self.tenant, bars, series, span, (bars.time,))
+        connection.execute(_COLD_TIMES)
+        connection.execute("TRUNCATE pg_temp.mds_cold_times")
+        with connection.cursor().copy("COPY pg_temp.mds_cold_times FROM STDIN (FORMAT binary)") as copying:
+            copying.set_types(["bigint", "timestamptz"])
+            for batch in files.tuples(found, 10_000):
+                for row in batch:
+                    copying.write_row(row)
+        return Identifier("pg_temp", "mds_cold_times")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +119,7 @@ class Portion:
     step: timedelta | None
     windows: list[Window]
     series: dict[str, int | None]
+    in_files: InFiles | None = None
 
     def look(self, dsn: str) -> dict[str, Looked]:
         """Return the missing and repeated bars of each series."""
@@ -91,9 +132,12 @@ class Portion:
         with connect(dsn, prepare_threshold=None) as connection:
             # Only for this transaction, because a pooler may share the session. Compiling would take longer than
             # counting.
+            if self.in_files is not None:
+                # A move between two statements would hide bars from both.
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             connection.execute("SELECT set_config('jit', 'off', true)")
             for numbers in self._slices():
-                for id_, looked in self._look(connection, list(symbols), numbers).items():
+                for id_, looked in self._look(connection, symbols, numbers).items():
                     found[symbols[id_]].pieces.extend(sorted(looked.pieces, key=lambda piece: piece.start))
                     found[symbols[id_]].repeats.extend(sorted(looked.repeats))
         return found
@@ -106,14 +150,19 @@ class Portion:
         for _, numbers in groupby(range(len(self.windows)), lambda no: (self.windows[no].start - EPOCH) // width):
             yield list(numbers)
 
-    def _look(self, connection: psycopg.Connection[Any], ids: list[int], numbers: list[int]) -> dict[int, Looked]:
+    def _look(
+        self, connection: psycopg.Connection[Any], symbols: dict[int, str], numbers: list[int]
+    ) -> dict[int, Looked]:
         due = [self.windows[number] for number in numbers]
+        bars: Composable = Identifier(STORE, "bars")
+        if self.in_files is not None and due[0].start < self.in_files.fence:
+            bars = self.in_files.times(connection, symbols, (due[0].start, max(window.end for window in due)))
         common = {"step": self.step, "epoch": EPOCH, "first": due[0].start, "last": due[-1].end}
         short = connection.execute(
-            _COUNT,
+            SQL(_COUNT).format(bars=bars),
             {
                 **common,
-                "ids": ids,
+                "ids": list(symbols),
                 "numbers": numbers,
                 "starts": [window.start for window in due],
                 "ends": [window.end for window in due],
@@ -131,7 +180,7 @@ class Portion:
                 in_part.append((id_, number))
         if in_part and self.step is not None:
             located = connection.execute(
-                _LOCATE,
+                SQL(_LOCATE).format(bars=bars),
                 {
                     **common,
                     "ids": [id_ for id_, _ in in_part],

@@ -86,30 +86,33 @@ def policies(context: JobContext, _payload: Nothing) -> int:
 
 @job_type("maintain-cold", store_only=True)
 def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
-    """Move old rows into files, fold late rows into them, and remove files that are no longer needed.
+    """Move old rows into files, fold late rows into them, join small files, and remove files that are not needed.
 
-    Does nothing if no rows are kept in files. Returns the number of moved months, folded months and removed files.
-    Raises ConfigurationError if the worker has no setting for where the files are.
+    Does nothing if no rows are kept in files. Returns the number of moved and folded months, joined years and removed
+    files, and how many of these files were on no list (`orphans`). Raises ConfigurationError if the worker has no
+    setting for where the files are.
     """
     if not cold.status(context.dsn):
         return {}
     url = cold.url()
 
-    from datastore.cold import exporting, folding, keeping
+    from datastore.cold import compacting, exporting, folding, keeping
 
-    done = {"moved": 0, "folded": 0, "removed": 0}
+    done = {"moved": 0, "folded": 0, "compacted": 0, "removed": 0, "orphans": 0}
     works: dict[str, Callable[[], Iterable[object]]] = {
         "moved": lambda: exporting.run(context.dsn, url, check=context.check),
         "folded": lambda: folding.fold(context.dsn, url, check=context.check),
+        "compacted": lambda: compacting.compact(context.dsn, url, check=context.check),
         "removed": lambda: keeping.sweep(context.dsn, url),
     }
 
-    def named(name: str) -> Iterator[str]:
-        yield from (name for _ in works[name]())
+    def named(name: str) -> Iterator[tuple[str, object]]:
+        yield from ((name, one) for one in works[name]())
 
-    for name in cold.separately(partial(named, name) for name in works):
+    for name, one in cold.separately(partial(named, name) for name in works):
         done[name] += 1
-        context.progress(sum(done.values()))
+        done["orphans"] += isinstance(one, keeping.Swept) and one.is_orphan
+        context.progress(sum(done[work] for work in works))
     return done
 
 

@@ -82,6 +82,28 @@ DECLARED: Final = {
             "datastore_policy_last_duration_seconds", "gauge", "How long the last run for a policy took.",
             ("relation", "policy"),
         ),
+        Declared("datastore_cold_tenants", "gauge", "Tenants whose old rows are kept in files.", ("kind",)),
+        Declared(
+            "datastore_cold_files", "gauge", "Files of old rows: current ones, and replaced ones that still exist.",
+            ("kind", "state"),
+        ),
+        Declared("datastore_cold_rows", "gauge", "Rows in the current files.", ("kind",)),
+        Declared("datastore_cold_size_bytes", "gauge", "Size of the current files.", ("kind",)),
+        Declared(
+            "datastore_cold_late_rows", "gauge", "Late rows that wait to be folded, as the server estimates.",
+            ("kind",),
+        ),
+        Declared(
+            "datastore_cold_overdue_seconds", "gauge",
+            "For how long the oldest month that cold_after lets move has been waiting for its run, of any tenant.",
+            ("kind",),
+        ),
+        Declared(
+            "datastore_cold_last_success_timestamp_seconds", "gauge", "When the job that moves rows last ended well."
+        ),
+        Declared(
+            "datastore_cold_orphans", "gauge", "Files on no list, of stopped runs, that this job removed."
+        ),
         Declared(
             "datastore_http_requests_total", "counter", "Requests that were answered.", ("route", "method", "status")
         ),

@@ -178,3 +178,54 @@ def policies_read(engine: Engine, driver: Driver) -> Iterator[Sample]:
             yield "datastore_policy_last_success_timestamp_seconds", labels, runs.last_success.timestamp()
         if runs.last_duration is not None:
             yield "datastore_policy_last_duration_seconds", labels, runs.last_duration.total_seconds()
+
+
+# A month may move once its last row has the age. A run moves the fence to the end of the newest such month first.
+_COLD_FENCES: Final = """
+SELECT kind, count(cold_before),
+       coalesce(extract(epoch FROM max(now() - (cold_before + interval '1 month') - age)), 0)::float8
+FROM (
+  SELECT f.kind, f.cold_before, CASE WHEN f.has_own_age THEN f.cold_after ELSE p.value END AS age
+  FROM store.cold_fences AS f
+  JOIN store.tenants AS t ON t.no = f.tenant_no AND t.disabled_at IS NULL
+  LEFT JOIN store.policies AS p ON p.relation = f.kind AND p.policy = 'cold_after'
+) AS fences
+GROUP BY kind
+"""
+
+_COLD_FILES: Final = """
+SELECT kind, replaced_at IS NULL, count(*), sum(rows)::bigint, sum(bytes)::bigint FROM store.cold_periods GROUP BY 1, 2
+"""
+
+_COLD_JOB: Final = """
+SELECT finished_at, coalesce((result ->> 'orphans')::bigint, 0) FROM store.jobs
+ WHERE tenant_no IS NULL AND job_type = 'maintain-cold' AND state = 'succeeded' ORDER BY id DESC LIMIT 1
+"""
+
+
+def cold_read(_: Engine, driver: Driver) -> Iterator[Sample]:
+    """Yield the numbers of rows that are kept in files, from the list of files and the last job."""
+    fences = {kind: rest for kind, *rest in driver.execute(_COLD_FENCES).fetchall()}
+    files = {(kind, current): rest for kind, current, *rest in driver.execute(_COLD_FILES).fetchall()}
+    late = dict(
+        driver.execute(
+            "SELECT relname, n_live_tup FROM pg_stat_user_tables WHERE schemaname = %s AND relname LIKE 'late!_%%'"
+            " ESCAPE '!'",
+            (STORE,),
+        ).fetchall()
+    )
+    for kind in KINDS.values():
+        if not kind.cold:
+            continue
+        tenants, overdue = fences.get(kind.name, (0, 0.0))
+        count, rows, size = files.get((kind.name, True), (0, 0, 0))
+        yield "datastore_cold_tenants", (kind.name,), tenants
+        yield "datastore_cold_overdue_seconds", (kind.name,), max(overdue, 0.0)
+        yield "datastore_cold_files", (kind.name, "current"), count
+        yield "datastore_cold_files", (kind.name, "replaced"), files.get((kind.name, False), (0,))[0]
+        yield "datastore_cold_rows", (kind.name,), rows
+        yield "datastore_cold_size_bytes", (kind.name,), size
+        yield "datastore_cold_late_rows", (kind.name,), late.get(f"late_{kind.name}", 0)
+    for finished, orphans in driver.execute(_COLD_JOB).fetchall():
+        yield "datastore_cold_last_success_timestamp_seconds", (), finished.timestamp()
+        yield "datastore_cold_orphans", (), orphans

@@ -18,6 +18,7 @@ from datastore.metrics.reads import (
     Read,
     Sample,
     backfills_read,
+    cold_read,
     database_read,
     gaps_read,
     jobs_read,
@@ -85,6 +86,7 @@ class StoreCollector(Collector):
             # Reads the sizes of all files of all chunks, and changes slowly.
             _Part("sizes", sizes_read, seldom=12),
             _Part("policies", policies_read),
+            _Part("cold", cold_read),
         )
 
     def describe(self) -> Iterable[Metric]:

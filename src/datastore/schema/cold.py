@@ -132,7 +132,9 @@ def cold_views() -> Iterator[DatabaseObject]:
 def _late_view(kind: Kind) -> DatabaseObject:
     name = f"late_{kind.name}"
     body = SQL("SELECT {} FROM {} WHERE {}").format(
-        column_list((*sql.table_columns(kind), "mode", "seq")), Identifier(STORE, name), mine(Identifier("series_id"))
+        column_list((*sql.table_columns(kind), "mode", "seq", "until")),
+        Identifier(STORE, name),
+        mine(Identifier("series_id")),
     )
     return view_object("mds", name, body)
 

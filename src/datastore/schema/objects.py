@@ -17,7 +17,7 @@ from datastore.schema.cold import cold_functions, cold_views
 from datastore.schema.declared import DatabaseObject
 from datastore.schema.doors import door, last_values
 from datastore.schema.functions import functions, jobs_limit, jobs_trigger
-from datastore.schema.removal import deletion
+from datastore.schema.removal import deletion, late_deletion
 from datastore.schema.renaming import renaming
 from datastore.schema.views import (
     case_sensitive_vendors_view,
@@ -59,6 +59,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         *cold_views(),
         *(last_values(kind) for kind in KINDS.values()),
         *(deletion(engine, kind) for kind in KINDS.values()),
+        *(late_deletion(kind) for kind in KINDS.values() if kind.cold),
         renaming(),
         *(public_view(kind) for kind in KINDS.values()),
         *(rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),

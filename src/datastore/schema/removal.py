@@ -5,6 +5,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from datastore.engines import Engine
 from datastore.names import STORE
 from datastore.schema.declared import DatabaseObject, for_app
+from mds_client import sql
 from mds_client.schema import Kind
 
 _REFRESH = """
@@ -76,17 +77,17 @@ _HOT = """  -- What is in files is not deleted here, and must not look as if it 
   SELECT f.cold_before INTO fence FROM store.cold_fences AS f
    WHERE f.tenant_no = store.tenant_no() AND f.kind = {kind};
   IF fence > since THEN
-    RAISE feature_not_supported USING
-      MESSAGE = format('%s from before %s are kept in files: delete rows from that time on', {kind}, fence),
-      HINT = 'An operator can bring rows back: datastore cold restore.';
+    RAISE SQLSTATE {code} USING
+      MESSAGE = format('%s from before %s are kept in files, and are deleted by another function', {kind}, fence);
   END IF;
 """
 
 _LEFT = """  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = wanted) THEN
-    -- The files know the series by its name, and its last values would be theirs.
-    RAISE feature_not_supported USING
-      MESSAGE = format('the series would have no rows after %s, but may have older ones in files', fence),
-      HINT = 'An operator can bring rows back: datastore cold restore.';
+    -- The files know the series by its name. The client gives its last values, which are in files now.
+    IF cut < until THEN
+      following := cut;
+    END IF;
+    RETURN;
   END IF;
 """
 
@@ -114,7 +115,11 @@ def deletion(engine: Engine, kind: Kind) -> DatabaseObject:
     hot: Composable = SQL("")
     left: Composable = SQL("")
     if kind.cold:
-        fence, hot, left = SQL(_FENCE), SQL(_HOT).format(kind=Literal(kind.name)), SQL(_LEFT).format(rows=rows)
+        fence, hot, left = (
+            SQL(_FENCE),
+            SQL(_HOT).format(kind=Literal(kind.name), code=Literal(sql.COLD)),
+            SQL(_LEFT).format(rows=rows),
+        )
     body = (
         SQL(_BODY)
         .format(time=time, rows=rows, prices=prices, refresh=refresh, fence=fence, hot=hot, left=left)
@@ -125,6 +130,80 @@ def deletion(engine: Engine, kind: Kind) -> DatabaseObject:
     text = f"""
 CREATE OR REPLACE FUNCTION mds.delete_{kind.name}(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, most integer, OUT deleted bigint, OUT following timestamp with time zone)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $${body}$$"""
+    return DatabaseObject(name, (text.strip(), *for_app(name)))
+
+
+_LATE = """
+#variable_conflict use_variable
+DECLARE
+  fence timestamptz;
+BEGIN
+  PERFORM mds.is_tenant(tenant);
+  IF (wanted > store.tenant_floor() AND wanted < store.tenant_ceiling()) IS NOT TRUE THEN
+    PERFORM store.refuse();
+  END IF;
+  -- While rows are brought back this raises an error, as for late rows.
+  fence := store.cold_ceiling({kind});
+  -- One for each month with files, late rows or rows that will move, because each is folded on its own where there is
+  -- no file of its year.
+  INSERT INTO {late} (series_id, {time}, mode, until)
+  SELECT wanted, greatest(since, m.first), 'delete', least(until, fence, m.over)
+    FROM (SELECT g.month AT TIME ZONE 'UTC', (g.month + interval '1 month') AT TIME ZONE 'UTC'
+            FROM store.cold_periods AS p
+           CROSS JOIN generate_series(
+                   p.period_start AT TIME ZONE 'UTC', p.period_end AT TIME ZONE 'UTC' - interval '1 day',
+                   interval '1 month'
+                 ) AS g(month)
+           WHERE p.tenant_no = store.tenant_no() AND p.kind = {kind} AND p.replaced_at IS NULL
+           UNION
+          SELECT date_trunc('month', r.moment, 'UTC'),
+                 (date_trunc('month', r.moment AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'
+            FROM (SELECT l.{time} FROM {late} AS l WHERE l.series_id = wanted AND l.{time} >= since AND l.{time} < until
+                   UNION ALL
+                  SELECT h.{time} FROM {rows} AS h
+                   WHERE h.series_id = wanted AND h.{time} >= since AND h.{time} < least(until, fence)) AS r(moment)
+         ) AS m(first, over)
+   WHERE m.first < least(until, fence) AND m.over > since
+   ORDER BY m.first;
+  -- Behind the rows, as writers do it.
+  PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
+  UPDATE store.series AS s
+     SET last_ts = greatest((SELECT max(r.{time}) FROM {rows} AS r WHERE r.series_id = wanted), newest){prices}
+   WHERE s.series_id = wanted;
+END
+"""
+
+_LATE_PRICES = """,
+         (last_price_ts, last_price) = (
+           SELECT b.moment, b.price
+             FROM ((SELECT r.{time}, r.{price} FROM {rows} AS r WHERE r.series_id = wanted AND r.{price} IS NOT NULL
+                     ORDER BY r.{time} DESC LIMIT 1)
+                   UNION ALL SELECT price_ts, price) AS b(moment, price)
+            ORDER BY b.moment DESC NULLS LAST LIMIT 1)"""
+
+
+def late_deletion(kind: Kind) -> DatabaseObject:
+    """Return the function that deletes rows of a series from before the fence, and updates its last values.
+
+    Nothing changes in the files: the deletion is a late row, which readers apply and `datastore cold fold` folds. The
+    caller has read the files, and gives the newest time, and the newest price with its time, that are left before the
+    fence. Like `deletion`, it runs with the owner's rights, and checks itself that the series is the tenant's.
+    """
+    rows, late, time = Identifier(STORE, kind.name), Identifier(STORE, f"late_{kind.name}"), Identifier(kind.time)
+    prices: Composable = SQL("")
+    arguments = "newest timestamp with time zone"
+    types = "uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone"
+    if kind.price is not None:
+        prices = SQL(_LATE_PRICES).format(time=time, price=Identifier(kind.price), rows=rows)
+        arguments += ", price_ts timestamp with time zone, price double precision"
+        types += ", timestamp with time zone, double precision"
+    body = SQL(_LATE).format(time=time, rows=rows, late=late, kind=Literal(kind.name), prices=prices).as_string(None)
+    name = f"mds.delete_late_{kind.name}({types})"
+    text = f"""
+CREATE OR REPLACE FUNCTION mds.delete_late_{kind.name}(tenant uuid, wanted bigint, since timestamp with time zone,
+  until timestamp with time zone, {arguments}) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $${body}$$"""
     return DatabaseObject(name, (text.strip(), *for_app(name)))

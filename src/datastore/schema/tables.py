@@ -62,7 +62,8 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
 def late_table(kind: Kind, metadata: MetaData) -> Table:
     """Return the table of late rows of a kind: rows of a time that is in files already, in the order of their writing.
 
-    `mode` says what each does to a row with the same key.
+    `mode` says what each does to a row with the same key. A deletion has no values; it removes the rows of its series
+    from its time until `until`, which is in the same month.
     """
     name = f"late_{kind.name}"
     return Table(
@@ -72,8 +73,11 @@ def late_table(kind: Kind, metadata: MetaData) -> Table:
         *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
         Column("mode", Text, nullable=False),
         Column("seq", BigInteger, Identity(always=True), nullable=False),
+        Column("until", _INSTANT),
         PrimaryKeyConstraint("series_id", *kind.key, "seq", name=f"{name}_pkey"),
-        CheckConstraint("mode IN ('replace', 'keep', 'fill')", name=f"{name}_mode_check"),
+        CheckConstraint("mode IN ('replace', 'keep', 'fill', 'delete')", name=f"{name}_mode_check"),
+        # Applications insert late rows, but have no right on this column: they delete through a function.
+        CheckConstraint("(mode = 'delete') = (until IS NOT NULL)", name=f"{name}_until_check"),
         schema=STORE,
     )
 

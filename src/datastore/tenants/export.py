@@ -1,8 +1,8 @@
 """Export all rows of a tenant into files, as a job."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from uuid import UUID
@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 from datastore import config, jobs
 from datastore.config import ConfigurationError
 from datastore.connections import as_owner
-from datastore.engines import Driver
+from datastore.engines import Driver, one
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, JobRecord, KindName, Order, job_type
 from datastore.names import STORE
@@ -107,9 +107,10 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     files = []
     with as_owner(context.dsn) as (_, driver):
         driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        _refuse_cold(driver, tenant, kinds)
+        in_files = _in_files(driver, tenant, kinds)
         span = series_range(tenant.no)
-        reader = _Everything(driver, tenant, context, sum(count(driver, (STORE, kind.name), span) for kind in kinds))
+        total = sum(count(driver, (STORE, kind.name), span) for kind in kinds) + _rows_in_files(driver, tenant, kinds)
+        reader = _Everything(driver, tenant, context, total, in_files)
         for kind in kinds:
             path = folder / f"{kind.name}.{order.format}"
             dump = _WRITERS[order.format](reader, kind.name, str(path))
@@ -118,35 +119,59 @@ def run_export(context: JobContext, order: ExportOrder) -> dict[str, Any]:
     return {"folder": folder.relative_to(root).as_posix(), "files": files}
 
 
-def _refuse_cold(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> None:
-    """Raise JobFailed if rows of the tenant are in cold files, because the export would lack them."""
-    for kind, before in driver.execute(
-        "SELECT kind, cold_before FROM store.cold_fences WHERE tenant_no = %s AND cold_before IS NOT NULL", (tenant.no,)
-    ).fetchall():
-        if kind in [one.name for one in kinds]:
-            raise JobFailed(
-                f"{kind} of the tenant from before {before} are kept in files (datastore cold status): copy these and"
-                " export other kinds, write a file with `mds dump-parquet`, or bring the rows back (datastore cold"
-                " restore)"
-            )
+def _rows_in_files(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> int:
+    statement = (
+        "SELECT coalesce(sum(rows), 0)::bigint FROM store.cold_periods"
+        " WHERE tenant_no = %s AND replaced_at IS NULL AND kind = ANY(%s)"
+    )
+    return int(one(driver.execute(statement, (tenant.no, [kind.name for kind in kinds]))))
+
+
+def _in_files(driver: Driver, tenant: Tenant, kinds: list[Kind]) -> dict[str, str]:
+    """Return the kinds of which the tenant keeps old rows in files, with the place of the files.
+
+    Raises JobFailed if the worker has no setting for that, because the export would lack these rows.
+    """
+    found = driver.execute(
+        "SELECT kind FROM store.cold_fences WHERE tenant_no = %s AND cold_before IS NOT NULL AND kind = ANY(%s)",
+        (tenant.no, [kind.name for kind in kinds]),
+    ).fetchall()
+    url = config.load().cold_url
+    if found and url is None:
+        raise JobFailed(
+            f"old {', '.join(kind for (kind,) in found)} of the tenant are kept in files, and this worker does not know"
+            " where: set DATASTORE_COLD_URL where it runs"
+        )
+    return {kind: url or "" for (kind,) in found}
 
 
 class _Everything:
     """Reads a tenant's rows as the owner of the tables, so that it works for a disabled tenant, with the interface of a
     client (`mds_client.export`)."""
 
-    def __init__(self, driver: Driver, tenant: Tenant, context: JobContext, total: int) -> None:
+    def __init__(
+        self, driver: Driver, tenant: Tenant, context: JobContext, total: int, in_files: Mapping[str, str]
+    ) -> None:
         self._driver = driver
         self._tenant = tenant
         self._context = context
         self._done = 0
         self._total = total
+        self._in_files = in_files
 
     def iter_rows(self, kind: Kind, *_always: datetime | None, batch_rows: int) -> Iterator[list[Row]]:
         """Yield every row of a kind, by series and then by key."""
-        span = series_range(self._tenant.no)
-        constants = self._constants(kind, span)
+        constants = self._constants(kind, series_range(self._tenant.no))
         model = cast("type[Row]", kind.model)
+        amounts = [amount.name for amount in kind.amounts]
+        rows = self._of_files if kind.name in self._in_files else self._of_the_table
+        for batch in rows(kind, constants, batch_rows):
+            yield built_of_series(model, constants, kind.column_names, batch, amounts)
+            self._done += len(batch)
+            self._context.progress(self._done, max(self._done, self._total))
+
+    def _of_the_table(self, kind: Kind, _constants: Mapping[int, Any], batch_rows: int) -> Iterator[list[Any]]:
+        span = series_range(self._tenant.no)
         statement = SQL("SELECT series_id, {} FROM {} WHERE series_id >= %s AND series_id < %s ORDER BY {}").format(
             sql.selected(kind),
             Identifier(STORE, kind.name),
@@ -155,11 +180,20 @@ class _Everything:
         with self._driver.cursor(name=f"export_{kind.name}") as cursor:
             cursor.execute(statement, span)
             while rows := cursor.fetchmany(batch_rows):
-                yield built_of_series(
-                    model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts]
-                )
-                self._done += len(rows)
-                self._context.progress(self._done, self._total)
+                yield rows
+
+    def _of_files(self, kind: Kind, constants: Mapping[int, Any], batch_rows: int) -> Iterator[list[Any]]:
+        """Yield the rows of a kind whose old rows are kept in files, some series at a time."""
+        from datastore.tenants import files  # slow to import, and other exports do not need it
+
+        names = {id_: tuple(values[part] for part in kind.series) for id_, values in constants.items()}
+        everything = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        for series in files.chunks(self._driver, self._tenant, kind, names):
+            self._context.check()
+            table = files.rows(
+                self._driver, self._in_files[kind.name], self._tenant, kind, series, everything, kind.column_names
+            )
+            yield from files.tuples(table, batch_rows)
 
     def _constants(self, kind: Kind, span: tuple[int, int]) -> dict[int, dict[str, Any]]:
         """Return for each series the values that its rows share, and every other field, in the model's order."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Identifier
 
-from datastore import aggregates, jobs
+from datastore import aggregates, config, jobs
 from datastore.connections import as_owner
 from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError, UnknownTenant
@@ -29,7 +29,7 @@ DELETE: Final = "delete-tenant"
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """The extent of a deletion: rows of each kind, stored rows of each rollup, series, rows of the tenant's other
-    tables (including jobs), and the roles that lose their right to the views."""
+    tables (including jobs), files with old rows, and the roles that lose their right to the views."""
 
     tenant: UUID
     name: str
@@ -37,6 +37,7 @@ class Deletion:
     rollups: dict[str, int]
     series: int
     records: dict[str, int]
+    files: int
     roles: list[str]
 
 
@@ -121,7 +122,9 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
     with as_owner(context.dsn) as (engine, driver):
         await_older_writers(context.check, driver, tenant.no)
         plan = _planned(engine, driver, tenant)
+        files = _files(driver, tenant.no)
         driver.commit()
+        place = _place_of_files() if files else ""
         total = sum(plan.rows.values()) + sum(plan.rollups.values())
         context.progress(0, total)
         done = 0
@@ -130,6 +133,8 @@ def run_deletion(context: JobContext, order: DeletionOrder) -> dict[str, Any]:
             context.progress(done, max(total, done))
         context.check()
         _close(context, driver, tenant)
+    if files:
+        _remove_files(place, files)
     return {**asdict(plan), "tenant": str(plan.tenant)}
 
 
@@ -146,6 +151,7 @@ def _planned(engine: Engine, driver: Driver, tenant: Tenant) -> Deletion:
         rollups={name: count(driver, table, span) for name, table in rollups.items() if table},
         series=count(driver, (STORE, "series"), span),
         records={name: _count_records(driver, name, tenant.no) for name in _tables("tenant_no")},
+        files=len(_files(driver, tenant.no)),
         roles=tenant.roles,
     )
 
@@ -159,6 +165,30 @@ def count(driver: Driver, table: tuple[str, str], span: tuple[int, int]) -> int:
 def _count_records(driver: Driver, table: str, no: int) -> int:
     statement = SQL("SELECT count(*) FROM {} WHERE tenant_no = %s").format(Identifier(STORE, table))
     return int(one(driver.execute(statement, (no,))))
+
+
+def _files(driver: Driver, no: int) -> list[str]:
+    """Return the files with old rows of a tenant, including replaced ones."""
+    found = driver.execute("SELECT path FROM store.cold_periods WHERE tenant_no = %s ORDER BY path", (no,))
+    return [path for (path,) in found.fetchall()]
+
+
+def _place_of_files() -> str:
+    found = config.load().cold_url
+    if found is None:
+        raise JobFailed(
+            "old rows of the tenant are kept in files, and this worker does not know where: set DATASTORE_COLD_URL"
+            " where it runs, and retry the job"
+        )
+    return found
+
+
+def _remove_files(place_of: str, paths: list[str]) -> None:
+    """Remove files that are on no list any more. If this is stopped, `datastore cold sweep` removes the others."""
+    from mds_client.cold.places import place  # needs PyArrow
+
+    for path in paths:
+        place(place_of).remove(path)
 
 
 def _tables(column: str) -> list[str]:

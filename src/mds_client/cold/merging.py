@@ -1,13 +1,15 @@
 """Merge rows of files, rows of the table and late rows.
 
 A key is in a file or in the table. Late rows are applied to it in the order of writing, each with its conflict mode:
-replace, keep or fill. The doors of the table do the same.
+replace, keep or fill. The doors of the table do the same. A late deletion removes the rows of a series in a span of
+time, except late rows that were written after it.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from mds_client.cold.files import micros
 from mds_client.columns.arrow import ARROW_TYPES, SERIES_ID
 from mds_client.protocol.operations import Values
 from mds_client.schema import Kind
@@ -57,14 +59,13 @@ def merged(
         series: The ids of all series.
         columns: The columns of the tables after the series ids, including the time.
         tables: Rows of files and of the table.
-        late: Late rows in the order of writing: id, every column of the kind, mode.
+        late: Late rows in the order of writing: id, every column of the kind, the end of a deletion, mode.
     """
     schema = schema_of(kind, columns)
     table = pa.concat_tables([schema.empty_table(), *(one.cast(schema) for one in tables)]).combine_chunks()
-    changes: dict[tuple[int, Any], list[tuple[str, Row]]] = defaultdict(list)
-    for id_, *values, mode in late:
-        row = dict(zip(kind.column_names, values, strict=True))
-        changes[id_, row[kind.time]].append((mode, row))
+    changes, deletions = _log(kind, late)
+    if deletions:
+        table = _without(kind, table, deletions)
     if changes:
         table = _changed(kind, columns, table, changes)
     ids = table[SERIES_ID.name].to_numpy()
@@ -76,6 +77,40 @@ def merged(
         # A key should be in only one place. If it is in two, keep one row.
         order = order[np.append(True, (np.diff(ids) != 0) | (np.diff(times) != 0))]
     return table.take(pa.array(order))
+
+
+Deletion: TypeAlias = tuple[int, Any, Any]
+"""The series id of a late deletion, and its span of time."""
+
+
+def _log(
+    kind: Kind, late: Sequence[Values]
+) -> tuple[Mapping[tuple[int, Any], list[tuple[str, Row]]], Sequence[Deletion]]:
+    """Return the late rows by key, without those that were deleted later, and the deletions."""
+    changes: dict[int, dict[Any, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
+    deletions: list[Deletion] = []
+    for id_, *values, until, mode in late:
+        row = dict(zip(kind.column_names, values, strict=True))
+        if until is None:
+            changes[id_][row[kind.time]].append((mode, row))
+            continue
+        deletions.append((id_, row[kind.time], until))
+        for moment in [moment for moment in changes[id_] if row[kind.time] <= moment < until]:
+            del changes[id_][moment]
+    return {(id_, moment): some for id_, by_time in changes.items() for moment, some in by_time.items()}, deletions
+
+
+def _without(kind: Kind, table: "pa.Table", deletions: Sequence[Deletion]) -> "pa.Table":
+    """Return the table without the rows of these spans."""
+    ids, times = table[SERIES_ID.name].to_numpy(), table[kind.time].cast(pa.int64()).to_numpy()
+    order = np.lexsort((times, ids))
+    ids, times = ids[order], times[order]
+    kept = np.ones(table.num_rows, np.bool_)
+    for id_, since, until in deletions:
+        first, last = np.searchsorted(ids, (id_, id_ + 1))
+        begin, end = first + np.searchsorted(times[first:last], (micros(since), micros(until)))
+        kept[order[begin:end]] = False
+    return table.filter(pa.array(kept))
 
 
 def _places(series: Sequence[int], ids: NDArray[Any]) -> NDArray[Any]:

@@ -4,13 +4,14 @@ The list of files is read before and after the rows of the table. If it is uncha
 transaction with one snapshot it is always unchanged.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from mds_client import sql
 from mds_client.cold import files, merging
+from mds_client.cold.files import micros
 from mds_client.cold.places import FileMissing
 from mds_client.columns.arrow import NAMES, SERIES_ID
 from mds_client.errors import ConfigurationError, RetryableError
@@ -76,7 +77,7 @@ def listing(session: Session, kind: Kind, span: tuple[datetime, datetime]) -> Ex
 
 def late_step(session: Session, kind: Kind, ids: Sequence[int], span: tuple[datetime, datetime]) -> Execute:
     """Return the step that reads late rows."""
-    return Execute(sql.late_rows(kind), (list(ids), *span, session.wanted))
+    return Execute(sql.late_rows(kind), sql.late_since(ids, span, session.wanted))
 
 
 def reading(
@@ -149,6 +150,34 @@ def counted(
     table = yield from reading(session, kind, series, span, ())
     found = table.group_by(SERIES_ID.name).aggregate([(kind.time, "min"), (kind.time, "max"), (kind.time, "count")])
     return tuples(found.select([SERIES_ID.name, f"{kind.time}_min", f"{kind.time}_max", f"{kind.time}_count"]))
+
+
+def remaining(
+    kind: Kind, table: "pa.Table", span: tuple[datetime, datetime]
+) -> Iterator[tuple[int, tuple[int, datetime, datetime] | None, tuple[object, ...]]]:
+    """Divide the rows of each series, which are together, into those in a span and the others.
+
+    Yields the id; number, first time and last time of the rows in the span, or None; and of the other rows the newest
+    time, and for a kind with a price the time and the value of the newest price.
+    """
+    ids = table[SERIES_ID.name].to_numpy()
+    times = table[kind.time].cast(pa.int64()).to_numpy()
+    inside = (times >= micros(span[0])) & (times < micros(span[1]))
+    priced = None if kind.price is None else np.asarray(table[kind.price].combine_chunks().is_valid())
+
+    def moment(place: Any) -> Any:
+        return table[kind.time][int(place)].as_py()
+
+    for own in np.split(np.arange(len(ids)), np.flatnonzero(np.diff(ids)) + 1):
+        if not len(own):
+            continue
+        there, others = own[inside[own]], own[~inside[own]]
+        rows = (len(there), moment(there[0]), moment(there[-1])) if len(there) else None
+        newest: tuple[object, ...] = (moment(others[-1]) if len(others) else None,)
+        if priced is not None and kind.price is not None:
+            at = others[priced[others]]
+            newest += (moment(at[-1]), table[kind.price][int(at[-1])].as_py()) if len(at) else (None, None)
+        yield int(ids[own[0]]), rows, newest
 
 
 def unchanged(

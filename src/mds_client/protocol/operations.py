@@ -265,8 +265,8 @@ class Session:
 
     `tenant_id` is the tenant that the server has set, known after the first group; `wanted` is the tenant of the
     client's settings. `learned` is added to the cache when the transaction commits. `snapshot`: all statements of the
-    transaction see the same rows. `cold` and `known` are shared by all sessions of the client. `renames` is how often, in
-    total, the series of the current batch had been renamed when they were looked up.
+    transaction see the same rows. `cold` and `known` are shared by all sessions of the client. `renames` is how often,
+    in total, the series of the current batch had been renamed when they were looked up.
 
     `spelling` is how the session spells symbols. `asks`: it reads that first. `asked`: it has read it.
     """

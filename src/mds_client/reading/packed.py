@@ -117,6 +117,8 @@ class Piece:
     """Whether the piece is split if it has too many rows. One series and one instant cannot be split."""
     taken: bool = False
     batch: "pa.RecordBatch | None" = None
+    empty: frozenset[str] = frozenset()
+    """Columns that had no value in earlier pieces. The server only checks that they have none here either."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,7 @@ class Plan:
     _left: list[int] = field(init=False)
     _at: int = 0
     _read: tuple[int, int] = (0, 0)
+    _empty: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._left = list(self.asked.series)
@@ -146,11 +149,12 @@ class Plan:
             if at >= self.window:
                 return None
             if not piece.taken:
-                piece.taken = True
+                piece.taken, piece.empty = True, self._empty
                 return piece
         if len(self._pieces) >= self.window or self._at == len(self._left):
             return None
-        piece = Piece(self._left[self._at : self._at + self._width()], self.asked.span, taken=True)
+        ids = self._left[self._at : self._at + self._width()]
+        piece = Piece(ids, self.asked.span, taken=True, empty=self._empty)
         self._at += len(piece.ids)
         self._pieces.append(piece)
         return piece
@@ -166,6 +170,9 @@ class Plan:
         piece.batch = found
         rows, series = self._read
         self._read = rows + found.num_rows, series + len(piece.ids)
+        if found.num_rows:
+            nulls = {name for name in self.asked.stored if found.column(name).null_count == found.num_rows}
+            self._empty = frozenset(nulls & self._empty if rows else nulls)
 
     def ready(self) -> "pa.RecordBatch | None":
         """Return the next batch of rows in order, if it has been read."""
@@ -200,7 +207,9 @@ def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatc
     """Read a piece, or return the smaller pieces to read instead."""
     limit = MOST + 1 if piece.bounded else None
     symbols = asked.symbols or ()
-    statement = sql.packed(asked.kind, asked.columns, by_symbol=len(symbols))
+    columns = tuple(column for column in asked.columns if column.name not in piece.empty)
+    empty = tuple(column for column in asked.columns if column.name in piece.empty)
+    statement = sql.packed(asked.kind, columns, counted=empty, by_symbol=len(symbols))
     since = sql.hot_since(asked.kind, session.wanted, _since(asked, piece))
     parameters = (piece.ids, *piece.span, *symbols, *since, limit)
     copied = CopyOut(b"COPY (" + statement + b") TO STDOUT (FORMAT binary)", parameters)
@@ -209,7 +218,11 @@ def reading(session: Session, asked: Asked, piece: Piece) -> "Talk[pa.RecordBatc
     while taken:
         data += taken[0][0]
         (taken,) = yield Group((More(),))
-    arrays, rows = _unpacked((SERIES_ID, *asked.columns), data)
+    arrays, rows, counts = _unpacked((SERIES_ID, *columns), data, len(empty))
+    if any(counts):
+        piece.empty = frozenset()
+        return (yield from reading(session, asked, piece))
+    arrays |= {column.name: pa.nulls(rows, ARROW_TYPES[column.type]) for column in empty}
     if rows <= MOST or not piece.bounded:
         if asked.cold is not None:
             arrays, rows = yield from _with_cold(session, asked, asked.cold, piece, arrays)
@@ -230,7 +243,7 @@ def _with_cold(
     session: Session, asked: Asked, cold: Beside, piece: Piece, arrays: dict[str, Any]
 ) -> Talk[tuple[dict[str, Any], int]]:
     """Add the rows that are kept in files to the columns of a piece."""
-    (late,) = yield Group((Execute(sql.late_rows(asked.kind), (piece.ids, *piece.span, session.wanted)),))
+    (late,) = yield Group((Execute(sql.late_rows(asked.kind), sql.late_since(piece.ids, piece.span, session.wanted)),))
     columns = [column.name for column in asked.columns]
     table = cold.merged(
         {id_: asked.series[id_] for id_ in piece.ids},
@@ -269,16 +282,18 @@ def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
     return pieces
 
 
-def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any], int]:
-    """Decode one copied row of arrays. Returns the columns and the number of rows."""
+def _unpacked(columns: Sequence[Column], data: bytearray, counts: int) -> tuple[dict[str, Any], int, list[int]]:
+    """Decode one copied row of arrays and counts. Returns the columns, the number of rows and the counts."""
     at = HEADER + 2
     fields: list[tuple[int, int]] = []
-    for _ in range(sum(2 if column.type == "text" else 1 for column in columns)):
+    arrays_sent = sum(2 if column.type == "text" else 1 for column in columns)
+    for _ in range(arrays_sent + counts):
         size = int.from_bytes(data[at : at + 4], "big", signed=True)
         fields.append((at + 4, size))
         at += 4 + max(size, 0)
+    counted = [int.from_bytes(data[begin : begin + size], "big") for begin, size in fields[arrays_sent:]]
     if fields[0][1] < 0:
-        return {column.name: pa.array([], ARROW_TYPES[column.type]) for column in columns}, 0
+        return {column.name: pa.array([], ARROW_TYPES[column.type]) for column in columns}, 0, counted
     rows = int.from_bytes(data[fields[0][0] + 12 : fields[0][0] + 16], "big")
     given = iter(fields)
     arrays = {}
@@ -294,7 +309,7 @@ def _unpacked(columns: Sequence[Column], data: bytearray) -> tuple[dict[str, Any
             arrays[column.name] = uuids(elements, missing)
         else:
             arrays[column.name] = values_of(column, elements, missing)
-    return arrays, rows
+    return arrays, rows, counted
 
 
 def _batch(asked: Asked, tenant: str | None, ids: Sequence[int], arrays: dict[str, Any], rows: int) -> "pa.RecordBatch":

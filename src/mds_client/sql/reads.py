@@ -1,5 +1,7 @@
 """The statements that read rows, and those that list series, symbols and files."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
@@ -79,10 +81,13 @@ def windows(kind: Kind, columns: tuple[str, ...] | None = None, *, by_symbol: in
 
 
 @cache
-def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: int = 0) -> Statement:
+def packed(
+    kind: Kind, columns: tuple[Column, ...], *, counted: tuple[Column, ...] = (), by_symbol: int = 0
+) -> Statement:
     """Read a limited number of rows of many series by id in a span of time, unordered, as one array for each column.
 
-    With `by_symbol`, only rows of symbols (`by_symbols`), for a kind whose series have no symbol.
+    With `by_symbol`, only rows of symbols (`by_symbols`), for a kind whose series have no symbol. Of the `counted`
+    columns, the numbers of values that are not NULL follow the arrays.
 
     A text column is returned as the lengths of its values in bytes, and their concatenation.
     """
@@ -93,6 +98,7 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: int = 0) -> St
             arrays += [SQL("array_agg(octet_length(r.{}))").format(name), SQL("string_agg(r.{}, '')").format(name)]
         else:
             arrays.append(SQL("array_agg(r.{})").format(name))
+    arrays += [SQL("count(r.{})").format(Identifier(column.name)) for column in counted]
     return text(
         SQL(
             "SELECT {arrays} FROM (SELECT series_id, {columns} FROM mds.{rows}"
@@ -100,7 +106,7 @@ def packed(kind: Kind, columns: tuple[Column, ...], *, by_symbol: int = 0) -> St
         ).format(
             arrays=SQL(", ").join(arrays),
             columns=SQL(", ").join(
-                SQL("{} AS {}").format(number(column), Identifier(column.name)) for column in columns
+                SQL("{} AS {}").format(number(column), Identifier(column.name)) for column in (*columns, *counted)
             ),
             rows=Identifier(kind.name),
             span=span(kind.time),
@@ -356,12 +362,32 @@ WHERE kind = %s AND period_end > %s AND period_start < %s AND mds.is_tenant(%s) 
 """Lists the tenant's files of a kind that may have rows of a span of time."""
 
 
+_LONGEST: Final = timedelta(days=32)
+"""More than the time that a late deletion spans: at most a month."""
+
+
 @cache
 def late_rows(kind: Kind) -> Statement:
-    """Read the late rows of these series, in the order of writing: rows whose time was already kept in files."""
+    """Read the late rows of these series, in the order of writing: rows whose time was already kept in files.
+
+    The parameters are those of `late_since`. After the columns follow the end of a deletion, and the mode.
+    """
     return text(
         SQL(
-            "SELECT series_id, {columns}, mode FROM mds.{late} WHERE series_id = ANY(%b::bigint[]) AND {span}"
-            " AND {meant} ORDER BY seq"
-        ).format(columns=selected(kind), late=Identifier(f"late_{kind.name}"), span=span(kind.time), meant=MEANT)
+            "SELECT series_id, {columns}, until, mode FROM mds.{late} WHERE series_id = ANY(%b::bigint[]) AND {span}"
+            " AND ({time} >= %s OR until > %s) AND {meant} ORDER BY seq"
+        ).format(
+            columns=selected(kind),
+            late=Identifier(f"late_{kind.name}"),
+            span=span(kind.time),
+            time=Identifier(kind.time),
+            meant=MEANT,
+        )
     )
+
+
+def late_since(ids: Sequence[int], span: tuple[datetime, datetime], tenant: str | None) -> tuple[object, ...]:
+    """Return the parameters of `late_rows`. A deletion that reaches into the span may begin before it."""
+    begin, end = span
+    earlier = begin - _LONGEST if begin - datetime.min.replace(tzinfo=UTC) > _LONGEST else begin
+    return (list(ids), earlier, end, begin, begin, tenant)

@@ -219,6 +219,31 @@ NOT_RENAMED: Final = "MDS05"
 """The SQLSTATE of that function if series cannot be renamed because of what exists."""
 
 
+@cache
+def delete_late_rows(kind: Kind) -> Statement:
+    """Delete the rows of one series of the given tenant in a span of time that are kept in files, by a late row.
+
+    The last values of what is left before the fence follow: the newest time, and the newest price and its time.
+    """
+    arguments = SQL(", ").join(SQL("%s") for _ in range(7 if kind.price else 5))
+    return text(SQL("SELECT {}({})").format(Identifier("mds", f"delete_late_{kind.name}"), arguments))
+
+
+@cache
+def emptied(kind: Kind) -> Statement:
+    """List those of these series that have rows in the table, all of them in a span of time."""
+    time, rows = Identifier(kind.time), Identifier("mds", kind.name)
+    return text(
+        SQL(
+            "SELECT w.id FROM unnest(%b::bigint[]) AS w(id)"
+            " CROSS JOIN (VALUES (%s::timestamptz, %s::timestamptz)) AS k(since, until)"
+            " WHERE EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = w.id AND r.{time} >= k.since)"
+            " AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = w.id AND r.{time} < k.since)"
+            " AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = w.id AND r.{time} >= k.until) AND {meant}"
+        ).format(rows=rows, time=time, meant=MEANT)
+    )
+
+
 ENQUEUE_JOB: Final[Statement] = b"""
 INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority)
 SELECT %s, %s, %s::jsonb, %s WHERE mds.is_tenant(%s) ON CONFLICT DO NOTHING

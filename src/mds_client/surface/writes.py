@@ -163,6 +163,9 @@ class Writes(Calls):
         call continues. The newest values of the series are determined again. A series without rows is deleted, too. If
         rollups are stored, a worker's job refreshes them for the days concerned.
 
+        Rows that are kept in files are deleted, too: the client reads the files to count them, and no read returns them
+        from then on. A series that has lost all its rows stays then.
+
         Args:
             kind: The kind's name, its model or its declaration.
             vendor: The vendor.
@@ -178,7 +181,8 @@ class Writes(Calls):
 
         Raises:
             UnknownSeries: There is no such series.
-            ConfigurationError: No tenant is set, or an argument is wrong.
+            ConfigurationError: No tenant is set, an argument is wrong, or rows are kept in files and the client has no
+                `cold_url`.
         """
         return self.run(
             deletes.delete(

@@ -1,20 +1,23 @@
 """Delete a tenant's rows in bounded steps, each in its own transaction, or only count them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mds_client import sql
-from mds_client.cold import is_cold
+from mds_client import cold, sql
 from mds_client.errors import ConfigurationError, UnknownSeries
 from mds_client.models import AnyKind
-from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, SeriesName, Session, Talk
 from mds_client.reading.arguments import Symbols, Time, time_span
 from mds_client.reading.listings import listed_series
 from mds_client.reading.missing import NO_TENANT
-from mds_client.schema import KINDS, SERIES_COLUMNS
+from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
 
 STEP_ROWS = 50_000
 """The default number of rows in a step."""
+
+SERIES_AT_ONCE = 100
+"""The number of series whose rows of files are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +64,126 @@ def delete(
         raise ConfigurationError(f"step_rows is at least 1, not {step_rows}")
     span = time_span(start or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC))
     listed = listed_series(declared, vendor, symbol, timeframe)
-    # Kept for a retry: the times from which each series is still to be deleted, and the rows deleted so far.
-    left: dict[int, datetime] = {}
-    found: dict[int, DeletedSeries] = {}
-    done: dict[int, int] = {}
+    plan = _Plan()
 
     def talk(session: Session) -> Talk[Deleted]:
-        if not found:
-            (there,) = yield Group((listed.step(session),))
-            if session.tenant_id is None:
-                raise ConfigurationError(NO_TENANT)
-            if not there:
-                asked = {"vendor": vendor, "symbol": symbol, "timeframe": timeframe}
-                said = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
-                raise UnknownSeries(f"there are no {declared.name} of {said}")
-            names = {series_id: dict(zip(SERIES_COLUMNS, name, strict=True)) for series_id, *name, _, _ in there}
-            if (yield from is_cold(session, declared, span[0])):
-                until = session.cold.fences[declared.name]
-                raise ConfigurationError(
-                    f"{declared.name} from before {until} are kept in files, and are not deleted: pass start={until},"
-                    " or have an operator bring them back (datastore cold restore)"
-                )
-            meant = sql.hot_since(declared, session.wanted, span[0])
-            counting = Execute(sql.count_rows(declared), (list(names), *span, *meant))
-            (counted,) = yield Group((counting,), commit=True)
-            for series_id, first, last, rows in counted:
-                found[series_id] = DeletedSeries(**names[series_id], rows=rows, first=first, last=last)
-                left[series_id] = span[0]
+        yield from plan.make(session, declared, listed.step(session), span)
+        if not plan.names:
+            asked = {"vendor": vendor, "symbol": symbol, "timeframe": timeframe}
+            said = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+            raise UnknownSeries(f"there are no {declared.name} of {said}")
         if not dry_run:
-            while left:
-                series_id, since = next(iter(left.items()))
-                parameters = (session.wanted, series_id, since, span[1], step_rows)
-                (((rows, following),),) = yield Group(
-                    (Execute(sql.delete_rows(declared), parameters),), commit=True
-                )  # fmt: skip
-                done[series_id] = done.get(series_id, 0) + rows
-                if following is None:
-                    del left[series_id]
-                else:
-                    left[series_id] = following
-        total = sum(one.rows for one in found.values()) if dry_run else sum(done.values())
-        series = sorted(
-            found.values(), key=lambda one: (one.vendor, one.symbol or "", one.timeframe or "", one.root or "")
-        )
-        return Deleted(declared.name, total, series, dry_run)
+            yield from plan.work(session, declared, span, step_rows)
+        return Deleted(declared.name, plan.rows(dry_run=dry_run), plan.series(), dry_run)
 
     return Operation(f"delete_{declared.name}", talk)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to be deleted. It is kept for a retry, and made again if the fence has moved."""
+
+    made: bool = False
+    fence: datetime | None = None
+    names: dict[int, dict[str, str | None]] = field(default_factory=dict)
+    found: dict[int, DeletedSeries] = field(default_factory=dict)
+    left: dict[int, datetime] = field(default_factory=dict)
+    """The times from which series still have rows to delete in the table."""
+    late: dict[int, tuple[object, ...]] = field(default_factory=dict)
+    """The spans to delete before the fence, with the last values of what is left there."""
+    late_rows: dict[int, int] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+
+    def make(self, session: Session, kind: Kind, listing: Execute, span: tuple[datetime, datetime]) -> Talk[None]:
+        """Find the series and count their rows in the span. Does nothing if that was done."""
+        (there,) = yield Group((listing,))
+        if session.tenant_id is None:
+            raise ConfigurationError(NO_TENANT)
+        fence = yield from cold.fence(session, kind, ask=True)
+        if self.made and fence == self.fence:
+            return
+        self.made, self.fence = True, fence
+        self.names = {series_id: dict(zip(SERIES_COLUMNS, name, strict=True)) for series_id, *name, _, _ in there}
+        self.found, self.left, self.late, self.late_rows = {}, {}, {}, {}
+        if not self.names:
+            return
+        if fence is not None:
+            yield from self._before_the_fence(
+                session, kind, {id_: kind.named(name) for id_, *name, _, _ in there}, span
+            )
+        since = span[0] if fence is None else max(span[0], fence)
+        meant = sql.hot_since(kind, session.wanted, since)
+        (counted,) = yield Group(
+            (Execute(sql.count_rows(kind), (list(self.names), since, max(since, span[1]), *meant)),), commit=True
+        )
+        for series_id, first, last, rows in counted:
+            self._count(series_id, rows, first, last)
+            self.left[series_id] = since
+
+    def _count(self, series_id: int, rows: int, first: datetime, last: datetime) -> None:
+        known = self.found.get(series_id)
+        if known is not None:
+            rows, first, last = rows + known.rows, min(first, known.first), max(last, known.last)
+        self.found[series_id] = DeletedSeries(**self.names[series_id], rows=rows, first=first, last=last)  # type: ignore[arg-type]
+
+    def _before_the_fence(
+        self, session: Session, kind: Kind, names: Mapping[int, SeriesName], span: tuple[datetime, datetime]
+    ) -> Talk[None]:
+        """Read rows that are kept in files: those to delete, and the last values of what is left.
+
+        Also for series that lose all their rows in the table, because their last values are in files then.
+        """
+        assert self.fence is not None
+        since = max(span[0], self.fence)
+        (found,) = yield Group((Execute(sql.emptied(kind), (list(names), since, max(since, span[1]), session.wanted)),))
+        emptied = {series_id for (series_id,) in found}
+        affected = {id_: name for id_, name in names.items() if span[0] < self.fence or id_ in emptied}
+        if not affected:
+            return
+
+        from mds_client.cold import reading
+
+        columns = () if kind.price is None else (kind.price,)
+        everything = (datetime.min.replace(tzinfo=UTC), self.fence)
+        until = min(span[1], self.fence)
+        # Files are sorted by name, so series with neighbouring names are in the same row groups.
+        by_name = sorted(affected.items(), key=lambda item: item[1])
+        for at in range(0, len(by_name), SERIES_AT_ONCE):
+            series = dict(by_name[at : at + SERIES_AT_ONCE])
+            table = yield from reading.reading(session, kind, series, everything, columns)
+            for series_id, rows, newest in reading.remaining(kind, table, (span[0], until)):
+                if rows is not None:
+                    self._count(series_id, *rows)
+                    self.late_rows[series_id] = rows[0]
+                if rows is not None or series_id in emptied:
+                    self.late[series_id] = (min(span[0], until), until, *newest)
+        for series_id in emptied - self.late.keys():
+            self.late[series_id] = (until, until, None, *((None, None) if kind.price else ()))
+
+    def work(self, session: Session, kind: Kind, span: tuple[datetime, datetime], step_rows: int) -> Talk[None]:
+        """Delete in steps: first rows of the table, then those before the fence."""
+        while self.left:
+            series_id, since = next(iter(self.left.items()))
+            parameters = (session.wanted, series_id, since, span[1], step_rows)
+            (((rows, following),),) = yield Group((Execute(sql.delete_rows(kind), parameters),), commit=True)
+            self.done[series_id] = self.done.get(series_id, 0) + rows
+            if following is None:
+                del self.left[series_id]
+            else:
+                self.left[series_id] = following
+        while self.late:
+            series_id, given = next(iter(self.late.items()))
+            step = Execute(sql.delete_late_rows(kind), (session.wanted, series_id, *given))
+            yield Group((step,), commit=True)
+            self.done[series_id] = self.done.get(series_id, 0) + self.late_rows.pop(series_id, 0)
+            del self.late[series_id]
+
+    def rows(self, *, dry_run: bool) -> int:
+        """Return the number of rows that were deleted, or would be."""
+        return sum(one.rows for one in self.found.values()) if dry_run else sum(self.done.values())
+
+    def series(self) -> list[DeletedSeries]:
+        """Return the series with deleted rows, by name."""
+        return sorted(
+            self.found.values(), key=lambda one: (one.vendor, one.symbol or "", one.timeframe or "", one.root or "")
+        )

@@ -1,0 +1,271 @@
+"""Old rows in files: deletions, the daily job, metrics, gaps, and what becomes of the files of tenants."""
+
+import time
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from datastore import cold, gaps, tenants
+from datastore.cold import compacting, keeping
+from datastore.jobs import outbox
+from datastore.metrics import ServiceMetrics
+from datastore.tenants import files as tenant_files
+from mds_client import MDS, Bar, ConfigurationError, RetryableError
+from tests.conftest import Store
+from tests.control.job_types import put, work
+from tests.control.test_cold import FENCE, Pair, bar, bars, pair, url
+from tests.control.test_metrics import scraped
+
+pytestmark = pytest.mark.engines("postgres", "timescale-apache")
+
+__all__ = ["pair", "url"]  # fixtures
+
+
+def test_the_daily_job_moves_and_folds_and_the_metrics_tell_of_it(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    pair.upsert(bars("A", hours=100))
+    with closing(ServiceMetrics(store.admin_dsn)) as metrics:
+        found = scraped(metrics)
+        assert found["datastore_collect_success"]["cold",] == 1
+        assert found["datastore_cold_tenants"] == {("bars",): 0}
+        assert "datastore_cold_orphans" not in found
+    cold.set_age(store.admin_dsn, UUID(store.tenant_a), "bars", timedelta(days=90))
+    job = put(store.admin_dsn, "maintain-cold", {}, tenant=None, key="k")
+    assert work(store.admin_dsn) == {"succeeded": 1}
+    done = outbox.get_job(store.admin_dsn, job.id).result
+    assert done == {"moved": 1, "folded": 0, "compacted": 0, "removed": 0, "orphans": 0}
+    # A month that could have moved four weeks ago, and a replaced file.
+    store.execute("UPDATE store.cold_fences SET cold_before = now() - interval '118 days' - interval '1 month'")
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    pair.fold()
+    with closing(ServiceMetrics(store.admin_dsn)) as metrics:
+        found = scraped(metrics)
+    assert found["datastore_cold_tenants"] == {("bars",): 1}
+    assert found["datastore_cold_files"] == {("bars", "current"): 1, ("bars", "replaced"): 1}
+    ((rows, size),) = store.rows("SELECT rows, bytes FROM store.cold_periods WHERE replaced_at IS NULL")
+    assert (found["datastore_cold_rows"]["bars",], found["datastore_cold_size_bytes"]["bars",]) == (rows, size)
+    assert found["datastore_cold_overdue_seconds"]["bars",] == pytest.approx(28 * 86400, abs=7200)
+    assert found["datastore_cold_last_success_timestamp_seconds"][()] == pytest.approx(time.time(), abs=600)
+    assert found["datastore_cold_orphans"] == {(): 0}
+
+
+def prices(client: MDS) -> list[tuple[object, ...]]:
+    found = client.latest_prices(["A", "B", "C"], "v", missing="ignore")
+    return [(row.symbol, row.price, row.price_timestamp) for row in found]
+
+
+def test_rows_in_files_are_deleted_counted_and_gone_from_every_read(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    pair.move()
+    span = datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 3, 20, tzinfo=UTC)
+    would = pair.delete("A", *span, dry_run=True)
+    pair.same_everywhere()
+    assert pair.delete("A", *span, step_rows=50) == would
+    assert would[0] > 100
+    # One for each month.
+    assert store.rows("SELECT count(*) FROM store.late_bars WHERE mode = 'delete'") == [(2,)]
+    pair.same_everywhere()
+    assert pair.delete("A", *span) == [0]
+    # What is written after it is there, in each mode; and a later deletion takes it, too.
+    for mode in ("keep", "fill", "replace"):
+        pair.upsert([bar(span[0] + timedelta(hours=5), 80)], on_conflict=mode)
+        pair.upsert([bar(span[0], None, volume=3)], on_conflict=mode)
+        pair.same_everywhere()
+    pair.delete("A", span[0], span[0] + timedelta(hours=1))
+    pair.same_everywhere()
+    assert pair.fold()
+    assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
+    pair.same_everywhere()
+    pair.same(prices)
+
+
+def test_deletions_reach_over_the_fence_and_keep_the_latest_prices(pair: Pair) -> None:
+    pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
+    pair.move()
+    pair.delete("A", datetime(2024, 4, 10, tzinfo=UTC))
+    pair.same_everywhere()
+    pair.same(prices)
+    # All rows of the table go; the newest price is in a file now.
+    pair.delete("B", FENCE)
+    pair.same_everywhere()
+    pair.same(prices)
+    # Everything goes, and the months have no file then.
+    pair.delete()
+    assert pair.same(prices) == []
+    pair.same_everywhere()
+    assert {one.path for one in pair.fold()} == {None}
+    pair.same_everywhere()
+    pair.upsert(bars("A", hours=20))
+    pair.same_everywhere()
+    pair.same(prices)
+
+
+def test_a_deletion_waits_while_rows_are_brought_back_and_refuses_what_is_not_the_tenants(
+    pair: Pair, store: Store
+) -> None:
+    pair.upsert(bars(hours=100))
+    pair.move()
+    store.execute("UPDATE store.cold_fences SET restoring = true")
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, cold_url=pair.url, max_attempts=1) as client:
+        with pytest.raises(RetryableError):
+            client.delete("bars", vendor="v", symbol="A")
+        store.execute("UPDATE store.cold_fences SET restoring = false")
+        pair.same_everywhere()
+    with (
+        MDS(dsn=store.dsn, tenant_id=store.tenant_a) as other,
+        pytest.raises(ConfigurationError, match="set MDS_COLD_URL"),
+    ):
+        other.delete("bars", vendor="v", symbol="A")
+    ((series,),) = store.rows("SELECT series_id FROM store.series WHERE symbol = 'A' ORDER BY 1 LIMIT 1")
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_b,))
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute(
+                "SELECT mds.delete_late_bars(%s, %s, '2024-01-01Z', '2025-01-01Z', NULL, NULL, NULL)",
+                (store.tenant_b, series),
+            )
+        assert refused.value.sqlstate == "44000"
+    with psycopg.connect(store.dsn) as connection:
+        connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute(
+                "INSERT INTO mds.bars_late (series_id, ts, mode) VALUES (%s, '2024-01-01Z', 'delete')", (series,)
+            )
+        assert refused.value.sqlstate == "23514"
+    pair.same_everywhere()
+
+
+def test_a_deletion_that_meets_a_move_of_the_fence_deletes_all_the_same(pair: Pair) -> None:
+    pair.upsert(bars())
+    pair.move(datetime(2024, 4, 15, tzinfo=UTC))
+    assert pair.a.delete("bars", vendor="v", symbol="A", dry_run=True).rows > 0
+    pair.move()
+    pair.delete("A", datetime(2024, 3, 20, tzinfo=UTC), datetime(2024, 4, 20, tzinfo=UTC))
+    pair.same_everywhere()
+    pair.restore()
+    pair.same_everywhere()
+
+
+@pytest.mark.parametrize("timeframe", ["1h", "1d"])
+def test_bars_in_files_are_no_gaps(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch, timeframe: str
+) -> None:
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    begin, step = datetime(2024, 4, 1, tzinfo=UTC), timedelta(hours=1) if timeframe == "1h" else timedelta(days=1)
+    rows = [
+        Bar(vendor="v", symbol=symbol, timeframe=timeframe, ts=begin + step * n, close_price=1)
+        for symbol in "AB"
+        for n in range(40 * (24 if timeframe == "1h" else 1))
+        if n % 17
+    ]
+    pair.upsert(rows)
+    pair.upsert([rows[3].model_copy(update={"ts": rows[3].ts + timedelta(minutes=5)})])
+    assert pair.move()
+
+    def found(tenant: str) -> dict[str, Any]:
+        looked = gaps.check(
+            store.admin_dsn, tenant=tenant, vendor="v", timeframe=timeframe, start=begin - step, end=FENCE + 20 * step,
+            calendar="24/7",
+        )  # fmt: skip
+        said = asdict(looked)
+        for one in (*said["gaps"], *said["repeats"]):
+            one.pop("tenant", None)
+        return said
+
+    assert found("a") == found("b")
+    assert found("a")["missing"] > 2
+    pair.delete("A", begin, begin + 3 * step)
+    pair.upsert([rows[0].model_copy(update={"ts": begin})])
+    assert found("a") == found("b")
+
+
+def test_an_export_of_a_tenant_has_the_rows_of_files(
+    pair: Pair, store: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path / "exports"))
+    pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
+    pair.move()
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
+    pair.delete("B", datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 20, tzinfo=UTC))
+    monkeypatch.setattr(tenant_files, "ROWS_AT_ONCE", 1000)
+
+    def exported(tenant: str, key: str) -> list[str]:
+        job = tenants.export_tenant(store.admin_dsn, UUID(tenant), idempotency_key=key, kinds=["bars"])
+        work(store.admin_dsn)
+        done = outbox.get_job(store.admin_dsn, job.id)
+        if done.state != "succeeded":
+            return [str(done.error)]
+        (file,) = done.result["files"]
+        lines = (tmp_path / "exports" / file["path"]).read_text().splitlines()
+        assert len(lines) == file["rows"]
+        return sorted(lines)
+
+    (said,) = exported(store.tenant_a, "one")
+    assert "set DATASTORE_COLD_URL" in said
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    assert exported(store.tenant_a, "two") == exported(store.tenant_b, "two")
+    tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
+    assert exported(store.tenant_a, "three") == exported(store.tenant_b, "three")
+
+
+def test_a_tenant_is_deleted_with_its_files(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.upsert(bars("A", hours=200))
+    moved = pair.move()
+    assert tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a)).files == len(moved)
+    job = tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name="a")
+    work(store.admin_dsn)
+    assert "set DATASTORE_COLD_URL" in str(outbox.get_job(store.admin_dsn, job.id).error)
+    assert list(Path(url).rglob("*.parquet"))
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name="a")
+    work(store.admin_dsn)
+    assert outbox.get_job(store.admin_dsn, job.id).result["files"] == len(moved)
+    assert not list(Path(url).rglob("*.parquet"))
+    assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
+
+
+def test_the_small_files_of_a_year_become_one_that_is_corrected_and_brought_back(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    later = datetime(2025, 2, 15, tzinfo=UTC)
+    assert pair.compact() == []
+    pair.move()
+    # The year is not over before the fence.
+    assert pair.compact() == []
+    pair.move(later)
+    # Late rows and deletions stay what they are.
+    pair.upsert([bar(datetime(2024, 2, 3, tzinfo=UTC), 80)])
+    pair.delete("B", datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 3, 5, tzinfo=UTC))
+    (made,) = pair.compact()
+    assert (made.files, made.start) == (5, datetime(2024, 1, 1, tzinfo=UTC))
+    pair.same_everywhere()
+    assert pair.compact() == []
+    assert [one.rows for one in keeping.verify(store.admin_dsn, pair.url)] == [made.rows]
+    # Of two months, in one file; and one month that had none.
+    pair.upsert([bar(datetime(2024, month, 3, tzinfo=UTC), 81) for month in (2, 3, 11)])
+    pair.delete("A", datetime(2024, 1, 20, tzinfo=UTC), datetime(2024, 4, 20, tzinfo=UTC))
+    pair.upsert([bar(datetime(2024, 4, 1, tzinfo=UTC), 82)])
+    pair.same_everywhere()
+    (folded,) = pair.fold()
+    assert folded.start == made.start
+    pair.same_everywhere()
+    pair.upsert([bar(datetime(2024, 4, 2, tzinfo=UTC), 83)])
+    assert [one.start for one in pair.restore(datetime(2024, 3, 1, tzinfo=UTC))] == [made.start]
+    assert store.rows("SELECT cold_before FROM store.cold_fences") == [(None,)]
+    pair.same_everywhere()
+
+
+def test_years_of_many_rows_stay_in_files_of_months(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.upsert(bars("A", hours=300))
+    pair.move(datetime(2025, 2, 15, tzinfo=UTC))
+    monkeypatch.setattr(compacting, "LARGEST", 500)
+    assert pair.compact() == []
