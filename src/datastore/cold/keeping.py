@@ -74,7 +74,7 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
         dry_run: Only return what would be removed.
 
     Raises:
-        ControlError: The folder is another store's.
+        ControlError: The place is another store's, or does not answer.
     """
     target = place(url)
     swept = []
@@ -86,7 +86,7 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
             driver.execute("SELECT path, replaced_at FROM store.cold_periods WHERE replaced_at IS NOT NULL").fetchall()
         )
         driver.commit()
-        for file in target.every():
+        for file in list(target.every()):
             if file.path in kept or not is_ours(file.path):
                 continue
             since = replaced.get(file.path, file.written)
