@@ -54,13 +54,15 @@ class ObjectStore:
             if not line:
                 raise RuntimeError(f"moto's server does not start: {said}")
             said += line
-        threading.Thread(target=self._server.stderr.read, daemon=True).start()
+        self._reader = threading.Thread(target=self._server.stderr.read, daemon=True)
+        self._reader.start()
         self.port = int(found[1])
         self._proxy = _Proxy(("127.0.0.1", 0), _Handler)
         self._proxy.target = self.port
         threading.Thread(target=self._proxy.serve_forever, args=(0.05,), daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self._proxy.server_port}"
         # The four actions that nobody has to sign make the first user, who may do everything, and the bucket.
+        self._clients: dict[tuple[str, User], Any] = {}
         self._admin = User("nobody", "nothing")
         self._admin = self.user("*", "*")
         self._client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -73,6 +75,9 @@ class ObjectStore:
         self._proxy.server_close()
         self._server.terminate()
         self._server.wait()
+        self._reader.join()
+        assert self._server.stderr is not None
+        self._server.stderr.close()
 
     def user(self, actions: str, resource: str) -> User:
         """Make a user who may do this with these objects."""
@@ -102,6 +107,11 @@ class ObjectStore:
         self._client("s3").put_object(Bucket=BUCKET, Key=key, Body=content)
 
     def _client(self, service: str) -> Any:
+        if (made := self._clients.get((service, self._admin))) is None:
+            made = self._clients[service, self._admin] = self._made(service)
+        return made
+
+    def _made(self, service: str) -> Any:
         return boto3.client(
             service, endpoint_url=f"http://127.0.0.1:{self.port}", region_name=REGION,
             aws_access_key_id=self._admin.key, aws_secret_access_key=self._admin.secret,

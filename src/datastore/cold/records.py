@@ -77,7 +77,9 @@ def url() -> str:
     """Return the place of the files. Raises ConfigurationError if it is not set."""
     found = config.load().cold_url
     if found is None:
-        raise ConfigurationError("no place for files of old rows: set DATASTORE_COLD_URL to a folder")
+        raise ConfigurationError(
+            "no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix"
+        )
     return found
 
 

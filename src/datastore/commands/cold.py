@@ -19,7 +19,7 @@ _KINDS = [kind.name for kind in KINDS.values() if kind.cold]
 def cold() -> None:
     """Keep old rows in Parquet files, and move them there and back.
 
-    The files are in the folder DATASTORE_COLD_URL.
+    The files are in DATASTORE_COLD_URL, a folder or s3://bucket/prefix.
     """
 
 
