@@ -154,6 +154,10 @@ class ObjectStore:
             "AWS_ALLOW_HTTP": "true",
         }
 
+    def pyiceberg(self) -> dict[str, str]:
+        """Return what PyIceberg has to be told beside the environment."""
+        return {"s3.endpoint": self.endpoint, "s3.region": REGION}
+
 
 def _forget() -> None:
     place.cache_clear()

@@ -49,6 +49,7 @@ FROZEN: Final = {
     "0011": "4fbba56a750114a88bbaf68f232fe2135e9ed50c3163b14e5fb4718118247428",
     "0012": "f72307b349ac3c9c9b05aeb464545886474423bd6c0542ba14240e9d88d292f4",
     "0013": "c752fdf26d41833f10739fa28301b2d395a49486cdfafff27dab3dd8f5bafa1d",
+    "0018": "9f4905fb9fd10f294af124a1495df98bd4eaa6bf733668606cf2a1572faffc33",
 }
 """What each migration file is, once it is released."""
 

@@ -11,9 +11,11 @@ A file has the rows of a tenant, a kind and a month. This order of steps keeps r
 A process may be killed at any moment. Before the last step, at most a file without a place on the list is left
 (`sweep`).
 
-The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved.
+The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved. `publishing` makes
+Iceberg tables over the files, and needs pyiceberg.
 """
 
-from datastore.cold.records import ColdState, separately, set_age, status, url
+from datastore.cold.readers import ENGINES, settings
+from datastore.cold.records import ColdState, published_again, separately, set_age, status, url
 
-__all__ = ["ColdState", "separately", "set_age", "status", "url"]
+__all__ = ["ENGINES", "ColdState", "published_again", "separately", "set_age", "settings", "status", "url"]

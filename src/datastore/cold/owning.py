@@ -18,6 +18,8 @@ _OURS: Final = re.compile(
     rf"[0-9a-f-]{{36}}/\w+/(\d{{4}}-\d\d\.[0-9a-f]{{32}}\.parquet|\.\d{{4}}-\d\d\.[0-9a-f]{{32}}\.parquet\.\w+{re.escape(PART)})"
 )
 
+_METADATA: Final = re.compile(r"[0-9a-f-]{36}/iceberg/\w+/metadata/[\w.-]+\.(metadata\.json|avro)")
+
 
 def claim(place: Place, driver: Driver) -> None:
     """Make this store the place's owner, or check that it is.
@@ -49,3 +51,8 @@ def claim(place: Place, driver: Driver) -> None:
 def is_ours(path: str) -> bool:
     """Return whether a file's name is one that this store gives."""
     return _OURS.fullmatch(path) is not None
+
+
+def is_metadata(path: str) -> bool:
+    """Return whether a file's name is one of the metadata of a published table."""
+    return _METADATA.fullmatch(path) is not None

@@ -276,6 +276,21 @@ def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
     return states
 
 
+def published_again(
+    dsn: str, url: str, *, tenant: UUID | None = None, check: Callable[[], object] = lambda: None
+) -> Iterator[object]:
+    """Publish the tables again that were published before, and yield each that changed; see `publishing.publish`.
+
+    Needs the extra `lake` only if a table was published.
+    """
+    with as_owner(dsn) as (_, driver):
+        some = one(driver.execute("SELECT EXISTS (SELECT FROM store.iceberg_tables)"))
+    if some:
+        from datastore.cold import publishing
+
+        yield from publishing.publish(dsn, url, tenant=tenant, again=True, check=check)
+
+
 def count_rows(driver: Driver, table: str, tenant: Tenant) -> int:
     """Return the number of a tenant's rows in a table."""
     statement = SQL("SELECT count(*) FROM {} WHERE series_id >= %s AND series_id < %s")

@@ -86,9 +86,10 @@ def policies(context: JobContext, _payload: Nothing) -> int:
 
 @job_type("maintain-cold", store_only=True)
 def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
-    """Move old rows into files, fold late rows into them, and remove files that are no longer needed.
+    """Move old rows into files, fold late rows into them, publish that, and remove files that are no longer needed.
 
-    Does nothing if no rows are kept in files. Returns the number of moved months, folded months and removed files.
+    Does nothing if no rows are kept in files. Returns the numbers of moved months, folded months, published tables and
+    removed files.
     Raises ConfigurationError if the worker has no setting for where the files are.
     """
     if not cold.status(context.dsn):
@@ -97,10 +98,11 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
 
     from datastore.cold import exporting, folding, keeping
 
-    done = {"moved": 0, "folded": 0, "removed": 0}
+    done = {"moved": 0, "folded": 0, "published": 0, "removed": 0}
     works: dict[str, Callable[[], Iterable[object]]] = {
         "moved": lambda: exporting.run(context.dsn, url, check=context.check),
         "folded": lambda: folding.fold(context.dsn, url, check=context.check),
+        "published": lambda: cold.published_again(context.dsn, url, check=context.check),
         "removed": lambda: keeping.sweep(context.dsn, url),
     }
 

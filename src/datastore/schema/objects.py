@@ -36,7 +36,7 @@ from mds_client.schema import DOORS
 
 _PRIVATE: Final = (
     *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
-    *("cold_fences", "cold_periods"),
+    *("cold_fences", "cold_periods", "iceberg_tables", "iceberg_namespace_properties"),
 )
 """The control plane's own tables, which row security closes in addition."""
 
