@@ -130,6 +130,13 @@ INSERT INTO store.late_bars (series_id, ts, mode, until)
   SELECT series_id, '2023-12-07Z', 'delete', '2023-12-08Z' FROM store.series
   WHERE kind = 'bars' AND (series_id >> 40) = 3;
 """,
+    "0017": """
+INSERT INTO store.iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
+  SELECT 'store', id::text, 'exists', 'true' FROM store.tenants WHERE name = 'closed';
+INSERT INTO store.iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
+  SELECT 'store', id::text, 'bars', 'file:///closed/iceberg/bars/metadata/1.json', 'TABLE'
+  FROM store.tenants WHERE name = 'closed';
+""",
 }
 
 

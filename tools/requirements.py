@@ -39,6 +39,7 @@ RUNTIME: Final = (
         "dbn",
         "embedded",
         "excel",
+        "lake",
         "massive",
         "metrics",
     ),

@@ -514,7 +514,32 @@ COMMIT;
 
 BEGIN;
 
--- Running upgrade 0013 -> 0017
+-- Running upgrade 0013 -> 0014
+
+CREATE TABLE store.case_sensitive_vendors (
+    vendor TEXT NOT NULL,
+    declared_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT case_sensitive_vendors_pkey PRIMARY KEY (vendor),
+    CONSTRAINT case_sensitive_vendors_vendor_check CHECK (vendor <> '')
+);
+
+UPDATE store.alembic_version SET version_num='0014' WHERE store.alembic_version.version_num = '0013';
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0014 -> 0015
+
+ALTER TABLE store.series ADD COLUMN renames INTEGER DEFAULT 0 NOT NULL;
+
+UPDATE store.alembic_version SET version_num='0015' WHERE store.alembic_version.version_num = '0014';
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0015 -> 0016
 
 ALTER TABLE store.late_bars ADD COLUMN until TIMESTAMP WITH TIME ZONE;
 
@@ -524,7 +549,37 @@ ALTER TABLE store.late_bars ADD CONSTRAINT late_bars_mode_check CHECK (mode IN (
 
 ALTER TABLE store.late_bars ADD CONSTRAINT late_bars_until_check CHECK ((mode = 'delete') = (until IS NOT NULL));
 
-UPDATE store.alembic_version SET version_num='0017' WHERE store.alembic_version.version_num = '0013';
+UPDATE store.alembic_version SET version_num='0016' WHERE store.alembic_version.version_num = '0015';
+
+COMMIT;
+
+BEGIN;
+
+-- Running upgrade 0016 -> 0017
+
+CREATE TABLE store.iceberg_tables (
+    catalog_name TEXT NOT NULL,
+    table_namespace TEXT NOT NULL,
+    table_name TEXT NOT NULL,
+    metadata_location TEXT,
+    previous_metadata_location TEXT,
+    iceberg_type TEXT,
+    tenant_id UUID GENERATED ALWAYS AS (table_namespace::uuid) STORED,
+    CONSTRAINT iceberg_tables_pkey PRIMARY KEY (catalog_name, table_namespace, table_name),
+    CONSTRAINT iceberg_tables_tenant_id_fkey FOREIGN KEY(tenant_id) REFERENCES store.tenants (id) ON DELETE CASCADE
+);
+
+CREATE TABLE store.iceberg_namespace_properties (
+    catalog_name TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    property_key TEXT NOT NULL,
+    property_value TEXT NOT NULL,
+    tenant_id UUID GENERATED ALWAYS AS (namespace::uuid) STORED,
+    CONSTRAINT iceberg_namespace_properties_pkey PRIMARY KEY (catalog_name, namespace, property_key),
+    CONSTRAINT iceberg_namespace_properties_tenant_id_fkey FOREIGN KEY(tenant_id) REFERENCES store.tenants (id) ON DELETE CASCADE
+);
+
+UPDATE store.alembic_version SET version_num='0017' WHERE store.alembic_version.version_num = '0016';
 
 COMMIT;
 
@@ -543,6 +598,9 @@ ALTER TABLE "store"."calendars" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "store"."gap_counts" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "store"."cold_fences" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "store"."cold_periods" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "store"."iceberg_tables" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "store"."iceberg_namespace_properties" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "store"."case_sensitive_vendors" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "store"."fundamentals" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "store"."late_bars" ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE FUNCTION store.tenant_no() RETURNS integer
@@ -699,6 +757,20 @@ END
 $$;
 REVOKE ALL ON FUNCTION mds.use_tenant(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mds.use_tenant(uuid) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.spells_as(vendors text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF ARRAY(SELECT v.vendor FROM store.case_sensitive_vendors AS v ORDER BY v.vendor COLLATE "C") <> vendors THEN
+    RAISE SQLSTATE 'MDS05' USING
+      MESSAGE = 'the client does not know which vendors'' symbols are case-sensitive',
+      HINT = 'Ask again: SELECT vendor FROM mds.case_sensitive_vendors.';
+  END IF;
+  RETURN true;
+END
+$$;
+REVOKE ALL ON FUNCTION mds.spells_as(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.spells_as(text[]) TO mds_app;
 CREATE OR REPLACE FUNCTION mds.is_tenant(wanted uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -805,7 +877,13 @@ COMMENT ON VIEW "public"."tenants" IS 'The tenant of the session: one row.';
 COMMENT ON COLUMN "public"."tenants"."id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."tenants"."name" IS 'The tenant''s name.';
 COMMENT ON COLUMN "public"."tenants"."created_at" IS 'When the tenant was created.';
-CREATE OR REPLACE VIEW "mds"."series" WITH (security_barrier) AS SELECT "series_id", "kind", "vendor", "symbol", "timeframe", "root", "last_ts", "last_price", "last_price_ts" FROM "store".series WHERE ("series_id" >> 40) = (SELECT "store".tenant_no()) WITH CASCADED CHECK OPTION;
+CREATE OR REPLACE VIEW "mds"."case_sensitive_vendors" WITH (security_barrier) AS SELECT vendor, declared_at FROM "store".case_sensitive_vendors;
+REVOKE ALL ON "mds"."case_sensitive_vendors" FROM PUBLIC, "mds_app";
+GRANT SELECT ON "mds"."case_sensitive_vendors" TO "mds_app";
+COMMENT ON VIEW "mds"."case_sensitive_vendors" IS 'The vendors whose symbols are case-sensitive. Symbols of all others are in upper case.';
+COMMENT ON COLUMN "mds"."case_sensitive_vendors"."vendor" IS 'The vendor.';
+COMMENT ON COLUMN "mds"."case_sensitive_vendors"."declared_at" IS 'When the operator declared it.';
+CREATE OR REPLACE VIEW "mds"."series" WITH (security_barrier) AS SELECT "series_id", "kind", "vendor", "symbol", "timeframe", "root", "last_ts", "last_price", "last_price_ts", "renames" FROM "store".series WHERE ("series_id" >> 40) = (SELECT "store".tenant_no()) WITH CASCADED CHECK OPTION;
 ALTER VIEW mds.series ALTER COLUMN series_id SET DEFAULT "store".next_series_id();
 REVOKE ALL ON "mds"."series" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."series" TO "mds_app";
@@ -893,6 +971,12 @@ GRANT SELECT ON "mds"."cold_fences" TO "mds_app";
 CREATE OR REPLACE VIEW "mds"."cold_files" WITH (security_barrier) AS SELECT kind, period_start, period_end, path, rows, bytes, sha256, made_at FROM "store".cold_periods WHERE tenant_no = (SELECT "store".tenant_no()) AND replaced_at IS NULL;
 REVOKE ALL ON "mds"."cold_files" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."cold_files" TO "mds_app";
+CREATE OR REPLACE VIEW "mds"."iceberg_tables" WITH (security_barrier) AS SELECT "catalog_name", "table_namespace", "table_name", "metadata_location", "previous_metadata_location", "iceberg_type" FROM "store"."iceberg_tables" WHERE tenant_id = (SELECT "store".current_tenant());
+REVOKE ALL ON "mds"."iceberg_tables" FROM PUBLIC, "mds_app";
+GRANT SELECT ON "mds"."iceberg_tables" TO "mds_app";
+CREATE OR REPLACE VIEW "mds"."iceberg_namespace_properties" WITH (security_barrier) AS SELECT "catalog_name", "namespace", "property_key", "property_value" FROM "store"."iceberg_namespace_properties" WHERE tenant_id = (SELECT "store".current_tenant());
+REVOKE ALL ON "mds"."iceberg_namespace_properties" FROM PUBLIC, "mds_app";
+GRANT SELECT ON "mds"."iceberg_namespace_properties" TO "mds_app";
 CREATE OR REPLACE VIEW "mds"."late_bars" WITH (security_barrier) AS SELECT "series_id", "ts", "open_price", "high_price", "low_price", "close_price", "volume", "id", "vwap", "trade_count", "volume_fraction", "mode", "seq", "until" FROM "store"."late_bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling());
 REVOKE ALL ON "mds"."late_bars" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."late_bars" TO "mds_app";
@@ -900,25 +984,28 @@ CREATE OR REPLACE VIEW "mds"."bars_late" WITH (security_barrier) AS SELECT "seri
 CREATE OR REPLACE RULE write AS ON INSERT TO "mds"."bars_late" DO INSTEAD INSERT INTO "store"."late_bars" ("series_id", "ts", "open_price", "high_price", "low_price", "close_price", "volume", "id", "vwap", "trade_count", "volume_fraction", "mode") SELECT coalesce(nullif(nullif(least(greatest("new"."series_id", coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), coalesce((SELECT "store".tenant_floor()), 9223372036854775807)), coalesce((SELECT "store".tenant_ceiling()), 9223372036854775807)), "store".refuse()), coalesce(nullif(nullif(least(greatest("new"."ts", timestamptz '0001-12-31 23:59:59.999999+00 BC'), (SELECT "store".cold_ceiling('bars'))), timestamptz '0001-12-31 23:59:59.999999+00 BC'), (SELECT "store".cold_ceiling('bars'))), "store".refuse_late('bars')), "new"."open_price", "new"."high_price", "new"."low_price", "new"."close_price", "new"."volume", "new"."id", "new"."vwap", "new"."trade_count", "new"."volume_fraction", "new"."mode";
 REVOKE ALL ON "mds"."bars_late" FROM PUBLIC, "mds_app";
 GRANT INSERT ON "mds"."bars_late" TO "mds_app";
-CREATE OR REPLACE FUNCTION mds.bars_last_values(ids bigint[], first_ts timestamp with time zone[], last_ts timestamp with time zone[], price_ts timestamp with time zone[], price double precision[], unpriced boolean[], on_conflict text) RETURNS void
+DROP FUNCTION IF EXISTS mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text);
+CREATE OR REPLACE FUNCTION mds.bars_last_values(ids bigint[], first_ts timestamp with time zone[], last_ts timestamp with time zone[], price_ts timestamp with time zone[], price double precision[], unpriced boolean[], on_conflict text,
+  renames bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   held integer;
+  named bigint;
   unsure bigint[];
 BEGIN
   -- Whose newest price the rows have to say: one that was there first may have stayed, or the one with the newest price
   -- may have lost it.
-  SELECT count(*), array_agg(s.series_id) FILTER (WHERE CASE
+  SELECT count(*), sum(s.renames), array_agg(s.series_id) FILTER (WHERE CASE
            WHEN n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
            THEN on_conflict = 'keep' AND n.price_ts <= s.last_ts
            ELSE on_conflict = 'replace' AND n.unpriced AND s.last_price_ts BETWEEN n.first_ts AND n.last_ts
          END)
-    INTO held, unsure
-    FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
+    INTO held, named, unsure
+    FROM (SELECT series_id, last_ts, last_price_ts, renames FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s JOIN unnest($1, $2, $3, $4, $5, $6) AS n("series_id", "first_ts", "last_ts", "price_ts", "price", "unpriced") USING (series_id);
-  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  IF held < cardinality(ids) OR named <> renames THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more, or has another name'; END IF;
   UPDATE mds.series AS s
      SET last_ts = greatest(s.last_ts, n.last_ts),
          last_price_ts = CASE WHEN coalesce(n.price_ts >= coalesce(s.last_price_ts, n.price_ts)
@@ -942,59 +1029,68 @@ BEGIN
   END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text, bigint) TO mds_app;
+DROP FUNCTION IF EXISTS mds.fundamentals_last_values(bigint[], timestamp with time zone[], text);
+CREATE OR REPLACE FUNCTION mds.fundamentals_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text,
+  renames bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   held integer;
+  named bigint;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
+  SELECT count(*), sum(s.renames) INTO held, named FROM (SELECT series_id, last_ts, last_price_ts, renames FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
-  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  IF held < cardinality(ids) OR named <> renames THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more, or has another name'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.news_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.fundamentals_last_values(bigint[], timestamp with time zone[], text, bigint) TO mds_app;
+DROP FUNCTION IF EXISTS mds.news_last_values(bigint[], timestamp with time zone[], text);
+CREATE OR REPLACE FUNCTION mds.news_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text,
+  renames bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   held integer;
+  named bigint;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
+  SELECT count(*), sum(s.renames) INTO held, named FROM (SELECT series_id, last_ts, last_price_ts, renames FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
-  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  IF held < cardinality(ids) OR named <> renames THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more, or has another name'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
-CREATE OR REPLACE FUNCTION mds.options_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text) RETURNS void
+REVOKE ALL ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.news_last_values(bigint[], timestamp with time zone[], text, bigint) TO mds_app;
+DROP FUNCTION IF EXISTS mds.options_last_values(bigint[], timestamp with time zone[], text);
+CREATE OR REPLACE FUNCTION mds.options_last_values(ids bigint[], last_ts timestamp with time zone[], on_conflict text,
+  renames bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   held integer;
+  named bigint;
   unsure bigint[];
 BEGIN
-  SELECT count(*) INTO held FROM (SELECT series_id, last_ts, last_price_ts FROM mds.series
+  SELECT count(*), sum(s.renames) INTO held, named FROM (SELECT series_id, last_ts, last_price_ts, renames FROM mds.series
            WHERE series_id = ANY (ids) ORDER BY series_id FOR NO KEY UPDATE) AS s;
-  IF held < cardinality(ids) THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more'; END IF;
+  IF held < cardinality(ids) OR named <> renames THEN RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more, or has another name'; END IF;
   UPDATE mds.series AS s SET last_ts = n.last_ts FROM unnest($1, $2) AS n("series_id", "last_ts")
    WHERE s.series_id = n.series_id AND n.last_ts > coalesce(s.last_ts, '-infinity');
 END
 $$;
-REVOKE ALL ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text) TO mds_app;
+REVOKE ALL ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.options_last_values(bigint[], timestamp with time zone[], text, bigint) TO mds_app;
 CREATE OR REPLACE FUNCTION mds.delete_bars(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, most integer, OUT deleted bigint, OUT following timestamp with time zone)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1255,13 +1351,91 @@ END
 $$;
 REVOKE ALL ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) TO mds_app;
+CREATE OR REPLACE FUNCTION mds.rename_series(tenant uuid, wanted bigint[], renames bigint, to_vendor text,
+  to_symbol text, to_timeframe text, dry_run boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  held integer;
+  known bigint;
+  said text;
+BEGIN
+  PERFORM mds.is_tenant(tenant);
+  -- Within the tenant's own range, or refused: without a tenant both bounds are NULL.
+  IF wanted IS NULL OR EXISTS (
+    SELECT FROM unnest(wanted) AS w(id)
+     WHERE (w.id > store.tenant_floor() AND w.id < store.tenant_ceiling()) IS NOT TRUE) THEN
+    PERFORM store.refuse();
+  END IF;
+  -- In the order of writers. A writer that was first is waited for. The next one waits, and learns of the new name.
+  SELECT count(*), coalesce(sum(s.renames), 0) INTO held, known FROM (
+    SELECT renames FROM store.series WHERE series_id = ANY (wanted) ORDER BY series_id FOR UPDATE) AS s;
+  IF held < cardinality(wanted) OR known IS DISTINCT FROM renames THEN
+    RAISE SQLSTATE 'MDS01' USING MESSAGE = 'a series is not there any more, or has another name';
+  END IF;
+  -- Files name the series of their rows. Whoever moves a fence waits for this transaction before names are read.
+  SELECT format('%s from before %s are kept in files under the names of their series: have an operator bring them back '
+                'first (datastore cold restore), then rename', f.kind, f.cold_before)
+    INTO said FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.cold_before IS NOT NULL
+     AND f.kind IN (SELECT s.kind FROM store.series AS s WHERE s.series_id = ANY (wanted));
+  IF said IS NULL THEN
+    SELECT format('backfill %s still writes %s of %s %s and would go on under this name: wait for it, or cancel it '
+                  '(datastore backfill cancel)', b.id, b.kind, s.vendor, s.symbol) INTO said
+      FROM store.backfills AS b
+      JOIN store.jobs AS j ON j.tenant_no = b.tenant_no AND j.job_type = 'backfill'
+       AND j.state IN ('queued', 'running') AND j.payload ->> 'backfill' = b.id::text
+      JOIN store.series AS s ON s.series_id = ANY (wanted) AND s.kind = b.kind AND s.vendor = b.vendor
+       AND s.timeframe = b.timeframe
+       AND j.payload @> jsonb_build_object('spans', jsonb_build_array(jsonb_build_object('symbol', s.symbol)))
+     WHERE b.tenant_no = store.tenant_no() LIMIT 1;
+  END IF;
+  IF said IS NOT NULL THEN
+    RAISE SQLSTATE 'MDS06' USING MESSAGE = said;
+  END IF;
+  -- A series keeps the calendar that is set for its symbol. That of the whole vendor is copied for a new vendor.
+  INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar)
+  SELECT c.tenant_no, CASE WHEN c.vendor IS NOT NULL THEN coalesce(to_vendor, c.vendor) END,
+         CASE WHEN c.symbol IS NOT NULL THEN coalesce(to_symbol, c.symbol) END, c.calendar
+    FROM store.calendars AS c
+   WHERE NOT dry_run AND c.tenant_no = store.tenant_no() AND coalesce(c.vendor, c.symbol) IS NOT NULL
+     AND EXISTS (SELECT FROM store.series AS s WHERE s.series_id = ANY (wanted)
+                    AND s.vendor = coalesce(c.vendor, s.vendor) AND s.symbol = coalesce(c.symbol, s.symbol))
+     AND (c.symbol IS NOT NULL OR NOT EXISTS (
+           SELECT FROM store.series AS s WHERE (s.series_id >> 40) = c.tenant_no AND s.kind = ANY (ARRAY['bars', 'fundamentals', 'news', 'options'])
+              AND s.vendor = to_vendor))
+  ON CONFLICT DO NOTHING;
+  BEGIN
+    UPDATE store.series AS s SET renames = s.renames + 1, "vendor" = CASE WHEN "s"."vendor" IS NOT NULL THEN coalesce("to_vendor", "s"."vendor") END, "symbol" = CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END, "timeframe" = CASE WHEN "s"."timeframe" IS NOT NULL THEN coalesce("to_timeframe", "s"."timeframe") END, "root" = nullif("s"."root", CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END) WHERE s.series_id = ANY (wanted);
+    IF dry_run THEN
+      RAISE SQLSTATE 'MDS00';
+    END IF;
+  EXCEPTION
+    WHEN SQLSTATE 'MDS00' THEN
+      NULL;
+    WHEN unique_violation THEN
+      -- The update is undone, so this compares with the names as they are.
+      SELECT concat_ws(' ', o.kind, o.vendor, o.symbol, o.timeframe) INTO said
+        FROM store.series AS s JOIN store.series AS o
+          ON o.series_id <> s.series_id AND (o.series_id >> 40) = store.tenant_no() AND o.kind = s.kind AND coalesce("o"."vendor", '') = coalesce(CASE WHEN "s"."vendor" IS NOT NULL THEN coalesce("to_vendor", "s"."vendor") END, '') AND coalesce("o"."symbol", '') = coalesce(CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END, '') AND coalesce("o"."timeframe", '') = coalesce(CASE WHEN "s"."timeframe" IS NOT NULL THEN coalesce("to_timeframe", "s"."timeframe") END, '') AND coalesce("o"."root", '') = coalesce(nullif("s"."root", CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END), '')
+       WHERE s.series_id = ANY (wanted) ORDER BY 1 LIMIT 1;
+      RAISE SQLSTATE 'MDS06' USING MESSAGE = CASE
+        WHEN said IS NULL THEN 'several series would have the same name: rename them one by one'
+        ELSE format('there is a series of that name already: %s. Delete it, or write the rows of the other one under '
+                    'its name and delete the other', said) END;
+  END;
+END
+$$;
+REVOKE ALL ON FUNCTION mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean) TO mds_app;
 CREATE OR REPLACE VIEW "public"."bars" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", "s"."timeframe", "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."id", "r"."vwap", "r"."trade_count" FROM "store".series AS s JOIN "store"."bars" AS r USING (series_id) WHERE s.kind = 'bars' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no()) AND "r"."series_id" >= (SELECT "store".tenant_floor()) AND "r"."series_id" < (SELECT "store".tenant_ceiling());
 REVOKE ALL ON "public"."bars" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars" TO "mds_app";
 COMMENT ON VIEW "public"."bars" IS 'Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 COMMENT ON COLUMN "public"."bars"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."bars"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."bars"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."bars"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."bars"."timeframe" IS 'What a bar spans: a count and a unit, such as 1m, 1h, 1d.';
 COMMENT ON COLUMN "public"."bars"."ts" IS 'When the bar begins.';
 COMMENT ON COLUMN "public"."bars"."open_price" IS 'The first price of the bar.';
@@ -1278,7 +1452,7 @@ GRANT SELECT ON "public"."fundamentals" TO "mds_app";
 COMMENT ON VIEW "public"."fundamentals" IS 'A company''s figures as of a date, in its reporting currency; `eps` is earnings per share. `currency` is that currency, as ISO 4217 names it (`USD`); `period` is the time that the figures are for, in the vendor''s words (`FY2024`, `2024-Q3`).';
 COMMENT ON COLUMN "public"."fundamentals"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."fundamentals"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."fundamentals"."symbol" IS 'The company''s instrument, in upper case.';
+COMMENT ON COLUMN "public"."fundamentals"."symbol" IS 'The company''s instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."fundamentals"."asof" IS 'The date of the figures.';
 COMMENT ON COLUMN "public"."fundamentals"."total_assets" IS 'Total assets, in the reporting currency.';
 COMMENT ON COLUMN "public"."fundamentals"."total_liabilities" IS 'Total liabilities, in the reporting currency.';
@@ -1296,7 +1470,7 @@ COMMENT ON COLUMN "public"."news"."vendor" IS 'Who the data is from.';
 COMMENT ON COLUMN "public"."news"."published_at" IS 'When the news was published.';
 COMMENT ON COLUMN "public"."news"."id" IS 'The vendor''s id where it is a uuid, which rows of several symbols can share; else one that follows from vendor_id, or from the content.';
 COMMENT ON COLUMN "public"."news"."title" IS 'The headline.';
-COMMENT ON COLUMN "public"."news"."symbol" IS 'The instrument that the news is about, in upper case.';
+COMMENT ON COLUMN "public"."news"."symbol" IS 'The instrument that the news is about, in upper case unless the vendor''s are case-sensitive.';
 COMMENT ON COLUMN "public"."news"."url" IS 'Where the text is.';
 COMMENT ON COLUMN "public"."news"."sentiment_score" IS 'How good the news is: from -1 (bad) to 1 (good).';
 COMMENT ON COLUMN "public"."news"."vendor_id" IS 'The vendor''s id of the article where it is not a uuid, as text.';
@@ -1306,7 +1480,7 @@ GRANT SELECT ON "public"."options_snap" TO "mds_app";
 COMMENT ON VIEW "public"."options_snap" IS 'One option contract at a moment: prices, implied volatility and greeks, open interest, volume. `option_type` is C (call) or P (put); `strike` and `spot`, the price of the underlying, are in the underlying''s currency, and may be zero or negative, as for spreads. `iv` is a fraction a year (0.25 is 25 %). `theta`, `vega` and `rho` are in the units of the vendor. `oi` is the open interest. `root` is the symbol under which the contract is listed, by default the underlying''s: SPX and SPXW options of one expiry and strike are two contracts of SPX. `multiplier` is the number of units of the underlying that one contract stands for.';
 COMMENT ON COLUMN "public"."options_snap"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."options_snap"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."options_snap"."symbol" IS 'The underlying, in upper case.';
+COMMENT ON COLUMN "public"."options_snap"."symbol" IS 'The underlying, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."options_snap"."root" IS 'The symbol under which the contract is listed; by default the underlying''s.';
 COMMENT ON COLUMN "public"."options_snap"."ts" IS 'The moment of the snapshot.';
 COMMENT ON COLUMN "public"."options_snap"."expiry" IS 'The day on which the contract expires.';
@@ -1326,25 +1500,25 @@ COMMENT ON COLUMN "public"."options_snap"."vega" IS 'Vega: change of the price b
 COMMENT ON COLUMN "public"."options_snap"."theta" IS 'Theta: change of the price by time, in the unit of the vendor.';
 COMMENT ON COLUMN "public"."options_snap"."rho" IS 'Rho: change of the price by the interest rate, in the unit of the vendor.';
 COMMENT ON COLUMN "public"."options_snap"."multiplier" IS 'The number of units of the underlying that one contract stands for.';
-CREATE OR REPLACE VIEW "mds"."bars_5m" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '300 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
+CREATE OR REPLACE VIEW "mds"."bars_5m" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '300 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
 REVOKE ALL ON "mds"."bars_5m" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."bars_5m" TO "mds_app";
-CREATE OR REPLACE VIEW "mds"."bars_15m" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '900 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
+CREATE OR REPLACE VIEW "mds"."bars_15m" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '900 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
 REVOKE ALL ON "mds"."bars_15m" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."bars_15m" TO "mds_app";
-CREATE OR REPLACE VIEW "mds"."bars_1h" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '3600 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
+CREATE OR REPLACE VIEW "mds"."bars_1h" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '3600 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
 REVOKE ALL ON "mds"."bars_1h" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."bars_1h" TO "mds_app";
-CREATE OR REPLACE VIEW "mds"."bars_1d" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '86400 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
+CREATE OR REPLACE VIEW "mds"."bars_1d" WITH (security_barrier) AS SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '86400 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS r;
 REVOKE ALL ON "mds"."bars_1d" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "mds"."bars_1d" TO "mds_app";
-CREATE OR REPLACE VIEW "public"."bars_5m" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '5m'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '300 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
+CREATE OR REPLACE VIEW "public"."bars_5m" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '5m'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '300 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
 REVOKE ALL ON "public"."bars_5m" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars_5m" TO "mds_app";
 COMMENT ON VIEW "public"."bars_5m" IS 'bars of 5m, made of those of 1m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 COMMENT ON COLUMN "public"."bars_5m"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."bars_5m"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."bars_5m"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."bars_5m"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."bars_5m"."timeframe" IS 'What a bar spans: a count and a unit, such as 1m, 1h, 1d.';
 COMMENT ON COLUMN "public"."bars_5m"."ts" IS 'When the bar begins.';
 COMMENT ON COLUMN "public"."bars_5m"."open_price" IS 'The first price of the bar.';
@@ -1354,13 +1528,13 @@ COMMENT ON COLUMN "public"."bars_5m"."close_price" IS 'The last price of the bar
 COMMENT ON COLUMN "public"."bars_5m"."volume" IS 'What was traded in the bar, in units of the instrument.';
 COMMENT ON COLUMN "public"."bars_5m"."trade_count" IS 'The number of trades in the bar.';
 COMMENT ON COLUMN "public"."bars_5m"."vwap" IS 'The average price of the bar, weighted by volume.';
-CREATE OR REPLACE VIEW "public"."bars_15m" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '15m'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '900 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
+CREATE OR REPLACE VIEW "public"."bars_15m" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '15m'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '900 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
 REVOKE ALL ON "public"."bars_15m" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars_15m" TO "mds_app";
 COMMENT ON VIEW "public"."bars_15m" IS 'bars of 15m, made of those of 5m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 COMMENT ON COLUMN "public"."bars_15m"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."bars_15m"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."bars_15m"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."bars_15m"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."bars_15m"."timeframe" IS 'What a bar spans: a count and a unit, such as 1m, 1h, 1d.';
 COMMENT ON COLUMN "public"."bars_15m"."ts" IS 'When the bar begins.';
 COMMENT ON COLUMN "public"."bars_15m"."open_price" IS 'The first price of the bar.';
@@ -1370,13 +1544,13 @@ COMMENT ON COLUMN "public"."bars_15m"."close_price" IS 'The last price of the ba
 COMMENT ON COLUMN "public"."bars_15m"."volume" IS 'What was traded in the bar, in units of the instrument.';
 COMMENT ON COLUMN "public"."bars_15m"."trade_count" IS 'The number of trades in the bar.';
 COMMENT ON COLUMN "public"."bars_15m"."vwap" IS 'The average price of the bar, weighted by volume.';
-CREATE OR REPLACE VIEW "public"."bars_1h" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '1h'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '3600 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
+CREATE OR REPLACE VIEW "public"."bars_1h" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '1h'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '3600 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
 REVOKE ALL ON "public"."bars_1h" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars_1h" TO "mds_app";
 COMMENT ON VIEW "public"."bars_1h" IS 'bars of 1h, made of those of 15m. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 COMMENT ON COLUMN "public"."bars_1h"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."bars_1h"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."bars_1h"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."bars_1h"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."bars_1h"."timeframe" IS 'What a bar spans: a count and a unit, such as 1m, 1h, 1d.';
 COMMENT ON COLUMN "public"."bars_1h"."ts" IS 'When the bar begins.';
 COMMENT ON COLUMN "public"."bars_1h"."open_price" IS 'The first price of the bar.';
@@ -1386,13 +1560,13 @@ COMMENT ON COLUMN "public"."bars_1h"."close_price" IS 'The last price of the bar
 COMMENT ON COLUMN "public"."bars_1h"."volume" IS 'What was traded in the bar, in units of the instrument.';
 COMMENT ON COLUMN "public"."bars_1h"."trade_count" IS 'The number of trades in the bar.';
 COMMENT ON COLUMN "public"."bars_1h"."vwap" IS 'The average price of the bar, weighted by volume.';
-CREATE OR REPLACE VIEW "public"."bars_1d" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '1d'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", "volume"::bigint AS "volume", "trade_count"::bigint AS "trade_count", "vwap"::double precision AS "vwap", "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '86400 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
+CREATE OR REPLACE VIEW "public"."bars_1d" WITH (security_barrier) AS SELECT "r"."ts", (SELECT "store".current_tenant()) AS "tenant_id", "s"."vendor", "s"."symbol", '1d'::text AS timeframe, "r"."open_price", "r"."high_price", "r"."low_price", "r"."close_price", (r."volume" + coalesce(r."volume_fraction", 0::double precision)) AS "volume", "r"."trade_count", "r"."vwap" FROM "store".series AS s CROSS JOIN LATERAL (SELECT series_id, "ts", "open_price"::double precision AS "open_price", "high_price"::double precision AS "high_price", "low_price"::double precision AS "low_price", "close_price"::double precision AS "close_price", CASE WHEN "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume"::bigint WHEN "volume" IS NOT NULL THEN 0 END AS "volume", CASE WHEN "trade_count" > 9223372036854775807 THEN 9223372036854775807 WHEN "trade_count" <  -9223372036854775808 THEN ( -9223372036854775808)::bigint ELSE "trade_count"::bigint END AS "trade_count", "vwap"::double precision AS "vwap", CASE WHEN "volume" IS NULL OR "volume" BETWEEN  -9223372036854775808 AND 9223372036854775807 THEN "volume_fraction" ELSE "volume"::double precision + coalesce("volume_fraction", 0::double precision) END AS "volume_fraction", "vwap_weight" FROM (SELECT series_id, date_bin(INTERVAL '86400 seconds', "ts", TIMESTAMPTZ '2000-01-01 00:00:00+00') AS "ts", (array_agg("open_price" ORDER BY "ts" ASC) FILTER (WHERE "open_price" IS NOT NULL))[1] AS "open_price", max("high_price") AS "high_price", min("low_price") AS "low_price", (array_agg("close_price" ORDER BY "ts" DESC) FILTER (WHERE "close_price" IS NOT NULL))[1] AS "close_price", sum("volume") AS "volume", sum("trade_count") AS "trade_count", sum("vwap" * CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) / sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap", sum("volume_fraction") AS "volume_fraction", sum(CASE WHEN ("vwap" = 0 OR abs("vwap") BETWEEN 1e-30 AND 1e+100) AND ("volume" + coalesce("volume_fraction", 0::double precision)) BETWEEN 1e-15 AND 1e+19 THEN ("volume" + coalesce("volume_fraction", 0::double precision)) END) AS "vwap_weight" FROM "store"."bars" WHERE series_id = s.series_id AND "series_id" >= (SELECT "store".tenant_floor()) AND "series_id" < (SELECT "store".tenant_ceiling()) GROUP BY 1, 2) AS c) AS r WHERE s.kind = 'bars' AND s.timeframe = '1m' AND ("s"."series_id" >> 40) = (SELECT "store".tenant_no());
 REVOKE ALL ON "public"."bars_1d" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."bars_1d" TO "mds_app";
 COMMENT ON VIEW "public"."bars_1d" IS 'bars of 1d, made of those of 1h. Open, high, low, close and volume of one symbol over one timeframe, which begins at `ts`. Prices are in the symbol''s own currency and may be negative; `vwap` is the price averaged by volume. `volume` is in units of the instrument and may have a fraction; `trade_count` is the number of trades. A rollup''s `vwap` is that of its bars weighted by their volume, of those that have both. `timeframe` is a count and a unit: s, m, h, d, w, mo, q or y (`1m` is a minute, `1mo` a month). Common spellings such as `1min` and `1H` are understood; `60m` and `1h` are one timeframe.';
 COMMENT ON COLUMN "public"."bars_1d"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."bars_1d"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."bars_1d"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."bars_1d"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."bars_1d"."timeframe" IS 'What a bar spans: a count and a unit, such as 1m, 1h, 1d.';
 COMMENT ON COLUMN "public"."bars_1d"."ts" IS 'When the bar begins.';
 COMMENT ON COLUMN "public"."bars_1d"."open_price" IS 'The first price of the bar.';
@@ -1409,7 +1583,7 @@ COMMENT ON VIEW "public"."series" IS 'Every series that there is: what stays the
 COMMENT ON COLUMN "public"."series"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."series"."kind" IS 'What the rows are: bars, fundamentals, news or options.';
 COMMENT ON COLUMN "public"."series"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."series"."symbol" IS 'The instrument, in upper case; none for news.';
+COMMENT ON COLUMN "public"."series"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive; none for news.';
 COMMENT ON COLUMN "public"."series"."timeframe" IS 'What a bar spans; none for other kinds.';
 COMMENT ON COLUMN "public"."series"."root" IS 'The root of options that are not listed under their underlying''s symbol.';
 COMMENT ON COLUMN "public"."series"."last_ts" IS 'The time of the newest row.';
@@ -1418,18 +1592,18 @@ COMMENT ON COLUMN "public"."series"."last_price_ts" IS 'When the bar begins that
 CREATE OR REPLACE VIEW "public"."symbols" WITH (security_barrier) AS SELECT DISTINCT (SELECT "store".current_tenant()) AS "tenant_id", "kind", "vendor", "symbol" FROM "store".series WHERE ("series_id" >> 40) = (SELECT "store".tenant_no()) AND symbol IS NOT NULL;
 REVOKE ALL ON "public"."symbols" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."symbols" TO "mds_app";
-COMMENT ON VIEW "public"."symbols" IS 'Every symbol, once for a kind and a vendor. Symbols are in upper case. Reads no rows of a kind.';
+COMMENT ON VIEW "public"."symbols" IS 'Every symbol, once for a kind and a vendor. Reads no rows of a kind.';
 COMMENT ON COLUMN "public"."symbols"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."symbols"."kind" IS 'What the rows are: bars, fundamentals, news or options.';
 COMMENT ON COLUMN "public"."symbols"."vendor" IS 'Who the data is from.';
-COMMENT ON COLUMN "public"."symbols"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."symbols"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 CREATE OR REPLACE VIEW "public"."latest_prices" WITH (security_barrier) AS SELECT DISTINCT ON (s.vendor, s.symbol) (SELECT "store".current_tenant()) AS "tenant_id", s.vendor, s.symbol, s.last_price AS price, s.last_price_ts AS price_timestamp FROM "store".series AS s WHERE ("s"."series_id" >> 40) = (SELECT "store".tenant_no()) AND s.last_price IS NOT NULL ORDER BY s.vendor, s.symbol, s.last_price_ts DESC, s.timeframe;
 REVOKE ALL ON "public"."latest_prices" FROM PUBLIC, "mds_app";
 GRANT SELECT ON "public"."latest_prices" TO "mds_app";
 COMMENT ON VIEW "public"."latest_prices" IS 'The newest close of a symbol, over all its timeframes. `price_timestamp` (UTC) is the beginning of the bar that the price is from.';
 COMMENT ON COLUMN "public"."latest_prices"."tenant_id" IS 'The tenant of the session.';
 COMMENT ON COLUMN "public"."latest_prices"."vendor" IS 'Who the price is from.';
-COMMENT ON COLUMN "public"."latest_prices"."symbol" IS 'The instrument, in upper case.';
+COMMENT ON COLUMN "public"."latest_prices"."symbol" IS 'The instrument, in upper case unless the vendor''s symbols are case-sensitive.';
 COMMENT ON COLUMN "public"."latest_prices"."price" IS 'The newest close.';
 COMMENT ON COLUMN "public"."latest_prices"."price_timestamp" IS 'When the bar begins that the price is from.';
 CREATE OR REPLACE VIEW "mds"."jobs" WITH (security_barrier) AS SELECT "id", "idempotency_key", "job_type", "payload", "priority", "state", "attempts", "created_at", "due_at", "finished_at", "error", "tenant_no", "max_attempts", "started_at", "done", "total", "result", "cancel_requested" FROM "store".jobs WHERE tenant_no = (SELECT "store".tenant_no()) WITH CASCADED CHECK OPTION;

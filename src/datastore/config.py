@@ -11,7 +11,7 @@ VARIABLES: Final = {
     "DATABASE_URL_FILE": "a file that holds it, where DATABASE_URL is not set",
     "MDS_HOME": "the embedded server's folder (default: .mds in the current folder)",
     "DATASTORE_EXPORTS": "the folder that a worker writes exports of tenants to",
-    "DATASTORE_COLD_URL": "the files of old rows: a folder (default: none)",
+    "DATASTORE_COLD_URL": "the files of old rows: a folder or s3://bucket/prefix (default: none)",
     "DATASTORE_SOURCE_ROOT": "the folder that backfills may read files in (default: none, and no file is read)",
     "DATASTORE_SOURCE_URLS": "what backfills may ask: beginnings of URLs, comma-separated, each with the names of the"
     " secrets that may be sent there, as in `https://api.acme.example/v1 DATASTORE_SECRET_ACME` (default: none)",

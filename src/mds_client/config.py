@@ -49,7 +49,7 @@ class Config(BaseModel):
     )
 
     cold_url: str | None = Field(
-        None, description="the folder in which old rows are kept in files, as the operator says"
+        None, description="the folder or s3://bucket/prefix in which old rows are kept in files, as the operator says"
     )
 
     @field_validator("prepare_threshold", mode="before")

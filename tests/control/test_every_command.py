@@ -50,7 +50,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "policies unset": ("bars", "retention_after"), "policies apply": (), "policies expire": (),
         "aggregates list": (), "aggregates refresh": (),
         "cold status": (), "cold run": (), "cold fold": (), "cold compact": (), "cold verify": (), "cold sweep": (),
-        "cold restore": ("a", "bars", "--since", "2024-01-01"),
+        "cold publish": (), "cold restore": ("a", "bars", "--since", "2024-01-01"),
         "gaps": SERIES, "backfill plan": (*SERIES, *SOURCE), "backfill start": (*SERIES, *SOURCE, "--symbol", "NEW"),
         "backfill status": ("BACKFILL",), "backfill list": (),
         "backfill cancel": ("BACKFILL",), "backfill resume": ("BACKFILL",),

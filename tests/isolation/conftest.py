@@ -106,6 +106,8 @@ class Siege:
                 ("late_bars", "series_id >> 40"),
                 ("cold_fences", "tenant_no"),
                 ("cold_periods", "tenant_no"),
+                ("iceberg_tables", "(SELECT o.no FROM store.tenants AS o WHERE o.id = t.tenant_id)"),
+                ("iceberg_namespace_properties", "(SELECT o.no FROM store.tenants AS o WHERE o.id = t.tenant_id)"),
             )
         )
         wanted = "WITH wanted AS (SELECT no FROM store.tenants WHERE id = %s)"
@@ -271,6 +273,14 @@ def _made(place: Place) -> Siege:
         connection.execute(
             "INSERT INTO store.late_bars (series_id, ts, open_price, close_price, volume, mode)"
             " SELECT series_id, ts, open_price, close_price, volume, 'replace' FROM store.bars"
+        )
+        connection.execute(
+            "INSERT INTO store.iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)"
+            " SELECT 'store', id::text, 'exists', name FROM store.tenants"
+        )
+        connection.execute(
+            "INSERT INTO store.iceberg_tables (catalog_name, table_namespace, table_name, metadata_location)"
+            " SELECT 'store', id::text, 'bars', name || '/iceberg/bars/1.metadata.json' FROM store.tenants"
         )
         # So that there are statistics that could tell something.
         connection.execute("ANALYZE")

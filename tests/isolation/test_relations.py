@@ -130,7 +130,7 @@ def test_no_relation_of_the_whole_database_shows_anything_of_another_tenant(sieg
 def test_the_sweep_finds_what_a_superuser_sees(siege: Siege) -> None:
     with psycopg.connect(siege.superuser_dsn) as connection:
         found = {line.partition(":")[0] for line in swept(siege, connection)}
-    assert {"store.late_bars", "store.cold_periods"} <= found
+    assert {"store.late_bars", "store.cold_periods", "store.iceberg_tables"} <= found
     assert {"store.bars", "store.series", "store.tenants", "pg_catalog.pg_statistic", "pg_catalog.pg_stats"} <= found
 
 
@@ -149,7 +149,9 @@ def test_the_views_show_exactly_the_rows_of_the_tenant(siege: Siege, actor: Acto
         " UNION ALL SELECT 'mds series', (series_id >> 40)::text FROM mds.series"
         " UNION ALL SELECT 'late bars', (series_id >> 40)::text FROM mds.late_bars"
         " UNION ALL SELECT 'files', path FROM mds.cold_files"
-        " UNION ALL SELECT 'fences', count(*)::text FROM mds.cold_fences",
+        " UNION ALL SELECT 'fences', count(*)::text FROM mds.cold_fences"
+        " UNION ALL SELECT 'iceberg', metadata_location FROM mds.iceberg_tables"
+        " UNION ALL SELECT 'namespaces', namespace FROM mds.iceberg_namespace_properties",
     )
     ((number,),) = siege.rows("SELECT no FROM store.tenants WHERE id = %s", siege.tenant_a)
     assert set(seen.rows) == {
@@ -157,6 +159,8 @@ def test_the_views_show_exactly_the_rows_of_the_tenant(siege: Siege, actor: Acto
         *itertools.product(("mds bars", "mds series", "late bars"), (str(number),)),
         ("files", f"{name}/1999-01.parquet"),
         ("fences", "1"),
+        ("iceberg", "the-first-tenant/iceberg/bars/1.metadata.json"),
+        ("namespaces", siege.tenant_a),
     }
 
 

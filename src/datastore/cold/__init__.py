@@ -11,9 +11,22 @@ A file has the rows of a tenant, a kind and a month. This order of steps keeps r
 A process may be killed at any moment. Before the last step, at most a file without a place on the list is left
 (`sweep`).
 
-The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved.
+The modules `exporting`, `folding` and `keeping` need PyArrow: import them only where rows are moved. `publishing` makes
+Iceberg tables over the files, and needs pyiceberg.
 """
 
-from datastore.cold.records import ColdState, ColdTotals, separately, set_age, status, totals, url
+from datastore.cold.readers import ENGINES, settings
+from datastore.cold.records import ColdState, ColdTotals, published_again, separately, set_age, status, totals, url
 
-__all__ = ["ColdState", "ColdTotals", "separately", "set_age", "status", "totals", "url"]
+__all__ = [
+    "ENGINES",
+    "ColdState",
+    "ColdTotals",
+    "published_again",
+    "separately",
+    "set_age",
+    "settings",
+    "status",
+    "totals",
+    "url",
+]

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from datastore.cold.owning import claim, is_ours
+from datastore.cold.owning import claim, is_metadata, is_ours
 from datastore.cold.records import alone, listed
 from datastore.cold.writing import checksum
 from datastore.connections import as_owner
 from datastore.tenants import list_tenants
 from mds_client.cold.files import metadata
-from mds_client.cold.places import FileMissing, place
+from mds_client.cold.places import FileMissing, Found, Place, place
 
 GRACE: Final = timedelta(days=1)
 """How long a replaced file is kept, because a reader may still be reading it."""
@@ -70,8 +70,18 @@ def verify(
     return found
 
 
+def _old_metadata(dsn: str, target: Place, there: list[Found], before: datetime) -> list[Swept]:
+    """Return the files of metadata of published tables that no table needs."""
+    old = [file for file in there if is_metadata(file.path) and (file.written is None or file.written <= before)]
+    if not old:
+        return []
+    from datastore.cold import publishing
+
+    return [Swept(file.path, file.size, "of no published table") for file in publishing.unneeded(dsn, target, old)]
+
+
 def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = False) -> list[Swept]:
-    """Remove the files that are on no list, and the replaced ones.
+    """Remove the files that are on no list, the replaced ones, and metadata that no published table needs.
 
     Includes files of deleted tenants. Removes only files older than `older_than`, which are neither written nor read.
 
@@ -82,7 +92,7 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
         dry_run: Only return what would be removed.
 
     Raises:
-        ControlError: The folder is another store's.
+        ControlError: The place is another store's, or does not answer.
     """
     target = place(url)
     swept = []
@@ -94,7 +104,8 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
             driver.execute("SELECT path, replaced_at FROM store.cold_periods WHERE replaced_at IS NOT NULL").fetchall()
         )
         driver.commit()
-        for file in target.every():
+        there = list(target.every())
+        for file in there:
             if file.path in kept or not is_ours(file.path):
                 continue
             since = replaced.get(file.path, file.written)
@@ -102,9 +113,10 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
                 continue
             why = "replaced" if file.path in replaced else ON_NO_LIST
             swept.append(Swept(file.path, file.size, why))
-            if not dry_run:
-                target.remove(file.path)
+        swept += _old_metadata(dsn, target, there, before)
         if not dry_run:
+            for gone in swept:
+                target.remove(gone.path)
             driver.execute("DELETE FROM store.cold_periods WHERE replaced_at <= %s", (before,))
             driver.commit()
     return swept

@@ -77,7 +77,9 @@ def url() -> str:
     """Return the place of the files. Raises ConfigurationError if it is not set."""
     found = config.load().cold_url
     if found is None:
-        raise ConfigurationError("no place for files of old rows: set DATASTORE_COLD_URL to a folder")
+        raise ConfigurationError(
+            "no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix"
+        )
     return found
 
 
@@ -277,6 +279,21 @@ def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
                     )
                 )
     return states
+
+
+def published_again(
+    dsn: str, url: str, *, tenant: UUID | None = None, check: Callable[[], object] = lambda: None
+) -> Iterator[object]:
+    """Publish the tables again that were published before, and yield each that changed; see `publishing.publish`.
+
+    Needs the extra `lake` only if a table was published.
+    """
+    with as_owner(dsn) as (_, driver):
+        some = one(driver.execute("SELECT EXISTS (SELECT FROM store.iceberg_tables)"))
+    if some:
+        from datastore.cold import publishing
+
+        yield from publishing.publish(dsn, url, tenant=tenant, again=True, check=check)
 
 
 def count_rows(driver: Driver, table: str, tenant: Tenant) -> int:

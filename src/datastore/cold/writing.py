@@ -11,7 +11,7 @@ from pyarrow import parquet as reader
 from datastore.cold.records import NewFile, Step
 from datastore.errors import ControlError
 from datastore.tenants import Tenant
-from mds_client.cold.places import Place
+from mds_client.cold.places import Place, PlaceUnavailable
 from mds_client.output import parquet
 from mds_client.reading.packed import schema_of
 from mds_client.schema import TENANT_COLUMN, Kind
@@ -116,5 +116,5 @@ def removed_on_error(place: Place, file: NewFile, error: Exception) -> None:
     """Remove a file that is not on the list, after the step that should have put it there failed."""
     try:
         place.remove(file.path)
-    except OSError as other:
+    except PlaceUnavailable as other:
         error.add_note(f"{file.path} is on no list, and could not be removed ({other}): datastore cold sweep")

@@ -19,7 +19,7 @@ _KINDS = [kind.name for kind in KINDS.values() if kind.cold]
 def cold() -> None:
     """Keep old rows in Parquet files, and move them there and back.
 
-    The files are in the folder DATASTORE_COLD_URL.
+    The files are in DATASTORE_COLD_URL, a folder or s3://bucket/prefix.
     """
 
 
@@ -27,6 +27,11 @@ def _place(dsn: str) -> str:
     """Return the place of the files, after checking that the login is an operator's."""
     with as_owner(dsn):
         return files.url()
+
+
+def _publish_again(dsn: str, where: str, tenant: UUID | None) -> None:
+    for _ in files.published_again(dsn, where, tenant=tenant):
+        pass
 
 
 @cold.command("status")
@@ -50,7 +55,10 @@ def cold_run(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) -> 
     """
     from datastore.cold import exporting
 
-    show_rows(list(exporting.run(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="nothing to move")
+    where = _place(dsn)
+    done = list(exporting.run(dsn, where, tenant=tenant, kind=kind))
+    show_rows(done, as_json, empty="nothing to move")
+    _publish_again(dsn, where, tenant)
 
 
 @cold.command("fold")
@@ -62,7 +70,33 @@ def cold_fold(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) ->
     """Write new files with the rows that came late. The worker does this once a day."""
     from datastore.cold import folding
 
-    show_rows(list(folding.fold(dsn, _place(dsn), tenant=tenant, kind=kind)), as_json, empty="no late rows")
+    where = _place(dsn)
+    done = list(folding.fold(dsn, where, tenant=tenant, kind=kind))
+    show_rows(done, as_json, empty="no late rows")
+    _publish_again(dsn, where, tenant)
+
+
+@cold.command("publish")
+@tenant_option("Only tables of this tenant")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
+@click.option("--show", "engine", type=click.Choice(files.ENGINES),
+              help="Do not publish. Print the settings for an engine, and how it reads each table.")  # fmt: skip
+@database_option
+@json_option
+def cold_publish(tenant: UUID | None, kind: str | None, engine: str | None, dsn: str, as_json: bool) -> None:
+    """Publish the files as Iceberg tables, one for each tenant and kind. Needs the extra `lake`.
+
+    A table that was published once follows its files from then on: the worker publishes it again, as do run, fold and
+    restore. Example: datastore cold publish --tenant acme
+    """
+    where = _place(dsn)
+    if engine is not None:
+        click.echo(files.settings(dsn, where, engine, tenant=tenant), nl=False)
+        return
+    from datastore.cold import publishing
+
+    done = list(publishing.publish(dsn, where, tenant=tenant, kind=kind))
+    show_rows(done, as_json, empty="every table is as its files are")
 
 
 @cold.command("compact")
@@ -91,8 +125,10 @@ def cold_restore(tenant: str, kind: str, since: datetime, dsn: str, as_json: boo
     """
     from datastore.cold import folding
 
-    done = folding.restore(dsn, _place(dsn), tenant=tenant_id(dsn, tenant), kind=kind, since=since)
-    show_rows(list(done), as_json, empty="nothing to bring back")
+    where, whose = _place(dsn), tenant_id(dsn, tenant)
+    done = list(folding.restore(dsn, where, tenant=whose, kind=kind, since=since))
+    show_rows(done, as_json, empty="nothing to bring back")
+    _publish_again(dsn, where, whose)
 
 
 @cold.command("verify")

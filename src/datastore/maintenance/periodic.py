@@ -86,11 +86,11 @@ def policies(context: JobContext, _payload: Nothing) -> int:
 
 @job_type("maintain-cold", store_only=True)
 def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
-    """Move old rows into files, fold late rows into them, join small files, and remove files that are not needed.
+    """Move old rows into files, fold late rows into them, join small files, publish that, and remove files.
 
-    Does nothing if no rows are kept in files. Returns the number of moved and folded months, joined years and removed
-    files, and how many of these files were on no list (`orphans`). Raises ConfigurationError if the worker has no
-    setting for where the files are.
+    Does nothing if no rows are kept in files. Returns the numbers of moved and folded months, joined years, published
+    tables and removed files, and how many of these files were on no list (`orphans`). Raises ConfigurationError if the
+    worker has no setting for where the files are.
     """
     if not cold.status(context.dsn):
         return {}
@@ -98,11 +98,12 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
 
     from datastore.cold import compacting, exporting, folding, keeping
 
-    done = {"moved": 0, "folded": 0, "compacted": 0, "removed": 0, "orphans": 0}
+    done = {"moved": 0, "folded": 0, "compacted": 0, "published": 0, "removed": 0, "orphans": 0}
     works: dict[str, Callable[[], Iterable[object]]] = {
         "moved": lambda: exporting.run(context.dsn, url, check=context.check),
         "folded": lambda: folding.fold(context.dsn, url, check=context.check),
         "compacted": lambda: compacting.compact(context.dsn, url, check=context.check),
+        "published": lambda: cold.published_again(context.dsn, url, check=context.check),
         "removed": lambda: keeping.sweep(context.dsn, url),
     }
 

@@ -16,6 +16,15 @@ from datastore.schema.doors import between_or_refused, own_or_refused
 from mds_client import KINDS, sql
 from mds_client.schema import Kind
 
+ICEBERG: Final = {
+    "iceberg_tables": (
+        *("catalog_name", "table_namespace", "table_name"),
+        *("metadata_location", "previous_metadata_location", "iceberg_type"),
+    ),
+    "iceberg_namespace_properties": ("catalog_name", "namespace", "property_key", "property_value"),
+}
+"""The catalog of Iceberg tables: its relations and their columns, as Iceberg's SQL and JDBC catalogs name them."""
+
 # Stable: within a statement the fence is the same, that of its snapshot. Whoever moves a fence waits for all
 # transactions that may have begun before (`datastore.cold`).
 _FUNCTIONS: Final = {
@@ -123,6 +132,15 @@ def cold_views() -> Iterator[DatabaseObject]:
             " WHERE {} AND replaced_at IS NULL"
         ).format(STORE_SCHEMA, own),
     )
+    # Readers of Iceberg tables find the catalog under the names that they know, with `mds` as their search path.
+    for name, columns in ICEBERG.items():
+        yield view_object(
+            "mds",
+            name,
+            SQL("SELECT {} FROM {} WHERE tenant_id = (SELECT {}.current_tenant())").format(
+                column_list(columns), Identifier(STORE, name), STORE_SCHEMA
+            ),
+        )
     for kind in KINDS.values():
         if kind.cold:
             yield _late_view(kind)

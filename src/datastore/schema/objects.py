@@ -38,7 +38,7 @@ from mds_client.schema import DOORS
 
 _PRIVATE: Final = (
     *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
-    *("cold_fences", "cold_periods", "case_sensitive_vendors"),
+    *("cold_fences", "cold_periods", "iceberg_tables", "iceberg_namespace_properties", "case_sensitive_vendors"),
 )
 """The control plane's own tables, which row security closes in addition."""
 

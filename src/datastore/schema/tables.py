@@ -12,9 +12,11 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -29,6 +31,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, TIMESTAMP
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from datastore.names import BEFORE, BEHIND, LARGEST_TENANT_NO, LOCKS, MAX_ATTEMPTS, STORE, TENANT_BITS
@@ -96,6 +99,7 @@ def metadata() -> MetaData:
     _gap_counts_table(tables)
     _lock_tables(tables)
     _cold_tables(tables)
+    _iceberg_tables(tables)
     for kind in KINDS.values():
         kind_table(kind, tables)
         if kind.cold:
@@ -389,6 +393,45 @@ def _cold_tables(tables: MetaData) -> None:
         periods.c.period_start,
         unique=True,
         postgresql_where=text("replaced_at IS NULL"),
+    )
+
+
+def _iceberg_tables(tables: MetaData) -> None:
+    # The catalog of Iceberg tables, with the names and columns of Iceberg's SQL and JDBC catalogs. A namespace is a
+    # tenant; its rows are deleted with it.
+    Table(
+        "iceberg_tables",
+        tables,
+        Column("catalog_name", Text, nullable=False),
+        Column("table_namespace", Text, nullable=False),
+        Column("table_name", Text, nullable=False),
+        Column("metadata_location", Text),
+        Column("previous_metadata_location", Text),
+        Column("iceberg_type", Text),
+        *_named_tenant("iceberg_tables", "table_namespace"),
+        PrimaryKeyConstraint("catalog_name", "table_namespace", "table_name", name="iceberg_tables_pkey"),
+        schema=STORE,
+    )
+    Table(
+        "iceberg_namespace_properties",
+        tables,
+        Column("catalog_name", Text, nullable=False),
+        Column("namespace", Text, nullable=False),
+        Column("property_key", Text, nullable=False),
+        Column("property_value", Text, nullable=False),
+        *_named_tenant("iceberg_namespace_properties", "namespace"),
+        PrimaryKeyConstraint("catalog_name", "namespace", "property_key", name="iceberg_namespace_properties_pkey"),
+        schema=STORE,
+    )
+
+
+def _named_tenant(table: str, namespace: str) -> tuple[SchemaItem, ...]:
+    """Return the column and the constraint for the tenant that a namespace names."""
+    return (
+        Column("tenant_id", Uuid, Computed(f"{namespace}::uuid", persisted=True)),
+        ForeignKeyConstraint(
+            ["tenant_id"], [f"{STORE}.tenants.id"], name=f"{table}_tenant_id_fkey", ondelete="CASCADE"
+        ),
     )
 
 

@@ -53,10 +53,12 @@ def rows_of(
     about = metadata(url, path)
     groups = _groups(about, kind, series, span)
     names = [*kind.series, *columns]
-    with place(url).open(path) as source:
+    where = place(url)
+    with where.open(path) as source:
 
         def read() -> Any:
-            file = parquet.ParquetFile(source, metadata=about, read_dictionary=list(kind.series))
+            dictionaries = list(kind.series)
+            file = parquet.ParquetFile(source, metadata=about, read_dictionary=dictionaries, pre_buffer=where.far)
             return file.read_row_groups(groups, names, use_threads=False)
 
         table = _read(path, read).unify_dictionaries()

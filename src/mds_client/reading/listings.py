@@ -6,11 +6,10 @@ Each is an operation without I/O (`mds_client.protocol.operations`). Only `cover
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mds_client import sql
-from mds_client.cold import is_cold
+from mds_client.cold import is_cold, places
 from mds_client.errors import ConfigurationError
 from mds_client.models import AnyKind, Coverage, Series
 from mds_client.notebook import Listing
@@ -65,8 +64,7 @@ def cold_files(kind: AnyKind = "bars", start: Time | None = None, end: Time | No
             raise ConfigurationError("this client was not told where files are: set MDS_COLD_URL (or cold_url)")
         (rows,) = yield Group((Execute(sql.COLD_FILES, (declared.name, *span, session.wanted)),), commit=True)
         warn_without_tenant(session)
-        folder = Path(session.config.cold_url).absolute()
-        return [str(folder / path) for path, *_ in rows]
+        return [places.whole(session.config.cold_url, path) for path, *_ in rows]
 
     return Operation("cold_files", talk)
 

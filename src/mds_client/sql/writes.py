@@ -215,7 +215,7 @@ RENAME_SERIES: Final[Statement] = b"SELECT mds.rename_series(%s, %b, %s::bigint,
 """Renames series of the given tenant by id, all or none: the number of renames that is known, in total, the new vendor,
 symbol and timeframe, each or NULL, and whether it only checks. The database's function is in `datastore.schema`."""
 
-NOT_RENAMED: Final = "MDS05"
+NOT_RENAMED: Final = "MDS06"
 """The SQLSTATE of that function if series cannot be renamed because of what exists."""
 
 

@@ -124,8 +124,8 @@ def _check_spelling(found: dict[int, RenamedSeries], spelling: Spelling) -> None
         if one.to_symbol is not None and spelling.stored(one.to_vendor, one.to_symbol) != one.to_symbol:
             raise SeriesConflict(
                 f"{one.symbol} of {one.vendor} has lower case letters, and symbols of {one.to_vendor} are stored in"
-                " upper case: pass the new symbol, too, or ask an operator to declare the vendor case-sensitive (datastore"
-                " vendors set)"
+                " upper case: pass the new symbol, too, or ask an operator to declare the vendor case-sensitive"
+                " (datastore vendors set)"
             )
 
 
