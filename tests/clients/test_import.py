@@ -192,6 +192,35 @@ def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: St
     assert "3 files of 5 not or not completely imported" in done.err
 
 
+@odd_rows
+def test_a_disk_that_is_full_stops_one_file_and_no_other(mds: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV + "20240104153000,1,1,1\n")
+    (tmp_path / "b.csv").write_text(CSV.replace("2024-01-0", "2024-02-0"))
+    (tmp_path / "a.csv.rejects.ndjson").symlink_to("/dev/full")
+    files = (tmp_path / "a.csv", tmp_path / "b.csv")
+    done = mds("import", "bars", *files, *OPTIONS, "--symbol", "AAPL")
+    assert (done.code, "rejects cannot be written: No space left on device" in done.err) == (3, True), done.err
+    assert {row[3][:7] for row in stored(store)} >= {"2024-02"}
+    # With room again, the same command imports the file that it could not.
+    (tmp_path / "a.csv.rejects.ndjson").unlink()
+    assert mds("import", "bars", *files, *OPTIONS, "--symbol", "AAPL").code == 3
+    assert (len(stored(store)), (tmp_path / "a.csv.rejects.ndjson").read_text().count("\n")) == (4, 1)
+
+
+def test_a_broken_file_among_hundreds_is_named_and_the_others_are_imported(
+    mds: Run, store: Store, tmp_path: Path
+) -> None:
+    first = date(2000, 1, 1)
+    for number in range(300):
+        day = first + timedelta(days=number)
+        (tmp_path / f"{day}.csv").write_text(f"Date,Close\n{day},{'one' if number == 177 else number}\n")
+    done = mds("import", "bars", tmp_path, *OPTIONS[:-4], "--symbol", "S")
+    assert (done.code, len(stored(store))) == (3, 299), done.err[-500:]
+    broken = first + timedelta(days=177)
+    assert [path.name for path in tmp_path.glob("*.rejects.ndjson")] == [f"{broken}.csv.rejects.ndjson"]
+    assert f"{broken}.csv" in done.err
+
+
 def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_completes_it(
     mds: Run, store: Store, tmp_path: Path
 ) -> None:
