@@ -96,6 +96,6 @@ def test_what_cannot_be_drawn_is_not(rows: list[tuple[str | None, ...]]) -> None
 
 
 def test_a_line_of_one_value_has_an_axis() -> None:
-    found = drawn(result([("n", "integer"), ("m", "numeric")], ("1", "0"), ("1", "0")))
+    found = drawn(result([("n", "integer"), ("m", "numeric")], ("1", "0"), ("2", "0")))
     assert found
     assert found.y_ticks
