@@ -299,7 +299,9 @@ def needed(parameter: click.Parameter) -> tuple[str, ...]:
         text = str(parameter.type.choices[-1])
     elif isinstance(parameter.type, click.Path) and parameter.type.exists:
         text = __file__
-    return (parameter.opts[0], text) if isinstance(parameter, click.Option) else (text,)
+    if isinstance(parameter, click.Option):
+        return (parameter.opts[0],) if parameter.is_flag else (parameter.opts[0], text)
+    return (text,)
 
 
 ALSO: dict[tuple[str, ...], tuple[str, ...]] = {

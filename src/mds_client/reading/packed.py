@@ -171,7 +171,8 @@ class Plan:
         rows, series = self._read
         self._read = rows + found.num_rows, series + len(piece.ids)
         if found.num_rows:
-            nulls = {name for name in self.asked.stored if found.column(name).null_count == found.num_rows}
+            shown = set(self.asked.stored) & set(found.schema.names)
+            nulls = {name for name in shown if found.column(name).null_count == found.num_rows}
             self._empty = frozenset(nulls & self._empty if rows else nulls)
 
     def ready(self) -> "pa.RecordBatch | None":
