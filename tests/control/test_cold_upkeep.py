@@ -41,7 +41,7 @@ def test_the_daily_job_moves_and_folds_and_the_metrics_tell_of_it(
     job = put(store.admin_dsn, "maintain-cold", {}, tenant=None, key="k")
     assert work(store.admin_dsn) == {"succeeded": 1}
     done = outbox.get_job(store.admin_dsn, job.id).result
-    assert done == {"moved": 1, "folded": 0, "compacted": 0, "removed": 0, "orphans": 0}
+    assert done == {"moved": 1, "folded": 0, "compacted": 0, "published": 0, "removed": 0, "orphans": 0}
     # A month that could have moved four weeks ago, and a replaced file.
     store.execute("UPDATE store.cold_fences SET cold_before = now() - interval '118 days' - interval '1 month'")
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
