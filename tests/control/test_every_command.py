@@ -287,6 +287,7 @@ def test_a_port_that_is_taken_is_named_with_the_option(call: Run, store: Store, 
     assert (served.code, served.err) == (1, f"error: --port {said}")
     assert (worked.code, worked.err) == (1, f"error: --metrics-port {said}")
     assert (up.code, up.out) == (1, "")
-    assert up.err == f"error: --port {port}: port {port} of 127.0.0.1 is in use by another program: choose another\n"
+    in_use = f"port {port} of 127.0.0.1 is in use by another program: choose another port"
+    assert up.err == f"error: --port {port}: {in_use}\n"
     nowhere = call("datastore", ["serve"], "--host", "no.such.host.invalid")
     assert nowhere.err.startswith("error: the address 'no.such.host.invalid' cannot be listened on: ")
