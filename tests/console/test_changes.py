@@ -39,7 +39,7 @@ def test_a_policy_is_set_after_what_it_would_remove_was_shown(desk: Desk, admin:
 @pytest.mark.parametrize(
     ("which", "age", "told"),
     [
-        ("bars retention_after", "soon", "is no age"),
+        ("bars retention_after", "soon", "is not an age"),
         ("bars retention_after", "1h", "two intervals of the rollup"),
         ("bars nothing", "5d", "has no policy"),
         ("", "5d", "has no policy"),

@@ -45,7 +45,7 @@ def test_days_of_the_calendar_of_what_is_missing_have_it(desk: Desk, admin: http
 
 def test_vendors_of_the_overview_have_it_where_all_series_are_on_one_clock(desk: Desk, admin: httpx.Client) -> None:
     dsn = desk.store.admin_dsn
-    assert admin.get("/console/stored").text.count(NEW_YORK) == 4, "the newest row and its age, and two in the table"
+    assert admin.get("/console/stored").text.count(NEW_YORK) == 5, "the newest row and its age, and three in the table"
     calendars.assign(dsn, desk.store.tenant_a, "FX", vendor="v", symbol="EURUSD")
     assert "in the market (FX, XNYS) 2024-03-12 09:31:00 EDT" in admin.get("/console/stored").text
     calendars.assign(dsn, desk.store.tenant_b, "XTKS")

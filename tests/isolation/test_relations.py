@@ -159,7 +159,7 @@ def test_the_views_show_exactly_the_rows_of_the_tenant(siege: Siege, actor: Acto
         *itertools.product(("mds bars", "mds series", "late bars"), (str(number),)),
         ("files", f"{name}/1999-01.parquet"),
         ("fences", "1"),
-        ("iceberg", "the-first-tenant/iceberg/bars/1.metadata.json"),
+        ("iceberg", f"{name}/iceberg/bars/1.metadata.json"),
         ("namespaces", siege.tenant_a),
     }
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg import pq
 
 from mds_client import KINDS, RLSDenied, sql
-from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Known, Operation, Session, Talk
 from mds_client.schema import Kind
 from tests.conftest import Client, nothing_there
 from tests.isolation.conftest import ACTORS, TS, VICTIM, Actor, Attack, Siege, assault
@@ -374,9 +374,8 @@ def test_a_client_that_is_given_another_tenants_series_id_writes_to_its_own(
     before = own_siege.victim()
     row = {**VICTIM, "close_price": 5.0}
     client.upsert_bars([row])
-    client._caches[own_siege.tenant_a][("bars", (VICTIM["vendor"], VICTIM["symbol"], VICTIM["timeframe"]))] = (
-        own_siege.foreign
-    )
+    name = (VICTIM["vendor"], VICTIM["symbol"], VICTIM["timeframe"])
+    client._caches[own_siege.tenant_a]["bars", name] = Known(own_siege.foreign)
     assert client.upsert_bars([row], on_conflict=on_conflict) == 1
     assert own_siege.victim() == before
     assert own_siege.rows("SELECT close_price FROM store.bars WHERE ts = %s ORDER BY 1", TS) == [(5.0,), (666.125,)]

@@ -26,6 +26,7 @@ from datastore.cold.records import (
     tenants,
 )
 from datastore.cold.writing import write_file
+from datastore.connections import as_owner
 from datastore.engines import Driver
 from datastore.tenants import Tenant
 from mds_client.cold import merging
@@ -77,7 +78,20 @@ def compact(
                 check()
                 yield _compact(driver, url, whose, one, period, there, reached)
 
-    yield from separately(partial(compacted, *meant) for meant in product(tenants(dsn, tenant), kinds(kind)))
+    with as_owner(dsn) as (_, driver):
+        several = set(
+            driver.execute(
+                "SELECT DISTINCT tenant_no, kind FROM store.cold_periods WHERE replaced_at IS NULL"
+                " GROUP BY tenant_no, kind, date_trunc('year', period_start, 'UTC')"
+                " HAVING count(*) > 1 AND sum(rows) <= %s",
+                (LARGEST,),
+            )
+        )
+    yield from separately(
+        partial(compacted, whose, one)
+        for whose, one in product(tenants(dsn, tenant), kinds(kind))
+        if (whose.no, one.name) in several
+    )
 
 
 def _years(driver: Driver, tenant: Tenant, kind: Kind) -> list[tuple[Period, list[ColdFile]]]:

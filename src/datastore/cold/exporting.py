@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,12 @@ from psycopg.sql import SQL, Composable, Identifier
 
 from datastore.cold.owning import claim
 from datastore.cold.records import (
+    Due,
     NewFile,
     Step,
     age,
     alone,
+    due,
     fence,
     has_rows,
     kinds,
@@ -83,29 +85,39 @@ def run(
         ConfigurationError: The URL is not that of a supported place.
     """
     target = place(url)
-
-    def moved(whose: Tenant, one: Kind) -> Iterator[Moved]:
-        with alone(dsn) as (_, driver):
-            claim(target, driver)
-            driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
-            driver.commit()
-            check()
-            if _fenced(driver, whose, one, now or datetime.now(UTC), reached, check):
-                yield from _months(driver, target, whose, one, reached, check)
-
-    yield from separately(partial(moved, *meant) for meant in _meant(dsn, tenant, kind))
-
-
-def _meant(dsn: str, tenant: UUID | None, kind: str | None) -> list[tuple[Tenant, Kind]]:
-    """Return the tenants and kinds whose rows may have to move."""
-    everybody = tenants(dsn, tenant)
+    now = now or datetime.now(UTC)
     with as_owner(dsn) as (_, driver):
-        return [
-            (whose, one)
-            for whose in everybody
-            for one in kinds(kind)
-            if age(driver, whose, one) is not None or fence(driver, whose, one) is not None
-        ]
+        some = due(driver, tenants(dsn, tenant), kinds(kind))
+    if not some:
+        return
+    with alone(dsn) as (_, driver):
+        claim(target, driver)
+        driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
+        driver.commit()
+        waiting = [one for one in some if _has_work(driver, one, now)]
+
+    def moved(one: Due) -> Iterator[Moved]:
+        with alone(dsn) as (_, driver):
+            check()
+            if _fenced(driver, one.tenant, one.kind, now, reached, check):
+                yield from _months(driver, target, one.tenant, one.kind, reached, check)
+
+    # A connection and a lock for each tenant with work, so that other commands get their turn between two of them.
+    yield from separately(partial(moved, one) for one in waiting)
+
+
+def _until(after: timedelta, now: datetime) -> datetime:
+    """Return the time before which rows move: the beginning of the month of the newest rows of that age."""
+    return (now - after).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _has_work(driver: Driver, one: Due, now: datetime) -> bool:
+    """Return whether a fence has to move, or rows from before it are in the table."""
+    until = one.cold_before if one.cold_after is None else _until(one.cold_after, now)
+    assert until is not None
+    if one.cold_before is not None and one.cold_before < until:
+        return True
+    return has_rows(driver, one.kind, one.tenant, max(until, one.cold_before or until))
 
 
 def _fenced(
@@ -114,7 +126,7 @@ def _fenced(
     """Move the fence to its new time, and wait for transactions that may not have seen it. False if there is none."""
     there, after = fence(driver, tenant, kind), age(driver, tenant, kind)
     if after is not None:
-        until = (now - after).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        until = _until(after, now)
         # Without rows to move, the tenant needs no fence.
         if (there is None and has_rows(driver, kind, tenant, until)) or (there is not None and there < until):
             driver.execute(

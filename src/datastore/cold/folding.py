@@ -31,9 +31,10 @@ from datastore.cold.records import (
     tenants,
 )
 from datastore.cold.writing import VerificationError, fields_of, write_file
+from datastore.connections import as_owner
 from datastore.engines import Driver
 from datastore.errors import ControlError
-from datastore.names import STORE
+from datastore.names import STORE, TENANT_BITS
 from datastore.reads import series_range
 from datastore.tenants import Tenant, await_older_writers, get_tenant
 from mds_client import sql
@@ -103,7 +104,19 @@ def fold(
                     yield _fold(driver, url, whose, one, period, reached)
                 driver.commit()
 
-    yield from separately(partial(folded, *meant) for meant in product(tenants(dsn, tenant), kinds(kind)))
+    with as_owner(dsn) as (_, driver):
+        late = {(no, one.name) for one in kinds(kind) for no in _with_late_rows(driver, one)}
+    yield from separately(
+        partial(folded, whose, one)
+        for whose, one in product(tenants(dsn, tenant), kinds(kind))
+        if (whose.no, one.name) in late
+    )
+
+
+def _with_late_rows(driver: Driver, kind: Kind) -> list[int]:
+    """Return the numbers of the tenants with late rows."""
+    statement = SQL("SELECT DISTINCT series_id >> %s FROM {}").format(Identifier(STORE, f"late_{kind.name}"))
+    return [no for (no,) in driver.execute(statement, (TENANT_BITS,))]
 
 
 def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Folded:

@@ -39,7 +39,7 @@ try:
 
     from datastore.cold import metadata
 except ImportError as error:
-    raise ControlError("pyiceberg is not installed: pip install 'market-data-store[lake]'") from error
+    raise ControlError("pyiceberg is not installed: install the extra lake (see Installing)") from error
 
 CATALOG: Final = "store"
 """The name of the catalog."""

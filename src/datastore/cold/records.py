@@ -1,6 +1,6 @@
 """The state of rows in files: fences, the list of files, and the ages at which rows move."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -243,42 +243,69 @@ def series_of(driver: Driver, tenant: Tenant, kind: Kind) -> dict[int, tuple[str
     return dict(sorted(named.items(), key=lambda item: item[1]))
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The age at which a tenant's rows of a kind move, and the fence; each is None if there is none."""
+
+    tenant: Tenant
+    kind: Kind
+    cold_after: timedelta | None
+    cold_before: datetime | None
+
+
+def due(driver: Driver, everybody: Iterable[Tenant], some: Sequence[Kind]) -> list[Due]:
+    """Return the tenants and kinds that have an age or a fence, in this order, by two statements for all of them."""
+    policies = dict(driver.execute("SELECT relation, value FROM store.policies WHERE policy = 'cold_after'").fetchall())
+    fences = {
+        (no, kind): (own, after, before)
+        for no, kind, own, after, before in driver.execute(
+            "SELECT tenant_no, kind, has_own_age, cold_after, cold_before FROM store.cold_fences"
+        )
+    }
+    found = []
+    for tenant in everybody:
+        for kind in some:
+            own, after, before = fences.get((tenant.no, kind.name), (False, None, None))
+            after = after if own else policies.get(kind.name)
+            if after is not None or before is not None:
+                found.append(Due(tenant, kind, after, before))
+    return found
+
+
 def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
     """Return the state of each tenant, or of one, for the kinds that can be kept in files. Counts late rows."""
-    states = []
     everybody = [one for one in list_tenants(dsn) if tenant in (None, one.id)]
     with as_owner(dsn) as (_, driver):
         driver.execute("SET LOCAL TimeZone TO 'UTC'")
-        for whose in everybody:
-            for kind in COLD:
-                after, before = age(driver, whose, kind), fence(driver, whose, kind)
-                if after is None and before is None:
-                    continue
-                sums = driver.execute(
-                    "SELECT count(*) FILTER (WHERE replaced_at IS NULL),"
-                    " coalesce(sum(rows) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
-                    " coalesce(sum(bytes) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
-                    " count(*) FILTER (WHERE replaced_at IS NOT NULL)"
-                    " FROM store.cold_periods WHERE tenant_no = %s AND kind = %s",
-                    (whose.no, kind.name),
-                ).fetchone()
-                assert sums is not None
-                states.append(
-                    ColdState(
-                        tenant=whose.id,
-                        name=whose.name,
-                        kind=kind.name,
-                        cold_after=after,
-                        cold_before=before,
-                        files=sums[0],
-                        rows=sums[1],
-                        bytes=sums[2],
-                        late=count_rows(driver, f"late_{kind.name}", whose),
-                        replaced=sums[3],
-                        waiting=before is not None and has_rows(driver, kind, whose, before),
-                    )
-                )
-    return states
+        states = due(driver, everybody, COLD)
+        files = {
+            (no, kind): sums
+            for no, kind, *sums in driver.execute(
+                "SELECT tenant_no, kind, count(*) FILTER (WHERE replaced_at IS NULL),"
+                " coalesce(sum(rows) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
+                " coalesce(sum(bytes) FILTER (WHERE replaced_at IS NULL), 0)::bigint,"
+                " count(*) FILTER (WHERE replaced_at IS NOT NULL)"
+                " FROM store.cold_periods WHERE tenant_no = ANY (%s) GROUP BY tenant_no, kind",
+                ([one.tenant.no for one in states],),
+            )
+        }
+        return [_state(driver, one, *files.get((one.tenant.no, one.kind.name), (0, 0, 0, 0))) for one in states]
+
+
+def _state(driver: Driver, one: Due, files: int, rows: int, size: int, replaced: int) -> ColdState:
+    return ColdState(
+        tenant=one.tenant.id,
+        name=one.tenant.name,
+        kind=one.kind.name,
+        cold_after=one.cold_after,
+        cold_before=one.cold_before,
+        files=files,
+        rows=rows,
+        bytes=size,
+        late=count_rows(driver, f"late_{one.kind.name}", one.tenant),
+        replaced=replaced,
+        waiting=one.cold_before is not None and has_rows(driver, one.kind, one.tenant, one.cold_before),
+    )
 
 
 def published_again(

@@ -23,7 +23,7 @@ try:
     from obstore.exceptions import AlreadyExistsError, BaseError
     from obstore.store import S3Store
 except ImportError as error:
-    raise ConfigurationError("obstore is not installed: pip install 'market-data-store[cold]'") from error
+    raise ConfigurationError("obstore is not installed: install the extra cold (see Installing)") from error
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
