@@ -53,7 +53,7 @@ def test_the_command_declares_lists_and_takes_back(datastore: Run, store: Store)
         client.upsert_bars([bar("new", 2.0)])
     refused = datastore("vendors", "unset", "cased")
     assert (refused.code, "new" in refused.err, "datastore delete" in refused.err) == (1, True, True)
-    assert datastore("delete", "bars", "--tenant", "a", "--vendor", "cased", "--symbol", "new").code == 0
+    assert datastore("delete", "bars", "--tenant", "a", "--vendor", "cased", "--symbol", "new", "--yes").code == 0
     assert datastore("vendors", "unset", "cased").out.strip() == "unset"
     assert datastore("vendors", "unset", "cased", "--json").json == {"unset": False}
 

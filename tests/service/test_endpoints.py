@@ -129,7 +129,7 @@ def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: htt
     again = admin.post("/aggregates/refresh", json=body, headers={"Idempotency-Key": "january"})
     assert (again.status_code, again.json()) == (202, job)
     other = admin.post("/aggregates/refresh", json={}, headers={"Idempotency-Key": "january"})
-    assert "there already" in problem(other, 409)["detail"]
+    assert "already exists" in problem(other, 409)["detail"]
     assert admin.post("/aggregates/refresh", json=body).json()["id"] != job["id"]
 
 
