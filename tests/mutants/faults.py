@@ -96,7 +96,8 @@ FAULTS: Final = (
     Fault(DOORS, "greatest(s.last_ts, n.last_ts)", "n.last_ts", BARS),
     Fault(DOORS, "on_conflict = 'keep' AND n.price_ts <= s.last_ts", "false", BARS),
     Fault(DOORS, "ORDER BY b.{time} DESC LIMIT 1", "ORDER BY b.{time} LIMIT 1", BARS),
-    Fault(DOORS, "IF held < cardinality(ids) THEN", "IF false THEN", (*DYING, *LIFECYCLE)),
+    Fault(DOORS, "IF held < cardinality(ids) OR", "IF", (*DYING, *LIFECYCLE)),
+    Fault(DOORS, "OR named <> renames THEN", "THEN", ("tests/clients/test_rename.py",)),
     # Upserts
     Fault(
         ROWS,
