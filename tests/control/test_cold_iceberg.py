@@ -187,7 +187,10 @@ def test_a_tenant_sees_no_table_of_another_and_changes_none(pair: Pair, store: S
         assert connection.execute("SELECT * FROM mds.iceberg_tables").fetchall() == []
 
 
-def test_the_tables_of_a_deleted_tenant_go_with_it(pair: Pair, store: Store, url: str) -> None:
+def test_the_tables_of_a_deleted_tenant_go_with_it(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
     pair.upsert(bars("A", hours=100))
     pair.move()
     publish(store, url)

@@ -16,12 +16,23 @@ Iceberg tables over the files, and needs pyiceberg.
 """
 
 from datastore.cold.readers import ENGINES, settings
-from datastore.cold.records import ColdState, ColdTotals, published_again, separately, set_age, status, totals, url
+from datastore.cold.records import (
+    ColdState,
+    ColdTotals,
+    is_used,
+    published_again,
+    separately,
+    set_age,
+    status,
+    totals,
+    url,
+)
 
 __all__ = [
     "ENGINES",
     "ColdState",
     "ColdTotals",
+    "is_used",
     "published_again",
     "separately",
     "set_age",

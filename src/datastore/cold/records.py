@@ -16,7 +16,7 @@ from datastore.connections import as_owner, connect
 from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError
 from datastore.locks import held
-from datastore.names import COLD_LOCK, STORE
+from datastore.names import COLD_LOCK, STORE, TENANT_BITS
 from datastore.reads import series_range
 from datastore.tenants import Tenant, find_tenant, list_tenants
 from mds_client import KINDS, MDSError
@@ -289,10 +289,34 @@ def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
                 ([one.tenant.no for one in states],),
             )
         }
-        return [_state(driver, one, *files.get((one.tenant.no, one.kind.name), (0, 0, 0, 0))) for one in states]
+        late = {kind.name: _late_rows(driver, kind) for kind in COLD}
+        return [
+            _state(
+                driver,
+                one,
+                late[one.kind.name].get(one.tenant.no, 0),
+                *files.get((one.tenant.no, one.kind.name), (0, 0, 0, 0)),
+            )
+            for one in states
+        ]
 
 
-def _state(driver: Driver, one: Due, files: int, rows: int, size: int, replaced: int) -> ColdState:
+def is_used(dsn: str) -> bool:
+    """Return whether rows of any tenant are in files, or would move."""
+    everybody = list_tenants(dsn)
+    with as_owner(dsn) as (_, driver):
+        return bool(due(driver, everybody, COLD))
+
+
+def _late_rows(driver: Driver, kind: Kind) -> dict[int, int]:
+    """Return the number of late rows of each tenant that has some, by the tenant's number."""
+    statement = SQL("SELECT series_id >> %s, count(*) FROM {} GROUP BY 1").format(
+        Identifier(STORE, f"late_{kind.name}")
+    )
+    return dict(driver.execute(statement, (TENANT_BITS,)).fetchall())
+
+
+def _state(driver: Driver, one: Due, late: int, files: int, rows: int, size: int, replaced: int) -> ColdState:
     return ColdState(
         tenant=one.tenant.id,
         name=one.tenant.name,
@@ -302,7 +326,7 @@ def _state(driver: Driver, one: Due, files: int, rows: int, size: int, replaced:
         files=files,
         rows=rows,
         bytes=size,
-        late=count_rows(driver, f"late_{one.kind.name}", one.tenant),
+        late=late,
         replaced=replaced,
         waiting=one.cold_before is not None and has_rows(driver, one.kind, one.tenant, one.cold_before),
     )

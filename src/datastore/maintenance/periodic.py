@@ -92,7 +92,7 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
     tables and removed files, and how many of these files were on no list (`orphans`). Raises ConfigurationError if the
     worker has no setting for where the files are.
     """
-    if not cold.status(context.dsn):
+    if not cold.is_used(context.dsn):
         return {}
     url = cold.url()
 
