@@ -46,6 +46,8 @@ def fill(where: Place, count: int, files: int, folder: Path) -> None:
             (files // count,),
         )
         connection.execute("ANALYZE")
+        size = connection.execute("SELECT pg_total_relation_size('store.cold_periods') / %s", (files,)).fetchone()
+        click.echo(f"{'the list of files, with its indexes':<60} {size[0] if size else 0:10,} bytes a file")
         for (path,) in connection.execute("SELECT path FROM store.cold_periods"):
             whole = folder / path
             whole.parent.mkdir(parents=True, exist_ok=True)

@@ -22,18 +22,18 @@ ALLOWED = Settings(source_vendors=("alpaca",))
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Apis]:
+def served() -> Iterator[Apis]:
     with serving() as apis:
         yield apis
 
 
 @pytest.fixture
-def apis(running: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
-    running.bars, running.fault, running.spoil, running.silent = days("2024-01-02", 4), None, False, False
-    monkeypatch.setenv("MDS_ALPACA_URL", running.url)
+def apis(served: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
+    served.bars, served.fault, served.spoil, served.silent = days("2024-01-02", 4), None, False, False
+    monkeypatch.setenv("MDS_ALPACA_URL", served.url)
     monkeypatch.setenv("APCA_API_KEY_ID", "key")
     monkeypatch.setenv("APCA_API_SECRET_KEY", SECRET)
-    return running
+    return served
 
 
 def span(symbol: str = "AAPL", start: int = 2) -> Span:

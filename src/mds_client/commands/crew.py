@@ -212,6 +212,9 @@ class Crew:
     def _met(self, number: int) -> Done | None:
         """Return a file that was imported beside this one and may have rows with the same keys."""
         done = self._ended[number]
+        if done.report is None and done.error is not None:
+            # It was not imported, so there is no order to keep. Nobody knows what a killed process has written.
+            return None
         for other in sorted(self._beside.get(number, ())):
             before = self._ended[other]
             if done.touched is not None and before.touched is not None and before.touched.meets(done.touched):
