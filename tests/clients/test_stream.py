@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from datastore import migration, tenants
-from datastore.embedded import EmbeddedServer
+from datastore.embedded import DATABASE, EmbeddedServer
 from mds_client import AMDS, MDS, Bar, BatchConfig, vendors
 from mds_client.abatch import AsyncBatchProcessor
 from mds_client.cli import main
@@ -221,7 +221,7 @@ def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_agai
         server.up(migration.migrate)
         admin = server.dsn("mds_admin")
         tenant = str(tenants.create_tenant(admin, "a").id)
-        store = Store(server.dsn("mds_service"), admin, server.superuser_dsn(), tenant, tenant)
+        store = Store(server.dsn("mds_service"), admin, server.superuser_dsn(DATABASE), tenant, tenant)
         streamer = Streamer(store, settings={"connect_timeout": 1.0})
         streamer.start()
         stack.callback(streamer.end)
