@@ -165,6 +165,9 @@ STORE_WIDE: list[tuple[str, str, Any]] = [
     ("GET", "/aggregates", None),
     ("POST", "/aggregates/refresh", {}),
     ("GET", "/metrics", None),
+    ("GET", "/vendors", None),
+    ("PUT", "/vendors", {"vendor": "v", "case_sensitive": True}),
+    ("DELETE", "/vendors", None),
     ("POST", "/backfills/plan", SPEC),
     ("POST", "/backfills", SPEC),
 ]

@@ -28,6 +28,7 @@ TAGS: Final = (
     "series",
     "reading",
     "calendars",
+    "vendors",
     "jobs",
     "backfills",
 )
