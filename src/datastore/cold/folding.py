@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from datastore.cold.records import (
     age,
     alone,
     count_rows,
+    due,
     fence,
     has_rows,
     kinds,
@@ -95,7 +95,6 @@ def fold(
             until = fence(driver, whose, one)
             late = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
             periods = sorted(_with_files(listed(driver, whose, one), late))
-            claim(place(url), driver)
             driver.commit()
             for period in periods:
                 check()
@@ -105,11 +104,14 @@ def fold(
                 driver.commit()
 
     with as_owner(dsn) as (_, driver):
+        some = due(driver, tenants(dsn, tenant), kinds(kind))
         late = {(no, one.name) for one in kinds(kind) for no in _with_late_rows(driver, one)}
+    if not some:
+        return
+    with alone(dsn) as (_, driver):
+        claim(place(url), driver)
     yield from separately(
-        partial(folded, whose, one)
-        for whose, one in product(tenants(dsn, tenant), kinds(kind))
-        if (whose.no, one.name) in late
+        partial(folded, one.tenant, one.kind) for one in some if (one.tenant.no, one.kind.name) in late
     )
 
 
