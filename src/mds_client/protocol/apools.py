@@ -123,6 +123,7 @@ class AsyncHome(Base):
 
     async def drain(self) -> None:
         """Replace all idle connections, because one was lost and the others may be."""
+        self._losses.note()
         pool = self._pool
         if pool is not None:
             await pool.drain()
@@ -143,7 +144,11 @@ class AsyncHome(Base):
         # The pool must not reference the home, or the home could never be collected.
         configure = partial(_aconfigure, self._config, self._made)
         pool = AsyncConnectionPool(
-            self._dsn, connection_class=AsyncGuardedConnection, configure=configure, **self._options()
+            self._dsn,
+            connection_class=AsyncGuardedConnection,
+            configure=configure,
+            check=self._losses.acheck,
+            **self._options(),
         )
         await pool.open()
         self._loop = asyncio.get_running_loop()

@@ -76,6 +76,7 @@ class Guarded:
     grace_s: float = 0.0
     interruption: BaseException | None = None
     inherited: bool = False
+    made: float = 0.0
     _silence_s: float | None = None
 
     def limit(self, statement_s: float | None, grace_s: float) -> None:

@@ -11,6 +11,7 @@
 
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -39,6 +40,31 @@ _FORKED: Final = "this process was forked while a call was under way; that call 
 NOT_CLOSED: Final = "was not closed: call {}, or use the client as a context manager"
 
 
+class Losses:
+    """When the last connection was lost, on the clock of `time.monotonic`.
+
+    Connections that were made before then may be lost, too. The pool drops those that it has, but not one that it is
+    just making.
+    """
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def note(self) -> None:
+        """Note that a connection was lost just now."""
+        self._last = time.monotonic()
+
+    def check(self, connection: Guarded) -> None:
+        """Drop a connection that may be lost. Raises OperationalError, after which the pool takes another one."""
+        if connection.made <= self._last:
+            connection.drop()
+            raise psycopg.OperationalError("another connection was lost since this one was made")
+
+    async def acheck(self, connection: Guarded) -> None:
+        """Do as `check`."""
+        self.check(connection)
+
+
 class Base:
     """The common base of both homes."""
 
@@ -47,6 +73,7 @@ class Base:
         # The session itself has no tenant, so a statement outside a transaction can neither read nor write rows.
         self._dsn = rls.dsn_without_tenant(config.dsn)
         self._made: weakref.WeakSet[Guarded] = weakref.WeakSet()
+        self._losses = Losses()
         self._closed = False
         forks.watch(self)
 
@@ -79,6 +106,7 @@ class Base:
 def prepare(config: Config, made: "weakref.WeakSet[Guarded]", connection: Guarded) -> None:
     """Set up a new connection, before its first statement."""
     made.add(connection)
+    connection.made = time.monotonic()
     connection.limit(config.statement_timeout_ms / 1000 or None, min(GRACE_S, config.connect_timeout))
 
 
@@ -158,6 +186,7 @@ class Home(Base):
 
     def drain(self) -> None:
         """Replace all idle connections, because one was lost and the others may be."""
+        self._losses.note()
         self._current().drain()
 
     def statistics(self) -> dict[str, int]:
@@ -182,7 +211,11 @@ class Home(Base):
                 # The pool must not reference the home, or the home could never be collected.
                 configure = partial(_configure, self._config, self._made)
                 pool = ConnectionPool(
-                    self._dsn, connection_class=GuardedConnection, configure=configure, **self._options()
+                    self._dsn,
+                    connection_class=GuardedConnection,
+                    configure=configure,
+                    check=self._losses.check,
+                    **self._options(),
                 )
                 pool.open()
                 self._end = weakref.finalize(self, _left_open, pool).detach
