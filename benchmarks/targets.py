@@ -34,7 +34,7 @@ class Target:
 
     @property
     def limit(self) -> str:
-        """Return the outcome as text."""
+        """Return the limits as text."""
         sides = (("≥", self.low), ("≤", self.high))
         return " and ".join(f"{sign} {value:g}{self.unit}" for sign, value in sides if value is not None)
 

@@ -57,7 +57,7 @@ class Database:
                 )
 
     def client(self, **settings: Any) -> MDS:
-        """Make a client of the tenant with a few connections."""
+        """Make a client of the tenant with one or two connections."""
         return MDS(**self._settings(settings))
 
     def aclient(self, **settings: Any) -> AMDS:

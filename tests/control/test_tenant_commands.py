@@ -1,8 +1,11 @@
 """`datastore tenants`, `datastore series` and `datastore freshness`: what is printed, for people and for programs."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import click
@@ -12,6 +15,7 @@ from datastore import idempotency, jobs, reads, tenants
 from datastore.cli import command_line, main
 from datastore.errors import ControlError, UnknownTenant
 from mds_client import MDS, Bar, News
+from mds_client.cli import main as mds_main
 from mds_client.errors import RLSDenied
 from tests.clients.test_cli import Run, commands, runs, use
 from tests.conftest import Store
@@ -174,6 +178,41 @@ def test_a_deletion_that_is_meant_is_a_job_of_the_store(run: Run, store: Store) 
     assert (job["job_type"], job["state"], job["tenant"]) == ("delete-tenant", "queued", None)
     by_name = json.loads(run("tenants", "delete", "a", "--yes-delete", "a", "--json").out)
     assert by_name["id"] == job["id"]
+
+
+@pytest.mark.parametrize("program", ["datastore", "mds"])
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        (("rename", "--symbol", "X", "--to-symbol", "Z"), "Rename 1 series?"),
+        (("delete", "bars", "--symbol", "X"), "Delete 1 row for good?"),
+    ],
+    ids=["rename", "delete"],
+)
+def test_a_command_that_renames_or_deletes_does_so_only_if_the_answer_is_yes(
+    program: str, command: tuple[str, ...], question: str, filled: Store,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    use(monkeypatch, DATABASE_URL=filled.admin_dsn, MDS_DSN=filled.dsn, MDS_TENANT_ID=filled.tenant_a)
+    run = runs({"datastore": main, "mds": mds_main}[program], capsys, monkeypatch)
+    given = (*command, "--vendor", "v", *(("--tenant", "a") if program == "datastore" else ()))
+
+    def stored() -> list[tuple[Any, ...]]:
+        bars = "store.bars JOIN store.series USING (series_id)"
+        return filled.rows(f"SELECT symbol, ts FROM {bars} WHERE vendor = 'v' ORDER BY 1, 2")
+
+    before = stored()
+    asked = run(*given, "--json")
+    assert (asked.code, stored()) == (2, before)
+    assert "nobody is asked: add --yes, or --dry-run" in asked.err
+    for answer, code in (("n\n", 1), ("", 130), ("y\n", 0)):
+        assert stored() == before
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        done = run(*given)
+        assert done.code == code, done.err
+        assert question in done.err
+        assert done.out.startswith("kind") or done.out.startswith("vendor"), "what it is about is shown first"
+    assert [symbol for symbol, _ in stored()] == (["Y", "Z"] if command[0] == "rename" else ["Y"])
 
 
 def test_an_export_is_a_job_of_the_tenant(run: Run, store: Store) -> None:

@@ -334,7 +334,7 @@ def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file:
 @pytest.mark.parametrize(
     ("progress", "message"),
     [
-        ("2**70", "ValueError: progress must be a number"),
+        ("2**70", f"ValueError: progress must be a number from 0 to {2**63 - 1}, not {2**70}"),
         ("-1", "ValueError: progress must be a number"),
         ("'abc'", "TypeError"),
         ("0.5", "TypeError"),

@@ -10,7 +10,7 @@ from datastore.commands.options import Age, database_option, tenant_id, tenant_o
 from datastore.connections import as_owner
 from datastore.errors import ControlError
 from mds_client import KINDS
-from mds_client.console import Instant, json_option, show_rows
+from mds_client.console import Instant, json_option, show_json, show_rows
 
 _KINDS = [kind.name for kind in KINDS.values() if kind.cold]
 
@@ -91,12 +91,13 @@ def cold_publish(tenant: UUID | None, kind: str | None, engine: str | None, dsn:
     """
     where = _place(dsn)
     if engine is not None:
-        click.echo(files.settings(dsn, where, engine, tenant=tenant), nl=False)
+        text = files.settings(dsn, where, engine, tenant=tenant)
+        show_json({"settings": text}) if as_json else click.echo(text, nl=False)
         return
     from datastore.cold import publishing
 
     done = list(publishing.publish(dsn, where, tenant=tenant, kind=kind))
-    show_rows(done, as_json, empty="every table is as its files are")
+    show_rows(done, as_json, empty="every table is up to date")
 
 
 @cold.command("compact")
@@ -109,7 +110,7 @@ def cold_compact(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool)
     from datastore.cold import compacting
 
     done = compacting.compact(dsn, _place(dsn), tenant=tenant, kind=kind)
-    show_rows(list(done), as_json, empty="no year is in several small files")
+    show_rows(list(done), as_json, empty="no small files to join")
 
 
 @cold.command("restore")
@@ -127,7 +128,7 @@ def cold_restore(tenant: str, kind: str, since: datetime, dsn: str, as_json: boo
 
     where, whose = _place(dsn), tenant_id(dsn, tenant)
     done = list(folding.restore(dsn, where, tenant=whose, kind=kind, since=since))
-    show_rows(done, as_json, empty="nothing to bring back")
+    show_rows(done, as_json, empty="nothing to restore")
     _publish_again(dsn, where, whose)
 
 
@@ -142,7 +143,7 @@ def cold_verify(tenant: UUID | None, dsn: str, as_json: bool) -> None:
     found = keeping.verify(dsn, _place(dsn), tenant=tenant)
     show_rows(found, as_json, empty="no files")
     if wrong := sum(one.problem is not None for one in found):
-        raise ControlError(f"{wrong} of {len(found)} files are not as they have to be")
+        raise ControlError(f"{wrong} of {len(found)} files are missing or damaged")
 
 
 @cold.command("sweep")

@@ -4,9 +4,7 @@ from typing import Any
 
 import click
 
-from datastore import tenants
-from datastore.commands.options import database_option
-from datastore.connections import connect
+from datastore.commands.options import database_option, tenant_id
 from mds_client import MDS
 from mds_client.commands.renaming import confirmed_rename, rename_options
 from mds_client.console import json_option
@@ -24,7 +22,6 @@ def rename(tenant: str, dsn: str, as_json: bool, **asked: Any) -> None:
 
     Example: datastore rename --tenant demo --vendor ibkr --symbol FB --to-symbol META --dry-run
     """
-    with connect(dsn) as connection:
-        owner = tenants.find_tenant(connection, tenant).id
-    with MDS(dsn=dsn, tenant_id=str(owner), app_name="datastore rename", pool_min=1, pool_max=1) as client:
+    owner = str(tenant_id(dsn, tenant))
+    with MDS(dsn=dsn, tenant_id=owner, app_name="datastore rename", pool_min=1, pool_max=1) as client:
         confirmed_rename(client, as_json=as_json, **asked)

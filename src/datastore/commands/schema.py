@@ -54,8 +54,8 @@ def migrate(dsn: str | None, sql: bool, as_json: bool) -> None:
 
 _WORK: Final = {
     "convert": "the table {name} becomes a hypertable: writers wait until it is done",
-    "replace": "the stored rollup {name} gets columns: its rows are copied, and readers and writers go on",
-    "store": "the rollup {name} is stored: it is computed from all rows, and readers and writers go on",
+    "replace": "the stored rollup {name} gets columns: its rows are copied while readers and writers continue",
+    "store": "the rollup {name} is stored: it is computed from all rows while readers and writers continue",
 }
 
 
@@ -66,7 +66,10 @@ def _say(steps: "list[LongStep]") -> None:
         click.echo(f"{_WORK[step.work].format(name=step.name)} ({size})", err=True)
     if steps:
         whole = timedelta(seconds=round(sum(step.seconds for step in steps)))
-        click.echo(f"about {whole} in total; you can interrupt it, and run it again: what is done stays done", err=True)
+        click.echo(
+            f"about {whole} in total; you can interrupt the command and run it again, and it continues where it was",
+            err=True,
+        )
 
 
 @click.command("stamp-head")

@@ -233,7 +233,9 @@ class EmbeddedServer:
             with psycopg.connect(self.superuser_dsn(dbname), autocommit=True, connect_timeout=10) as connection:
                 yield connection
         except psycopg.Error as error:
-            raise EmbeddedServerError(f"the server of {self.home} refused the connection: {error}") from error
+            raise EmbeddedServerError(
+                f"the server of {self.home} refused a connection or a statement: {error}"
+            ) from error
 
     # Making and starting it -----------------------------------------------------------------------
 

@@ -66,30 +66,32 @@ class Heartbeat:
     def _beat_on(self) -> None:
         connection: psycopg.Connection[Any] | None = None
         away = False
-        while not self._over.is_set():
-            asked = self._at_once.wait(self._every)
-            self._at_once.clear()
-            try:
-                if connection is None:
-                    connection = connect(self._dsn, self._patience)
-                self._beat(connection, everybody=asked)
-                away = False
-            except psycopg.Error as error:
-                if not passing(error):
-                    self._holder.broken(error)
-                    return
-                log = _log.debug if away or not self._holder.held() else _log.warning
-                log("heartbeat: the database is away: %s", one_line(str(error)))
-                away = True
-                if connection is not None:
-                    connection.close()
-                connection = None
-            except Exception as error:
-                # No job may run without a heartbeat, so the worker ends with this error.
-                self._holder.broken(error)
-                raise
-        if connection is not None:
-            connection.close()
+        try:
+            while not self._over.is_set():
+                asked = self._at_once.wait(self._every)
+                self._at_once.clear()
+                try:
+                    if connection is None:
+                        connection = connect(self._dsn, self._patience)
+                    self._beat(connection, everybody=asked)
+                    away = False
+                except psycopg.Error as error:
+                    if not passing(error):
+                        self._holder.broken(error)
+                        return
+                    log = _log.debug if away or not self._holder.held() else _log.warning
+                    log("heartbeat: the database is away: %s", one_line(str(error)))
+                    away = True
+                    if connection is not None:
+                        connection.close()
+                    connection = None
+        except Exception as error:
+            # No job may run without a heartbeat, so the worker ends with this error.
+            self._holder.broken(error)
+            raise
+        finally:
+            if connection is not None:
+                connection.close()
 
     def _beat(self, connection: psycopg.Connection[Any], *, everybody: bool) -> None:
         now = time.monotonic()

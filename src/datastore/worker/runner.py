@@ -308,7 +308,7 @@ def _counted(number: int) -> int:
     """Return a count as an integer. Raises TypeError or ValueError if the outbox cannot store it."""
     whole = operator.index(number)
     if not 0 <= whole < 2**63:
-        raise ValueError(f"progress must be a number of at least 0, not {whole}")
+        raise ValueError(f"progress must be a number from 0 to {2**63 - 1}, not {whole}")
     return whole
 
 
