@@ -333,7 +333,8 @@ class Operation(Generic[T]):
         if self.needs_schema:
             tenant = rows[0][0]
             session.tenant_id = None if tenant is None else str(tenant)
-            session.known.confirmed = True
+            # A session that asks has said nothing that the server could confirm.
+            session.known.confirmed |= not session.asks
 
     def conversation(self, session: Session) -> Talk[T]:
         """Return the exchange. It first asks which vendors' symbols are case-sensitive, if the session must."""
