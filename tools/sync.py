@@ -2,8 +2,8 @@
 
 The asynchronous text is written by hand. The synchronous one has the same lines without `async` and `await`, with the
 names of `NAMES` (also between backquotes in docstrings and comments) and the phrases of `PHRASES` replaced, and
-without the functions of `ASYNC_ONLY`. Code that differs in more than that is in `mds_client.protocol.pauses` and
-`mds_client.protocol.pools`.
+without the functions of `ASYNC_ONLY`. Code that differs in more than that is in `mds_client.protocol.pauses`,
+`mds_client.protocol.pools` and `mds_client.protocol.apools`.
 """
 
 import ast

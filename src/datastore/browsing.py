@@ -3,8 +3,11 @@
 They take about as long in a store with many series as in one with few. `datastore.reads` has the reads of programs.
 """
 
+from collections.abc import Generator
+from contextlib import closing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from datastore.connections import connect
@@ -137,7 +140,12 @@ def first_rows(
     for _ in range(LOOKED_AT // _SYMBOLS):
         names = _symbols_since(dsn, tenant, kind, among, timeframe, start, after)
         if names:
-            rows += window(client, kind, **common, symbols=names, limit=limit + 1 - len(rows))
+            left = limit + 1 - len(rows)
+            coming = cast("Generator[Row]", window(client, kind, **common, symbols=names, batch_rows=left))
+            with closing(coming):
+                # A vendor whose symbols are in upper case has one for each of them in other letters, too. Its rows
+                # are those of the symbol in upper case.
+                rows += islice((row for row in coming if row["symbol"] in names), left)
         if len(names) < _SYMBOLS or len(rows) > limit:
             return rows[:limit], len(rows) > limit
         after = names[-1]

@@ -167,10 +167,11 @@ def window(
     symbols: Sequence[str] | None = None,
     timeframe: str | None = None,
     limit: int | None = None,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Iterator[Row]:
     """Yield rows of a kind with `start <= time < end` (no zone: UTC) of the client's tenant, by series and then time.
 
-    Uses a server-side cursor, so neither side holds more than some thousand rows. Yields at most `limit` rows, if
+    Uses a server-side cursor, so neither side holds more than `batch_rows` rows. Yields at most `limit` rows, if
     given. Raises ControlError for an unknown kind or a limit below 1, and the client's errors: RLSDenied if the tenant
     is unknown or disabled.
     """
@@ -186,7 +187,7 @@ def window(
             vendor=vendor,
             symbols=symbols,
             timeframe=timeframe,
-            batch_rows=min(limit or _BATCH_ROWS, _BATCH_ROWS),
+            batch_rows=min(limit or batch_rows, batch_rows),
         ),
     )
     with closing(batches):

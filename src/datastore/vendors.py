@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg.rows import class_row
@@ -17,11 +17,13 @@ from psycopg.sql import SQL, Identifier, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from datastore.connections import as_owner
+from datastore.engines import one
 from datastore.errors import ControlError
 from datastore.names import STORE
 from mds_client import KINDS
 from mds_client.models import Name
-from mds_client.schema import SERIES_COLUMNS
+from mds_client.schema import SERIES_COLUMNS, SYMBOLS
+from mds_client.sql import suspect
 from mds_client.values.spelling import Spelling, in_upper_case
 
 T = TypeVar("T")
@@ -33,6 +35,9 @@ _LOCK_MS: Final = 500
 """How long it waits at once. New transactions of clients wait with it for so long."""
 
 _PAUSE_S: Final = 0.5
+
+SEARCH_S: Final = 10.0
+"""How long the search for symbols that are not in upper case may keep all clients waiting, in seconds."""
 
 
 class VendorError(ControlError):
@@ -50,8 +55,12 @@ class CaseSensitive:
 
 def declared(dsn: str) -> list[CaseSensitive]:
     """Return the vendors whose symbols are case-sensitive, by name."""
-    with as_owner(dsn) as (_, driver):
-        return _declared(driver, None)
+    with as_owner(dsn) as (_, driver), driver.cursor(row_factory=class_row(CaseSensitive)) as cursor:
+        return cursor.execute(
+            "SELECT v.vendor, v.declared_at, count(s.vendor) AS series"
+            " FROM store.case_sensitive_vendors AS v LEFT JOIN store.series AS s USING (vendor)"
+            ' GROUP BY v.vendor ORDER BY v.vendor COLLATE "C"'
+        ).fetchall()
 
 
 def declare(dsn: str, vendor: str, *, wait_s: float = WAIT_S) -> CaseSensitive:
@@ -69,17 +78,23 @@ def declare(dsn: str, vendor: str, *, wait_s: float = WAIT_S) -> CaseSensitive:
     """
     name = _named(vendor)
 
-    def change(driver: psycopg.Connection[Any]) -> CaseSensitive:
+    def change(driver: psycopg.Connection[Any]) -> datetime:
         driver.execute("INSERT INTO store.case_sensitive_vendors (vendor) VALUES (%s) ON CONFLICT DO NOTHING", (name,))
-        return _declared(driver, name)[0]
+        since = "SELECT declared_at FROM store.case_sensitive_vendors WHERE vendor = %s"
+        return cast("datetime", one(driver.execute(since, (name,))))
 
-    return _changed(dsn, change, wait_s)
+    declared_at = _changed(dsn, change, wait_s)
+    # Counted behind it, because all clients wait for the change.
+    with as_owner(dsn) as (_, driver):
+        series = one(driver.execute("SELECT count(*) FROM store.series WHERE vendor = %s", (name,)))
+    return CaseSensitive(name, declared_at, series)
 
 
 def withdraw(dsn: str, vendor: str, *, wait_s: float = WAIT_S) -> bool:
     """Take a declaration back, so that symbols are in upper case again. Returns False if there was none.
 
-    It reads the rows of kinds whose series have no symbol, such as news, which can take a while.
+    It looks for symbols with lower-case letters, also in the rows of kinds whose series have no symbol, such as news.
+    It looks once while everything goes on, and once more while all clients wait for it.
 
     Args:
         dsn: The control plane's DSN.
@@ -87,23 +102,40 @@ def withdraw(dsn: str, vendor: str, *, wait_s: float = WAIT_S) -> bool:
         wait_s: How long to wait for transactions that run.
 
     Raises:
-        VendorError: Symbols with lower-case letters are stored, or transactions ran for longer.
+        VendorError: Symbols with lower-case letters are stored, transactions ran for longer, or clients would wait for
+            the search for longer than `SEARCH_S`.
     """
     name = _named(vendor)
 
     def change(driver: psycopg.Connection[Any]) -> bool:
         if not driver.execute("DELETE FROM store.case_sensitive_vendors WHERE vendor = %s", (name,)).rowcount:
             return False
-        if held := _in_lower_case(driver, name):
-            some = ", ".join(held[:5])
-            more = f" and {len(held) - 5} more" if len(held) > 5 else ""
-            raise VendorError(
-                f"{name} has symbols that are not in upper case: {some}{more}. They could not be found any more. Delete"
-                " these rows first (datastore delete), or leave the declaration"
-            )
+        driver.execute(SQL("SET LOCAL statement_timeout = {}").format(Literal(round(SEARCH_S * 1000))))
+        _check_upper_case(driver, name)
         return True
 
-    return _changed(dsn, change, wait_s)
+    with as_owner(dsn) as (_, driver):
+        if name not in spelling(driver).vendors:
+            return False
+        _check_upper_case(driver, name)
+    try:
+        return _changed(dsn, change, wait_s)
+    except psycopg.errors.QueryCanceled as error:
+        raise VendorError(
+            f"{name} has so many rows that the search for symbols that are not in upper case took more than"
+            f" {SEARCH_S:g} s, in which all clients wait: delete some of its rows first, or leave the declaration"
+        ) from error
+
+
+def _check_upper_case(driver: psycopg.Connection[Any], vendor: str) -> None:
+    """Raise VendorError if a symbol of the vendor would not be found without its declaration."""
+    if held := _in_lower_case(driver, vendor):
+        some = ", ".join(held[:5])
+        more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+        raise VendorError(
+            f"{vendor} has symbols that are not in upper case: {some}{more}. They could not be found any more. Delete"
+            " these rows first (datastore delete), or leave the declaration"
+        )
 
 
 def spelling(driver: psycopg.Connection[Any]) -> Spelling:
@@ -130,33 +162,19 @@ def _changed(dsn: str, change: Callable[[psycopg.Connection[Any]], T], wait_s: f
         time.sleep(_PAUSE_S)
 
 
-def _declared(driver: psycopg.Connection[Any], vendor: str | None) -> list[CaseSensitive]:
-    with driver.cursor(row_factory=class_row(CaseSensitive)) as cursor:
-        return cursor.execute(
-            "SELECT v.vendor, v.declared_at,"
-            " (SELECT count(*) FROM store.series AS s WHERE s.vendor = v.vendor) AS series"
-            " FROM store.case_sensitive_vendors AS v WHERE v.vendor = coalesce(%s, v.vendor)"
-            ' ORDER BY v.vendor COLLATE "C"',
-            (vendor,),
-        ).fetchall()
-
-
-_SUSPECT: Final = SQL("""({} COLLATE "C" ~ '[^ -`{{-~]')""")
-"""Whether a symbol has a character that may not be in upper case: any but those of ASCII without a to z."""
-
-
 def _in_lower_case(driver: psycopg.Connection[Any], vendor: str) -> list[str]:
     """Return the vendor's symbols, of all tenants, that are not in upper case and have rows."""
     found = set[str]()
-    for part in ("symbol", "root"):
-        assert part in SERIES_COLUMNS
+    for part in SYMBOLS:
+        if part not in SERIES_COLUMNS:
+            continue
         name = Identifier("s", part)
         found.update(
             symbol
             for (symbol,) in driver.execute(
                 SQL(
                     "SELECT DISTINCT {} FROM {}.series AS s WHERE s.vendor = %s AND s.last_ts IS NOT NULL AND {}"
-                ).format(name, Identifier(STORE), _SUSPECT.format(name)),
+                ).format(name, Identifier(STORE), suspect(name)),
                 (vendor,),
             )
         )
@@ -169,7 +187,7 @@ def _in_lower_case(driver: psycopg.Connection[Any], vendor: str) -> list[str]:
                 symbol
                 for (symbol,) in driver.execute(
                     SQL("SELECT DISTINCT {} FROM {} AS r WHERE r.series_id = ANY(%s) AND {}").format(
-                        name, Identifier(STORE, kind.name), _SUSPECT.format(name)
+                        name, Identifier(STORE, kind.name), suspect(name)
                     ),
                     (_series_ids(driver, kind.name, vendor),),
                 )

@@ -34,7 +34,7 @@ from .models import (
     Series,
 )
 from .profiles import Profile, profile
-from .protocol.operations import Health
+from .protocol.server import Health
 from .schema import KINDS, Kind
 
 __all__ = [

@@ -123,7 +123,7 @@ class AMDS(AsyncBulk, AsyncMethods):
         """Run an operation that returns its result in parts, and yield each part as it arrives.
 
         All parts come over one connection and in one transaction. If you stop early, the connection is returned to the
-        pool when the iterator is closed (`contextlib.aclosing`). Nothing is retried.
+        pool when the iterator is closed (`contextlib.aclosing`). Nothing is retried once a part has arrived.
         """
         begun = False
         while True:

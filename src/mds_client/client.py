@@ -111,7 +111,7 @@ class MDS(Bulk, Methods):
         """Run an operation that returns its result in parts, and yield each part as it arrives.
 
         All parts come over one connection and in one transaction. If you stop early, the connection is returned to the
-        pool when the iterator is closed. Nothing is retried.
+        pool when the iterator is closed. Nothing is retried once a part has arrived.
         """
         begun = False
         while True:

@@ -1,11 +1,15 @@
-"""The parts of a kind's declaration: columns and their types, storage, and rollups.
+"""The parts of a kind's declaration: columns and their types, which a model's fields say, storage, and rollups.
 
 `mds_client.schema` puts them together.
 """
 
+import types
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
 
@@ -102,3 +106,58 @@ MEAN_VALUES: Final = (1e-30, 1e100)
 MEAN_WEIGHTS: Final = (1e-15, 1e19)
 """The magnitudes of the values and weights that count in a mean, both ends included. A value of zero counts, too. The
 product of others could overflow, which would fail the whole computation."""
+
+
+def check_names(model: type[BaseModel], names: Iterable[str]) -> None:
+    """Raise TypeError if a declared name is not a field of the model."""
+    for field in names:
+        if field not in model.model_fields:
+            raise TypeError(f"{model.__name__}: {field!r} is declared, but the model has no such field")
+
+
+def check_columns(
+    model: type[BaseModel],
+    columns: Mapping[str, Column],
+    key: tuple[str, ...],
+    aggregates: Mapping[str, Aggregate],
+    weight: str | None,
+) -> None:
+    """Raise TypeError if a key can be NULL, or a rollup of a column makes no sense."""
+    for field in key:
+        if columns[field].nullable:
+            raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
+    for field, how in aggregates.items():
+        if columns[field].amount and how != "sum":
+            raise TypeError(f"{model.__name__}: {field!r} is an amount, so its rollup is the sum, not the {how}")
+        if how == "mean" and (weight is None or not columns[weight].amount):
+            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
+
+
+def column_of(model: type[BaseModel], field: str) -> Column:
+    """Return the column of a field. Raises TypeError unless its annotation has one PostgreSQL type."""
+    info = model.model_fields[field]
+    found = [mark for mark in info.metadata if isinstance(mark, Sql)]
+    nullable = False
+    options = [info.annotation]
+    while options:
+        annotation = options.pop()
+        if annotation is type(None):
+            nullable = True
+        elif get_origin(annotation) is Annotated:
+            inner, *marks = get_args(annotation)
+            found += [mark for mark in marks if isinstance(mark, Sql)]
+            options.append(inner)
+        elif get_origin(annotation) in (Union, types.UnionType):
+            options += get_args(annotation)
+    marked = {mark.type for mark in found}
+    if len(marked) != 1:
+        raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
+    return Column(
+        field,
+        marked.pop(),
+        nullable=nullable and not any(mark.always for mark in found),
+        amount=any(mark.amount for mark in found),
+        otherwise=next((mark.otherwise for mark in found if mark.otherwise), None),
+        last=any(mark.last for mark in found),
+        apart=next((mark.apart for mark in found if mark.apart), ""),
+    )

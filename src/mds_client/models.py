@@ -36,6 +36,7 @@ from mds_client.values.fields import Timeframe as Timeframe
 from mds_client.values.fields import UuidText as UuidText
 from mds_client.values.fields import VendorId, is_uuid, no_nul
 from mds_client.values.quality import DataQualityWarning, out_of_order
+from mds_client.values.spelling import Spelled
 
 __all__ = [
     "Bar",
@@ -75,6 +76,11 @@ class Row(BaseModel):
         if field not in type(self).model_fields:
             raise KeyError(field)
         return getattr(self, field)
+
+    def as_given(self) -> Self:
+        """Return the row with its symbols as they were given, for a text from which the row is read again."""
+        given = {name: value.given for name, value in vars(self).items() if isinstance(value, Spelled)}
+        return self.model_copy(update=given) if given else self
 
     def spelled(self, changed: Mapping[str, Any]) -> Self:
         """Return the row with its symbols in another spelling. Used by the client when it writes the row."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from mds_client.layout import Rollup as Rollup
 from mds_client.layout import Sql as Sql
 from mds_client.layout import SqlType as SqlType
 from mds_client.layout import Storage as Storage
+from mds_client.layout import check_columns, check_names, column_of
 
 OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
 """What happens to a stored row with the same key.
@@ -300,7 +301,7 @@ def _declared(
     ordered: tuple[tuple[str, str], ...],
     weight: str | None,
 ) -> Kind:
-    _check_names(
+    check_names(
         model,
         (
             *((weight,) if weight else ()),
@@ -314,9 +315,9 @@ def _declared(
     if unknown := set(series) - set(SERIES_COLUMNS):
         raise TypeError(f"{model.__name__}: a series is named by {SERIES_COLUMNS}, not by {sorted(unknown)}")
     columns = {
-        field: _column(model, field) for field in model.model_fields if field not in series and field != TENANT_COLUMN
+        field: column_of(model, field) for field in model.model_fields if field not in series and field != TENANT_COLUMN
     }
-    _check_columns(model, columns, key, aggregates, weight)
+    check_columns(model, columns, key, aggregates, weight)
     in_order = (*key, *(field for field in columns if field not in key))
     return Kind(
         name=name,
@@ -333,60 +334,6 @@ def _declared(
         aggregates=tuple(aggregates.items()),
         ordered=ordered,
         weight=weight,
-    )
-
-
-def _check_names(model: type[BaseModel], names: Iterable[str]) -> None:
-    """Raise TypeError if a declared name is not a field of the model."""
-    for field in names:
-        if field not in model.model_fields:
-            raise TypeError(f"{model.__name__}: {field!r} is declared, but the model has no such field")
-
-
-def _check_columns(
-    model: type[BaseModel],
-    columns: Mapping[str, Column],
-    key: tuple[str, ...],
-    aggregates: Mapping[str, Aggregate],
-    weight: str | None,
-) -> None:
-    """Raise TypeError if a key can be NULL, or a rollup of a column makes no sense."""
-    for field in key:
-        if columns[field].nullable:
-            raise TypeError(f"{model.__name__}: {field!r} is part of the key and may not be None")
-    for field, how in aggregates.items():
-        if columns[field].amount and how != "sum":
-            raise TypeError(f"{model.__name__}: {field!r} is an amount, so its rollup is the sum, not the {how}")
-        if how == "mean" and (weight is None or not columns[weight].amount):
-            raise TypeError(f"{model.__name__}: the mean of {field!r} needs an amount as weight")
-
-
-def _column(model: type[BaseModel], field: str) -> Column:
-    info = model.model_fields[field]
-    found = [mark for mark in info.metadata if isinstance(mark, Sql)]
-    nullable = False
-    options = [info.annotation]
-    while options:
-        annotation = options.pop()
-        if annotation is type(None):
-            nullable = True
-        elif get_origin(annotation) is Annotated:
-            inner, *marks = get_args(annotation)
-            found += [mark for mark in marks if isinstance(mark, Sql)]
-            options.append(inner)
-        elif get_origin(annotation) in (Union, types.UnionType):
-            options += get_args(annotation)
-    marked = {mark.type for mark in found}
-    if len(marked) != 1:
-        raise TypeError(f"{model.__name__}.{field}: one PostgreSQL type is needed, Sql(…) marks {len(marked)}")
-    return Column(
-        field,
-        marked.pop(),
-        nullable=nullable and not any(mark.always for mark in found),
-        amount=any(mark.amount for mark in found),
-        otherwise=next((mark.otherwise for mark in found if mark.otherwise), None),
-        last=any(mark.last for mark in found),
-        apart=next((mark.apart for mark in found if mark.apart), ""),
     )
 
 

@@ -16,9 +16,13 @@ import pytest
 from pyarrow import parquet
 
 from datastore import vendors
-from mds_client import MDS, Bar, Fundamentals, News, OptionSnap, RetryableError, UnknownSeries
+from datastore.load import load
+from mds_client import MDS, Bar, DataQualityWarning, Fundamentals, News, OptionSnap, RetryableError, UnknownSeries
+from mds_client.batch import Reject
 from mds_client.cli import main
-from mds_client.protocol.operations import Observer
+from mds_client.config import Config
+from mds_client.protocol.operations import Observer, Session, Written
+from mds_client.reading.reads import latest_prices
 from tests.clients.test_cli import Run, runs, use
 from tests.conftest import Client, Store, before_the_server, odd_rows
 
@@ -274,11 +278,61 @@ def test_a_client_with_an_old_declaration_writes_and_reads_by_the_new_one(
 
 def test_a_client_asks_once_for_the_declarations(cased: Store) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a, observer=(counting := Counting())) as client:
+        sessions: list[Session] = []
+        make = client._session
+
+        def watched(*, sure: bool = False) -> Session:
+            sessions.append(make(sure=sure))
+            return sessions[-1]
+
+        client._session = watched  # type: ignore[method-assign]
         for _ in range(3):
             client.upsert_bars([bar("AMpB", 1.0)])
             client.for_tenant(cased.tenant_b).latest_prices(["AMpB"], "cased", missing="ignore")
+        assert [session.asked for session in sessions] == [False, True, *[False] * 5]
         # The server refuses the first attempt, and the client repeats it without counting it as failed.
         assert counting.repeated == 0
+
+
+@pytest.mark.parametrize("form", ["models", "arrow"])
+def test_rows_that_are_two_by_a_new_declaration_do_not_count_as_replaced(store: Store, form: str) -> None:
+    class Watching(Observer):
+        written: Written | None = None
+
+        def performed(self, operation: str, seconds: float, written: Written | None) -> None:
+            self.written = written
+
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a, observer=(watching := Watching())) as client:
+        # It knows the ids of the names, so it sends the rows with its first statement.
+        client.upsert_bars([bar("AMPB", 0.0)])
+        vendors.declare(store.admin_dsn, "cased")
+        with pytest.warns(DataQualityWarning):
+            client.upsert_bars(FORMS[form]([bar("AMpB", 1.0), bar("AMPB", 2.0)]))
+    assert watching.written is not None
+    assert (watching.written.rows, watching.written.replaced) == (2, 0)
+    assert stored(store) == [("cased", "AMPB", 2.0), ("cased", "AMpB", 1.0)]
+
+
+@before_the_server
+def test_a_session_that_asks_confirms_nothing_for_others() -> None:
+    operation, asking = (
+        latest_prices(["A"], "v"),
+        Session(Config.load({"dsn": "host=h"}, environment={}), {}, asks=True),
+    )
+    assert operation.opening(asking).parameters[-1] is None
+    operation.opened(asking, [(None, "1", True)])
+    assert not asking.known.confirmed
+    asking.spell(["cased"])
+    assert asking.known.confirmed
+
+
+@before_the_server
+def test_a_rejected_model_keeps_its_given_spelling() -> None:
+    """It is read again from what was rejected."""
+    row = Bar(**bar("AMpB", 1.0))
+    assert json.loads(Reject("bars", row, "why").to_json())["row"]["symbol"] == "AMpB"
+    assert json.loads(Reject("bars", Bar(**bar("AMPB", 1.0)), "why").to_json())["row"]["symbol"] == "AMPB"
+    assert row.symbol == "AMPB"
 
 
 @pytest.mark.both_clients
@@ -333,6 +387,34 @@ def test_a_declaration_is_not_taken_back_while_symbols_are_not_in_upper_case(cli
     assert [row.symbol for row in client.bars_window("äö", "1d", *JANUARY, "cased")] == ["ÄÖ"]
 
 
+def test_symbols_that_are_not_in_upper_case_are_found_while_transactions_run(client: Client, cased: Store) -> None:
+    client.upsert_bars([bar("AMpB", 1.0)])
+    with psycopg.connect(cased.dsn) as open_:
+        open_.execute("SELECT mds.spells_as('{cased}')")
+        # Nobody had to wait for that answer.
+        with pytest.raises(vendors.VendorError, match="not in upper case: AMpB"):
+            vendors.withdraw(cased.admin_dsn, "cased", wait_s=0)
+
+
+@pytest.mark.many_sessions
+def test_a_search_for_which_all_clients_wait_is_given_up(cased: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, searched = vendors._in_lower_case, 0
+    with psycopg.connect(cased.superuser_dsn) as open_:
+
+        def long(*asked: Any) -> list[str]:
+            nonlocal searched
+            searched += 1
+            if searched == 2:
+                open_.execute("LOCK TABLE store.news IN ACCESS EXCLUSIVE MODE")
+            return search(*asked)
+
+        monkeypatch.setattr(vendors, "_in_lower_case", long)
+        monkeypatch.setattr(vendors, "SEARCH_S", 0.1)
+        with pytest.raises(vendors.VendorError, match=r"took more than 0\.1 s, in which all clients wait"):
+            vendors.withdraw(cased.admin_dsn, "cased")
+    assert [one.vendor for one in vendors.declared(cased.admin_dsn)] == ["cased"]
+
+
 # Commands -------------------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +445,21 @@ def test_files_of_every_format_keep_both_instruments(mds: Run, cased: Store, tmp
     read = mds("bars", "--vendor", "cased", "--symbol", "AMpB", "--timeframe", "1d", *WINDOW, "--format", "ndjson")
     assert [json.loads(line)["close_price"] for line in read.out.splitlines()] == [5.0]
     assert mds("latest-prices", "--vendor", "cased", "--symbols", "AMpB", "--json").json[0]["symbol"] == "AMpB"
+
+
+@odd_rows
+def test_rows_of_one_file_that_a_later_one_replaces_are_counted_by_instrument(
+    mds: Run, cased: Store, tmp_path: Path
+) -> None:
+    rows = [bar("AMpB", 1.0), bar("AMPB", 2.0), bar("AMpB", 3.0)]
+    (tmp_path / "a.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
+    (tmp_path / "a.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    said = "1 replaced by a later row with the same key and other values"
+    assert said in mds("import", "bars", tmp_path / "a.csv").out
+    assert said in mds("ingest-ndjson", "bars", tmp_path / "a.ndjson").out
+    loaded = load(cased.admin_dsn, "a", "bars", str(tmp_path / "a.csv"))
+    assert loaded.replaced == 1
+    assert stored(cased) == [("cased", "AMPB", 2.0), ("cased", "AMpB", 3.0)]
 
 
 WINDOW = ("--start", "2024-01-01", "--end", "2024-02-01")

@@ -11,7 +11,7 @@ import pytest
 from datastore import aggregates
 from mds_client import Config, ConfigurationError, DataQualityWarning, UnknownSeries
 from mds_client.protocol.operations import Execute, Group, Session
-from mds_client.reading import reads
+from mds_client.reading import streams
 from tests.conftest import Client, Store
 
 ALWAYS = ("2020-01-01", "2030-01-01")
@@ -130,7 +130,7 @@ def test_reading_some_series_fetches_the_names_of_no_others(filled: Client, stor
     filled.upsert_bars(
         [{"vendor": "many", "symbol": f"S{n}", "timeframe": "1m", "ts": "2024-01-02", "volume": 1} for n in range(500)]
     )
-    stream = reads.iter_rows("bars", vendor="acme", symbols=["MSFT"], timeframe="1m")
+    stream = streams.iter_rows("bars", vendor="acme", symbols=["MSFT"], timeframe="1m")
     talk = stream.operation.talk(Session(Config.load(dsn=store.dsn), {}, wanted=store.tenant_a))
     group = next(talk)
     assert isinstance(group, Group)

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from datastore import aggregates
+from datastore import aggregates, vendors
 from datastore.gaps import calendars
 from mds_client import Bar, ConfigurationError, SeriesConflict, UnknownSeries, sql
 from mds_client.batch import BatchConfig
@@ -267,6 +267,50 @@ def test_a_series_keeps_its_calendar(client: Client, store: Store) -> None:
     client.rename(vendor="v", to_vendor="w")
     found = {(one.vendor, one.symbol): one.calendar for one in calendars.assignments(store.admin_dsn)}
     assert (found["w", None], found["w", "META"]) == ("24/7", "FX")
+
+
+@pytest.mark.parametrize("own", [None, "FX"])
+def test_the_calendar_of_a_symbol_of_any_vendor_is_kept_by_the_series_alone(
+    client: Client, store: Store, own: str | None
+) -> None:
+    bars(client, "FB")
+    bars(client, "META", vendor="w")
+    calendars.assign(store.admin_dsn, store.tenant_a, "24/7", symbol="FB")
+    calendars.assign(store.admin_dsn, store.tenant_a, "XNYS", vendor="w")
+    if own is not None:
+        calendars.assign(store.admin_dsn, store.tenant_a, own, vendor="v", symbol="FB")
+    before = calendars.assignments(store.admin_dsn)
+    client.rename(vendor="v", symbol="FB", to_symbol="META")
+    client.rename(vendor="v", symbol="META", to_vendor="x")
+    (first, second) = (one for one in calendars.assignments(store.admin_dsn) if one not in before)
+    assert (first.vendor, first.symbol, first.calendar) == ("v", "META", own or "24/7")
+    assert (second.vendor, second.symbol, second.calendar) == ("x", "META", own or "24/7")
+
+
+def test_a_vendor_in_upper_case_gets_no_symbols_with_lower_case_letters(client: Client, store: Store) -> None:
+    for vendor in ("cased", "other"):
+        vendors.declare(store.admin_dsn, vendor)
+    bars(client, "AMpB", vendor="cased")
+    contract = {"vendor": "cased", "symbol": "SPX", "expiry": "2024-06-21", "option_type": "C", "ts": "2024-01-02"}
+    client.upsert_options([{**contract, "root": "SPXw", "strike": 1, "iv": 0.5}])
+    client.upsert_news(
+        [
+            {"vendor": "cased", "published_at": "2024-01-02", "title": name, "symbol": name}
+            for name in ("AMpB", "X", "É")
+        ]
+    )
+    for kind, symbol in (("bars", "AMpB"), ("options", "SPXw"), ("news", "AMpB")):
+        for dry_run in (True, False):
+            with pytest.raises(SeriesConflict, match=f"{kind} of cased: {symbol} has lower case letters, and symbols"):
+                client.rename(kind=kind, vendor="cased", to_vendor="plain", dry_run=dry_run)
+    client.rename(kind="bars", vendor="cased", to_vendor="plain", to_symbol="amb")
+    assert closes(client, "AMB", vendor="plain") == [0.0, 1.0, 2.0]
+    assert len(client.rename(vendor="cased", to_vendor="other").series) == 2
+    assert [row.title for row in client.news_window(*ALWAYS, symbol="AMpB", vendor="other")] == ["AMpB"]
+    client.delete("news", vendor="other")
+    client.upsert_news([{"vendor": "other", "published_at": "2024-01-02", "title": "t", "symbol": "É"}])
+    client.rename(kind="news", vendor="other", to_vendor="plain")
+    assert [row.title for row in client.news_window(*ALWAYS, symbol="é", vendor="plain")] == ["t"]
 
 
 def test_a_backfill_that_writes_under_the_old_name_comes_first(client: Client, store: Store) -> None:

@@ -3,22 +3,28 @@
 import json
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import psycopg
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from datastore import backfill, gaps, tenants, vendors
+from datastore import backfill, browsing, gaps, tenants, vendors
 from datastore.backfill import BackfillSpec
 from datastore.cli import main
 from datastore.gaps import calendars
 from datastore.load import load
+from datastore.load.loading import straight
 from datastore.search import search_series
-from mds_client import MDS, Bar
+from mds_client import KINDS, MDS, Bar
+from mds_client.columns.rows import batches
+from mds_client.config import Config
+from mds_client.protocol.operations import Execute, Group, Session
+from mds_client.values.spelling import UPPER, Spelling
 from tests.clients.test_case_sensitive import bar, stored
 from tests.clients.test_cli import Run, runs, use
-from tests.conftest import Store
+from tests.conftest import Store, before_the_server
 from tests.control.job_types import work
 
 BOTH: Final = ["AMpB", "AMPB"]
@@ -139,6 +145,31 @@ def test_the_search_finds_symbols_in_any_letters(cased: Store) -> None:
         found = search_series(cased.admin_dsn, text, order="symbol").items
         assert {(one.vendor, one.symbol) for one in found} >= {("cased", "AMPB"), ("cased", "AMpB")}
         assert "X" not in {one.symbol for one in found}
+
+
+def test_a_page_of_rows_of_all_vendors_has_each_row_once(cased: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsing, "_SYMBOLS", 1)
+    with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a) as client:
+        client.upsert_bars([bar("AMpB", 1.0), bar("AMPB", 2.0), bar("AMPB", 3.0, "plain")])
+        rows, more = browsing.first_rows(cased.admin_dsn, client, "bars", tenant=UUID(cased.tenant_a), limit=9)
+    assert sorted((row.vendor, row["symbol"]) for row in rows) == [
+        ("cased", "AMPB"), ("cased", "AMpB"), ("plain", "AMPB"),
+    ]  # fmt: skip
+    assert not more
+
+
+@before_the_server
+def test_another_attempt_of_a_load_spells_the_rows_as_they_were_given() -> None:
+    kind = KINDS["bars"]
+    for rows in (pa.Table.from_pylist([bar("AMpB", 1.0)]), [Bar(**bar("AMpB", 1.0))]):
+        (batch,) = batches(kind, rows, 10)
+        operation = straight(kind, batch, "replace")
+        for spelling, symbols in ((Spelling.of(["cased"]), ["AMpB"]), (UPPER, ["AMPB"])):
+            group = next(operation.talk(Session(Config.load({"dsn": "host=h"}, environment={}), {}, spelling=spelling)))
+            assert isinstance(group, Group)
+            step = group.steps[-1]
+            assert isinstance(step, Execute)
+            assert step.parameters[1] == symbols
 
 
 @pytest.mark.every_engine

@@ -88,7 +88,7 @@ def test_every_error_of_the_server_is_one_of_ours_with_its_text_its_code_and_its
 
 
 def test_the_table_has_no_code_that_the_server_does_not() -> None:
-    # The store's own functions raise two of its own.
+    # The store's own functions raise three of its own.
     known = {sql.COLD, sql.MOVING, sql.SPELLING, *(str(their.sqlstate) for their in THEIRS)}
     assert {code for code in BY_SQLSTATE if len(code) == 5} <= known
     assert {code for code in BY_SQLSTATE if len(code) != 5} <= {code[:2] for code in known}

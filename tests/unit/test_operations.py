@@ -12,7 +12,7 @@ import pytest
 from mds_client import KINDS, Bar, Config, ConfigurationError, InvalidRow, RetryableError, RLSDenied, sql
 from mds_client.columns.arrays import Packed, array
 from mds_client.errors import ConstraintViolation, MDSOperationalError
-from mds_client.protocol import operations
+from mds_client.protocol import server
 from mds_client.protocol.operations import (
     CopyIn,
     CopyOut,
@@ -27,8 +27,9 @@ from mds_client.protocol.operations import (
     StaleSeries,
 )
 from mds_client.reading.listings import symbols
-from mds_client.reading.reads import bars_window, iter_rows, latest_prices, news_window
+from mds_client.reading.reads import bars_window, latest_prices, news_window
 from mds_client.reading.rollups import iter_rollup, rollup
+from mds_client.reading.streams import iter_rows
 from mds_client.schema import Kind, OnConflict
 from mds_client.writing.upserts import last_values, upsert
 from tests.conftest import odd_rows
@@ -375,7 +376,7 @@ def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None
     assert operation.opening(with_) == Execute(sql.OPEN_AS, (TENANT, "1234", []))
     operation.opened(with_, [(None, "1234")])
     assert with_.tenant_id is None
-    assert operations.health().opening(with_) == Execute(sql.OPEN, ("1234",))
+    assert server.health().opening(with_) == Execute(sql.OPEN, ("1234",))
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None
     ],
 )
 def test_health_tells_the_engine(extension: str | None, license_: str | None, name: str) -> None:
-    played = Played(operations.health(), session())
+    played = Played(server.health(), session())
     assert played.statements == [sql.SERVER, sql.HAS_SCHEMA]
     played.say([("17.1", "me", "db", extension, license_)], [(False,)])
     assert (played.answer.engine, played.answer.engine_version) == (name, extension)

@@ -6,7 +6,7 @@ from datastore.engines.apache import TimescaleApache
 from datastore.engines.base import OLDEST_SERVER, OLDEST_TIMESCALE, Driver, Engine
 from datastore.engines.timescale import Timescale
 from datastore.errors import UnsupportedServer
-from mds_client.protocol.operations import engine_name
+from mds_client.protocol.server import engine_name
 
 ENGINES: Final = {engine.name: engine for engine in (Engine, TimescaleApache, Timescale)}
 

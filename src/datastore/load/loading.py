@@ -197,7 +197,7 @@ def _copy_rows(kind: Kind) -> sql.Statement:
     return SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(Identifier(STORE, kind.name), columns).as_bytes(None)
 
 
-def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Straight]:
+def straight(kind: Kind, given: Batch, on_conflict: OnConflict) -> Operation[Straight]:
     """Write a batch straight into the table, as its owner, or through the merge if one of its rows exists.
 
     The batch's series are created and their last values updated in the same transaction and with the same order of
@@ -205,12 +205,14 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
     """
 
     def talk(session: Session) -> Talk[Straight]:
-        nonlocal batch
-        batch = batch.spelled(session.spelling)
+        # A new batch: another attempt may spell symbols in another way.
+        batch = given.spelled(session.spelling)
         yield from upserts._check_tenant(session, batch.claimed())
         series = yield from upserts._find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
         ids = upserts._ids(session, {name: found.known for name, found in series.items()})
         narrow = batch.narrow(ids)
+        # Callers count by the batch that they have given.
+        given.replaced = batch.replaced
         latest = narrow.latest
         span = min(new.first_ts for new in latest.values()), max(new.last_ts for new in latest.values())
         session.written = Written(kind.name, "copy", len(batch))

@@ -177,7 +177,7 @@ BEGIN
   IF ARRAY(SELECT v.vendor FROM store.case_sensitive_vendors AS v ORDER BY v.vendor COLLATE "C") <> vendors THEN
     RAISE SQLSTATE '{sql.SPELLING}' USING
       MESSAGE = 'the client does not know which vendors'' symbols are case-sensitive',
-      HINT = 'Ask again: SELECT vendor FROM mds.case_sensitive_vendors.';
+      HINT = 'Run the transaction again: the client then asks first. mds.case_sensitive_vendors lists the vendors.';
   END IF;
   RETURN true;
 END

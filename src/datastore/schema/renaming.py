@@ -52,17 +52,27 @@ BEGIN
   IF said IS NOT NULL THEN
     RAISE SQLSTATE {refused} USING MESSAGE = said;
   END IF;
-  -- A series keeps the calendar that is set for its symbol. That of the whole vendor is copied for a new vendor.
+  -- A series keeps the calendar that is set for its symbol, and no other series of the new symbol gets it: what is set
+  -- for a symbol of any vendor is copied for the series' own. That of the whole vendor is copied for a new vendor.
   INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar)
-  SELECT c.tenant_no, CASE WHEN c.vendor IS NOT NULL THEN coalesce(to_vendor, c.vendor) END,
-         CASE WHEN c.symbol IS NOT NULL THEN coalesce(to_symbol, c.symbol) END, c.calendar
-    FROM store.calendars AS c
-   WHERE NOT dry_run AND c.tenant_no = store.tenant_no() AND coalesce(c.vendor, c.symbol) IS NOT NULL
-     AND EXISTS (SELECT FROM store.series AS s WHERE s.series_id = ANY (wanted)
-                    AND s.vendor = coalesce(c.vendor, s.vendor) AND s.symbol = coalesce(c.symbol, s.symbol))
-     AND (c.symbol IS NOT NULL OR NOT EXISTS (
-           SELECT FROM store.series AS s WHERE (s.series_id >> {bits}) = c.tenant_no AND s.kind = ANY ({kinds})
-              AND s.vendor = to_vendor))
+  SELECT DISTINCT ON (n.vendor, n.symbol) store.tenant_no(), n.vendor, n.symbol, n.calendar FROM (
+    SELECT coalesce(to_vendor, s.vendor) AS vendor, coalesce(to_symbol, s.symbol) AS symbol, c.calendar,
+           c.vendor IS NULL AS of_any
+      FROM store.calendars AS c
+      JOIN store.series AS s ON s.series_id = ANY (wanted) AND s.symbol = c.symbol
+       AND s.vendor = coalesce(c.vendor, s.vendor)
+     WHERE c.tenant_no = store.tenant_no() AND (c.vendor IS NOT NULL OR to_symbol <> c.symbol)
+     UNION ALL
+    SELECT to_vendor, NULL, c.calendar, false
+      FROM store.calendars AS c
+     WHERE c.tenant_no = store.tenant_no() AND c.symbol IS NULL AND c.vendor <> to_vendor
+       AND EXISTS (SELECT FROM store.series AS s
+                    WHERE s.series_id = ANY (wanted) AND s.vendor = c.vendor AND s.symbol IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM store.series AS s
+                        WHERE (s.series_id >> {bits}) = c.tenant_no AND s.kind = ANY ({kinds}) AND s.vendor = to_vendor)
+  ) AS n
+   WHERE NOT dry_run
+   ORDER BY n.vendor, n.symbol, n.of_any
   ON CONFLICT DO NOTHING;
   BEGIN
     UPDATE store.series AS s SET renames = s.renames + 1, {changes} WHERE s.series_id = ANY (wanted);

@@ -12,11 +12,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
-    Date,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -30,24 +27,13 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import INTERVAL, JSONB, TIMESTAMP
-from sqlalchemy.schema import SchemaItem
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 
 from datastore.names import BEFORE, BEHIND, LARGEST_TENANT_NO, LOCKS, MAX_ATTEMPTS, STORE, TENANT_BITS
+from datastore.schema.file_tables import cold_tables, iceberg_tables, late_table
+from datastore.schema.parts import INSTANT, TYPES, tenant_no
 from mds_client import KINDS
-from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Kind, SqlType
-
-_INSTANT = TIMESTAMP(timezone=True)
-
-_TYPES: Final[dict[SqlType, TypeEngine[Any]]] = {
-    "bigint": BigInteger(),
-    "date": Date(),
-    "double precision": Double(),
-    "text": Text(),
-    "timestamptz": _INSTANT,
-    "uuid": Uuid(),
-}
+from mds_client.schema import DEFAULTS, SERIES_COLUMNS, Kind
 
 
 def kind_table(kind: Kind, metadata: MetaData) -> Table:
@@ -56,31 +42,8 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
         kind.name,
         metadata,
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
-        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
+        *(Column(column.name, TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
         PrimaryKeyConstraint("series_id", *kind.key, name=f"{kind.name}_pkey"),
-        schema=STORE,
-    )
-
-
-def late_table(kind: Kind, metadata: MetaData) -> Table:
-    """Return the table of late rows of a kind: rows of a time that is in files already, in the order of their writing.
-
-    `mode` says what each does to a row with the same key. A deletion has no values; it removes the rows of its series
-    from its time until `until`, which is in the same month.
-    """
-    name = f"late_{kind.name}"
-    return Table(
-        name,
-        metadata,
-        Column("series_id", BigInteger, autoincrement=False, nullable=False),
-        *(Column(column.name, _TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
-        Column("mode", Text, nullable=False),
-        Column("seq", BigInteger, Identity(always=True), nullable=False),
-        Column("until", _INSTANT),
-        PrimaryKeyConstraint("series_id", *kind.key, "seq", name=f"{name}_pkey"),
-        CheckConstraint("mode IN ('replace', 'keep', 'fill', 'delete')", name=f"{name}_mode_check"),
-        # Applications insert late rows, but have no right on this column: they delete through a function.
-        CheckConstraint("(mode = 'delete') = (until IS NOT NULL)", name=f"{name}_until_check"),
         schema=STORE,
     )
 
@@ -98,8 +61,8 @@ def metadata() -> MetaData:
     _calendars_table(tables)
     _gap_counts_table(tables)
     _lock_tables(tables)
-    _cold_tables(tables)
-    _iceberg_tables(tables)
+    cold_tables(tables)
+    iceberg_tables(tables)
     for kind in KINDS.values():
         kind_table(kind, tables)
         if kind.cold:
@@ -114,8 +77,8 @@ def _tenant_tables(tables: MetaData) -> None:
         Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
         Column("no", Integer, Identity(always=True, minvalue=1, maxvalue=LARGEST_TENANT_NO), nullable=False),
         Column("name", Text, nullable=False),
-        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
-        Column("disabled_at", _INSTANT),
+        Column("created_at", INSTANT, nullable=False, server_default=text("now()")),
+        Column("disabled_at", INSTANT),
         PrimaryKeyConstraint("no", name="tenants_pkey"),
         UniqueConstraint("id", name="tenants_id_key"),
         UniqueConstraint("name", name="tenants_name_key"),
@@ -143,7 +106,7 @@ def _vendors_table(tables: MetaData) -> None:
         "case_sensitive_vendors",
         tables,
         Column("vendor", Text, nullable=False),
-        Column("declared_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("declared_at", INSTANT, nullable=False, server_default=text("now()")),
         PrimaryKeyConstraint("vendor", name="case_sensitive_vendors_pkey"),
         CheckConstraint("vendor <> ''", name="case_sensitive_vendors_vendor_check"),
         schema=STORE,
@@ -176,9 +139,9 @@ def _series_table(tables: MetaData) -> None:
         *(Column(name, Text, nullable=name != "vendor") for name in SERIES_COLUMNS if name not in DEFAULTS),
         # Updated in the transaction that writes the rows: the time of the newest row, and the newest price with its
         # time (of an older row if the newest has no price).
-        Column("last_ts", _INSTANT),
+        Column("last_ts", INSTANT),
         Column("last_price", Double),
-        Column("last_price_ts", _INSTANT),
+        Column("last_price_ts", INSTANT),
         *(Column(name, Text) for name in DEFAULTS),
         # Writers tell how many renames they know of, so that none writes to a series by a name that it had before.
         Column("renames", Integer, nullable=False, server_default=text("0")),
@@ -233,16 +196,16 @@ def _jobs_table(tables: MetaData) -> None:
         Column("state", Text, nullable=False, server_default=text("'queued'")),
         # The number of started attempts, and the largest number of attempts.
         Column("attempts", Integer, nullable=False, server_default=text("0")),
-        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("created_at", INSTANT, nullable=False, server_default=text("now()")),
         # The earliest start: now for a new job, later for another attempt.
-        Column("due_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("due_at", INSTANT, nullable=False, server_default=text("now()")),
         # The worker that has it or had it last, and when its lease expires.
         Column("worker", Text),
-        Column("leased_until", _INSTANT),
-        Column("finished_at", _INSTANT),
+        Column("leased_until", INSTANT),
+        Column("finished_at", INSTANT),
         Column("error", Text),
         Column("max_attempts", Integer, nullable=False, server_default=text(str(MAX_ATTEMPTS))),
-        Column("started_at", _INSTANT),
+        Column("started_at", INSTANT),
         # Progress, in the job's own units.
         Column("done", BigInteger),
         Column("total", BigInteger),
@@ -287,23 +250,23 @@ def _backfills_table(tables: MetaData) -> None:
         "backfills",
         tables,
         Column("id", BigInteger, Identity(always=True), nullable=False),
-        _tenant_no("backfills"),
+        tenant_no("backfills"),
         Column("idempotency_key", Text, nullable=False),
         Column("kind", Text, nullable=False),
         Column("vendor", Text, nullable=False),
         Column("timeframe", Text, nullable=False),
-        Column("range_start", _INSTANT, nullable=False),
-        Column("range_end", _INSTANT, nullable=False),
+        Column("range_start", INSTANT, nullable=False),
+        Column("range_end", INSTANT, nullable=False),
         # The source of the rows and the other parameters. Never a secret: secrets are named here and stored elsewhere.
         Column("source", JSONB, nullable=False),
         Column("params", JSONB, nullable=False),
         # The planned numbers of series and of missing rows. The progress follows from the jobs.
         Column("series", Integer, nullable=False),
         Column("missing", BigInteger, nullable=False),
-        Column("created_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("created_at", INSTANT, nullable=False, server_default=text("now()")),
         # What was still missing when the last job had ended, and when that was checked.
         Column("report", JSONB(none_as_null=True)),
-        Column("reported_at", _INSTANT),
+        Column("reported_at", INSTANT),
         PrimaryKeyConstraint("id", name="backfills_pkey"),
         UniqueConstraint("tenant_no", "idempotency_key", name="backfills_idempotency_key"),
         schema=STORE,
@@ -315,7 +278,7 @@ def _calendars_table(tables: MetaData) -> None:
     Table(
         "calendars",
         tables,
-        _tenant_no("calendars"),
+        tenant_no("calendars"),
         Column("vendor", Text),
         Column("symbol", Text),
         Column("calendar", Text, nullable=False),
@@ -329,16 +292,16 @@ def _gap_counts_table(tables: MetaData) -> None:
     Table(
         "gap_counts",
         tables,
-        _tenant_no("gap_counts"),
+        tenant_no("gap_counts"),
         Column("vendor", Text, nullable=False),
         Column("timeframe", Text, nullable=False),
-        Column("range_start", _INSTANT, nullable=False),
-        Column("range_end", _INSTANT, nullable=False),
+        Column("range_start", INSTANT, nullable=False),
+        Column("range_end", INSTANT, nullable=False),
         Column("series", Integer, nullable=False),
         Column("expected", BigInteger, nullable=False),
         Column("missing", BigInteger, nullable=False),
         Column("gaps", BigInteger, nullable=False),
-        Column("checked_at", _INSTANT, nullable=False, server_default=text("now()")),
+        Column("checked_at", INSTANT, nullable=False, server_default=text("now()")),
         Column("repeated", BigInteger, nullable=False, server_default=text("0")),
         PrimaryKeyConstraint("tenant_no", "vendor", "timeframe", name="gap_counts_pkey"),
         schema=STORE,
@@ -349,96 +312,6 @@ def _lock_tables(tables: MetaData) -> None:
     # Without rows and indexes, see `datastore.locks`. The first one exists before any migration.
     for name in LOCKS:
         Table(name, tables, Column("unused", Boolean), schema=STORE)
-
-
-def _cold_tables(tables: MetaData) -> None:
-    # The time before which a tenant's rows of a kind are in files or on their way there, and the tenant's own age for
-    # moving rows, if it differs from that of all (NULL: never). While rows are brought back, nobody writes.
-    Table(
-        "cold_fences",
-        tables,
-        _tenant_no("cold_fences"),
-        Column("kind", Text, nullable=False),
-        Column("cold_before", _INSTANT),
-        Column("has_own_age", Boolean, nullable=False, server_default=text("false")),
-        Column("cold_after", INTERVAL),
-        Column("restoring", Boolean, nullable=False, server_default=text("false")),
-        PrimaryKeyConstraint("tenant_no", "kind", name="cold_fences_pkey"),
-        schema=STORE,
-    )
-    # The files. A replaced file is kept until nobody reads it any more.
-    periods = Table(
-        "cold_periods",
-        tables,
-        Column("id", BigInteger, Identity(always=True), nullable=False),
-        _tenant_no("cold_periods"),
-        Column("kind", Text, nullable=False),
-        Column("period_start", _INSTANT, nullable=False),
-        Column("period_end", _INSTANT, nullable=False),
-        Column("path", Text, nullable=False),
-        Column("rows", BigInteger, nullable=False),
-        Column("bytes", BigInteger, nullable=False),
-        Column("sha256", Text, nullable=False),
-        Column("made_at", _INSTANT, nullable=False, server_default=text("now()")),
-        Column("replaced_at", _INSTANT),
-        PrimaryKeyConstraint("id", name="cold_periods_pkey"),
-        UniqueConstraint("path", name="cold_periods_path_key"),
-        CheckConstraint("period_start < period_end", name="cold_periods_period_check"),
-        schema=STORE,
-    )
-    Index(
-        "cold_periods_current",
-        periods.c.tenant_no,
-        periods.c.kind,
-        periods.c.period_start,
-        unique=True,
-        postgresql_where=text("replaced_at IS NULL"),
-    )
-
-
-def _iceberg_tables(tables: MetaData) -> None:
-    # The catalog of Iceberg tables, with the names and columns of Iceberg's SQL and JDBC catalogs. A namespace is a
-    # tenant; its rows are deleted with it.
-    Table(
-        "iceberg_tables",
-        tables,
-        Column("catalog_name", Text, nullable=False),
-        Column("table_namespace", Text, nullable=False),
-        Column("table_name", Text, nullable=False),
-        Column("metadata_location", Text),
-        Column("previous_metadata_location", Text),
-        Column("iceberg_type", Text),
-        *_named_tenant("iceberg_tables", "table_namespace"),
-        PrimaryKeyConstraint("catalog_name", "table_namespace", "table_name", name="iceberg_tables_pkey"),
-        schema=STORE,
-    )
-    Table(
-        "iceberg_namespace_properties",
-        tables,
-        Column("catalog_name", Text, nullable=False),
-        Column("namespace", Text, nullable=False),
-        Column("property_key", Text, nullable=False),
-        Column("property_value", Text, nullable=False),
-        *_named_tenant("iceberg_namespace_properties", "namespace"),
-        PrimaryKeyConstraint("catalog_name", "namespace", "property_key", name="iceberg_namespace_properties_pkey"),
-        schema=STORE,
-    )
-
-
-def _named_tenant(table: str, namespace: str) -> tuple[SchemaItem, ...]:
-    """Return the column and the constraint for the tenant that a namespace names."""
-    return (
-        Column("tenant_id", Uuid, Computed(f"{namespace}::uuid", persisted=True)),
-        ForeignKeyConstraint(
-            ["tenant_id"], [f"{STORE}.tenants.id"], name=f"{table}_tenant_id_fkey", ondelete="CASCADE"
-        ),
-    )
-
-
-def _tenant_no(table: str) -> Column[int]:
-    """Return the column for the tenant of a row that is deleted with its tenant."""
-    tenant = ForeignKey(f"{STORE}.tenants.no", name=f"{table}_tenant_no_fkey", ondelete="CASCADE")
-    return Column("tenant_no", Integer, tenant, nullable=False)
 
 
 def ours(name: str | None, type_: str, _parents: object) -> bool:

@@ -38,7 +38,7 @@ class Reject:
         told |= {"sqlstate": self.sqlstate, "origin": self.origin}
         try:
             if isinstance(self.row, Row):
-                told["row"] = self.row.model_dump(mode="json", warnings=False)
+                told["row"] = self.row.as_given().model_dump(mode="json", warnings=False)
             return json.dumps(told, default=str, allow_nan=False)
         except (TypeError, ValueError):
             # JSON cannot represent NaN, keys that are not text, or cycles, so write the row as text.

@@ -110,6 +110,8 @@ class Frame:
             return self
         sensitive = np.array([word in spelling.vendors for word in vendors.words or ()], np.bool_)[vendors.values]
         made = copy.copy(self)
+        # Rows that had the same key in another spelling may be two in this one.
+        made.replaced = 0 if self.replaced == 0 else None
         made._columns = {
             **self._columns,
             **{name: _chosen(self._columns[name], spellings, sensitive) for name, spellings in given.items()},

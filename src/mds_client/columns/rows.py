@@ -187,7 +187,8 @@ class Rows:
         if all(map(is_, rows, self._rows)):
             return self
         made = Rows(kind, rows, self._first)
-        made.replaced = self.replaced
+        # Rows that had the same key in another spelling may be two in this one.
+        made.replaced = 0 if self.replaced == 0 else None
         return made
 
     def span(self) -> tuple[datetime, datetime]:

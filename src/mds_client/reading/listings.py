@@ -210,3 +210,13 @@ def listed_series(kind: Kind, vendor: str | None, symbol: Symbols | None, timefr
 def named(kind: Kind, there: Iterable[Values]) -> dict[int, tuple[str | None, ...]]:
     """Return the names of listed series by id, with the parts that the kind uses."""
     return {series_id: kind.named(name) for series_id, *name in there}
+
+
+def found_series(
+    session: Session, kind: Kind, symbols: list[str], name: dict[str, str]
+) -> Talk[dict[int, tuple[str | None, ...]]]:
+    """Find the series of these symbols. Returns names by id, in the order of the names."""
+    columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
+    parameters = [*(columns[part] for part in kind.searched), session.wanted]
+    (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
+    return {series_id: tuple(parts) for series_id, _, _, *parts in sorted(found, key=lambda row: row[3:])}

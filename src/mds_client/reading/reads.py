@@ -6,7 +6,7 @@ window includes its start and excludes its end; a time without a zone is UTC; th
 you ask for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, TypeVar, cast
@@ -14,20 +14,17 @@ from typing import Any, TypeVar, cast
 from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
-from mds_client.models import AnyKind, Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
-from mds_client.protocol.operations import Execute, Group, Operation, Session, Stream, Talk, spelled
+from mds_client.models import Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, spelled
 from mds_client.reading.answers import (
     As,
     Columns,
     Index,
     Shown,
-    StreamAs,
     answered,
     check_as,
     check_columns,
-    check_stream_as,
     cold_frame,
-    emitted,
     models_of_many,
     models_of_one,
     read_frame,
@@ -45,8 +42,8 @@ from mds_client.reading.arguments import (
     stored_timeframe,
     time_span,
 )
-from mds_client.reading.listings import bounds, listed_series, named
-from mds_client.reading.missing import Missing, check_missing, explained, warn_without_tenant
+from mds_client.reading.listings import found_series, named
+from mds_client.reading.missing import Missing, check_missing, explained
 from mds_client.schema import KINDS, TENANT_COLUMN, Kind
 from mds_client.values.built import built_rows
 from mds_client.values.spelling import Spelling
@@ -147,7 +144,7 @@ def option_chain(
     def talk(session: Session) -> Talk[Any]:
         symbols = several(given, vendor, session.spelling)
         # A symbol has a series for each root.
-        ids = yield from _find(session, kind, symbols, {"vendor": vendor})
+        ids = yield from found_series(session, kind, symbols, {"vendor": vendor})
         statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
         if as_ != "models":
             answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
@@ -188,68 +185,6 @@ def latest_prices(
         return answered(LatestPrice, found, as_, fields)
 
     return Operation("latest_prices", talk)
-
-
-def iter_bars_window(
-    symbol: Symbols,
-    timeframe: str,
-    start: Time,
-    end: Time,
-    vendor: str,
-    *,
-    batch_rows: int = 10_000,
-    as_: StreamAs = "models",
-    columns: Columns | None = None,
-    missing: Missing = "warn",
-) -> Stream[Any]:
-    """The operation of `MDS.iter_bars_window`."""
-    name = {"vendor": vendor, "timeframe": stored_timeframe(timeframe)}
-    return _stream(Bar, symbol, start, end, batch_rows, as_, columns, missing, name)
-
-
-def iter_fundamentals_window(
-    symbol: Symbols,
-    start: Time,
-    end: Time,
-    vendor: str,
-    *,
-    batch_rows: int = 10_000,
-    as_: StreamAs = "models",
-    columns: Columns | None = None,
-    missing: Missing = "warn",
-) -> Stream[Any]:
-    """The operation of `MDS.iter_fundamentals_window`."""
-    return _stream(Fundamentals, symbol, start, end, batch_rows, as_, columns, missing, {"vendor": vendor})
-
-
-def iter_rows(
-    kind: AnyKind,
-    start: Time | None = None,
-    end: Time | None = None,
-    *,
-    vendor: str | None = None,
-    symbols: Sequence[str] | None = None,
-    timeframe: str | None = None,
-    batch_rows: int = 10_000,
-    as_: StreamAs = "models",
-    columns: Columns | None = None,
-) -> Stream[Any]:
-    """The operation of `MDS.iter_rows`."""
-    declared = KINDS.of(kind)
-    check_stream_as(as_)
-    show = shown(declared, columns, as_)
-    span = bounds(start, end)
-    listed = listed_series(declared, vendor, symbols, timeframe)
-
-    def talk(session: Session) -> Talk[None]:
-        (there,) = yield Group((listed.step(session),))
-        warn_without_tenant(session)
-        model = cast("type[Row]", declared.model)
-        names = named(declared, there)
-        in_rows = listed.in_rows(session)
-        yield from emitted(session, model, declared, names, list(names), span, batch_rows, as_, show, in_rows)
-
-    return _streamed(f"iter_{declared.name}", talk, as_)
 
 
 def _window(
@@ -298,7 +233,7 @@ def _window_of_one(
 
     def talk(session: Session) -> Talk[Any]:
         if (yield from is_cold(session, kind, span[0])):
-            ids = yield from _find(session, kind, symbols, name)
+            ids = yield from found_series(session, kind, symbols, name)
             answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
         elif as_ != "models":
             parameters = (*parts, *span, *sql.hot_since(kind, session.wanted, span[0]))
@@ -331,7 +266,7 @@ def _windows(
 
     def talk(session: Session) -> Talk[Any]:
         cold = yield from is_cold(session, kind, span[0])
-        ids = yield from _find(session, kind, symbols, name)
+        ids = yield from found_series(session, kind, symbols, name)
         parameters = (list(ids), *span, *sql.hot_since(kind, session.wanted, span[0]))
         if cold:
             answer = yield from _cold_window(session, model, kind, ids, span, as_, show)
@@ -367,49 +302,6 @@ def _cold_window(
 
     rows = reading.tuples((yield from reading.reading(session, kind, ids, span)))
     return models_of_many(model, kind, session.tenant_id, ids, rows)
-
-
-def _stream(
-    model: type[R],
-    symbol: Symbols,
-    start: Time,
-    end: Time,
-    batch_rows: int,
-    as_: StreamAs,
-    columns: Columns | None,
-    missing: Missing,
-    name: dict[str, str],
-) -> Stream[Any]:
-    kind = KINDS.of(model)
-    check_stream_as(as_)
-    show = shown(kind, columns, as_)
-    check_missing(missing)
-    span = time_span(start, end)
-    given = given_symbols([symbol] if isinstance(symbol, str) else symbol)
-
-    def talk(session: Session) -> Talk[None]:
-        symbols = several(given, name["vendor"], session.spelling)
-        ids = yield from _find(session, kind, symbols, name)
-        if len(ids) < len(set(symbols)):
-            yield from explained(session, kind, stored_name(name["vendor"]), symbols, name.get("timeframe"), missing)
-        yield from emitted(session, model, kind, ids, list(ids), span, batch_rows, as_, show)
-
-    return _streamed(f"iter_{kind.name}_window", talk, as_)
-
-
-def _streamed(name: str, talk: Callable[[Session], Talk[None]], as_: StreamAs) -> Stream[Any]:
-    """Make a stream of rows whose statements all read from the same snapshot."""
-    return Stream(Operation(name, talk, heavy=as_ != "models", begin=(sql.BEGIN_SNAPSHOT,)))
-
-
-def _find(
-    session: Session, kind: Kind, symbols: list[str], name: dict[str, str]
-) -> Talk[dict[int, tuple[str | None, ...]]]:
-    """Find the series of these symbols. Returns names by id, in the order of the names."""
-    columns = {**{part: [stored_name(value)] for part, value in name.items()}, "symbol": symbols}
-    parameters = [*(columns[part] for part in kind.searched), session.wanted]
-    (found,) = yield Group((Execute(sql.find_series(kind), parameters),))
-    return {series_id: tuple(parts) for series_id, _, _, *parts in sorted(found, key=lambda row: row[3:])}
 
 
 def _series_name(kind: Kind, symbol: str, name: dict[str, str]) -> tuple[str, ...]:

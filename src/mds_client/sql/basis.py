@@ -206,6 +206,14 @@ def by_symbols(arrays: int, *, of_rows: Kind | None = None) -> Composable:
     return SQL("symbol = ANY(CASE WHEN {} THEN %b::text[] ELSE %b::text[] END)").format(sensitive)
 
 
+def suspect(symbol: Composable) -> Composable:
+    """Find symbols that may not be in upper case: with any character but those of ASCII without a to z.
+
+    Only Python's rules decide: those of the database depend on its collation.
+    """
+    return SQL("""({} COLLATE "C" ~ '[^ -`{{-~]')""").format(symbol)
+
+
 _WHOLE: Final = (Literal(-(2**63)), Literal(2**63 - 1))
 
 

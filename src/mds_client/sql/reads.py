@@ -21,6 +21,7 @@ from mds_client.sql.basis import (
     selected,
     series_name,
     span,
+    suspect,
     text,
 )
 
@@ -269,6 +270,17 @@ def named_series(by_symbol: bool, by_timeframe: bool) -> Statement:
     return text(
         SQL("SELECT series_id, renames, kind, {names} FROM mds.series WHERE {} ORDER BY kind, {names}").format(
             SQL(" AND ").join((*conditions, MEANT)), names=names(SERIES_COLUMNS)
+        )
+    )
+
+
+@cache
+def suspect_symbols(kind: Kind, name: str) -> Statement:
+    """List the symbols in a column of the rows of these series that may not be in upper case."""
+    symbol = Identifier(name)
+    return text(
+        SQL("SELECT DISTINCT {} FROM mds.{} WHERE series_id = ANY(%b::bigint[]) AND {} AND {}").format(
+            symbol, Identifier(kind.name), suspect(symbol), MEANT
         )
     )
 

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from mds_client.protocol import operations
-from mds_client.protocol.operations import Health, Operation, Stream
+from mds_client.protocol import server
+from mds_client.protocol.operations import Operation, Stream
+from mds_client.protocol.server import Health
 
 T = TypeVar("T")
 
@@ -33,8 +34,8 @@ class AsyncCalls(ABC):
         Raises:
             ServerUnreachable: The server does not answer.
         """
-        return await self.run(operations.health())
+        return await self.run(server.health())
 
     async def schema_version(self) -> str | None:
         """Return the version of the database's schema, such as "0007", or None if it is not migrated."""
-        return await self.run(operations.schema_version())
+        return await self.run(server.schema_version())

@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TypeVar
 
-from mds_client.protocol import operations
-from mds_client.protocol.operations import Health, Operation, Stream
+from mds_client.protocol import server
+from mds_client.protocol.operations import Operation, Stream
+from mds_client.protocol.server import Health
 
 T = TypeVar("T")
 
@@ -31,8 +32,8 @@ class Calls(ABC):
         Raises:
             ServerUnreachable: The server does not answer.
         """
-        return self.run(operations.health())
+        return self.run(server.health())
 
     def schema_version(self) -> str | None:
         """Return the version of the database's schema, such as "0007", or None if it is not migrated."""
-        return self.run(operations.schema_version())
+        return self.run(server.schema_version())

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mds_client.models import AnyKind, Bar, Fundamentals, Row
-from mds_client.reading import reads, rollups
+from mds_client.reading import rollups, streams
 from mds_client.reading.answers import Columns, StreamAs
 from mds_client.reading.arguments import Symbols, Time
 from mds_client.reading.missing import Missing
@@ -78,7 +78,7 @@ class Streams(Calls):
             Bars by series, in the order in which the store first saw the series, and oldest first within a series.
         """
         return self.stream(
-            reads.iter_bars_window(
+            streams.iter_bars_window(
                 symbol, timeframe, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
             )
         )
@@ -184,7 +184,7 @@ class Streams(Calls):
     ) -> Iterator[Any]:
         """Yield the rows of `fundamentals_window` in batches, as `iter_bars_window` does."""
         return self.stream(
-            reads.iter_fundamentals_window(
+            streams.iter_fundamentals_window(
                 symbol, start, end, vendor, batch_rows=batch_rows, as_=as_, columns=columns, missing=missing
             )
         )
@@ -259,7 +259,7 @@ class Streams(Calls):
             ConfigurationError: The kind has no symbol or no timeframe, or an argument is wrong.
         """
         return self.stream(
-            reads.iter_rows(
+            streams.iter_rows(
                 kind,
                 start,
                 end,

@@ -176,8 +176,9 @@ class Importing:
         """Write a part in which the server has refused a row. The batch processor finds out which one."""
 
         def reject(reject: Reject) -> None:
-            row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
-            self._rejects.write(int(reject.origin), reject.reason, row)
+            row = reject.row
+            text = row.as_given().model_dump_json(exclude_none=True) if isinstance(row, Row) else str(row)
+            self._rejects.write(int(reject.origin), reject.reason, text)
 
         processor = BatchProcessor(
             self._client, BatchConfig(max_rows=10_000), on_conflict=self._on_conflict, on_reject=reject

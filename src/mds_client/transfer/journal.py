@@ -22,7 +22,7 @@ from mds_client.client import MDS
 from mds_client.config import state_folder
 from mds_client.errors import MDSError
 from mds_client.files import split
-from mds_client.protocol import operations
+from mds_client.protocol import server
 
 KEPT: Final = timedelta(days=7)
 """How long the files of a stopped run are remembered."""
@@ -114,7 +114,7 @@ class Journal:
             The journal, or None if the server does not say which database it is.
         """
         try:
-            database = client.run(operations.identity())
+            database = client.run(server.identity())
         except MDSError:
             # The import itself reports a server that is away. Some services do not tell their identity.
             return None

@@ -162,8 +162,9 @@ class Ingesting:
 
     def _reject_row(self, reject: Reject) -> None:
         """Reject a row that the server refuses because of its content."""
-        row = reject.row.model_dump_json(exclude_none=True) if isinstance(reject.row, Row) else str(reject.row)
-        self._reject(int(reject.origin or 0), reject.reason, row)
+        row = reject.row
+        text = row.as_given().model_dump_json(exclude_none=True) if isinstance(row, Row) else str(row)
+        self._reject(int(reject.origin or 0), reject.reason, text)
 
     def _reject(self, line: int, why: str, text: str) -> None:
         told = InvalidRow(f"line {line}: {why}", index=line)

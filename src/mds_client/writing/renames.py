@@ -77,7 +77,7 @@ def rename(
         if not found:
             said = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
             raise UnknownSeries(f"there are no series of {said}")
-        _check_spelling(found, session.spelling)
+        yield from _check_spelling(session, found)
         sent.clear()
         sent.update(found)
         renames = sum(renames for _, renames, *_ in there)
@@ -118,15 +118,36 @@ def _spelled(new: dict[str, str], vendor: str, spelling: Spelling) -> dict[str, 
     return {**new, "symbol": spelling.stored(new.get("vendor", vendor), new["symbol"])}
 
 
-def _check_spelling(found: dict[int, RenamedSeries], spelling: Spelling) -> None:
-    """Refuse a vendor that cannot have the symbols of the series. Nobody could read them by their names."""
+def _check_spelling(session: Session, found: dict[int, RenamedSeries]) -> Talk[None]:
+    """Refuse a vendor that cannot have the symbols of the series or of their rows. Nobody could find them by those."""
     for one in found.values():
-        if one.to_symbol is not None and spelling.stored(one.to_vendor, one.to_symbol) != one.to_symbol:
-            raise SeriesConflict(
-                f"{one.symbol} of {one.vendor} has lower case letters, and symbols of {one.to_vendor} are stored in"
-                " upper case: pass the new symbol, too, or ask an operator to declare the vendor case-sensitive"
-                " (datastore vendors set)"
-            )
+        if not _fits(session.spelling, one.to_vendor, one.to_symbol):
+            raise _lower_case(one, one.to_symbol, "pass the new symbol, too, or ")
+        if not _fits(session.spelling, one.to_vendor, one.root):
+            raise _lower_case(one, one.root)
+    # Other kinds have symbols in their rows, which stay as they were written.
+    leaving = {id_: one for id_, one in found.items() if one.vendor in session.spelling.vendors}
+    for kind in KINDS.values():
+        of_kind = {id_: one for id_, one in leaving.items() if one.kind == kind.name}
+        for name in set(kind.symbols) - set(kind.series) if of_kind else ():
+            parameters = (array("bigint", list(of_kind)), session.wanted)
+            (symbols,) = yield Group((Execute(sql.suspect_symbols(kind, name), parameters),))
+            one = next(iter(of_kind.values()))
+            for (symbol,) in sorted(symbols):
+                if not _fits(session.spelling, one.to_vendor, symbol):
+                    raise _lower_case(one, symbol)
+
+
+def _fits(spelling: Spelling, vendor: str, symbol: str | None) -> bool:
+    """Whether a vendor's symbols can be stored in this spelling."""
+    return symbol is None or spelling.stored(vendor, symbol) == symbol
+
+
+def _lower_case(one: RenamedSeries, symbol: str | None, instead: str = "") -> SeriesConflict:
+    return SeriesConflict(
+        f"{one.kind} of {one.vendor}: {symbol} has lower case letters, and symbols of {one.to_vendor} are stored in"
+        f" upper case: {instead}ask an operator to declare the vendor case-sensitive (datastore vendors set)"
+    )
 
 
 def _kinds(kind: AnyKind | None, used: set[str]) -> list[Kind]:
