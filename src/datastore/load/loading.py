@@ -205,20 +205,21 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
     """
 
     def talk(session: Session) -> Talk[Straight]:
-        nonlocal batch
-        batch = batch.spelled(session.spelling)
-        yield from upserts._check_tenant(session, batch.claimed())
-        series = yield from upserts._find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
+        # The given batch stays as it is, for another attempt.
+        rows = batch.spelled(session.spelling)
+        yield from upserts._check_tenant(session, rows.claimed())
+        series = yield from upserts._find_series(session, kind, set(rows.names), (Execute(_AS_OWNER),))
         ids = upserts._ids(session, {name: found.known for name, found in series.items()})
-        narrow = batch.narrow(ids)
+        narrow = rows.narrow(ids)
+        batch.replaced = rows.replaced
         latest = narrow.latest
         span = min(new.first_ts for new in latest.values()), max(new.last_ts for new in latest.values())
-        session.written = Written(kind.name, "copy", len(batch))
+        session.written = Written(kind.name, "copy", len(rows))
         if kind.cold:
             # Read in this transaction, so that a process that moves the fence waits for it.
             fence = yield from cold.fence(session, kind, ask=True)
             if fence is not None and span[0] < fence:
-                yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
+                yield from upserts._copy_and_merge(session, kind, rows, on_conflict)
                 return Straight(True, *span)
         yield Group((Execute(sql.SAVEPOINT),))
         try:
@@ -227,7 +228,7 @@ def straight(kind: Kind, batch: Batch, on_conflict: OnConflict) -> Operation[Str
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise
             yield Group((Execute(sql.ROLLBACK_TO),))
-            yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
+            yield from upserts._copy_and_merge(session, kind, rows, on_conflict)
             return Straight(True, *span)
         yield from upserts.commit(session, kind, latest, on_conflict)
         return Straight(False, *span)
