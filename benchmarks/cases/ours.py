@@ -175,7 +175,7 @@ def import_csv_at_once(world: World) -> Iterator[Work]:
     paths = [str(path) for path in sorted(world.data.files(world.folder).parts.iterdir())]
 
     def at_once(mds: MDS) -> None:
-        crew = Crew(mds.config, HOW, 2, Watch({}), lambda _: None, with_fingerprint=False)
+        crew = Crew(mds.config, HOW, 2, Watch({}), with_fingerprint=False)
         for done in crew.run(paths):
             expect("the error of an import", done.error, None)
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from datastore import vendors
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, ConfigurationError, profile
 from mds_client.cli import main
@@ -37,7 +38,8 @@ def store(server: EmbeddedServer) -> Iterator[Store]:
 
 
 @pytest.fixture
-def mds(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def mds(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
     return runs(main, capsys, monkeypatch)
 
@@ -111,6 +113,15 @@ def test_a_dry_run_shows_the_rows_as_stored_and_writes_nothing(mds: Run, store: 
     assert stored(store) == []
 
 
+def test_a_dry_run_needs_no_server(mds: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "AAPL.csv").write_text(CSV)
+    monkeypatch.delenv("MDS_DSN")
+    asked = ("import", "bars", tmp_path / "AAPL.csv", *OPTIONS, "--symbol", "aapl")
+    assert mds(*asked, "--dry-run").code == 0
+    done = mds(*asked)
+    assert (done.code, "no server is named" in done.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -137,7 +148,33 @@ def test_a_file_that_is_not_there_and_one_of_another_kind_say_so(mds: Run, store
     assert stored(store) == []
 
 
+@odd_rows
+def test_rows_that_later_ones_replace_are_counted_also_where_symbols_are_case_sensitive(
+    mds: Run, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{CSV}2024-01-03,1,2,3\n")
+    asked = ("import", "bars", tmp_path / "a.csv", *OPTIONS, "--symbol", "aapl")
+    said = "1 replaced by a later row with the same key and other values"
+    assert said in mds(*asked).out
+    vendors.declare(store.admin_dsn, "stooq")
+    assert said in mds(*asked).out
+
+
 VENDORS: Final = Path(__file__).resolve().parent.parent / "vendors"
+
+
+def test_the_sample_of_every_profile_is_imported_with_what_it_does_not_say(mds: Run, store: Store) -> None:
+    for folder in sorted(VENDORS.iterdir()):
+        told = ("--mapping", folder / "told.toml") if (folder / "told.toml").exists() else ()
+        for sample in folder.iterdir():
+            expected = sample.with_name(f"{sample.name}.expected.ndjson")
+            if not expected.exists():
+                continue
+            with superuser(store.superuser_dsn) as connection:
+                connection.execute("TRUNCATE store.bars")
+            done = mds("import", sample, *told, "--json")
+            rows = len(set(expected.read_text(encoding="utf-8").splitlines()))
+            assert (done.code, store.rows("SELECT count(*) FROM store.bars")) == (0, [(rows,)]), (sample, done.err)
 
 
 def test_a_vendors_file_needs_only_what_it_does_not_say(mds: Run, store: Store) -> None:
@@ -190,6 +227,13 @@ def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: St
     assert "c.csv: bars need a column ts" in done.err
     assert "e.csv.zip: damaged" in done.err
     assert "3 files of 5 not or not completely imported" in done.err
+
+
+def test_a_path_that_the_system_refuses_to_look_at_stops_no_other(mds: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "AAPL.csv").write_text(CSV)
+    done = mds("import", "bars", f"/{'x' * 300}/a.csv", tmp_path / "AAPL.csv", *OPTIONS, "--symbol", "AAPL")
+    assert (done.code, stored(store)) == (3, EXPECTED)
+    assert "a.csv: File name too long" in done.err
 
 
 @odd_rows

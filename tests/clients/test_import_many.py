@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,8 @@ import pytest
 
 from datastore.embedded import EmbeddedServer
 from mds_client.cli import main
+from mds_client.commands import crew
+from mds_client.commands.reports import Watch
 from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
@@ -63,26 +66,21 @@ def closes(store: Store, tenant: str | None = None) -> dict[str, set[float]]:
 
 
 @contextmanager
-def held(store: Store, symbol: str) -> Iterator[Callable[[], None]]:
-    """Hold a file of a symbol, of which one row is there: another session is writing one of its rows.
+def held(store: Store, symbols: str) -> Iterator[Callable[[], None]]:
+    """Hold the files of symbols, of which one row is there: another session is writing one of their rows.
 
-    Yields a function that waits until the file is being written.
+    Yields a function that waits until all of these files are being written.
     """
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with superuser(store.superuser_dsn) as blocker, blocker.transaction(force_rollback=True):
         blocker.execute(
             "INSERT INTO store.bars (series_id, ts, close_price)"
-            " SELECT series_id, '2024-01-15Z', 9 FROM store.series WHERE symbol = %s",
-            [symbol],
+            " SELECT series_id, '2024-01-15Z', 9 FROM store.series WHERE symbol = ANY (%s)",
+            [list(symbols)],
         )
 
         def wait() -> None:
-            until(
-                lambda: bool(
-                    store.rows(
-                        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                    )
-                )
-            )
+            until(lambda: len(store.rows(waiting)) == len(symbols))
 
         yield wait
 
@@ -102,15 +100,19 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def stopped(mds: Run, store: Store, folder: Path, how: signal.Signals, jobs: int = 1) -> str:
-    """Import the folder, and stop the command while it writes the file of C. Returns its output."""
-    written(folder / "first.csv", 1.0, range(1, 2))
-    assert mds("import", "bars", folder / "first.csv", *OPTIONS, "--symbol", "C").code == 0
+def begun(mds: Run, folder: Path, symbols: str) -> None:
+    """Write one row of each of these symbols, so that the series are there."""
+    for symbol in symbols:
+        written(folder / "first.csv", 1.0, range(1, 2))
+        assert mds("import", "bars", folder / "first.csv", *OPTIONS, "--symbol", symbol).code == 0
     (folder / "first.csv").unlink()
-    with held(store, "C") as wait, started(folder, *NAMED, "--jobs", jobs) as process:
+
+
+def stopped(mds: Run, store: Store, folder: Path, how: signal.Signals, symbols: str = "C", *more: object) -> str:
+    """Import the folder, and stop the command while it writes the files of these symbols. Returns its output."""
+    begun(mds, folder, symbols)
+    with held(store, symbols) as wait, started(folder, *NAMED, *more) as process:
         wait()
-        if jobs > 1:
-            until(lambda: {"A", "B", "D", "E"} <= closes(store).keys())
         process.send_signal(how)
         out, err = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -how), err
@@ -172,6 +174,40 @@ def test_another_database_with_the_same_tenant_is_another_run(
         assert closes(other, store.tenant_a).keys() == set("ABCDE")
 
 
+def test_a_file_behind_one_that_is_imported_again_is_skipped_only_if_they_have_no_rows_in_common(
+    mds: Run, store: Store, folder: Path
+) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    written(folder / "A1.csv", 1.0)
+    with (folder / "A1.csv").open("a") as file:
+        file.write("close_price,ts\n1.0,2024-01-21\n")
+    written(folder / "A2.csv", 2.0, range(18, 25))
+    written(folder / "A3.csv", 3.0, range(24, 27))
+    written(folder / "A4.csv", 4.0, range(28, 29))
+    written(folder / "B.csv", 5.0)
+    for skipped in ([], ["A4", "B"]):
+        done = mds("import", "bars", folder, *NAMED, "--json")
+        assert done.code == 3
+        files = [Path(file["source"]).stem for file in done.json["files"] if file.get("skipped")]
+        assert files == skipped
+        rows = store.rows(
+            "SELECT extract(day FROM ts)::int, close_price FROM store.bars JOIN store.series USING (series_id)"
+            " WHERE symbol = 'A'"
+        )
+        assert dict(rows) == {day: 1.0 if day < 18 else 2.0 if day < 24 else 3.0 for day in range(1, 27)} | {28: 4.0}
+
+
+def test_a_file_that_was_another_one_in_between_is_imported_again(mds: Run, store: Store, folder: Path) -> None:
+    (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
+    for close, more in ((1.0, ""), (2.0, "close_price,ts\n1.0,2024-01-21\n"), (1.0, "")):
+        written(folder / "A.csv", close)
+        with (folder / "A.csv").open("a") as file:
+            file.write(more)
+        assert mds("import", "bars", folder, *NAMED).code == 3
+        assert closes(store)["A"] == {close}
+
+
 def test_rejects_of_a_file_that_is_skipped_keep_the_exit_code(mds: Run, folder: Path) -> None:
     with (folder / "A.csv").open("a") as file:
         file.write("tomorrow,1\n")
@@ -192,6 +228,10 @@ def test_a_journal_that_cannot_be_used_stops_no_import(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
     (tmp_path / "other" / "mds").mkdir(parents=True)
     (tmp_path / "other" / "mds" / "imports.sqlite").write_text("no database of any sort")
+    done = mds("import", "bars", folder, *NAMED)
+    assert (done.code, "the journal of imports cannot be used" in done.err) == (0, True), done.err
+    # The system refuses even to look for it.
+    monkeypatch.setenv("XDG_STATE_HOME", f"/{'x' * 300}")
     done = mds("import", "bars", folder, *NAMED)
     assert (done.code, "the journal of imports cannot be used" in done.err) == (0, True), done.err
 
@@ -215,14 +255,39 @@ def test_several_files_are_imported_at_once_and_reported_in_their_order(mds: Run
 def test_stopping_the_command_stops_its_processes_and_the_same_again_completes_it(
     mds: Run, store: Store, folder: Path, how: signal.Signals
 ) -> None:
-    said = stopped(mds, store, folder, how, jobs=2)
+    said = stopped(mds, store, folder, how, "CD", "--jobs", 2, "--part-rows", 5)
     if how == signal.SIGINT:
+        assert [f"{name}.csv: 10 rows of bars written" in said for name in "CD"] == [True, True]
         assert "interrupted; the same command again completes it" in said
     until(lambda: not store.rows("SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = %s",
                                  "mds_service"))  # fmt: skip
     done = mds("import", "bars", folder, *NAMED, "--jobs", 2)
     assert (done.code, "2 files of 5 skipped" in done.err) == (0, True), done.err
     assert closes(store) == {name: {1.0} for name in "ABCDE"}
+
+
+def test_ctrl_c_when_all_files_that_had_begun_are_complete_is_no_success(
+    mds: Run, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "end", lambda *_: signal.raise_signal(signal.SIGINT))
+        done = mds("import", "bars", folder, *NAMED, "--jobs", 2)
+    assert (done.code, closes(store).keys() < set("ABCDE")) == (130, True), done.err
+    assert mds("import", "bars", folder, *NAMED).code == 0
+    assert closes(store) == {name: {1.0} for name in "ABCDE"}
+
+
+def test_processes_import_no_module_of_the_current_folder_and_mind_no_output_of_start_up_files(
+    mds: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python imports both when it starts, the second one if it is in its path.
+    (folder / "queue.py").write_text("raise SystemExit('a file of the user was imported')")
+    (tmp_path / "sitecustomize.py").write_text("print('hello', end='', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(folder)
+    done = mds("import", "bars", "A.csv", "B.csv", *NAMED, "--jobs", 2)
+    assert (done.code, "hello" in done.out + done.err) == (0, False), done.err
 
 
 def test_of_rows_that_two_files_have_the_later_files_stay_also_if_it_was_written_first(
@@ -249,9 +314,7 @@ def test_of_rows_that_two_files_have_the_later_files_stay_also_if_it_was_written
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by their environment in /proc")
 def test_a_process_that_is_killed_costs_its_file_alone(mds: Run, store: Store, folder: Path) -> None:
-    written(folder / "first.csv", 1.0, range(1, 2))
-    assert mds("import", "bars", folder / "first.csv", *OPTIONS, "--symbol", "C").code == 0
-    (folder / "first.csv").unlink()
+    begun(mds, folder, "C")
     with ExitStack() as stack:
         with held(store, "C") as wait:
             process = stack.enter_context(started(folder, *NAMED, "--jobs", 2))
@@ -278,8 +341,14 @@ def workers(store: Store) -> list[int]:
     return found
 
 
-def test_the_order_of_files_counts_where_stored_rows_are_kept(mds: Run, folder: Path) -> None:
+def test_the_order_of_files_counts_where_stored_rows_are_kept(
+    mds: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = mds("import", "bars", folder, *NAMED, "--jobs", 2, "--on-conflict", "keep")
     assert (done.code, "the order of the files counts: --jobs is 1" in done.err) == (2, True)
     done = mds("import", "bars", folder / "A.csv", "-", *NAMED, "--jobs", 2)
     assert (done.code, "standard input cannot be imported beside other files" in done.err) == (2, True)
+    monkeypatch.setattr(crew, "FILE_BYTES", 1)
+    monkeypatch.setattr(sys, "stdin", (folder / "B.csv").open())
+    done = mds("import", "bars", folder / "A.csv", folder / "C.csv", "-", *OPTIONS, "--symbol", "S")
+    assert done.code == 0, done.err

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from mds_client.commands.import_worker import unpacked
+from mds_client.commands.import_worker import READY, unpacked
 from mds_client.commands.imported import How
 from mds_client.commands.reports import Done, Watch
 from mds_client.config import Config
@@ -29,6 +30,8 @@ FILE_BYTES: Final = 4 << 20
 
 PATIENCE_S: Final = 20.0
 """The seconds in which an interrupted process must end."""
+
+WORKER: Final = "mds_client.commands.import_worker"
 
 
 def number_of(files: Sequence[str], size: int, pool_max: int) -> int:
@@ -43,8 +46,10 @@ class _Worker:
     def __init__(self, settings: tuple[Any, ...], messages: "queue.SimpleQueue[tuple[_Worker, Any]]") -> None:
         self.number = -1
         self._messages = messages
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mds_client.commands.import_worker"],
+        # With the modules of this process. `-m` would also import those in the current folder, which can have any.
+        program = f"import sys; sys.path[:] = {sys.path!r}; from {WORKER} import main; main()"
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Ctrl-C is for the command, which then ends its processes.
@@ -85,10 +90,15 @@ class _Worker:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as source, contextlib.suppress(EOFError, pickle.UnpicklingError, OSError):
-            while True:
-                self._messages.put((self, pickle.load(source)))  # noqa: S301 - from our own process
-        self._messages.put((self, None))
+        try:
+            with self._process.stdout as source, contextlib.suppress(EOFError, pickle.UnpicklingError, OSError):
+                # Start-up files of Python can print something before.
+                while source.readline() not in (READY, b""):
+                    pass
+                while True:
+                    self._messages.put((self, pickle.load(source)))  # noqa: S301 - from our own process
+        finally:
+            self._messages.put((self, None))
 
 
 class Crew:
@@ -99,7 +109,6 @@ class Crew:
         how: How the files are read.
         size: The number of processes.
         watch: The progress bar.
-        skip: Returns the result of a file that is skipped, or None if it is to be imported.
         with_fingerprint: Whether the results have the fingerprints of their files.
     """
 
@@ -109,7 +118,6 @@ class Crew:
         how: How,
         size: int,
         watch: Watch,
-        skip: Callable[[str], Done | None],
         *,
         with_fingerprint: bool,
     ) -> None:
@@ -117,7 +125,6 @@ class Crew:
         self._settings = (config.model_copy(update={"pool_min": 0, "pool_max": 1}), how, with_fingerprint)
         self._size = size
         self._watch = watch
-        self._skip = skip
         self._messages: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
         self._ended: dict[int, Done] = {}
@@ -125,7 +132,7 @@ class Crew:
         self._beside: dict[int, set[int]] = {}
         self._void: set[int] = set()
         self._next = 0
-        self._is_stopping = False
+        self._is_stopping = self._is_interrupted = False
 
     def run(self, files: Sequence[str]) -> Iterator[Done]:
         """Yield the results in the order of the files. After an error that concerns all files, no other one begins."""
@@ -135,18 +142,24 @@ class Crew:
                 try:
                     self._dispatch(files)
                     if settled not in self._ended:
-                        if self._is_stopping and not self._running():
-                            return
-                        self._receive(files)
-                        continue
+                        if not self._is_stopping or self._running():
+                            self._receive(files)
+                            continue
+                        if self._is_interrupted:
+                            # Also if all files that had begun were complete.
+                            yield Done(files[settled], None, KeyboardInterrupt())
+                        return
                 except KeyboardInterrupt:
                     # Those that are running say how far they came.
+                    self._is_interrupted = True
                     self._stop()
                     continue
-                if not self._is_stopping and (other := self._met(settled)) is not None:
+                done, other = self._ended[settled], self._met(settled)
+                if other is not None and not self._is_stopping:
                     self._one_at_a_time(files, settled, other)
                     continue
-                yield self._ended[settled]
+                # If the row of the other file may be the stored one, the next run has to import this one again.
+                yield done if other is None else replace(done, fingerprint=None)
                 settled += 1
                 self._forget(settled)
         finally:
@@ -159,17 +172,13 @@ class Crew:
         """Begin files as long as fewer are running than may be."""
         while not self._is_stopping and self._next < len(files) and len(running := self._running()) < self._size:
             path = files[self._next]
-            if (done := self._skip(path)) is not None:
-                self._ended[self._next] = done
-                self._watch.end(path)
-            else:
-                idle = next((one for one in self._workers if one.number < 0), None)
-                if idle is None:
-                    idle = _Worker(self._settings, self._messages)
-                    self._workers.append(idle)
-                self._beside[self._next] = running
-                self._watch.begin(path)
-                idle.start(self._next, path)
+            idle = next((one for one in self._workers if one.number < 0), None)
+            if idle is None:
+                idle = _Worker(self._settings, self._messages)
+                self._workers.append(idle)
+            self._beside[self._next] = running
+            self._watch.begin(path)
+            idle.start(self._next, path)
             self._next += 1
 
     def _receive(self, files: Sequence[str]) -> None:
@@ -206,7 +215,7 @@ class Crew:
             self._void.remove(number)
             return
         self._ended[number] = done
-        if done.error is not None and not done.is_of_file:
+        if done.error is not None and not done.is_of_file and not self._is_stopping:
             self._stop()
 
     def _met(self, number: int) -> Done | None:
@@ -249,8 +258,13 @@ class Crew:
 
     def _end(self) -> None:
         """End all processes."""
-        for worker in self._workers:
-            worker.stop()
-        deadline = time.monotonic() + PATIENCE_S
-        for worker in self._workers:
-            worker.wait(deadline - time.monotonic())
+        try:
+            for worker in self._workers:
+                worker.stop()
+            deadline = time.monotonic() + PATIENCE_S
+            for worker in self._workers:
+                worker.wait(deadline - time.monotonic())
+        except KeyboardInterrupt:
+            for worker in self._workers:
+                worker.kill()
+            raise

@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from mds_client.client import MDS
-from mds_client.commands.options import on_conflict_option, settings_options
+from mds_client.commands.options import Settings, lazy_settings_options, on_conflict_option
 from mds_client.commands.reports import Done, Watch, end
 from mds_client.commands.vendors import rejects_of, vendor_of, vendor_options
-from mds_client.config import Config
 from mds_client.console import FAILED, REJECTS, Instant, counted, fail, json_option, one_line, show_json, show_rows
 from mds_client.errors import ConfigurationError, MDSError
 from mds_client.models import Row
@@ -35,10 +34,10 @@ SHOWN: int = 5
 )
 @on_conflict_option
 @click.option("--dry-run", is_flag=True, help="Write nothing; show the first bars as stored.")
-@settings_options
+@lazy_settings_options
 @json_option
 def fetch(
-    config: Config,
+    settings: Settings,
     name: str,
     symbols: tuple[str, ...],
     timeframe: str,
@@ -74,7 +73,7 @@ def fetch(
         sys.exit(_dry_run(vendor, wanted, stored_as, as_json))
     reports: list[Done] = []
     stopped: MDSError | KeyboardInterrupt | None = None
-    with MDS(config) as client, Watch({one.symbol: seconds(one) for one in wanted}) as watch:
+    with MDS(settings()) as client, Watch({one.symbol: seconds(one) for one in wanted}) as watch:
         for one in wanted:
             done = _fetch(client, vendor, one, stored_as, on_conflict, watch)
             watch.end(one.symbol)

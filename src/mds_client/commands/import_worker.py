@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from mds_client.client import MDS
 from mds_client.commands.imported import How, import_one
@@ -21,6 +21,9 @@ from mds_client.config import Config
 from mds_client.console import quieten
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import SourceError
+
+READY: Final = b"mds import\n"
+"""The line before the first message."""
 
 _ERRORS = {"source": SourceError, "invalid": InvalidRow, "other": MDSError}
 
@@ -45,17 +48,21 @@ class _Paths:
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self._paths: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._has_ended = False
         self.is_busy = False
         threading.Thread(target=self._read, name="mds-paths", daemon=True).start()
 
     def next(self) -> str | None:
-        """Wait for the next path. None at the end."""
-        return self._paths.get()
+        """Wait for the next path, whose file is then being imported. None at the end."""
+        path = self._paths.get()
+        self.is_busy = path is not None
+        return None if self._has_ended else path
 
     def _read(self) -> None:
         with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
             while True:
                 self._paths.put(pickle.load(self._source))  # noqa: S301 - from the process that started this one
+        self._has_ended = True
         self._paths.put(None)
         if self.is_busy:
             _interrupt()
@@ -77,10 +84,16 @@ def main() -> None:
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
-    def say(*message: Any) -> None:
-        pickle.dump(message, target)
-        target.flush()
+    lock = threading.RLock()
 
+    def say(*message: Any) -> None:
+        # Other threads warn. An interrupt never leaves a part of a message: the file keeps what it has not written.
+        data = pickle.dumps(message)
+        with lock:
+            target.write(data)
+            target.flush()
+
+    target.write(b"\n" + READY)
     quieten(lambda text: say("note", text))
     try:
         config, how, with_fingerprint = pickle.load(source)  # noqa: S301 - from the process that started this one
@@ -94,7 +107,6 @@ def _work(config: Config, how: How, paths: _Paths, say: Any, *, with_fingerprint
     with MDS(config) as client:
         while (path := paths.next()) is not None:
             try:
-                paths.is_busy = True
                 done = import_one(
                     client, how, path, lambda text: say("note", text), lambda *how_far: say("moved", *how_far),
                     with_fingerprint=with_fingerprint,

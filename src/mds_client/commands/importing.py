@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
-from itertools import islice
-from pathlib import Path
+from itertools import islice, takewhile
 from typing import Any
 
 import click
@@ -13,9 +13,9 @@ import click
 from mds_client.client import MDS
 from mds_client.commands.crew import Crew, number_of
 from mds_client.commands.imported import How, import_one
-from mds_client.commands.inputs import files_of, is_pattern, size_of
+from mds_client.commands.inputs import files_of, is_pattern, is_there, size_of
 from mds_client.commands.mapping import check_mapping, mapping_options
-from mds_client.commands.options import on_conflict_option, settings_options
+from mds_client.commands.options import Settings, lazy_settings_options, on_conflict_option
 from mds_client.commands.reports import Done, Watch, end
 from mds_client.config import Config
 from mds_client.console import FAILED, REJECTS, counted, fail, json_option, one_line, show_json, show_rows
@@ -72,10 +72,10 @@ def _list_profiles(context: click.Context, _parameter: click.Parameter, asked: b
 @click.option(
     "--list-profiles", is_flag=True, callback=_list_profiles, expose_value=False, help="List the profiles, and end."
 )
-@settings_options
+@lazy_settings_options
 @json_option
 def import_files(
-    config: Config,
+    settings: Settings,
     names: tuple[str, ...],
     form: Format | None,
     vendor: str | None,
@@ -114,52 +114,61 @@ def import_files(
         kind = KINDS[profile.kind]
     if kind is not None:
         check_mapping(kind, mapping)
-    elif len(paths) > 1 and not Path(paths[0]).exists() and not is_pattern(paths[0]):
+    elif len(paths) > 1 and not is_there(paths[0]) and not is_pattern(paths[0]):
         raise click.UsageError(f"{KINDS.unknown(paths[0])}, and no file of that name")
     files = files_of(paths, form)
+    if jobs is not None and jobs > 1 and len(files) > 1 and "-" in files:
+        raise click.UsageError("standard input cannot be imported beside other files: --jobs is 1")
     how = How(None if kind is None else kind.name, form, mapping, profile, on_conflict, part_rows)
     if dry_run:
         sys.exit(_dry_run(how, files, as_json))
-    _Run(config, how, files, as_json).write(jobs, again=again)
+    _Run(settings(), how, names, files, as_json).write(jobs, again=again)
 
 
 class _Run:
-    """One run of the command."""
+    """One run of the command.
 
-    def __init__(self, config: Config, how: How, files: list[str], as_json: bool) -> None:
+    Args:
+        config: The settings of the client.
+        how: How the files are read.
+        names: The files as they were given, which tell this run from others.
+        files: The files.
+        as_json: Whether the results are printed as JSON.
+    """
+
+    def __init__(self, config: Config, how: How, names: tuple[str, ...], files: list[str], as_json: bool) -> None:
         self._config = config
         self._how = how
+        self._names = names
         self._files = files
         self._as_json = as_json
+        self._sizes = {path: size_of(path) for path in files}
         self._journal: Journal | None = None
-        self._again = False
 
     def write(self, jobs: int | None, *, again: bool) -> None:
         """Import the files, and end with the exit code."""
-        sizes = {path: size_of(path) for path in self._files}
-        self._again = again
         reports: list[Done] = []
         stopped: MDSError | KeyboardInterrupt | None = None
-        with MDS(self._config) as client, Watch(sizes) as watch, self._opened(client):
-            if jobs is None and self._how.on_conflict == "replace":
-                jobs = number_of(self._files, sum(sizes.values()), self._config.pool_max)
-            with closing(self._results(client, watch, jobs or 1)) as results:
+        with MDS(self._config) as client, Watch(self._sizes) as watch, self._opened(client, again=again):
+            with closing(self._results(client, watch, jobs)) as results:
                 for done in results:
-                    reports.append(done)
+                    # The keys of thousands of files would fill the memory.
+                    reports.append(replace(done, touched=None))
                     self._said(done, watch)
                     if done.error is not None and not done.is_of_file:
                         stopped = stopped or done.error
-                    if stopped is None:
-                        self._keep(done)
+                    self._keep(done, is_stopped=stopped is not None)
             if self._journal is not None and all(done.error is None for done in reports):
-                self._journal.forget(self._files)
+                self._journal.forget()
         end(reports, stopped, as_json=self._as_json)
 
     @contextmanager
-    def _opened(self, client: MDS) -> Iterator[None]:
+    def _opened(self, client: MDS, *, again: bool) -> Iterator[None]:
         """Open the journal, which only a run of several files has: a file is imported as a whole."""
         if len(self._files) > 1:
-            self._journal = Journal.of(client, self._how.told())
+            self._journal = Journal.of(client, {"files": self._names, **self._how.told()})
+        if self._journal is not None and again:
+            self._journal.forget()
         try:
             yield
         finally:
@@ -168,20 +177,35 @@ class _Run:
                 if self._journal.trouble is not None:
                     click.echo(f"warning: {self._journal.trouble}", err=True)
 
-    def _results(self, client: MDS, watch: Watch, jobs: int) -> Generator[Done]:
+    def _results(self, client: MDS, watch: Watch, jobs: int | None) -> Generator[Done]:
+        """Yield the results in the order of the files. After an error that concerns all files, no other one begins."""
+        at, is_stopped = 0, False
+        while at < len(self._files) and not is_stopped:
+            if (skipped := self._skipped(self._files[at])) is not None:
+                watch.end(skipped.path)
+                yield skipped
+                at += 1
+                continue
+            # A file that can be skipped waits for those in front of it, which may have rows with the same keys.
+            behind = takewhile(lambda path: self._skipped(path) is None, islice(self._files, at + 1, None))
+            files = [self._files[at], *behind]
+            with closing(self._imported(client, watch, files, jobs)) as results:
+                for done in results:
+                    yield done
+                    is_stopped = is_stopped or (done.error is not None and not done.is_of_file)
+            at += len(files)
+
+    def _imported(self, client: MDS, watch: Watch, files: list[str], jobs: int | None) -> Generator[Done]:
         remember = self._journal is not None
-        if jobs > 1 and len(self._files) > 1:
-            # Standard input belongs to this process.
-            if "-" in self._files:
-                raise click.UsageError("standard input cannot be imported beside other files: --jobs is 1")
-            crew = Crew(self._config, self._how, jobs, watch, self._skipped, with_fingerprint=remember)
-            yield from crew.run(self._files)
+        # Standard input belongs to this process.
+        if jobs is None and self._how.on_conflict == "replace" and "-" not in files:
+            jobs = number_of(files, sum(self._sizes[path] for path in files), self._config.pool_max)
+        if jobs is not None and jobs > 1 and len(files) > 1:
+            yield from Crew(self._config, self._how, jobs, watch, with_fingerprint=remember).run(files)
             return
-        for path in self._files:
-            done = self._skipped(path)
-            if done is None:
-                note = partial(watch.say, err=True)
-                done = import_one(client, self._how, path, note, watch.begin(path), with_fingerprint=remember)
+        for path in files:
+            note = partial(watch.say, err=True)
+            done = import_one(client, self._how, path, note, watch.begin(path), with_fingerprint=remember)
             watch.end(path)
             yield done
             if done.error is not None and not done.is_of_file:
@@ -189,17 +213,22 @@ class _Run:
 
     def _skipped(self, path: str) -> Done | None:
         """Return the result of a file that a stopped run has imported, or None."""
-        if self._journal is None or self._again or (found := self._journal.known(path)) is None:
+        if self._journal is None or (found := self._journal.known(path)) is None:
             return None
         if found.rejected and not rejects_path(path).exists():
             return None
         why = f"a run that was stopped has imported it ({found.at:%Y-%m-%d %H:%M} UTC)"
         return Done(path, None, None, skipped=why, rejects=found.rejected)
 
-    def _keep(self, done: Done) -> None:
-        """Add a file to the journal if it is imported."""
-        if self._journal is not None and done.error is None and done.fingerprint is not None:
-            self._journal.add(done.path, done.fingerprint, done.rejected)
+    def _keep(self, done: Done, *, is_stopped: bool) -> None:
+        """Keep the result of a file in the journal."""
+        if self._journal is None:
+            return
+        if done.skipped is not None:
+            self._journal.skipped(done.path)
+        else:
+            is_whole = done.error is None and not is_stopped
+            self._journal.imported(done.path, done.fingerprint if is_whole else None, done.rejected, done.touched)
 
     def _said(self, done: Done, watch: Watch) -> None:
         if self._as_json or done.skipped is not None or (done.report is None and len(self._files) == 1):

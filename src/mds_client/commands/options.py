@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 import click
 
@@ -17,18 +17,36 @@ NO_SERVER = (
 )
 
 
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--dsn` and `--tenant-id`. The command receives the client's settings instead of them."""
+Settings: TypeAlias = Callable[[], Config]
+"""A function that returns the client's settings. Raises ConfigurationError if they are incomplete or invalid."""
+
+
+def lazy_settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dsn` and `--tenant-id`. The command receives `Settings` instead, because it may not need a server."""
 
     @click.option("--dsn", envvar="MDS_DSN", help="DSN of the database, a libpq URL. [MDS_DSN]")
     @click.option("--tenant-id", envvar="MDS_TENANT_ID", help="The tenant, a UUID. [MDS_TENANT_ID]")
     @functools.wraps(command)
     def configured(*arguments: Any, dsn: str | None, tenant_id: str | None, **options: Any) -> Any:
-        if not dsn:
-            raise ConfigurationError(NO_SERVER)
-        # One command needs few connections. The environment can override that.
-        modest = {"pool_min": 0, "pool_max": 4, "app_name": "mds"}
-        return command(Config.load({"dsn": dsn, "tenant_id": tenant_id}, defaults=modest), *arguments, **options)
+        def settings() -> Config:
+            if not dsn:
+                raise ConfigurationError(NO_SERVER)
+            # One command needs few connections. The environment can override that.
+            modest = {"pool_min": 0, "pool_max": 4, "app_name": "mds"}
+            return Config.load({"dsn": dsn, "tenant_id": tenant_id}, defaults=modest)
+
+        return command(settings, *arguments, **options)
+
+    return configured
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dsn` and `--tenant-id`. The command receives the client's settings instead of them."""
+
+    @lazy_settings_options
+    @functools.wraps(command)
+    def configured(settings: Settings, *arguments: Any, **options: Any) -> Any:
+        return command(settings(), *arguments, **options)
 
     return configured
 

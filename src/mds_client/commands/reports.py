@@ -53,6 +53,8 @@ class Done:
         """Return the line to print."""
         if self.skipped is not None:
             return f"{self.path}: skipped: {self.skipped}"
+        if self.report is None and isinstance(self.error, KeyboardInterrupt):
+            return f"{self.path}: not imported: {self.said}"
         if self.report is None:
             return f"not imported: {self.said}"
         return _sentence(self.report)

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 import zipfile
@@ -88,7 +89,8 @@ class _Recoded(io.RawIOBase):
 def split(path: str) -> tuple[str, str | None]:
     """Split a path into the path of a file and, if that is a zip archive, the name of its member."""
     for above in Path(path).parents:
-        if above.is_file() and zipfile.is_zipfile(above):
+        # Unlike Path.is_file, it raises no error in a folder that cannot be searched. Opening the file reports that.
+        if os.path.isfile(above) and zipfile.is_zipfile(above):  # noqa: PTH113
             return str(above), Path(path).relative_to(above).as_posix()
     return path, None
 

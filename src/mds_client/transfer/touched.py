@@ -36,6 +36,10 @@ class Touched:
             return False
         return self.series is None or other.series is None or not self.series.isdisjoint(other.series)
 
+    def rough(self, most: int) -> "Touched":
+        """Return the same with at most this number of series, or any series."""
+        return Touched(None if self.series is None or len(self.series) > most else self.series, self.first, self.last)
+
 
 ANY: Final = Touched(None, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 """The keys of a file of which nothing is known."""

@@ -78,9 +78,11 @@ def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: 
             for given in source.left():
                 batch = given.spelled(session.spelling)
                 mode = session.config.write_mode_for(len(batch))
-                yield from _upsert(session, declared, batch, on_conflict, mode)
-                # Callers count by the batch that they have given.
-                given.replaced = batch.replaced
+                try:
+                    yield from _upsert(session, declared, batch, on_conflict, mode)
+                finally:
+                    # For the caller, and for another attempt, which must not warn again.
+                    given.replaced = batch.replaced
                 accepted += len(batch)
                 replaced += batch.replaced or 0
                 session.written = Written(declared.name, mode, accepted, replaced)
