@@ -13,12 +13,16 @@ from mds_client import KINDS, News, sql
 from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk
 from mds_client.reading.answers import models_of_many
 from mds_client.reading.listings import named
+from mds_client.reading.reads import news_window
 
 if TYPE_CHECKING:
     from mds_client import MDS
 
 _FIRST: Final = timedelta(hours=6)
-"""How far to look back at first. Each further look goes back twice as far."""
+"""How far to look back at first. Each further look goes back twice as far, as long as there are few rows."""
+
+ROWS: Final = 5_000
+"""Rows of a look. After more, the next one begins where they end. Only if all are of one moment, it reads more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,12 @@ def newest(
     vendor: str | None = None,
     symbol: str | None = None,
     text: str | None = None,
+    skip: int = 0,
     limit: int,
 ) -> tuple[list[Article], bool]:
     """Return the newest articles with `start <= published_at < end`, newest first, and whether there are more.
+
+    The order is total, so that a page can begin among articles of the same time.
 
     Args:
         client: The client of the tenant.
@@ -53,21 +60,32 @@ def newest(
         vendor: Only this vendor's.
         symbol: Only articles about this symbol. Their other symbols are returned, too.
         text: Only articles with this text in the title, in upper or lower case.
+        skip: Leave out as many of the newest ones.
         limit: The largest number of articles.
 
     Raises:
         MDSError: As the client's methods do.
     """
     found: list[list[News]] = []
-    width = _FIRST
-    while start < end and len(found) <= limit:
+    width, most = _FIRST, ROWS
+    while start < end and len(found) <= skip + limit:
         begin = max(start, end - width) if end - start > width else start
-        found += _grouped(client.news_window(begin, end, vendor=vendor, symbol=symbol, text=text))
-        end, width = begin, 2 * width
-    shown = found[:limit]
+        rows: list[News] = client.run(news_window(begin, end, vendor=vendor, symbol=symbol, text=text, newest=most))
+        if len(rows) < most:
+            width *= 2
+        elif rows[0].published_at == (oldest := rows[-1].published_at):
+            most *= 2
+            continue
+        else:
+            # Of the oldest time there may be more rows, so the next look reads all of that time.
+            rows = [row for row in rows if row.published_at > oldest]
+            begin = oldest + datetime.resolution
+        found += _grouped(rows)
+        end = begin
+    shown = found[skip : skip + limit]
     others = client.run(_same_times(rows[0] for rows in shown)) if symbol is not None and shown else []
     by_key = {_key(rows[0]): rows for rows in _grouped(others)}
-    return [_article([*rows, *by_key.get(_key(rows[0]), ())]) for rows in shown], len(found) > limit
+    return [_article([*rows, *by_key.get(_key(rows[0]), ())]) for rows in shown], len(found) > skip + limit
 
 
 def _grouped(rows: Iterable[News]) -> list[list[News]]:
@@ -75,7 +93,11 @@ def _grouped(rows: Iterable[News]) -> list[list[News]]:
     found: dict[tuple[object, ...], list[News]] = {}
     for row in rows:
         found.setdefault(_key(row), []).append(row)
-    return sorted(found.values(), key=lambda each: (each[0].published_at, each[0].vendor, each[0].title), reverse=True)
+    return sorted(
+        found.values(),
+        key=lambda each: (each[0].published_at, each[0].vendor, each[0].title, str(_key(each[0]))),
+        reverse=True,
+    )
 
 
 def _key(row: News) -> tuple[object, ...]:
@@ -97,16 +119,17 @@ def _article(rows: list[News]) -> Article:
 
 
 def _same_times(rows: Iterable[News]) -> Operation[list[News]]:
-    """Read all rows of the vendors and times of these."""
+    """Read the rows of the vendors and times of these that may be of the same articles."""
     rows = list(rows)
     kind = KINDS["news"]
     vendors = {row.vendor for row in rows}
     times = sorted({row.published_at for row in rows})
+    said = [row.title for row in rows], [row.vendor_id for row in rows if row.vendor_id is not None]
 
     def talk(session: Session) -> Talk[list[News]]:
         (listed,) = yield Group((Execute(sql.list_series(by_vendor=False), (kind.name, session.wanted)),))
         names = {id_: name for id_, name in named(kind, listed).items() if name[0] in vendors}
-        statement = Execute(sql.news_at(kind), (list(names), times, session.wanted))
+        statement = Execute(sql.news_at(kind), (list(names), times, *said, session.wanted))
         (there,) = yield Group((statement,), commit=True)
         return models_of_many(News, kind, session.tenant_id, names, there)
 

@@ -1,4 +1,4 @@
-"""Reads for people who look around in a store: vendors, the newest time, and the first rows of a window.
+"""Reads for people who look around in a store: vendors, the newest time, and the first or newest rows of a window.
 
 They take about as long in a store with many series as in one with few. `datastore.reads` has the reads of programs.
 """
@@ -6,7 +6,9 @@ They take about as long in a store with many series as in one with few. `datasto
 from collections.abc import Generator
 from contextlib import closing
 from datetime import datetime
+from heapq import nlargest
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
@@ -150,6 +152,38 @@ def first_rows(
             return rows[:limit], len(rows) > limit
         after = names[-1]
     return rows, True
+
+
+def newest_rows(
+    client: "MDS",
+    kind: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    vendor: str | None = None,
+    symbol: str,
+    limit: int,
+) -> tuple[list[Row], bool]:
+    """Return the newest rows of a symbol in a window, newest first, and whether there are more.
+
+    It reads all rows of the symbol in the window, and keeps no more than it returns.
+
+    Args:
+        client: The client of the tenant.
+        kind: The kind.
+        start: The first time of the window; None for the first row.
+        end: The end of the window, which is not part of it; None for none.
+        vendor: Only this vendor's rows.
+        symbol: The symbol.
+        limit: The largest number of rows.
+
+    Raises:
+        ControlError: There is no such kind.
+        MDSError: As the client's methods do.
+    """
+    rows = window(client, kind, start=start, end=end, vendor=vendor, symbols=[symbol])
+    found = nlargest(limit + 1, rows, key=attrgetter(KINDS[kind].time))
+    return found[:limit], len(found) > limit
 
 
 def _symbols_since(

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
 from datastore import search
+from datastore.console.pages.chart import data
 from datastore.gaps import calendars
 from tests.console import samples
 from tests.console.conftest import READS, Desk
-from tests.control.job_types import work
+from tests.control.job_types import until, work
 from tests.engines import chromium
 from tests.service.processes import Process
 
@@ -184,6 +185,49 @@ def test_quick_drags_past_the_left_edge_keep_the_timeframe_and_fill_the_view(bro
         expect(page.locator("#values")).to_contain_text("2024-03-28 19:59")
 
 
+def test_a_late_answer_about_an_earlier_view_is_not_shown(browser: Browser, market: Desk) -> None:
+    series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
+    asked: list[Route] = []
+
+    def answer(route: Route) -> None:
+        """The first request is answered after the second one."""
+        asked.append(route)
+        if len(asked) > 1:
+            route.fulfill(json={"news": [[1711540800, "of the later view", "wire"]], "more": False})
+        if len(asked) == 2:
+            asked[0].fulfill(json={"news": [[1711540800, "of the earlier view", "wire"]], "more": False})
+
+    with visit(browser, market) as page:
+        page.goto(f"{market.url}/console/chart/{series}")
+        expect(page.locator("#chart[data-ready=true][data-state=rests]")).to_be_visible()
+        page.route("**/news?*", answer)
+        page.locator("#chart").focus()
+        for _ in range(2):
+            with page.expect_request("**/news?*"):
+                page.keyboard.press("ArrowLeft")
+        expect(page.locator("#chart[data-state=rests]")).to_be_visible()
+        expect(page.locator("#news")).to_contain_text("of the later view")
+        # Another answer of the server comes after both of them.
+        page.evaluate("(path) => fetch(path).then((answer) => answer.text())", f"/console/chart/{series}/others")
+        assert "of the later view" in str(page.locator("#news").text_content())
+
+
+def test_minutes_of_weeks_are_shown_as_long_as_they_fit_into_an_answer(
+    browser: Browser, market: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MOST_BARS", 5_000)
+    series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
+    with visit(browser, market) as page:
+        # These are 3,900 minutes, and with those on either side more than an answer may have.
+        page.goto(f"{market.url}/console/chart/{series}?timeframe=1m&start=2024-03-11&end=2024-03-23")
+        expect(page.locator("#chart[data-ready=true][data-state=rests]")).to_be_visible()
+        expect(page.locator("#note")).to_contain_text("bars of 1m loaded")
+        page.goto(f"{market.url}/console/chart/{series}?timeframe=1m&start=2024-01-01&end=2024-03-29")
+        expect(page.locator("#note")).to_contain_text(
+            "It cannot be loaded: A value is not what it should be: the window has more than 5,000 bars of 1m"
+        )
+
+
 FILLED = """() => {
   const canvas = document.querySelector("#chart canvas");
   const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width / 10, canvas.height);
@@ -313,18 +357,17 @@ def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: 
 def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -> None:
     """Also where a proxy cuts the events."""
     store = desk.store
-    feed = Process(
-        *("--symbols", "AAPL", "--seconds", "60", "--per-second", "10"),
-        program=(sys.executable, "examples/live_feed.py"),
-        MDS_DSN=store.dsn,
-        MDS_TENANT_ID=store.tenant_a,
-    )
-    with visit(browser, desk) as page, ExitStack() as until_seen:
+    with ExitStack() as until_seen:
+        feed = Process(
+            *("--symbols", "AAPL", "--seconds", "60", "--per-second", "10"),
+            program=(sys.executable, "examples/live_feed.py"),
+            MDS_DSN=store.dsn,
+            MDS_TENANT_ID=store.tenant_a,
+        )
         until_seen.callback(feed.end)
-        for _ in range(100):
-            if found := search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items:
-                break
-            page.wait_for_timeout(100)
+        page = until_seen.enter_context(visit(browser, desk))
+        until(lambda: search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items)
+        found = search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items
         page.goto(f"{desk.url}/console/series?kind=bars")
         price = page.locator("[data-price]")
         expect(page.locator("#found")).to_have_attribute("data-state", "follows")

@@ -134,17 +134,19 @@ def test_a_session_has_so_many_streams_and_others_have_theirs(desk: Desk, admin:
 
 def test_a_stream_is_no_use_of_its_session(desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
+    often = threading.Event()
     find = Sessions.find
 
     def finding(self: Sessions, value: str, *, active: bool = True) -> Any:
         used.append(active)
+        if len(used) >= 3:
+            often.set()
         return find(self, value, active=active)
 
     monkeypatch.setattr(Sessions, "find", finding)
     with following(admin, "/console/jobs/events") as told:
         next(told)
-        while len(used) < 3:
-            pass
+        assert often.wait(20)
     assert not any(used)
 
 

@@ -30,7 +30,7 @@ def desk(desk: Desk) -> Desk:
 def test_rows_have_it_by_their_own_symbols(desk: Desk, admin: httpx.Client) -> None:
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_bars([Bar(vendor="v", symbol="BTC", timeframe="1m", ts=OPENS, close_price=1.0)])
-        client.upsert_bars([Bar(vendor="other", symbol="XXX", timeframe="1m", ts=OPENS, close_price=1.0)])
+        client.upsert_bars([Bar(vendor="other", symbol="NOKIA", timeframe="1m", ts=OPENS, close_price=1.0)])
     calendars.assign(desk.store.admin_dsn, desk.store.tenant_a, "24/7", vendor="v", symbol="BTC")
     text = admin.get("/console/rows?kind=bars").text
     assert NEW_YORK in text

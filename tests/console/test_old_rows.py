@@ -88,3 +88,22 @@ def test_a_console_that_cannot_read_the_files_shows_new_bars_and_says_so(
         refused = client.get(f"{path}&start=2024-01-01")
         assert refused.status_code >= 400
         assert "kept in files" in refused.text
+
+
+def test_files_that_cannot_be_read_at_the_moment_leave_new_bars_on_the_chart(
+    store: Store, keys: Keys, settings: Settings, moved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (series,) = (each.id for each in search.search_series(store.admin_dsn, "BOTH").items)
+    (file,) = (path for path in moved.rglob("*.parquet"))
+    file.rename(file.with_suffix(".away"))
+    with desk(store, keys, settings, moved) as there, there.browser(keys.admin) as client:
+        page = client.get(f"/console/chart/{series}").text
+        assert "The files with old bars cannot be read at the moment" in page
+        assert file.name in caplog.text
+        assert f'data-first="{NEW.timestamp()}"' in page
+        path = f"/console/chart/{series}/bars?timeframe=1m&end=2024-07-01"
+        assert len(client.get(f"{path}&start=2024-06-01").json()["bars"]) == 3
+        refused = client.get(f"{path}&start=2024-01-01")
+        assert refused.status_code == 503
+        assert "files with old rows cannot be read" in refused.text
+        assert file.name not in refused.text + page

@@ -1,7 +1,9 @@
 """The pages of news and fundamentals: what they find, in which order, and what they say where there is nothing."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -50,8 +52,8 @@ def test_news_come_newest_first_with_all_symbols_of_an_article(desk: Desk, admin
     older = admin.get("/console/news?symbol=AAA&start=2023-11-01").text
     assert [each[1][:7] for each in shown(older)] == ["by the ", "without", "too old"]
     assert [each[1] for each in shown(admin.get("/console/news?q=BY ONE").text)] == ["by one id"]
-    assert "No news match" in admin.get("/console/news?vendor=other").text
-    assert "No news match" in admin.get("/console/news?symbol=NOPE").text
+    assert "No news matches" in admin.get("/console/news?vendor=other").text
+    assert "No news matches" in admin.get("/console/news?symbol=NOPE").text
 
 
 def test_more_news_than_a_page_shows_are_on_the_following_page(
@@ -60,26 +62,49 @@ def test_more_news_than_a_page_shows_are_on_the_following_page(
     monkeypatch.setattr(headlines, "SHOWN", 2)
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_news([item(f"number {hours}", "AAA", hours) for hours in range(5)])
+    assert titles(admin) == [["number 0", "number 1"], ["number 2", "number 3"], ["number 4"]]
+
+
+def titles(admin: httpx.Client) -> list[list[str]]:
+    """The headlines of all pages, from the newest on."""
     seen, path = [], "/console/news"
     while path:
         text = admin.get(path).text
-        seen += [each[1] for each in shown(text)]
+        seen.append([each[1] for each in shown(text)])
         following = re.search(r'href="([^"]+)">Older', text)
-        path = following[1].replace("&amp;", "&") if following else ""
-    assert seen == [f"number {hours}" for hours in range(5)]
+        path = html.unescape(following[1]) if following else ""
+    return seen
 
 
-def test_news_are_looked_for_from_the_end_and_no_further_than_needed(desk: Desk) -> None:
+@pytest.mark.parametrize("rows", [3, 5_000])
+def test_news_of_one_moment_are_on_several_pages_and_each_article_is_on_one(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Some vendors give news a date and no time of day. Also where one look does not read all of them."""
+    monkeypatch.setattr(headlines, "SHOWN", 2)
+    monkeypatch.setattr(articles, "ROWS", rows)
+    many = [f"{letter} of one moment" for letter in "GFEDCBA"]
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_news([item(title, symbol, 1) for title in many for symbol in ("AAA", "BBB")])
+        client.upsert_news([item("new", "AAA"), item("old", "AAA", 2), item("very old", "AAA", 300)])
+    pages = titles(admin)
+    assert [title for page in pages for title in page] == ["new", *many, "old", "very old"]
+    assert [len(page) for page in pages] == [2, 2, 2, 2, 2]
+
+
+def test_news_are_looked_for_from_the_end_and_no_further_than_needed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[datetime, datetime]] = []
+    reading = articles.news_window
+
+    def watched(start: datetime, end: datetime, **how: Any) -> object:
+        asked.append((start, end))
+        return reading(start, end, **how)
+
+    monkeypatch.setattr(articles, "news_window", watched)
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_news([item("old", "AAA", 24 * 300), item("new", "AAA")])
-        reading = client.news_window
-
-        def watched(start: datetime, end: datetime, **how: object) -> object:
-            asked.append((start, end))
-            return reading(start, end, **how)  # type: ignore[call-overload]
-
-        client.news_window = watched  # type: ignore[assignment, method-assign]
         since, until = TS - timedelta(days=365), TS + timedelta(seconds=1)
         found, more = articles.newest(client, start=since, end=until, limit=1)
         assert ([each.title for each in found], more) == (["new"], True)
@@ -113,6 +138,15 @@ def test_fundamentals_are_by_company_and_period_with_their_currency(
     assert "No fundamentals match" in admin.get("/console/fundamentals?vendor=other").text
     monkeypatch.setattr(figures, "SHOWN", 2)
     assert "The first 2 rows" in admin.get("/console/fundamentals").text
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_fundamentals(
+            Fundamentals(vendor=vendor, symbol="AAA", asof=datetime(year, 12, 31, tzinfo=UTC), period=f"FY{year}",
+                         net_income=1)
+            for vendor in ("acme", "zeta") for year in (2024, 2025)
+        )  # fmt: skip
+    text = admin.get("/console/fundamentals?symbol=AAA").text
+    assert [(each[1], each[-1]) for each in shown(text)] == [("FY2025", "acme"), ("FY2025", "zeta")]
+    assert "The newest 2 rows" in text
 
 
 def test_pages_without_rows_say_how_to_write_some(admin: httpx.Client) -> None:
@@ -145,4 +179,4 @@ def test_a_page_of_rows_looks_at_so_many_symbols_and_says_so(
     assert symbols("&symbol=E") == ["E"]
     assert "The first 4 rows" in admin.get("/console/rows?kind=bars&start=2023-01-01").text
     early = {"kind": "bars", "start": "2022-01-01", "end": "2022-01-02"}
-    assert "too many to look at all of them" in admin.get("/console/rows", params=early).text
+    assert "too many symbols to look at all of them" in admin.get("/console/rows", params=early).text

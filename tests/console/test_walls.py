@@ -167,6 +167,7 @@ class Page(HTMLParser):
 URLS = (
     f"https://news.example/{HOSTILE.replace(' ', '')}", "java\tscript:x", " javascript:x",
     "data:text/html,x", "//x.y/z", "https:///x", "https://[x", "JAVASCRIPT://x.y/%0ax", "https://x.y/ z",
+    "https://x.y\\@news.example/",
 )  # fmt: skip
 
 

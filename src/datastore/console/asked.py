@@ -56,10 +56,5 @@ class Sought:
     start: Annotated[Instant | None, Query()] = None
     end: Annotated[Instant | None, Query()] = None
 
-    @property
-    def narrowed(self) -> bool:
-        """Whether it leaves rows out."""
-        return any(each is not None for each in (self.vendor, self.symbol, self.start, self.end))
-
 
 SoughtRows = Annotated[Sought, Depends()]

@@ -110,9 +110,10 @@ def is_time(value: Any) -> bool:
 def site(url: str | None) -> str | None:
     """The host of an address that a page may link to: one of http or https. None for any other text.
 
-    Addresses are other people's text, and one of another scheme, such as javascript, could run code.
+    Addresses are other people's text, and one of another scheme, such as javascript, could run code. A backslash is a
+    slash to a browser, which would then go to another host than the one that is returned here.
     """
-    if url is None or any(character.isspace() or not character.isprintable() for character in url):
+    if url is None or any(each.isspace() or each == "\\" or not each.isprintable() for each in url):
         return None
     try:
         parts = urlsplit(url)

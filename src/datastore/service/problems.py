@@ -24,6 +24,7 @@ from datastore.gaps import CalendarError, GapError
 from datastore.jobs import UnknownJob
 from datastore.sources import SourceError
 from datastore.timescale_policies import PolicyError
+from mds_client.cold.places import FileMissing, PlaceUnavailable
 from mds_client.errors import (
     ConfigurationError,
     ConstraintViolation,
@@ -173,6 +174,8 @@ _BY_CLASS: Final[list[tuple[type[Exception], str]]] = [
 def _of_database(error: MDSOperationalError) -> Refusal | None:
     """Describe a database error without the server's message, which names relations and values."""
     again = {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, FileMissing | PlaceUnavailable):
+        return Refusal("unavailable", "files with old rows cannot be read at the moment: try again", headers=again)
     if isinstance(error, RetryableError):
         return Refusal("unavailable", "the database cannot be reached, or is busy: try again", headers=again)
     if isinstance(error, TimeoutExceeded):

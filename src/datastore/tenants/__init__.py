@@ -18,6 +18,7 @@ from datastore.tenants.lifecycle import (
 from datastore.tenants.registry import (
     BoundTenant,
     Tenant,
+    count_tenants,
     create_tenant,
     find_tenant,
     get_tenant,
@@ -39,6 +40,7 @@ __all__ = [
     "Tenant",
     "await_older_writers",
     "bind_role",
+    "count_tenants",
     "create_tenant",
     "delete_tenant",
     "disable_tenant",

@@ -54,6 +54,14 @@ def list_tenants(dsn: str, *, after: int = 0, limit: int | None = None) -> list[
         return _tenants(connection, "t.no > %(after)s", after=after, limit=limit)
 
 
+def count_tenants(dsn: str) -> int:
+    """Return the number of tenants."""
+    with connect(dsn) as connection:
+        row = connection.execute("SELECT count(*) FROM store.tenants").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def get_tenant(dsn: str, tenant: UUID | str) -> Tenant:
     """Return the tenant with that id (a UUID) or that name (a str). Raises UnknownTenant."""
     condition: LiteralString = "t.id = %(tenant)s" if isinstance(tenant, UUID) else "t.name = %(tenant)s"

@@ -94,21 +94,24 @@ def news_window(
     text: str | None = None,
     as_: As = "models",
     columns: Columns | None = None,
+    newest: int | None = None,
 ) -> Operation[Any]:
-    """The operation of `MDS.news_window`."""
+    """The operation of `MDS.news_window`; with `newest`, of at most that many rows, newest first."""
     check_as(as_)
     kind = KINDS["news"]
     show = shown(kind, columns, as_)
     span = time_span(start, end)
     names = (stored_name(vendor),) if vendor is not None else ()
     texts = (text,) if text is not None else ()
+    limits = () if newest is None else (newest,)
     given = None if symbol is None else given_symbols([symbol] if isinstance(symbol, str) else symbol)
 
     def talk(session: Session) -> Talk[Any]:
         listed = Execute(sql.list_series(vendor is not None), (kind.name, *names, session.wanted))
         symbols = () if given is None else sought(given, vendor, session.spelling)
-        statement = sql.news_window(kind, vendor is not None, len(symbols), text is not None, show.stored)
-        parameters = (*span, *names, *symbols, *texts, session.wanted)
+        asked = (vendor is not None, len(symbols), text is not None, show.stored)
+        statement = sql.news_window(kind, *asked, newest=newest is not None)
+        parameters = (*span, *names, *symbols, *texts, session.wanted, *limits)
         if as_ != "models":
             (vendors,) = yield Group((listed,))
             return (yield from read_frame(session, kind, statement, parameters, named(kind, vendors), as_, show))

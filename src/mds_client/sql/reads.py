@@ -182,9 +182,18 @@ def rollup_windows(
 
 @cache
 def news_window(
-    kind: Kind, by_vendor: bool, by_symbol: int, by_text: bool, columns: tuple[str, ...] | None = None
+    kind: Kind,
+    by_vendor: bool,
+    by_symbol: int,
+    by_text: bool,
+    columns: tuple[str, ...] | None = None,
+    *,
+    newest: bool = False,
 ) -> Statement:
-    """Read news in a window, oldest first, optionally by vendor, symbols, and text in the title."""
+    """Read news in a window, oldest first, optionally by vendor, symbols, and text in the title.
+
+    With `newest`, read a limited number of rows, newest first.
+    """
     conditions: list[Composable] = [span(kind.time)]
     if by_vendor:
         conditions.append(SQL("series_id = {}").format(_one_series(kind)))
@@ -193,23 +202,25 @@ def news_window(
     if by_text:
         conditions.append(SQL("strpos(lower(title), lower(%s)) > 0"))
     conditions.append(MEANT)
+    backwards = SQL(", ").join(SQL("{} DESC").format(Identifier(name)) for name in kind.key)
     return text(
-        SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {key}").format(
+        SQL("SELECT series_id, {columns} FROM mds.{rows} WHERE {conditions} ORDER BY {order}").format(
             columns=selected(kind, columns),
             rows=Identifier(kind.name),
             conditions=SQL(" AND ").join(conditions),
-            key=names(kind.key),
+            order=SQL("{} LIMIT %s").format(backwards) if newest else names(kind.key),
         )
     )
 
 
 @cache
 def news_at(kind: Kind) -> Statement:
-    """Read the news of these vendors, by the ids of their series, at these times."""
+    """Read the news of these vendors, by the ids of their series, at these times with one of these titles or ids."""
     return text(
         SQL(
             "SELECT series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
-            " AND {time} = ANY(%b::timestamptz[]) AND {meant} ORDER BY {key}"
+            " AND {time} = ANY(%b::timestamptz[]) AND (title = ANY(%b::text[]) OR vendor_id = ANY(%b::text[]))"
+            " AND {meant} ORDER BY {key}"
         ).format(
             columns=selected(kind, None),
             rows=Identifier(kind.name),

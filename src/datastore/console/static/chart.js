@@ -5,13 +5,14 @@
   const place = document.getElementById("chart");
   if (!place || !window.LightweightCharts) return;
   const data = place.dataset;
+  const { fetchJson, lastOf } = window.requesting;
   const steps = Object.fromEntries(JSON.parse(data.steps));
   const names = Object.keys(steps); // finest first
   const first = Number(data.first);
   let last = Number(data.last);
   const fitting = Number(data.fitting);
   const most = 500; // bars in view
-  const request = 15_000; // bars of a request, fewer than an answer may have
+  const request = 0.75 * Number(data.most); // bars of a request, fewer than an answer may have
   const note = document.getElementById("note");
   const files = [...document.querySelectorAll("[data-file]")];
   const live = document.getElementById("live");
@@ -118,24 +119,12 @@
     news.paint();
   };
 
-  const fetchJson = async (url, parameters) => {
-    const answer = await fetch(`${url}?${new URLSearchParams(parameters)}`, { headers: { Accept: "application/json", "HX-Request": "true" } });
-    if (answer.status === 204 && answer.headers.get("HX-Redirect")) {
-      location.assign(answer.headers.get("HX-Redirect"));
-      return null;
-    }
-    if (!answer.ok) {
-      const told = new DOMParser().parseFromString(await answer.text(), "text/html");
-      throw new Error(told.body.textContent.trim() || `the server answers ${answer.status}`);
-    }
-    return answer.json();
-  };
   // The bar that a moment is in, or the one before.
   const at = (time) => {
     const found = position(time + 0.001) - 1;
     return found >= 0 ? bars[found][0] : null;
   };
-  const shared = { chart, data, fetchJson, iso, candles, at, when, clock, market, changed: () => settle(true) };
+  const shared = { chart, data, fetchJson, lastOf, iso, candles, at, when, clock, market, changed: () => settle(true) };
   const others = window.comparing(shared);
   const news = window.showingNews(shared);
   const load = (name, from, to) => fetchJson(data.bars, { timeframe: name, start: iso(from), end: iso(to) });
@@ -175,14 +164,16 @@
   const replace = async (name, from, to, aimed = false) => {
     let range = null;
     let answer = null;
-    for (let again = true; again;) {
-      const span = Math.max(to - from, steps[name] * 50);
+    for (let outside = true; outside;) {
+      // As much again on either side, or as much as a request may have.
+      const rest = (request * steps[name] - (to - from)) / 2;
+      const span = Math.max(0, Math.min(rest, Math.max(to - from, steps[name] * 50)));
       range = [Math.max(first, from - span), Math.min(last + 1, to + span)];
       answer = await load(name, ...range);
       if (!answer) return;
       // Who has moved on meanwhile stays there.
       const moved = current === null || aimed ? null : inView();
-      again = moved !== null && (moved.from < range[0] || moved.to > range[1]);
+      outside = moved !== null && (moved.from < range[0] || moved.to > range[1]);
       if (moved) [from, to] = [moved.from, moved.to];
     }
     current = name;
@@ -200,10 +191,10 @@
     followEnd();
   };
 
+  const fetchGaps = lastOf(data.gaps);
   const lookForGaps = async (from, to) => {
-    const shown = bars;
-    const answer = await fetchJson(data.gaps, { start: iso(from), end: iso(to) }).catch(() => null);
-    if (!answer || bars !== shown) return;
+    const answer = await fetchGaps({ start: iso(from), end: iso(to) });
+    if (!answer || current !== data.own) return;
     gaps = answer.gaps;
     chart.applyOptions({}); // draws again
     tell();

@@ -3,7 +3,7 @@
 
 // Lines of other series, in percent of where the view begins. `shared` has the chart, its data, and how bars are loaded.
 window.comparing = (shared) => {
-  const { chart, data, fetchJson, iso, changed } = shared;
+  const { chart, data, fetchJson, lastOf, iso, changed } = shared;
   const colors = ["series-2", "series-3", "series-4", "accent"];
   const list = document.getElementById("compared");
   const form = document.getElementById("compare");
@@ -35,7 +35,7 @@ window.comparing = (shared) => {
   const fill = async (line, id, name, range) => {
     const url = data.bars.replace(/\d+\/bars$/, `${id}/bars`);
     const answer = await fetchJson(url, { timeframe: name, start: iso(range[0]), end: iso(range[1]) }).catch(() => null);
-    if (!lines.has(id)) return;
+    if (lines.get(id) !== line) return;
     line.missing = !answer || !answer.bars.length;
     line.series.setData(answer ? answer.bars.filter((bar) => bar[4] !== null).map((bar) => ({ time: bar[0], value: bar[4] })) : []);
   };
@@ -61,8 +61,9 @@ window.comparing = (shared) => {
   };
 
   let timer = 0;
+  const fetchOthers = lastOf(data.others);
   const look = async () => {
-    const answer = await fetchJson(data.others, { q: input.value }).catch(() => null);
+    const answer = await fetchOthers({ q: input.value });
     if (!answer) return;
     found.replaceChildren();
     for (const [id, name] of answer.others) {
@@ -73,6 +74,7 @@ window.comparing = (shared) => {
     }
   };
   const choose = async () => {
+    clearTimeout(timer);
     if (!known.has(input.value)) await look();
     const name = known.has(input.value) ? input.value : (found.firstElementChild || {}).value;
     if (!name) return;
@@ -100,7 +102,7 @@ window.comparing = (shared) => {
 
 // News of what is in view: a marker above the bar, and the headline in the list below the chart.
 window.showingNews = (shared) => {
-  const { data, fetchJson, iso, candles, at } = shared;
+  const { data, lastOf, iso, candles, at } = shared;
   const markers = LightweightCharts.createSeriesMarkers(candles, []);
   const list = document.getElementById("news");
   const head = document.getElementById("news-note");
@@ -116,8 +118,9 @@ window.showingNews = (shared) => {
       time, position: "aboveBar", shape: "circle", color, text: count > 1 ? `${count} news` : "news",
     })));
   };
+  const fetchNews = lastOf(data.news);
   const load = async (range) => {
-    const answer = await fetchJson(data.news, { start: iso(range.from), end: iso(range.to + 1) }).catch(() => null);
+    const answer = await fetchNews({ start: iso(range.from), end: iso(range.to + 1) });
     if (!answer) return;
     news = answer.news;
     head.textContent = news.length ? `${news.length}${answer.more ? " of more" : ""} in view` : "None in view";

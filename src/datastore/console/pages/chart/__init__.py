@@ -1,5 +1,6 @@
 """The page of a chart: candles and volume of one series, in the rollup that fits the zoom, beside others."""
 
+import logging
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -20,6 +21,9 @@ from datastore.service.models import LARGEST_ID, Instant
 from datastore.service.security import Reader
 from datastore.service.state import Here, Service
 from mds_client import Bar, ConfigurationError
+from mds_client.cold.places import FileMissing, PlaceUnavailable
+
+logger = logging.getLogger("datastore.service")
 
 ENTRY: Final = Entry("/chart", "Chart")
 
@@ -69,6 +73,7 @@ def chart(
         window=window,
         unread=unread,
         fitting=FITTING,
+        most=data.MOST_BARS,
         market=markets.of(here.dsn, [series]).get((series.tenant, series.vendor, series.symbol)),
         others=[
             [str(each.id), f"{each.symbol} {each.vendor} {each.timeframe}"] for each in others if each.kind == "bars"
@@ -94,6 +99,9 @@ def _extent(here: Service, series: SeriesRecord) -> tuple[datetime | None, datet
             oldest: list[Bar] = next(coming, [])
     except ConfigurationError as error:
         return first, last, str(error)
+    except (FileMissing, PlaceUnavailable) as error:
+        logger.warning("old bars of series %s cannot be read: %s", series.id, error)
+        return first, last, "The files with old bars cannot be read at the moment. The service's log says why."
     return oldest[0].ts if oldest else first, last or series.last_ts, None
 
 

@@ -37,17 +37,14 @@ def fundamentals(request: Request, here: Here, _: Reader, choice: ChosenTenant, 
     found: Sequence[Any] = []
     more = False
     if tenant is not None and vendors:
-        found, more = browsing.first_rows(
-            here.dsn,
-            here.client(tenant.id),
-            "fundamentals",
-            tenant=tenant.id,
-            start=sought.start,
-            end=sought.end,
-            vendor=sought.vendor,
-            symbol=sought.symbol,
-            limit=SHOWN,
-        )
+        client = here.client(tenant.id)
+        asked: dict[str, Any] = {
+            "start": sought.start, "end": sought.end, "vendor": sought.vendor, "limit": SHOWN,
+        }  # fmt: skip
+        if sought.symbol is None:
+            found, more = browsing.first_rows(here.dsn, client, "fundamentals", tenant=tenant.id, **asked)
+        else:
+            found, more = browsing.newest_rows(client, "fundamentals", symbol=sought.symbol, **asked)
     shown = sorted(found, key=lambda row: row.asof, reverse=True)
     shown.sort(key=lambda row: (row.symbol, row.vendor))
     clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, [(row.vendor, row.symbol) for row in shown])

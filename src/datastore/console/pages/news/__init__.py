@@ -1,5 +1,6 @@
 """The page of news: headlines, the newest first, by vendor, symbol, words and range."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -11,6 +12,7 @@ from datastore import articles, browsing
 from datastore.articles import Article
 from datastore.console import markets
 from datastore.console.asked import ChosenTenant, SoughtRows
+from datastore.console.formats import iso
 from datastore.console.rendering import Entry, page
 from datastore.service.security import Reader
 from datastore.service.state import Here
@@ -23,6 +25,9 @@ SHOWN: Final = 100
 SPAN: Final = timedelta(days=30)
 """The default window: the end of the stored news."""
 
+SKIPPED: Final = 100_000
+"""Articles that a page can leave out: those of the time at its end that the pages before it have."""
+
 
 @router.get("")
 def news(
@@ -32,6 +37,7 @@ def news(
     choice: ChosenTenant,
     sought: SoughtRows,
     q: Annotated[str, Query(max_length=200)] = "",
+    skip: Annotated[int, Query(ge=0, le=SKIPPED)] = 0,
 ) -> Response:
     """The newest headlines of a window of time."""
     tenant = choice.chosen
@@ -52,6 +58,7 @@ def news(
             vendor=sought.vendor,
             symbol=sought.symbol,
             text=words or None,
+            skip=skip,
             limit=SHOWN,
         )
     # An article about several symbols has the time of the market of the first.
@@ -66,8 +73,16 @@ def news(
         q=q,
         articles=list(zip(found, clocks, strict=True)),
         scored=any(each.sentiment_score is not None for each in found),
-        more=more,
+        older=_older(found, until, skip) if more else None,
         span=SPAN,
         start=since,
         until=until,
     )
+
+
+def _older(found: Sequence[Article], until: datetime, skip: int) -> dict[str, str | int]:
+    """The end of the following page, and how many articles it leaves out: others can have the time of the last one."""
+    last = found[-1].published_at
+    end = last + datetime.resolution
+    there = sum(each.published_at == last for each in found)
+    return {"end": iso(end), "skip": there + (skip if end == until else 0)}

@@ -74,7 +74,7 @@ def stored(request: Request, here: Here, token: Reader) -> Response:
     return page(
         request,
         "pages/overview/stored.html",
-        tenants=len(tenants.list_tenants(here.dsn)) if everything else None,
+        tenants=tenants.count_tenants(here.dsn) if everything else None,
         vendors=len({each.vendor for each in fresh}),
         series=sum(each.series for each in fresh),
         newest=newest,
