@@ -38,6 +38,7 @@ from mds_client import (
     UnknownSeries,
     sql,
 )
+from mds_client.reading import packed
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
 
@@ -107,8 +108,8 @@ class Pair:
         assert mine == others
         return [mine[0], *mine[1]]
 
-    def fold(self) -> list[folding.Folded]:
-        return list(folding.fold(self.store.admin_dsn, self.url))
+    def fold(self, **how: Any) -> list[folding.Folded]:
+        return list(folding.fold(self.store.admin_dsn, self.url, **how))
 
     def compact(self) -> list[compacting.Compacted]:
         return list(compacting.compact(self.store.admin_dsn, self.url))
@@ -213,6 +214,18 @@ def test_rows_of_before_the_fence_are_written_late_in_each_mode_and_read_at_once
     pair.same_everywhere()
     assert pair.fold()
     assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
+    pair.same_everywhere()
+
+
+def test_a_stream_that_splits_a_series_with_many_rows_in_the_table_has_its_rows_in_files(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.upsert(bars())
+    pair.move()
+    # A late row before the first file.
+    pair.upsert([bar(datetime(2023, 5, 1, tzinfo=UTC), 7.0)])
+    monkeypatch.setattr(packed, "TARGET", 20)
+    monkeypatch.setattr(packed, "MOST", 40)
     pair.same_everywhere()
 
 

@@ -118,9 +118,29 @@ def test_other_engines_read_the_rows_of_a_scan_after_each_move_fold_and_restore(
     assert [one.problem for one in keeping.verify(store.admin_dsn, url)] == [None] * third.files
 
     pair.restore()
-    (last,) = publish(store, url, again=True)
+    (last,) = publish(store, url)
     assert (last.files, last.removed) == (0, third.files)
     assert names(table(store)) == []
+
+
+def test_a_sweep_leaves_the_files_of_a_table_that_could_not_be_published_again(
+    pair: Pair, store: Store, url: str
+) -> None:
+    pair.upsert(bars("A", hours=100))
+    (moved,) = pair.move()
+    publish(store, url)
+    pair.upsert([bar(ALL[0] + timedelta(days=3), 77.5)])
+    pair.fold()
+    metadata = Path(url) / store.tenant_a / "iceberg" / "bars" / "metadata"
+    incomplete = metadata / f".00002-{UUID(int=2)}.metadata.json.{'0' * 32}.part"
+    incomplete.write_text("{")
+    for _ in range(2):
+        keeping.sweep(store.admin_dsn, url, older_than=AT_ONCE)
+        assert table(store).scan().to_arrow().num_rows == moved.rows
+    assert not incomplete.exists()
+    publish(store, url)
+    assert moved.path in [one.path for one in keeping.sweep(store.admin_dsn, url, older_than=AT_ONCE)]
+    same_as_scan(pair, store)
 
 
 def test_only_tables_that_were_published_are_published_again(pair: Pair, store: Store, url: str) -> None:

@@ -1,6 +1,9 @@
 """Old rows in files: deletions, the daily job, metrics, gaps, and what becomes of the files of tenants."""
 
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -13,13 +16,15 @@ import pytest
 
 from datastore import cold, gaps, tenants
 from datastore.cold import compacting, keeping
+from datastore.gaps import finding
 from datastore.jobs import outbox
 from datastore.metrics import ServiceMetrics
 from datastore.tenants import files as tenant_files
 from mds_client import MDS, Bar, ConfigurationError, RetryableError
+from mds_client.writing import deletes
 from tests.conftest import Store
 from tests.control.job_types import put, work
-from tests.control.test_cold import FENCE, Pair, bar, bars, pair, url
+from tests.control.test_cold import FENCE, NOW, Pair, bar, bars, pair, url
 from tests.control.test_metrics import scraped
 
 pytestmark = pytest.mark.engines("postgres", "timescale-apache")
@@ -129,8 +134,8 @@ def test_a_deletion_waits_while_rows_are_brought_back_and_refuses_what_is_not_th
         connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_b,))
         with pytest.raises(psycopg.Error) as refused:
             connection.execute(
-                "SELECT mds.delete_late_bars(%s, %s, '2024-01-01Z', '2025-01-01Z', NULL, NULL, NULL)",
-                (store.tenant_b, series),
+                "SELECT mds.delete_late_bars(%s, %s, '2024-01-01Z', '2025-01-01Z', %s, NULL, NULL, NULL)",
+                (store.tenant_b, series, FENCE),
             )
         assert refused.value.sqlstate == "44000"
     with psycopg.connect(store.dsn) as connection:
@@ -152,6 +157,158 @@ def test_a_deletion_that_meets_a_move_of_the_fence_deletes_all_the_same(pair: Pa
     pair.same_everywhere()
     pair.restore()
     pair.same_everywhere()
+
+
+@pytest.mark.parametrize("how", ["back", "on"])
+def test_a_deletion_whose_fence_moves_after_it_has_counted_begins_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    pair.upsert(bars())
+    pair.move(NOW if how == "back" else datetime(2024, 4, 15, tzinfo=UTC))
+    work = deletes._Plan.work
+    moves = [(lambda: pair.restore(datetime(2024, 3, 1, tzinfo=UTC))) if how == "back" else pair.move]
+
+    def moved(*arguments: Any) -> Any:
+        while moves:
+            moves.pop()()
+        return work(*arguments)
+
+    monkeypatch.setattr(deletes._Plan, "work", moved)
+    # With the last rows of the series, so that its last values are in a file.
+    pair.delete("A", datetime(2024, 2, 10, tzinfo=UTC))
+    assert moves == []
+    pair.same_everywhere()
+    pair.same(prices)
+
+
+def test_a_deletion_that_could_not_read_a_file_begins_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.upsert(bars())
+    pair.move()
+    read = deletes._Plan._before_the_fence
+    files = [Path(path) for path in pair.a.cold_files()]
+
+    def once_away(*arguments: Any) -> Iterator[Any]:
+        gone = files.pop() if files else None
+        files.clear()
+        aside = None if gone is None else gone.rename(gone.with_suffix(".aside"))
+        try:
+            yield from read(*arguments)
+        finally:
+            if aside is not None and gone is not None:
+                aside.rename(gone)
+
+    monkeypatch.setattr(deletes._Plan, "_before_the_fence", once_away)
+    assert pair.delete("A", datetime(2024, 2, 10, tzinfo=UTC))[0] > 100
+    pair.same_everywhere()
+
+
+def test_two_deletions_at_once_that_empty_the_table_leave_the_series_with_its_rows_in_files(
+    pair: Pair, store: Store
+) -> None:
+    pair.upsert(bars("A"))
+    pair.move()
+    middle = FENCE + timedelta(days=4)
+    ((series,),) = store.rows(
+        "SELECT series_id FROM store.series JOIN store.tenants ON no = series_id >> 40 WHERE id = %s", store.tenant_a
+    )
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(store.dsn) as first:
+        first.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        deleted = first.execute(
+            "SELECT deleted FROM mds.delete_bars(%s, %s, %s, %s, 50000)", (store.tenant_a, series, FENCE, middle)
+        ).fetchone()
+        assert deleted is not None
+        assert deleted[0] > 0
+        second = pool.submit(pair.a.delete, "bars", vendor="v", symbol="A", start=middle)
+        while store.rows(waiting) != [(1,)]:
+            assert not second.done()
+        first.commit()
+        assert second.result().rows > 0
+    pair.b.delete("bars", vendor="v", symbol="A", start=FENCE)
+    pair.same_everywhere()
+    pair.same(prices)
+
+
+def test_deletions_of_several_series_and_years_of_files_count_and_leave_what_a_table_would(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletes, "SERIES_AT_ONCE", 2)
+    rows = [
+        bar(datetime(year, month, 3, tzinfo=UTC), year + month / 100 if month < 5 else None, symbol, volume=month)
+        for symbol in "ABC"
+        for year in (2021, 2022, 2023, 2024)
+        for month in (1, 4, 5)
+    ]
+    pair.upsert(rows)
+    pair.move()
+    pair.compact()
+    for start, end in ((2021, 2022), (2022, 2024), (2020, 2030)):
+        span = datetime(start, 4, 1, tzinfo=UTC), datetime(end, 2, 1, tzinfo=UTC)
+        assert pair.delete(None, *span)[0] > 0
+        pair.same(prices)
+        pair.same_everywhere()
+        pair.upsert([bar(datetime(end - 6, 1, 5, tzinfo=UTC), 9.5, "B")])
+        pair.same(prices)
+
+
+def test_a_fold_waits_for_a_late_row_that_was_written_before_one_that_is_committed(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=100))
+    pair.move()
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    ((series,),) = store.rows(
+        "SELECT series_id FROM store.series JOIN store.tenants ON no = series_id >> 40 WHERE id = %s AND symbol = 'A'",
+        store.tenant_a,
+    )
+    calls: list[None] = []
+    waited = threading.Event()
+
+    def check() -> None:
+        # It is called again and again while transactions are waited for, and once before each month.
+        calls.append(None)
+        if len(calls) == 3:
+            waited.set()
+
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(store.dsn) as first:
+        first.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
+        first.execute(
+            "INSERT INTO mds.bars_late (series_id, ts, close_price, mode) VALUES (%s, %s, 7, 'replace')",
+            (series, moment),
+        )
+        pair.upsert([bar(moment, 8.0)])
+        folded = pool.submit(pair.fold, check=check)
+        folded.add_done_callback(lambda _: waited.set())
+        assert waited.wait(60)
+        first.commit()
+        assert [one.late for one in folded.result()] == [2]
+    pair.same_everywhere()
+
+
+def test_bars_that_move_while_gaps_are_looked_for_are_no_gaps(
+    pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATASTORE_COLD_URL", url)
+    begin = datetime(2024, 4, 1, tzinfo=UTC)
+    pair.upsert(
+        [
+            Bar(vendor="v", symbol="A", timeframe="1h", ts=begin + timedelta(hours=n), close_price=1)
+            for n in range(40 * 24)
+            if n % 17
+        ]
+    )
+    planned = finding._planned
+
+    def moved(*arguments: Any) -> Any:
+        pair.move()
+        return planned(*arguments)
+
+    monkeypatch.setattr(finding, "_planned", moved)
+    found = [
+        gaps.check(
+            store.admin_dsn, tenant=tenant, vendor="v", timeframe="1h", start=begin, end=FENCE, calendar="24/7"
+        ).missing
+        for tenant in ("a", "b")
+    ]
+    assert found[0] == found[1] > 2
 
 
 @pytest.mark.parametrize("timeframe", ["1h", "1d"])

@@ -1,7 +1,7 @@
 """Move whole months of rows from the table into files."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from datastore.cold.records import (
     separately,
     series_of,
     tenants,
+    with_rows,
 )
 from datastore.cold.writing import VerificationError, fields_of, removed_on_error, write_file
 from datastore.connections import as_owner
@@ -94,7 +95,7 @@ def run(
         claim(target, driver)
         driver.execute("UPDATE store.cold_fences SET restoring = false WHERE restoring")
         driver.commit()
-        waiting = [one for one in some if _has_work(driver, one, now)]
+        waiting = _with_work(driver, some, now)
 
     def moved(one: Due) -> Iterator[Moved]:
         with alone(dsn) as (_, driver):
@@ -111,13 +112,25 @@ def _until(after: timedelta, now: datetime) -> datetime:
     return (now - after).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _has_work(driver: Driver, one: Due, now: datetime) -> bool:
-    """Return whether a fence has to move, or rows from before it are in the table."""
-    until = one.cold_before if one.cold_after is None else _until(one.cold_after, now)
-    assert until is not None
-    if one.cold_before is not None and one.cold_before < until:
-        return True
-    return has_rows(driver, one.kind, one.tenant, max(until, one.cold_before or until))
+def _with_work(driver: Driver, some: Sequence[Due], now: datetime) -> list[Due]:
+    """Return those whose fence has to move, or of which rows from before it are in the table."""
+    untils = {}
+    for one in some:
+        known = [] if one.cold_before is None else [one.cold_before]
+        untils[one.tenant.no, one.kind.name] = max(
+            known if one.cold_after is None else [*known, _until(one.cold_after, now)]
+        )
+    there = {
+        (no, kind.name)
+        for kind in {one.kind.name: one.kind for one in some}.values()
+        for no in with_rows(driver, kind, {no: until for (no, name), until in untils.items() if name == kind.name})
+    }
+    return [
+        one
+        for one in some
+        if (key := (one.tenant.no, one.kind.name)) in there
+        or (one.cold_before is not None and one.cold_before < untils[key])
+    ]
 
 
 def _fenced(

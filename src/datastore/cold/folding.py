@@ -32,7 +32,7 @@ from datastore.cold.records import (
 )
 from datastore.cold.writing import VerificationError, fields_of, write_file
 from datastore.connections import as_owner
-from datastore.engines import Driver
+from datastore.engines import Driver, one
 from datastore.errors import ControlError
 from datastore.names import STORE, TENANT_BITS
 from datastore.reads import series_range
@@ -95,12 +95,15 @@ def fold(
             until = fence(driver, whose, one)
             late = [] if until is None else months(driver, f"late_{one.name}", one, whose, until)
             periods = sorted(_with_files(listed(driver, whose, one), late))
-            driver.commit()
+            last = _last_late(driver, whose, one)
+            # A row with a lower number may not be committed yet. If it stayed a late row, it would be applied after
+            # rows that were written after it.
+            await_older_writers(check, driver, whose.no, table=f"late_{one.name}")
             for period in periods:
                 check()
                 # A month that is still in the table must be moved first, and is folded later.
                 if not has_rows(driver, one, whose, period[1]):
-                    yield _fold(driver, url, whose, one, period, reached)
+                    yield _fold(driver, url, whose, one, period, last, reached)
                 driver.commit()
 
     with as_owner(dsn) as (_, driver):
@@ -117,15 +120,21 @@ def fold(
 
 def _with_late_rows(driver: Driver, kind: Kind) -> list[int]:
     """Return the numbers of the tenants with late rows."""
-    statement = SQL("SELECT DISTINCT series_id >> %s FROM {}").format(Identifier(STORE, f"late_{kind.name}"))
+    statement = SQL("SELECT DISTINCT series_id >> %s FROM {}").format(_late_table(kind))
     return [no for (no,) in driver.execute(statement, (TENANT_BITS,))]
 
 
-def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Folded:
+def _last_late(driver: Driver, tenant: Tenant, kind: Kind) -> int:
+    """Return the number of the last late row of a tenant that is committed; 0 without one."""
+    statement = SQL("SELECT coalesce(max(seq), 0) FROM {} WHERE series_id >= %s AND series_id < %s")
+    return int(one(driver.execute(statement.format(_late_table(kind)), series_range(tenant.no))))
+
+
+def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, last: int, reached: Step) -> Folded:
     driver.commit()
     driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     series = series_of(driver, tenant, kind)
-    late, numbers = _late(driver, tenant, kind, period)
+    late, numbers = _late(driver, tenant, kind, period, last)
     table = _period(driver, url, tenant, kind, period, series, late)
     driver.commit()
     reached("read")
@@ -135,28 +144,36 @@ def _fold(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, 
         put_on_list(driver, tenant, file)
     else:
         take_off_list(driver, tenant, kind, period[0])
-    driver.execute(
-        SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
-            Identifier(STORE, f"late_{kind.name}")
-        ),
-        (*series_range(tenant.no), numbers),
-    )
+    _remove_late(driver, tenant, kind, numbers)
     reached("deleted")
     driver.commit()
     reached("committed")
     return Folded(tenant.id, kind.name, period[0], len(numbers), table.num_rows, None if file is None else file.path)
 
 
-def _late(driver: Driver, tenant: Tenant, kind: Kind, period: Period) -> tuple[list[Any], list[int]]:
-    """Return late rows in the order of their writing, and their numbers."""
+def _late(
+    driver: Driver, tenant: Tenant, kind: Kind, period: Period, last: int | None = None
+) -> tuple[list[Any], list[int]]:
+    """Return late rows in the order of their writing, and their numbers; only up to the number `last`, if given."""
     found = driver.execute(
         SQL(
             "SELECT series_id, {columns}, until, mode, seq FROM {late} WHERE series_id >= %s AND series_id < %s"
-            " AND {time} >= %s AND {time} < %s ORDER BY seq"
-        ).format(columns=sql.selected(kind), late=Identifier(STORE, f"late_{kind.name}"), time=Identifier(kind.time)),
-        (*series_range(tenant.no), *period),
+            " AND {time} >= %s AND {time} < %s AND seq <= coalesce(%s, seq) ORDER BY seq"
+        ).format(columns=sql.selected(kind), late=_late_table(kind), time=Identifier(kind.time)),
+        (*series_range(tenant.no), *period, last),
     ).fetchall()
     return [row[:-1] for row in found], [row[-1] for row in found]
+
+
+def _remove_late(driver: Driver, tenant: Tenant, kind: Kind, numbers: list[int]) -> None:
+    driver.execute(
+        SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(_late_table(kind)),
+        (*series_range(tenant.no), numbers),
+    )
+
+
+def _late_table(kind: Kind) -> Identifier:
+    return Identifier(STORE, f"late_{kind.name}")
 
 
 def _period(
@@ -297,12 +314,7 @@ def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Perio
         for row in _table_rows(kind, table):
             copying.write_row(row)
     take_off_list(driver, tenant, kind, period[0])
-    driver.execute(
-        SQL("DELETE FROM {} WHERE series_id >= %s AND series_id < %s AND seq = ANY(%s)").format(
-            Identifier(STORE, f"late_{kind.name}")
-        ),
-        (*series_range(tenant.no), numbers),
-    )
+    _remove_late(driver, tenant, kind, numbers)
     driver.execute(
         "UPDATE store.cold_fences SET cold_before = %s WHERE tenant_no = %s AND kind = %s",
         (period[0], tenant.no, kind.name),

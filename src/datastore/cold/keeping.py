@@ -1,6 +1,6 @@
 """Check the files against the list, and remove files that are no longer needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,6 +10,7 @@ from datastore.cold.owning import claim, is_metadata, is_ours
 from datastore.cold.records import alone, listed
 from datastore.cold.writing import checksum
 from datastore.connections import as_owner
+from datastore.engines import Driver
 from datastore.tenants import list_tenants
 from mds_client.cold.files import metadata
 from mds_client.cold.places import FileMissing, Found, Place, place
@@ -70,32 +71,43 @@ def verify(
     return found
 
 
-def _old_metadata(dsn: str, target: Place, there: list[Found], before: datetime) -> list[Swept]:
-    """Return the files of metadata of published tables that no table needs."""
-    old = [file for file in there if is_metadata(file.path) and (file.written is None or file.written <= before)]
-    if not old:
-        return []
+def _needed(dsn: str, driver: Driver, target: Place, candidates: list[Swept]) -> set[str]:
+    """Return the files that published tables refer to, of the tenants of these files."""
+    owners = {file.path.partition("/")[0] for file in candidates}
+    published = {str(id_) for (id_,) in driver.execute("SELECT DISTINCT tenant_id FROM store.iceberg_tables")}
+    driver.commit()
+    if not owners & published:
+        return set()
     from datastore.cold import publishing
 
-    return [Swept(file.path, file.size, "of no published table") for file in publishing.unneeded(dsn, target, old)]
+    return publishing.needed(dsn, target, owners & published)
 
 
-def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = False) -> list[Swept]:
-    """Remove the files that are on no list, the replaced ones, and metadata that no published table needs.
+def sweep(
+    dsn: str,
+    url: str,
+    *,
+    older_than: timedelta = GRACE,
+    dry_run: bool = False,
+    check: Callable[[], object] = lambda: None,
+) -> list[Swept]:
+    """Remove the files that are on no list, the replaced ones, and old metadata of published tables.
 
-    Includes files of deleted tenants. Removes only files older than `older_than`, which are neither written nor read.
+    Includes files of deleted tenants. Removes only files older than `older_than`, which are neither written nor read. A
+    file that a published table refers to stays until the table is published again.
 
     Args:
         dsn: The control plane's DSN.
         url: The place of the files. Files without the names that a store gives stay.
         older_than: How old a file has to be, and how long ago it has to have been replaced.
         dry_run: Only return what would be removed.
+        check: Called often; it may raise.
 
     Raises:
         ControlError: The place is another store's, or does not answer.
     """
     target = place(url)
-    swept = []
+    candidates = []
     with alone(dsn) as (_, driver):
         claim(target, driver)
         before = datetime.now(UTC) - older_than
@@ -104,19 +116,27 @@ def sweep(dsn: str, url: str, *, older_than: timedelta = GRACE, dry_run: bool = 
             driver.execute("SELECT path, replaced_at FROM store.cold_periods WHERE replaced_at IS NOT NULL").fetchall()
         )
         driver.commit()
-        there = list(target.every())
-        for file in there:
-            if file.path in kept or not is_ours(file.path):
-                continue
+        for file in target.every():
+            why = _why(file, replaced)
             since = replaced.get(file.path, file.written)
-            if since is not None and since > before:
+            if why is None or file.path in kept or (since is not None and since > before):
                 continue
-            why = "replaced" if file.path in replaced else ON_NO_LIST
-            swept.append(Swept(file.path, file.size, why))
-        swept += _old_metadata(dsn, target, there, before)
+            candidates.append(Swept(file.path, file.size, why))
+        needed = _needed(dsn, driver, target, candidates)
+        swept = [file for file in candidates if file.path not in needed]
         if not dry_run:
             for gone in swept:
+                check()
                 target.remove(gone.path)
             driver.execute("DELETE FROM store.cold_periods WHERE replaced_at <= %s", (before,))
             driver.commit()
     return swept
+
+
+def _why(file: Found, replaced: Collection[str]) -> str | None:
+    """Return why a file would be removed; None for one that this store has not written."""
+    if file.path in replaced:
+        return "replaced"
+    if is_ours(file.path):
+        return ON_NO_LIST
+    return "of no published table" if is_metadata(file.path) else None

@@ -14,11 +14,14 @@ from mds_client.cold.places import PART, Place, PlaceUnavailable
 MARK: Final = ".market-data-store"
 """The file in a place that names the store."""
 
-_OURS: Final = re.compile(
-    rf"[0-9a-f-]{{36}}/\w+/(\d{{4}}-\d\d\.[0-9a-f]{{32}}\.parquet|\.\d{{4}}-\d\d\.[0-9a-f]{{32}}\.parquet\.\w+{re.escape(PART)})"
-)
 
-_METADATA: Final = re.compile(r"[0-9a-f-]{36}/iceberg/\w+/metadata/[\w.-]+\.(metadata\.json|avro)")
+def _names(folder: str, name: str) -> re.Pattern[str]:
+    """Return the pattern of names of files in a tenant's folder, including incomplete ones of a process that ended."""
+    return re.compile(rf"[0-9a-f-]{{36}}/{folder}/({name}|\.{name}\.\w+{re.escape(PART)})")
+
+
+_OURS: Final = _names(r"\w+", r"\d{4}-\d\d\.[0-9a-f]{32}\.parquet")
+_METADATA: Final = _names(r"iceberg/\w+/metadata", r"[\w-][\w.-]*\.(metadata\.json|avro)")
 
 
 def claim(place: Place, driver: Driver) -> None:

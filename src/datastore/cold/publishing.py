@@ -10,7 +10,7 @@ The catalog is in the store's database (`store.iceberg_tables`), the metadata of
 Needs the extra `lake`: import this module only to publish.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -23,11 +23,12 @@ from sqlalchemy import URL
 from datastore.cold.owning import claim
 from datastore.cold.records import Step, alone, kinds, listed, nobody, separately, tenants
 from datastore.cold.writing import fields_of
+from datastore.connections import as_owner
 from datastore.engines import Driver
 from datastore.errors import ControlError
 from datastore.names import OWNER, STORE
 from datastore.tenants import Tenant
-from mds_client.cold.places import Found, Place, place
+from mds_client.cold.places import Place, place
 from mds_client.reading.packed import schema_of
 from mds_client.schema import Kind
 
@@ -92,20 +93,28 @@ def publish(
         ControlError: The place is another store's, or a table cannot be written.
     """
     target = place(url)
+    with as_owner(dsn) as (_, driver):
+        meant = _meant(driver, again=again)
+    some = [(whose, one) for whose, one in product(tenants(dsn, tenant), kinds(kind)) if (whose.no, one.name) in meant]
+    if not some:
+        return
+    with Tables(dsn, target) as tables:
 
-    def published(whose: Tenant, one: Kind) -> Iterator[Published]:
-        check()
-        with alone(dsn) as (_, driver), Tables(dsn, target) as tables:
-            if tables.is_published(whose, one) if again else _has_files(driver, whose, one):
+        def published(whose: Tenant, one: Kind) -> Iterator[Published]:
+            check()
+            with alone(dsn) as (_, driver):
                 claim(target, driver)
                 driver.commit()
                 yield from _publish(driver, target, tables, whose, one, reached)
 
-    yield from separately(partial(published, *meant) for meant in product(tenants(dsn, tenant), kinds(kind)))
+        yield from separately(partial(published, *of) for of in some)
 
 
-def _has_files(driver: Driver, tenant: Tenant, kind: Kind) -> bool:
-    return bool(listed(driver, tenant, kind))
+def _meant(driver: Driver, *, again: bool) -> set[tuple[int, str]]:
+    """Return the tenants, by number, and the kinds with a table, and unless it is `again`, those with files."""
+    tables = "SELECT t.no, i.table_name FROM store.iceberg_tables AS i JOIN store.tenants AS t ON t.id = i.tenant_id"
+    files = "SELECT tenant_no, kind FROM store.cold_periods WHERE replaced_at IS NULL"
+    return set(driver.execute(tables if again else f"{tables} UNION {files}").fetchall())
 
 
 class Tables:
@@ -127,10 +136,6 @@ class Tables:
     def __exit__(self, *_: object) -> None:
         self._catalog.close()
 
-    def is_published(self, tenant: Tenant, kind: Kind) -> bool:
-        """Whether a table was published before."""
-        return bool(self._catalog.table_exists((str(tenant.id), kind.name)))
-
     def table(self, driver: Driver, tenant: Tenant, kind: Kind) -> Table:
         """Return the table; it is made if there is none, or if the files have moved to another place."""
         name = (str(tenant.id), kind.name)
@@ -150,16 +155,28 @@ class Tables:
             schema = schema_of(kind, fields_of(kind), plain=True)
             return self._catalog.create_table(name, schema, location=location, properties=_PROPERTIES)
 
-    def needed(self) -> set[str]:
-        """Return the locations of all metadata that the current states of tables refer to. Raises ControlError."""
+    def needed(self, owners: Collection[str]) -> set[str]:
+        """Return the locations of all files that the current states of tables refer to, of rows and of metadata.
+
+        Args:
+            owners: The ids of the tenants whose tables are read.
+
+        Raises:
+            ControlError: A table cannot be read.
+        """
         found: set[str] = set()
         for (namespace,) in self._catalog.list_namespaces():
+            if namespace not in owners:
+                continue
             for name in self._catalog.list_tables(namespace):
                 try:
                     table = self._catalog.load_table(name)
                     found |= {table.metadata_location, *(one.metadata_file for one in table.metadata.metadata_log)}
                     for snapshot in table.metadata.snapshots:
-                        found |= {snapshot.manifest_list, *(one.manifest_path for one in snapshot.manifests(table.io))}
+                        found.add(snapshot.manifest_list)
+                        for manifest in snapshot.manifests(table.io):
+                            rows = manifest.fetch_manifest_entry(table.io)
+                            found |= {manifest.manifest_path, *(one.data_file.file_path for one in rows)}
                 except (OSError, ValueError) as error:
                     raise ControlError(f"the table {'.'.join(name)} cannot be read: {error}") from error
         return found
@@ -183,18 +200,18 @@ def _publish(
     driver: Driver, target: Place, tables: Tables, tenant: Tenant, kind: Kind, reached: Step
 ) -> Iterator[Published]:
     """Bring a table to the state of the list, in one commit."""
-    table = tables.table(driver, tenant, kind)
-    reached("made")
-    wanted = {metadata.location(target, file.path) for file in listed(driver, tenant, kind)}
-    driver.commit()
-    there = {task.file.file_path: task.file for task in table.scan().plan_files()}
-    gone = [file for path, file in there.items() if path not in wanted]
-    new = sorted(wanted - there.keys())
-    schema = schema_of(kind, fields_of(kind), plain=True)
-    lacking = [name for name in schema.names if name not in table.schema().column_names]
-    if not gone and not new and not lacking and table.metadata_location:
-        return
     try:
+        table = tables.table(driver, tenant, kind)
+        reached("made")
+        wanted = {metadata.location(target, file.path) for file in listed(driver, tenant, kind)}
+        driver.commit()
+        there = {task.file.file_path: task.file for task in table.scan().plan_files()}
+        gone = [file for path, file in there.items() if path not in wanted]
+        new = sorted(wanted - there.keys())
+        schema = schema_of(kind, fields_of(kind), plain=True)
+        lacking = [name for name in schema.names if name not in table.schema().column_names]
+        if not gone and not new and not lacking and table.metadata_location:
+            return
         with table.transaction() as change:
             if lacking:
                 with change.update_schema() as columns:
@@ -222,17 +239,17 @@ def _forget_old(table: Table) -> None:
         table.maintenance.expire_snapshots().by_ids(old).commit()
 
 
-def unneeded(dsn: str, target: Place, there: Sequence[Found]) -> list[Found]:
-    """Return the files of metadata that no table needs: of deleted tenants, earlier publications and stopped ones.
+def needed(dsn: str, target: Place, owners: Collection[str]) -> set[str]:
+    """Return the paths of all files that published tables refer to, of rows and of metadata.
 
     Args:
         dsn: The control plane's DSN.
         target: The place of the files.
-        there: Files of metadata in the place.
+        owners: The ids of the tenants whose tables are read.
 
     Raises:
-        ControlError: The metadata of a table cannot be read.
+        ControlError: A table cannot be read.
     """
+    root = metadata.location(target, "")
     with Tables(dsn, target) as tables:
-        needed = tables.needed()
-    return [file for file in there if not any(name.endswith(f"/{file.path}") for name in needed)]
+        return {name.removeprefix(root) for name in tables.needed(owners)}

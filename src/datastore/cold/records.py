@@ -1,6 +1,6 @@
 """The state of rows in files: fences, the list of files, and the ages at which rows move."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from datastore import config, timescale_policies
 from datastore.config import ConfigurationError
@@ -290,15 +290,20 @@ def status(dsn: str, tenant: UUID | None = None) -> list[ColdState]:
             )
         }
         late = {kind.name: _late_rows(driver, kind) for kind in COLD}
-        return [
-            _state(
-                driver,
-                one,
-                late[one.kind.name].get(one.tenant.no, 0),
-                *files.get((one.tenant.no, one.kind.name), (0, 0, 0, 0)),
-            )
-            for one in states
-        ]
+        waiting = {kind.name: with_rows(driver, kind, _fences(states, kind)) for kind in COLD}
+    return [
+        _state(
+            one,
+            late[one.kind.name].get(one.tenant.no, 0),
+            *files.get((one.tenant.no, one.kind.name), (0, 0, 0, 0)),
+            waiting=one.tenant.no in waiting[one.kind.name],
+        )
+        for one in states
+    ]
+
+
+def _fences(some: Iterable[Due], kind: Kind) -> dict[int, datetime]:
+    return {one.tenant.no: one.cold_before for one in some if one.kind == kind and one.cold_before is not None}
 
 
 def is_used(dsn: str) -> bool:
@@ -316,7 +321,7 @@ def _late_rows(driver: Driver, kind: Kind) -> dict[int, int]:
     return dict(driver.execute(statement, (TENANT_BITS,)).fetchall())
 
 
-def _state(driver: Driver, one: Due, late: int, files: int, rows: int, size: int, replaced: int) -> ColdState:
+def _state(one: Due, late: int, files: int, rows: int, size: int, replaced: int, *, waiting: bool) -> ColdState:
     return ColdState(
         tenant=one.tenant.id,
         name=one.tenant.name,
@@ -328,7 +333,7 @@ def _state(driver: Driver, one: Due, late: int, files: int, rows: int, size: int
         bytes=size,
         late=late,
         replaced=replaced,
-        waiting=one.cold_before is not None and has_rows(driver, one.kind, one.tenant, one.cold_before),
+        waiting=waiting,
     )
 
 
@@ -355,10 +360,24 @@ def count_rows(driver: Driver, table: str, tenant: Tenant) -> int:
 
 def has_rows(driver: Driver, kind: Kind, tenant: Tenant, before: datetime) -> bool:
     """Return whether the table has rows of a tenant from before a time."""
-    statement = SQL("SELECT EXISTS (SELECT FROM {} WHERE series_id >= %s AND series_id < %s AND {} < %s)").format(
-        Identifier(STORE, kind.name), Identifier(kind.time)
-    )
-    return bool(one(driver.execute(statement, (*series_range(tenant.no), before))))
+    return bool(with_rows(driver, kind, {tenant.no: before}))
+
+
+def with_rows(driver: Driver, kind: Kind, before: Mapping[int, datetime]) -> set[int]:
+    """Return the tenants, by number, of which the table has rows from before a time, which is given for each.
+
+    Looks at the oldest row of each of their series, because the key begins with the series.
+    """
+    statement = SQL(
+        "SELECT DISTINCT w.no FROM unnest(%s::int[], %s::timestamptz[]) AS w(no, before)"
+        " JOIN store.series AS s ON (s.series_id >> {bits}) = w.no AND s.kind = {kind}"
+        " CROSS JOIN LATERAL (SELECT FROM {table} AS r WHERE r.series_id = s.series_id AND r.{time} < w.before LIMIT 1)"
+        " AS old"
+    ).format(
+        bits=Literal(TENANT_BITS), kind=Literal(kind.name), table=Identifier(STORE, kind.name),
+        time=Identifier(kind.time),
+    )  # fmt: skip
+    return {no for (no,) in driver.execute(statement, (list(before), list(before.values())))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,8 @@ def cold_fold(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool) ->
 def cold_publish(tenant: UUID | None, kind: str | None, engine: str | None, dsn: str, as_json: bool) -> None:
     """Publish the files as Iceberg tables, one for each tenant and kind. Needs the extra `lake`.
 
-    A table that was published once follows its files from then on: the worker publishes it again, as do run, fold and
-    restore. Example: datastore cold publish --tenant acme
+    A table that was published once follows its files from then on: the worker publishes it again, as do run, fold,
+    compact and restore. Example: datastore cold publish --tenant acme
     """
     where = _place(dsn)
     if engine is not None:
@@ -109,8 +109,10 @@ def cold_compact(tenant: UUID | None, kind: str | None, dsn: str, as_json: bool)
     """Write the small files of a year's months as one file. The worker does this once a day."""
     from datastore.cold import compacting
 
-    done = compacting.compact(dsn, _place(dsn), tenant=tenant, kind=kind)
-    show_rows(list(done), as_json, empty="no small files to join")
+    where = _place(dsn)
+    done = list(compacting.compact(dsn, where, tenant=tenant, kind=kind))
+    show_rows(done, as_json, empty="no small files to join")
+    _publish_again(dsn, where, tenant)
 
 
 @cold.command("restore")

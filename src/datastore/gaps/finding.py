@@ -138,7 +138,8 @@ def check(
     now = now or datetime.now(UTC)
     with connect(dsn) as connection:
         owner = find_tenant(connection, tenant)
-        in_files = _in_files(connection, owner, vendor, timeframe, start)
+        in_files = InFiles(config.load().cold_url, owner, vendor, timeframe)
+        in_files.fence(connection, start)
         ids = series_ids(connection, owner, vendor, timeframe, symbols, new=new)
         of_series = _calendars(connection, owner, vendor, list(ids), calendar)
     name = _Name(owner, vendor, timeframe)
@@ -168,28 +169,6 @@ def check(
     )
 
 
-def _in_files(
-    connection: psycopg.Connection[Any], tenant: Tenant, vendor: str, timeframe: str, start: datetime
-) -> InFiles | None:
-    """Return the bars of the range that are in files, or None.
-
-    Raises GapError if the place of the files is not known, because these bars would look missing.
-    """
-    found = connection.execute(
-        "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = 'bars' AND cold_before > %s",
-        (tenant.no, start),
-    ).fetchone()
-    if found is None:
-        return None
-    url = config.load().cold_url
-    if url is None:
-        raise GapError(
-            f"bars of {tenant.name} from before {found[0].isoformat()} are kept in files: set DATASTORE_COLD_URL to"
-            " their place, or begin the range at that time"
-        )
-    return InFiles(url, tenant, vendor, timeframe, found[0])
-
-
 def _check_range(start: datetime, end: datetime) -> None:
     if start.tzinfo is None or end.tzinfo is None:
         raise GapError("the range needs a time zone")
@@ -202,7 +181,7 @@ def _planned(
     of_series: Mapping[str, str],
     timeframe: Timeframe,
     times: tuple[datetime, datetime, datetime],
-    in_files: InFiles | None,
+    in_files: InFiles,
 ) -> tuple[list[Portion], dict[date, list[int]]]:
     """Return the work to do, and for each day the number of expected intervals with a zero for the missing ones.
 

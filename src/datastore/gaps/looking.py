@@ -11,7 +11,7 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
 from datastore.connections import connect
-from datastore.gaps.timeframes import EPOCH, Window
+from datastore.gaps.timeframes import EPOCH, GapError, Window
 from datastore.names import STORE
 from datastore.tenants import Tenant
 from mds_client import KINDS
@@ -77,13 +77,28 @@ CREATE TEMPORARY TABLE IF NOT EXISTS mds_cold_times (
 
 @dataclass(frozen=True, slots=True)
 class InFiles:
-    """The bars of a vendor and timeframe that a tenant keeps in files: those from before the fence."""
+    """The bars of a vendor and timeframe that a tenant may keep in files, in this place."""
 
-    url: str
+    url: str | None
     tenant: Tenant
     vendor: str
     timeframe: str
-    fence: datetime
+
+    def fence(self, connection: psycopg.Connection[Any], start: datetime) -> datetime | None:
+        """Return the time before which bars are in files, if that is after `start`; None otherwise.
+
+        Raises GapError if the place of the files is not known, because these bars would look missing.
+        """
+        found = connection.execute(
+            "SELECT cold_before FROM store.cold_fences WHERE tenant_no = %s AND kind = 'bars' AND cold_before > %s",
+            (self.tenant.no, start),
+        ).fetchone()
+        if found is not None and self.url is None:
+            raise GapError(
+                f"bars of {self.tenant.name} from before {found[0].isoformat()} are kept in files: set"
+                " DATASTORE_COLD_URL to their place, or begin the range at that time"
+            )
+        return None if found is None else found[0]
 
     def times(
         self, connection: psycopg.Connection[Any], symbols: Mapping[int, str], span: tuple[datetime, datetime]
@@ -91,6 +106,7 @@ class InFiles:
         """Write the times of all bars in a span, from files and the table, into a temporary table, and return it."""
         from datastore.tenants import files  # slow to import, and tenants without files do not need it
 
+        assert self.url is not None
         series = {id_: (self.vendor, symbol, self.timeframe) for id_, symbol in symbols.items()}
         bars = KINDS["bars"]
         found = files.rows(connection, self.url, self.tenant, bars, series, span, (bars.time,))
@@ -119,7 +135,7 @@ class Portion:
     step: timedelta | None
     windows: list[Window]
     series: dict[str, int | None]
-    in_files: InFiles | None = None
+    in_files: InFiles
 
     def look(self, dsn: str) -> dict[str, Looked]:
         """Return the missing and repeated bars of each series."""
@@ -130,14 +146,14 @@ class Portion:
                 found[symbol].pieces.extend(self._whole(number) for number in range(len(self.windows)))
         # Never prepared: a generic plan would read every chunk.
         with connect(dsn, prepare_threshold=None) as connection:
+            # A move between two statements would hide bars from both.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             # Only for this transaction, because a pooler may share the session. Compiling would take longer than
             # counting.
-            if self.in_files is not None:
-                # A move between two statements would hide bars from both.
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             connection.execute("SELECT set_config('jit', 'off', true)")
+            fence = self.in_files.fence(connection, self.windows[0].start) if self.windows else None
             for numbers in self._slices():
-                for id_, looked in self._look(connection, symbols, numbers).items():
+                for id_, looked in self._look(connection, symbols, numbers, fence).items():
                     found[symbols[id_]].pieces.extend(sorted(looked.pieces, key=lambda piece: piece.start))
                     found[symbols[id_]].repeats.extend(sorted(looked.repeats))
         return found
@@ -151,11 +167,15 @@ class Portion:
             yield list(numbers)
 
     def _look(
-        self, connection: psycopg.Connection[Any], symbols: dict[int, str], numbers: list[int]
+        self,
+        connection: psycopg.Connection[Any],
+        symbols: dict[int, str],
+        numbers: list[int],
+        fence: datetime | None,
     ) -> dict[int, Looked]:
         due = [self.windows[number] for number in numbers]
         bars: Composable = Identifier(STORE, "bars")
-        if self.in_files is not None and due[0].start < self.in_files.fence:
+        if fence is not None and due[0].start < fence:
             bars = self.in_files.times(connection, symbols, (due[0].start, max(window.end for window in due)))
         common = {"step": self.step, "epoch": EPOCH, "first": due[0].start, "last": due[-1].end}
         short = connection.execute(

@@ -104,7 +104,7 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
         "folded": lambda: folding.fold(context.dsn, url, check=context.check),
         "compacted": lambda: compacting.compact(context.dsn, url, check=context.check),
         "published": lambda: cold.published_again(context.dsn, url, check=context.check),
-        "removed": lambda: keeping.sweep(context.dsn, url),
+        "removed": lambda: keeping.sweep(context.dsn, url, check=context.check),
     }
 
     def named(name: str) -> Iterator[tuple[str, object]]:

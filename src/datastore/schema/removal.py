@@ -56,12 +56,12 @@ BEGIN
    WHERE r.series_id = wanted AND r.{time} >= first_ts AND r.{time} < cut;
   DELETE FROM {rows} AS r WHERE r.series_id = wanted AND r.{time} >= first_ts AND r.{time} < cut;
   GET DIAGNOSTICS deleted = ROW_COUNT;
-{left}  IF cut < until THEN
+  IF cut < until THEN
     following := cut;
   END IF;
   -- Behind the rows, as writers do it: who writes to the series meanwhile waits here, and finds it as it is then.
   PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
-  UPDATE store.series AS s
+{left}  UPDATE store.series AS s
      SET last_ts = (SELECT max(r.{time}) FROM {rows} AS r WHERE r.series_id = wanted){prices}
    WHERE s.series_id = wanted;
   -- A series without a row is a name that somebody may have mistyped.
@@ -83,10 +83,8 @@ _HOT = """  -- What is in files is not deleted here, and must not look as if it 
 """
 
 _LEFT = """  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = wanted) THEN
-    -- The files know the series by its name. The client gives its last values, which are in files now.
-    IF cut < until THEN
-      following := cut;
-    END IF;
+    -- The files know the series by its name. The client gives its last values, which are in files now. Checked behind
+    -- the lock, because another call may have deleted the other rows.
     RETURN;
   END IF;
 """
@@ -146,6 +144,10 @@ BEGIN
   END IF;
   -- While rows are brought back this raises an error, as for late rows.
   fence := store.cold_ceiling({kind});
+  IF fence IS DISTINCT FROM known THEN
+    -- The caller has looked for rows before another fence, and has to look again.
+    RAISE SQLSTATE {code} USING MESSAGE = format('the time before which %s are kept in files has changed', {kind});
+  END IF;
   -- One for each month with files, late rows or rows that will move, because each is folded on its own where there is
   -- no file of its year.
   INSERT INTO {late} (series_id, {time}, mode, until)
@@ -189,21 +191,27 @@ def late_deletion(kind: Kind) -> DatabaseObject:
 
     Nothing changes in the files: the deletion is a late row, which readers apply and `datastore cold fold` folds. The
     caller has read the files, and gives the newest time, and the newest price with its time, that are left before the
-    fence. Like `deletion`, it runs with the owner's rights, and checks itself that the series is the tenant's.
+    fence. `known` is the fence that the caller knows. Like `deletion`, it runs with the owner's rights, and checks
+    itself that the series is the tenant's.
     """
     rows, late, time = Identifier(STORE, kind.name), Identifier(STORE, f"late_{kind.name}"), Identifier(kind.time)
     prices: Composable = SQL("")
-    arguments = "newest timestamp with time zone"
-    types = "uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone"
+    arguments = "known timestamp with time zone, newest timestamp with time zone"
+    types = f"uuid, bigint{4 * ', timestamp with time zone'}"
     if kind.price is not None:
         prices = SQL(_LATE_PRICES).format(time=time, price=Identifier(kind.price), rows=rows)
         arguments += ", price_ts timestamp with time zone, price double precision"
         types += ", timestamp with time zone, double precision"
-    body = SQL(_LATE).format(time=time, rows=rows, late=late, kind=Literal(kind.name), prices=prices).as_string(None)
+    body = (
+        SQL(_LATE)
+        .format(time=time, rows=rows, late=late, kind=Literal(kind.name), prices=prices, code=Literal(sql.COLD))
+        .as_string(None)
+    )
     name = f"mds.delete_late_{kind.name}({types})"
+    before = name.replace(", timestamp with time zone", "", 1)
     text = f"""
 CREATE OR REPLACE FUNCTION mds.delete_late_{kind.name}(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, {arguments}) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $${body}$$"""
-    return DatabaseObject(name, (text.strip(), *for_app(name)))
+    return DatabaseObject(name, (f"DROP FUNCTION IF EXISTS {before}", text.strip(), *for_app(name)))

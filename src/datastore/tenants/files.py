@@ -12,6 +12,8 @@ from psycopg.sql import SQL, Identifier
 
 from datastore.engines import Driver
 from datastore.names import STORE
+from datastore.reads import series_range
+from datastore.tenants.lifecycle import count
 from datastore.tenants.registry import Tenant
 from mds_client import sql
 from mds_client.cold import merging
@@ -19,7 +21,7 @@ from mds_client.cold.reading import ColdFiles
 from mds_client.schema import Kind
 
 ROWS_AT_ONCE: Final = 500_000
-"""The approximate number of rows of files that are in memory at once."""
+"""The approximate number of rows of files and of the table that are in memory at once."""
 
 
 def rows(
@@ -71,7 +73,8 @@ def chunks(
         (tenant.no, kind.name),
     ).fetchone()
     assert found is not None
-    size = max(1, ROWS_AT_ONCE * len(series) // max(found[0], 1))
+    there = found[0] + count(driver, (STORE, kind.name), series_range(tenant.no))
+    size = max(1, ROWS_AT_ONCE * len(series) // max(there, 1))
     ids = sorted(series)
     for at in range(0, len(ids), size):
         yield {id_: series[id_] for id_ in ids[at : at + size]}

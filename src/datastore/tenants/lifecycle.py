@@ -234,16 +234,25 @@ _LOOK: Final = 0.05
 """Seconds between two checks while waiting."""
 
 
-def await_older_writers(check: Callable[[], object], driver: Driver, no: int) -> None:
+def await_older_writers(check: Callable[[], object], driver: Driver, no: int, *, table: str | None = None) -> None:
     """Wait until all current transactions have ended that may write as a tenant, because they may not see a change that
     was just committed, for example that the tenant is disabled.
 
-    Includes transactions that have only read so far or wait in their first statement. `check` is called meanwhile, and
-    may raise. Raises ControlError after a while; the caller is then tried again.
+    Includes transactions that have only read so far or wait in their first statement.
+
+    Args:
+        check: Called meanwhile; it may raise.
+        driver: A connection as the owner.
+        no: The tenant's number.
+        table: Wait only for transactions that have written to this table of the store.
+
+    Raises:
+        ControlError: One did not end for a while. Try again later.
     """
     deadline = time.monotonic() + _PATIENCE
     driver.commit()
-    about = {"no": no, "locks": [f"{STORE}.{lock}" for lock in LOCKS]}
+    written = None if table is None else f"{STORE}.{table}"
+    about = {"no": no, "locks": [f"{STORE}.{lock}" for lock in LOCKS], "table": written}
     older = set(driver.execute(_TRANSACTIONS, about).fetchall())
     driver.commit()
     while older:
@@ -262,6 +271,9 @@ WHERE l.locktype = 'virtualxid' AND a.datname = current_database() AND l.pid <> 
   AND NOT EXISTS (SELECT FROM others WHERE role = a.usename)
   AND NOT EXISTS (SELECT FROM pg_locks AS k WHERE k.pid = l.pid AND k.locktype = 'relation' AND k.granted
                     AND k.mode = 'ShareUpdateExclusiveLock' AND k.relation = ANY (%(locks)s::regclass[]))
+  AND (%(table)s::regclass IS NULL
+       OR EXISTS (SELECT FROM pg_locks AS k WHERE k.pid = l.pid AND k.locktype = 'relation' AND k.granted
+                     AND k.mode = 'RowExclusiveLock' AND k.relation = %(table)s::regclass))
 UNION ALL
 SELECT gid FROM pg_prepared_xacts
 WHERE database = current_database() AND NOT EXISTS (SELECT FROM others WHERE role = owner)

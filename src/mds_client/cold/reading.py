@@ -6,7 +6,8 @@ transaction with one snapshot it is always unchanged.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 
 from mds_client import sql
@@ -150,6 +151,23 @@ def counted(
     table = yield from reading(session, kind, series, span, ())
     found = table.group_by(SERIES_ID.name).aggregate([(kind.time, "min"), (kind.time, "max"), (kind.time, "count")])
     return tuples(found.select([SERIES_ID.name, f"{kind.time}_min", f"{kind.time}_max", f"{kind.time}_count"]))
+
+
+def parts(session: Session, kind: Kind, fence: datetime) -> Talk[list[tuple[datetime, datetime]]]:
+    """Divide the time before the fence at the years of files, for reads that need not have all rows in memory."""
+    oldest = datetime.min.replace(tzinfo=UTC)
+    (there,) = yield Group((listing(session, kind, (oldest, fence)),))
+    years = {begin.astimezone(UTC).replace(month=1) for _, begin, *_ in there}
+    return list(pairwise((oldest, *sorted(years), fence)))
+
+
+def later(before: Values | None, after: Values) -> Values:
+    """Return the last values of two parts of a series' rows, as `remaining` yields them."""
+    if before is None:
+        return after
+    # A time, and for a kind with a price another time with its price.
+    newest = after[:1] if after[0] is not None else before[:1]
+    return newest + (after[1:] if any(value is not None for value in after[1:]) else before[1:])
 
 
 def remaining(

@@ -280,6 +280,10 @@ def _spans(session: Session, asked: Asked, piece: Piece) -> Talk[list[Piece]]:
         end = begin + width if last - begin > width else last + INSTANT
         pieces.append(Piece(piece.ids, (begin, end), bounded=end - begin > INSTANT))
         begin = end
+    if asked.cold is not None:
+        # The counted rows are those of the table. Others are in files, before and behind them.
+        pieces[0].span = piece.span[0], pieces[0].span[1]
+        pieces[-1].span = pieces[-1].span[0], piece.span[1]
     return pieces
 
 

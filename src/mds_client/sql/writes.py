@@ -223,9 +223,10 @@ NOT_RENAMED: Final = "MDS06"
 def delete_late_rows(kind: Kind) -> Statement:
     """Delete the rows of one series of the given tenant in a span of time that are kept in files, by a late row.
 
-    The last values of what is left before the fence follow: the newest time, and the newest price and its time.
+    The fence that the client knows follows, and the last values of what is left before it: the newest time, and the
+    newest price and its time.
     """
-    arguments = SQL(", ").join(SQL("%s") for _ in range(7 if kind.price else 5))
+    arguments = SQL(", ").join(SQL("%s") for _ in range(8 if kind.price else 6))
     return text(SQL("SELECT {}({})").format(Identifier("mds", f"delete_late_{kind.name}"), arguments))
 
 
@@ -241,6 +242,17 @@ def emptied(kind: Kind) -> Statement:
             " AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = w.id AND r.{time} < k.since)"
             " AND NOT EXISTS (SELECT FROM {rows} AS r WHERE r.series_id = w.id AND r.{time} >= k.until) AND {meant}"
         ).format(rows=rows, time=time, meant=MEANT)
+    )
+
+
+@cache
+def without_rows(kind: Kind) -> Statement:
+    """List those of these series that have no row in the table."""
+    return text(
+        SQL(
+            "SELECT w.id FROM unnest(%b::bigint[]) AS w(id)"
+            " WHERE NOT EXISTS (SELECT FROM {} AS r WHERE r.series_id = w.id) AND {}"
+        ).format(Identifier("mds", kind.name), MEANT)
     )
 
 

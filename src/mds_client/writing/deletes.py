@@ -1,13 +1,13 @@
 """Delete a tenant's rows in bounded steps, each in its own transaction, or only count them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mds_client import cold, sql
 from mds_client.errors import ConfigurationError, UnknownSeries
 from mds_client.models import AnyKind
-from mds_client.protocol.operations import Execute, Group, Operation, SeriesName, Session, Talk
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, Values
 from mds_client.reading.arguments import Symbols, Time, time_span
 from mds_client.reading.listings import listed_series
 from mds_client.reading.missing import NO_TENANT
@@ -16,8 +16,8 @@ from mds_client.schema import KINDS, SERIES_COLUMNS, Kind
 STEP_ROWS = 50_000
 """The default number of rows in a step."""
 
-SERIES_AT_ONCE = 100
-"""The number of series whose rows of files are in memory at once."""
+SERIES_AT_ONCE = 20
+"""The number of series of which the rows of a year of files are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class _Plan:
     found: dict[int, DeletedSeries] = field(default_factory=dict)
     left: dict[int, datetime] = field(default_factory=dict)
     """The times from which series still have rows to delete in the table."""
-    late: dict[int, tuple[object, ...]] = field(default_factory=dict)
+    late: dict[int, Values] = field(default_factory=dict)
     """The spans to delete before the fence, with the last values of what is left there."""
     late_rows: dict[int, int] = field(default_factory=dict)
     done: dict[int, int] = field(default_factory=dict)
@@ -102,16 +102,20 @@ class _Plan:
         fence = yield from cold.fence(session, kind, ask=True)
         if self.made and fence == self.fence:
             return
-        self.made, self.fence = True, fence
+        self.made, self.fence = False, fence
         self.names = {series_id: dict(zip(SERIES_COLUMNS, name, strict=True)) for series_id, *name, _, _ in there}
-        self.found, self.left, self.late, self.late_rows = {}, {}, {}, {}
+        # What an earlier attempt has deleted is counted, too.
+        self.found = {id_: replace(one, rows=self.done[id_]) for id_, one in self.found.items() if self.done.get(id_)}
+        self.left, self.late, self.late_rows = {}, {}, {}
         if not self.names:
             return
-        if fence is not None:
-            yield from self._before_the_fence(
-                session, kind, {id_: kind.named(name) for id_, *name, _, _ in there}, span
-            )
         since = span[0] if fence is None else max(span[0], fence)
+        if fence is not None:
+            asked = Execute(sql.emptied(kind), (list(self.names), since, max(since, span[1]), session.wanted))
+            (found,) = yield Group((asked,))
+            emptied = {series_id for (series_id,) in found}
+            affected = self.names if span[0] < fence else emptied
+            yield from self._before_the_fence(session, kind, affected, span, emptied)
         meant = sql.hot_since(kind, session.wanted, since)
         (counted,) = yield Group(
             (Execute(sql.count_rows(kind), (list(self.names), since, max(since, span[1]), *meant)),), commit=True
@@ -119,6 +123,8 @@ class _Plan:
         for series_id, first, last, rows in counted:
             self._count(series_id, rows, first, last)
             self.left[series_id] = since
+        # Only now: a retry after a file that could not be read begins again.
+        self.made = True
 
     def _count(self, series_id: int, rows: int, first: datetime, last: datetime) -> None:
         known = self.found.get(series_id)
@@ -127,38 +133,44 @@ class _Plan:
         self.found[series_id] = DeletedSeries(**self.names[series_id], rows=rows, first=first, last=last)  # type: ignore[arg-type]
 
     def _before_the_fence(
-        self, session: Session, kind: Kind, names: Mapping[int, SeriesName], span: tuple[datetime, datetime]
+        self,
+        session: Session,
+        kind: Kind,
+        affected: Collection[int],
+        span: tuple[datetime, datetime],
+        emptied: set[int],
     ) -> Talk[None]:
-        """Read rows that are kept in files: those to delete, and the last values of what is left.
+        """Read rows of these series that are kept in files: those to delete, and the last values of what is left.
 
-        Also for series that lose all their rows in the table, because their last values are in files then.
+        Also for `emptied` series, which have no row in the table: their last values are in files.
         """
-        assert self.fence is not None
-        since = max(span[0], self.fence)
-        (found,) = yield Group((Execute(sql.emptied(kind), (list(names), since, max(since, span[1]), session.wanted)),))
-        emptied = {series_id for (series_id,) in found}
-        affected = {id_: name for id_, name in names.items() if span[0] < self.fence or id_ in emptied}
         if not affected:
             return
+        assert self.fence is not None
 
         from mds_client.cold import reading
 
         columns = () if kind.price is None else (kind.price,)
-        everything = (datetime.min.replace(tzinfo=UTC), self.fence)
         until = min(span[1], self.fence)
+        span = (min(span[0], until), until)
+        parts = yield from reading.parts(session, kind, self.fence)
         # Files are sorted by name, so series with neighbouring names are in the same row groups.
-        by_name = sorted(affected.items(), key=lambda item: item[1])
+        names = {id_: kind.named(list(self.names[id_].values())) for id_ in affected}
+        by_name = sorted(names.items(), key=lambda item: item[1])
         for at in range(0, len(by_name), SERIES_AT_ONCE):
             series = dict(by_name[at : at + SERIES_AT_ONCE])
-            table = yield from reading.reading(session, kind, series, everything, columns)
-            for series_id, rows, newest in reading.remaining(kind, table, (span[0], until)):
-                if rows is not None:
-                    self._count(series_id, *rows)
-                    self.late_rows[series_id] = rows[0]
-                if rows is not None or series_id in emptied:
-                    self.late[series_id] = (min(span[0], until), until, *newest)
-        for series_id in emptied - self.late.keys():
-            self.late[series_id] = (until, until, None, *((None, None) if kind.price else ()))
+            newest: dict[int, Values] = {}
+            for part in parts:
+                table = yield from reading.reading(session, kind, series, part, columns)
+                for series_id, rows, last in reading.remaining(kind, table, span):
+                    newest[series_id] = reading.later(newest.get(series_id), last)
+                    if rows is not None:
+                        self._count(series_id, *rows)
+                        self.late_rows[series_id] = self.late_rows.get(series_id, 0) + rows[0]
+            nothing = (None,) if kind.price is None else (None, None, None)
+            for series_id in series:
+                if series_id in self.late_rows or series_id in emptied:
+                    self.late[series_id] = (*span, self.fence, *newest.get(series_id, nothing))
 
     def work(self, session: Session, kind: Kind, span: tuple[datetime, datetime], step_rows: int) -> Talk[None]:
         """Delete in steps: first rows of the table, then those before the fence."""
@@ -171,6 +183,11 @@ class _Plan:
                 del self.left[series_id]
             else:
                 self.left[series_id] = following
+        if self.fence is not None and (rest := self.done.keys() - self.late.keys()):
+            # Others may have deleted the other rows of a series meanwhile.
+            (found,) = yield Group((Execute(sql.without_rows(kind), (list(rest), session.wanted)),), commit=True)
+            emptied = {series_id for (series_id,) in found}
+            yield from self._before_the_fence(session, kind, emptied, (self.fence, self.fence), emptied)
         while self.late:
             series_id, given = next(iter(self.late.items()))
             step = Execute(sql.delete_late_rows(kind), (session.wanted, series_id, *given))
