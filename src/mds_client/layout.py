@@ -3,11 +3,14 @@
 `mds_client.schema` puts them together.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
+SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid", "jsonb"]
+"""The PostgreSQL type of a column. A column of jsonb has numbers by name, as an object; see `numbers_text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class Column:
     otherwise: str | None = None
     last: bool = False
     apart: str = ""
+
+    @property
+    def sent(self) -> SqlType:
+        """The type in which values are sent and read: an object of JSON is text, which the statements convert."""
+        return "text" if self.type == "jsonb" else self.type
 
     @property
     def fraction(self) -> str:
@@ -102,3 +110,14 @@ MEAN_VALUES: Final = (1e-30, 1e100)
 MEAN_WEIGHTS: Final = (1e-15, 1e19)
 """The magnitudes of the values and weights that count in a mean, both ends included. A value of zero counts, too. The
 product of others could overflow, which would fail the whole computation."""
+
+
+def numbers_text(numbers: Mapping[str, float | None]) -> str:
+    """Return numbers by name as the text of a JSON object, the same for the same numbers."""
+    return json.dumps(numbers, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def numbers_of(text: str) -> dict[str, float | None]:
+    """Return the numbers by name in the text of a JSON object. Every number is a float."""
+    found: dict[str, float | None] = json.loads(text, parse_int=float)
+    return found
