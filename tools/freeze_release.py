@@ -137,6 +137,9 @@ INSERT INTO store.iceberg_tables (catalog_name, table_namespace, table_name, met
   SELECT 'store', id::text, 'bars', 'file:///closed/iceberg/bars/metadata/1.json', 'TABLE'
   FROM store.tenants WHERE name = 'closed';
 """,
+    "0018": """
+UPDATE store.fundamentals SET items = '{"free_cash_flow": 1500000000.5, "ebitda": null}';
+""",
 }
 
 

@@ -58,7 +58,7 @@ def write_ndjson(
     if kind not in KINDS:
         raise UnknownKind(KINDS.unknown(kind))
     declared = KINDS.of(kind)
-    mapping = extra_mapping(extra)
+    mapping = extra_mapping(extra, declared)
     rejects: list[RejectedLine] = []
     lines = rejected = 0
 

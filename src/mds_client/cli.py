@@ -45,7 +45,7 @@ from mds_client.errors import InvalidRow, reason
 from mds_client.export import Dump, dump_csv, dump_ndjson, dump_parquet
 from mds_client.jobs import PRIORITIES, Priority
 from mds_client.models import Row
-from mds_client.schema import KINDS, TENANT_COLUMN, Kind
+from mds_client.schema import KINDS, TENANT_COLUMN, Kind, SqlType
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -268,7 +268,11 @@ def write_command(kind: Kind) -> click.Command:
 def _type_name(kind: Kind, field: str) -> str:
     if field in kind.series:
         return "text"
-    return {"timestamptz": "time, ISO; without a zone UTC"}.get(kind.column(field).type, kind.column(field).type)
+    said: dict[SqlType, str] = {
+        "timestamptz": "time, ISO; without a zone UTC",
+        "jsonb": "numbers by name, as a JSON object",
+    }
+    return said.get(kind.column(field).type, kind.column(field).type)
 
 
 def command_line() -> click.Group:

@@ -3,6 +3,7 @@
 `mds_client.schema` puts them together.
 """
 
+import json
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Annotated, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid"]
+SqlType = Literal["bigint", "double precision", "text", "date", "timestamptz", "uuid", "jsonb"]
+"""The PostgreSQL type of a column. A column of jsonb has numbers by name, as an object; see `numbers_text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Column:
     otherwise: str | None = None
     last: bool = False
     apart: str = ""
+
+    @property
+    def sent(self) -> SqlType:
+        """The type in which values are sent and read: an object of JSON is text, which the statements convert."""
+        return "text" if self.type == "jsonb" else self.type
 
     @property
     def fraction(self) -> str:
@@ -161,3 +168,14 @@ def column_of(model: type[BaseModel], field: str) -> Column:
         last=any(mark.last for mark in found),
         apart=next((mark.apart for mark in found if mark.apart), ""),
     )
+
+
+def numbers_text(numbers: Mapping[str, float | None]) -> str:
+    """Return numbers by name as the text of a JSON object, the same for the same numbers."""
+    return json.dumps(numbers, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def numbers_of(text: str) -> dict[str, float | None]:
+    """Return the numbers by name in the text of a JSON object. Every number is a float."""
+    found: dict[str, float | None] = json.loads(text, parse_int=float)
+    return found

@@ -27,6 +27,7 @@ from mds_client.values.fields import Count as Count
 from mds_client.values.fields import Currency as Currency
 from mds_client.values.fields import Day as Day
 from mds_client.values.fields import Instant as Instant
+from mds_client.values.fields import Items as Items
 from mds_client.values.fields import Name as Name
 from mds_client.values.fields import Number as Number
 from mds_client.values.fields import OptionType as OptionType
@@ -150,7 +151,8 @@ class Fundamentals(Row):
     """A company's figures as of a date, in its reporting currency; `eps` is earnings per share.
 
     `currency` is that currency, as ISO 4217 names it (`USD`); `period` is the time that the figures are for, in the
-    vendor's words (`FY2024`, `2024-Q3`).
+    vendor's words (`FY2024`, `2024-Q3`). `items` are all other figures of the vendor, by the names that it gives them
+    (`free_cash_flow`).
     """
 
     symbol: Symbol = Field(
@@ -168,6 +170,14 @@ class Fundamentals(Row):
     period: Name | None = Field(
         default=None, description="The time that the figures are for, in the words of the vendor, such as FY2024."
     )
+    items: Items = Field(
+        default=None,
+        description="Further figures by the names that the vendor gives them, such as free_cash_flow.",
+    )
+
+    def __hash__(self) -> int:
+        # A dictionary has no hash.
+        return hash((self.tenant_id, self.vendor, self.symbol, self.asof))
 
 
 @kind(

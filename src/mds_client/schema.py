@@ -7,7 +7,7 @@ no SQL text (see `mds_client.sql`) and does no I/O.
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
@@ -22,13 +22,13 @@ from mds_client.layout import Rollup as Rollup
 from mds_client.layout import Sql as Sql
 from mds_client.layout import SqlType as SqlType
 from mds_client.layout import Storage as Storage
-from mds_client.layout import check_columns, check_names, column_of
+from mds_client.layout import check_columns, check_names, column_of, numbers_text
 
 OnConflict: TypeAlias = Literal["replace", "keep", "fill"]
 """What happens to a stored row with the same key.
 
 `replace`: the new row overwrites every value, None included, unless it has no value at all. `keep`: the stored row
-stays. `fill`: the new row overwrites, but None leaves the stored value.
+stays. `fill`: the new row overwrites, but None leaves the stored value; so does each name of a map for itself.
 """
 
 Door: TypeAlias = Literal["replace", "keep", "fill", "append"]
@@ -131,6 +131,11 @@ class Kind:
         return tuple(column for column in self.columns if column.amount)
 
     @cached_property
+    def maps(self) -> tuple[str, ...]:
+        """The stored columns with numbers by name. Further columns of an input can become numbers of the first."""
+        return tuple(column.name for column in self.columns if column.type == "jsonb")
+
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """The fields that are symbols of the vendor."""
         return tuple(name for name in SYMBOLS if name in self.model.model_fields)
@@ -143,10 +148,12 @@ class Kind:
 
     @cached_property
     def narrow(self) -> tuple[Column, ...]:
-        """The columns of a narrow row, without `series_id`: the fields, and the `given` column if the kind has one."""
+        """The columns of a narrow row, without `series_id`: the fields, and the `given` column if the kind has one.
+        Their types are those in which values are sent."""
+        columns = tuple(replace(column, type=column.sent) for column in self.columns)
         if self.shared is None:
-            return self.columns
-        return (*self.columns, Column(self.shared.given, self.shared.type, nullable=True))
+            return columns
+        return (*columns, Column(self.shared.given, self.shared.type, nullable=True))
 
     @cached_property
     def in_table(self) -> tuple[Column, ...]:
@@ -319,6 +326,8 @@ def _declared(
     }
     check_columns(model, columns, key, aggregates, weight)
     in_order = (*key, *(field for field in columns if field not in key))
+    if storage is not None and storage.cold and any(column.type == "jsonb" for column in columns.values()):
+        raise TypeError(f"{model.__name__}: old rows in files cannot have numbers by name")
     return Kind(
         name=name,
         singular=singular,
@@ -343,7 +352,9 @@ def described(model: type[BaseModel], fields: Iterable[str]) -> dict[str, str | 
 
 
 def stored(value: Any, column: Column) -> Any:
-    """Convert a model's value for the driver: a uuid is text in the models and a UUID on the wire."""
+    """Convert a model's value for the driver: a uuid is text in the models and a UUID on the wire, a map is JSON."""
     if column.name in SYMBOLS:
         return None if value is None else str(value)
+    if column.type == "jsonb":
+        return None if value is None else numbers_text(value)
     return UUID(value) if column.type == "uuid" and value is not None else value

@@ -39,7 +39,7 @@ ROWS: dict[str, list[Row]] = {
         for minute in range(5)
     ],
     "fundamentals": [
-        Fundamentals(vendor="v", symbol="A", asof=NOON, eps=-0.25),
+        Fundamentals(vendor="v", symbol="A", asof=NOON, eps=-0.25, items={"fcf": 1e20, "a 'b'\n": 0.1, "none": None}),
         Fundamentals(vendor="v", symbol="A", asof=NOON + timedelta(days=1), total_assets=3.5e12),
     ],
     "news": [

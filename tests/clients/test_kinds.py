@@ -74,7 +74,15 @@ FULL: Final[dict[str, list[Any]]] = {
         bar(0, -37.63, symbol="CL", timeframe="1d", vendor="Ünï 'quoted' \"v\"; --"),
     ],
     "fundamentals": [
-        figures(0, -0.07, total_assets=352e9, total_liabilities=1e300, net_income=-5.5, id=ID),
+        figures(
+            0,
+            -0.07,
+            total_assets=352e9,
+            total_liabilities=1e300,
+            net_income=-5.5,
+            id=ID,
+            items={"free_cash_flow": 0.1, 'Ünï "quoted" \\': -1e300, "gone": None, "kept": 5e-324},
+        ),
         figures(-60 * 24 * 365 * 40, None),
         figures(0, 0.0, symbol="MSFT"),
     ],
@@ -111,7 +119,7 @@ def changed(kind: str, rows: list[Any]) -> list[Any]:
     """The same keys with other values, some of them None, and two keys that are new."""
     fields = {
         "bars": {"close_price": 7.5, "volume": None},
-        "fundamentals": {"eps": 7.5, "net_income": None},
+        "fundamentals": {"eps": 7.5, "net_income": None, "items": {"free_cash_flow": 2.0, "kept": None, "new": 3.0}},
         "news": {"title": "Changed", "url": None},
         "options": {"iv": 7.5, "oi": None},
     }[kind]
@@ -136,6 +144,11 @@ def settled(kind: str, on_conflict: str) -> dict[Any, Any]:
                 left[key] = row
             elif on_conflict == "fill":
                 given = {name: value for name in declared.values if (value := getattr(row, name)) is not None}
+                for name in set(declared.maps) & set(given):
+                    # A map is filled name by name.
+                    before = getattr(there, name) or {}
+                    some = {key: value for key, value in given[name].items() if value is not None}
+                    given[name] = {**given[name], **before, **some}
                 left[key] = there.model_copy(update=given)
     return left
 

@@ -121,17 +121,23 @@ def test_fundamentals_are_by_company_and_period_with_their_currency(
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_fundamentals(
             Fundamentals(vendor="acme", symbol=symbol, asof=datetime(year, 12, 31, tzinfo=UTC), period=f"FY{year}",
-                         currency=currency, net_income=income)
-            for symbol, year, currency, income in (("BBB", 2023, "JPY", 1.5e12), ("AAA", 2022, "USD", -2e9),
-                                                   ("AAA", 2023, "USD", 3e9))
+                         currency=currency, net_income=income, items=items)
+            for symbol, year, currency, income, items in (
+                ("BBB", 2023, "JPY", 1.5e12, None),
+                ("AAA", 2022, "USD", -2e9, {"free_cash_flow": 1.5, "<b>": None}),
+                ("AAA", 2023, "USD", 3e9, {"free_cash_flow": 2, "ebit": -1e9}),
+            )
         )  # fmt: skip
     text = admin.get("/console/fundamentals").text
-    assert re.findall(r'<th class="number" title="([^"]+)">', text) == ["net_income"], "no columns without figures"
+    names = ["net_income", "free_cash_flow", "ebit"]
+    assert re.findall(r'<th class="number" title="([^"]+)">', text) == names, "no columns without figures"
     assert shown(text) == [
-        ["AAA", "FY2023", "2023-12-31", "USD", "3,000,000,000", "acme"],
-        ["AAA", "FY2022", "2022-12-31", "USD", "-2,000,000,000", "acme"],
-        ["BBB", "FY2023", "2023-12-31", "JPY", "1,500,000,000,000", "acme"],
+        ["AAA", "FY2023", "2023-12-31", "USD", "3,000,000,000", "2.0", "-1,000,000,000", "acme"],
+        ["AAA", "FY2022", "2022-12-31", "USD", "-2,000,000,000", "1.5", NONE, "acme"],
+        ["BBB", "FY2023", "2023-12-31", "JPY", "1,500,000,000,000", NONE, NONE, "acme"],
     ]
+    monkeypatch.setattr(figures, "MOST_ITEMS", 1)
+    assert "1 more items are not shown: ebit." in admin.get("/console/fundamentals").text
     assert [each[:2] for each in shown(admin.get("/console/fundamentals?symbol=AAA&end=2023-01-01").text)] == [
         ["AAA", "FY2022"]
     ]

@@ -55,7 +55,10 @@ def bars(minutes: range = range(40), level: float = 100.0, **fields: Any) -> lis
 
 def table(rows: list[Any], kind: str = "bars") -> Any:
     schema = schema_of(KINDS[kind])
-    return pa.table({name: [getattr(row, name) for row in rows] for name in schema.names}, schema=schema)
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    for name in KINDS[kind].maps:
+        columns[name] = [None if value is None else json.dumps(value) for value in columns[name]]
+    return pa.table(columns, schema=schema)
 
 
 def lines(rows: list[Any]) -> bytes:
@@ -150,7 +153,8 @@ def test_a_file_of_any_format_is_loaded_as_the_rows_that_it_holds(
 @pytest.mark.parametrize("kind", [*CHUNKED, "fundamentals"])
 def test_every_kind_is_loaded(store: Store, client: MDS, kind: str) -> None:
     made = KINDS["fundamentals"].model
-    figures = [made(vendor="v", symbol=s, asof=START + timedelta(days=d), eps=d) for s in SYMBOLS for d in range(9)]
+    figures = [made(vendor="v", symbol=s, asof=START + timedelta(days=d), eps=d, items={"x" * d: d} if d else None)
+               for s in SYMBOLS for d in range(9)]  # fmt: skip
     rows = {**of_every_kind(100.0), "fundamentals": figures}[kind]
     done = load(store.admin_dsn, "a", kind, table(rows, kind), part_rows=100)
     assert done.rows == len(rows)

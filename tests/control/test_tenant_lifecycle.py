@@ -48,7 +48,9 @@ def fill(store: Store, tenant: str) -> None:
         client.upsert_bars(
             [Bar(vendor="v", symbol=s, timeframe="1m", ts=ts, close_price=1.5, volume=3) for s in "XYZ" for ts in times]
         )
-        client.upsert_fundamentals([Fundamentals(vendor="v", symbol="X", asof=START, total_assets=7.0)])
+        client.upsert_fundamentals(
+            [Fundamentals(vendor="v", symbol="X", asof=START, total_assets=7.0, items={"n": None, "x": 0.5})]
+        )
         client.upsert_news([News(vendor="v", symbol="X", published_at=START, title="Häußer", id=str(uuid4()))])
         client.upsert_options([
             OptionSnap(vendor="v", symbol="X", expiry=START.date(), option_type="C", strike=1.0, ts=START, iv=2.0)

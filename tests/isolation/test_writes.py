@@ -194,6 +194,7 @@ EXAMPLES = {
     "bigint": "987654321",
     "date": "'2024-01-01'",
     "double precision": "666.125",
+    "jsonb": "'{\"SECRETB\": 666.125}'",
     "text": "'SECRETB'",
     "timestamptz": f"'{TS}'",
     "uuid": "'b0b0b0b0-1111-4222-8333-444455556666'",

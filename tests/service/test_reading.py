@@ -338,3 +338,18 @@ def test_a_page_asks_for_its_bars_and_no_others(store: Store) -> None:
         assert (found, asked <= 500 + 5) == (prices[495:505], True)
         assert page(5_490, 1_000)[0] == prices[-10:]
         assert len(client.spans) < 12
+
+
+def test_further_fields_of_an_upload_become_items_which_every_format_has(
+    api: Api, admin: httpx.Client, client: MDS
+) -> None:
+    row = {"vendor": "v", "symbol": "A", "asof": "2023-12-31", "items": {"none": None}, "free_cash_flow": 1.5}
+    tenant = api.store.tenant_a
+    assert "items" in upload(admin, tenant, lines(row), "fundamentals").json()["errors"][0]["message"]
+    assert upload(admin, tenant, lines(row), "fundamentals", extra="items").json()["written"] == 1
+    refused = upload(admin, tenant, lines(row), "bars", extra="items")
+    assert (refused.status_code, "bars have no items" in refused.text) == (422, True)
+    for name in FORMATS:
+        (found,) = unpacked(admin.get(f"/tenants/{tenant}/rows/fundamentals", params={"format": name}))
+        items = found["items"] if isinstance(found["items"], dict) else json.loads(found["items"])
+        assert items == {"none": None, "free_cash_flow": 1.5}, name

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from math import floor, log10
 from typing import Any, Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 NONE: Final = "\u2013"
 """A dash, for what is not there."""
@@ -92,8 +91,8 @@ def cell(value: Any) -> str:
         return time(value)
     if isinstance(value, float):
         return price(value)
-    if isinstance(value, UUID):
-        return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {cell(inner)}" for name, inner in value.items())
     return str(value)
 
 

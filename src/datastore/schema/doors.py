@@ -1,5 +1,7 @@
 """Doors: the views through which rows are written, and the functions that update the last values of series."""
 
+from typing import Final
+
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from datastore.names import APP, BEFORE, BEHIND, STORE
@@ -40,7 +42,8 @@ def _action(kind: Kind, way: Door) -> Composable:
         kept = Identifier(kind.shared.apart)
         return SQL(" DO UPDATE SET {0} = t.{0} WHERE {1}").format(kept, _same_row(kind, SQL("false")))
     new = SQL("coalesce(excluded.{name}, t.{name})") if way == "fill" else SQL("excluded.{name}")
-    values = [(Identifier(name), new.format(name=Identifier(name))) for name in kind.values]
+    ways = dict.fromkeys(kind.maps, _FILLED) if way == "fill" else {}
+    values = [(Identifier(name), ways.get(name, new).format(name=Identifier(name))) for name in kind.values]
     # Both parts of an amount must come from one row.
     part = SQL("excluded.{part}")
     if way == "fill":
@@ -60,6 +63,12 @@ def _action(kind: Kind, way: Door) -> Composable:
     return SQL(" DO UPDATE SET {} WHERE {}").format(
         SQL(", ").join(SQL("{} = {}").format(*value) for value in values), _same_row(kind, condition)
     )
+
+
+_FILLED: Final = SQL(
+    "coalesce(excluded.{name} || t.{name} || jsonb_strip_nulls(excluded.{name}), excluded.{name}, t.{name})"
+)
+"""The value of a map: the names of both rows, and of each name the new number, or the stored one where it is NULL."""
 
 
 def _same_row(kind: Kind, condition: Composable) -> Composable:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Date, Double, ForeignKey, Integer, Text, Uuid
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
 from datastore.names import STORE
@@ -18,6 +18,7 @@ TYPES: Final[dict[SqlType, TypeEngine[Any]]] = {
     "text": Text(),
     "timestamptz": INSTANT,
     "uuid": Uuid(),
+    "jsonb": JSONB(none_as_null=True),
 }
 
 

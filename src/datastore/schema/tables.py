@@ -44,8 +44,17 @@ def kind_table(kind: Kind, metadata: MetaData) -> Table:
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
         *(Column(column.name, TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
         PrimaryKeyConstraint("series_id", *kind.key, name=f"{kind.name}_pkey"),
+        *(CheckConstraint(_NUMBERS_BY_NAME.format(name), name=f"{kind.name}_{name}_check") for name in kind.maps),
         schema=STORE,
     )
+
+
+_NUMBERS_BY_NAME: Final = (
+    # Applications write through the doors, too. A value that no client can read would fail every read of the tenant.
+    "jsonb_typeof({0}) = 'object' AND {0} <> '{{}}' AND NOT jsonb_path_exists({0}, 'strict $.* ?"
+    ' (@.type() != "null" && (@.type() != "number" || @ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))\','
+    " '{{}}', true)"
+)
 
 
 def metadata() -> MetaData:

@@ -320,6 +320,7 @@ class Reading(BaseModel):
         if "time_unit" in self.model_fields_set:
             short["time_unit"] = self.time_unit
         made = base.but(**told).but(**short)
+        made.check(BARS)
         made = made.but(
             constants=dict(given) or None,
             null_values=made.null_values | {""},

@@ -166,7 +166,7 @@ class _Everything:
         amounts = [amount.name for amount in kind.amounts]
         rows = self._of_files if kind.name in self._in_files else self._of_the_table
         for batch in rows(kind, constants, batch_rows):
-            yield built_of_series(model, constants, kind.column_names, batch, amounts)
+            yield built_of_series(model, constants, kind.column_names, batch, amounts, kind.maps)
             self._done += len(batch)
             self._context.progress(self._done, max(self._done, self._total))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Final
 
+from mds_client.layout import numbers_text
 from mds_client.models import Row
 from mds_client.schema import Kind, SqlType
 
@@ -14,6 +15,7 @@ WIDTHS: Final[dict[SqlType, int | None]] = {
     "date": 4,
     "timestamptz": 8,
     "uuid": 16,
+    "jsonb": None,
 }
 """The size of a value in PostgreSQL's binary format in bytes; None if it depends on the value."""
 
@@ -26,12 +28,13 @@ def sizing(kind: Kind) -> Callable[[Row], int]:
     """
     full = 2 + (4 + 8)
     texts: list[str] = []
+    maps: list[str] = []
     optional: dict[int, list[str]] = {}
     for column in kind.columns:
         width = WIDTHS[column.type]
         full += 4 + (width or 0)
         if width is None:
-            texts.append(column.name)
+            (maps if column.type == "jsonb" else texts).append(column.name)
         elif column.nullable:
             optional.setdefault(width, []).append(column.name)
     # The time is never NULL. Including it makes every getter return a tuple.
@@ -46,6 +49,9 @@ def sizing(kind: Kind) -> Callable[[Row], int]:
             text = values[name]
             if text is not None:
                 total += len(text) if text.isascii() else len(text.encode())
+        for name in maps:
+            if (numbers := values[name]) is not None:
+                total += len(numbers_text(numbers).encode())
         return total
 
     return size

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mds_client.columns.narrow import BLOCK, DAY, EPOCH, MICROSECOND, NUMPY_TYPES, ColumnValues
 from mds_client.errors import InvalidRow
+from mds_client.layout import numbers_text
+from mds_client.mapping import map_texts
 from mds_client.schema import TENANT_COLUMN, Kind, SqlType
 from mds_client.values.fields import is_uuid, own_id
 from mds_client.values.spelling import Spelled, as_given
@@ -185,6 +187,8 @@ def nothing(type_: SqlType, size: int) -> ColumnValues:
 
 def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> ColumnValues:
     """Convert a column with the model, which sees each distinct value once."""
+    if field.type == "jsonb":
+        column = map_texts(column)
     try:
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
@@ -218,6 +222,8 @@ def _through_model(field: Field, column: "pa.ChunkedArray", first: int) -> Colum
         back[used] = made_codes
         return as_words(field.type, back[codes], words)
 
+    if field.type == "jsonb":
+        made = [None if value is None else numbers_text(value) for value in made]
     if not any(type(value) is Spelled for value in made):
         return column_of(made)
     plain = [str(value) if type(value) is Spelled else value for value in made]
@@ -235,7 +241,8 @@ def _validated(field: Field, values: list[Any]) -> tuple[list[Any], dict[int, st
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_context=False):
                 at = start + cast("int", problem["loc"][0])
-                wrong.setdefault(at, problem["msg"].removeprefix("Value error, "))
+                name = "".join(f"{part}: " for part in problem["loc"][1:])
+                wrong.setdefault(at, name + problem["msg"].removeprefix("Value error, "))
     return made, wrong
 
 

@@ -25,6 +25,8 @@ ARROW_TYPES: Final[dict[SqlType, Any]] = {
     "date": pa.date32(),
     "text": pa.string(),
     "uuid": pa.string(),
+    # As JSON text, because polars has no maps, and pandas would make lists of pairs.
+    "jsonb": pa.string(),
 }
 # The wire format of fixed-width values, and the offset of their epoch: PostgreSQL's time begins in 2000.
 WIRE: Final[dict[SqlType, tuple[str, int]]] = {

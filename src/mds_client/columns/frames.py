@@ -7,12 +7,11 @@ read are in `mds_client.columns.arrow`, which raises the error about missing pac
 
 import contextlib
 import copy
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -32,7 +31,7 @@ from mds_client.columns.checked import (
 from mds_client.columns.narrow import ColumnValues, NarrowFrame
 from mds_client.columns.rows import spelled_row
 from mds_client.errors import InvalidRow
-from mds_client.mapping import PLAIN
+from mds_client.mapping import PLAIN, is_index, more_choices
 from mds_client.mapping import Mapping as Mapping_
 from mds_client.models import DataQualityWarning, Row
 from mds_client.protocol.operations import SeriesName
@@ -63,7 +62,7 @@ class Frame:
             raise InvalidRow(
                 f"{kind.name} have no column {named}; there are: {', '.join(fields)}."
                 " A mapping says which column is which field (--map FIELD=COLUMN), and extra='ignore' (--extra ignore)"
-                " leaves other columns out"
+                f" leaves other columns out{more_choices(kind)}"
             )
         if twice := sorted({name for name in given if given.count(name) > 1}):
             raise InvalidRow(f"a column comes twice: {', '.join(twice)}")
@@ -141,7 +140,10 @@ class Frame:
         rows, replaced, by = _sorted(keys, empty)
         self._say(empty, replaced, by)
         columns = {"series_id": ColumnValues("bigint", of_name[self._codes[rows]])}
-        columns |= {name: self._columns[name].take(rows) for name in self.kind.column_names}
+        columns |= {
+            column.name: replace(self._columns[column.name].take(rows), type=column.sent)
+            for column in self.kind.columns
+        }
         return NarrowFrame(self.kind, columns if shared is None else told_apart(self.kind, columns, held))
 
     def _empty(self) -> NDArray[np.bool_] | None:
@@ -317,12 +319,9 @@ def _compared(keys: list[NDArray[Any]]) -> tuple[bool, NDArray[np.bool_]]:
     return True, same
 
 
-_INDEX: Final = re.compile(r"__index_level_\d+__")
-
-
 def without_index(table: "pa.Table") -> "pa.Table":
     """Drop the columns that PyArrow makes of a pandas index without a name."""
-    unnamed = [name for name in table.column_names if _INDEX.fullmatch(name)]
+    unnamed = [name for name in table.column_names if is_index(name)]
     return table.drop_columns(unnamed) if unnamed else table
 
 

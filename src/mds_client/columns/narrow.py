@@ -4,7 +4,7 @@
 the error about missing packages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -13,7 +13,9 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
+from mds_client.layout import numbers_of
 from mds_client.protocol.operations import CopyIn, Latest, Values
 from mds_client.schema import Kind, SqlType
 from mds_client.sql import Statement, table_columns
@@ -41,8 +43,8 @@ NUMPY_TYPES: Final[dict[SqlType, str]] = {
 
 @dataclass(frozen=True)
 class ColumnValues:
-    """A checked column. Text and uuids are indexes into the distinct `words`; times are microseconds and dates are days
-    since 1970; numbers are stored directly. `valid` is None if every row has a value.
+    """A checked column. Text, uuids and JSON are indexes into the distinct `words`; times are microseconds, dates
+    days since 1970; numbers are stored directly. `valid` is None if every row has a value.
 
     `given` has symbols as they were given, if some of them were not in upper case."""
 
@@ -62,7 +64,8 @@ class ColumnValues:
             return [None] * len(self.values)
         values: list[Any] = self.values.tolist()
         if self.words is not None:
-            values = [self.words[code] for code in values]
+            words = list(map(numbers_of, self.words)) if self.type == "jsonb" else self.words
+            values = [words[code] for code in values]
         elif self.type == "timestamptz":
             values = [EPOCH + timedelta(microseconds=value) for value in values]
         elif self.type == "date":
@@ -78,7 +81,7 @@ class ColumnValues:
             return np.dtype(NUMPY_TYPES[self.type]).itemsize
         if self.type == "uuid":
             return 16
-        sizes = {len(word.encode()) for word in self.words}
+        sizes = {len(self._encoded(word)) for word in self.words}
         return sizes.pop() if len(sizes) == 1 else None if sizes else 0
 
     @property
@@ -90,8 +93,14 @@ class ColumnValues:
         """Return the NumPy type of the wire format, and the values to assign to it."""
         if self.words is None:
             return ">" + NUMPY_TYPES[self.type], self.values - POSTGRES_EPOCH.get(self.type, 0)
-        words = [UUID(word).bytes if self.type == "uuid" else word.encode() for word in self.words]
+        words = list(map(self._encoded, self.words))
         return f"S{self.constant}", np.array(words, f"S{self.constant}")[self.values]
+
+    def _encoded(self, word: str) -> bytes:
+        if self.type == "uuid":
+            return UUID(word).bytes
+        # The binary format of jsonb is its version and the text.
+        return b"\x01" + word.encode() if self.type == "jsonb" else word.encode()
 
     def sortable(self) -> NDArray[Any]:
         """Return numbers that sort like the values."""
@@ -117,6 +126,10 @@ def _parts(amounts: ColumnValues) -> tuple[ColumnValues, ColumnValues]:
     )
 
 
+_SENT: Final[dict[SqlType, Callable[[Any], Any]]] = {"uuid": UUID, "jsonb": Jsonb}
+"""The types whose values the driver needs in another form."""
+
+
 class NarrowFrame:
     """Narrow rows in columns, sorted by key."""
 
@@ -127,12 +140,11 @@ class NarrowFrame:
 
     def rows(self) -> list[Values]:
         """Return the rows as tuples."""
-        columns = [
-            [None if word is None else UUID(word) for word in column.python()]
-            if column.type == "uuid"
-            else column.python()
-            for column in self._columns.values()
-        ]
+        columns = []
+        for column in self._columns.values():
+            made = _SENT.get(column.type)
+            values = column.python()
+            columns.append(values if made is None else [None if value is None else made(value) for value in values])
         return list(zip(*columns, strict=True))
 
     def copied(self, statement: Statement) -> CopyIn:
@@ -147,6 +159,8 @@ class NarrowFrame:
         columns = dict(self._columns)
         for amount in self._kind.amounts:
             columns[amount.name], columns[amount.fraction] = _parts(columns[amount.name])
+        for name in self._kind.maps:
+            columns[name] = replace(columns[name], type="jsonb")
         return NarrowFrame(self._kind, {name: columns[name] for name in table_columns(self._kind)})
 
     def _blocks(self) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from operator import ge, is_, itemgetter
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
+from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from mds_client import sql
@@ -203,7 +204,7 @@ class Rows:
         converted = [
             (at, column)
             for at, column in enumerate(kind.columns, start=1)
-            if column.type == "uuid" or column.name in SYMBOLS
+            if column.type in ("uuid", "jsonb") or column.name in SYMBOLS
         ]
         # Sort each series separately, because no other thread runs during a sort.
         by_series: dict[int, list[Values]] = {id_: [] for id_ in sorted(ids.values())}
@@ -295,6 +296,8 @@ class TableRows:
         parted = (*narrow, *(amount.fraction for amount in kind.amounts))
         in_order = itemgetter(*(parted.index(name) for name in sql.table_columns(kind)))
         self._rows = [in_order(_parted(row, places)) for row in rows]
+        for at in (sql.table_columns(kind).index(name) for name in kind.maps):
+            self._rows = [(*row[:at], _json(row[at]), *row[at + 1 :]) for row in self._rows]
         self.latest = latest
 
     def rows(self) -> list[Values]:
@@ -308,6 +311,10 @@ class TableRows:
     def in_table(self) -> "TableRows":
         """Return the rows unchanged."""
         return self
+
+
+def _json(text: str | None) -> Jsonb | None:
+    return None if text is None else Jsonb(text, dumps=str)
 
 
 def _parted(row: Values, places: list[int]) -> Values:

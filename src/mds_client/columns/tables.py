@@ -101,6 +101,9 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
     if table.num_rows != lines:
         return None
     table = table.select(_given(table, texts))
+    if mapping.reads_maps(kind, table.column_names):
+        # PyArrow gives each object the names of all others.
+        return None
     read = mapping.columns_read(kind, tuple(table.column_names))
     # PyArrow makes a time of text that looks like one. The mapping must say what such text means.
     return None if any(pa.types.is_timestamp(table.schema.field(name).type) for name in read) else table

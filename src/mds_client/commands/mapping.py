@@ -68,7 +68,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     ),
     _option(
         "extra",
-        "What to do with columns that the kind does not have: refuse the file, or leave them out. [default: error]",
+        "What to do with columns that the kind does not have: refuse the file, leave them out, or keep their numbers as"
+        " items of fundamentals. [default: error]",
         type=click.Choice(get_args(Extra)),
     ),
     _option("file_name", "Pattern of the file's name with named groups for fields, such as (?P<symbol>.+)_1d.csv."),

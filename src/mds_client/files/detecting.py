@@ -183,7 +183,13 @@ class _Looking:
             # No column belongs to a field. The reader reports that.
             return mapping
         self._ask(kind, narrow, set(known), sample)
+        left = [name for name in sample.names if name and name not in self._read(mapping, narrow, kind, sample.names)]
         numbers = [name for name in known if narrow.is_number(kind, name)]
+        if mapping.extra == "items" and not mapping.is_wide:
+            further = [name for name in left if name not in mapping.skip]
+            if further:
+                self._note(f"columns that become items: {', '.join(map(str, further))}")
+            numbers += [name for name in further if _is_numeric([narrow.raw(name, row) for row in rows])]
         mapping = self._numbers(mapping, narrow, numbers, rows)
         values = [value for row in rows if (value := narrow.raw(kind.time, row)) not in (None, "")]
         if mapping.null_values:
@@ -191,7 +197,6 @@ class _Looking:
         found = written(values, mapping, kind.time)
         for note in found.notes:
             self._note(note)
-        left = [name for name in sample.names if name and name not in self._read(mapping, narrow, kind, sample.names)]
         if left and mapping.extra == "ignore" and not mapping.is_wide:
             self._note(f"columns that are left out: {', '.join(map(str, left))}")
         return mapping.but(**found.parts)
@@ -245,6 +250,11 @@ class _Looking:
             f"the comma in numbers such as {texts[0]!r} may stand before the fraction or between thousands: say which"
             f" with {option('decimal')} , or {option('thousands')} ,"
         )
+
+
+def _is_numeric(values: list[Any]) -> bool:
+    """Whether some of these values are written as numbers, with any separators."""
+    return any(isinstance(value, str) and re.fullmatch(r"[-+]?\d[\d.,' ]*", value.strip()) for value in values)
 
 
 def _name(path: str) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from mds_client.columns.blocks import Checked, coerce
 from mds_client.columns.rows import Batch, Rows
 from mds_client.errors import InvalidRow
-from mds_client.mapping import Mapping
+from mds_client.mapping import Mapping, map_texts
 from mds_client.models import Row
 from mds_client.schema import Kind
 
@@ -127,6 +127,9 @@ class Columns:
         read = self.mapping.columns_read(self.kind, tuple(self.table.column_names))
         # An index without a name is a column only if the mapping uses it.
         table = plain if read <= set(plain.column_names) else self.table
+        for at, name in enumerate(table.column_names):
+            if self.mapping.reads_maps(self.kind, (name,)):
+                table = table.set_column(at, name, map_texts(table.column(at)))
         for number, values in enumerate(_records(table), start=self.first):
             try:
                 rows.append(self.mapping.row(self.kind, values))

@@ -14,7 +14,7 @@ from mds_client.files import documents
 from mds_client.files.readers import Format, opened
 from mds_client.files.source import Source
 from mds_client.mapping import Mapping
-from mds_client.schema import Kind
+from mds_client.schema import KINDS, Kind
 
 SIZE: Final = 256 << 10
 """The size of a sample of text in bytes."""
@@ -77,7 +77,7 @@ def of_text(source: Source, form: Format, mapping: Mapping) -> Sample:
     if form == "csv":
         return _of_csv(source.sample(SIZE).decode(errors="replace"), mapping)
     head = source.sample(SIZE)
-    if head.lstrip()[:1] == b"{" and (mapping.rows or not _is_line(head)):
+    if head.lstrip()[:1] == b"{" and (mapping.rows or not _is_line(head, mapping)):
         document = documents.parsed(head if len(head) < SIZE else source.sample(1 << 28), source.name)
         found = [
             {**record, **given} if isinstance(record, dict) else record for given, record in _inner(document, mapping)
@@ -93,13 +93,14 @@ def _inner(document: Any, mapping: Mapping) -> Iterator[tuple[dict[str, str], An
         yield from islice(documents.records(document, mapping.rows), ROWS)
 
 
-def _is_line(head: bytes) -> bool:
-    """Whether the first line is a JSON object of plain values, so a row and not a document."""
+def _is_line(head: bytes, mapping: Mapping) -> bool:
+    """Whether the first line is a JSON object of plain values and of numbers by name, so a row and not a document."""
     try:
         row = json.loads(head.lstrip().splitlines()[0])
     except ValueError:
         return False
-    return not any(isinstance(value, dict | list) for value in row.values())
+    maps = {name for name in row for kind in KINDS.values() if mapping.reads_maps(kind, (name,))}
+    return not any(isinstance(value, dict | list) for name, value in row.items() if name not in maps)
 
 
 def _of_lines(head: bytes) -> list[Any]:

@@ -13,6 +13,16 @@ from pydantic import ValidationError
 from mds_client.errors import ConfigurationError, InvalidRow, reason
 from mds_client.mapping import columns as mapped_columns
 from mds_client.mapping.columns import number, scaled
+from mds_client.mapping.further import (
+    figure,
+    figures_of,
+    is_index,
+    items_column,
+    more_choices,
+    no_items,
+    not_a_number,
+    with_figures,
+)
 from mds_client.mapping.parts import Extra, MappingParts
 from mds_client.mapping.places import one_of, pattern_of, several, together, value_at
 from mds_client.mapping.times import Times
@@ -61,7 +71,7 @@ class Mapping(MappingParts):
             The keys, or None if records of this mapping must be read one by one: their keys are patterns or positions,
             or a record holds several rows.
         """
-        if self.is_wide or self.header or self.rows or self._has_to_look:
+        if self.is_wide or self.header or self.rows or self._has_to_look or self.extra == "items":
             return None
         found = set[str]()
         for field in self.fields(kind):
@@ -82,6 +92,9 @@ class Mapping(MappingParts):
             raise ValueError(
                 f"{', '.join(sorted(unknown))}: no field of a {kind.singular}; there are: {', '.join(known)}"
             )
+
+        if self.extra == "items" and not kind.maps:
+            raise ValueError(no_items(kind))
 
     def row(self, kind: Kind, record: Any) -> Row:
         """Read one record.
@@ -126,10 +139,27 @@ class Mapping(MappingParts):
                 values[name] = self._plain(kind, name, value)
         if self.extra == "error" and isinstance(record, AnyMapping) and (unknown := record.keys() - read):
             names = ", ".join(sorted(map(str, unknown)))
-            raise InvalidRow(f"{names}: {kind.name} have no such field; extra='ignore' leaves it out")
+            raise InvalidRow(
+                f"{names}: {kind.name} have no such field; extra='ignore' leaves it out{more_choices(kind)}"
+            )
+        if self.extra == "items" and isinstance(record, AnyMapping):
+            figures = self._figures({name: record[name] for name in record if name not in read})
+            values[kind.maps[0]] = with_figures(kind.maps[0], values.get(kind.maps[0]), figures)
         if kind.time in values and not (how := self._times(kind)).are_plain:
             values[kind.time] = how.read(values[kind.time], values.get("timeframe"))
         return values
+
+    def _figures(self, record: AnyMapping[Any, Any]) -> dict[str, float]:
+        """Return the numbers of further columns of a record. Raises InvalidRow if a value is not a number."""
+        found = {}
+        for name, value in record.items():
+            if value is None or name in self.skip or self._is_null(name, value):
+                continue
+            made = figure(self._pointed(value) if isinstance(value, str) else value)
+            if made is None:
+                raise InvalidRow(not_a_number(str(name), value))
+            found[str(name)] = made
+        return found
 
     def raw(self, name: str, record: Any) -> Any:
         """Return the raw value of a field in a record, or None if the record has none."""
@@ -142,6 +172,10 @@ class Mapping(MappingParts):
         if found is None:
             return None
         return value_at(record, found[0]) if len(found) == 1 else together(record, found)
+
+    def reads_maps(self, kind: Kind, names: Container[Any]) -> bool:
+        """Whether one of these columns is read into a field with numbers by name."""
+        return any(at in names for field in kind.maps for at in several(self.columns.get(field, field)))
 
     def columns_read(self, kind: Kind, names: tuple[str, ...]) -> set[Any]:
         """Return the columns among `names` that are read."""
@@ -186,14 +220,18 @@ class Mapping(MappingParts):
         if not self.is_number(kind, name):
             return value
         if isinstance(value, str):
-            if self.thousands:
-                value = value.replace(self.thousands, "")
-            value = value.replace(",", ".") if self.decimal == "," else value
+            value = self._pointed(value)
         if name in self.scale:
             value = mapped_columns.fixed_point(value)
             count = number(value) if isinstance(value, str) else value
             value = scaled(count, self.scale[name]) if isinstance(count, int | float) else value
         return value
+
+    def _pointed(self, text: str) -> str:
+        """Return a number as text without separators of thousands, and with a decimal point."""
+        if self.thousands:
+            text = text.replace(self.thousands, "")
+        return text.replace(",", ".") if self.decimal == "," else text
 
     def _is_null(self, name: str, value: Any) -> bool:
         if not self.null_values and name not in self.field_nulls:
@@ -281,7 +319,26 @@ class Mapping(MappingParts):
                 if names[at] in made:
                     raise InvalidRow(f"the column {names[at]!r} is not read: its field is read from another column")
                 made[names[at]] = table.column(at)
+        elif self.extra == "items":
+            figures = self._further(table, read)
+            if figures:
+                field = kind.maps[0]
+                made[field] = items_column(field, made.get(field), figures, table.num_rows)
         return pa.table(made)
+
+    def _further(self, table: Any, read: set[int]) -> dict[str, list[float | None]]:
+        """Return the numbers of the columns of a table that are not read. Raises InvalidRow if one is not numeric."""
+        found: dict[str, list[float | None]] = {}
+        for at, name in enumerate(table.column_names):
+            if at in read or name in self.skip or is_index(name):
+                continue
+            if name in found:
+                raise InvalidRow(f"the column {name!r} comes twice")
+            column = mapped_columns.plain(table.column(at))
+            if self.null_values:
+                column = mapped_columns.without_nulls(column, self._nulls(name)[0])
+            found[name] = figures_of(name, mapped_columns.numbers(column, self.thousands, self.decimal, None))
+        return found
 
     def _at(self, name: str, names: Sequence[str]) -> tuple[int, ...] | None:
         """Return the positions of a field's columns, or None if one of them is missing."""
@@ -320,11 +377,20 @@ PLAIN: Final = Mapping()
 """The default mapping: every column has the name of its field, and there are no other columns."""
 
 
-def extra_mapping(extra: Extra) -> Mapping:
-    """Return the plain mapping with this `extra`. Raises ConfigurationError if `extra` is invalid."""
-    if extra not in get_args(Extra):
+def extra_mapping(extra: Extra, kind: Kind) -> Mapping:
+    """Return the plain mapping with this `extra`. Raises ConfigurationError if `extra` is invalid for the kind."""
+    if extra not in _PLAIN:
         raise ConfigurationError(f"extra is {' or '.join(get_args(Extra))}, not {extra!r}")
-    return PLAIN if extra == "error" else _IGNORING
+    found = _PLAIN[extra]
+    try:
+        found.check(kind)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return found
 
 
-_IGNORING: Final = Mapping(extra="ignore")
+_PLAIN: Final[dict[Extra, Mapping]] = {
+    "error": PLAIN,
+    "ignore": Mapping(extra="ignore"),
+    "items": Mapping(extra="items"),
+}

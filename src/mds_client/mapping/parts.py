@@ -18,8 +18,9 @@ from mds_client.mapping.times import Stamped, TimeUnit
 from mds_client.mapping.wide import Level
 from mds_client.values import times
 
-Extra: TypeAlias = Literal["error", "ignore"]
-"""What to do with columns that do not belong to a field."""
+Extra: TypeAlias = Literal["error", "ignore", "items"]
+"""What to do with columns that do not belong to a field: refuse the rows, leave the columns out, or keep their numbers
+as items, which only fundamentals have."""
 
 OPTIONS: Final = {
     "columns": "--map",
@@ -108,7 +109,8 @@ class MappingParts(BaseModel):
     )
     extra: Extra = Field(
         default="error",
-        description="What to do with columns that belong to no field: error rejects the row, ignore leaves them out.",
+        description="What to do with columns that belong to no field: error rejects the row, ignore leaves them out,"
+        " items keeps their numbers as items of fundamentals.",
     )
 
     @field_validator("encoding")

@@ -83,8 +83,8 @@ def write_ndjson(sheet: Sheet, batches: Iterator[list[Record]], target: BinaryIO
     count = 0
     for rows in batches:
         for row in rows:
-            chosen = {name: row[name] for name in sheet.columns}
-            target.write(to_json(chosen, exclude_none=sheet.sparse, inf_nan_mode="null") + b"\n")
+            chosen = {name: row[name] for name in sheet.columns if not (sheet.sparse and row[name] is None)}
+            target.write(to_json(chosen, inf_nan_mode="null") + b"\n")
         count += len(rows)
     return count
 

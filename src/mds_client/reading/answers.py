@@ -383,7 +383,12 @@ def models_of_one(
 ) -> list[R]:
     """Convert rows of one series to models: constant fields of the series, and stored fields of the row."""
     return built_rows(
-        model, constant_fields(kind, tenant_id, name), kind.column_names, rows, [amount.name for amount in kind.amounts]
+        model,
+        constant_fields(kind, tenant_id, name),
+        kind.column_names,
+        rows,
+        [amount.name for amount in kind.amounts],
+        kind.maps,
     )
 
 
@@ -392,4 +397,6 @@ def models_of_many(
 ) -> list[R]:
     """Convert rows of many series to models. The first column of each row is the series id."""
     constants = {series_id: constant_fields(kind, tenant_id, name) for series_id, name in names.items()}
-    return built_of_series(model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts])
+    return built_of_series(
+        model, constants, kind.column_names, rows, [amount.name for amount in kind.amounts], kind.maps
+    )

@@ -291,7 +291,7 @@ def _unpacked(columns: Sequence[Column], data: bytearray, counts: int) -> tuple[
     """Decode one copied row of arrays and counts. Returns the columns, the number of rows and the counts."""
     at = HEADER + 2
     fields: list[tuple[int, int]] = []
-    arrays_sent = sum(2 if column.type == "text" else 1 for column in columns)
+    arrays_sent = sum(2 if column.sent == "text" else 1 for column in columns)
     for _ in range(arrays_sent + counts):
         size = int.from_bytes(data[at : at + 4], "big", signed=True)
         fields.append((at + 4, size))
@@ -304,9 +304,9 @@ def _unpacked(columns: Sequence[Column], data: bytearray, counts: int) -> tuple[
     arrays = {}
     for column in columns:
         begin, size = next(given)
-        wire = {"text": ">i4", "uuid": "V16"}.get(column.type) or WIRE[column.type][0]
+        wire = {"text": ">i4", "uuid": "V16"}.get(column.sent) or WIRE[column.type][0]
         elements, missing = elements_of(data, begin, size, rows, np.dtype(wire))
-        if column.type == "text":
+        if column.sent == "text":
             arrays[column.name] = strings(elements, bytes_of(data, *next(given)), missing)
         elif missing is not None and missing.all():
             arrays[column.name] = pa.nulls(rows, ARROW_TYPES[column.type])

@@ -158,7 +158,8 @@ def series_name(kind: Kind, table: str | None = None) -> Composable:
 
 
 def selected(kind: Kind, columns: tuple[str, ...] | None = None) -> Composable:
-    """Select these stored columns of a kind, or all, as in the models: a uuid is text, and an amount is one number."""
+    """Select these stored columns of a kind, or all, as in the models: a uuid is text, and an amount is one number.
+    JSON is text, too."""
     return SQL(", ").join(
         SQL("{}::text").format(number(column)) if column.type == "uuid" else number(column)
         for column in (kind.columns if columns is None else map(kind.column, columns))
@@ -241,7 +242,9 @@ def span(time: str) -> Composable:
 
 
 def number(column: Column) -> Composable:
-    """Return the expression for a column's value, which the table may keep in two columns."""
+    """Return the expression for a column's value, which the table may keep in two columns, or in another type."""
     if column.apart:
         return SQL("coalesce({}, {})").format(Identifier(column.given), Identifier(column.name))
+    if column.sent != column.type:
+        return SQL("{}::{}").format(Identifier(column.name), SQL(column.sent))
     return amount(column) if column.amount else Identifier(column.name)

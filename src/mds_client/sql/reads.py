@@ -95,7 +95,7 @@ def packed(
     arrays: list[Composable] = [SQL("array_agg(r.series_id)")]
     for column in columns:
         name = Identifier(column.name)
-        if column.type == "text":
+        if column.sent == "text":
             arrays += [SQL("array_agg(octet_length(r.{}))").format(name), SQL("string_agg(r.{}, '')").format(name)]
         else:
             arrays.append(SQL("array_agg(r.{})").format(name))

@@ -81,6 +81,8 @@ def _narrowed(kind: Kind) -> list[Composable]:
     values: dict[str, Composable] = {
         column.name: SQL("r.{}").format(Identifier(column.name)) for column in stored_columns(kind)
     }
+    for name in kind.maps:
+        values[name] = SQL("r.{}::jsonb").format(Identifier(name))
     for one in kind.amounts:
         values[one.name] = SQL("trunc(r.{})::bigint").format(Identifier(one.name))
         values[one.fraction] = SQL("nullif(r.{0} - trunc(r.{0}), 0)").format(Identifier(one.name))

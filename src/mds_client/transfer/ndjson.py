@@ -70,7 +70,7 @@ class Ingesting:
         extra: Extra,
     ) -> None:
         self.kind = KINDS.of(kind)
-        self._mapping = extra_mapping(extra)
+        self._mapping = extra_mapping(extra, self.kind)
         self._replaced = 0
         self._source = source
         self._on_conflict = on_conflict

@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import simple_ser_schema
 
 from mds_client.schema import Sql
-from mds_client.values import timeframes, times
+from mds_client.values import items, timeframes, times
 from mds_client.values.spelling import Spelled, spelled
 
 
@@ -139,4 +139,11 @@ Amount = Annotated[
     AfterValidator(_amount),
     GetPydanticSchema(_written_as_it_is),
     Sql("double precision", amount=True),
+]
+_ItemName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(no_nul)]
+Items = Annotated[
+    dict[_ItemName, Number | None] | None,
+    BeforeValidator(items.named),
+    AfterValidator(items.some),
+    Sql("jsonb"),
 ]

@@ -57,7 +57,7 @@ def of_feed(batch: Batch) -> Batch:
 
 def mapping_for(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -> ColumnMapping:
     """Return the mapping to read rows with. Raises ConfigurationError if it does not fit the kind."""
-    plain = extra_mapping(extra)
+    plain = extra_mapping(extra, kind)
     if mapping is None:
         return plain
     found = profiles.mapping_of(mapping)
@@ -65,4 +65,4 @@ def mapping_for(kind: Kind, extra: Extra, mapping: ColumnMapping | str | None) -
         found.check(kind)
     except ValueError as error:
         raise ConfigurationError(f"mapping: {error}") from None
-    return found.but(extra="ignore") if extra == "ignore" else found
+    return found if extra == "error" else found.but(extra=extra)

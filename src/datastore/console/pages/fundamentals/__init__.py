@@ -1,5 +1,6 @@
 """The page of fundamentals: the figures of companies by period, with their currency."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -26,7 +27,10 @@ SHOWN: Final = 200
 NAMES: Final = ("vendor", "symbol", "period", "asof", "currency")
 """The fields that say what the figures of a row are. They have columns of their own in the page."""
 
-UNSHOWN: Final = (*NAMES, "id", TENANT_COLUMN)
+UNSHOWN: Final = (*NAMES, "id", "items", TENANT_COLUMN)
+
+MOST_ITEMS: Final = 40
+"""The items with a column of their own: those that most of the rows have."""
 
 
 @router.get("")
@@ -48,15 +52,17 @@ def fundamentals(request: Request, here: Here, _: Reader, choice: ChosenTenant, 
     shown = sorted(found, key=lambda row: row.asof, reverse=True)
     shown.sort(key=lambda row: (row.symbol, row.vendor))
     clocks = [] if tenant is None else markets.of_rows(here.dsn, tenant.id, [(row.vendor, row.symbol) for row in shown])
-    figures = _figures(shown)
+    figures, items = _figures(shown), _items(shown)
     columns = [_texts([getattr(row, name) for row in shown]) for name in figures]
+    columns += [_texts([(row.items or {}).get(name) for row in shown]) for name in items[:MOST_ITEMS]]
     return page(
         request,
         "pages/fundamentals/page.html",
         choice=choice,
         vendors=vendors,
         sought=sought,
-        figures=[(name, _label(name)) for name in figures],
+        figures=[(name, _label(name)) for name in (*figures, *items[:MOST_ITEMS])],
+        items_left=items[MOST_ITEMS:],
         rows=list(zip(shown, clocks, zip(*columns, strict=True) if columns else [()] * len(shown), strict=True)),
         more=more,
     )
@@ -69,6 +75,12 @@ def _figures(rows: Sequence[Any]) -> list[str]:
         for name in KINDS["fundamentals"].model.model_fields
         if name not in UNSHOWN and any(getattr(row, name) is not None for row in rows)
     ]
+
+
+def _items(rows: Sequence[Any]) -> list[str]:
+    """The names of the items of these rows, the most frequent first."""
+    counts = Counter(name for row in rows for name, value in (row.items or {}).items() if value is not None)
+    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def _texts(values: Sequence[Any]) -> list[str]:

@@ -1482,7 +1482,9 @@ CREATE TABLE store.fundamentals (
     eps double precision,
     id uuid,
     currency text,
-    period text
+    period text,
+    items jsonb,
+    CONSTRAINT fundamentals_items_check CHECK (((jsonb_typeof(items) = 'object'::text) AND (items <> '{}'::jsonb) AND (NOT jsonb_path_exists(items, 'strict $.*?(@.type() != "null" && ((@.type() != "number" || @ > 179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000) || @ < -179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000))'::jsonpath, '{}'::jsonb, true))))
 );
 
 
@@ -1501,7 +1503,8 @@ CREATE VIEW mds.fundamentals WITH (security_barrier='true') AS
     eps,
     id,
     currency,
-    period
+    period,
+    items
    FROM store.fundamentals
   WHERE ((series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
 
@@ -1521,7 +1524,8 @@ CREATE VIEW mds.fundamentals_append WITH (security_barrier='true') AS
     eps,
     id,
     currency,
-    period
+    period,
+    items
    FROM store.fundamentals
   WHERE false;
 
@@ -1541,7 +1545,8 @@ CREATE VIEW mds.fundamentals_fill WITH (security_barrier='true') AS
     eps,
     id,
     currency,
-    period
+    period,
+    items
    FROM store.fundamentals
   WHERE false;
 
@@ -1561,7 +1566,8 @@ CREATE VIEW mds.fundamentals_keep WITH (security_barrier='true') AS
     eps,
     id,
     currency,
-    period
+    period,
+    items
    FROM store.fundamentals
   WHERE false;
 
@@ -1581,7 +1587,8 @@ CREATE VIEW mds.fundamentals_replace WITH (security_barrier='true') AS
     eps,
     id,
     currency,
-    period
+    period,
+    items
    FROM store.fundamentals
   WHERE false;
 
@@ -2880,7 +2887,8 @@ CREATE VIEW public.fundamentals WITH (security_barrier='true') AS
     r.eps,
     r.id,
     r.currency,
-    r.period
+    r.period,
+    r.items
    FROM (store.series s
      JOIN store.fundamentals r USING (series_id))
   WHERE ((s.kind = 'fundamentals'::text) AND ((s.series_id >> 40) = ( SELECT store.tenant_no() AS tenant_no)) AND (r.series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (r.series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
@@ -2892,7 +2900,7 @@ ALTER VIEW public.fundamentals OWNER TO mds_owner;
 -- Name: VIEW fundamentals; Type: COMMENT; Schema: public; Owner: mds_owner
 --
 
-COMMENT ON VIEW public.fundamentals IS 'A company''s figures as of a date, in its reporting currency; `eps` is earnings per share. `currency` is that currency, as ISO 4217 names it (`USD`); `period` is the time that the figures are for, in the vendor''s words (`FY2024`, `2024-Q3`).';
+COMMENT ON VIEW public.fundamentals IS 'A company''s figures as of a date, in its reporting currency; `eps` is earnings per share. `currency` is that currency, as ISO 4217 names it (`USD`); `period` is the time that the figures are for, in the vendor''s words (`FY2024`, `2024-Q3`). `items` are all other figures of the vendor, by the names that it gives them (`free_cash_flow`).';
 
 
 --
@@ -2970,6 +2978,13 @@ COMMENT ON COLUMN public.fundamentals.currency IS 'The reporting currency, as IS
 --
 
 COMMENT ON COLUMN public.fundamentals.period IS 'The time that the figures are for, in the words of the vendor, such as FY2024.';
+
+
+--
+-- Name: COLUMN fundamentals.items; Type: COMMENT; Schema: public; Owner: mds_owner
+--
+
+COMMENT ON COLUMN public.fundamentals.items IS 'Further figures by the names that the vendor gives them, such as free_cash_flow.';
 
 
 --
@@ -3931,7 +3946,7 @@ ALTER TABLE ONLY mds.series ALTER COLUMN series_id SET DEFAULT store.next_series
 -- Data for Name: alembic_version; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.alembic_version VALUES ('0017');
+INSERT INTO store.alembic_version VALUES ('0018');
 
 
 --
@@ -4028,9 +4043,9 @@ INSERT INTO store.cold_periods OVERRIDING SYSTEM VALUE VALUES (1, 3, 'bars', '20
 -- Data for Name: fundamentals; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.fundamentals VALUES (1099511627789, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023');
-INSERT INTO store.fundamentals VALUES (2199023255568, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023');
-INSERT INTO store.fundamentals VALUES (3298534883347, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023');
+INSERT INTO store.fundamentals VALUES (1099511627789, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023', '{"ebitda": null, "free_cash_flow": 1500000000.5}');
+INSERT INTO store.fundamentals VALUES (2199023255568, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023', '{"ebitda": null, "free_cash_flow": 1500000000.5}');
+INSERT INTO store.fundamentals VALUES (3298534883347, '2024-02-09 12:00:00+00', 352000000000, 290000000000, NULL, 1.25, NULL, 'USD', 'FY2023', '{"ebitda": null, "free_cash_flow": 1500000000.5}');
 
 
 --
@@ -4163,17 +4178,17 @@ INSERT INTO store.objects VALUES ('view public.tenants', '30b917bca50905bf76ebea
 INSERT INTO store.objects VALUES ('view mds.case_sensitive_vendors', '82d8274780112cdf35fb7efc19502b909139f2fa2900787ce6e1d610f7813e6c', '36a09994ff84821755e4697fcf454c2e');
 INSERT INTO store.objects VALUES ('view mds.series', 'e1475953d7d80feae2c79b4b3f0a7aaa0eed719cbcfedb519525db981b8a1464', '7bf119477db19abfb7e62a07eff95c9c');
 INSERT INTO store.objects VALUES ('view mds.bars', '58427e57f35b66cb0be0279f535b0204bdaa5a1e417c1fe225449218cb7c3c11', '53f2e4310ed4a4eae92a256c0b0470f4');
-INSERT INTO store.objects VALUES ('view mds.fundamentals', '80b91c135dafd62ce5597d3622ff6edaddffb59ec8634ed5bce29c4755399699', '33e2c093524aba99d3ecb1cc8865f7e8');
+INSERT INTO store.objects VALUES ('view mds.fundamentals', '29604469a40039edb91c338cf6fd49b6d5df201fd40630eb0a14be6caeb7f41f', 'b56663db2abddcfda703a6483a6dca9b');
 INSERT INTO store.objects VALUES ('view mds.news', 'deedb13a092e097fe22715e9b2769f4e6490504869ebf8c2484004d87abb0b6e', 'ec09decab07928e8bfb535ef896daf17');
 INSERT INTO store.objects VALUES ('view mds.options', '0e035612d140a2dc08915c2869a643759464086257478aa94755a97d74d9fb6d', 'fa81c79e29dcf47c630c71b63ce53b41');
 INSERT INTO store.objects VALUES ('view mds.bars_replace', 'dc46e6d6d671e8dfe42ee09d984d3d2eb1a17a69c5513d2d2048fe10b9d2602b', 'bd199c6a89f1a7ff3414ae16faccb1f3');
 INSERT INTO store.objects VALUES ('view mds.bars_keep', 'cf49486504a55181422966c18a3bd30b4849482190fd6e32ea611211c192796a', 'cfe9bdfbe2ebf0c4894d39e953da549c');
 INSERT INTO store.objects VALUES ('view mds.bars_fill', '323fa6e10d7f19bf450c41508132e6b7be5bd1e936b7871feda6cf9f5c848125', 'bed1dbb4564a54ab1333092c91549b46');
 INSERT INTO store.objects VALUES ('view mds.bars_append', 'ab1bad4142cfc42e88ec5895874098ac1d1bb3a98f0848a918594db227f4d9e6', '983cc5be77deb927eb3a26fc87a50449');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', 'ab0e13da84632c7dee7b1269fc74a3fec7f286e81dbf12f8b1261d1355e98e07', 'b64496614d275d30a584dc409bfcd8c1');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '84ef6a30b5185e08f7621dbdd5cbd019ce53cb98e8135508bba813c94666d4b7', 'ff3fadcc5e02966667e81f6312b7e065');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', 'b5ba21617dbd1b6148fc6a6d24d9dc2d81019edb43070e862c64b377da127065', 'e3aeff4c313733838ec026f6f7b1d977');
-INSERT INTO store.objects VALUES ('view mds.fundamentals_append', '033686b5b8f226481c679c6f35ffbc780139c12a9b0c3e3263b144c79766c53d', '3cda3737ee181b2f94cefc59a576ef78');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_replace', '1a2d6b4573e3db9889c68bc7b7ae9ae9ebf05a074dbc5e9c24c4aa14a6183054', '1c3ca6515fb44e81cad5debaeb6a9692');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_keep', '00d5f1af3474214673180aeba1f280331f9c9e844e0f733b92d630c725c6007b', '31ea71b28d923962e1c91c8c295637c3');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_fill', 'c453553f0f7957c895e3e78b3c7504e2627ae7989ee60a5617c09a75203dda2a', '74651ac631c7d40b12ec0786edb4397a');
+INSERT INTO store.objects VALUES ('view mds.fundamentals_append', 'efe7b16039b95e3216d0ff932edb2081c0b75c6d71de823e01eb35d1f69c6e2a', '6790580960f60d21187e14ba2b72fa01');
 INSERT INTO store.objects VALUES ('view mds.news_replace', '4a3f6ccbf62731ded5534312ded8b09a0315a5ff5efea5d66c9c9e9de3586ed0', '71037f3a7381291657d344ab3e28adc4');
 INSERT INTO store.objects VALUES ('view mds.news_keep', '57601def63cff5b37f7a69a3f53c169ac11dc93c07e5288cf3b444cd9e6e0d15', '8e776d2a4a4ea6de93ad30266e173e56');
 INSERT INTO store.objects VALUES ('view mds.news_fill', 'e949bfe61befc532145d38c26f14cd0b991cece7f8ddb585ae715910aa769592', '0e189ea203635cd9966658bcc48efeb4');
@@ -4199,7 +4214,7 @@ INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp wi
 INSERT INTO store.objects VALUES ('mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision)', 'dedbee8518fe814dc91dbff6e76aecebfebf4e2f67eca4597a7ec97c56e4831e', 'accba45e6eaa9d973fe4f0637f0ee096');
 INSERT INTO store.objects VALUES ('mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean)', '25c4f199c6e7a147b7a8a94342d872dcba9ab1d67f1c980ccfd33c14bb422c48', '4e67080ae87d85ef7acdebcee69d1a2b');
 INSERT INTO store.objects VALUES ('view public.bars', '7c5752fda3ae2efe4c6cf2244108b080eb402dc7bab284b17e484742b5cedfcb', '9fd9b9b0491d1abe9471ddafb8296c89');
-INSERT INTO store.objects VALUES ('view public.fundamentals', 'd9fdfbed9f4791fb4c6016bc03028a3373decec465c2e7608ec0428f5f9c2631', '24290bac91abc817a2ad5b0167a6432e');
+INSERT INTO store.objects VALUES ('view public.fundamentals', '46d7544fe0f9310debed6e65f3b0ebd56f26bf8cc39c84f5ff65650b534f3cb9', '1019c6750c3dac48c7b92af415f07b37');
 INSERT INTO store.objects VALUES ('view public.news', 'c4b9a0571d2a239e7aca728d7e0936eef39cfa4c54349c935caed69be8b302e3', 'e4cd8a9ea6fa5e4990879fb5a4cae802');
 INSERT INTO store.objects VALUES ('view public.options_snap', 'af5d2b67f59c1373055a30a399c5fa7b209e163290bc0eecf1b385c9966cf23e', 'aee1c8ee786717f1d0410c3335c4d710');
 INSERT INTO store.objects VALUES ('view mds.bars_5m', 'fa3b94227587151596cf524f42f210538bd3b0079d32185a5ec36fcfff17ee19', '88ceda3f967c857e05cfd11fc5ade105');
@@ -4690,7 +4705,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.fundamentals_append DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.fundamentals_append DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period, items)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
@@ -4698,7 +4713,8 @@ CREATE RULE write AS
             new.eps,
             new.id,
             new.currency,
-            new.period;
+            new.period,
+            new.items;
 
 
 --
@@ -4706,7 +4722,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.fundamentals_fill DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.fundamentals_fill DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period, items)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
@@ -4714,8 +4730,9 @@ CREATE RULE write AS
             new.eps,
             new.id,
             new.currency,
-            new.period ON CONFLICT(series_id, asof) DO UPDATE SET total_assets = COALESCE(excluded.total_assets, t.total_assets), total_liabilities = COALESCE(excluded.total_liabilities, t.total_liabilities), net_income = COALESCE(excluded.net_income, t.net_income), eps = COALESCE(excluded.eps, t.eps), id = COALESCE(excluded.id, t.id), currency = COALESCE(excluded.currency, t.currency), period = COALESCE(excluded.period, t.period)
-  WHERE ((t.total_assets IS DISTINCT FROM COALESCE(excluded.total_assets, t.total_assets)) OR (t.total_liabilities IS DISTINCT FROM COALESCE(excluded.total_liabilities, t.total_liabilities)) OR (t.net_income IS DISTINCT FROM COALESCE(excluded.net_income, t.net_income)) OR (t.eps IS DISTINCT FROM COALESCE(excluded.eps, t.eps)) OR (t.id IS DISTINCT FROM COALESCE(excluded.id, t.id)) OR (t.currency IS DISTINCT FROM COALESCE(excluded.currency, t.currency)) OR (t.period IS DISTINCT FROM COALESCE(excluded.period, t.period)));
+            new.period,
+            new.items ON CONFLICT(series_id, asof) DO UPDATE SET total_assets = COALESCE(excluded.total_assets, t.total_assets), total_liabilities = COALESCE(excluded.total_liabilities, t.total_liabilities), net_income = COALESCE(excluded.net_income, t.net_income), eps = COALESCE(excluded.eps, t.eps), id = COALESCE(excluded.id, t.id), currency = COALESCE(excluded.currency, t.currency), period = COALESCE(excluded.period, t.period), items = COALESCE(((excluded.items || t.items) || jsonb_strip_nulls(excluded.items)), excluded.items, t.items)
+  WHERE ((t.total_assets IS DISTINCT FROM COALESCE(excluded.total_assets, t.total_assets)) OR (t.total_liabilities IS DISTINCT FROM COALESCE(excluded.total_liabilities, t.total_liabilities)) OR (t.net_income IS DISTINCT FROM COALESCE(excluded.net_income, t.net_income)) OR (t.eps IS DISTINCT FROM COALESCE(excluded.eps, t.eps)) OR (t.id IS DISTINCT FROM COALESCE(excluded.id, t.id)) OR (t.currency IS DISTINCT FROM COALESCE(excluded.currency, t.currency)) OR (t.period IS DISTINCT FROM COALESCE(excluded.period, t.period)) OR (t.items IS DISTINCT FROM COALESCE(((excluded.items || t.items) || jsonb_strip_nulls(excluded.items)), excluded.items, t.items)));
 
 
 --
@@ -4723,7 +4740,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.fundamentals_keep DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.fundamentals_keep DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period, items)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
@@ -4731,7 +4748,8 @@ CREATE RULE write AS
             new.eps,
             new.id,
             new.currency,
-            new.period ON CONFLICT(series_id, asof) DO NOTHING;
+            new.period,
+            new.items ON CONFLICT(series_id, asof) DO NOTHING;
 
 
 --
@@ -4739,7 +4757,7 @@ CREATE RULE write AS
 --
 
 CREATE RULE write AS
-    ON INSERT TO mds.fundamentals_replace DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+    ON INSERT TO mds.fundamentals_replace DO INSTEAD  INSERT INTO store.fundamentals AS t (series_id, asof, total_assets, total_liabilities, net_income, eps, id, currency, period, items)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
             COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.asof, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
             new.total_assets,
             new.total_liabilities,
@@ -4747,8 +4765,9 @@ CREATE RULE write AS
             new.eps,
             new.id,
             new.currency,
-            new.period ON CONFLICT(series_id, asof) DO UPDATE SET total_assets = excluded.total_assets, total_liabilities = excluded.total_liabilities, net_income = excluded.net_income, eps = excluded.eps, id = excluded.id, currency = excluded.currency, period = excluded.period
-  WHERE (((t.total_assets IS DISTINCT FROM excluded.total_assets) OR (t.total_liabilities IS DISTINCT FROM excluded.total_liabilities) OR (t.net_income IS DISTINCT FROM excluded.net_income) OR (t.eps IS DISTINCT FROM excluded.eps) OR (t.id IS DISTINCT FROM excluded.id) OR (t.currency IS DISTINCT FROM excluded.currency) OR (t.period IS DISTINCT FROM excluded.period)) AND ((excluded.total_assets IS NOT NULL) OR (excluded.total_liabilities IS NOT NULL) OR (excluded.net_income IS NOT NULL) OR (excluded.eps IS NOT NULL) OR (excluded.currency IS NOT NULL) OR (excluded.period IS NOT NULL)));
+            new.period,
+            new.items ON CONFLICT(series_id, asof) DO UPDATE SET total_assets = excluded.total_assets, total_liabilities = excluded.total_liabilities, net_income = excluded.net_income, eps = excluded.eps, id = excluded.id, currency = excluded.currency, period = excluded.period, items = excluded.items
+  WHERE (((t.total_assets IS DISTINCT FROM excluded.total_assets) OR (t.total_liabilities IS DISTINCT FROM excluded.total_liabilities) OR (t.net_income IS DISTINCT FROM excluded.net_income) OR (t.eps IS DISTINCT FROM excluded.eps) OR (t.id IS DISTINCT FROM excluded.id) OR (t.currency IS DISTINCT FROM excluded.currency) OR (t.period IS DISTINCT FROM excluded.period) OR (t.items IS DISTINCT FROM excluded.items)) AND ((excluded.total_assets IS NOT NULL) OR (excluded.total_liabilities IS NOT NULL) OR (excluded.net_income IS NOT NULL) OR (excluded.eps IS NOT NULL) OR (excluded.currency IS NOT NULL) OR (excluded.period IS NOT NULL) OR (excluded.items IS NOT NULL)));
 
 
 --
