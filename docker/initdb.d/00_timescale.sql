@@ -1144,18 +1144,16 @@ BEGIN
    WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   DELETE FROM "store"."bars" AS r WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   GET DIAGNOSTICS deleted = ROW_COUNT;
-  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."bars" AS r WHERE r.series_id = wanted) THEN
-    -- The files know the series by its name. The client gives its last values, which are in files now.
-    IF cut < until THEN
-      following := cut;
-    END IF;
-    RETURN;
-  END IF;
   IF cut < until THEN
     following := cut;
   END IF;
   -- Behind the rows, as writers do it: who writes to the series meanwhile waits here, and finds it as it is then.
   PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
+  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."bars" AS r WHERE r.series_id = wanted) THEN
+    -- The files know the series by its name. The client gives its last values, which are in files now. Checked behind
+    -- the lock, because another call may have deleted the other rows.
+    RETURN;
+  END IF;
   UPDATE store.series AS s
      SET last_ts = (SELECT max(r."ts") FROM "store"."bars" AS r WHERE r.series_id = wanted),
          (last_price_ts, last_price) = (
@@ -1313,8 +1311,9 @@ END
 $$;
 REVOKE ALL ON FUNCTION mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer) TO mds_app;
+DROP FUNCTION IF EXISTS mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision);
 CREATE OR REPLACE FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone,
-  until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) RETURNS void
+  until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -1327,6 +1326,10 @@ BEGIN
   END IF;
   -- While rows are brought back this raises an error, as for late rows.
   fence := store.cold_ceiling('bars');
+  IF fence IS DISTINCT FROM known THEN
+    -- The caller has looked for rows before another fence, and has to look again.
+    RAISE SQLSTATE 'MDS04' USING MESSAGE = format('the time before which %s are kept in files has changed', 'bars');
+  END IF;
   -- One for each month with files, late rows or rows that will move, because each is folded on its own where there is
   -- no file of its year.
   INSERT INTO "store"."late_bars" (series_id, "ts", mode, until)
@@ -1361,8 +1364,8 @@ BEGIN
    WHERE s.series_id = wanted;
 END
 $$;
-REVOKE ALL ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) TO mds_app;
+REVOKE ALL ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) TO mds_app;
 CREATE OR REPLACE FUNCTION mds.rename_series(tenant uuid, wanted bigint[], renames bigint, to_vendor text,
   to_symbol text, to_timeframe text, dry_run boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -14,6 +14,7 @@ from datastore.console.formats import NONE
 from datastore.console.pages import fundamentals as figures
 from datastore.console.pages import news as headlines
 from mds_client import Bar, Fundamentals, News
+from mds_client.reading import reads
 from tests.console.conftest import Desk
 
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
@@ -96,7 +97,7 @@ def test_news_are_looked_for_from_the_end_and_no_further_than_needed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[datetime, datetime]] = []
-    reading = articles.news_window
+    reading = reads.news_window
 
     def watched(start: datetime, end: datetime, **how: Any) -> object:
         asked.append((start, end))
@@ -118,15 +119,16 @@ def test_news_are_looked_for_from_the_end_and_no_further_than_needed(
 def test_fundamentals_are_by_company_and_period_with_their_currency(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given: list[tuple[str, int, str, float, dict[str, float | None] | None]] = [
+        ("BBB", 2023, "JPY", 1.5e12, None),
+        ("AAA", 2022, "USD", -2e9, {"free_cash_flow": 1.5, "<b>": None}),
+        ("AAA", 2023, "USD", 3e9, {"free_cash_flow": 2, "ebit": -1e9}),
+    ]
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_fundamentals(
             Fundamentals(vendor="acme", symbol=symbol, asof=datetime(year, 12, 31, tzinfo=UTC), period=f"FY{year}",
                          currency=currency, net_income=income, items=items)
-            for symbol, year, currency, income, items in (
-                ("BBB", 2023, "JPY", 1.5e12, None),
-                ("AAA", 2022, "USD", -2e9, {"free_cash_flow": 1.5, "<b>": None}),
-                ("AAA", 2023, "USD", 3e9, {"free_cash_flow": 2, "ebit": -1e9}),
-            )
+            for symbol, year, currency, income, items in given
         )  # fmt: skip
     text = admin.get("/console/fundamentals").text
     names = ["net_income", "free_cash_flow", "ebit"]

@@ -132,18 +132,16 @@ BEGIN
    WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   DELETE FROM "store"."bars" AS r WHERE r.series_id = wanted AND r."ts" >= first_ts AND r."ts" < cut;
   GET DIAGNOSTICS deleted = ROW_COUNT;
-  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."bars" AS r WHERE r.series_id = wanted) THEN
-    -- The files know the series by its name. The client gives its last values, which are in files now.
-    IF cut < until THEN
-      following := cut;
-    END IF;
-    RETURN;
-  END IF;
   IF cut < until THEN
     following := cut;
   END IF;
   -- Behind the rows, as writers do it: who writes to the series meanwhile waits here, and finds it as it is then.
   PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
+  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."bars" AS r WHERE r.series_id = wanted) THEN
+    -- The files know the series by its name. The client gives its last values, which are in files now. Checked behind
+    -- the lock, because another call may have deleted the other rows.
+    RETURN;
+  END IF;
   UPDATE store.series AS s
      SET last_ts = (SELECT max(r."ts") FROM "store"."bars" AS r WHERE r.series_id = wanted),
          (last_price_ts, last_price) = (
@@ -214,10 +212,10 @@ $$;
 ALTER FUNCTION mds.delete_fundamentals(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, most integer, OUT deleted bigint, OUT following timestamp with time zone) OWNER TO mds_owner;
 
 --
--- Name: delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision); Type: FUNCTION; Schema: mds; Owner: mds_owner
+-- Name: delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision); Type: FUNCTION; Schema: mds; Owner: mds_owner
 --
 
-CREATE FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) RETURNS void
+CREATE FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -231,6 +229,10 @@ BEGIN
   END IF;
   -- While rows are brought back this raises an error, as for late rows.
   fence := store.cold_ceiling('bars');
+  IF fence IS DISTINCT FROM known THEN
+    -- The caller has looked for rows before another fence, and has to look again.
+    RAISE SQLSTATE 'MDS04' USING MESSAGE = format('the time before which %s are kept in files has changed', 'bars');
+  END IF;
   -- One for each month with files, late rows or rows that will move, because each is folded on its own where there is
   -- no file of its year.
   INSERT INTO "store"."late_bars" (series_id, "ts", mode, until)
@@ -267,7 +269,7 @@ END
 $$;
 
 
-ALTER FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) OWNER TO mds_owner;
+ALTER FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) OWNER TO mds_owner;
 
 --
 -- Name: delete_news(uuid, bigint, timestamp with time zone, timestamp with time zone, integer); Type: FUNCTION; Schema: mds; Owner: mds_owner
@@ -545,17 +547,27 @@ BEGIN
   IF said IS NOT NULL THEN
     RAISE SQLSTATE 'MDS06' USING MESSAGE = said;
   END IF;
-  -- A series keeps the calendar that is set for its symbol. That of the whole vendor is copied for a new vendor.
+  -- A series keeps the calendar that is set for its symbol, and no other series of the new symbol gets it: what is set
+  -- for a symbol of any vendor is copied for the series' own. That of the whole vendor is copied for a new vendor.
   INSERT INTO store.calendars (tenant_no, vendor, symbol, calendar)
-  SELECT c.tenant_no, CASE WHEN c.vendor IS NOT NULL THEN coalesce(to_vendor, c.vendor) END,
-         CASE WHEN c.symbol IS NOT NULL THEN coalesce(to_symbol, c.symbol) END, c.calendar
-    FROM store.calendars AS c
-   WHERE NOT dry_run AND c.tenant_no = store.tenant_no() AND coalesce(c.vendor, c.symbol) IS NOT NULL
-     AND EXISTS (SELECT FROM store.series AS s WHERE s.series_id = ANY (wanted)
-                    AND s.vendor = coalesce(c.vendor, s.vendor) AND s.symbol = coalesce(c.symbol, s.symbol))
-     AND (c.symbol IS NOT NULL OR NOT EXISTS (
-           SELECT FROM store.series AS s WHERE (s.series_id >> 40) = c.tenant_no AND s.kind = ANY (ARRAY['bars', 'fundamentals', 'news', 'options'])
-              AND s.vendor = to_vendor))
+  SELECT DISTINCT ON (n.vendor, n.symbol) store.tenant_no(), n.vendor, n.symbol, n.calendar FROM (
+    SELECT coalesce(to_vendor, s.vendor) AS vendor, coalesce(to_symbol, s.symbol) AS symbol, c.calendar,
+           c.vendor IS NULL AS of_any
+      FROM store.calendars AS c
+      JOIN store.series AS s ON s.series_id = ANY (wanted) AND s.symbol = c.symbol
+       AND s.vendor = coalesce(c.vendor, s.vendor)
+     WHERE c.tenant_no = store.tenant_no() AND (c.vendor IS NOT NULL OR to_symbol <> c.symbol)
+     UNION ALL
+    SELECT to_vendor, NULL, c.calendar, false
+      FROM store.calendars AS c
+     WHERE c.tenant_no = store.tenant_no() AND c.symbol IS NULL AND c.vendor <> to_vendor
+       AND EXISTS (SELECT FROM store.series AS s
+                    WHERE s.series_id = ANY (wanted) AND s.vendor = c.vendor AND s.symbol IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM store.series AS s
+                        WHERE (s.series_id >> 40) = c.tenant_no AND s.kind = ANY (ARRAY['bars', 'fundamentals', 'news', 'options']) AND s.vendor = to_vendor)
+  ) AS n
+   WHERE NOT dry_run
+   ORDER BY n.vendor, n.symbol, n.of_any
   ON CONFLICT DO NOTHING;
   BEGIN
     UPDATE store.series AS s SET renames = s.renames + 1, "vendor" = CASE WHEN "s"."vendor" IS NOT NULL THEN coalesce("to_vendor", "s"."vendor") END, "symbol" = CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END, "timeframe" = CASE WHEN "s"."timeframe" IS NOT NULL THEN coalesce("to_timeframe", "s"."timeframe") END, "root" = nullif("s"."root", CASE WHEN "s"."symbol" IS NOT NULL THEN coalesce("to_symbol", "s"."symbol") END) WHERE s.series_id = ANY (wanted);
@@ -606,7 +618,7 @@ BEGIN
   IF ARRAY(SELECT v.vendor FROM store.case_sensitive_vendors AS v ORDER BY v.vendor COLLATE "C") <> vendors THEN
     RAISE SQLSTATE 'MDS05' USING
       MESSAGE = 'the client does not know which vendors'' symbols are case-sensitive',
-      HINT = 'Ask again: SELECT vendor FROM mds.case_sensitive_vendors.';
+      HINT = 'Run the transaction again: the client then asks first. mds.case_sensitive_vendors lists the vendors.';
   END IF;
   RETURN true;
 END
@@ -4164,7 +4176,7 @@ INSERT INTO store.objects VALUES ('store.refuse()', '0ba59a300a7daf92953ceafd00a
 INSERT INTO store.objects VALUES ('store.refuse_time()', 'c3938c1e037baa4acfb4b1dba1a71ef20fbb24c815f7957e2c998a93a2f1bfdc', '9f8d03c02362d27625813b951b72dd57');
 INSERT INTO store.objects VALUES ('store.refuse_shared()', '0333c8c9e0e025a1c2422e157988939b1c3af7a1de48e7f97c9068efb0ba25ef', 'd5b54ed8e777278218e86a9936eb1c02');
 INSERT INTO store.objects VALUES ('mds.use_tenant(uuid)', '61b89fb5a751f11213fecba4ccd4ad7241e59f6976ece5f9cf7f67314e7a47c1', 'fd356d4e80ceb7fa627f37cf3f4056ae');
-INSERT INTO store.objects VALUES ('mds.spells_as(text[])', '9659d47a829d22d9787e9e4d7e9ee280ac9f848e5fc599ae5c4ccc3ab232675d', '241bdbda8181c44a8937b66b4c01b7bf');
+INSERT INTO store.objects VALUES ('mds.spells_as(text[])', '22a365885bf2bf826eb12806eba8080ea8818ef041ba8509135f3cb79c453d2c', '8f038e1080e676da8da405f8dfadd0a8');
 INSERT INTO store.objects VALUES ('mds.is_tenant(uuid)', '3a1e867c4b717035a02fad8263455d303bfd2d1fc0dc0e933c95aa38194ad666', '7b59c7a8f7edb419be1b2653731ec0ce');
 INSERT INTO store.objects VALUES ('mds.schema_version()', '392449ab36d220ee4069c57faf2ecca2f23615b3e5cfcfe4a8c953abc2916990', '333af6e7a0e3ad3f2c3978851c5d2489');
 INSERT INTO store.objects VALUES ('store.cold_floor(text)', 'd4a8aa94c1660369b13213dfa9264d909d040b8e1595f8f4c3aecbd99b30ca09', '40dac08ecfbb73c3f7a4fd24ae26687a');
@@ -4207,12 +4219,12 @@ INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with
 INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text, bigint)', 'b5dc44a1f1aba510de7ce91dd6788bf97474730b2fdaf7fd8cf0664e4370ffab', '2758a0533bac97b771dd886586c24a8a');
 INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text, bigint)', '9228799778814c78d667649c72ccf14c18ad76e01f425e779958f8b2d0f81121', '91a1903e27cb56e4c99fdabc8ef352c1');
 INSERT INTO store.objects VALUES ('mds.options_last_values(bigint[], timestamp with time zone[], text, bigint)', 'd82b47ef73030360d9ec1cbcdaf5572be0d68115b17aef6dc4fd8aecc1b8aa9d', 'd92f7453a54d0eec4e7d671d22f72898');
-INSERT INTO store.objects VALUES ('mds.delete_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '9748ae999433fe13b67d99dc41736768be0fd3c528be1f6a2a18046ed9fa11fd', 'e743bfffcfb9d10f8c4854c447b57939');
+INSERT INTO store.objects VALUES ('mds.delete_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'ce3e6aca01ed3710879056dd6fa304f46f71563fe8b54e87431ae1939d2c73be', '5ce784d8745a2a2abfa18e96da7a2de4');
 INSERT INTO store.objects VALUES ('mds.delete_fundamentals(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '0faf3fe036a32d2cf7001ce8a726fb821ae735bf598db83ad5fe4484905425ec', 'e4c2041e10ed388e0fd8199cd9a285d4');
 INSERT INTO store.objects VALUES ('mds.delete_news(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'd7c3b7b57e5381086a29b99a39c2a6808971f22d64e5c857fc434c94ba25d026', '62b11397f750789031ee9e5512cfea57');
 INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '38daba7a8921757370be7427925edf50bfae442af045f00f3c52ce1d4ea62e22', '95a4cb6dc1c02e08dd8ca5d9c8d3874c');
-INSERT INTO store.objects VALUES ('mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision)', 'dedbee8518fe814dc91dbff6e76aecebfebf4e2f67eca4597a7ec97c56e4831e', 'accba45e6eaa9d973fe4f0637f0ee096');
-INSERT INTO store.objects VALUES ('mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean)', '25c4f199c6e7a147b7a8a94342d872dcba9ab1d67f1c980ccfd33c14bb422c48', '4e67080ae87d85ef7acdebcee69d1a2b');
+INSERT INTO store.objects VALUES ('mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision)', 'b2986b659c0f7304fac5a91a3891ed60c65c3365b2a27cdc67ceddf4dba904e2', '126c07ad552176c0dacbcd8355324cff');
+INSERT INTO store.objects VALUES ('mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean)', '3249bacd74faffbdc6617d0143c085851127c7145d12c3823ca394399095bf6d', 'a1e23bc1ec4c3d5aa1931d873e4ab5ba');
 INSERT INTO store.objects VALUES ('view public.bars', '7c5752fda3ae2efe4c6cf2244108b080eb402dc7bab284b17e484742b5cedfcb', '9fd9b9b0491d1abe9471ddafb8296c89');
 INSERT INTO store.objects VALUES ('view public.fundamentals', '46d7544fe0f9310debed6e65f3b0ebd56f26bf8cc39c84f5ff65650b534f3cb9', '1019c6750c3dac48c7b92af415f07b37');
 INSERT INTO store.objects VALUES ('view public.news', 'c4b9a0571d2a239e7aca728d7e0936eef39cfa4c54349c935caed69be8b302e3', 'e4cd8a9ea6fa5e4990879fb5a4cae802');
@@ -5197,11 +5209,11 @@ GRANT ALL ON FUNCTION mds.delete_fundamentals(tenant uuid, wanted bigint, since 
 
 
 --
--- Name: FUNCTION delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision); Type: ACL; Schema: mds; Owner: mds_owner
+-- Name: FUNCTION delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision); Type: ACL; Schema: mds; Owner: mds_owner
 --
 
-REVOKE ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) TO mds_app;
+REVOKE ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) TO mds_app;
 
 
 --
