@@ -17,6 +17,7 @@ from mds_client.export import TargetError, dump_csv, dump_ndjson, dump_parquet
 from mds_client.reading import packed
 from mds_client.reading.scans import Work
 from mds_client.utils import ingest_ndjson
+from tests.clients.test_packed import with_maps
 from tests.conftest import Client, Store
 from tests.engines.databases import shares_session
 
@@ -190,8 +191,7 @@ def exported(client: Any, kind: str, path: Path, **options: Any) -> list[dict[st
     done = client.export(kind, str(path), **options)
     table = pyarrow.parquet.read_table(path)
     assert done.rows == table.num_rows
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    return with_maps(kind, table.to_pylist())
 
 
 def one_by_one(client: Any, kind: str) -> list[dict[str, Any]]:

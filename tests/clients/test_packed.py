@@ -87,6 +87,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "MOST", 5)
 
 
+def with_maps(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a frame with maps as models have them: in a frame a map is JSON text."""
+    maps = KINDS[kind].maps
+    return [{**row, **{name: json.loads(row[name]) for name in maps if row[name] is not None}} for row in rows]
+
+
 @pytest.mark.parametrize("pieces", ["whole", "split"])
 @pytest.mark.parametrize("kind", list(ROWS))
 @pytest.mark.every_engine
@@ -96,10 +102,7 @@ def test_packed_rows_are_the_rows(client: Client, kind: str, pieces: str, reques
     client.upsert(kind, ROWS[kind])
     batches = list(client.iter_rows(kind, as_="arrow"))
     assert pieces == "whole" or all(batch.num_rows <= 6 for batch in batches)
-    found = pa.Table.from_batches(batches).to_pylist()
-    for row in found:
-        # In a frame a map is JSON text.
-        row |= {name: json.loads(row[name]) for name in KINDS[kind].maps if row[name] is not None}
+    found = with_maps(kind, pa.Table.from_batches(batches).to_pylist())
     expected = models(client, kind)
     assert len(expected) == len(ROWS[kind])
     assert found == [{name: row[name] for name in found[0]} for row in expected]
