@@ -5,6 +5,7 @@ The tests kill once at each step. As a program it kills more often, on a server 
 `python -m tests.control.cold_faults 20 200 options` does it with options instead of bars.
 """
 
+import importlib
 import multiprocessing
 import os
 import random
@@ -35,6 +36,13 @@ EVERY: Final = [
     *(("restore", step) for step in RESTORE),
     *(("publish", step) for step in PUBLISH),
 ]
+MODULES: Final = {
+    "export": "datastore.cold.exporting",
+    "fold": "datastore.cold.folding",
+    "compact": "datastore.cold.compacting",
+    "restore": "datastore.cold.folding",
+    "publish": "datastore.cold.publishing",
+}
 BEFORE: Final = {"export": ("restore",), "compact": ("restore",), "publish": ("export", "fold")}
 """What is done before, so that there is something to do; otherwise an export."""
 AGE: Final = timedelta(days=30)
@@ -48,33 +56,34 @@ END: Final = datetime(2024, 6, 1, tzinfo=UTC)
 def work(dsn: str, url: str, tenant: str, what: str, stop_at: str | None, kind: str = "bars") -> None:
     """Move or publish rows; at a step, kill this process."""
     from datastore import cold
-    from datastore.cold import compacting, exporting, folding, publishing
 
     def reached(step: str) -> None:
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     cold.set_age(dsn, UUID(tenant), kind, None if what == "restore" else AGE)
+    module = importlib.import_module(MODULES[what])
     if what == "export":
-        list(exporting.run(dsn, url, now=NOW, reached=reached))
+        list(module.run(dsn, url, now=NOW, reached=reached))
     elif what == "fold":
-        list(folding.fold(dsn, url, reached=reached))
+        list(module.fold(dsn, url, reached=reached))
     elif what == "compact":
+        from datastore.cold import exporting
+
         list(exporting.run(dsn, url, now=LATER))
-        list(compacting.compact(dsn, url, reached=reached))
+        list(module.compact(dsn, url, reached=reached))
     elif what == "publish":
-        list(publishing.publish(dsn, url, reached=reached))
+        list(module.publish(dsn, url, reached=reached))
     else:
-        list(folding.restore(dsn, url, tenant=UUID(tenant), kind=kind, since=BEGIN, reached=reached))
+        list(module.restore(dsn, url, tenant=UUID(tenant), kind=kind, since=BEGIN, reached=reached))
 
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 
 
 def _begun(begins: Any, *arguments: Any) -> None:
-    """Work, after the modules are imported and somebody was told."""
-    from datastore.cold import compacting, exporting, folding, publishing  # noqa: F401
-
+    """Work, after what takes long to import is imported and somebody was told."""
+    importlib.import_module(MODULES[arguments[3]])
     begins.send(None)
     work(*arguments)
 
@@ -221,7 +230,7 @@ def main(times: int, at_random: int, kind: str = "bars") -> None:
             traffic = Traffic(server.dsn(SERVICE_ROLE), tenant, url, kind)
             traffic.begin()
             killed = dict.fromkeys(EVERY, 0)
-            ended = dict.fromkeys(("export", "fold", "compact", "restore", "publish"), 0)
+            ended = dict.fromkeys(MODULES, 0)
             began = time.monotonic()
             with traffic.running():
                 for _ in range(times):
