@@ -140,6 +140,14 @@ INSERT INTO store.iceberg_tables (catalog_name, table_namespace, table_name, met
     "0018": """
 UPDATE store.fundamentals SET items = '{"free_cash_flow": 1500000000.5, "ebitda": null}';
 """,
+    "0019": """
+INSERT INTO store.late_options (series_id, ts, expiry, option_type, strike, bid, oi, oi_fraction, multiplier, mode)
+  SELECT series_id, '2023-12-05Z', '2025-01-17', 'P', 150.5, 1.5, 1000, 0.25, 100, 'fill'
+  FROM store.series WHERE kind = 'options' AND (series_id >> 40) = 3;
+INSERT INTO store.late_options (series_id, ts, mode, until)
+  SELECT series_id, '2023-12-07Z', 'delete', '2023-12-08Z' FROM store.series
+  WHERE kind = 'options' AND (series_id >> 40) = 3;
+""",
 }
 
 

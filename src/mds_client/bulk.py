@@ -210,7 +210,10 @@ class Bulk(Pooled, ABC):
                 while (batch := plan.ready()) is not None:
                     yield batch
                 if not crew.busy:
-                    break
+                    if not plan.more:
+                        break
+                    # The pieces that were just passed on filled the window.
+                    continue
                 number, found = crew.first()
                 plan.settle(work.piece(number), found)
                 idle.add(number)

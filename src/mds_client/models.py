@@ -256,7 +256,7 @@ class News(Row):
     time="ts",
     series=("vendor", "symbol", "root"),
     key=("expiry", "option_type", "strike"),
-    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=7)),
+    storage=Storage(chunk=timedelta(days=7), columnstore_after=timedelta(days=7), cold=True),
 )
 class OptionSnap(Row):
     """One option contract at a moment: prices, implied volatility and greeks, open interest, volume.

@@ -328,6 +328,8 @@ def _declared(
     in_order = (*key, *(field for field in columns if field not in key))
     if storage is not None and storage.cold and any(column.type == "jsonb" for column in columns.values()):
         raise TypeError(f"{model.__name__}: old rows in files cannot have numbers by name")
+    if storage is not None and storage.cold and any(column.apart for column in columns.values()):
+        raise TypeError(f"{model.__name__}: old rows in files cannot share an id")
     return Kind(
         name=name,
         singular=singular,

@@ -1,6 +1,7 @@
 """Rows that are read when they are used: the same as those of the other reads, and no more than is asked for."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from polars import col
 
-from mds_client import AMDS, KINDS, MDS, ConfigurationError, MDSOperationalError
+from mds_client import AMDS, KINDS, MDS, Bar, ConfigurationError, MDSOperationalError
 from mds_client.reading import packed
 from tests.clients.test_packed import NOON, ROWS, with_maps
 from tests.conftest import Client, Store
@@ -110,6 +111,32 @@ def test_a_scan_that_is_left_early_gives_its_connections_back(
         assert next(iter(client.scan("bars", as_="arrow"))).num_rows == 20
         assert client.scan("bars", as_="duckdb").limit(1).fetchall()
     assert len(expected(client, "bars")) == len(ROWS["bars"])
+
+
+def test_a_piece_that_is_read_more_slowly_than_all_that_wait_for_it_loses_no_rows(
+    connect: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most in ("FIRST_SERIES", "MOST_SERIES"):
+        monkeypatch.setattr(packed, most, 1)
+    client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=2)
+    symbols = [f"S{number}" for number in range(9)]
+    client.upsert("bars", [Bar(vendor="v", symbol=one, timeframe="1d", ts=NOON, close_price=1) for one in symbols])
+    reading, begun, ended = packed.reading, [], []
+    others = threading.Event()
+
+    def slow(session: Any, asked: packed.Asked, piece: packed.Piece) -> Any:
+        begun.append(piece)
+        # The first piece is read before there is another connection.
+        if len(begun) == 2:
+            assert others.wait(30)
+        answer = yield from reading(session, asked, piece)
+        ended.append(piece)
+        if len(ended) == 4:
+            others.set()
+        return answer
+
+    monkeypatch.setattr(packed, "reading", slow)
+    assert client.scan("bars", connections=2).collect()["symbol"].to_list() == symbols
 
 
 def test_arguments_and_conditions_hold_together(client: Any) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ import pytest
 from datastore import cold, console, search
 from datastore.cold import exporting
 from datastore.config import Settings
-from mds_client import MDS, Bar
+from mds_client import MDS, Bar, OptionSnap
 from tests.conftest import Store
 from tests.console.conftest import Desk
 from tests.service.conftest import Keys, serving
@@ -107,3 +108,26 @@ def test_files_that_cannot_be_read_at_the_moment_leave_new_bars_on_the_chart(
         assert refused.status_code == 503
         assert "files with old rows cannot be read" in refused.text
         assert file.name not in refused.text + page
+
+
+def test_the_page_of_options_shows_the_chain_of_snapshots_in_files(
+    store: Store, keys: Keys, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cold"
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        contracts: list[dict[str, Any]] = [
+            {"expiry": NEW.date(), "option_type": side, "strike": strike} for side in "CP" for strike in (1234.5, 1300)
+        ]
+        client.upsert_options(OptionSnap(vendor="v", symbol="OLD", ts=OLD, iv=0.4375, **one) for one in contracts)
+    cold.set_age(store.admin_dsn, UUID(store.tenant_a), "options", timedelta(days=30))
+    (file,) = exporting.run(store.admin_dsn, str(folder), now=datetime(2024, 6, 15, tzinfo=UTC))
+    assert (file.kind, file.rows) == ("options", 4)
+    page = f"/console/options?tenant={store.tenant_a}&vendor=v&symbol=OLD"
+    with desk(store, keys, settings, folder) as there, there.browser(keys.admin) as client:
+        shown = client.get(page).text
+        assert "1,234.5" in shown or "1234.5" in shown
+        assert shown.count('<td class="number">43.8 %</td>') == 4
+    with desk(store, keys, settings, None) as there, there.browser(keys.admin) as client:
+        refused = client.get(page)
+        assert refused.status_code >= 400
+        assert "options from before" in refused.text

@@ -6,7 +6,7 @@ The tenant b is that store: what is done to a is done to b, whose rows stay in t
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +38,7 @@ from mds_client import (
     UnknownSeries,
     sql,
 )
+from mds_client.models import Row
 from mds_client.reading import packed
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
@@ -73,6 +74,8 @@ def bar(ts: datetime, price: float | None, symbol: str = "A", **more: Any) -> Ba
 class Pair:
     """The tenant whose rows move, and the one whose rows do not."""
 
+    kind = "bars"
+
     def __init__(self, store: Store, url: str) -> None:
         self.store, self.url = store, url
         self.a = MDS(dsn=store.dsn, tenant_id=store.tenant_a, cold_url=url)
@@ -85,12 +88,12 @@ class Pair:
         self.a.close()
         self.b.close()
 
-    def upsert(self, rows: list[Bar], **how: Any) -> None:
+    def upsert(self, rows: Sequence[Row], **how: Any) -> None:
         for client in (self.a, self.b):
-            client.upsert_bars(rows, **how)
+            client.upsert(self.kind, rows, **how)
 
     def move(self, now: datetime = NOW, **how: Any) -> list[exporting.Moved]:
-        cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", AGE)
+        cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), self.kind, AGE)
         return list(exporting.run(self.store.admin_dsn, self.url, now=now, **how))
 
     def delete(self, symbol: str | None = None, start: Any = None, end: Any = None, **how: Any) -> list[Any]:
@@ -98,7 +101,7 @@ class Pair:
 
         def deleted(client: MDS) -> Any:
             try:
-                done = client.delete("bars", vendor="v", symbol=symbol, start=start, end=end, **how)
+                done = client.delete(self.kind, vendor="v", symbol=symbol, start=start, end=end, **how)
             except UnknownSeries:
                 return 0, []
             return done.rows, done.series
@@ -115,10 +118,9 @@ class Pair:
         return list(compacting.compact(self.store.admin_dsn, self.url))
 
     def restore(self, since: datetime = ALL[0]) -> list[folding.Restored]:
-        cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), "bars", None)
-        return list(
-            folding.restore(self.store.admin_dsn, self.url, tenant=UUID(self.store.tenant_a), kind="bars", since=since)
-        )
+        tenant = UUID(self.store.tenant_a)
+        cold.set_age(self.store.admin_dsn, tenant, self.kind, None)
+        return list(folding.restore(self.store.admin_dsn, self.url, tenant=tenant, kind=self.kind, since=since))
 
     def same(self, read: Callable[[MDS], Any]) -> Any:
         """What both answer, which is the same."""

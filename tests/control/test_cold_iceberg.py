@@ -20,7 +20,7 @@ from datastore import cold, tenants
 from datastore.cold import exporting, keeping, publishing
 from mds_client import sql
 from tests.conftest import Store
-from tests.control.lake_faults import STEPS, killed
+from tests.control.cold_faults import PUBLISH, worked
 from tests.control.test_cold import AGE, ALL, FENCE, NOW, Pair, bar, bars
 from tests.control.test_tenant_lifecycle import context, order
 
@@ -150,7 +150,7 @@ def test_only_tables_that_were_published_are_published_again(pair: Pair, store: 
     assert not list(Path(url).rglob("*.avro"))
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PUBLISH)
 def test_the_next_run_repairs_a_publication_that_was_killed(step: str, pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars("A", hours=250))
     pair.move(NOW - timedelta(days=60))
@@ -159,7 +159,7 @@ def test_the_next_run_repairs_a_publication_that_was_killed(step: str, pair: Pai
         pair.move()
         pair.upsert([bar(ALL[0] + timedelta(days=3), 77.5)])
         pair.fold()
-    assert killed(store.admin_dsn, url, step) == -signal.SIGKILL
+    assert worked(store.admin_dsn, url, store.tenant_a, "publish", step) == -signal.SIGKILL
     publish(store, url)
     keeping.sweep(store.admin_dsn, url, older_than=AT_ONCE)
     assert names(table(store)) == sorted(pair.a.cold_files())

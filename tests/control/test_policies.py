@@ -87,6 +87,7 @@ def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
         ("news", "retention_after", None, "server" if server else "worker", None),
         ("options", "columnstore_after", 7 * DAY, columnstore, 7 * DAY if server else None),
         ("options", "retention_after", None, "server" if server else "worker", None),
+        ("options", "cold_after", None, "nobody" if server else "worker", None),
         *((name, "refresh_within", None, refresh, None) for name in ROLLUPS),
     ]
     found = timescale_policies.policies(store.admin_dsn)

@@ -56,6 +56,7 @@ FROZEN: Final = {
     "0016": "5996543c06488fe301bede7dc5d8508e3a7475802b1c2e6f79bbbd0ed7de4c76",
     "0017": "9421f7dcb9237c9219efda2fe4964ddbc8cdbc1e90b6e3baded887dfdff9a7e8",
     "0018": "537a5cd1ffd4615eccfaa853f51b7bc6ff9098a3bacc029e67a97da9a239ad0e",
+    "0019": "63d38a4f7007968123e2fcab872251dde9f44e03f20e5c1fd411b3fe859343ae",
 }
 """What each migration file is, once it is released."""
 

@@ -104,6 +104,7 @@ class Siege:
                 ("tenants", "t.no"),
                 ("jobs", "tenant_no"),
                 ("late_bars", "series_id >> 40"),
+                ("late_options", "series_id >> 40"),
                 ("cold_fences", "tenant_no"),
                 ("cold_periods", "tenant_no"),
                 ("iceberg_tables", "(SELECT o.no FROM store.tenants AS o WHERE o.id = t.tenant_id)"),
@@ -273,6 +274,11 @@ def _made(place: Place) -> Siege:
         connection.execute(
             "INSERT INTO store.late_bars (series_id, ts, open_price, close_price, volume, mode)"
             " SELECT series_id, ts, open_price, close_price, volume, 'replace' FROM store.bars"
+        )
+        connection.execute(
+            "INSERT INTO store.late_options (series_id, ts, expiry, option_type, strike, bid, oi, mode)"
+            " SELECT series_id, ts, '2030-01-01', 'C', coalesce(open_price, 1), close_price, volume, 'replace'"
+            " FROM store.bars"
         )
         connection.execute(
             "INSERT INTO store.iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)"

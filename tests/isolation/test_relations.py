@@ -130,7 +130,7 @@ def test_no_relation_of_the_whole_database_shows_anything_of_another_tenant(sieg
 def test_the_sweep_finds_what_a_superuser_sees(siege: Siege) -> None:
     with psycopg.connect(siege.superuser_dsn) as connection:
         found = {line.partition(":")[0] for line in swept(siege, connection)}
-    assert {"store.late_bars", "store.cold_periods", "store.iceberg_tables"} <= found
+    assert {"store.late_bars", "store.late_options", "store.cold_periods", "store.iceberg_tables"} <= found
     assert {"store.bars", "store.series", "store.tenants", "pg_catalog.pg_statistic", "pg_catalog.pg_stats"} <= found
 
 
@@ -148,6 +148,7 @@ def test_the_views_show_exactly_the_rows_of_the_tenant(siege: Siege, actor: Acto
         " UNION ALL SELECT 'mds bars', (series_id >> 40)::text FROM mds.bars"
         " UNION ALL SELECT 'mds series', (series_id >> 40)::text FROM mds.series"
         " UNION ALL SELECT 'late bars', (series_id >> 40)::text FROM mds.late_bars"
+        " UNION ALL SELECT 'late options', (series_id >> 40)::text FROM mds.late_options"
         " UNION ALL SELECT 'files', path FROM mds.cold_files"
         " UNION ALL SELECT 'fences', count(*)::text FROM mds.cold_fences"
         " UNION ALL SELECT 'iceberg', metadata_location FROM mds.iceberg_tables"
@@ -156,7 +157,7 @@ def test_the_views_show_exactly_the_rows_of_the_tenant(siege: Siege, actor: Acto
     ((number,),) = siege.rows("SELECT no FROM store.tenants WHERE id = %s", siege.tenant_a)
     assert set(seen.rows) == {
         *itertools.product(("bars", "latest", "series", "symbols", "tenants"), (siege.tenant_a,)),
-        *itertools.product(("mds bars", "mds series", "late bars"), (str(number),)),
+        *itertools.product(("mds bars", "mds series", "late bars", "late options"), (str(number),)),
         ("files", f"{name}/1999-01.parquet"),
         ("fences", "1"),
         ("iceberg", f"{name}/iceberg/bars/1.metadata.json"),

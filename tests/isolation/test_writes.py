@@ -137,7 +137,7 @@ def test_a_row_of_another_tenant_cannot_be_written_nor_learnt_about(siege: Siege
         seen = siege.attack(actor, *(text.replace("{relation}", relation) for text in attack.statements))
         assert seen.marks() == [], relation
         # A late row of one's own is refused, too, where there is no fence.
-        refused = (*REFUSED, sql.COLD) if relation.endswith("bars_late") else REFUSED
+        refused = (*REFUSED, sql.COLD) if relation.endswith("_late") else REFUSED
         # A function that says "mine" when it matters writes one's own row, and that is all.
         assert seen.sqlstate in (attack.refused and refused) or (
             seen.sqlstate in (None, *refused) and not attack.refused
@@ -151,7 +151,7 @@ def test_a_row_of_a_tenant_with_a_smaller_number_cannot_be_written(siege: Siege,
     before = siege.victim()
     for relation in doors(siege):
         seen = siege.attack("bound", *(text.replace("{relation}", relation) for text in attack.statements))
-        assert seen.sqlstate in ((*REFUSED, sql.COLD) if relation.endswith("bars_late") else REFUSED), relation
+        assert seen.sqlstate in ((*REFUSED, sql.COLD) if relation.endswith("_late") else REFUSED), relation
     assert siege.victim() == before
 
 

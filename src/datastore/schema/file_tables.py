@@ -32,15 +32,23 @@ def late_table(kind: Kind, metadata: MetaData) -> Table:
     from its time until `until`, which is in the same month.
     """
     name = f"late_{kind.name}"
+    keys = [part for part in kind.key if part != kind.time]
+    # A deletion is of all rows of a time, and has no other part of the key.
+    given = " AND ".join(f"{part} IS NOT NULL" for part in keys)
+    has_keys = [CheckConstraint(f"mode = 'delete' OR ({given})", name=f"{name}_key_check")] if keys else []
     return Table(
         name,
         metadata,
         Column("series_id", BigInteger, autoincrement=False, nullable=False),
-        *(Column(column.name, TYPES[column.type], nullable=column.nullable) for column in kind.in_table),
+        *(
+            Column(column.name, TYPES[column.type], nullable=column.nullable or column.name in keys)
+            for column in kind.in_table
+        ),
         Column("mode", Text, nullable=False),
         Column("seq", BigInteger, Identity(always=True), nullable=False),
         Column("until", INSTANT),
-        PrimaryKeyConstraint("series_id", *kind.key, "seq", name=f"{name}_pkey"),
+        PrimaryKeyConstraint("series_id", kind.time, "seq", name=f"{name}_pkey"),
+        *has_keys,
         CheckConstraint("mode IN ('replace', 'keep', 'fill', 'delete')", name=f"{name}_mode_check"),
         # Applications insert late rows, but have no right on this column: they delete through a function.
         CheckConstraint("(mode = 'delete') = (until IS NOT NULL)", name=f"{name}_until_check"),

@@ -9,6 +9,7 @@ merges three sources: files, the table and late rows. A late row wins over a row
 - `merging`: merges the rows of the three sources.
 - `reading`: the operations that read them.
 - `rolling`: aggregates them into longer timeframes.
+- `chains`: finds the newest row of each contract.
 """
 
 from mds_client.cold.fences import fence, is_cold

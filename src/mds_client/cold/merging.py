@@ -16,9 +16,13 @@ from mds_client.schema import Kind
 
 import numpy as np  # isort: skip
 import pyarrow as pa  # isort: skip
+import pyarrow.compute as compute  # isort: skip
 from numpy.typing import NDArray  # isort: skip
 
 Row: TypeAlias = dict[str, Any]
+
+Key: TypeAlias = tuple[Any, ...]
+"""The series id and the key of a row, which begins with the time."""
 
 
 def schema_of(kind: Kind, columns: Sequence[str]) -> "pa.Schema":
@@ -52,12 +56,12 @@ def resolved(kind: Kind, base: Row | None, late: Sequence[tuple[str, Row]]) -> R
 def merged(
     kind: Kind, series: Sequence[int], columns: Sequence[str], tables: Sequence["pa.Table"], late: Sequence[Values]
 ) -> "pa.Table":
-    """Merge all rows, ordered by series, in the given order, and time.
+    """Merge all rows, ordered by series, in the given order, and key.
 
     Args:
-        kind: The kind. The time alone identifies a row of a series.
+        kind: The kind.
         series: The ids of all series.
-        columns: The columns of the tables after the series ids, including the time.
+        columns: The columns of the tables after the series ids, including those of the key.
         tables: Rows of files and of the table.
         late: Late rows in the order of writing: id, every column of the kind, the end of a deletion, mode.
     """
@@ -68,36 +72,44 @@ def merged(
         table = _without(kind, table, deletions)
     if changes:
         table = _changed(kind, columns, table, changes)
-    ids = table[SERIES_ID.name].to_numpy()
-    times = table[kind.time].cast(pa.int64()).to_numpy()
-    at = _places(series, ids)
-    order = np.lexsort((times, at))
-    ids, times = ids[order], times[order]
+    keys = [places(series, table[SERIES_ID.name].to_numpy()), *(ranks(table[name]) for name in kind.key)]
+    order = np.lexsort(keys[::-1])
     if len(order):
         # A key should be in only one place. If it is in two, keep one row.
-        order = order[np.append(True, (np.diff(ids) != 0) | (np.diff(times) != 0))]
+        order = order[np.append(True, np.any([np.diff(part[order]) != 0 for part in keys], axis=0))]
     return table.take(pa.array(order))
+
+
+def ranks(column: Any) -> NDArray[Any]:
+    """Return numbers in the order of the values of a column of the key, equal for equal values."""
+    if pa.types.is_timestamp(column.type):
+        numbers: NDArray[Any] = column.cast(pa.int64()).to_numpy()
+    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        numbers = column.to_numpy()
+    elif pa.types.is_date(column.type):
+        numbers = column.cast(pa.int32()).to_numpy()
+    else:
+        numbers = compute.rank(column, tiebreaker="dense").to_numpy()
+    return numbers
 
 
 Deletion: TypeAlias = tuple[int, Any, Any]
 """The series id of a late deletion, and its span of time."""
 
 
-def _log(
-    kind: Kind, late: Sequence[Values]
-) -> tuple[Mapping[tuple[int, Any], list[tuple[str, Row]]], Sequence[Deletion]]:
+def _log(kind: Kind, late: Sequence[Values]) -> tuple[Mapping[Key, list[tuple[str, Row]]], Sequence[Deletion]]:
     """Return the late rows by key, without those that were deleted later, and the deletions."""
-    changes: dict[int, dict[Any, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
+    changes: dict[int, dict[Key, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
     deletions: list[Deletion] = []
     for id_, *values, until, mode in late:
         row = dict(zip(kind.column_names, values, strict=True))
         if until is None:
-            changes[id_][row[kind.time]].append((mode, row))
+            changes[id_][(id_, *(row[name] for name in kind.key))].append((mode, row))
             continue
         deletions.append((id_, row[kind.time], until))
-        for moment in [moment for moment in changes[id_] if row[kind.time] <= moment < until]:
-            del changes[id_][moment]
-    return {(id_, moment): some for id_, by_time in changes.items() for moment, some in by_time.items()}, deletions
+        for key in [key for key in changes[id_] if row[kind.time] <= key[1] < until]:
+            del changes[id_][key]
+    return {key: some for by_key in changes.values() for key, some in by_key.items()}, deletions
 
 
 def _without(kind: Kind, table: "pa.Table", deletions: Sequence[Deletion]) -> "pa.Table":
@@ -113,24 +125,25 @@ def _without(kind: Kind, table: "pa.Table", deletions: Sequence[Deletion]) -> "p
     return table.filter(pa.array(kept))
 
 
-def _places(series: Sequence[int], ids: NDArray[Any]) -> NDArray[Any]:
+def places(series: Sequence[int], ids: NDArray[Any]) -> NDArray[Any]:
+    """Return the place of each row's series among these series."""
     known = np.array(series, np.int64)
     by_id = np.argsort(known)
     return by_id[np.searchsorted(known, ids, sorter=by_id)] if len(known) else np.zeros(len(ids), np.int64)
 
 
 def _changed(
-    kind: Kind, columns: Sequence[str], table: "pa.Table", changes: Mapping[tuple[int, Any], list[tuple[str, Row]]]
+    kind: Kind, columns: Sequence[str], table: "pa.Table", changes: Mapping[Key, list[tuple[str, Row]]]
 ) -> "pa.Table":
     """Apply changes to the rows of the table. The result is not sorted."""
-    keys = table_of(kind, [kind.time], list(changes))
+    keys = table_of(kind, kind.key, list(changes))
     ids, times = table[SERIES_ID.name].to_numpy(), table[kind.time].cast(pa.int64()).to_numpy()
     late_times = keys[kind.time].cast(pa.int64()).to_numpy()
     near = np.flatnonzero(np.isin(times, late_times) & np.isin(ids, keys[SERIES_ID.name].to_numpy()))
-    there: dict[tuple[int, Any], Row] = {}
+    there: dict[Key, Row] = {}
     touched = np.zeros(table.num_rows, np.bool_)
     for place, row in zip(near.tolist(), table.take(pa.array(near)).to_pylist(), strict=True):
-        key = row.pop(SERIES_ID.name), row[kind.time]
+        key = (row.pop(SERIES_ID.name), *(row[name] for name in kind.key))
         if key in changes:
             touched[place] = True
             there[key] = row

@@ -88,16 +88,16 @@ def reading(
     span: tuple[datetime, datetime],
     columns: Sequence[str] | None = None,
 ) -> "Talk[pa.Table]":
-    """Read all rows of these series in a span, ordered by series, in the given order, and time.
+    """Read all rows of these series in a span, ordered by series, in the given order, and key.
 
-    The columns are the id, the time, and these columns, or all.
+    The columns are the id, those of the key, and these columns, or all.
 
     Raises:
         ConfigurationError: The client has no setting for the place of the files.
         FileMissing: A file cannot be read.
     """
     url = url_of(session, kind)
-    names = kind.column_names if columns is None else tuple(dict.fromkeys((kind.time, *columns)))
+    names = kind.column_names if columns is None else (*kind.key, *columns)
     stored = tuple(name for name in kind.column_names if name in names)
     ids = list(series)
     parameters = (ids, *span, *sql.hot_since(kind, session.wanted, None))
@@ -200,8 +200,8 @@ def remaining(
 
 def unchanged(
     session: Session, kind: Kind, series: Mapping[int, SeriesName], rows: Sequence[Values], mode: str
-) -> Talk[list[tuple[int, datetime]]]:
-    """Return the keys of the rows that would change nothing if they were written as late rows.
+) -> Talk[list[merging.Key]]:
+    """Return the keys of the rows, with the ids of their series, that would change nothing as late rows.
 
     The result is empty if the client cannot read the files: the rows can be written without them.
 
@@ -220,18 +220,19 @@ def unchanged(
         table = yield from reading(session, kind, series, (span[0], span[1] + _INSTANT))
     except FileMissing:
         return []
-    there = {}
+    there: dict[merging.Key, merging.Row] = {}
     for id_, *values in tuples(table):
         row = dict(zip(table.column_names[1:], values, strict=True))
-        there[id_, row[kind.time]] = row
-    same: list[tuple[int, datetime]] = []
+        there[id_, *(row[name] for name in kind.key)] = row
+    same: list[merging.Key] = []
     for id_, *values in rows:
         new: dict[str, Any] = dict(zip(kind.column_names, values, strict=True))
         # Convert uuids to text, as they are read.
         new |= {c.name: str(new[c.name]) for c in kind.columns if c.type == "uuid" and new[c.name] is not None}
-        base = there.get((id_, new[kind.time]))
+        key = (id_, *(new[name] for name in kind.key))
+        base = there.get(key)
         if base is not None and merging.resolved(kind, base, [(mode, new)]) == base:
-            same.append((id_, new[kind.time]))
+            same.append(key)
     return same
 
 

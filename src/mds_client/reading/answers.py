@@ -221,6 +221,15 @@ def cold_frame(
     from mds_client.cold import reading
 
     rows = yield from reading.reading(session, kind, names, span, show.stored)
+    return framed_cold(session, kind, rows, names, as_, show)
+
+
+def framed_cold(
+    session: Session, kind: Kind, rows: Any, names: dict[int, tuple[str | None, ...]], as_: As, show: Shown
+) -> Any:
+    """Convert a table of rows, with the ids of their series, to the requested frame."""
+    from mds_client.cold import reading
+
     by_symbol = "symbol" in kind.series and len(names) > 1
     fields = (*show.fields, "symbol") if by_symbol and "symbol" not in show.fields else show.fields
     table = reading.framed(session, kind, rows, names, fields)

@@ -7,7 +7,7 @@ you ask for it.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import Any, TypeVar, cast
 
@@ -15,7 +15,7 @@ from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
-from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, spelled
+from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, Values, spelled
 from mds_client.reading.answers import (
     As,
     Columns,
@@ -25,6 +25,7 @@ from mds_client.reading.answers import (
     check_as,
     check_columns,
     cold_frame,
+    framed_cold,
     models_of_many,
     models_of_one,
     read_frame,
@@ -148,18 +149,48 @@ def option_chain(
         symbols = several(given, vendor, session.spelling)
         # A symbol has a series for each root.
         ids = yield from found_series(session, kind, symbols, {"vendor": vendor})
-        statement, parameters = sql.option_chains(kind, show.stored), (list(ids), *asked, session.wanted)
-        if as_ != "models":
+        statement = sql.option_chains(kind, show.stored)
+        parameters = (list(ids), *asked, *sql.hot_since(kind, session.wanted, asked[0]))
+        if (yield from is_cold(session, kind, asked[0])):
+            answer = yield from _cold_chain(session, kind, ids, asked, as_, show)
+        elif as_ != "models":
             answer = yield from read_frame(session, kind, statement, parameters, ids, as_, show)
         else:
             (rows,) = yield Group((Execute(statement, parameters),), commit=True)
-            found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
-            answer = sorted(found, key=lambda row: (row.symbol, row.expiry, row.option_type, row.strike, row.root))
+            answer = _chain(session, kind, ids, rows)
         if not len(answer):
             yield from explained(session, kind, vendor, symbols, None, missing)
         return answer
 
     return Operation("option_chain", talk)
+
+
+def _chain(
+    session: Session, kind: Kind, ids: dict[int, tuple[str | None, ...]], rows: list[Values]
+) -> list[OptionSnap]:
+    found = models_of_many(OptionSnap, kind, session.tenant_id, ids, rows)
+    return sorted(found, key=lambda row: (row.symbol, row.expiry, row.option_type, row.strike, row.root))
+
+
+def _cold_chain(
+    session: Session,
+    kind: Kind,
+    ids: dict[int, tuple[str | None, ...]],
+    asked: tuple[datetime, datetime, date],
+    as_: As,
+    show: Shown,
+) -> Talk[Any]:
+    """Read a chain whose snapshots are partly kept in files."""
+    from mds_client.cold import chains, reading
+
+    series = dict(sorted(ids.items()))  # as the server orders them
+    stored = kind.column_names if as_ == "models" else show.stored
+    # The statement's span is without its first time and with its second one.
+    span = asked[0] + datetime.resolution, asked[1] + datetime.resolution
+    table = yield from chains.chains(session, kind, series, span, asked[2], stored)
+    if as_ == "models":
+        return _chain(session, kind, ids, reading.tuples(table))
+    return framed_cold(session, kind, table, series, as_, show)
 
 
 def latest_prices(

@@ -241,7 +241,7 @@ def option_chains(kind: Kind, columns: tuple[str, ...] | None = None) -> Stateme
             "SELECT DISTINCT ON ({contract}) series_id, {columns} FROM mds.{rows} WHERE series_id = ANY(%b::bigint[])"
             " AND {time} > %s AND {time} <= %s AND expiry >= %s AND {meant} ORDER BY {contract}, {time} DESC"
         ).format(
-            meant=MEANT,
+            meant=hot(kind),
             contract=contract,
             columns=selected(kind, columns),
             rows=Identifier(kind.name),

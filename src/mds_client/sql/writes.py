@@ -182,24 +182,34 @@ def merge_stage_since(kind: Kind, way: Door) -> Statement:
     return text(_upsert(kind, way, SQL("(SELECT * FROM {} AS s WHERE s.{} >= %s) AS r").format(_stage(kind), time)))
 
 
+def late_key_types(kind: Kind) -> tuple[str, ...]:
+    """Return the types of the arrays of `late_stage`: ids, and each column of the key."""
+    return ("bigint", *(kind.column(name).type for name in kind.key))
+
+
 @cache
 def late_stage(kind: Kind) -> Statement:
     """Write the rows of the staging table from before a time as late rows with this conflict mode.
 
-    Rows whose series and times are given, as one array each, are skipped.
+    Rows whose keys are given, as one array for the series and one for each column of the key, are skipped.
     """
     columns = table_columns(kind)
+    keys = ("series_id", *kind.key)
+    rows = SQL(", ").join(SQL("r.{}").format(Identifier(name)) for name in keys)
     return text(
         SQL(
             "INSERT INTO {door} ({names}, mode) SELECT {values}, %s::text FROM {stage} AS r WHERE r.{time} < %s"
-            " AND NOT EXISTS (SELECT FROM unnest(%b::bigint[], %b::timestamptz[]) AS k(series_id, moment)"
-            " WHERE (k.series_id, k.moment) = (r.series_id, r.{time})) ORDER BY r.series_id, r.{time}"
+            " AND NOT EXISTS (SELECT FROM unnest({arrays}) AS k({keys}) WHERE ({given}) = ({rows})) ORDER BY {rows}"
         ).format(
             door=Identifier("mds", f"{kind.name}_late"),
             names=names(columns),
             values=SQL(", ").join(_narrowed(kind)),
             stage=_stage(kind),
             time=Identifier(kind.time),
+            arrays=arrays(late_key_types(kind)),
+            keys=names(keys),
+            given=SQL(", ").join(SQL("k.{}").format(Identifier(name)) for name in keys),
+            rows=rows,
         )
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sized
 from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mds_client import cold, sql
 from mds_client.columns.arrays import array
@@ -269,14 +269,15 @@ def _write_late(
     These rows are written as late rows. If the files can be read, rows that would change nothing are skipped.
     """
     at = 1 + kind.column_names.index(kind.time)
-    same: list[tuple[int, datetime]] = []
+    same: list[tuple[Any, ...]] = []
     if session.config.cold_url:
         from mds_client.cold import reading
 
         older = [row for row in narrow.rows() if row[at] < fence]
         same = yield from reading.unchanged(session, kind, series, older, on_conflict)
     yield Group((narrow.copied(sql.copy_stage(kind)),))
-    skipped = [array("bigint", [id_ for id_, _ in same]), array("timestamptz", [moment for _, moment in same])]
+    # The column of each part of the keys, also of none.
+    skipped = [array(type_, [key[at] for key in same]) for at, type_ in enumerate(sql.late_key_types(kind))]
     yield from commit(
         session,
         kind,

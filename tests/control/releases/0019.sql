@@ -272,6 +272,60 @@ $$;
 ALTER FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) OWNER TO mds_owner;
 
 --
+-- Name: delete_late_options(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: mds; Owner: mds_owner
+--
+
+CREATE FUNCTION mds.delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+  fence timestamptz;
+BEGIN
+  PERFORM mds.is_tenant(tenant);
+  IF (wanted > store.tenant_floor() AND wanted < store.tenant_ceiling()) IS NOT TRUE THEN
+    PERFORM store.refuse();
+  END IF;
+  -- While rows are brought back this raises an error, as for late rows.
+  fence := store.cold_ceiling('options');
+  IF fence IS DISTINCT FROM known THEN
+    -- The caller has looked for rows before another fence, and has to look again.
+    RAISE SQLSTATE 'MDS04' USING MESSAGE = format('the time before which %s are kept in files has changed', 'options');
+  END IF;
+  -- One for each month with files, late rows or rows that will move, because each is folded on its own where there is
+  -- no file of its year.
+  INSERT INTO "store"."late_options" (series_id, "ts", mode, until)
+  SELECT wanted, greatest(since, m.first), 'delete', least(until, fence, m.over)
+    FROM (SELECT g.month AT TIME ZONE 'UTC', (g.month + interval '1 month') AT TIME ZONE 'UTC'
+            FROM store.cold_periods AS p
+           CROSS JOIN generate_series(
+                   p.period_start AT TIME ZONE 'UTC', p.period_end AT TIME ZONE 'UTC' - interval '1 day',
+                   interval '1 month'
+                 ) AS g(month)
+           WHERE p.tenant_no = store.tenant_no() AND p.kind = 'options' AND p.replaced_at IS NULL
+           UNION
+          SELECT date_trunc('month', r.moment, 'UTC'),
+                 (date_trunc('month', r.moment AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'
+            FROM (SELECT l."ts" FROM "store"."late_options" AS l WHERE l.series_id = wanted AND l."ts" >= since AND l."ts" < until
+                   UNION ALL
+                  SELECT h."ts" FROM "store"."options" AS h
+                   WHERE h.series_id = wanted AND h."ts" >= since AND h."ts" < least(until, fence)) AS r(moment)
+         ) AS m(first, over)
+   WHERE m.first < least(until, fence) AND m.over > since
+   ORDER BY m.first;
+  -- Behind the rows, as writers do it.
+  PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
+  UPDATE store.series AS s
+     SET last_ts = greatest((SELECT max(r."ts") FROM "store"."options" AS r WHERE r.series_id = wanted), newest)
+   WHERE s.series_id = wanted;
+END
+$$;
+
+
+ALTER FUNCTION mds.delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone) OWNER TO mds_owner;
+
+--
 -- Name: delete_news(uuid, bigint, timestamp with time zone, timestamp with time zone, integer); Type: FUNCTION; Schema: mds; Owner: mds_owner
 --
 
@@ -338,6 +392,7 @@ DECLARE
   cut timestamptz;
   first_ts timestamptz;
   last_ts timestamptz;
+  fence timestamptz;
 BEGIN
   PERFORM mds.is_tenant(tenant);
   deleted := 0;
@@ -347,6 +402,13 @@ BEGIN
   END IF;
   IF most < 1 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'a step deletes at least one row';
+  END IF;
+  -- What is in files is not deleted here, and must not look as if it were.
+  SELECT f.cold_before INTO fence FROM store.cold_fences AS f
+   WHERE f.tenant_no = store.tenant_no() AND f.kind = 'options';
+  IF fence > since THEN
+    RAISE SQLSTATE 'MDS04' USING
+      MESSAGE = format('%s from before %s are kept in files, and are deleted by another function', 'options', fence);
   END IF;
   SELECT min(r."ts") INTO first_ts FROM "store"."options" AS r
    WHERE r.series_id = wanted AND r."ts" >= since AND r."ts" < until;
@@ -367,6 +429,11 @@ BEGIN
   END IF;
   -- Behind the rows, as writers do it: who writes to the series meanwhile waits here, and finds it as it is then.
   PERFORM FROM store.series AS s WHERE s.series_id = wanted FOR UPDATE;
+  IF fence IS NOT NULL AND NOT EXISTS (SELECT FROM "store"."options" AS r WHERE r.series_id = wanted) THEN
+    -- The files know the series by its name. The client gives its last values, which are in files now. Checked behind
+    -- the lock, because another call may have deleted the other rows.
+    RETURN;
+  END IF;
   UPDATE store.series AS s
      SET last_ts = (SELECT max(r."ts") FROM "store"."options" AS r WHERE r.series_id = wanted)
    WHERE s.series_id = wanted;
@@ -1760,6 +1827,78 @@ CREATE VIEW mds.late_bars WITH (security_barrier='true') AS
 ALTER VIEW mds.late_bars OWNER TO mds_owner;
 
 --
+-- Name: late_options; Type: TABLE; Schema: store; Owner: mds_owner
+--
+
+CREATE TABLE store.late_options (
+    series_id bigint NOT NULL,
+    ts timestamp with time zone NOT NULL,
+    expiry date,
+    option_type text,
+    strike double precision,
+    iv double precision,
+    delta double precision,
+    gamma double precision,
+    oi bigint,
+    volume bigint,
+    spot double precision,
+    id uuid,
+    bid double precision,
+    ask double precision,
+    last double precision,
+    vega double precision,
+    theta double precision,
+    rho double precision,
+    oi_fraction double precision,
+    volume_fraction double precision,
+    multiplier double precision,
+    mode text NOT NULL,
+    seq bigint NOT NULL,
+    until timestamp with time zone,
+    CONSTRAINT late_options_key_check CHECK (((mode = 'delete'::text) OR ((expiry IS NOT NULL) AND (option_type IS NOT NULL) AND (strike IS NOT NULL)))),
+    CONSTRAINT late_options_mode_check CHECK ((mode = ANY (ARRAY['replace'::text, 'keep'::text, 'fill'::text, 'delete'::text]))),
+    CONSTRAINT late_options_until_check CHECK (((mode = 'delete'::text) = (until IS NOT NULL)))
+);
+
+
+ALTER TABLE store.late_options OWNER TO mds_owner;
+
+--
+-- Name: late_options; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.late_options WITH (security_barrier='true') AS
+ SELECT series_id,
+    ts,
+    expiry,
+    option_type,
+    strike,
+    iv,
+    delta,
+    gamma,
+    oi,
+    volume,
+    spot,
+    id,
+    bid,
+    ask,
+    last,
+    vega,
+    theta,
+    rho,
+    oi_fraction,
+    volume_fraction,
+    multiplier,
+    mode,
+    seq,
+    until
+   FROM store.late_options
+  WHERE ((series_id >= ( SELECT store.tenant_floor() AS tenant_floor)) AND (series_id < ( SELECT store.tenant_ceiling() AS tenant_ceiling)));
+
+
+ALTER VIEW mds.late_options OWNER TO mds_owner;
+
+--
 -- Name: news; Type: TABLE; Schema: store; Owner: mds_owner
 --
 
@@ -2036,6 +2175,39 @@ CREATE VIEW mds.options_keep WITH (security_barrier='true') AS
 
 
 ALTER VIEW mds.options_keep OWNER TO mds_owner;
+
+--
+-- Name: options_late; Type: VIEW; Schema: mds; Owner: mds_owner
+--
+
+CREATE VIEW mds.options_late WITH (security_barrier='true') AS
+ SELECT series_id,
+    ts,
+    expiry,
+    option_type,
+    strike,
+    iv,
+    delta,
+    gamma,
+    oi,
+    volume,
+    spot,
+    id,
+    bid,
+    ask,
+    last,
+    vega,
+    theta,
+    rho,
+    oi_fraction,
+    volume_fraction,
+    multiplier,
+    mode
+   FROM store.late_options
+  WHERE false;
+
+
+ALTER VIEW mds.options_late OWNER TO mds_owner;
 
 --
 -- Name: options_replace; Type: VIEW; Schema: mds; Owner: mds_owner
@@ -3831,6 +4003,20 @@ ALTER TABLE store.late_bars ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
 
 
 --
+-- Name: late_options_seq_seq; Type: SEQUENCE; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.late_options ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME store.late_options_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: lock_claim; Type: TABLE; Schema: store; Owner: mds_owner
 --
 
@@ -3958,7 +4144,7 @@ ALTER TABLE ONLY mds.series ALTER COLUMN series_id SET DEFAULT store.next_series
 -- Data for Name: alembic_version; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
-INSERT INTO store.alembic_version VALUES ('0018');
+INSERT INTO store.alembic_version VALUES ('0019');
 
 
 --
@@ -4122,6 +4308,16 @@ INSERT INTO store.late_bars OVERRIDING SYSTEM VALUE VALUES (3298534883340, '2023
 
 
 --
+-- Data for Name: late_options; Type: TABLE DATA; Schema: store; Owner: mds_owner
+--
+
+INSERT INTO store.late_options OVERRIDING SYSTEM VALUE VALUES (3298534883352, '2023-12-05 00:00:00+00', '2025-01-17', 'P', 150.5, NULL, NULL, NULL, 1000, NULL, NULL, NULL, 1.5, NULL, NULL, NULL, NULL, NULL, 0.25, NULL, 100, 'fill', 1, NULL);
+INSERT INTO store.late_options OVERRIDING SYSTEM VALUE VALUES (3298534883349, '2023-12-05 00:00:00+00', '2025-01-17', 'P', 150.5, NULL, NULL, NULL, 1000, NULL, NULL, NULL, 1.5, NULL, NULL, NULL, NULL, NULL, 0.25, NULL, 100, 'fill', 2, NULL);
+INSERT INTO store.late_options OVERRIDING SYSTEM VALUE VALUES (3298534883352, '2023-12-07 00:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'delete', 3, '2023-12-08 00:00:00+00');
+INSERT INTO store.late_options OVERRIDING SYSTEM VALUE VALUES (3298534883349, '2023-12-07 00:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'delete', 4, '2023-12-08 00:00:00+00');
+
+
+--
 -- Data for Name: lock_claim; Type: TABLE DATA; Schema: store; Owner: mds_owner
 --
 
@@ -4163,7 +4359,7 @@ INSERT INTO store.news VALUES (3298534883348, '2024-02-09 12:00:00+00', '32adffe
 
 INSERT INTO store.objects VALUES ('schema store', '2085fd6ff561ce2df48f56254ff8cb264db49ad81403998f40fb2983181a3ef6', '57635c32789e4b0b1f6e2e7a7cd59c55');
 INSERT INTO store.objects VALUES ('schema mds', '5db4cc77af7fbefe9e8765e4222a5e612f088bac84d387dddba529d5f3f9799f', '48d00fd56a35c3a0d707e2b25071036c');
-INSERT INTO store.objects VALUES ('rights in store', 'a4c1e76317de6342916679a8ad392d4391509e3a622186a77e1c904585db20c2', 'e1dfe465bc44bd64a8f3716b9ab83b5b');
+INSERT INTO store.objects VALUES ('rights in store', '06b279f325b84a940acedb578d91f2b4a745dbf6e5874a4aca3afec781966453', '14203b009e89b28a33d3d512ea99f0fb');
 INSERT INTO store.objects VALUES ('store.tenant_no()', 'fba82bffa1f539ec3b4ed6556db9f92ca296e64b98a5948e1ec478bb77d115ae', '0dfacbf7c4b1fe9fa681cdfb7796c778');
 INSERT INTO store.objects VALUES ('store.current_tenant()', 'e4e8d15f3780edf4e473623f368f6fc03e42d035cd37065891b8d318fe072921', '872644b2d3720032a804e908fef61d74');
 INSERT INTO store.objects VALUES ('store.tenant_floor()', '5927a7e065a75ba14986808baf0b7c5abbbc30edf82bf6c6dcd24bd121b2da97', '2fd0deaac2bf0747b449ec5d571901dd');
@@ -4205,16 +4401,18 @@ INSERT INTO store.objects VALUES ('view mds.news_replace', '4a3f6ccbf62731ded553
 INSERT INTO store.objects VALUES ('view mds.news_keep', '57601def63cff5b37f7a69a3f53c169ac11dc93c07e5288cf3b444cd9e6e0d15', '8e776d2a4a4ea6de93ad30266e173e56');
 INSERT INTO store.objects VALUES ('view mds.news_fill', 'e949bfe61befc532145d38c26f14cd0b991cece7f8ddb585ae715910aa769592', '0e189ea203635cd9966658bcc48efeb4');
 INSERT INTO store.objects VALUES ('view mds.news_append', 'ace03c30e07e717c2f3d8706d629da2da02a1d0a856ab8483b2affa56c07e7f7', 'ebc06327ef0d07de038f98b4b7707a8c');
-INSERT INTO store.objects VALUES ('view mds.options_replace', '03c5e402a9b39e1c4a1f3663e964de0d0182266686c0b843e5fdad701baa7467', '00098e253cbc00479b874cab85ccab74');
-INSERT INTO store.objects VALUES ('view mds.options_keep', '1a7def6cac3d5146272595731b67424a3e308b209ea098aa2e3349a7b56e66a6', 'd59850540f76e71c5996a913b58e5096');
-INSERT INTO store.objects VALUES ('view mds.options_fill', 'd2c63d25db56977f191af15e491c93c374655902d82a7f8a5dcbdea85c221553', '92877d58ce1d3a985a2c603cd496ea58');
-INSERT INTO store.objects VALUES ('view mds.options_append', 'a73b37e18f73e23e70d20794049f1ff1c0b27143928882d4231d6f984aa3cab5', 'ee08a17747fd43392d08c7b76cb347e6');
+INSERT INTO store.objects VALUES ('view mds.options_replace', 'ab33bf20427571bfe56c9783b5814e6d7a9389ebd744d726a82ef061a7841f3c', '78bb02c85f4ff5fd81bac00a6fff9af0');
+INSERT INTO store.objects VALUES ('view mds.options_keep', '184292621049fe359009e11f29f52e86c05362ffa23b3a59f17b2e0d201a30ab', '6c46c27448a68fe1655aa9fcb191cc72');
+INSERT INTO store.objects VALUES ('view mds.options_fill', '1f3c74d9974a4c068d0e2fe94877f9145360b4a88be7b7c56aa15b49f221ee49', '1f41504cf453811a0f91442f52724f18');
+INSERT INTO store.objects VALUES ('view mds.options_append', '9828ddbac8b16ef6f1108426c842c1d90c4a279c2e38fd7ca5e87d75f44640c7', 'ab59d0d40aa0d6d3c4d0ebc6855a324b');
 INSERT INTO store.objects VALUES ('view mds.cold_fences', '16fa89c88d4cf4b2f8362f103cb3ff16e25dc2cd471f0baa4ff4a69c8cb8625e', '8960e2f567e3bd2da3eecfa3218f429c');
 INSERT INTO store.objects VALUES ('view mds.cold_files', '8b6b5eac8c266c29a4aef69997d8146cdd84df3002396d14e38d3431e1246c66', '2caa9798dc6b12186f30d6739ec31e43');
 INSERT INTO store.objects VALUES ('view mds.iceberg_tables', 'b8ec2793d3e1c729bf6ac9d9f874d59f55510b9fef0dd81cede30b7cbee2a7b0', '15090da8c0930ecffd30262c23bc1f4e');
 INSERT INTO store.objects VALUES ('view mds.iceberg_namespace_properties', '797c25e53ade6457dca46d7078d477dc5169c7c38a9d57ff307b5346625b45b5', '08ee35c73f98111465b2b782d4310155');
 INSERT INTO store.objects VALUES ('view mds.late_bars', '7131dd846c6d8f35a5d61c604e0d2330638b938fb19fcb7c79ed3c3624ba7723', '2f2e1c85b3f0fc16e46cbb8b891f5471');
 INSERT INTO store.objects VALUES ('view mds.bars_late', '15e7241ae78f4c3d1a10da9074b7fd5ec89c706f6fe26e57c191b6acb9dce191', 'd2af909afba3323f3b27da7222b52dee');
+INSERT INTO store.objects VALUES ('view mds.late_options', '841dd3ad758655640145ba3f0b809de06e99b45b19cd6e183d5df686d94c26c1', 'c41c9c1152f116a635d2ce66827ac135');
+INSERT INTO store.objects VALUES ('view mds.options_late', '419e32d5dc280cd6419c20d02bfe0f9aad1b308157d32d246eb55f5c7dd4db9d', '091b527571a5826410be4d83ed415ecc');
 INSERT INTO store.objects VALUES ('mds.bars_last_values(bigint[], timestamp with time zone[], timestamp with time zone[], timestamp with time zone[], double precision[], boolean[], text, bigint)', '0fc021ed234af8d6045d86a04305b52616a0bf5c3af82194db39c8e135ce47b1', '9974d4cb98dcfd49fbfec927fa5f6d3b');
 INSERT INTO store.objects VALUES ('mds.fundamentals_last_values(bigint[], timestamp with time zone[], text, bigint)', 'b5dc44a1f1aba510de7ce91dd6788bf97474730b2fdaf7fd8cf0664e4370ffab', '2758a0533bac97b771dd886586c24a8a');
 INSERT INTO store.objects VALUES ('mds.news_last_values(bigint[], timestamp with time zone[], text, bigint)', '9228799778814c78d667649c72ccf14c18ad76e01f425e779958f8b2d0f81121', '91a1903e27cb56e4c99fdabc8ef352c1');
@@ -4222,8 +4420,9 @@ INSERT INTO store.objects VALUES ('mds.options_last_values(bigint[], timestamp w
 INSERT INTO store.objects VALUES ('mds.delete_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'ce3e6aca01ed3710879056dd6fa304f46f71563fe8b54e87431ae1939d2c73be', '5ce784d8745a2a2abfa18e96da7a2de4');
 INSERT INTO store.objects VALUES ('mds.delete_fundamentals(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '0faf3fe036a32d2cf7001ce8a726fb821ae735bf598db83ad5fe4484905425ec', 'e4c2041e10ed388e0fd8199cd9a285d4');
 INSERT INTO store.objects VALUES ('mds.delete_news(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', 'd7c3b7b57e5381086a29b99a39c2a6808971f22d64e5c857fc434c94ba25d026', '62b11397f750789031ee9e5512cfea57');
-INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '38daba7a8921757370be7427925edf50bfae442af045f00f3c52ce1d4ea62e22', '95a4cb6dc1c02e08dd8ca5d9c8d3874c');
+INSERT INTO store.objects VALUES ('mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer)', '1b088f926e759b8822411da65f5986621acd39acc147648281b8e1ffaedcd4c7', 'ee5d9aaf1e2bb520bb6ceb2fdd5e6f27');
 INSERT INTO store.objects VALUES ('mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision)', 'b2986b659c0f7304fac5a91a3891ed60c65c3365b2a27cdc67ceddf4dba904e2', '126c07ad552176c0dacbcd8355324cff');
+INSERT INTO store.objects VALUES ('mds.delete_late_options(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone)', '7a09930513b2d1a99da2ccfb6dbe2ab2c9031235a77278d5c47097da371cad63', 'fbf054206353794c607da62ffe5e8487');
 INSERT INTO store.objects VALUES ('mds.rename_series(uuid, bigint[], bigint, text, text, text, boolean)', '3249bacd74faffbdc6617d0143c085851127c7145d12c3823ca394399095bf6d', 'a1e23bc1ec4c3d5aa1931d873e4ab5ba');
 INSERT INTO store.objects VALUES ('view public.bars', '7c5752fda3ae2efe4c6cf2244108b080eb402dc7bab284b17e484742b5cedfcb', '9fd9b9b0491d1abe9471ddafb8296c89');
 INSERT INTO store.objects VALUES ('view public.fundamentals', '46d7544fe0f9310debed6e65f3b0ebd56f26bf8cc39c84f5ff65650b534f3cb9', '1019c6750c3dac48c7b92af415f07b37');
@@ -4339,6 +4538,13 @@ SELECT pg_catalog.setval('store.jobs_id_seq', 18, true);
 --
 
 SELECT pg_catalog.setval('store.late_bars_seq_seq', 8, true);
+
+
+--
+-- Name: late_options_seq_seq; Type: SEQUENCE SET; Schema: store; Owner: mds_owner
+--
+
+SELECT pg_catalog.setval('store.late_options_seq_seq', 4, true);
 
 
 --
@@ -4481,6 +4687,14 @@ ALTER TABLE ONLY store.jobs
 
 ALTER TABLE ONLY store.late_bars
     ADD CONSTRAINT late_bars_pkey PRIMARY KEY (series_id, ts, seq);
+
+
+--
+-- Name: late_options late_options_pkey; Type: CONSTRAINT; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE ONLY store.late_options
+    ADD CONSTRAINT late_options_pkey PRIMARY KEY (series_id, ts, seq);
 
 
 --
@@ -4867,7 +5081,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_append DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('options'::text)) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -4895,7 +5109,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_fill DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('options'::text)) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -4940,7 +5154,7 @@ CREATE RULE write AS
 
 CREATE RULE write AS
     ON INSERT TO mds.options_keep DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('options'::text)) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -4963,12 +5177,41 @@ CREATE RULE write AS
 
 
 --
+-- Name: options_late write; Type: RULE; Schema: mds; Owner: mds_owner
+--
+
+CREATE RULE write AS
+    ON INSERT TO mds.options_late DO INSTEAD  INSERT INTO store.late_options (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier, mode)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), ( SELECT store.cold_ceiling('options'::text) AS cold_ceiling)), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), ( SELECT store.cold_ceiling('options'::text) AS cold_ceiling)), store.refuse_late('options'::text)) AS "coalesce",
+            new.expiry,
+            new.option_type,
+            new.strike,
+            new.iv,
+            new.delta,
+            new.gamma,
+            new.oi,
+            new.volume,
+            new.spot,
+            new.id,
+            new.bid,
+            new.ask,
+            new.last,
+            new.vega,
+            new.theta,
+            new.rho,
+            new.oi_fraction,
+            new.volume_fraction,
+            new.multiplier,
+            new.mode;
+
+
+--
 -- Name: options_replace write; Type: RULE; Schema: mds; Owner: mds_owner
 --
 
 CREATE RULE write AS
     ON INSERT TO mds.options_replace DO INSTEAD  INSERT INTO store.options AS t (series_id, ts, expiry, option_type, strike, iv, delta, gamma, oi, volume, spot, id, bid, ask, last, vega, theta, rho, oi_fraction, volume_fraction, multiplier)  SELECT COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.series_id, COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_floor() AS tenant_floor), '9223372036854775807'::bigint)), COALESCE(( SELECT store.tenant_ceiling() AS tenant_ceiling), '9223372036854775807'::bigint)), store.refuse()) AS "coalesce",
-            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), '0001-12-31 23:59:59.999999+00 BC'::timestamp with time zone), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_time()) AS "coalesce",
+            COALESCE(NULLIF(NULLIF(LEAST(GREATEST(new.ts, ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), ( SELECT store.cold_floor('options'::text) AS cold_floor)), '10000-01-01 00:00:00+00'::timestamp with time zone), store.refuse_cold('options'::text)) AS "coalesce",
             new.expiry,
             new.option_type,
             new.strike,
@@ -5152,6 +5395,12 @@ ALTER TABLE store.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE store.late_bars ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: late_options; Type: ROW SECURITY; Schema: store; Owner: mds_owner
+--
+
+ALTER TABLE store.late_options ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: policies; Type: ROW SECURITY; Schema: store; Owner: mds_owner
 --
 
@@ -5214,6 +5463,14 @@ GRANT ALL ON FUNCTION mds.delete_fundamentals(tenant uuid, wanted bigint, since 
 
 REVOKE ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) TO mds_app;
+
+
+--
+-- Name: FUNCTION delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone); Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+REVOKE ALL ON FUNCTION mds.delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION mds.delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone, until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone) TO mds_app;
 
 
 --
@@ -5656,6 +5913,13 @@ GRANT SELECT ON TABLE mds.late_bars TO mds_app;
 
 
 --
+-- Name: TABLE late_options; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT SELECT ON TABLE mds.late_options TO mds_app;
+
+
+--
 -- Name: TABLE news; Type: ACL; Schema: mds; Owner: mds_owner
 --
 
@@ -5716,6 +5980,13 @@ GRANT INSERT ON TABLE mds.options_fill TO mds_app;
 --
 
 GRANT INSERT ON TABLE mds.options_keep TO mds_app;
+
+
+--
+-- Name: TABLE options_late; Type: ACL; Schema: mds; Owner: mds_owner
+--
+
+GRANT INSERT ON TABLE mds.options_late TO mds_app;
 
 
 --
