@@ -100,6 +100,28 @@ def test_invalid_rows_go_to_the_rejects_with_their_line_and_the_others_are_writt
     assert (reject["line"], "a bare number is not a time" in reject["reason"]) == (4, True)
 
 
+@odd_rows
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_only_some_rows_beside_an_invalid_one_are_read_as_models_with_the_same_result(
+    mds: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr("mds_client.transfer.imports.MODEL_ROWS", 4)
+    rows = [{"symbol": "S", "ts": f"2024-01-{day:02}", "close_price": str(day)} for day in range(1, 21)]
+    rows[6]["ts"], rows[14]["ts"] = "soon", "later"
+    table = pa.Table.from_pylist(rows)
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        parquet.write_table(table, path)
+    elif form == "csv":
+        path.write_text("symbol,ts,close_price\n" + "".join(f"{','.join(row.values())}\n" for row in rows))
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = mds("import", "bars", path, "--vendor", "v", "--timeframe", "1d")
+    assert (done.code, len(stored(store))) == (3, 18), done.err
+    lines = [json.loads(line)["line"] for line in Path(f"{path}.rejects.ndjson").read_text().splitlines()]
+    assert lines == ([8, 16] if form == "csv" else [7, 15])
+
+
 def test_a_dry_run_shows_the_rows_as_stored_and_writes_nothing(mds: Run, store: Store, tmp_path: Path) -> None:
     path = tmp_path / "AAPL.csv"
     path.write_text(CSV)
@@ -221,12 +243,23 @@ def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: St
     # Its list of files is damaged, and not its end, by which it is known.
     damaged = (tmp_path / "e.csv.zip").read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00")
     (tmp_path / "e.csv.zip").write_bytes(damaged)
+    with zipfile.ZipFile(tmp_path / "f.csv.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("f.csv", CSV + ("2" * 65_535 + "\n") * 1_200)
+    columns = "Date,Close,Volume,Open\n2024-03-04,1,2,3\n"
+    (tmp_path / "g.csv").write_text(CSV.replace("2024-01-0", "2024-03-0") + columns)
+    (tmp_path / "h.csv").write_text("Date,Close\n01/02/2024,1\n02/03/2024,1\n")
+    (tmp_path / "i.csv").write_text("Date,Close\n2024-04-01T10:00:00Z,1\n2024-04-01T11:00:00,1\n")
     done = mds("import", "bars", str(tmp_path / "**/*.csv*"), *OPTIONS, "--symbol", "AAPL")
-    assert (done.code, len(stored(store))) == (3, 4)
+    # The rows above the place where the columns change are written, too.
+    assert (done.code, len(stored(store))) == (3, 6)
     assert "b.csv.gz: damaged" in done.err
     assert "c.csv: bars need a column ts" in done.err
     assert "e.csv.zip: damaged" in done.err
-    assert "3 files of 5 not or not completely imported" in done.err
+    assert "it unpacks to more than 500 times its size" in done.err
+    assert "g.csv: line 4: another header: the columns change here" in done.err
+    assert "h.csv: ts: " in done.err
+    assert "i.csv: ts: " in done.err
+    assert "7 files of 9 not or not completely imported" in done.err
 
 
 def test_a_path_that_the_system_refuses_to_look_at_stops_no_other(mds: Run, store: Store, tmp_path: Path) -> None:

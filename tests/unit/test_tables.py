@@ -1,5 +1,6 @@
 """Rows that are read into columns are the rows that the models make, one by one: lists and NDJSON. No server."""
 
+import io
 import json
 import re
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pandas
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from mds_client.columns import blocks, tables
 from mds_client.columns.blocks import Block, Checked, checked
 from mds_client.columns.frames import Frame
 from mds_client.columns.rows import HEAVY_ROWS, Rows, batch_of
+from mds_client.files import PLAIN as MAPPING
+from mds_client.files import Source, readers
 from mds_client.schema import KINDS
 from tests.conftest import odd_rows
 
@@ -160,8 +164,10 @@ def test_rows_that_look_wrong_are_warned_of_once_with_their_number_and_models_no
         assert isinstance(batch_of(BARS, bars), Frame)
 
 
+PLAIN_LINE = json.dumps({**PLAIN, "ts": BEGIN.isoformat(), "close_price": 1.5, "volume": 3})
+
 LINES = st.one_of(
-    st.just(json.dumps({**PLAIN, "ts": BEGIN.isoformat(), "close_price": 1.5, "volume": 3})),
+    st.just(PLAIN_LINE),
     ROWS.map(lambda row: json.dumps(row, default=str)),
     st.sampled_from(
         [
@@ -205,3 +211,82 @@ def test_a_block_of_plain_lines_is_read_into_columns() -> None:
     line = json.dumps({**PLAIN, "ts": BEGIN.isoformat(), "close_price": 1.5}).encode() + b"\n"
     assert isinstance(checked(BARS, Block(1, line * 3)).batch, Frame)
     assert isinstance(checked(BARS, Block(1, line * 3 + b"# remark\n")).batch, Rows)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=12), st.integers(2, 400), st.integers(1, 12))
+@odd_rows
+def test_blocks_that_are_joined_in_one_part_are_the_same_rows_and_rejects_as_their_lines_one_by_one(
+    lines: list[str], size: int, most: int
+) -> None:
+    # The first line is plain: with others, an input can be a JSON array.
+    data = "\n".join([PLAIN_LINE, *lines]).encode("utf-8", "surrogatepass")
+    expected: list[Any] = []
+    refused: list[tuple[int, str]] = []
+    for number, line in Block(1, data).lines():
+        try:
+            expected.append(blocks.coerce(BARS, line))
+        except InvalidRow as error:
+            refused.append((number, str(error)))
+    rows: list[Any] = []
+    rejects: list[tuple[int, str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "BLOCK_BYTES", size + max(map(len, data.split(b"\n"))))
+        for part in readers.LinesInput(BARS, lines_of(data), MAPPING).parts(
+            most, lambda at, why, _: rejects.append((at, why))
+        ):
+            models = part.sifted(lambda *_: None).rows
+            assert len(models) <= most
+            assert repr(content(part.batch())) == repr(content(Rows(BARS, models)))
+            assert [row for piece in part.pieces(2) for row in piece.sifted(lambda *_: None).rows] == models
+            rows += models
+    assert (repr(rows), rejects) == (repr(expected), refused)
+
+
+def lines_of(data: bytes) -> Source:
+    return Source("lines", io.BytesIO(data))
+
+
+def test_small_blocks_of_lines_are_written_together_and_an_invalid_line_parts_only_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def line(number: int, volume: Any = 1) -> bytes:
+        ts = (BEGIN + timedelta(minutes=number)).isoformat()
+        return json.dumps({**PLAIN, "ts": ts, "volume": volume}).encode() + b"\n"
+
+    monkeypatch.setattr(readers, "BLOCK_BYTES", 2 * len(line(1)))
+    data = b"".join(line(number, 1.5 if number == 5 else 1) for number in range(12))
+    (part,) = readers.LinesInput(BARS, lines_of(data), MAPPING).parts(100, lambda *_: pytest.fail("rejected"))
+    assert isinstance(part.batch(), Frame)
+    rejects: list[int] = []
+    data = b"".join(line(number, "x" if number == 6 else 1) for number in range(12)) + b"{\n" + line(13)
+    found = readers.LinesInput(BARS, lines_of(data), MAPPING).parts(100, lambda at, *_: rejects.append(at))
+    counts = [(type(part.batch()), len(part.batch())) for part in found]
+    assert sum(count for _, count in counts) == 12
+    assert {type_ for type_, count in counts if count > 1} == {Frame}
+    assert rejects == [7, 13]
+
+
+TEXTS = [
+    "2024-01-02", "2024-01-02T14", "2024-01-02 14:30", "2024-01-02T14:30:00", "2024-01-02T14:30:00.5",
+    "2024-01-02T14:30:00.123456", "2024-01-02T14:30:00.1234567", "2024-01-02T14:30:00Z", "2024-01-02 14:30Z",
+    "2024-01-02T14:30:00+05:30", "2024-01-02T14:30:00-0500", "2024-01-02T14:30:00+05", "2024-01-02T14:30:00 +05:30",
+    "2024-01-02T14:30:00 America/New_York", "2024-01-02T24:00:00", "2024-01-02T23:59:60", "2024-02-30", "2024-1-2",
+    "20240102", "20240102T143000Z", " 2024-01-02", "2024-01-02t14:30:00z", "0000-01-01", "0001-01-01", "1699-12-31",
+    "1700-01-01T00:00:00+01:00", "1700-01-01", "2261-12-31T23:59:59.999999Z", "2262-01-01", "9999-12-31T23:59:59-23:59",
+    "2024-01-02Z", "2024-01-02T14:30:00+24:00", "2024-01-02T14:30:00+05:60", "1704205800", "", "x",
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(TEXTS), st.datetimes().map(str), st.none()), min_size=1, max_size=3))
+def test_times_that_are_text_in_a_column_are_those_that_the_model_reads(texts: list[str | None]) -> None:
+    names = {name: [value] * len(texts) for name, value in PLAIN.items() if name != "ts"}
+    table = pa.table({**names, "ts": pa.array(texts, pa.string())})
+    try:
+        expected = [Bar(**{**PLAIN, "ts": text}).ts for text in texts]
+    except ValueError:
+        with pytest.raises(InvalidRow, match="ts"):
+            Frame(BARS, table)
+    else:
+        assert Frame(BARS, table)._columns["ts"].python() == expected

@@ -4,9 +4,9 @@ A block of plain lines is read into columns, any other block line by line, with 
 `mds_client.transfer.ndjson` provides the blocks, and `mds_client.utils` writes them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -90,15 +90,35 @@ def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool 
 
 
 def _in_columns(kind: Kind, block: Block, mapping: Mapping) -> Batch | None:
+    table = columns_of(kind, block, mapping)
+    return None if table is None else batch_of_blocks(kind, [table], block.first, mapping)
+
+
+def columns_of(kind: Kind, block: Block, mapping: Mapping) -> Any:
+    """Return a PyArrow table with the columns of a block of plain lines. None if it must be read line by line."""
     try:
-        from mds_client.columns import arrow, frames, tables  # noqa: F401 - the packages they need are optional
+        from mds_client.columns import arrow, tables  # noqa: F401 - the packages they need are optional
     except ConfigurationError:
         return None
-    table = tables.of_ndjson(kind, block.data, mapping)
-    if table is None:
-        return None
+    return tables.of_ndjson(kind, block.data, mapping)
+
+
+def batch_of_blocks(kind: Kind, found: Sequence[Any], first: int, mapping: Mapping) -> Batch | None:
+    """Return the rows of tables that `columns_of` has made of consecutive blocks.
+
+    Args:
+        kind: The kind of the rows.
+        found: The tables.
+        first: The number of the first line.
+        mapping: The column mapping.
+
+    Returns:
+        The rows, or None if the blocks must be read line by line, which finds the invalid lines.
+    """
+    from mds_client.columns import frames, tables
+
     try:
-        return frames.Frame(kind, mapping.table(kind, table), block.first)
+        table = tables.of_blocks(kind, found, mapping)
+        return None if table is None else frames.Frame(kind, table, first)
     except InvalidRow:
-        # Reading line by line finds the invalid lines, so that the others can be written.
         return None

@@ -1,5 +1,6 @@
 """Check Arrow columns by the rules of the row model, and convert them for the table."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -136,6 +137,8 @@ def _fast(field: Field, column: "pa.ChunkedArray") -> ColumnValues | None:
     made: NDArray[Any] | None = None
     if field.type == "timestamptz" and types.is_timestamp(kind):
         made = _microseconds(column)
+    elif field.type == "timestamptz" and (types.is_string(kind) or types.is_large_string(kind)):
+        made = _iso_times(column)
     elif field.type == "date" and types.is_date32(kind):
         made = _filled(column.cast(pa.int32()))
     elif field.type in ("bigint", "double precision") and (types.is_integer(kind) or types.is_floating(kind)):
@@ -165,6 +168,17 @@ def _microseconds(column: "pa.ChunkedArray") -> NDArray[Any] | None:
     # Truncate to microseconds, as for text.
     made = values * (1_000_000 // per_second) if per_second <= 1_000_000 else values // (per_second // 1_000_000)
     return made if int(made.min()) >= FIRST_TIME and int(made.max()) <= LAST_TIME else None
+
+
+def _iso_times(column: "pa.ChunkedArray") -> NDArray[Any] | None:
+    """Convert texts to microseconds if all are ISO 8601 as PyArrow reads it: a part of what the model reads.
+
+    None if some have a zone and others do not, too.
+    """
+    for zone in ("UTC", None):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return _microseconds(column.cast(pa.timestamp("us", zone)))
+    return None
 
 
 def _number(type_: SqlType, values: NDArray[Any]) -> NDArray[Any] | None:

@@ -7,6 +7,7 @@ read are in `mds_client.columns.arrow`, which raises the error about missing pac
 
 import contextlib
 import copy
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -363,10 +364,13 @@ def _readable() -> Iterator[None]:
         raise InvalidRow(f"the frame cannot be read: {error}") from error
 
 
-def regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
-    """Regroup record batches into tables of `rows` rows. Without any rows, yields one empty table with the schema."""
+def regrouped(batches: Iterable[Any], schema: Any, rows: int, size: int = sys.maxsize) -> Iterator[Any]:
+    """Regroup record batches into tables of `rows` rows. Without any rows, yields one empty table with the schema.
+
+    A table ends earlier with the batch that makes it as large as `size` bytes.
+    """
     held: list[Any] = []
-    count = 0
+    count = held_size = 0
     empty = True
     for batch in batches:
         while batch.num_rows:
@@ -374,8 +378,9 @@ def regrouped(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
             batch = batch.slice(part.num_rows)
             held.append(part)
             count += part.num_rows
-            if count == rows:
+            held_size += part.nbytes
+            if count == rows or held_size >= size:
                 yield pa.Table.from_batches(held)
-                held, count, empty = [], 0, False
+                held, count, held_size, empty = [], 0, 0, False
     if held or empty:
         yield pa.Table.from_batches(held, schema)

@@ -11,6 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import json
 
@@ -88,10 +89,8 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
     texts = mapping.json_texts(kind, _textual(kind))
     if texts is None:
         return None
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
     plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
-    # Arrow reads several objects in one line as several rows, so check that each line is one object.
-    if not plain.startswith(b"{") or not plain.rstrip(b"\n").endswith(b"}") or plain.count(b"}\n{") != lines - 1:
+    if (lines := _objects(plain)) is None:
         return None
     parse = json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in sorted(texts)]))
     try:
@@ -107,6 +106,37 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
     read = mapping.columns_read(kind, tuple(table.column_names))
     # PyArrow makes a time of text that looks like one. The mapping must say what such text means.
     return None if any(pa.types.is_timestamp(table.schema.field(name).type) for name in read) else table
+
+
+def _objects(block: bytes) -> int | None:
+    """Return the number of lines if each looks like one object: PyArrow reads several objects in a line as rows.
+
+    The last line may lack its line break.
+    """
+    if not block.startswith(b"{") or not block.endswith((b"}\n", b"}")):
+        return None
+    letters = np.frombuffer(block, np.uint8)
+    breaks = np.flatnonzero(letters[:-1] == ord("\n"))
+    if (letters[breaks - 1] != ord("}")).any() or (letters[breaks + 1] != ord("{")).any():
+        return None
+    return len(breaks) + 1
+
+
+def of_blocks(kind: Kind, tables: Sequence["pa.Table"], mapping: ColumnMapping) -> "pa.Table | None":
+    """Join the tables of consecutive blocks of NDJSON, and apply the mapping.
+
+    Returns:
+        The table, or None if a column has other types in other blocks.
+
+    Raises:
+        InvalidRow: A row does not fit the mapping.
+    """
+    try:
+        # Whole numbers become floats if other blocks have fractions, and if a float can represent them.
+        joined = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException:
+        return None
+    return mapping.table(kind, joined)
 
 
 def _given(table: "pa.Table", texts: Container[str]) -> list[str]:

@@ -5,7 +5,7 @@ All commands, sources and uploads use the same readers and column mapping. Nothi
 """
 
 from mds_client.files.detecting import Detected, detected
-from mds_client.files.parts import Columns, Input, Models, Part, RejectRow
+from mds_client.files.parts import MODEL_ROWS, Columns, Input, Models, Part, RejectRow
 from mds_client.files.readers import (
     FORMATS,
     Format,
@@ -24,6 +24,7 @@ from mds_client.mapping.times import TimeUnit
 __all__ = [
     "BLOCK_BYTES",
     "FORMATS",
+    "MODEL_ROWS",
     "PLAIN",
     "Columns",
     "Detected",

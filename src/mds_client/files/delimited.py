@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -14,7 +13,7 @@ import numpy as np
 from mds_client.columns import arrow  # noqa: F401 - says which package is missing
 from mds_client.columns.frames import regrouped
 from mds_client.errors import InvalidRow
-from mds_client.files.parts import Columns, Part, RejectRow
+from mds_client.files.parts import TABLE_BYTES, Columns, Part, RejectRow
 from mds_client.files.source import BYTE_ORDER_MARK, Source, SourceError
 from mds_client.mapping import Mapping
 from mds_client.mapping.wide import joined
@@ -85,7 +84,7 @@ class CsvInput:
             ),
         )
         first = 0
-        for table in regrouped(reader, reader.schema, rows):
+        for table in regrouped(reader, reader.schema, rows, TABLE_BYTES):
             for damaged in self._waiting:
                 reject(*damaged)
             self._waiting.clear()
@@ -265,17 +264,22 @@ class _Lines(io.RawIOBase):
 
 def _looks_odd(data: bytes, quote: bytes) -> bool:
     """Whether these lines may contain a comment, a blank line, a value of several lines or invalid UTF-8."""
-    if data.startswith((b"#", b"\n", b"\r", b" ", b"\t")) or _ODD.search(data):
+    letters = np.frombuffer(data, np.uint8)
+    starts = np.append(0, np.flatnonzero(letters == _LINE_BREAK) + 1)
+    if starts[-1] == len(letters):
+        starts = starts[:-1]
+    if _ODD[letters[starts]].any():
         return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return True
-    if quote not in data:
-        return False
-    bytes_ = np.frombuffer(data, np.uint8)
-    inside = np.cumsum(bytes_ == ord(quote)) & 1
-    return bool(inside[bytes_ == ord("\n")].any() or inside[-1])
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return True
+    # A line with an odd number of quotes begins or ends a value of several lines.
+    return quote in data and bool((np.add.reduceat(letters == ord(quote), starts, dtype=np.uint8) & 1).any())
 
 
-_ODD: Final = re.compile(rb"\n[#\r\n \t]")
+_LINE_BREAK: Final = ord("\n")
+
+_ODD: Final = np.isin(np.arange(256), list(b"#\r\n \t"))
+"""Whether a line that begins with this byte may be blank or a comment."""

@@ -4,6 +4,7 @@ Nothing is assumed silently: commands print a sentence for each detected propert
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
@@ -178,7 +179,7 @@ class _Looking:
         if mapping.is_wide:
             rows = [part for row in rows if isinstance(row, dict) for part in mapping.parted(kind, row)]
         narrow = mapping.narrowed() if mapping.is_wide else mapping
-        known = [name for name in narrow.fields(kind) if any(narrow.raw(name, row) is not None for row in rows)]
+        known = [name for name in narrow.fields(kind) if any(value is not None for value in narrow.raw(name, rows))]
         if not set(known) - set(narrow.constants) and not mapping.columns:
             # No column belongs to a field. The reader reports that.
             return mapping
@@ -189,9 +190,9 @@ class _Looking:
             further = [name for name in left if name not in mapping.skip]
             if further:
                 self._note(f"columns that become items: {', '.join(map(str, further))}")
-            numbers += [name for name in further if _is_numeric([narrow.raw(name, row) for row in rows])]
+            numbers += [name for name in further if _is_numeric(narrow.raw(name, rows))]
         mapping = self._numbers(mapping, narrow, numbers, rows)
-        values = [value for row in rows if (value := narrow.raw(kind.time, row)) not in (None, "")]
+        values = [value for value in narrow.raw(kind.time, rows) if value not in (None, "")]
         if mapping.null_values:
             values = [value for value in values if value not in mapping.null_values]
         found = written(values, mapping, kind.time)
@@ -220,9 +221,7 @@ class _Looking:
 
     def _numbers(self, mapping: Mapping, narrow: Mapping, numbers: list[str], rows: list[Any]) -> Mapping:
         """Return the mapping, completed with separators of numbers and words for missing values."""
-        texts = [
-            text.strip() for name in numbers for row in rows if isinstance(text := narrow.raw(name, row), str) and text
-        ]
+        texts = [text.strip() for name in numbers for text in narrow.raw(name, rows) if isinstance(text, str) and text]
         told = mapping.model_fields_set
         parts: dict[str, Any] = {}
         if "null_values" not in told and (words := sorted(set(_NOTHING).intersection(texts))):
@@ -252,7 +251,7 @@ class _Looking:
         )
 
 
-def _is_numeric(values: list[Any]) -> bool:
+def _is_numeric(values: Iterable[Any]) -> bool:
     """Whether some of these values are written as numbers, with any separators."""
     return any(isinstance(value, str) and re.fullmatch(r"[-+]?\d[\d.,' ]*", value.strip()) for value in values)
 

@@ -2,17 +2,23 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
-from mds_client.columns.blocks import Checked, coerce
+from mds_client.columns.blocks import Block, checked, coerce
 from mds_client.columns.rows import Batch, Rows
 from mds_client.errors import InvalidRow
 from mds_client.mapping import Mapping, map_texts
 from mds_client.models import Row
 from mds_client.schema import Kind
+
+MODEL_ROWS: Final = 50_000
+"""The maximum number of rows in a part that is read as models, which take ten times the memory of columns."""
+
+TABLE_BYTES: Final = 128 << 20
+"""The size in bytes of a part in columns with which it ends, also if it has fewer rows than it may have."""
 
 RejectRow: TypeAlias = Callable[[int, str, str], None]
 """A function that receives an invalid row: its line or number in the input, the reason and its text."""
@@ -23,6 +29,9 @@ class Part(Protocol):
 
     def batch(self) -> Batch:
         """Return the checked rows. Raises InvalidRow: with an index for a row, without one for the whole input."""
+
+    def pieces(self, rows: int) -> Iterator["Part"]:
+        """Split the part into parts of about this number of rows, because models of all rows could fill the memory."""
 
     def sifted(self, reject: RejectRow) -> "Models":
         """Return the valid rows as models, and reject the others."""
@@ -59,25 +68,38 @@ class Models:
     def batch(self) -> Batch:
         return Rows(self.kind, self.rows)
 
+    def pieces(self, rows: int) -> Iterator["Models"]:
+        for at in range(0, len(self.rows), rows):
+            yield Models(self.kind, self.lines[at : at + rows], self.rows[at : at + rows])
+
     def sifted(self, _: RejectRow) -> "Models":
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The valid rows of a block of NDJSON."""
+    """The valid rows of consecutive blocks of NDJSON. `rejected` are the numbers of their other lines."""
 
     kind: Kind
-    checked: Checked
+    blocks: Sequence[Block]
     rows: Batch
     mapping: Mapping
+    rejected: Collection[int] = ()
 
     def batch(self) -> Batch:
         return self.rows
 
+    def pieces(self, _rows: int) -> Iterator["Lines"]:
+        if len(self.blocks) == 1:
+            yield self
+            return
+        for block in self.blocks:
+            found = checked(self.kind, block, self.mapping)
+            if found.batch is not None:
+                yield Lines(self.kind, [block], found.batch, self.mapping)
+
     def sifted(self, _: RejectRow) -> Models:
-        rejected = {number for number, _, _ in self.checked.rejects}
-        found = [(number, line) for number, line in self.checked.block.lines() if number not in rejected]
+        found = [(number, line) for one in self.blocks for number, line in one.lines() if number not in self.rejected]
         rows = [coerce(self.kind, line, self.mapping) for _, line in found]
         return Models(self.kind, [number for number, _ in found], rows)
 
@@ -117,6 +139,10 @@ class Columns:
         from mds_client.columns import frames
 
         return frames.Frame(self.kind, self.mapped(), self.first)
+
+    def pieces(self, rows: int) -> Iterator["Columns"]:
+        for at in range(0, max(1, self.table.num_rows), rows):
+            yield replace(self, table=self.table.slice(at, rows), first=self.first + at)
 
     def sifted(self, reject: RejectRow) -> Models:
         lines: list[int] = []

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 
 from mds_client import compression
-from mds_client.columns.blocks import checked
+from mds_client.columns.blocks import Block, batch_of_blocks, checked, columns_of
 from mds_client.columns.rows import ArrowStream
 from mds_client.errors import InvalidRow, MDSError
 from mds_client.files import documents
-from mds_client.files.parts import Input, Lines, Models, Part, RejectRow
+from mds_client.files.parts import MODEL_ROWS, Input, Lines, Models, Part, RejectRow
 from mds_client.files.source import Source, SourceError, split
 from mds_client.mapping import PLAIN, Mapping
 from mds_client.models import Row
@@ -25,12 +25,11 @@ Format: TypeAlias = Literal["parquet", "arrow", "csv", "ndjson", "json", "excel"
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
-PART_BYTES: Final = 16 << 20
+PART_BYTES: Final = 32 << 20
 """The maximum size of a part of NDJSON in bytes."""
 
-MODEL_ROWS: Final = 50_000
-"""The maximum number of rows of NDJSON in a part that is read line by line: models take ten times the memory of
-columns."""
+BLOCK_BYTES: Final = 4 << 20
+"""The number of bytes of NDJSON that are read into columns at once, or line by line if one of the lines is invalid."""
 
 _BY_SUFFIX: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -81,12 +80,45 @@ class LinesInput:
         if self._mapping.is_wide:
             yield from self._models(rows, reject)
             return
-        for block in self._source.blocks(rows, PART_BYTES):
-            found = checked(self._kind, block, self._mapping)
-            for number, why, line in found.rejects:
-                reject(number, why, line.decode("utf-8", "replace"))
-            if found.batch is not None:
-                yield Lines(self._kind, found, found.batch, self._mapping)
+        held: list[tuple[Block, Any]] = []
+        count = size = 0
+        for block in self._source.blocks(rows, BLOCK_BYTES):
+            table = columns_of(self._kind, block, self._mapping)
+            if held and not (
+                table is not None
+                and table.column_names == held[0][1].column_names
+                and count + table.num_rows <= rows
+                and size + len(block.data) <= PART_BYTES
+            ):
+                yield from self._joined(held, reject)
+                held, count, size = [], 0, 0
+            if table is None:
+                yield from self._by_lines(block, reject)
+            else:
+                held.append((block, table))
+                count += table.num_rows
+                size += len(block.data)
+        if held:
+            yield from self._joined(held, reject)
+
+    def _joined(self, held: list[tuple[Block, Any]], reject: RejectRow) -> Iterator[Part]:
+        """Yield one part of several blocks that were read into columns, or one of each if a line is invalid."""
+        blocks = [block for block, _ in held]
+        batch = batch_of_blocks(self._kind, [table for _, table in held], blocks[0].first, self._mapping)
+        if batch is not None:
+            yield Lines(self._kind, blocks, batch, self._mapping)
+            return
+        for block in blocks:
+            yield from self._by_lines(block, reject)
+
+    def _by_lines(self, block: Block, reject: RejectRow) -> Iterator[Part]:
+        """Yield the valid rows of a block, and reject its invalid lines."""
+        found = checked(self._kind, block, self._mapping)
+        for number, why, line in found.rejects:
+            reject(number, why, line.decode("utf-8", "replace"))
+        if found.batch is not None:
+            rejected = {number for number, _, _ in found.rejects}
+            yield Lines(self._kind, [block], found.batch, self._mapping, rejected)
 
     def _models(self, rows: int, reject: RejectRow) -> Iterator[Part]:
         """Read the input line by line, because a line can contain several rows."""

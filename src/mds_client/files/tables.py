@@ -12,7 +12,7 @@ from mds_client.columns import arrow  # noqa: F401 - says which package is missi
 from mds_client.columns.frames import regrouped
 from mds_client.columns.rows import ArrowStream
 from mds_client.errors import ConfigurationError
-from mds_client.files.parts import Columns, Part, RejectRow
+from mds_client.files.parts import TABLE_BYTES, Columns, Part, RejectRow
 from mds_client.files.source import Source, SourceError
 from mds_client.mapping import PLAIN, Mapping
 from mds_client.schema import Kind
@@ -37,7 +37,7 @@ class ArrowInput:
 
     def parts(self, rows: int, _: RejectRow) -> Iterator[Part]:
         first = 0
-        for table in regrouped(self._batches, self._schema, rows):
+        for table in regrouped(self._batches, self._schema, rows, TABLE_BYTES):
             yield Columns.of(self._kind, table, self._mapping, first, lambda number: number + 1, is_text=False)
             first += table.num_rows
             self.position = first
@@ -60,9 +60,29 @@ def of_parquet(kind: Kind, path: str, mapping: Mapping, where: Any = None) -> Ar
         raise SourceError("Parquet cannot be read from a pipe: its index is at the end")
     if where is None:
         file = parquet.ParquetFile(path)
+        if coded := _coded(kind, mapping, file.schema_arrow):
+            file.close()
+            file = parquet.ParquetFile(path, read_dictionary=coded)
         return ArrowInput(kind, path, file.iter_batches(), file.schema_arrow, file.metadata.num_rows, mapping)
     data = dataset.dataset(path, format="parquet")
     return ArrowInput(kind, path, data.to_batches(filter=where), data.schema, None, mapping)
+
+
+def _coded(kind: Kind, mapping: Mapping, schema: Any) -> list[str]:
+    """Return the columns with the parts of the series' names, which a file stores as codes of few distinct texts.
+
+    Reading the codes saves making a text for each row, and finding the distinct ones again.
+    """
+    if mapping.is_wide:
+        return []
+    places = mapping.places(tuple(schema.names))
+    found = {at for part in kind.series for at in places.get(part, ())}
+    return [name for name in schema.names if name in found and schema.names.count(name) == 1 and _is_text(schema, name)]
+
+
+def _is_text(schema: Any, name: str) -> bool:
+    kind = schema.field(name).type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def of_arrow(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:

@@ -3,7 +3,7 @@
 The same mapping reads records (JSON objects and lists) and tables (CSV, Parquet, Arrow).
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from collections.abc import Mapping as AnyMapping
 from functools import cached_property, partial
 from typing import Any, Final, cast, get_args
@@ -161,17 +161,22 @@ class Mapping(MappingParts):
             found[str(name)] = made
         return found
 
-    def raw(self, name: str, record: Any) -> Any:
-        """Return the raw value of a field in a record, or None if the record has none."""
-        if self.header and isinstance(record, list):
-            record = dict(zip(self.header, record, strict=False))
-        if isinstance(record, AnyMapping):
-            found = self.places(tuple(record)).get(name)
-        else:
-            found = several(self.columns.get(name, name))
-        if found is None:
-            return None
-        return value_at(record, found[0]) if len(found) == 1 else together(record, found)
+    def raw(self, name: str, records: Iterable[Any]) -> Iterator[Any]:
+        """Yield the raw value of a field in each record, or None if the record has none."""
+        last: tuple[Any, ...] | None = None
+        found: tuple[Any, ...] | None = None
+        for record in records:
+            if self.header and isinstance(record, list):
+                record = dict(zip(self.header, record, strict=False))
+            if not isinstance(record, dict):
+                last, found = None, several(self.columns.get(name, name))
+            elif (names := tuple(record)) != last:
+                # Most records of an input have the same names.
+                last, found = names, self.places(names).get(name)
+            if found is None:
+                yield None
+            else:
+                yield value_at(record, found[0]) if len(found) == 1 else together(record, found)
 
     def reads_maps(self, kind: Kind, names: Container[Any]) -> bool:
         """Whether one of these columns is read into a field with numbers by name."""

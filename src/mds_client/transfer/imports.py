@@ -16,15 +16,15 @@ from mds_client.batching.rejects import about_content
 from mds_client.client import MDS
 from mds_client.columns.rows import Batch
 from mds_client.errors import InvalidRow, MDSError
-from mds_client.files import Input, Models, Part, RejectFile, reading
+from mds_client.files import MODEL_ROWS, Input, Models, Part, RejectFile, reading
 from mds_client.models import Row
 from mds_client.protocol.pauses import ahead
 from mds_client.schema import Kind, OnConflict
 from mds_client.transfer.touched import Touched
 from mds_client.writing import upserts
 
-PART_ROWS: Final = 100_000
-"""The default number of rows in a transaction."""
+PART_ROWS: Final = 250_000
+"""The default number of rows in a transaction. Each transaction locks, checks and updates its series once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +139,29 @@ class Importing:
                     part = next(parts, None)
                 if part is None:
                     return
-                try:
-                    batch = part.batch()
-                except InvalidRow as error:
-                    if error.index is None:
-                        raise
-                    part = part.sifted(self._rejects.write)
-                    batch = part.batch()
-                if len(batch):
-                    yield part, batch
+                yield from self._valid(part)
         except InvalidRow as error:
             raise InvalidRow(f"{self._source.name}: {error}") from error
+
+    def _valid(self, part: Part) -> Iterator[tuple[Part, Batch]]:
+        """Yield a part with its checked rows, or pieces of it if some are invalid, which are rejected."""
+        try:
+            batch = part.batch()
+        except InvalidRow as error:
+            if error.index is None:
+                raise
+        else:
+            if len(batch):
+                yield part, batch
+            return
+        for piece in part.pieces(MODEL_ROWS):
+            try:
+                found, batch = piece, piece.batch()
+            except InvalidRow:
+                found = piece.sifted(self._rejects.write)
+                batch = found.batch()
+            if len(batch):
+                yield found, batch
 
     def _write(self, part: Part, batch: Batch) -> None:
         # Before the write, because it is unknown whether a write that fails was committed.
@@ -159,7 +171,8 @@ class Importing:
         except MDSError as error:
             if not about_content(error):
                 raise
-            self._write_one_by_one(part.sifted(self._rejects.write))
+            for piece in part.pieces(MODEL_ROWS):
+                self._write_one_by_one(piece.sifted(self._rejects.write))
             return
         self._rows += len(batch)
         self._replaced += batch.replaced or 0
