@@ -22,7 +22,10 @@ NEEDING = (
     "metrics",
     *(f"columns.{name}" for name in ("arrow", "checked", "decoding", "frames", "narrow", "tables")),
     *(f"files.{name}" for name in ("delimited", "tables")),
-    *(f"cold.{name}" for name in ("files", "merging", "places.folders", "places.objects", "reading", "rolling")),
+    *(
+        f"cold.{name}"
+        for name in ("apart", "files", "merging", "places.folders", "places.objects", "reading", "rolling")
+    ),
     *("output.parquet", "reading.lazy", "reading.packed", "reading.unpacking"),
 )
 
