@@ -35,6 +35,7 @@ from .models import (
 )
 from .profiles import Profile, profile
 from .protocol.server import Health
+from .reading.parts import Part
 from .schema import KINDS, Kind
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Mapping",
     "News",
     "OptionSnap",
+    "Part",
     "Profile",
     "RLSDenied",
     "Reject",

@@ -19,6 +19,7 @@ from mds_client.protocol.pooled import Pooled
 from mds_client.reading import scans
 from mds_client.reading.answers import Columns
 from mds_client.reading.arguments import Time
+from mds_client.reading.parts import Part, Parts
 
 if TYPE_CHECKING:
     import duckdb
@@ -178,6 +179,54 @@ class Bulk(Pooled, ABC):
         from mds_client.reading import lazy
 
         return lazy.scanned(partial(self._scanned, number), asked, as_)
+
+    def scan_parts(
+        self,
+        kind: AnyKind,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        vendor: str | None = None,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        columns: Columns | None = None,
+        connections: int | None = None,
+    ) -> list[Part]:
+        """Return the rows of a scan in parts that other processes read, such as the workers of a cluster.
+
+        A part has all rows of a span of time: of a file of old rows, or of a month. All parts together have the rows
+        that `scan` would return at this moment, each once: late rows and deletions are applied, although they are not
+        in the files yet. The rows of files are not read here. All others, which are those of the table and late rows,
+        are held in memory.
+
+        Use the parts within a day: files that a fold replaced are removed later. A part can be pickled. To read one, a
+        process needs `cold_url`'s files and their credentials, and no connection to the server.
+
+        Args:
+            kind: The kind's name, model or declaration.
+            start: Only rows from this time on.
+            end: Only rows before this time.
+            vendor: Only rows of this vendor.
+            symbols: Only rows of these symbols.
+            timeframe: Only rows of this timeframe.
+            columns: The columns, in this order.
+            connections: The number of connections; see `export`.
+
+        Returns:
+            The parts in the order of time. `Part.scan` reads one as a polars LazyFrame with the columns of `scan`.
+
+        Raises:
+            ConfigurationError: A package is not installed, an argument is wrong, or the client has no setting for where
+                the files are.
+            RetryableError: A file with rows that were replaced cannot be read.
+        """
+        parts = Parts(
+            scans.selection(
+                kind, start, end, vendor=vendor, symbols=symbols, timeframe=timeframe, columns=columns, plain=True
+            )
+        )
+        self._each(parts.selection, scans.connections_of(connections, self.config.pool_max), parts.add)
+        return parts.made()
 
     def _scanned(self, connections: int, selection: scans.Selection) -> Iterator["pyarrow.RecordBatch"]:
         """Yield the rows of a scan, read through a synchronous client."""

@@ -4,12 +4,14 @@ The tenant b is that store: what is done to a is done to b, whose rows stay in t
 """
 
 import json
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID, uuid4
@@ -141,11 +143,25 @@ class Pair:
         self.same(lambda client: [row for batch in client.iter_rows("bars", as_="arrow") for row in batch.to_pylist()])
         self.same(lambda client: client.scan("bars").collect().to_dicts())
         self.same(lambda client: client.scan("bars", *SEAM, symbols=["A"], connections=1).collect().to_dicts())
+        self.same(joined)
+        self.same(partial(joined, span=SEAM, symbols=["A"], columns=("close_price", "symbol")))
         self.same(lambda client: [row.model_dump() for row in client.coverage("bars")])
         for timeframe in ROLLUPS:
             self.same(partial(rolled, timeframe=timeframe))
         # The weights are read although they are not asked for.
         self.same(partial(rolled, timeframe="1h", as_="polars", columns=("ts", "symbol", "vwap")))
+
+
+def joined(client: MDS, span: tuple[datetime, datetime] | None = None, **how: Any) -> Any:
+    """The rows of a scan's parts, each part read as another process does."""
+    parts = [pickle.loads(pickle.dumps(part)) for part in client.scan_parts("bars", *(span or ()), **how)]
+    assert all(one.end <= other.start for one, other in pairwise(parts))
+    found: list[dict[str, Any]] = []
+    for part in parts:
+        frame = part.scan().collect()
+        assert "ts" not in frame.columns or frame["ts"].is_between(part.start, part.end, closed="left").all()
+        found += frame.sort(frame.columns).to_dicts()
+    return sorted(found, key=str)
 
 
 def window(client: MDS, span: tuple[datetime, datetime]) -> Any:

@@ -22,7 +22,7 @@ NEEDING = (
     "metrics",
     *(f"columns.{name}" for name in ("arrow", "checked", "decoding", "frames", "narrow", "tables")),
     *(f"files.{name}" for name in ("delimited", "tables")),
-    *(f"cold.{name}" for name in ("chains", "files", "merging", "places.folders", "places.objects")),
+    *(f"cold.{name}" for name in ("apart", "chains", "files", "merging", "places.folders", "places.objects")),
     *(f"cold.{name}" for name in ("reading", "rolling")),
     *("output.parquet", "reading.lazy", "reading.packed", "reading.unpacking"),
 )

@@ -8,6 +8,7 @@ merges three sources: files, the table and late rows. A late row wins over a row
 - `files`: reads the rows of a file.
 - `merging`: merges the rows of the three sources.
 - `reading`: the operations that read them.
+- `apart`: finds the rows that readers of the files need beside them.
 - `rolling`: aggregates them into longer timeframes.
 - `chains`: finds the newest row of each contract.
 """

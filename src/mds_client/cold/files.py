@@ -50,6 +50,35 @@ def rows_of(
 
     Raises FileMissing.
     """
+    return _rows_of(url, path, kind, series, span, columns)[0]
+
+
+def numbered_rows_of(
+    url: str,
+    path: str,
+    kind: Kind,
+    series: Mapping[int, SeriesName],
+    span: tuple[datetime, datetime],
+    columns: Sequence[str],
+) -> "tuple[pa.Table, NDArray[np.int64]]":
+    """Read rows as `rows_of` does, and return the number of each row in the file, from 0, beside them."""
+    rows, groups, wanted = _rows_of(url, path, kind, series, span, columns)
+    about = metadata(url, path)
+    sizes = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+    begins = np.cumsum([0, *sizes])
+    numbers = [np.arange(begins[group], begins[group + 1]) for group in groups]
+    return rows, np.concatenate([np.empty(0, np.int64), *numbers])[wanted]
+
+
+def _rows_of(
+    url: str,
+    path: str,
+    kind: Kind,
+    series: Mapping[int, SeriesName],
+    span: tuple[datetime, datetime],
+    columns: Sequence[str],
+) -> "tuple[pa.Table, list[int], NDArray[np.bool_]]":
+    """Return the rows, the row groups that were read, and which of their rows were requested."""
     about = metadata(url, path)
     groups = _groups(about, kind, series, span)
     names = [*kind.series, *columns]
@@ -66,7 +95,7 @@ def rows_of(
     times = table[kind.time].cast(pa.int64()).to_numpy()
     wanted = (ids >= 0) & (times >= micros(span[0])) & (times < micros(span[1]))
     kept = table.select(list(columns)).filter(pa.array(wanted))
-    return kept.add_column(0, SERIES_ID.name, pa.array(ids[wanted]))
+    return kept.add_column(0, SERIES_ID.name, pa.array(ids[wanted])), groups, wanted
 
 
 def micros(moment: datetime) -> int:

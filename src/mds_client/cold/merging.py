@@ -53,6 +53,11 @@ def resolved(kind: Kind, base: Row | None, late: Sequence[tuple[str, Row]]) -> R
     return now
 
 
+def depends(kind: Kind, mode: str, row: Row) -> bool:
+    """Check whether what a late row makes of a key depends on the row that was there before."""
+    return mode != "replace" or (bool(kind.measured) and all(row[name] is None for name in kind.measured))
+
+
 def merged(
     kind: Kind, series: Sequence[int], columns: Sequence[str], tables: Sequence["pa.Table"], late: Sequence[Values]
 ) -> "pa.Table":
@@ -67,7 +72,7 @@ def merged(
     """
     schema = schema_of(kind, columns)
     table = pa.concat_tables([schema.empty_table(), *(one.cast(schema) for one in tables)]).combine_chunks()
-    changes, deletions = _log(kind, late)
+    changes, deletions = log(kind, late)
     if deletions:
         table = _without(kind, table, deletions)
     if changes:
@@ -97,7 +102,7 @@ Deletion: TypeAlias = tuple[int, Any, Any]
 """The series id of a late deletion, and its span of time."""
 
 
-def _log(kind: Kind, late: Sequence[Values]) -> tuple[Mapping[Key, list[tuple[str, Row]]], Sequence[Deletion]]:
+def log(kind: Kind, late: Sequence[Values]) -> tuple[Mapping[Key, list[tuple[str, Row]]], Sequence[Deletion]]:
     """Return the late rows by key, without those that were deleted later, and the deletions."""
     changes: dict[int, dict[Key, list[tuple[str, Row]]]] = defaultdict(lambda: defaultdict(list))
     deletions: list[Deletion] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from mds_client.cold.reading import ColdFiles
-    from mds_client.reading.packed import Asked, Piece, Plan
+    from mds_client.reading.packed import Asked, Beside, Piece, Plan
 
 CONNECTIONS: Final = 4
 """The default number of connections of a read, unless the pool has fewer."""
@@ -41,6 +41,8 @@ class Selection:
     plain: bool
     choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
     """Chooses which of the listed series are read; None reads all."""
+    beside: "Callable[[ColdFiles], Beside] | None" = None
+    """Makes what reads rows of files out of their list; None reads all of their rows."""
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ class Selection:
         return self.asked({}).schema
 
     def asked(
-        self, series: dict[int, SeriesName], cold: "ColdFiles | None" = None, symbols: Sought | None = None
+        self, series: dict[int, SeriesName], cold: "Beside | None" = None, symbols: Sought | None = None
     ) -> "Asked":
         """Return the request for the rows of these series. `symbols`: only rows of these."""
         from mds_client.reading import packed
@@ -136,8 +138,8 @@ class Work:
 
         return Stream(self._operation(talk, sql.BEGIN_SNAPSHOT))
 
-    def _cold(self, session: Session) -> "Talk[ColdFiles | None]":
-        """Return the files with rows of the span, or None if the table has all rows."""
+    def _cold(self, session: Session) -> "Talk[Beside | None]":
+        """Return a reader of the files with rows of the span, or None if the table has all rows."""
         kind, span = self.selection.kind, self.selection.span
         if not (yield from is_cold(session, kind, span[0], ask=True)):
             return None
@@ -146,7 +148,8 @@ class Work:
 
         url = reading.url_of(session, kind)
         (listed,) = yield Group((reading.listing(session, kind, span),))
-        return reading.ColdFiles(kind, url, tuple(listed))
+        found = reading.ColdFiles(kind, url, tuple(listed))
+        return found if self.selection.beside is None else self.selection.beside(found)
 
     def following(self, number: int) -> Stream[Any]:
         """Return the stream of another connection, for when the plan exists."""
