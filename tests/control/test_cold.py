@@ -152,9 +152,9 @@ class Pair:
         self.same(partial(rolled, timeframe="1h", as_="polars", columns=("ts", "symbol", "vwap")))
 
 
-def joined(client: MDS, span: tuple[datetime, datetime] | None = None, **how: Any) -> Any:
+def joined(client: MDS, span: tuple[datetime, datetime] | None = None, kind: str = "bars", **how: Any) -> Any:
     """The rows of a scan's parts, each part read as another process does."""
-    parts = [pickle.loads(pickle.dumps(part)) for part in client.scan_parts("bars", *(span or ()), **how)]
+    parts = [pickle.loads(pickle.dumps(part)) for part in client.scan_parts(kind, *(span or ()), **how)]
     assert all(one.end <= other.start for one, other in pairwise(parts))
     found: list[dict[str, Any]] = []
     for part in parts:

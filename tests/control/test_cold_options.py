@@ -20,7 +20,7 @@ from mds_client import MDS, OptionSnap, RetryableError, SeriesConflict
 from mds_client.reading import packed
 from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
-from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, rows_of
+from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of
 
 pytestmark = pytest.mark.engines("postgres", "timescale-apache")
 
@@ -62,6 +62,8 @@ class Options(Pair):
         self.same(lambda client: client.scan("options").collect().to_dicts())
         self.same(lambda client: client.scan("options", *SEAM, symbols=["A"], connections=1).collect().to_dicts())
         self.same(lambda client: client.scan("options", columns=["symbol", "iv"]).collect().to_dicts())
+        self.same(partial(joined, kind="options"))
+        self.same(partial(joined, span=SEAM, kind="options", symbols=["A"], columns=("iv", "strike")))
         self.same(lambda client: [row.model_dump() for row in client.coverage("options")])
         for at in (NOW, FENCE + timedelta(days=2), datetime(2024, 3, 12, tzinfo=UTC), BEGIN):
             self.same(partial(chain, at=at))
