@@ -2,9 +2,11 @@
 
 The control plane opens its own connections with `connect`. Work for a caller that waits, such as a request to the
 service, runs in a block of `limited`: connections opened there give up on a server that does not answer in time.
+Several reads for one page run in a block of `sharing`: they use one connection, one after the other.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import resources
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 
 from datastore.engines import Engine, detect
@@ -27,6 +30,76 @@ CONNECT_S: Final = 10
 """How long the server may take to accept a connection, in seconds, unless the DSN sets it."""
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
+_shared: ContextVar["_Shared | None"] = ContextVar("shared", default=None)
+
+
+class _Lent(GuardedConnection):
+    """A connection of a block of `sharing`. To close it gives it back to the block."""
+
+    conninfo = ""
+    lender: "_Shared | None" = None
+
+    def close(self) -> None:
+        """Give the connection back, or close it if nothing may use it any more."""
+        if self.lender is None or not self.lender.take_back(self):
+            super().close()
+
+    @property
+    def is_as_opened(self) -> bool:
+        """Whether nothing is open on it, and no mode of psycopg's was changed. `DISCARD ALL` resets the rest."""
+        modes = (self.isolation_level, self.read_only, self.deferrable)
+        return self.is_clean and not self.autocommit and modes == (None, None, None) and self.row_factory is tuple_row
+
+
+class _Shared:
+    """The connection of a block of `sharing`: open and unused, in use, or not there."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._lock = threading.Lock()
+        self._idle: _Lent | None = None
+        self._ended = False
+
+    def lend(self, conninfo: str) -> GuardedConnection:
+        """Return the unused connection if it has these settings, otherwise a new one."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            if idle.conninfo == conninfo:
+                return idle
+            self._close(idle)
+        made: _Lent = _Lent.connect(conninfo)
+        made.conninfo, made.lender = conninfo, self
+        return made
+
+    def take_back(self, connection: _Lent) -> bool:
+        """Keep a connection for the next use, with nothing left of this one. False if it has to be closed."""
+        if not connection.is_as_opened:
+            return False
+        try:
+            connection.autocommit = True
+            connection.execute("DISCARD ALL")
+            connection.autocommit = False
+        except psycopg.Error:
+            # The server has ended it: the next use opens another one, and fails with the reason if it cannot.
+            return False
+        with self._lock:
+            if self._ended or self._idle is not None:
+                return False
+            self._idle = connection
+        return True
+
+    def end(self) -> None:
+        """Close the unused connection. One that is still in use is closed when it comes back."""
+        with self._lock:
+            idle, self._idle, self._ended = self._idle, None, True
+        if idle is not None:
+            self._close(idle)
+
+    @staticmethod
+    def _close(connection: _Lent) -> None:
+        connection.lender = None
+        connection.close()
 
 
 def connect(dsn: str, **options: Any) -> GuardedConnection:
@@ -46,7 +119,12 @@ def connect(dsn: str, **options: Any) -> GuardedConnection:
     seconds = _limit.get()
     if seconds is not None:
         added["options"] = f"-c statement_timeout={seconds * 1000:.0f} {given.get('options') or ''}".rstrip()
-    connection = GuardedConnection.connect(make_conninfo(dsn, **added), **options)
+    conninfo = make_conninfo(dsn, **added)
+    shared = _shared.get()
+    if shared is not None and shared.dsn == dsn and not options:
+        connection = shared.lend(conninfo)
+    else:
+        connection = GuardedConnection.connect(conninfo, **options)
     connection.limit(seconds, GRACE_S)
     return connection
 
@@ -63,6 +141,29 @@ def limited(seconds: float) -> Iterator[None]:
         yield
     finally:
         _limit.reset(token)
+
+
+@contextmanager
+def sharing(dsn: str) -> Iterator[Callable[[], None]]:
+    """Let reads of the block use one connection, one after the other, instead of one each.
+
+    To open a connection takes longer than most reads. Each use finds the connection as if it were new: its transaction
+    has ended, and `DISCARD ALL` has reset role, settings and the rest. A use within another one and a use with other
+    settings have connections of their own.
+
+    Args:
+        dsn: The DSN whose connections are shared.
+
+    Yields:
+        A function that ends the sharing early: later uses in the block open connections of their own.
+    """
+    shared = _Shared(dsn)
+    token = _shared.set(shared)
+    try:
+        yield shared.end
+    finally:
+        _shared.reset(token)
+        shared.end()
 
 
 def head() -> str:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datastore.config import Settings
+from datastore.connections import sharing
 from datastore.console import signing, static
 from datastore.console.guard import PREFIX, SignInNeeded, guard
 from datastore.console.live import Streams
@@ -74,7 +75,7 @@ def _console(service: FastAPI) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(guard)],
-        middleware=[Middleware(Errors), Middleware(Blanks)],
+        middleware=[Middleware(Errors), Middleware(Blanks), Middleware(OneConnection, service.state.service.dsn)],
     )
     for name in ("service", "tokens", "failures"):
         setattr(console.state, name, getattr(service.state, name))
@@ -127,6 +128,29 @@ class Blanks:
             given = parse_qsl(scope["query_string"].decode("latin-1"), errors="replace")
             scope = {**scope, "query_string": urlencode(given).encode()}
         await self._app(scope, receive, send)
+
+
+class OneConnection:
+    """Lets the reads of a page share a connection of the control plane, until its answer begins.
+
+    An answer that streams can last, and its reads open connections of their own.
+    """
+
+    def __init__(self, app: ASGIApp, dsn: str) -> None:
+        self._app = app
+        self._dsn = dsn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with sharing(self._dsn) as end:
+
+            async def sending(message: Message) -> None:
+                end()
+                await send(message)
+
+            await self._app(scope, receive, sending)
 
 
 class Errors:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from datastore import tenants
+from datastore.connections import sharing
 from datastore.console.guard import COOKIE, EVENTS
 from datastore.console.rendering import HEADERS
 from datastore.console.sessions import Session, Sessions
@@ -131,9 +132,10 @@ def _looked(request: Request, read: Callable[[], Part]) -> Part:
     """Return the current content. Raises Refusal if the token's tenant was disabled meanwhile."""
     token: Token = request.state.token
     here: Service = request.app.state.service
-    if token.tenant is not None and tenants.get_tenant(here.dsn, token.tenant).disabled_at is not None:
-        raise Refusal("forbidden", "the token's tenant is disabled")
-    return read()
+    with sharing(here.dsn):
+        if token.tenant is not None and tenants.get_tenant(here.dsn, token.tenant).disabled_at is not None:
+            raise Refusal("forbidden", "the token's tenant is disabled")
+        return read()
 
 
 def _lasts(request: Request) -> bool:
