@@ -387,14 +387,6 @@ def test_a_policy_that_would_lose_rows_is_refused(store: Store, url: str) -> Non
         cold.set_age(dsn, UUID(store.tenant_a), "news", AGE)
 
 
-@pytest.mark.engines("timescale")
-def test_community_refuses_the_policy_and_says_why(store: Store) -> None:
-    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
-        timescale_policies.set_policy(store.admin_dsn, "bars", "cold_after", AGE)
-    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
-        cold.set_age(store.admin_dsn, UUID(store.tenant_a), "bars", AGE)
-
-
 def test_what_would_take_rows_in_files_for_missing_is_refused(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from datastore import aggregates, migration, timescale_policies
+from datastore import aggregates, cold, migration, timescale_policies
 from datastore.engines import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
@@ -388,3 +389,11 @@ def test_rollups_that_are_computed_end_where_the_rows_do(client: Client, store: 
     left = client.bars_window("AAPL", "1m", *ALWAYS, "v")
     assert 30 <= len(left) < 40
     assert [len(rows) for rows in rollups(client)] == [len(left)] * 4
+
+
+@pytest.mark.engines("timescale")
+def test_community_refuses_to_keep_rows_in_files_and_says_why(store: Store) -> None:
+    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
+        timescale_policies.set_policy(store.admin_dsn, "bars", "cold_after", 30 * DAY)
+    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
+        cold.set_age(store.admin_dsn, UUID(store.tenant_a), "options", 30 * DAY)
