@@ -23,6 +23,7 @@ from tests.conftest import Store
 from tests.engines.databases import superuser
 
 OPTIONS: Final = ("--vendor", "v", "--timeframe", "1d")
+EXECUTABLE: Final = sys.executable
 NAMED: Final = (*OPTIONS, "--file-name", r"(?P<symbol>[A-Z]+)\d*\.csv")
 
 
@@ -35,6 +36,7 @@ def store(server: EmbeddedServer) -> Iterator[Store]:
 @pytest.fixture
 def mds(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "executable", str(warm.folder() / "python"))
     use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a)
     return runs(main, capsys, monkeypatch)
 
@@ -94,8 +96,10 @@ def until(met: Callable[[], bool]) -> None:
 
 def started(*arguments: object) -> subprocess.Popen[str]:
     """The command in a process of its own, which a signal reaches."""
+    python = str(warm.folder() / "python")
+    program = f"import sys; sys.executable = {python!r}; from mds_client.cli import main; main()"
     return subprocess.Popen(
-        [str(warm.folder() / "mds"), "import", "bars", *map(str, arguments)],
+        [python, "-c", program, "import", "bars", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -280,7 +284,9 @@ def test_ctrl_c_when_all_files_that_had_begun_are_complete_is_no_success(
 def test_processes_import_no_module_of_the_current_folder_and_mind_no_output_of_start_up_files(
     mds: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Python imports both when it starts, the second one if it is in its path.
+    # No copy of a warm process, because this is about the start. Python imports both files when it starts, the second
+    # one if it is in its path.
+    monkeypatch.setattr(sys, "executable", EXECUTABLE)
     (folder / "queue.py").write_text("raise SystemExit('a file of the user was imported')")
     (tmp_path / "sitecustomize.py").write_text("print('hello', end='', flush=True)")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))

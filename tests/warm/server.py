@@ -253,6 +253,10 @@ def end(code: int) -> NoReturn:
 def run(name: str, arguments: list[str], environment: dict[str, str]) -> None:
     """Be the program."""
     sys.path[1:1] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if name == "python" and arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+        return
     if name == "python":
         sys.argv = arguments
         sys.path[0] = str(Path(arguments[0]).resolve().parent)

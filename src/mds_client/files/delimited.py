@@ -236,8 +236,8 @@ class _Lines(io.RawIOBase):
         if self._line == 0:
             data = data.removeprefix(BYTE_ORDER_MARK)
         is_below = self._line >= self._mapping.skip_lines
-        if is_below and not self._inside and not _looks_odd(data, self._quote):
-            self._line += data.count(b"\n")
+        if is_below and not self._inside and (lines := _plain_lines(data, self._quote)) is not None:
+            self._line += lines
             return data
         return b"".join(map(self._one, io.BytesIO(data)))
 
@@ -262,21 +262,25 @@ class _Lines(io.RawIOBase):
         return line
 
 
-def _looks_odd(data: bytes, quote: bytes) -> bool:
-    """Whether these lines may contain a comment, a blank line, a value of several lines or invalid UTF-8."""
+def _plain_lines(data: bytes, quote: bytes) -> int | None:
+    """Return the number of line breaks, or None if there may be comments, blank lines, values of several lines or
+    invalid UTF-8."""
     letters = np.frombuffer(data, np.uint8)
     starts = np.append(0, np.flatnonzero(letters == _LINE_BREAK) + 1)
+    lines = len(starts) - 1
     if starts[-1] == len(letters):
         starts = starts[:-1]
     if _ODD[letters[starts]].any():
-        return True
+        return None
     if not data.isascii():
         try:
             data.decode()
         except UnicodeDecodeError:
-            return True
+            return None
     # A line with an odd number of quotes begins or ends a value of several lines.
-    return quote in data and bool((np.add.reduceat(letters == ord(quote), starts, dtype=np.uint8) & 1).any())
+    if quote in data and (np.bitwise_xor.reduceat((letters == ord(quote)).view(np.uint8), starts)).any():
+        return None
+    return lines
 
 
 _LINE_BREAK: Final = ord("\n")

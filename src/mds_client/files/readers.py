@@ -28,7 +28,7 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 PART_BYTES: Final = 32 << 20
 """The maximum size of a part of NDJSON in bytes."""
 
-BLOCK_BYTES: Final = 4 << 20
+BLOCK_BYTES: Final = 2 << 20
 """The number of bytes of NDJSON that are read into columns at once, or line by line if one of the lines is invalid."""
 
 _BY_SUFFIX: Final[dict[str, Format]] = {

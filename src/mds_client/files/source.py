@@ -25,6 +25,9 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 BLOCK_BYTES: Final = 8 << 20
 """The number of bytes of a file that are checked and written at once."""
 
+READ_BYTES: Final = 1 << 20
+"""The number of bytes that are read at once. New memory for larger parts takes longer than reading them."""
+
 LARGEST_ARRAY: Final = 256 << 20
 """The maximum size of a JSON array in bytes; it is held in memory."""
 
@@ -282,7 +285,7 @@ class Source:
                 if have > LONGEST_LINE:
                     # Skip the rest of a line that is already too long.
                     parts = [held[: LONGEST_LINE + 1], self._end_of_line()]
-                while have < size and (part := self._stream.read1(size - have)):
+                while have < size and (part := self._stream.read1(min(size - have, READ_BYTES))):
                     parts.append(part)
                     have += len(part)
                 complete = have < size
