@@ -55,8 +55,11 @@ def market(desk: Desk) -> Desk:
 
 
 @contextmanager
-def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN) -> Iterator[Page]:
-    """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host."""
+def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, refused: str = "502") -> Iterator[Page]:
+    """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host.
+
+    `refused`: the status of answers that the test expects to fail. The browser tells each of them as an error.
+    """
     context = browser.new_context(viewport=size, color_scheme="light", locale="en-GB")
     complaints: list[str] = []
     hosts: set[str] = set()
@@ -65,8 +68,7 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN) -> Itera
         "console",
         lambda message: (
             complaints.append(message.text)
-            # What a proxy answers in place of the service is told by the browser as an error.
-            if message.type in ("error", "warning") and "502" not in message.text
+            if message.type in ("error", "warning") and f"status of {refused}" not in message.text
             else None
         ),
     )
@@ -221,7 +223,7 @@ def test_minutes_of_weeks_are_shown_as_long_as_they_fit_into_an_answer(
 ) -> None:
     monkeypatch.setattr(data, "MOST_BARS", 5_000)
     series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
-    with visit(browser, market) as page:
+    with visit(browser, market, refused="422") as page:
         # These are 3,900 minutes, and with those on either side more than an answer may have.
         page.goto(f"{market.url}/console/chart/{series}?timeframe=1m&start=2024-03-11&end=2024-03-23")
         expect(page.locator("#chart[data-ready=true][data-state=rests]")).to_be_visible()
