@@ -3,24 +3,31 @@
 Starts an embedded server with simulated minutes, the service, and the Chromium that the tests use.
 """
 
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 from playwright.sync_api import Page, sync_playwright
+from psycopg.sql import SQL, Identifier
 
-from datastore import config, console, migration, search, tenants
+from datastore import backfill, config, console, migration, search, tenants
+from datastore.backfill import BackfillSpec
+from datastore.connections import as_owner
 from datastore.embedded import EmbeddedServer
 from datastore.gaps import calendars
+from datastore.names import STORE
 from datastore.service import tokens
 from datastore.service.server import configuration, listen
 from datastore.service.tokens import MadeToken, Scope
-from mds_client import MDS
+from datastore.tenants import Tenant
+from mds_client import KINDS, MDS
 from tests.console import samples
 from tests.engines import chromium
 
@@ -39,6 +46,8 @@ def main() -> None:
             with MDS({"dsn": env["MDS_DSN"], "tenant_id": str(owner.id)}) as mds:
                 samples.write(mds, days=40)
             calendars.assign(env["DATABASE_URL"], owner.id, "XNYS", vendor=samples.VENDOR)
+            os.environ["DATASTORE_SOURCE_ROOT"] = home
+            prepare(env["DATABASE_URL"], owner)
             token = tokens.create("me", Scope.admin)
             with serving(env["DATABASE_URL"], token) as url, page(url, token) as shown:
                 for name, path in paths(env["DATABASE_URL"]):
@@ -46,6 +55,19 @@ def main() -> None:
                     shown.screenshot(path=ASSETS / f"console-{name}.png")
         finally:
             server.discard()
+
+
+def prepare(dsn: str, owner: Tenant) -> None:
+    """Start a backfill of what is missing, and let the server estimate how many rows there are."""
+    last = datetime(samples.LAST.year, samples.LAST.month, samples.LAST.day, tzinfo=UTC)
+    spec = BackfillSpec(
+        tenant=str(owner.id), vendor=samples.VENDOR, timeframe="1m", start=last - timedelta(days=30), end=last,
+        source={"type": "files", "path": "{vendor}/{symbol}/{start_date}.csv"},
+    )  # fmt: skip
+    backfill.start(dsn, spec, idempotency_key="screenshots")
+    with as_owner(dsn) as (_, driver):
+        for kind in KINDS:
+            driver.execute(SQL("ANALYZE {}").format(Identifier(STORE, kind)))
 
 
 def paths(dsn: str) -> list[tuple[str, str]]:
@@ -56,10 +78,14 @@ def paths(dsn: str) -> list[tuple[str, str]]:
         ("series", "series"),
         ("chart", f"chart/{chart}"),
         ("completeness", "completeness"),
+        ("jobs", "jobs"),
         ("options", "options"),
         ("news", "news"),
         ("fundamentals", "fundamentals"),
+        ("rows", "rows?kind=bars"),
         ("sql", "sql"),
+        ("policies", "policies"),
+        ("tenants", "tenants"),
     ]
 
 
@@ -67,8 +93,12 @@ def show(shown: Page, address: str) -> None:
     """Go to a page, and wait for what it loads by itself."""
     shown.goto(address)
     if "/chart/" in address:
-        shown.wait_for_selector("#chart[data-ready=true]")
-    shown.wait_for_load_state("networkidle")
+        shown.wait_for_selector("#chart[data-ready=true][data-state=rests]")
+    if address.endswith("/console/"):
+        shown.get_by_text("rows/s written").wait_for()
+    if not address.endswith(("/jobs", "/series")) and "/chart/" not in address:
+        # The others keep a stream of events open.
+        shown.wait_for_load_state("networkidle")
     if address.endswith("/sql"):
         shown.get_by_role("button", name="Run").click()
         shown.wait_for_load_state("networkidle")

@@ -60,6 +60,30 @@ def vendors(dsn: str, kind: str, *, tenant: UUID) -> list[str]:
     return [vendor for (vendor,) in found]
 
 
+def timeframes(dsn: str, *, tenant: UUID, vendor: str) -> dict[str, datetime | None]:
+    """Return the timeframes of which a vendor has bars, in alphabetical order, with the time of the newest row (UTC).
+
+    Reads only the series table, and of that only the vendor's series.
+
+    Args:
+        dsn: The control plane's DSN.
+        tenant: The tenant.
+        vendor: The vendor.
+
+    Raises:
+        UnknownTenant: There is no such tenant.
+    """
+    with connect(dsn) as connection:
+        connection.execute("SET LOCAL TimeZone TO 'UTC'")
+        floor, _ = range_of(connection, tenant)
+        found = connection.execute(
+            "SELECT timeframe, max(last_ts) FROM store.series"
+            " WHERE (series_id >> %s) = %s AND kind = 'bars' AND vendor = %s GROUP BY timeframe ORDER BY timeframe",
+            (TENANT_BITS, floor >> TENANT_BITS, vendor),
+        ).fetchall()
+    return dict(found)
+
+
 def newest(
     dsn: str, kind: str, *, tenant: UUID, vendor: str | None = None, timeframe: str | None = None
 ) -> datetime | None:

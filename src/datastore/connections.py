@@ -68,7 +68,8 @@ class _Shared:
             if idle.conninfo == conninfo:
                 return idle
             self._close(idle)
-        made: _Lent = _Lent.connect(conninfo)
+        # Prepared statements would not outlive `DISCARD ALL`.
+        made: _Lent = _Lent.connect(conninfo, prepare_threshold=None)
         made.conninfo, made.lender = conninfo, self
         return made
 

@@ -1,9 +1,9 @@
-"""Disk usage of kinds and stored rollups, from the catalog and file sizes. Reads no rows."""
+"""Disk usage of kinds and stored rollups, and how many rows were written, from the catalog. Reads no rows."""
 
 from dataclasses import dataclass, replace
 
 from datastore import aggregates
-from datastore.connections import as_owner
+from datastore.connections import as_owner, connect
 from datastore.engines import one
 from datastore.engines.base import Size
 from datastore.names import STORE
@@ -43,6 +43,34 @@ def store_sizes(dsn: str) -> StoreSizes:
             database=one(driver.execute("SELECT pg_database_size(current_database())")),
             engine=engine.name,
             relations=[_named(size, name) for name, size in found],
+        )
+
+
+def rows_written(dsn: str) -> int:
+    """Return how many rows of all kinds were inserted or changed since the server began to count.
+
+    The server counts a transaction within a second or so after its end. The number becomes smaller when chunks are
+    dropped or the statistics are reset.
+
+    Args:
+        dsn: The control plane's DSN.
+    """
+    with connect(dsn) as connection:
+        return int(
+            one(
+                connection.execute(
+                    """
+                    WITH RECURSIVE parts AS (
+                      SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                      WHERE n.nspname = %s AND c.relname = ANY(%s)
+                      UNION ALL
+                      SELECT i.inhrelid FROM parts JOIN pg_inherits AS i ON i.inhparent = parts.oid)
+                    SELECT coalesce(sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid)), 0)::bigint
+                    FROM parts
+                    """,
+                    (STORE, list(KINDS)),
+                )
+            )
         )
 
 

@@ -104,6 +104,7 @@ def fundamentals() -> Iterator[Fundamentals]:
                 total_liabilities=4e10 + number * 3.1e9 + at * 0.4e9,
                 net_income=(5e9 + number * 1e8) * (4 if period.startswith("FY") else 1) * (-1 if number == 3 else 1),
                 eps=round((2.1 + number / 7) * (4 if period.startswith("FY") else 1), 2),
+                items={"free_cash_flow": 3e9 + number * 2.1e8 + at * 0.7e8, "gross_margin": 0.41 + number / 100},
             )
 
 

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync
 from datastore import search
 from datastore.console.pages.chart import data
 from datastore.gaps import calendars
+from mds_client import MDS, Fundamentals, News
 from tests.console import samples
 from tests.console.conftest import READS, Desk
 from tests.control.job_types import until, work
@@ -29,6 +31,8 @@ SCREEN = ViewportSize(width=1360, height=860)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Where other tests use the cores, too, a page can take longer than Playwright's five seconds.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         arguments: dict[str, Any] = {"args": list(chromium.ARGUMENTS), "env": chromium.environment()}
         started = playwright.chromium.launch(executable_path=str(chromium.prepare()), **arguments)
@@ -51,8 +55,11 @@ def market(desk: Desk) -> Desk:
 
 
 @contextmanager
-def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN) -> Iterator[Page]:
-    """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host."""
+def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, refused: str = "502") -> Iterator[Page]:
+    """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host.
+
+    `refused`: the status of answers that the test expects to fail. The browser tells each of them as an error.
+    """
     context = browser.new_context(viewport=size, color_scheme="light", locale="en-GB")
     complaints: list[str] = []
     hosts: set[str] = set()
@@ -61,8 +68,7 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN) -> Itera
         "console",
         lambda message: (
             complaints.append(message.text)
-            # What a proxy answers in place of the service is told by the browser as an error.
-            if message.type in ("error", "warning") and "502" not in message.text
+            if message.type in ("error", "warning") and f"status of {refused}" not in message.text
             else None
         ),
     )
@@ -217,7 +223,7 @@ def test_minutes_of_weeks_are_shown_as_long_as_they_fit_into_an_answer(
 ) -> None:
     monkeypatch.setattr(data, "MOST_BARS", 5_000)
     series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
-    with visit(browser, market) as page:
+    with visit(browser, market, refused="422") as page:
         # These are 3,900 minutes, and with those on either side more than an answer may have.
         page.goto(f"{market.url}/console/chart/{series}?timeframe=1m&start=2024-03-11&end=2024-03-23")
         expect(page.locator("#chart[data-ready=true][data-state=rests]")).to_be_visible()
@@ -310,6 +316,8 @@ def test_a_hole_is_found_filled_and_gone(
 def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: Desk) -> None:
     """No page is wider than a phone, and axe finds nothing, in light and in dark."""
     store = market.store
+    with market.client(store.tenant_a) as client:
+        awkward(client)
     found = {each.kind: each.id for each in search.search_series(store.admin_dsn).items}
     query = (
         f"?tenant={store.tenant_a}&vendor={samples.VENDOR}&timeframe=1m&kind=bars"
@@ -319,7 +327,7 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
         route.filled(id=found["bars"], tenant=store.tenant_a) + query
         for route in READS
         if not re.search(
-            r"/(bars|bars\.\{format_\}|gaps|expiry|deletion|events|news|stored|others|prices)$|/jobs/.+|/rows/",
+            r"/(bars|bars\.\{format_\}|gaps|expiry|deletion|events|news|stored|others|prices|rate)$|/jobs/.+|/rows/",
             route.path,
         )
     ]
@@ -331,12 +339,27 @@ def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: 
             if "/chart/" in path:
                 expect(page.locator("#chart[data-ready=true]")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+            if page.locator(".side nav [aria-current]").count():
+                expect(page.locator(".side nav [aria-current]")).to_be_in_viewport(ratio=1)
             violations = Axe().run(page).response["violations"]
             # Only colours differ in the dark, and axe is in the page already.
             page.emulate_media(color_scheme="dark")
             violations += page.evaluate("() => axe.run({ runOnly: ['color-contrast'] })")["violations"]
             page.emulate_media(color_scheme="light")
             assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == [], path
+
+
+def awkward(client: MDS) -> None:
+    """Write what is wide: an article about many symbols, and more figures than have a column, one with a long name."""
+    names = [*(f"ratio_{number}" for number in range(45)), "SELLING_GENERAL_AND_ADMINISTRATIVE_EXPENSES_OF_THE_GROUP"]
+    asof = datetime(2024, 3, 27, 12, tzinfo=UTC)
+    client.upsert_fundamentals(
+        [Fundamentals(vendor="acme", symbol="AAPL", asof=asof, items=dict.fromkeys(names, 12345.678))]
+    )
+    client.upsert_news(
+        News(vendor="wire", vendor_id="60", symbol=f"S{number}", published_at=asof, title="WITHOUTANYSPACE" * 9)
+        for number in range(60)
+    )
 
 
 def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: Desk) -> None:
@@ -368,6 +391,8 @@ def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -
         page = until_seen.enter_context(visit(browser, desk))
         until(lambda: search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items)
         found = search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items
+        page.goto(f"{desk.url}/console/")
+        expect(page.locator("#stored")).to_contain_text(re.compile(r"[1-9][0-9,.k ]*rows/s written"), timeout=20_000)
         page.goto(f"{desk.url}/console/series?kind=bars")
         price = page.locator("[data-price]")
         expect(page.locator("#found")).to_have_attribute("data-state", "follows")

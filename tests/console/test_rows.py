@@ -57,6 +57,42 @@ def test_news_come_newest_first_with_all_symbols_of_an_article(desk: Desk, admin
     assert "No news matches" in admin.get("/console/news?symbol=NOPE").text
 
 
+def test_an_article_about_many_symbols_shows_some_and_unfolds_the_others(desk: Desk, admin: httpx.Client) -> None:
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_news([item("of the index", f"S{number:02}", vendor_id="4711") for number in range(60)])
+    text = admin.get("/console/news").text
+    seen, unfolding = re.split("<details>", text)
+    assert re.findall(r"symbol=(S\d\d)", seen) == [f"S{number:02}" for number in range(12)]
+    assert re.findall(r"symbol=(S\d\d)", unfolding) == [f"S{number:02}" for number in range(12, 60)]
+    assert "<summary>48 more</summary>" in unfolding
+
+
+def test_numbers_of_a_column_of_rows_are_exact_and_aligned(desk: Desk, admin: httpx.Client) -> None:
+    prices = (90.5, 90.52, 1234.0, None)
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_bars(
+            Bar(vendor="v", symbol="AAA", timeframe="1d", ts=TS + timedelta(days=at), close_price=price,
+                open_price=1e-7, volume=12_789 * at, vwap=price and price / 3)
+            for at, price in enumerate(prices)
+        )  # fmt: skip
+    found = shown(admin.get("/console/rows?kind=bars").text)
+    assert [each[5] for each in found] == ["90.50", "90.52", "1,234.00", NONE]
+    assert [each[6] for each in found] == ["0", "12,789", "25,578", "38,367"]
+    assert {each[4] for each in found} == {"1e-07"}, "as it is, where decimals would not show it"
+    assert [each[7] for each in found] == ["30.1666666666667", "30.1733333333333", "411.3333333333330", NONE]
+
+
+def test_a_number_of_rows_that_the_server_has_not_estimated_is_not_shown_as_none(
+    desk: Desk, admin: httpx.Client
+) -> None:
+    assert "estimated yet" not in admin.get("/console/stored").text, "nothing is stored"
+    with desk.client(desk.store.tenant_a) as client:
+        client.upsert_bars([Bar(vendor="v", symbol="AAA", timeframe="1d", ts=TS, close_price=1)])
+    assert "not estimated yet" in admin.get("/console/stored").text
+    desk.store.execute("ANALYZE store.bars")
+    assert '<span title="1, as the server estimates">1</span>' in admin.get("/console/stored").text
+
+
 def test_more_news_than_a_page_shows_are_on_the_following_page(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from datastore import browsing
 from datastore.errors import ControlError
 from datastore.search import Order, search_series, symbols
 from mds_client import MDS, Bar, News
@@ -85,6 +86,24 @@ def test_a_page_of_one_tenant_begins_behind_no_series_of_another(filled: Store) 
 )
 def test_every_word_has_to_be_in_a_name_and_is_taken_literally(filled: Store, text: str, count: int) -> None:
     assert len(search_series(filled.admin_dsn, text).items) == count
+
+
+@pytest.mark.parametrize("word", ["3mo", "3MO", "3m", "3", "o", "O"])
+def test_a_part_of_a_timeframe_finds_it_in_any_letters(filled: Store, word: str) -> None:
+    with MDS({"dsn": filled.dsn, "tenant_id": filled.tenant_a}) as client:
+        client.upsert_bars([Bar(vendor="v", symbol="ZZZ", timeframe="3mo", ts=TS, close_price=1.0)])
+    assert [each.symbol for each in search_series(filled.admin_dsn, word).items] == ["ZZZ"]
+
+
+def test_timeframes_of_a_vendor_have_the_time_of_the_newest_row(filled: Store) -> None:
+    own, dsn = UUID(filled.tenant_a), filled.admin_dsn
+    with MDS({"dsn": filled.dsn, "tenant_id": filled.tenant_a}) as client:
+        client.upsert_bars([Bar(vendor="Acme_1", symbol="AAA", timeframe="1d", ts=TS, close_price=1.0)])
+        client.upsert_bars([Bar(vendor="v", symbol="AAA", timeframe="5m", ts=TS, close_price=1.0)])
+    found = browsing.timeframes(dsn, tenant=own, vendor="Acme_1")
+    assert found == {"1d": TS, "1m": TS + timedelta(hours=3)}
+    assert list(found) == ["1d", "1m"]
+    assert browsing.timeframes(dsn, tenant=own, vendor="wire%") == {}, "it has no bars"
 
 
 def test_symbols_of_a_vendor_come_in_the_order_of_the_alphabet(filled: Store) -> None:

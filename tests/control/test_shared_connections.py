@@ -33,6 +33,17 @@ def test_reads_that_follow_one_another_have_one_connection(store: Store) -> None
     assert pid(dsn) != pid(dsn), "outside of the block each read has one"
 
 
+def test_any_number_of_reads_can_have_the_same_statements(store: Store) -> None:
+    """Of a statement that is repeated psycopg makes a prepared one, which the next read would not find."""
+    with sharing(store.admin_dsn):
+        seen = set()
+        for _ in range(12):
+            with connect(store.admin_dsn) as connection:
+                connection.execute("SET LOCAL TimeZone TO 'UTC'")
+                seen.add(one(connection, "SELECT pg_backend_pid() + %s::int * 0", 1))
+        assert len(seen) == 1
+
+
 def test_a_read_finds_nothing_of_the_one_before(store: Store) -> None:
     dsn = store.admin_dsn
     with sharing(dsn):

@@ -78,6 +78,15 @@ def test_freshness_is_per_kind_vendor_and_timeframe(filled: Store) -> None:
     assert reads.freshness(filled.admin_dsn, tenant=UUID(filled.tenant_b)) == []
 
 
+def test_freshness_keeps_vendors_apart_whatever_their_names_contain(store: Store) -> None:
+    names = ["v", "v\x01", "v\x01v", "\x01v"]
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
+        client.upsert_news([News(vendor=name, published_at=NOW, title="t") for name in names])
+        client.upsert_bars([{"vendor": "v\x01v", "symbol": "X", "timeframe": "1d", "ts": NOW, "close_price": 1}])
+    found = [(each.kind, each.vendor, each.timeframe, each.series) for each in reads.freshness(store.admin_dsn)]
+    assert found == [("bars", "v\x01v", "1d", 1), *(("news", name, None, 1) for name in sorted(names))]
+
+
 @pytest.mark.parametrize("limit", [None, 1, 2, 3])
 def test_a_window_is_a_tenants_own_and_no_longer_than_asked(filled: Store, limit: int | None) -> None:
     with MDS(dsn=filled.dsn, tenant_id=filled.tenant_a, pool_max=1) as client:

@@ -21,6 +21,7 @@ from datastore.console import signing, static
 from datastore.console.guard import PREFIX, SignInNeeded, guard
 from datastore.console.live import Streams
 from datastore.console.pages import PAGES, sql
+from datastore.console.pages.overview.rates import Rates
 from datastore.console.rendering import go, is_fragment, page
 from datastore.console.sessions import LONGEST_S, Links, Sessions
 from datastore.service import app as api
@@ -81,6 +82,7 @@ def _console(service: FastAPI) -> FastAPI:
         setattr(console.state, name, getattr(service.state, name))
     console.state.sessions = Sessions(service.state.tokens)
     console.state.streams = Streams()
+    console.state.rates = Rates()
     console.state.queries = sql.places()
     console.state.links = service.state.links
     console.state.entries = [entry for _, entry in PAGES]

@@ -1,6 +1,6 @@
 """Format values for pages: grouped numbers, sizes in bytes, times in UTC, ages in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor, log10
 from typing import Any, Final
@@ -96,14 +96,22 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def column(values: Sequence[Any]) -> list[str]:
+    """The values of a column as text. Numbers have as many decimals as one of them needs, so that they are aligned."""
+    texts = [f"{value:,}" if isinstance(value, int) and is_number(value) else cell(value) for value in values]
+    if any(value is not None and not is_number(value) for value in values) or any("e" in text for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    if not decimals:
+        return texts
+    # Zeros are appended to the text: the number itself may not have so many exact digits.
+    parts = ((text, *text.partition(".")[::2]) for text in texts)
+    return [text if text == NONE else f"{whole}.{part:0<{decimals}}" for text, whole, part in parts]
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is shown aligned to the right."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_time(value: Any) -> bool:
-    """Whether a value is a moment, which has a time of the market."""
-    return isinstance(value, datetime)
 
 
 def site(url: str | None) -> str | None:
@@ -122,7 +130,6 @@ def site(url: str | None) -> str | None:
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    each.__name__: each
-    for each in (count, short, size, price, time, iso, age, since, percent, cell, is_number, is_time, site)
+    each.__name__: each for each in (count, short, size, price, time, iso, age, since, percent, site)
 }
 """The filters by the names that templates use."""

@@ -22,7 +22,12 @@
   };
 
   apply(stored());
-  document.addEventListener("DOMContentLoaded", () => apply(stored()));
+  document.addEventListener("DOMContentLoaded", () => {
+    apply(stored());
+    // On a phone the pages are a line that scrolls, in which the one that is shown should be in view.
+    const shown = document.querySelector(".side nav [aria-current]");
+    if (shown) shown.parentElement.scrollLeft = shown.offsetLeft - (shown.parentElement.clientWidth - shown.offsetWidth) / 2;
+  });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-theme-button]");
     if (!button) return;

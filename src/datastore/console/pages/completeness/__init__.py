@@ -1,5 +1,7 @@
 """The page of completeness: a calendar of days and symbols, and from a hole to the backfill that fills it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -8,14 +10,15 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datastore import gaps, reads, search
-from datastore.console import markets
+from datastore import browsing, gaps, search
+from datastore.console import formats, markets
 from datastore.console.asked import ChosenTenant
+from datastore.console.guard import PREFIX
+from datastore.console.markets import Market
 from datastore.console.pages.completeness import filling
 from datastore.console.rendering import Entry, page
 from datastore.errors import ControlError
 from datastore.gaps import DayOfSeries
-from datastore.reads import Freshness
 from datastore.service.models import Instant, Name
 from datastore.service.security import Reader
 from datastore.service.state import Here, Service
@@ -31,6 +34,29 @@ SYMBOLS: Final = 40
 
 SPANS: Final = (14, 30, 60, 120)
 """Days that can be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The vendor and timeframe of a map, with the time of their newest row, and the vendor's other timeframes."""
+
+    vendor: str
+    timeframe: str
+    newest: datetime | None
+    timeframes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A day of a symbol: how dark it is, what it says, what it shows on hover, and where a click leads.
+
+    Darkness is from 0, all there, to 4, all missing; `none` is no session.
+    """
+
+    heat: str
+    said: str
+    hint: str
+    link: str | None = None
 
 
 @router.get("")
@@ -49,14 +75,18 @@ def completeness(
 ) -> Response:
     """A heat map of what is missing, by symbol and day."""
     tenant = choice.chosen
-    groups = [] if tenant is None else _groups(here, tenant)
-    group = _chosen(groups, vendor, timeframe)
+    vendors = [] if tenant is None else browsing.vendors(here.dsn, "bars", tenant=tenant.id)
+    group = None if tenant is None else _chosen(here, tenant, vendors, vendor, timeframe)
     context: dict[str, Any] = {"days": [], "symbols": {}, "found": None, "problem": None, "following": None}
     if tenant is not None and group is not None:
         until = _midnight(end or group.newest or datetime.now(UTC))
         start = until - timedelta(days=days)
         context |= {"start": start, "until": until}
-        context |= _looked(here, tenant, group, q.strip().replace("\0", ""), after, start, until, calendar)
+        base = urlencode(
+            {"tenant": tenant.id, "vendor": group.vendor, "timeframe": group.timeframe, "calendar": calendar or ""}
+        )
+        fill = f"{PREFIX}/completeness/fill?{base}" if filling.may(token) else None
+        context |= _looked(here, tenant, group, q.strip().replace("\0", ""), after, start, until, calendar, fill)
         query = {"tenant": tenant.id, "vendor": group.vendor, "timeframe": group.timeframe, "days": days}
         more = {name: value for name, value in {"q": q, "calendar": calendar, "end": end}.items() if value}
         if context["last"] is not None:
@@ -68,7 +98,7 @@ def completeness(
         request,
         "pages/completeness/page.html",
         choice=choice,
-        groups=groups,
+        vendors=vendors,
         group=group,
         q=q,
         calendar=calendar,
@@ -79,14 +109,22 @@ def completeness(
     )
 
 
-def _groups(here: Service, tenant: Tenant) -> list[Freshness]:
-    """The vendors and timeframes that have bars."""
-    return [each for each in reads.freshness(here.dsn, tenant=tenant.id) if each.kind == "bars"]
+def _chosen(
+    here: Service, tenant: Tenant, vendors: Sequence[str], vendor: str | None, timeframe: str | None
+) -> Group | None:
+    """The vendor and timeframe that are asked for, else the first; None without bars.
 
-
-def _chosen(groups: list[Freshness], vendor: str | None, timeframe: str | None) -> Freshness | None:
-    fitting = [each for each in groups if vendor in (None, each.vendor) and timeframe in (None, each.timeframe)]
-    return next(iter(fitting or [each for each in groups if vendor in (None, each.vendor)] or groups), None)
+    Only the timeframes of this one vendor are looked up: to find those of all vendors reads every series.
+    """
+    if not vendors:
+        return None
+    chosen = vendor if vendor is not None and vendor in vendors else vendors[0]
+    known = browsing.timeframes(here.dsn, tenant=tenant.id, vendor=chosen)
+    if not known:
+        # Its last series was deleted after the vendors were looked up.
+        return None
+    asked = timeframe if timeframe is not None and timeframe in known else next(iter(known))
+    return Group(chosen, asked, known[asked], list(known))
 
 
 def _midnight(time: datetime) -> datetime:
@@ -97,15 +135,16 @@ def _midnight(time: datetime) -> datetime:
 def _looked(
     here: Service,
     tenant: Tenant,
-    group: Freshness,
+    group: Group,
     q: str,
     after: str,
     start: datetime,
     until: datetime,
     calendar: str | None,
+    fill: str | None,
 ) -> dict[str, Any]:
-    """The check of a page of symbols, or why there is none."""
-    some = search.symbols(here.dsn, tenant.id, group.vendor, str(group.timeframe), q, after=after, limit=SYMBOLS + 1)
+    """The check of a page of symbols, or why there is none. Holes lead to `fill`, with their symbol and times."""
+    some = search.symbols(here.dsn, tenant.id, group.vendor, group.timeframe, q, after=after, limit=SYMBOLS + 1)
     looked: dict[str, Any] = {"last": some[SYMBOLS - 1] if len(some) > SYMBOLS else None}
     if not some:
         return looked
@@ -115,7 +154,7 @@ def _looked(
             here.dsn,
             tenant=tenant.id,
             vendor=group.vendor,
-            timeframe=str(group.timeframe),
+            timeframe=group.timeframe,
             start=start,
             end=until,
             symbols=some[:SYMBOLS],
@@ -124,23 +163,47 @@ def _looked(
         )
     except ControlError as error:
         return {**looked, "problem": str(error)}
-    by_symbol = gaps.by_day(found, str(group.timeframe), start, until, now)
+    by_symbol = gaps.by_day(found, group.timeframe, start, until, now)
     every = sorted({day for of_it in by_symbol.values() for day in of_it})
     return {
         **looked,
         "found": found,
         "days": every,
-        "markets": {symbol: markets.of_calendar(calendar) for symbol, calendar in found.calendars.items()},
-        "symbols": {symbol: [_cell(of_it, day) for day in every] for symbol, of_it in by_symbol.items()},
+        "symbols": {
+            symbol: _cells(symbol, of_it, every, markets.of_calendar(found.calendars[symbol]), fill)
+            for symbol, of_it in by_symbol.items()
+        },
     }
 
 
-def _cell(of_it: dict[date, DayOfSeries], day: date) -> tuple[DayOfSeries | None, str]:
-    """A day of a symbol, and how dark it is: from 0, all there, to 4, all missing."""
-    found = of_it.get(day)
-    if found is None:
-        return None, "none"
+def _cells(
+    symbol: str, of_it: dict[date, DayOfSeries], days: Sequence[date], market: Market | None, fill: str | None
+) -> list[Cell]:
+    """The days of a symbol."""
+    link = None if fill is None else f"{fill}&{urlencode({'symbol': symbol})}"
+    cells = []
+    for day in days:
+        found = of_it.get(day)
+        if found is None:
+            cells.append(Cell("none", "", f"{symbol}, {day}: no session"))
+            continue
+        there = (
+            f"{formats.count(found.missing)} of {formats.count(found.expected)} missing"
+            if found.missing
+            else f"all {formats.count(found.expected)} there"
+        )
+        said = f"{symbol}, {day}: {there}"
+        hint = f"{said}; {market.span(found.start, found.end)}" if market else said
+        to = None
+        if link is not None and found.missing:
+            # Times for machines have nothing that an address would have to escape.
+            to = f"{link}&start={formats.iso(found.start)}&end={formats.iso(found.end)}"
+        cells.append(Cell(_heat(found), said, hint, to))
+    return cells
+
+
+def _heat(found: DayOfSeries) -> str:
     if not found.missing:
-        return found, "0"
+        return "0"
     share = found.missing / found.expected
-    return found, "4" if share >= 1 else "3" if share > 0.5 else "2" if share > 0.1 else "1"
+    return "4" if share >= 1 else "3" if share > 0.5 else "2" if share > 0.1 else "1"

@@ -22,6 +22,10 @@ ENTRY: Final = Entry("/news", "News")
 router = APIRouter()
 
 SHOWN: Final = 100
+
+SYMBOLS: Final = 12
+"""Symbols of an article that are in view. The others unfold."""
+
 SPAN: Final = timedelta(days=30)
 """The default window: the end of the stored news."""
 
@@ -48,7 +52,7 @@ def news(
     newest = None
     if tenant is not None and sought.end is None:
         newest = browsing.newest(here.dsn, "news", tenant=tenant.id, vendor=sought.vendor)
-    until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
+    until = sought.end or (newest or datetime.now(UTC)).replace(microsecond=0) + timedelta(seconds=1)
     since = sought.start or until - SPAN
     if tenant is not None and vendors:
         found, more = articles.newest(
@@ -72,6 +76,7 @@ def news(
         sought=sought,
         q=q,
         articles=list(zip(found, clocks, strict=True)),
+        symbols=SYMBOLS,
         scored=any(each.sentiment_score is not None for each in found),
         older=_older(found, until, skip) if more else None,
         span=SPAN,

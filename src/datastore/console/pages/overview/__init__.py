@@ -13,10 +13,11 @@ from starlette.responses import Response
 from datastore import cold, gaps, jobs, reads, sizes, tenants
 from datastore.console import markets
 from datastore.console.guard import PREFIX
+from datastore.console.pages.overview.rates import Rates
 from datastore.console.rendering import Entry, page
 from datastore.gaps.counts import GapCount
 from datastore.reads import Freshness
-from datastore.service.security import Reader
+from datastore.service.security import Reader, StoreReader
 from datastore.service.state import Here, Service
 from datastore.sizes import StoreSizes
 
@@ -87,6 +88,13 @@ def stored(request: Request, here: Here, token: Reader) -> Response:
         concerns=[*_of_jobs(here, token.tenant), *_of_gaps(counts), *_of_age(fresh)],
         counts=counts,
     )
+
+
+@router.get("/rate")
+def rate(request: Request, here: Here, _: StoreReader) -> Response:
+    """Show how many rows a second are written. The overview asks again every few seconds."""
+    rates: Rates = request.app.state.rates
+    return page(request, "pages/overview/rate.html", rate=rates.read(sizes.rows_written(here.dsn)))
 
 
 def _parts(stored: StoreSizes) -> list[Part]:

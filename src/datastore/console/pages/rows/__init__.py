@@ -1,6 +1,7 @@
 """The page of rows: the rows of any kind as a table, of a series or of all."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from datastore import browsing
 from datastore.console import markets
 from datastore.console.asked import ChosenTenant, OneSeries, SoughtRows
+from datastore.console.formats import column, is_number
 from datastore.console.guard import PREFIX
 from datastore.console.markets import Market
 from datastore.console.rendering import HEADERS, Entry, page
@@ -27,6 +29,10 @@ ENTRY: Final = Entry("/rows", "Rows")
 router = APIRouter()
 
 SHOWN: Final = 200
+
+LONG: Final = 40
+"""Characters of a text from which on it is cut. All of it is shown on hover."""
+
 SPAN: Final = timedelta(days=7)
 """The default window: the end of the stored rows."""
 
@@ -55,7 +61,7 @@ def rows(
     newest = None
     if tenant is not None and sought.end is None:
         newest = browsing.newest(here.dsn, kind, tenant=tenant.id, vendor=sought.vendor, timeframe=timeframe)
-    until = sought.end or (newest or datetime.now(UTC)) + timedelta(seconds=1)
+    until = sought.end or (newest or datetime.now(UTC)).replace(microsecond=0) + timedelta(seconds=1)
     since = sought.start or until - SPAN
     shown: Sequence[Any] = []
     more = False
@@ -84,12 +90,39 @@ def rows(
         sought=sought,
         timeframe=timeframe,
         has_timeframe="timeframe" in KINDS[kind].series,
-        columns=columns,
-        rows=[(market, [getattr(row, name) for name in columns]) for row, market in zip(shown, clocks, strict=True)],
+        columns=[(name, any(is_number(getattr(row, name)) for row in shown)) for name in columns],
+        rows=list(zip(clocks, _cells(columns, shown), strict=True)),
         more=more,
         start=since,
         until=until,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value of a row: its text, the class of its cell, and the moment if it is one. `title` is a text that is cut."""
+
+    text: str
+    css: str
+    title: str | None = None
+    moment: datetime | None = None
+
+
+def _cells(columns: Sequence[str], rows: Sequence[Any]) -> list[tuple[Cell, ...]]:
+    """The cells of each row."""
+    made = []
+    for name in columns:
+        values = [getattr(row, name) for row in rows]
+        made.append([_cell(value, text) for value, text in zip(values, column(values), strict=True)])
+    return list(zip(*made, strict=True))
+
+
+def _cell(value: Any, text: str) -> Cell:
+    if isinstance(value, datetime):
+        return Cell(text, "", moment=value)
+    if isinstance(value, str) and len(value) > LONG:
+        return Cell(text, "cut", title=value)
+    return Cell(text, "number" if is_number(value) else "")
 
 
 def _markets(here: Service, tenant: UUID, rows: Sequence[Any]) -> list[Market | None]:
