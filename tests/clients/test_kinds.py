@@ -24,7 +24,7 @@ from mds_client import (
     Series,
     UnknownSeries,
 )
-from tests.conftest import Client, Store, nothing_there, odd_rows
+from tests.conftest import Client, Store, before_the_server, nothing_there, odd_rows
 
 pytestmark = pytest.mark.every_engine
 
@@ -601,11 +601,13 @@ def test_a_key_of_another_job_is_a_conflict(client: Client, store: Store, job_ty
     assert store.rows("SELECT job_type, payload FROM store.jobs") == [("backfill", {"a": 1})]
 
 
+@before_the_server
 @pytest.mark.parametrize(("priority", "stored"), [("low", 25), ("normal", 50), ("high", 75), (0, 0), (100, 100)])
 def test_a_priority_is_a_name_or_a_number(client: Client, priority: Any, stored: int) -> None:
     assert client.enqueue_job("key", "backfill", priority=priority).priority == stored
 
 
+@before_the_server
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -4,8 +4,8 @@ Attacks that only read or are refused share one database. What an attack got to 
 held against marks that only rows of the second tenant bear.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -116,9 +116,10 @@ class Siege:
 
     def open(self, actor: Actor) -> psycopg.Connection[Any]:
         """A new connection as an actor, outside of any transaction; the service role's has the first tenant set."""
+        # The driver prepares nothing by itself: it does not learn that an attacker's session is made like new.
         if actor == "service":
-            return psycopg.connect(dsn_with_tenant(self.service_dsn, self.tenant_a))
-        connection = psycopg.connect(self.bound_dsn)
+            return psycopg.connect(dsn_with_tenant(self.service_dsn, self.tenant_a), prepare_threshold=None)
+        connection = psycopg.connect(self.bound_dsn, prepare_threshold=None)
         if actor == "bound as mds_app":
             connection.execute("SET ROLE mds_app")
             connection.commit()
@@ -128,12 +129,32 @@ class Siege:
         """Run statements in one transaction of a new connection, up to the first error, and commit what was let
         through. `{own}` and `{foreign}` in them are the two series, `{ts}` is the time of the other's row."""
         with self.open(actor) as connection:
-            seen = assault(connection, [self.filled(statement) for statement in statements])
-            if seen.sqlstate is None:
-                connection.commit()
-            else:
-                connection.rollback()
-            return seen
+            return self._attacked(connection, statements)
+
+    @contextmanager
+    def attacker(self, actor: Actor) -> Iterator[Callable[..., Seen]]:
+        """Attack many times as `attack` does, on one new connection: to learn the catalog takes a session longer than
+        to refuse. What an attack has left in the session is discarded, so that each one finds it as new."""
+        with self.open(actor) as connection:
+
+            def attack(*statements: str) -> Seen:
+                seen = self._attacked(connection, statements)
+                connection.autocommit = True
+                connection.execute("DISCARD ALL")
+                if actor == "bound as mds_app":
+                    connection.execute("SET ROLE mds_app")
+                connection.autocommit = False
+                return seen
+
+            yield attack
+
+    def _attacked(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> Seen:
+        seen = assault(connection, [self.filled(statement) for statement in statements])
+        if seen.sqlstate is None:
+            connection.commit()
+        else:
+            connection.rollback()
+        return seen
 
     def filled(self, statement: str) -> str:
         for name, value in (
@@ -174,6 +195,17 @@ def assault(connection: psycopg.Connection[Any], statements: Sequence[str]) -> S
         connection.remove_notice_handler(note)
     texts += map(str, rows)
     return Seen(sqlstate, rows, "\n".join(texts))
+
+
+def undone(connection: psycopg.Connection[Any], statement: str) -> Seen:
+    """What a statement brings to light in a transaction of its own, of which nothing stays. In one message where the
+    protocol can, for thousands are sent; `connection` is in autocommit mode."""
+    if statement.startswith("COPY"):
+        with connection.transaction(force_rollback=True):
+            return assault(connection, [statement])
+    seen = assault(connection, [f"BEGIN; {statement}; ROLLBACK"])
+    connection.rollback()
+    return seen
 
 
 def told(diagnostic: psycopg.errors.Diagnostic) -> str:
