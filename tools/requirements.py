@@ -43,7 +43,7 @@ RUNTIME: Final = (
         "massive",
         "metrics",
     ),
-    *("plot", "service", "vendors", "yfinance"),
+    *("plot", "ray", "service", "vendors", "yfinance"),
 )
 """The extras that run something; the others try it, measure it, describe it or work on it."""
 

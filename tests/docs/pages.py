@@ -27,6 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 REASONS: Final = frozenset(
     {
         "needs Docker",
+        "needs Java",
         "needs another machine",
         "needs root",
         "installs packages",

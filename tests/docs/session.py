@@ -50,7 +50,8 @@ class Session:
         self._top.chmod(0o755)
         self._folder = self._top / "reader"
         self._folder.mkdir(mode=0o755)
-        here = {"HOME": str(self._folder), "PWD": str(self._folder)}
+        # Ray keeps sockets there, whose paths must be short.
+        here = {"HOME": str(self._folder), "PWD": str(self._folder), "RAY_TMPDIR": str(self._top)}
         self._environment = _kept() | here | dict(environment)
         self._port = str(free_port())
         self._out = (self._top / "stdout").open("w+b")

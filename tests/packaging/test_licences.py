@@ -13,6 +13,7 @@ PERMISSIVE = frozenset(
     {
         "0BSD",
         "3-Clause BSD License",
+        "Apache 2.0",
         "Apache Software License",
         "Apache Software License v2",
         "Apache-2.0",
