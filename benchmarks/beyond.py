@@ -104,9 +104,9 @@ def place(folder: str, *, s3: bool) -> Iterator[str]:
 
 def on_ray(parts: list[Part], rows: int, folder: str) -> list[pl.DataFrame]:
     """Compute on two workers of a cluster on this machine."""
+    # Ray reads the second one when it is imported: it keeps Ray on 127.0.0.1.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     import ray
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
     def start() -> Any:
         return ray.init(num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
