@@ -201,10 +201,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of the store is one test for each engine that can carry it; none is skipped."""
     if "engine" not in metafunc.fixturenames:
         return
-    names = [name for name in ENGINES if name in metafunc.config.stash[_ENGINES].there]
     chosen = list(metafunc.definition.iter_markers("engines"))
-    for only in chosen:
-        names = [name for name in names if name in only.args]
+    names = [name for name in ENGINES if all(name in only.args for only in chosen)]
     everywhere = metafunc.definition.get_closest_marker("every_engine") or metafunc.config.getoption("--engine")
     if not chosen and not everywhere:
         names = [name for name in names if name == "postgres"]
@@ -214,6 +212,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = [name for name in names if name != POOLER]
     if metafunc.definition.get_closest_marker("many_sessions"):
         names = [name for name in names if not shares_session(name)]
+    if not names:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid} would never run: its markers leave no engine")
+    names = [name for name in names if name in metafunc.config.stash[_ENGINES].there]
     metafunc.parametrize("engine", names, indirect=True, scope="session")
 
 
