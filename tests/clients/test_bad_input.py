@@ -67,9 +67,7 @@ NO_ROW: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("fields", "message"), NO_ROW, ids=[f"{fields}"[:60] for fields, _ in NO_ROW])
-def test_a_row_that_is_none_is_refused_with_its_place_its_field_and_the_reason(
-    fields: dict[str, Any], message: str
-) -> None:
+def test_an_invalid_row_is_rejected_with_its_position_field_and_reason(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRow, match=rf"^row 2: {message}") as caught:
         upsert("bars", [GOOD, Bar(**GOOD), {**GOOD, **fields}])
     assert caught.value.index == 2
@@ -77,7 +75,7 @@ def test_a_row_that_is_none_is_refused_with_its_place_its_field_and_the_reason(
 
 @before_the_server
 @pytest.mark.parametrize("field", ["vendor", "symbol", "timeframe", "ts"])
-def test_a_row_without_a_field_that_it_needs_is_refused(client: Client, store: Store, field: str) -> None:
+def test_a_row_without_a_required_field_is_rejected(client: Client, store: Store, field: str) -> None:
     with pytest.raises(InvalidRow, match=f"row 1: {field}: Field required"):
         client.upsert_bars([GOOD, {key: value for key, value in GOOD.items() if key != field}])
     assert store.rows("SELECT FROM store.series") == []
@@ -85,25 +83,25 @@ def test_a_row_without_a_field_that_it_needs_is_refused(client: Client, store: S
 
 @before_the_server
 @pytest.mark.parametrize("rows", ["text", [1], [[]], [("vendor", "v")], {"vendor": "v"}, Bar(**GOOD)])
-def test_what_is_no_row_at_all_is_refused(client: Client, rows: Any) -> None:
+def test_a_value_that_is_neither_a_model_nor_a_mapping_is_rejected(client: Client, rows: Any) -> None:
     with pytest.raises(InvalidRow, match="row 0: a Bar or a mapping is needed, not "):
         client.upsert_bars(rows)
 
 
 @before_the_server
-def test_an_unknown_way_to_end_a_conflict_is_refused(client: Client) -> None:
+def test_an_unknown_value_of_on_conflict_is_rejected(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="on_conflict is replace, keep or fill, not 'ignore'"):
         client.upsert_bars([GOOD], on_conflict="ignore")
 
 
 @before_the_server
-def test_an_unknown_kind_is_refused_with_those_that_there_are(client: Client) -> None:
+def test_an_unknown_kind_is_rejected_and_the_error_lists_the_known_kinds(client: Client) -> None:
     with pytest.raises(LookupError, match=r"there is no kind 'barz'; there are: bars"):
         client.upsert("barz", [GOOD])
 
 
 @before_the_server
-def test_an_error_of_the_rows_source_passes_through_and_nothing_is_written(client: Client, store: Store) -> None:
+def test_an_exception_from_the_row_source_propagates_and_nothing_is_written(client: Client, store: Store) -> None:
     def source() -> Any:
         yield GOOD
         raise OSError("the disk is gone")
@@ -126,7 +124,7 @@ TIMES = (
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.every_engine
-def test_times_from_the_first_year_to_the_last_come_back_as_they_were(
+def test_times_from_the_first_to_the_last_supported_year_are_read_back_unchanged(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -138,7 +136,7 @@ def test_times_from_the_first_year_to_the_last_come_back_as_they_were(
 
 @pytest.mark.parametrize("mode", MODES)
 @odd_rows
-def test_none_in_every_optional_field_is_a_row(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_a_row_may_have_none_in_every_optional_field(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     row = {name: None for name, field in Bar.model_fields.items() if not field.is_required()}
     assert client.upsert_bars([{**GOOD, **row}]) == 1
@@ -149,9 +147,7 @@ def test_none_in_every_optional_field_is_a_row(connect: Callable[..., Client], s
 
 @pytest.mark.parametrize("mode", MODES)
 @odd_rows
-def test_the_same_key_many_times_in_one_batch_is_one_row_the_last(
-    connect: Callable[..., Client], store: Store, mode: str
-) -> None:
+def test_the_last_row_wins_when_a_batch_repeats_a_key(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     spellings = [("AAPL", NOON), (" aapl ", "2024-01-02T13:00:00+01:00"), ("Aapl", NOON.replace(tzinfo=None))]
     rows = [{**GOOD, "symbol": symbol, "ts": ts, "close_price": n} for n, (symbol, ts) in enumerate(spellings)]
@@ -176,7 +172,7 @@ def test_long_names_fit(client: Client, vendor: str, symbol: str) -> None:
 
 
 @pytest.mark.parametrize("price", [0.0, -0.0, -37.63, 5e-324, 1.7976931348623157e308, 0.1 + 0.2])
-def test_a_price_comes_back_to_the_last_bit(client: Client, price: float) -> None:
+def test_a_price_is_read_back_bit_for_bit(client: Client, price: float) -> None:
     client.upsert_bars([{**GOOD, "close_price": price}])
     (read,) = client.bars_window("AAPL", "1m", *ALWAYS, "v")
     assert math.copysign(1, read.close_price) == math.copysign(1, price)
@@ -184,7 +180,7 @@ def test_a_price_comes_back_to_the_last_bit(client: Client, price: float) -> Non
 
 
 @pytest.mark.engines("postgres")  # the client's own work, and seconds of it
-def test_more_rows_than_one_statement_takes_are_one_batch_each_row_once(store: Store) -> None:
+def test_a_batch_larger_than_one_statement_writes_each_row_once(store: Store) -> None:
     count, symbols = 3 * CHUNK_ROWS + 1_000, 500
     start = datetime(2020, 1, 1, tzinfo=UTC)
     times = [start + timedelta(minutes=minute) for minute in range(count // symbols)]
@@ -201,7 +197,7 @@ def test_more_rows_than_one_statement_takes_are_one_batch_each_row_once(store: S
     ]
 
 
-def test_one_row_is_a_batch(client: Client, store: Store) -> None:
+def test_a_batch_may_have_one_row(client: Client, store: Store) -> None:
     assert client.upsert_bars(iter([GOOD])) == 1
     assert store.rows("SELECT count(*) FROM store.bars") == [(1,)]
 
@@ -211,7 +207,7 @@ def test_one_row_is_a_batch(client: Client, store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 10_000, "%", "🦆"])
 @nothing_there
-def test_a_question_for_a_name_that_nothing_has_finds_nothing(client: Client, name: str) -> None:
+def test_reading_an_unknown_name_returns_nothing(client: Client, name: str) -> None:
     client.upsert_bars([GOOD])
     assert client.bars_window(name, "1m", *ALWAYS, "v") == []
     assert client.bars_window("AAPL", "1m", *ALWAYS, name) == []
@@ -220,7 +216,7 @@ def test_a_question_for_a_name_that_nothing_has_finds_nothing(client: Client, na
 
 
 @pytest.mark.parametrize("name", ["A\0B", "\ud800"], ids=["NUL", "half a surrogate pair"])
-def test_a_question_for_a_name_that_cannot_be_sent_is_an_error_of_this_library(client: Client, name: str) -> None:
+def test_reading_a_name_that_cannot_be_sent_raises_a_library_error(client: Client, name: str) -> None:
     with pytest.raises(MDSError):
         client.bars_window(name, "1m", *ALWAYS, "v")
     with pytest.raises(MDSError):
@@ -236,12 +232,12 @@ def test_a_question_for_a_name_that_cannot_be_sent_is_an_error_of_this_library(c
         (datetime(1, 1, 1), datetime(9999, 12, 31)),  # noqa: DTZ001 - a time without a zone is UTC
     ],
 )
-def test_a_window_may_reach_beyond_what_a_row_can_have(client: Client, start: datetime, end: datetime) -> None:
+def test_a_window_may_extend_beyond_the_range_of_row_times(client: Client, start: datetime, end: datetime) -> None:
     client.upsert_bars([GOOD])
     assert len(client.bars_window("AAPL", "1m", start, end, "v")) == 1
 
 
-def test_a_window_of_nothing_is_empty(client: Client) -> None:
+def test_a_window_whose_start_equals_its_end_is_empty(client: Client) -> None:
     client.upsert_bars([GOOD])
     assert client.bars_window("AAPL", "1m", NOON, NOON, "v") == []
 
@@ -255,18 +251,18 @@ def test_a_window_needs_times(client: Client, when: Any) -> None:
 
 @before_the_server
 @pytest.mark.parametrize("when", ["", "yesterday", "2024-13-01", "1704196800", "01/02/2024"])
-def test_a_text_that_is_not_in_iso_8601_is_no_time(client: Client, when: str) -> None:
+def test_a_text_that_is_not_iso_8601_is_rejected_as_a_time(client: Client, when: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{when!r}: .*time"):
         client.bars_window("AAPL", "1m", when, NOON, "v")
 
 
-def test_latest_prices_of_no_symbol_are_none(client: Client) -> None:
+def test_latest_prices_of_an_empty_symbol_list_are_empty(client: Client) -> None:
     client.upsert_bars([GOOD])
     assert client.latest_prices([], "v") == []
 
 
 @before_the_server
-def test_latest_prices_of_one_text_is_a_mistake_that_is_named(client: Client) -> None:
+def test_latest_prices_rejects_a_string_in_place_of_a_list_of_symbols(client: Client) -> None:
     with pytest.raises(ConfigurationError, match=r"symbols is a list of names, not one text: \['AAPL'\]"):
         client.latest_prices("AAPL", "v")
 
@@ -288,7 +284,7 @@ def test_an_unknown_tenant_is_refused_by_name(connect: Callable[..., Client], st
         assert caught.value.sqlstate == "42501"
 
 
-def test_no_tenant_is_refused_when_writing(connect: Callable[..., Client], store: Store) -> None:
+def test_writing_without_a_tenant_is_rejected(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn)
     with pytest.raises(RLSDenied, match="no tenant is set"):
         client.upsert_bars([GOOD])
@@ -326,7 +322,7 @@ def test_rows_of_two_tenants_in_one_call_are_refused(connect: Callable[..., Clie
         ({"dsn": "postgresql://u:hunter2@[bad"}, "the DSN cannot be read"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_its_name(
+def test_an_invalid_setting_is_rejected_by_name_without_showing_secrets(
     connect: Callable[..., Client], store: Store, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
@@ -337,7 +333,7 @@ def test_a_wrong_setting_is_refused_by_its_name(
 
 
 @pytest.mark.every_engine
-def test_a_database_that_is_not_migrated_is_said_to_be(
+def test_an_unmigrated_database_is_reported_as_a_schema_mismatch(
     connect: Callable[..., Client], server: EmbeddedServer, empty_database: str
 ) -> None:
     client = connect(dsn=server.dsn("mds_admin", empty_database), tenant_id=str(uuid4()))
@@ -354,7 +350,7 @@ def test_a_database_that_is_not_migrated_is_said_to_be(
         assert caught.value.sqlstate == "3F000"
 
 
-def test_a_role_that_is_no_member_of_mds_app_is_refused(
+def test_a_role_outside_mds_app_is_rejected(
     connect: Callable[..., Client], server: EmbeddedServer, store: Store
 ) -> None:
     store.execute("DO $$ BEGIN CREATE ROLE outsider LOGIN PASSWORD 'x'; EXCEPTION WHEN duplicate_object THEN END $$")

@@ -48,7 +48,7 @@ def test_a_bar_comes_back_as_it_was_written(client: Client, store: Store) -> Non
     assert read.ts.tzinfo is UTC
 
 
-def test_a_row_that_comes_late_leaves_the_newest_time_of_its_series(client: Client) -> None:
+def test_a_late_row_does_not_change_the_newest_time_of_its_series(client: Client) -> None:
     client.upsert_bars([bar(5, None, volume=1)])
     client.upsert_bars([bar(1, 1.0), bar(3, 3.0)])
     (found,) = client.series()
@@ -103,7 +103,9 @@ def test_every_write_mode_leaves_the_same_table(connect: Callable[..., Client], 
 
 @pytest.mark.parametrize("mode", MODES)
 @odd_rows
-def test_writing_again_makes_no_row_version(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_rewriting_the_same_bars_creates_no_new_row_versions(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     bars = [bar(minute, None if minute % 7 == 0 else minute / 3, symbol=f"S{minute % 5}") for minute in range(100)]
     client.upsert_bars(bars)
@@ -126,7 +128,7 @@ def test_writing_again_makes_no_row_version(connect: Callable[..., Client], stor
         ("fill", [(0, 5.0, 10), (1, 2.0, 11), (2, 7.0, 12)]),
     ],
 )
-def test_a_conflict_ends_as_asked(
+def test_on_conflict_decides_which_values_are_kept(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: str, left: list[tuple[int, float, int]]
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -142,7 +144,7 @@ def test_an_empty_batch_writes_nothing(client: Client, store: Store) -> None:
     assert store.rows("SELECT * FROM store.series") == []
 
 
-def test_a_window_has_its_start_and_not_its_end(client: Client) -> None:
+def test_a_window_includes_its_start_and_excludes_its_end(client: Client) -> None:
     client.upsert_bars([bar(minute) for minute in range(5)])
     found = client.bars_window("aapl", "1m", NOON + timedelta(minutes=1), NOON + timedelta(minutes=3), "v")
     assert [row.ts.minute for row in found] == [1, 2]
@@ -203,7 +205,7 @@ def test_the_latest_price_follows_corrections(connect: Callable[..., Client], st
     assert latest() == 5.0
 
 
-def test_a_mapping_that_is_no_bar_is_refused_with_its_place_and_field(client: Client, store: Store) -> None:
+def test_an_invalid_mapping_is_rejected_with_its_position_and_field(client: Client, store: Store) -> None:
     good = {"vendor": "v", "symbol": "AAPL", "timeframe": "1m", "ts": NOON}
     with pytest.raises(InvalidRow, match=r"row 1: close_price: .*finite") as caught:
         client.upsert_bars([good, {**good, "close_price": float("nan")}])
@@ -217,7 +219,7 @@ def test_rows_of_another_tenant_are_refused_before_anything_is_sent(client: Clie
     assert store.rows("SELECT * FROM store.series") == []
 
 
-def test_the_same_client_for_another_tenant_shares_the_pool_and_nothing_else(client: Client, store: Store) -> None:
+def test_for_tenant_keeps_the_rows_of_two_tenants_apart(client: Client, store: Store) -> None:
     other = client.for_tenant(store.tenant_b)
     client.upsert_bars([bar(0, 1.0)])
     other.upsert_bars([bar(0, 2.0), bar(1, 3.0)])
@@ -251,7 +253,7 @@ def test_a_field_of_a_row_can_be_read_by_its_name(client: Client) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_rows_that_are_none_are_skipped_with_a_warning(client: Client, whole: bool) -> None:
+def test_rows_that_are_the_value_none_are_skipped_with_a_warning(client: Client, whole: bool) -> None:
     rows: list[Any] = [None, None, bar(0), None, bar(1)]
     with pytest.warns(DataQualityWarning, match="skipped") as caught:
         written = client.upsert_bars(rows if whole else iter(rows), chunk_rows=2)

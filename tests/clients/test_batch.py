@@ -118,7 +118,7 @@ def blocked(store: Store) -> int | None:
 # -- when a batch is written ------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_written_when_it_has_its_rows_and_not_before(client: Client, store: Store) -> None:
+def test_a_batch_is_written_once_it_reaches_max_rows(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=3, max_ms=HOUR)) as processor:
         for minute in range(5):
             processor.add_bar(bar(minute))
@@ -128,7 +128,7 @@ def test_a_batch_is_written_when_it_has_its_rows_and_not_before(client: Client, 
         assert processor.pending_rows() == [bar(3), bar(4)]
 
 
-def test_a_batch_is_written_when_it_has_its_bytes(client: Client, store: Store) -> None:
+def test_a_batch_is_written_once_it_reaches_max_bytes(client: Client, store: Store) -> None:
     one = sizing(KINDS["bars"])(bar())
     with Driven(client, BatchConfig(max_ms=HOUR, max_bytes=4 * one)) as processor:
         for minute in range(6):
@@ -139,7 +139,7 @@ def test_a_batch_is_written_when_it_has_its_bytes(client: Client, store: Store) 
     assert processor.stats().bytes == 6 * one
 
 
-def test_a_batch_is_written_when_its_time_has_come_though_nothing_is_added(client: Client, store: Store) -> None:
+def test_a_batch_is_written_after_max_ms_even_if_no_row_is_added(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_ms=150)) as processor:
         began = monotonic()
         processor.add(bar(1))
@@ -151,7 +151,7 @@ def test_a_batch_is_written_when_its_time_has_come_though_nothing_is_added(clien
         eventually(lambda: processor.stats().batches == 2)
 
 
-def test_a_flush_writes_what_is_pending_and_waits_for_it(client: Client, store: Store) -> None:
+def test_flush_writes_the_pending_rows_and_waits_for_them(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=4, max_ms=HOUR)) as processor:
         processor.flush_all()
         for minute in range(7):
@@ -161,7 +161,7 @@ def test_a_flush_writes_what_is_pending_and_waits_for_it(client: Client, store: 
         assert processor.stats().pending == 0
 
 
-def test_leaving_the_block_writes_what_is_pending_and_leaves_the_client_open(client: Client, store: Store) -> None:
+def test_leaving_the_block_writes_the_pending_rows_and_keeps_the_client_open(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_ms=HOUR)) as processor:
         processor.add(bar(1))
         assert closes(store) == []
@@ -170,14 +170,14 @@ def test_leaving_the_block_writes_what_is_pending_and_leaves_the_client_open(cli
     assert client.upsert_bars([bar(2)]) == 1
 
 
-def test_a_processor_keeps_to_its_conflict_behaviour(client: Client, store: Store) -> None:
+def test_a_processor_writes_with_its_on_conflict_setting(client: Client, store: Store) -> None:
     for on_conflict, left in (("replace", [1]), ("keep", [1]), ("replace", [3])):
         with Driven(client, BatchConfig(max_rows=1, max_ms=HOUR), on_conflict=on_conflict) as processor:
             processor.add(bar(0, left[0] if on_conflict == "replace" else 2.0))
         assert closes(store) == left
 
 
-def test_stats_add_up(client: Client, store: Store) -> None:
+def test_stats_count_added_written_rejected_and_pending_rows(client: Client, store: Store) -> None:
     store.execute(REFUSE)
     one = sizing(KINDS["bars"])(bar())
     with Driven(client, BatchConfig(max_rows=10, max_ms=HOUR), on_reject=lambda _: None) as processor:
@@ -194,7 +194,7 @@ def test_stats_add_up(client: Client, store: Store) -> None:
 # -- order and room ---------------------------------------------------------------------------------------------------
 
 
-def test_rows_of_a_key_are_written_in_the_order_of_adding_with_several_producers(client: Client, store: Store) -> None:
+def test_rows_of_one_key_are_written_in_the_order_several_producers_add_them(client: Client, store: Store) -> None:
     store.execute("CREATE TABLE store.seen (n serial, series_id bigint, close float8)")
     store.execute(
         "CREATE FUNCTION store.see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
@@ -222,7 +222,7 @@ def test_rows_of_a_key_are_written_in_the_order_of_adding_with_several_producers
 
 
 @pytest.mark.many_sessions
-def test_producers_wait_while_twice_a_batch_is_pending(client: Client, store: Store) -> None:
+def test_producers_block_while_two_full_batches_are_pending(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=5, max_ms=HOUR)) as processor:
         most, done = [0], threading.Event()
 
@@ -249,7 +249,7 @@ def test_producers_wait_while_twice_a_batch_is_pending(client: Client, store: St
 
 @pytest.mark.many_sessions
 @pytest.mark.every_engine
-def test_a_connection_that_is_killed_in_the_middle_loses_and_doubles_nothing(client: Client, store: Store) -> None:
+def test_a_connection_killed_during_a_batch_neither_loses_nor_duplicates_rows(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=10, max_ms=HOUR)) as processor:
         with locked(store):
             for minute in range(15):
@@ -263,7 +263,7 @@ def test_a_connection_that_is_killed_in_the_middle_loses_and_doubles_nothing(cli
     assert closes(store) == list(range(15))
 
 
-def test_a_failure_behind_the_back_is_raised_by_the_next_add_which_takes_no_row(client: Client, store: Store) -> None:
+def test_the_next_add_raises_a_background_failure_and_adds_no_row(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_rows=2, max_ms=HOUR)) as processor:
         store.execute(REVOKE)
         processor.add(bar(0))
@@ -284,7 +284,7 @@ def test_a_failure_behind_the_back_is_raised_by_the_next_add_which_takes_no_row(
     assert processor.stats().failures == 2
 
 
-def test_a_batch_that_failed_is_tried_again_by_the_clock(client: Client, store: Store) -> None:
+def test_a_failed_batch_is_retried_after_max_ms(client: Client, store: Store) -> None:
     with Driven(client, BatchConfig(max_ms=20)) as processor:
         store.execute(REVOKE)
         processor.add(bar(0))
@@ -296,7 +296,7 @@ def test_a_batch_that_failed_is_tried_again_by_the_clock(client: Client, store: 
         processor.add(bar(1))  # the failure is over: there is nothing to raise
 
 
-def test_a_failure_is_raised_at_the_end_of_the_block_and_its_rows_are_kept(client: Client, store: Store) -> None:
+def test_leaving_the_block_raises_a_write_failure_and_keeps_its_rows(client: Client, store: Store) -> None:
     store.execute(REVOKE)
     processor = Driven(client, BatchConfig(max_ms=HOUR))
     with pytest.raises(RLSDenied, match="permission denied") as caught:
@@ -310,7 +310,7 @@ def test_a_failure_is_raised_at_the_end_of_the_block_and_its_rows_are_kept(clien
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt("mine")])
-def test_an_exception_in_the_block_passes_and_the_rows_are_written(
+def test_an_exception_in_the_block_propagates_and_the_rows_are_written(
     client: Client, store: Store, error: BaseException
 ) -> None:
     processor = Driven(client, BatchConfig(max_ms=HOUR))
@@ -320,7 +320,7 @@ def test_an_exception_in_the_block_passes_and_the_rows_are_written(
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_an_exception_that_passes_is_told_what_could_not_be_written(
+def test_an_exception_from_the_block_carries_a_note_about_unwritten_rows(
     connect: Callable[..., Client], store: Store
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, statement_timeout_ms=300)
@@ -341,9 +341,7 @@ def test_an_exception_that_passes_is_told_what_could_not_be_written(
 
 
 @pytest.mark.every_engine
-def test_one_bad_row_goes_to_the_sink_with_its_reason_and_a_thousand_good_ones_are_written(
-    client: Client, store: Store
-) -> None:
+def test_one_invalid_row_is_rejected_and_a_thousand_valid_rows_are_written(client: Client, store: Store) -> None:
     store.execute(REFUSE)
     rejects: list[Reject] = []
     with Driven(client, BatchConfig(max_rows=1000, max_ms=HOUR), on_reject=rejects.append) as processor:
@@ -358,7 +356,7 @@ def test_one_bad_row_goes_to_the_sink_with_its_reason_and_a_thousand_good_ones_a
 
 
 @pytest.mark.every_engine
-def test_a_value_that_the_server_refuses_is_content_too(client: Client, store: Store) -> None:
+def test_a_row_with_a_value_that_the_server_refuses_is_rejected(client: Client, store: Store) -> None:
     store.execute("ALTER TABLE store.bars ADD CONSTRAINT odd CHECK (1 / (close_price - 13)::int <> 9)")
     rejects: list[Reject] = []
     with Driven(client, BatchConfig(max_ms=HOUR), on_reject=rejects.append) as processor:
@@ -368,7 +366,7 @@ def test_a_value_that_the_server_refuses_is_content_too(client: Client, store: S
     assert len(closes(store)) == 19
 
 
-def test_a_value_that_the_driver_cannot_send_is_content_too(client: Client, store: Store) -> None:
+def test_a_row_with_a_value_that_the_driver_cannot_send_is_rejected(client: Client, store: Store) -> None:
     rejects: list[Reject] = []
     huge = bar(1).model_copy(update={"volume": 2**64})
     with Driven(client, BatchConfig(max_ms=HOUR), on_reject=rejects.append) as processor:
@@ -378,7 +376,7 @@ def test_a_value_that_the_driver_cannot_send_is_content_too(client: Client, stor
     assert closes(store) == [0, 2]
 
 
-def test_rows_of_another_tenant_go_to_the_sink(client: Client, store: Store) -> None:
+def test_rows_of_another_tenant_are_rejected_to_the_sink(client: Client, store: Store) -> None:
     rejects: list[Reject] = []
     foreign = bar(1, tenant_id=store.tenant_b)
     with Driven(client, BatchConfig(max_ms=HOUR), on_reject=rejects.append) as processor:
@@ -408,7 +406,7 @@ def test_rejects_are_appended_to_a_file_as_lines_of_json(client: Client, store: 
     assert Bar.model_validate(refused["row"]) == bar(1, 13, vendor="Ünï")
 
 
-def test_without_a_sink_a_bad_row_is_raised_and_kept_with_those_behind_it(client: Client, store: Store) -> None:
+def test_without_a_sink_an_invalid_row_raises_and_stays_pending_with_later_rows(client: Client, store: Store) -> None:
     store.execute(REFUSE)
     processor = Driven(client, BatchConfig(max_ms=HOUR))
     with pytest.raises(ConstraintViolation, match="no_thirteen") as caught:
@@ -418,7 +416,7 @@ def test_without_a_sink_a_bad_row_is_raised_and_kept_with_those_behind_it(client
     assert closes(store) == [11, 12]
 
 
-def test_a_missing_right_is_nobodys_content(client: Client, store: Store) -> None:
+def test_a_missing_privilege_raises_and_rejects_no_row(client: Client, store: Store) -> None:
     store.execute(REVOKE)
     rejects: list[Reject] = []
     processor = Driven(client, BatchConfig(max_ms=HOUR), on_reject=rejects.append)
@@ -455,7 +453,7 @@ class Counting(LibpqWriter):
         super().write(data)
 
 
-def test_the_size_of_a_row_is_what_the_driver_sends_for_it(store: Store) -> None:
+def test_the_size_of_a_row_equals_the_bytes_that_the_driver_sends(store: Store) -> None:
     @kind("specimens", singular="specimen", time="ts", series=("vendor",), key=("label",))
     class Specimen(models.Row):
         ts: models.Instant
@@ -497,7 +495,7 @@ def test_the_size_of_a_row_is_what_the_driver_sends_for_it(store: Store) -> None
 # -- tasks ------------------------------------------------------------------------------------------------------------
 
 
-def test_cancelling_a_task_in_the_block_writes_what_is_pending(store: Store) -> None:
+def test_cancelling_a_task_in_the_block_writes_the_pending_rows(store: Store) -> None:
     async def main() -> BatchStats:
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
             processor = AsyncBatchProcessor(amds, BatchConfig(max_ms=HOUR))
@@ -522,7 +520,9 @@ def test_cancelling_a_task_in_the_block_writes_what_is_pending(store: Store) -> 
 
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("cancelled_in_block", [True, False])
-def test_cancelling_again_while_it_is_written_says_exactly_what_is_left(store: Store, cancelled_in_block: bool) -> None:
+def test_cancelling_again_during_the_write_reports_exactly_the_unwritten_rows(
+    store: Store, cancelled_in_block: bool
+) -> None:
     async def main() -> None:
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
             processor = AsyncBatchProcessor(amds, BatchConfig(max_rows=2, max_ms=HOUR))
@@ -584,7 +584,7 @@ def test_cancelling_a_flush_does_not_cancel_the_write(store: Store) -> None:
     assert closes(store) == [0]
 
 
-def test_leaving_in_vain_ends_the_write_and_leaves_no_task_behind(store: Store) -> None:
+def test_leaving_the_block_with_a_blocked_write_ends_it_and_leaves_no_task(store: Store) -> None:
     async def main() -> None:
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
             processor = AsyncBatchProcessor(amds, BatchConfig(max_ms=HOUR))

@@ -64,7 +64,7 @@ def cased(store: Store) -> Store:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("form", FORMS)
-def test_symbols_that_differ_only_in_case_are_two_instruments_in_every_form(
+def test_symbols_that_differ_only_in_case_stay_separate_in_every_input_form(
     connect: Callable[..., Client], cased: Store, form: str, mode: str
 ) -> None:
     client = connect(dsn=cased.dsn, tenant_id=cased.tenant_a, write_mode=mode)
@@ -77,7 +77,7 @@ def test_symbols_that_differ_only_in_case_are_two_instruments_in_every_form(
 
 
 @pytest.mark.every_engine
-def test_many_rows_as_models_and_in_columns_keep_both_instruments(client: Client, cased: Store) -> None:
+def test_large_batches_of_models_and_frames_keep_both_instruments(client: Client, cased: Store) -> None:
     """So many models are converted to columns."""
     rows = [
         bar(symbol, at, ts=f"2024-01-02T{at // 60:02}:{at % 60:02}:00Z", timeframe="1m")
@@ -94,9 +94,7 @@ def test_many_rows_as_models_and_in_columns_keep_both_instruments(client: Client
 
 @odd_rows
 @pytest.mark.parametrize("form", FORMS)
-def test_without_a_declaration_symbols_are_in_upper_case_and_one_instrument(
-    client: Client, store: Store, form: str
-) -> None:
+def test_without_a_declaration_symbols_are_converted_to_upper_case(client: Client, store: Store, form: str) -> None:
     client.upsert_bars(FORMS[form]([bar("AMpB", 1.0), bar("AMPB", 2.0)]))
     assert stored(store) == [("cased", "AMPB", 2.0)]
     assert [row.close_price for row in client.bars_window("ampb", "1d", *JANUARY, "cased")] == [2.0]
@@ -137,7 +135,7 @@ def test_options_fundamentals_and_news_keep_both_instruments(client: Client, cas
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("given", [{}, {"vendor_id": "7"}, {"id": "6b1c4d0e-9d8f-4a52-9d0c-2f5f5a8a1c99"}])
-def test_news_of_both_instruments_are_two_rows_whatever_their_id_follows_from(
+def test_news_of_both_instruments_are_two_rows_for_every_source_of_their_id(
     client: Client, cased: Store, given: dict[str, str]
 ) -> None:
     article = {"published_at": "2024-01-02T12:00:00Z", "title": "Merger", **given}
@@ -210,7 +208,7 @@ def test_every_read_spells_a_symbol_as_its_vendor_does(client: Client, cased: St
     assert stored(cased) == [("cased", "AMPB", 2.0), ("plain", "AMPB", 3.0)]
 
 
-def test_a_scan_and_an_export_spell_by_the_vendor(cased: Store, tmp_path: Path) -> None:
+def test_scan_and_export_spell_symbols_as_declared_for_the_vendor(cased: Store, tmp_path: Path) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a) as client:
         client.upsert_bars([bar("AMpB", 1.0), bar("AMPB", 2.0)])
         client.upsert_news([News(vendor="cased", published_at=DAY, title=one, symbol=one) for one in BOTH])
@@ -223,15 +221,13 @@ def test_a_scan_and_an_export_spell_by_the_vendor(cased: Store, tmp_path: Path) 
     assert parquet.read_table(tmp_path / "bars.parquet")["symbol"].to_pylist() == ["AMpB"]
 
 
-def test_a_symbol_in_other_letters_is_told_with_those_that_exist(client: Client, cased: Store) -> None:
+def test_a_symbol_in_the_wrong_case_raises_an_error_that_lists_similar_symbols(client: Client, cased: Store) -> None:
     client.upsert_bars([bar("AMpB", 1.0), bar("AMPB", 2.0)])
     with pytest.raises(UnknownSeries, match=r"cased has no bars of ampb; near it: AMPB, AMpB"):
         client.bars_window("ampb", "1d", *JANUARY, "cased", missing="raise")
 
 
-def test_rows_that_were_read_are_written_back_as_they_are_and_in_upper_case_to_another_vendor(
-    client: Client, cased: Store
-) -> None:
+def test_rows_written_back_keep_their_case_and_other_vendors_get_upper_case(client: Client, cased: Store) -> None:
     client.upsert_bars([bar("AMpB", 1.0)])
     rows = client.bars_window("AMpB", "1d", *JANUARY, "cased")
     frame = client.bars_window("AMpB", "1d", *JANUARY, "cased", as_="arrow")
@@ -255,7 +251,7 @@ class Counting(Observer):
 
 
 @pytest.mark.both_clients
-def test_a_client_with_an_old_declaration_writes_and_reads_by_the_new_one(
+def test_a_client_with_a_stale_declaration_switches_to_the_new_one(
     connect: Callable[..., Client], store: Store
 ) -> None:
     old, other = (connect(dsn=store.dsn, tenant_id=store.tenant_a, max_attempts=1) for _ in range(2))
@@ -276,7 +272,7 @@ def test_a_client_with_an_old_declaration_writes_and_reads_by_the_new_one(
     assert stored(store) == [("cased", "AMPB", 4.0)]
 
 
-def test_a_client_asks_once_for_the_declarations(cased: Store) -> None:
+def test_a_client_fetches_the_declarations_once(cased: Store) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a, observer=(counting := Counting())) as client:
         sessions: list[Session] = []
         make = client._session
@@ -295,7 +291,7 @@ def test_a_client_asks_once_for_the_declarations(cased: Store) -> None:
 
 
 @pytest.mark.parametrize("form", ["models", "arrow"])
-def test_rows_that_are_two_by_a_new_declaration_do_not_count_as_replaced(store: Store, form: str) -> None:
+def test_rows_that_a_new_declaration_separates_are_not_counted_as_replaced(store: Store, form: str) -> None:
     class Watching(Observer):
         written: Written | None = None
 
@@ -314,7 +310,7 @@ def test_rows_that_are_two_by_a_new_declaration_do_not_count_as_replaced(store: 
 
 
 @before_the_server
-def test_a_session_that_asks_confirms_nothing_for_others() -> None:
+def test_a_session_that_fetches_declarations_does_not_confirm_them_early() -> None:
     operation, asking = (
         latest_prices(["A"], "v"),
         Session(Config.load({"dsn": "host=h"}, environment={}), {}, asks=True),
@@ -336,7 +332,7 @@ def test_a_rejected_model_keeps_its_given_spelling() -> None:
 
 
 @pytest.mark.both_clients
-def test_a_transaction_and_a_stream_know_the_declarations_from_the_beginning(
+def test_the_first_transaction_or_stream_of_a_client_uses_the_declarations(
     connect: Callable[..., Client], cased: Store
 ) -> None:
     first, second = (connect(dsn=cased.dsn, tenant_id=cased.tenant_a) for _ in range(2))
@@ -348,7 +344,7 @@ def test_a_transaction_and_a_stream_know_the_declarations_from_the_beginning(
     assert [row.close_price for part in parts for row in part] == [1.0]
 
 
-def test_a_transaction_with_an_old_declaration_fails_and_can_be_run_again(client: Client, store: Store) -> None:
+def test_a_transaction_with_a_stale_declaration_fails_and_can_be_retried(client: Client, store: Store) -> None:
     client.upsert_bars([bar("AMpB", 1.0)])
     vendors.declare(store.admin_dsn, "cased")
     with pytest.raises(RetryableError, match="case-sensitive"), client.transaction() as transaction:
@@ -362,7 +358,7 @@ def test_a_transaction_with_an_old_declaration_fails_and_can_be_run_again(client
 
 
 @pytest.mark.many_sessions
-def test_a_declaration_waits_for_transactions_that_run_and_stops_nobody(store: Store) -> None:
+def test_a_declaration_is_not_made_while_transactions_run_and_does_not_block_reads(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         with client.transaction() as transaction:
             transaction.upsert_bars([bar("AMpB", 1.0)])
@@ -374,7 +370,7 @@ def test_a_declaration_waits_for_transactions_that_run_and_stops_nobody(store: S
         assert [one.vendor for one in vendors.declared(store.admin_dsn)] == ["cased"]
 
 
-def test_a_declaration_is_not_taken_back_while_symbols_are_not_in_upper_case(client: Client, cased: Store) -> None:
+def test_a_declaration_cannot_be_withdrawn_while_symbols_have_lower_case_letters(client: Client, cased: Store) -> None:
     client.upsert_bars([bar("AMpB", 1.0), bar("ÄÖ", 2.0), bar("äö", 3.0, "plain")])
     client.upsert_news([News(vendor="cased", published_at=DAY, title="up", symbol="éX")])
     for symbols, kind in (("AMpB, éX", "bars"), ("éX", "news")):
@@ -387,7 +383,7 @@ def test_a_declaration_is_not_taken_back_while_symbols_are_not_in_upper_case(cli
     assert [row.symbol for row in client.bars_window("äö", "1d", *JANUARY, "cased")] == ["ÄÖ"]
 
 
-def test_symbols_that_are_not_in_upper_case_are_found_while_transactions_run(client: Client, cased: Store) -> None:
+def test_symbols_with_lower_case_letters_are_found_while_transactions_run(client: Client, cased: Store) -> None:
     client.upsert_bars([bar("AMpB", 1.0)])
     with psycopg.connect(cased.dsn) as open_:
         open_.execute("SELECT mds.spells_as('{cased}')")
@@ -397,7 +393,9 @@ def test_symbols_that_are_not_in_upper_case_are_found_while_transactions_run(cli
 
 
 @pytest.mark.many_sessions
-def test_a_search_for_which_all_clients_wait_is_given_up(cased: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_blocks_all_clients_is_aborted_after_a_limit(
+    cased: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     search, searched = vendors._in_lower_case, 0
     with psycopg.connect(cased.superuser_dsn) as open_:
 
@@ -448,9 +446,7 @@ def test_files_of_every_format_keep_both_instruments(mds: Run, cased: Store, tmp
 
 
 @odd_rows
-def test_rows_of_one_file_that_a_later_one_replaces_are_counted_by_instrument(
-    mds: Run, cased: Store, tmp_path: Path
-) -> None:
+def test_replaced_rows_of_a_file_are_counted_per_case_sensitive_symbol(mds: Run, cased: Store, tmp_path: Path) -> None:
     rows = [bar("AMpB", 1.0), bar("AMPB", 2.0), bar("AMpB", 3.0)]
     (tmp_path / "a.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
     (tmp_path / "a.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -465,7 +461,7 @@ def test_rows_of_one_file_that_a_later_one_replaces_are_counted_by_instrument(
 WINDOW = ("--start", "2024-01-01", "--end", "2024-02-01")
 
 
-def test_a_statement_of_your_own_is_not_held_to_a_declaration(cased: Store) -> None:
+def test_a_users_own_sql_statement_is_not_checked_against_declarations(cased: Store) -> None:
     """Users of SQL write names as they are stored."""
     with psycopg.connect(cased.dsn) as connection:
         connection.execute("SELECT mds.use_tenant(%s)", (cased.tenant_a,))

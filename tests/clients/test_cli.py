@@ -143,7 +143,7 @@ def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 
 @pytest.mark.parametrize("path", list(commands(command_line())), ids=" ".join)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_explains_itself_and_each_of_its_options(
+def test_every_command_and_every_option_has_help_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], flag: str
 ) -> None:
     use(monkeypatch)
@@ -161,13 +161,13 @@ def test_every_command_explains_itself_and_each_of_its_options(
             assert option.help, f"{option.name} says nothing"
 
 
-def test_a_list_of_commands_cuts_nothing_short(idle: Run) -> None:
+def test_the_command_list_shows_complete_descriptions(idle: Run) -> None:
     said = idle("--help").out.partition("Commands:")[2]
     assert "..." not in said
     assert "  write-bar            Write one row of bars\n" in said
 
 
-def test_the_version_is_the_distributions(idle: Run) -> None:
+def test_version_prints_the_version_of_the_distribution(idle: Run) -> None:
     assert idle("--version").out == f"mds, version {__version__}\n"
 
 
@@ -180,7 +180,7 @@ def test_every_command_has_json_output() -> None:
 # Commands ---------------------------------------------------------------------------------------------------------
 
 
-def test_ping_says_what_one_is_connected_to(mds: Run, store: Store) -> None:
+def test_ping_prints_the_role_tenant_and_engine_of_the_connection(mds: Run, store: Store) -> None:
     told = mds("ping", "--json").json
     assert told["ok"] is True
     assert told["role"] == "mds_service"
@@ -193,7 +193,7 @@ def test_ping_says_what_one_is_connected_to(mds: Run, store: Store) -> None:
     assert re.search(rf"^schema version +{told['schema_version']}$", done.out, re.MULTILINE)
 
 
-def test_options_go_before_the_environment(mds: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_override_environment_variables(mds: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mds("ping", "--json", "--tenant-id", store.tenant_b).json["tenant_id"] == store.tenant_b
     use(monkeypatch, MDS_DSN="postgresql://127.0.0.1:1/nowhere", MDS_TENANT_ID=store.tenant_a)
     assert mds("ping", "--json", "--dsn", store.dsn).json["tenant_id"] == store.tenant_a
@@ -208,7 +208,7 @@ def test_the_clients_settings_come_from_the_environment(idle: Run, monkeypatch: 
     assert done.err.startswith("error: write_mode: ")
 
 
-def test_the_schema_version_is_printed_bare(mds: Run, store: Store) -> None:
+def test_schema_version_prints_only_the_version(mds: Run, store: Store) -> None:
     ((version,),) = store.rows("SELECT version_num FROM store.alembic_version")
     assert mds("schema-version") == Done(0, f"{version}\n", "")
     assert mds("schema-version", "--json").json == {"schema_version": version}
@@ -230,14 +230,14 @@ def test_a_bar_is_written_from_its_options_and_read_back(mds: Run) -> None:
 
 
 @pytest.mark.filterwarnings("default:the tenant has no:mds_client.models.DataQualityWarning")
-def test_nothing_found_is_no_error(mds: Run) -> None:
+def test_an_empty_result_is_not_an_error(mds: Run) -> None:
     assert mds("latest-prices", "--vendor", "v", "--symbols", "NOPE") == Done(
         0, "", "warning: the tenant has no bars at all\nno prices\n"
     )
     assert mds("latest-prices", "--vendor", "v", "--symbols", ",", "--json") == Done(0, "[]\n", "")
 
 
-def test_a_series_that_does_not_exist_is_an_error_and_one_without_rows_is_none(mds: Run, store: Store) -> None:
+def test_a_missing_series_is_an_error_but_an_empty_window_is_not(mds: Run, store: Store) -> None:
     assert mds("bars", *WINDOW) == Done(1, "", "error: the tenant has no bars at all\n")
     bars(store, 2)
     later = (*WINDOW, "--start", "2030-01-01", "--end", "2031-01-01")
@@ -247,7 +247,7 @@ def test_a_series_that_does_not_exist_is_an_error_and_one_without_rows_is_none(m
     assert mds("bars", *later, "--json").json == []
 
 
-def test_rows_are_deleted_after_a_question(mds: Run, store: Store) -> None:
+def test_delete_asks_for_confirmation(mds: Run, store: Store) -> None:
     bars(store, 3)
     asked = ("delete", "bars", "--vendor", "v")
     would = mds(*asked, "--dry-run")
@@ -287,12 +287,12 @@ def test_a_window_as_csv_has_every_field_and_every_digit(mds: Run, store: Store)
     assert list(read[0]) == [name for name in Bar.model_fields if name != "tenant_id"]
 
 
-def test_a_window_as_json_is_the_rows(mds: Run, store: Store) -> None:
+def test_json_output_parses_back_to_the_rows(mds: Run, store: Store) -> None:
     written = bars(store, 3)
     assert [Bar.model_validate(row) for row in mds("bars", *WINDOW, "--json").json] == written
 
 
-def test_a_window_as_ndjson_goes_into_another_tenant_as_it_is(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_ndjson_output_can_be_ingested_by_another_tenant(mds: Run, store: Store, tmp_path: Path) -> None:
     written = bars(store, 3)
     file = tmp_path / "out.ndjson"
     file.write_text(mds("bars", *WINDOW, "--format", "ndjson").out)
@@ -306,7 +306,7 @@ def test_a_window_as_ndjson_goes_into_another_tenant_as_it_is(mds: Run, store: S
     assert {bar.tenant_id for bar in copied} == {store.tenant_b}
 
 
-def test_a_windows_end_is_not_in_it_and_there_is_none_by_default(mds: Run, store: Store) -> None:
+def test_a_window_excludes_its_end_and_is_open_ended_by_default(mds: Run, store: Store) -> None:
     bars(store, 3)
     until = mds("bars", *WINDOW, "--end", "2024-01-02T12:01:00", "--json").json
     assert [row["volume"] for row in until] == [0]
@@ -338,7 +338,7 @@ SECRET = "s3cret-w0rd"
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
-def test_an_error_is_one_clear_line_without_a_secret(idle: Run, arguments: tuple[str, ...], said: str) -> None:
+def test_an_error_is_one_line_without_a_secret(idle: Run, arguments: tuple[str, ...], said: str) -> None:
     done = idle(*arguments)
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(rf"error: {said}.*\n", done.err)
@@ -359,21 +359,21 @@ def test_an_error_is_one_clear_line_without_a_secret(idle: Run, arguments: tuple
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_wrong_usage_says_what_is_wrong_and_where_to_read_on(idle: Run, arguments: tuple[str, ...], said: str) -> None:
+def test_a_usage_error_names_the_problem_and_points_to_help(idle: Run, arguments: tuple[str, ...], said: str) -> None:
     done = idle(*arguments)
     assert (done.code, done.out) == (2, "")
     assert "--help' for help." in done.err
     assert re.match(rf"Error: .*{said}", done.err.splitlines()[-1])
 
 
-def test_a_wrong_password_is_said_and_not_shown(idle: Run, migrated: str) -> None:
+def test_a_wrong_password_is_reported_but_not_shown(idle: Run, migrated: str) -> None:
     done = idle("ping", "--dsn", re.sub(r":[^:@]+@", f":{SECRET}@", migrated))
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(r"error: no connection .*password authentication failed for user .*\n", done.err)
     assert SECRET not in done.err
 
 
-def test_without_a_dsn_the_error_says_what_to_do(idle: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_dsn_every_command_says_how_to_set_one(idle: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch)
     for name, command in command_line().commands.items():
         given = []
@@ -388,7 +388,7 @@ def test_without_a_dsn_the_error_says_what_to_do(idle: Run, monkeypatch: pytest.
         assert len(done.err.splitlines()) == 1
 
 
-def test_a_database_that_is_not_migrated_says_so(idle: Run, server: EmbeddedServer, empty_database: str) -> None:
+def test_commands_report_an_unmigrated_database(idle: Run, server: EmbeddedServer, empty_database: str) -> None:
     mds, dsn = idle, server.dsn("mds_service", empty_database)
     for command in (("latest-prices", "--vendor", "v", "--symbols", "A"), ("bars", *WINDOW), (*BAR, "2024-01-01")):
         done = mds(*command, "--dsn", dsn)
@@ -410,7 +410,7 @@ def test_writing_without_a_tenant_is_refused(mds: Run, store: Store, monkeypatch
     assert store.rows("SELECT * FROM store.series") == []
 
 
-def test_a_row_that_looks_wrong_is_stored_with_one_line_of_warning(mds: Run) -> None:
+def test_a_suspicious_row_is_stored_with_a_one_line_warning(mds: Run) -> None:
     done = subprocess.run(
         [*MDS_PROGRAM, *BAR, "2024-01-01", "--high-price", "1", "--low-price", "2"],
         capture_output=True,
@@ -422,7 +422,7 @@ def test_a_row_that_looks_wrong_is_stored_with_one_line_of_warning(mds: Run) -> 
     assert re.fullmatch(r"warning: .*high_price 1.0 is below low_price 2.0\n", done.stderr)
 
 
-def test_a_reader_that_leaves_early_is_no_error_to_look_at(mds: Run, store: Store) -> None:
+def test_no_error_is_printed_when_the_reader_of_the_pipe_exits_early(mds: Run, store: Store) -> None:
     bars(store, 5000)
     command = [*MDS_PROGRAM, "bars", *WINDOW, "--format", "ndjson"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -435,7 +435,7 @@ def test_a_reader_that_leaves_early_is_no_error_to_look_at(mds: Run, store: Stor
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "ndjson"])
-def test_a_reader_that_was_never_there_is_none_either(mds: Run, store: Store, form: str) -> None:
+def test_no_error_is_printed_when_the_output_pipe_has_no_reader(mds: Run, store: Store, form: str) -> None:
     bars(store, 2)
     reading, writing = os.pipe()
     os.close(reading)
@@ -461,7 +461,7 @@ class _Interrupted(io.RawIOBase):
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_before_anything_came_ends_with_130(idle: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_before_any_input_exits_with_130(idle: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(_Interrupted())))
     done = idle("ingest-ndjson", "bars", "-")
     assert (done.code, done.out, done.err.strip()) == (130, "", "error: interrupted")

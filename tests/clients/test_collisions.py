@@ -35,7 +35,7 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_of_one_key_with_other_values_are_counted_and_said(client: Client, form: str) -> None:
+def test_rows_with_the_same_key_and_different_values_are_counted_in_a_warning(client: Client, form: str) -> None:
     rows = [bar(1.0), bar(2.0, 1), bar(3.0), bar(2.0, 1), bar(4.0)]
     with pytest.warns(DataQualityWarning, match=r"row 0: a later row has the same key \(v S 1m .*; 2 rows in all"):
         assert client.upsert_bars(FORMS[form](rows)) == 5
@@ -53,7 +53,7 @@ def test_a_feed_may_correct_a_bar_without_a_warning(store: Store) -> None:
 @pytest.mark.every_engine
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 @pytest.mark.parametrize("on_conflict", ["replace", "fill", "keep"])
-def test_a_row_without_a_value_erases_none(
+def test_a_row_without_values_does_not_erase_stored_values(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -65,7 +65,7 @@ def test_a_row_without_a_value_erases_none(
 
 
 @pytest.mark.parametrize("form", ["mappings", "arrow", "polars"])
-def test_nor_one_of_the_same_call(client: Client, form: str) -> None:
+def test_a_row_without_values_does_not_erase_values_of_the_same_call(client: Client, form: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client.upsert_bars(FORMS[form]([bar(1.0), bar(None)]))
@@ -75,7 +75,7 @@ def test_nor_one_of_the_same_call(client: Client, form: str) -> None:
     assert closes(client) == [1.0]
 
 
-def test_a_price_may_still_be_taken_back_where_the_row_says_something(client: Client) -> None:
+def test_a_row_with_another_value_can_set_a_price_to_null(client: Client) -> None:
     client.upsert_bars([bar(1.0, volume=5)])
     client.upsert_bars([bar(None, volume=6)])
     assert closes(client) == [None]

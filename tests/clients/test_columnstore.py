@@ -122,7 +122,9 @@ def write(client: Client, batch: dict[str, list[Any]], **options: Any) -> None:
 
 
 @nothing_there
-def test_every_call_answers_as_before_for_two_tenants_whose_series_share_names(client: Client, store: Store) -> None:
+def test_compression_changes_no_read_result_of_two_tenants_with_equal_series_names(
+    client: Client, store: Store
+) -> None:
     clients = (client, client.for_tenant(store.tenant_b))
     write(clients[0], rows(100.0))
     write(clients[1], rows(900.0))
@@ -179,7 +181,7 @@ def settled(kind: Kind, there: list[Any], batch: list[Any], on_conflict: str) ->
 @pytest.mark.engines("timescale")  # what they do to tables and to chunks of rows is in test_kinds.py
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("on_conflict", CONFLICTS)
-def test_writes_into_compressed_chunks_end_as_asked(
+def test_writes_into_compressed_chunks_follow_on_conflict(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: str
 ) -> None:
     client = connect(
@@ -235,7 +237,7 @@ SECONDS: Final = 120_000
 
 @pytest.mark.engines("timescale")
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_write_may_take_apart_more_than_a_hundred_thousand_compressed_rows(
+def test_a_write_may_decompress_more_than_a_hundred_thousand_rows(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -281,7 +283,7 @@ def test_a_series_that_is_new_is_written_into_compressed_chunks(client: Client, 
 
 
 @pytest.mark.engines("timescale")
-def test_what_the_columnstore_is_made_of_is_out_of_an_applications_reach(
+def test_applications_cannot_access_the_internals_of_the_columnstore(
     connect: Callable[..., Client], store: Store
 ) -> None:
     other = connect(dsn=store.dsn, tenant_id=store.tenant_b)

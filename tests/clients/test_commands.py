@@ -80,7 +80,7 @@ def test_a_row_of_every_kind_is_written_from_its_options(
     assert store.rows("SELECT value FROM public.seen") == [(value,)]
 
 
-def test_a_job_is_put_down_and_printed(mds: Run, store: Store) -> None:
+def test_a_job_is_enqueued_and_printed(mds: Run, store: Store) -> None:
     told = ["--idempotency-key", "job-123", "--job-type", "backfill", "--payload", '{"symbol": "AAPL"}']
     first = mds("enqueue-job", *told, "--priority", "high", "--json").json
     again = mds("enqueue-job", *told, "--json").json
@@ -97,14 +97,14 @@ def test_a_job_is_put_down_and_printed(mds: Run, store: Store) -> None:
         (["--idempotency-key", " "], 1, "idempotency_key is empty"),
     ],
 )
-def test_a_job_that_is_none_is_an_error(mds: Run, options: list[str], code: int, says: str) -> None:
+def test_an_invalid_job_is_rejected(mds: Run, options: list[str], code: int, says: str) -> None:
     done = mds("enqueue-job", "--idempotency-key", "k", "--job-type", "t", *options)
     assert done.code == code
     assert says in done.err
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv", "parquet"])
-def test_a_dump_is_made_by_its_command(mds: Run, store: Store, form: str, tmp_path: Path) -> None:
+def test_dump_commands_write_a_file_in_each_format(mds: Run, store: Store, form: str, tmp_path: Path) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.upsert_bars(bars(30))
     path = tmp_path / f"rows.{form}"
@@ -113,13 +113,15 @@ def test_a_dump_is_made_by_its_command(mds: Run, store: Store, form: str, tmp_pa
     assert path.stat().st_size > 0
 
 
-def test_an_unknown_kind_of_dump_is_wrong_usage(mds: Run) -> None:
+def test_dumping_an_unknown_kind_is_a_usage_error(mds: Run) -> None:
     done = mds("dump-csv", "trades", "-")
     assert done.code == 2
     assert "there are: bars" in done.err
 
 
-def test_the_asynchronous_ingest_does_the_same(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_the_asynchronous_ingest_writes_and_rejects_like_the_synchronous_one(
+    mds: Run, store: Store, tmp_path: Path
+) -> None:
     path = tmp_path / "bars.ndjson"
     lines = [bar.model_dump_json(exclude_none=True) for bar in bars(2500)]
     path.write_text("\n".join([*lines[:7], "nope", *lines[7:]]))
@@ -131,7 +133,7 @@ def test_the_asynchronous_ingest_does_the_same(mds: Run, store: Store, tmp_path:
     assert store.rows("SELECT count(*) FROM store.bars") == [(2500,)]
 
 
-def test_the_asynchronous_ingest_writes_what_a_slow_pipe_has_given(store: Store) -> None:
+def test_the_asynchronous_ingest_writes_rows_of_a_slow_pipe_as_they_arrive(store: Store) -> None:
     command = [str(warm.folder() / "mds"), "ingest-ndjson-async", "bars", "-", "--max-ms", "20", "--json"]
     where = ["--dsn", store.dsn, "--tenant-id", store.tenant_a]
     with subprocess.Popen([*command, *where], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -149,7 +151,7 @@ def test_the_asynchronous_ingest_writes_what_a_slow_pipe_has_given(store: Store)
     assert json.loads(out)["written"] == 1
 
 
-def test_the_asynchronous_ingest_without_a_server_is_one_line(mds: Run, tmp_path: Path) -> None:
+def test_the_asynchronous_ingest_without_a_server_prints_a_one_line_error(mds: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.ndjson"
     path.write_text("")
     done = mds("ingest-ndjson-async", "bars", path, "--dsn", "postgresql://nobody:secret@127.0.0.1:1/x")
@@ -161,7 +163,7 @@ def test_the_asynchronous_ingest_without_a_server_is_one_line(mds: Run, tmp_path
 @pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
 @odd_rows
 @nothing_there
-def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
+def test_every_read_can_return_a_frame(connect: Callable[..., Client], store: Store, as_: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     written = bars(30)
     client.upsert_bars(written)
@@ -187,7 +189,9 @@ def test_reads_answer_as_frames(connect: Callable[..., Client], store: Store, as
 @pytest.mark.parametrize("as_", ["arrow", "pandas", "polars"])
 @odd_rows
 @nothing_there
-def test_what_there_is_is_answered_as_frames(connect: Callable[..., Client], store: Store, as_: str) -> None:
+def test_latest_prices_series_and_coverage_can_return_frames(
+    connect: Callable[..., Client], store: Store, as_: str
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     for frame in (client.latest_prices(["S0"], "v", as_=as_), client.series(as_=as_), client.coverage(as_=as_)):
         assert len(frame) == 0
@@ -206,7 +210,7 @@ def test_what_there_is_is_answered_as_frames(connect: Callable[..., Client], sto
     assert column(covered, "count") == [10, 10, 10]
 
 
-def test_a_stream_comes_in_record_batches(connect: Callable[..., Client], store: Store) -> None:
+def test_a_stream_can_return_record_batches(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     written = bars(3000)
     client.upsert_bars(written)
@@ -226,7 +230,7 @@ def test_a_stream_in_pandas_is_refused(client: Client) -> None:
         client.iter_rows("bars", as_="pandas")
 
 
-def test_a_frame_of_an_unknown_sort_is_refused_before_anything_is_asked(client: Client) -> None:
+def test_an_unknown_value_of_as_is_rejected_before_any_query(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="as_ is models, arrow, pandas, polars; not 'excel'"):
         client.bars_window("S0", "1m", NOON, NOON, "v", as_="excel")
 

@@ -39,7 +39,7 @@ def closes(client: Client, symbol: str) -> list[float]:
     return [row.close_price for row in client.bars_window(symbol, "1m", *ALWAYS, "v", missing="ignore")]
 
 
-def test_what_would_be_deleted_is_said_and_then_deleted_and_nothing_else(client: Client, store: Store) -> None:
+def test_delete_removes_exactly_the_rows_that_the_dry_run_reports(client: Client, store: Store) -> None:
     other = client.for_tenant(store.tenant_b)
     for one in (client, other):
         bars(one, "A")
@@ -57,7 +57,7 @@ def test_what_would_be_deleted_is_said_and_then_deleted_and_nothing_else(client:
     assert client.delete("bars", **asked).rows == 0
 
 
-def test_the_newest_price_is_found_anew(client: Client) -> None:
+def test_delete_recomputes_the_newest_price(client: Client) -> None:
     bars(client, "A", 10)
     client.upsert_bars([{"vendor": "v", "symbol": "A", "timeframe": "1m", "ts": "2261-01-03", "close_price": 9.9}])
     assert client.latest_prices(["A"], "v")[0].price == 9.9
@@ -68,7 +68,7 @@ def test_the_newest_price_is_found_anew(client: Client) -> None:
     assert (series.last_ts, series.last_price) == (BEGIN + timedelta(hours=9), 9.0)
 
 
-def test_a_series_without_a_row_is_gone_and_can_be_written_again(client: Client) -> None:
+def test_deleting_all_rows_removes_the_series_and_it_can_be_written_again(client: Client) -> None:
     bars(client, "A", 10)
     bars(client, "TYPO", 10)
     client.delete("bars", vendor="v", symbol="TYPO")
@@ -78,7 +78,7 @@ def test_a_series_without_a_row_is_gone_and_can_be_written_again(client: Client)
 
 
 @pytest.mark.parametrize("step_rows", [1, 7, 1000])
-def test_it_is_done_in_steps_of_bounded_size(client: Client, step_rows: int) -> None:
+def test_rows_are_deleted_in_steps_of_bounded_size(client: Client, step_rows: int) -> None:
     bars(client, "A", 50)
     assert (
         client.delete("bars", vendor="v", symbol="A", step_rows=step_rows, end=BEGIN + timedelta(hours=40)).rows == 40
@@ -86,7 +86,7 @@ def test_it_is_done_in_steps_of_bounded_size(client: Client, step_rows: int) -> 
     assert closes(client, "A") == [float(n) for n in range(40, 50)]
 
 
-def test_a_step_is_as_large_as_it_may_be(client: Client, store: Store) -> None:
+def test_a_delete_step_removes_as_many_rows_as_its_limit(client: Client, store: Store) -> None:
     bars(client, "A", 50)
     ((series_id,),) = store.rows("SELECT series_id FROM store.series")
     with psycopg.connect(store.dsn) as connection:
@@ -125,7 +125,7 @@ def test_rows_in_the_columnstore_are_deleted(client: Client, store: Store) -> No
     assert len(closes(client, "B")) == 480
 
 
-def test_rollups_know_no_more_of_what_was_deleted(client: Client, store: Store) -> None:
+def test_rollups_no_longer_include_deleted_rows_after_a_refresh(client: Client, store: Store) -> None:
     bars(client, "A", 48)
     aggregates.refresh(store.admin_dsn)
     client.delete("bars", vendor="v", symbol="A", start=BEGIN + timedelta(hours=20))
@@ -141,7 +141,7 @@ def test_rollups_know_no_more_of_what_was_deleted(client: Client, store: Store) 
     assert [row.volume for row in client.rollup("A", "1d", *ALWAYS, "v")] == [20]
 
 
-def test_what_does_not_exist_is_an_error(client: Client) -> None:
+def test_deleting_rows_that_do_not_exist_is_an_error(client: Client) -> None:
     bars(client, "A", 1)
     with pytest.raises(UnknownSeries, match="there are no bars of vendor v, symbol AA"):
         client.delete("bars", vendor="v", symbol="AA")
@@ -149,6 +149,6 @@ def test_what_does_not_exist_is_an_error(client: Client) -> None:
         client.delete("news", vendor="v", symbol="A")
 
 
-def test_without_a_tenant_nothing_is_deleted(connect: Callable[..., Client], store: Store) -> None:
+def test_deleting_without_a_tenant_is_rejected(connect: Callable[..., Client], store: Store) -> None:
     with pytest.raises(ConfigurationError, match="no tenant is set"):
         connect(dsn=store.dsn, tenant_id=None).delete("bars", vendor="v")

@@ -71,7 +71,7 @@ def stored(client: MDS, kind: str) -> list[Row]:
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("kind", list(ROWS))
 @pytest.mark.every_engine
-def test_a_dump_written_again_is_the_same_rows(
+def test_a_dump_can_be_ingested_to_the_same_rows(
     clients: tuple[MDS, MDS], kind: str, ending: str, tmp_path: Path
 ) -> None:
     first, second = clients
@@ -84,7 +84,9 @@ def test_a_dump_written_again_is_the_same_rows(
 
 
 @pytest.mark.parametrize("dump", [dump_ndjson, dump_csv, dump_parquet])
-def test_the_same_rows_make_the_same_file(clients: tuple[MDS, MDS], dump: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_same_rows_produce_the_same_dump_file(
+    clients: tuple[MDS, MDS], dump: Callable[..., Any], tmp_path: Path
+) -> None:
     client, _ = clients
     client.upsert("bars", ROWS["bars"])
     for name in ("one.gz", "two.gz"):
@@ -92,7 +94,7 @@ def test_the_same_rows_make_the_same_file(clients: tuple[MDS, MDS], dump: Callab
     assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "two.gz").read_bytes()
 
 
-def test_a_csv_has_a_header_and_leaves_none_empty(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+def test_a_csv_dump_has_a_header_and_empty_fields_for_none(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
     client, _ = clients
     client.upsert("news", ROWS["news"])
     path = tmp_path / "news.csv.gz"
@@ -105,7 +107,7 @@ def test_a_csv_has_a_header_and_leaves_none_empty(clients: tuple[MDS, MDS], tmp_
 
 
 @pytest.mark.parametrize("kind", list(ROWS))
-def test_a_parquet_file_has_the_kinds_types(clients: tuple[MDS, MDS], kind: str, tmp_path: Path) -> None:
+def test_a_parquet_dump_has_the_types_of_the_kind(clients: tuple[MDS, MDS], kind: str, tmp_path: Path) -> None:
     client, _ = clients
     client.upsert(kind, ROWS[kind])
     path = tmp_path / "rows.parquet"
@@ -128,7 +130,9 @@ def test_a_parquet_file_has_the_kinds_types(clients: tuple[MDS, MDS], kind: str,
         ({"start": NOON, "end": NOON, "vendor": "v"}, 0),
     ],
 )
-def test_filters_say_which_rows(clients: tuple[MDS, MDS], filters: dict[str, Any], count: int, tmp_path: Path) -> None:
+def test_filters_limit_the_dumped_rows(
+    clients: tuple[MDS, MDS], filters: dict[str, Any], count: int, tmp_path: Path
+) -> None:
     client, _ = clients
     client.upsert("bars", ROWS["bars"])
     path = tmp_path / "some.ndjson"
@@ -136,7 +140,7 @@ def test_filters_say_which_rows(clients: tuple[MDS, MDS], filters: dict[str, Any
     assert len(path.read_text().splitlines()) == count
 
 
-def test_news_are_found_by_the_symbol_of_the_row(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+def test_news_are_filtered_by_the_symbol_of_the_row(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
     client, _ = clients
     client.upsert("news", ROWS["news"])
     assert dump_ndjson(client, "news", str(tmp_path / "x"), symbols=["a"]).rows == 1
@@ -150,13 +154,13 @@ def test_news_are_found_by_the_symbol_of_the_row(clients: tuple[MDS, MDS], tmp_p
     assert client.scan("news", symbols=["A"]).collect()["symbol"].to_list() == ["A"]
 
 
-def test_a_kind_is_not_asked_for_by_a_name_that_it_does_not_have(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+def test_a_filter_that_the_kind_does_not_have_is_rejected(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
     client, _ = clients
     with pytest.raises(ConfigurationError, match="news have no timeframe"):
         dump_ndjson(client, "news", str(tmp_path / "x"), timeframe="1d")
 
 
-def test_a_dump_that_fails_leaves_no_file_and_the_old_one_as_it_was(
+def test_a_failed_dump_leaves_no_file_and_keeps_the_old_one(
     clients: tuple[MDS, MDS], store: Store, tmp_path: Path
 ) -> None:
     client, _ = clients
@@ -170,13 +174,13 @@ def test_a_dump_that_fails_leaves_no_file_and_the_old_one_as_it_was(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there_is_named(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
+def test_a_missing_target_folder_is_reported_by_name(clients: tuple[MDS, MDS], tmp_path: Path) -> None:
     client, _ = clients
     with pytest.raises(TargetError, match=r"nowhere/x\.csv: No such file"):
         dump_csv(client, "bars", str(tmp_path / "nowhere" / "x.csv"))
 
 
-def test_a_dump_to_standard_output_is_only_rows(
+def test_a_dump_to_standard_output_prints_only_rows(
     clients: tuple[MDS, MDS], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     client, _ = clients
@@ -202,7 +206,7 @@ def one_by_one(client: Any, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", list(ROWS))
 @pytest.mark.every_engine
-def test_an_exported_file_is_the_rows_by_name_and_time(
+def test_an_exported_file_has_all_rows_ordered_by_name_and_time(
     client: Client, store: Store, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "TARGET", 3)
@@ -247,7 +251,7 @@ def test_all_connections_of_an_export_see_the_same_rows(
     assert {row["volume"] for row in one_by_one(client, "bars")} == {1}
 
 
-def test_an_export_that_is_interrupted_leaves_no_file_and_a_client_that_works(
+def test_an_interrupted_export_leaves_no_file_and_a_usable_client(
     clients: tuple[MDS, MDS], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, _ = clients
@@ -271,7 +275,7 @@ def test_an_export_that_is_interrupted_leaves_no_file_and_a_client_that_works(
 
 
 @pytest.mark.parametrize("connections", [0, 3])
-def test_an_export_takes_no_more_connections_than_the_pool_has(
+def test_an_export_rejects_more_connections_than_the_pool_has(
     connect: Callable[..., Any], store: Store, connections: int, tmp_path: Path
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=2)
@@ -279,7 +283,7 @@ def test_an_export_takes_no_more_connections_than_the_pool_has(
         client.export("bars", str(tmp_path / "x"), connections=connections)
 
 
-def test_an_asynchronous_export_that_is_cancelled_leaves_no_file_and_a_client_that_works(
+def test_a_cancelled_asynchronous_export_leaves_no_file_and_a_usable_client(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "FIRST_SERIES", 1)

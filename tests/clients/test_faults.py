@@ -96,7 +96,7 @@ def restart(server: EmbeddedServer, store: Store) -> None:
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_server_that_is_killed_during_a_batch_has_nothing_of_it_and_takes_it_afterwards(
+def test_a_batch_during_which_the_server_dies_is_rolled_back_and_can_be_repeated(
     connect: Callable[..., Client],
     mortal: EmbeddedServer,
     mortal_store: Store,
@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_during_a_batch_has_nothing_of_it_and_takes_it_a
     ]
 
 
-def test_a_call_that_the_server_dies_under_is_tried_again_until_it_is_back(
+def test_a_call_is_retried_until_a_crashed_server_is_back(
     connect: Callable[..., Client], mortal: EmbeddedServer, mortal_store: Store, aside: ThreadPoolExecutor
 ) -> None:
     store = mortal_store
@@ -154,7 +154,7 @@ def test_a_pool_of_several_connections_survives_a_restart_between_two_calls(
     assert store.rows("SELECT count(*) FROM store.bars") == [(10,)]
 
 
-def test_a_server_that_stays_away_is_an_error_within_the_connect_timeout(
+def test_a_server_that_stays_down_raises_within_the_connect_timeout(
     connect: Callable[..., Client], mortal: EmbeddedServer, mortal_store: Store
 ) -> None:
     store = mortal_store
@@ -175,7 +175,7 @@ def test_a_server_that_stays_away_is_an_error_within_the_connect_timeout(
 # Sessions that end ----------------------------------------------------------------------------------------------------
 
 
-def test_a_terminated_connection_is_replaced_and_the_call_done(client: Client, store: Store) -> None:
+def test_a_call_replaces_a_terminated_connection(client: Client, store: Store) -> None:
     client.upsert_bars(bars(1))
     store.execute("SELECT pg_terminate_backend(%s, 5000)", backend(client))
     assert client.upsert_bars(bars(2)) == 2
@@ -183,7 +183,7 @@ def test_a_terminated_connection_is_replaced_and_the_call_done(client: Client, s
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_connection_that_is_terminated_in_the_middle_of_a_batch_does_it_again(
+def test_a_batch_whose_connection_is_terminated_is_retried(
     connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -213,7 +213,7 @@ def test_attempts_are_bounded(connect: Callable[..., Client], store: Store) -> N
     assert re.fullmatch(r"tried 3 times in \d+\.\d s", note)
 
 
-def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Client], store: Store) -> None:
+def test_a_permanent_error_is_not_retried(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     tried: list[int] = []
 
@@ -228,7 +228,7 @@ def test_an_error_that_cannot_pass_is_not_tried_again(connect: Callable[..., Cli
 
 
 @pytest.mark.parametrize("rows", [1, 20])
-def test_a_call_that_was_refused_leaves_the_connection_and_what_is_prepared_on_it_in_order(
+def test_a_rejected_call_leaves_the_connection_and_its_prepared_statements_usable(
     connect: Callable[..., Client], store: Store, rows: int
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, prepare_threshold=2)
@@ -294,7 +294,7 @@ def test_a_statement_timeout_ends_a_call_that_waits_for_a_lock(connect: Callable
 
 
 @pytest.mark.directly("a pooler in transaction mode drops the DSN's options")
-def test_a_lock_timeout_is_tried_again(connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor) -> None:
+def test_a_lock_timeout_is_retried(connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor) -> None:
     dsn = make_conninfo(store.dsn, options="-c lock_timeout=100")
     client = connect(dsn=dsn, tenant_id=store.tenant_a, max_attempts=100, retry_base_ms=1, retry_max_ms=1)
     with locked(store):
@@ -304,7 +304,7 @@ def test_a_lock_timeout_is_tried_again(connect: Callable[..., Client], store: St
     assert call.result(PATIENCE) == 3
 
 
-def test_settings_are_in_force_on_the_server(connect: Callable[..., Client], store: Store) -> None:
+def test_client_settings_take_effect_on_the_server(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, app_name="a name", statement_timeout_ms=4321)
     asked = statement(
         b"SELECT current_setting('application_name'), current_setting('statement_timeout'), current_setting('TimeZone')"
@@ -312,12 +312,12 @@ def test_settings_are_in_force_on_the_server(connect: Callable[..., Client], sto
     assert client.run(asked) == [("a name", "4321ms", "UTC")]
 
 
-def test_no_statement_timeout_is_none(connect: Callable[..., Client], store: Store) -> None:
+def test_a_statement_timeout_of_zero_disables_the_timeout(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, statement_timeout_ms=0)
     assert client.run(statement(b"SHOW statement_timeout")) == [("0",)]
 
 
-def test_a_pool_without_a_free_connection_is_a_timeout(
+def test_a_pool_without_a_free_connection_raises_a_timeout(
     connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, connect_timeout=0.3)
@@ -384,7 +384,7 @@ def test_a_server_that_never_answers_is_an_error_within_the_connect_timeout(
         ({"dbname": "no_such_database"}, 'database "no_such_database" does not exist'),
     ],
 )
-def test_a_server_that_refuses_to_let_one_in_is_an_error_without_the_password(
+def test_a_refused_login_raises_an_error_without_the_password(
     connect: Callable[..., Client], store: Store, change: dict[str, str], message: str
 ) -> None:
     dsn = make_conninfo(store.dsn, **cast("Any", change))
@@ -414,7 +414,7 @@ def stored(store: Store) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_series_that_were_deleted_while_they_were_cached_are_made_again(
+def test_cached_series_that_were_deleted_are_created_again(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -428,7 +428,7 @@ def test_series_that_were_deleted_while_they_were_cached_are_made_again(
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_series_that_were_made_anew_while_they_were_cached_are_found(
+def test_cached_series_that_got_new_ids_are_looked_up_again(
     connect: Callable[..., Client], store: Store, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -439,7 +439,9 @@ def test_series_that_were_made_anew_while_they_were_cached_are_found(
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_series_of_another_tenant_now_are_noticed(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_cached_series_ids_that_now_belong_to_another_tenant_are_detected(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
     # As after the database was made again from elsewhere, with the tenants' numbers the other way round.
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     client.upsert_bars(bars(4, 1.0, symbols=2))
@@ -462,7 +464,7 @@ def test_series_of_another_tenant_now_are_noticed(connect: Callable[..., Client]
 # Many at once ---------------------------------------------------------------------------------------------------------
 
 
-def test_two_that_make_the_same_new_series_at_once_make_it_once(
+def test_concurrent_writers_create_a_new_series_once(
     connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor
 ) -> None:
     clients = [connect(dsn=store.dsn, tenant_id=store.tenant_a, max_attempts=1) for _ in range(4)]
@@ -478,7 +480,7 @@ def test_two_that_make_the_same_new_series_at_once_make_it_once(
     assert store.rows("SELECT count(*) FROM store.series UNION ALL SELECT count(*) FROM store.bars") == [(200,), (200,)]
 
 
-def test_a_series_whose_maker_gives_up_is_made_by_the_one_who_waited(
+def test_a_waiting_writer_creates_a_series_whose_creator_rolled_back(
     client: Client, store: Store, aside: ThreadPoolExecutor
 ) -> None:
     with psycopg.connect(store.dsn) as other:
@@ -492,7 +494,7 @@ def test_a_series_whose_maker_gives_up_is_made_by_the_one_who_waited(
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_many_writers_of_the_same_keys_neither_deadlock_nor_leave_a_wrong_last_value(
+def test_concurrent_writers_of_the_same_keys_do_not_deadlock_and_keep_last_values_right(
     connect: Callable[..., Client], store: Store, aside: ThreadPoolExecutor, mode: str
 ) -> None:
     # One attempt: a deadlock would be an error and not be hidden by trying again.
@@ -527,7 +529,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_call_that_is_interrupted_writes_nothing_and_leaves_the_client_in_order(store: Store) -> None:
+def test_an_interrupted_call_writes_nothing_and_leaves_the_client_usable(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client, locked(store):
 
         def interrupt() -> None:

@@ -81,7 +81,7 @@ def test_a_transaction_of_the_parent_is_refused_in_a_forked_process(store: Store
         assert transaction.upsert_bars(bars(5)) == 5
 
 
-def test_rows_that_are_pending_at_a_fork_are_the_parents(store: Store) -> None:
+def test_only_the_parent_writes_rows_that_were_pending_at_a_fork(store: Store) -> None:
     with (
         MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client,
         BatchProcessor(client, BatchConfig(max_ms=60_000)) as batch,
@@ -133,7 +133,7 @@ print("ended")
 
 
 @pytest.mark.parametrize("calls", [1, 3, 40])
-def test_a_program_that_does_not_close_its_asynchronous_client_ends(store: Store, calls: int) -> None:
+def test_a_program_exits_even_if_it_does_not_close_its_asynchronous_client(store: Store, calls: int) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", NOT_CLOSED, store.dsn, store.tenant_a, str(calls)],
         check=False,
@@ -165,13 +165,13 @@ async def forget_asynchronously(store: Store) -> None:
     await client.health()
 
 
-def test_a_client_that_is_collected_is_closed_with_a_warning(store: Store) -> None:
+def test_a_garbage_collected_client_is_closed_with_a_warning(store: Store) -> None:
     with pytest.warns(ResourceWarning, match="was not closed"):
         forget(store)
     until(lambda: sessions(store) == 0)
 
 
-def test_an_asynchronous_client_that_is_collected_is_closed_with_a_warning(store: Store) -> None:
+def test_a_garbage_collected_asynchronous_client_is_closed_with_a_warning(store: Store) -> None:
     async def main() -> None:
         with pytest.warns(ResourceWarning, match="was not closed"):
             await forget_asynchronously(store)

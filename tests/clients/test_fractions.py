@@ -58,7 +58,7 @@ def test_a_fraction_comes_back_as_it_is_and_a_whole_number_as_an_int(
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("rows", [10, 5_000], ids=["few", "many"])
-def test_frames_have_floats(client: Client, rows: int) -> None:
+def test_volumes_in_frames_are_floats(client: Client, rows: int) -> None:
     volumes = [n + (0.25 if n % 7 == 0 else 0) for n in range(rows)]
     written = polars.DataFrame(
         {
@@ -82,14 +82,18 @@ def test_frames_have_floats(client: Client, rows: int) -> None:
     ("on_conflict", "expected"),
     [("replace", [10, 2.5, None, 0.5]), ("keep", [1.5, 2, 3, 4.25]), ("fill", [10, 2.5, 3, 0.5])],
 )
-def test_a_conflict_ends_for_both_parts_of_an_amount(client: Client, on_conflict: str, expected: list[Any]) -> None:
+def test_on_conflict_applies_to_the_whole_and_fractional_part_of_an_amount(
+    client: Client, on_conflict: str, expected: list[Any]
+) -> None:
     client.upsert_bars(bars([1.5, 2, 3, 4.25]))
     client.upsert_bars(bars([10, 2.5, None, 0.5]), on_conflict=on_conflict)
     assert same(found(client), expected)
 
 
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
-def test_the_same_fractions_again_write_nothing(client: Client, store: Store, on_conflict: str) -> None:
+def test_rewriting_the_same_fractions_creates_no_new_row_versions(
+    client: Client, store: Store, on_conflict: str
+) -> None:
     client.upsert_bars(bars(VOLUMES))
     versions = store.rows("SELECT ts, xmin::text, ctid::text FROM store.bars ORDER BY 1")
     client.upsert_bars(bars(VOLUMES), on_conflict=on_conflict)
@@ -97,7 +101,7 @@ def test_the_same_fractions_again_write_nothing(client: Client, store: Store, on
 
 
 @pytest.mark.every_engine
-def test_rollups_and_sql_users_see_one_number(client: Client, store: Store) -> None:
+def test_rollups_and_sql_views_show_an_amount_as_one_number(client: Client, store: Store) -> None:
     client.upsert_bars(bars([0.5, 1.25, 3, None, 1]))
     client.upsert_bars(bars([2, 3], "WHOLE"))
     assert same([bar.volume for bar in client.rollup("BTC-USD", "5m", *ALWAYS, "v")], [5.75])
@@ -115,7 +119,9 @@ def asked(store: Store, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement.encode()).fetchall()
 
 
-def test_files_have_whole_numbers_without_a_point(connect: Callable[..., Any], store: Store, tmp_path: Path) -> None:
+def test_dump_files_have_whole_numbers_without_a_decimal_point(
+    connect: Callable[..., Any], store: Store, tmp_path: Path
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     client.upsert_bars(bars([3, 0.5, None]))
     dump_ndjson(client, "bars", str(tmp_path / "bars.ndjson"))
@@ -160,7 +166,7 @@ def test_a_bulk_load_keeps_fractions(client: Client, store: Store, tmp_path: Pat
     ],
 )
 @before_the_server
-def test_what_is_no_amount_is_refused(client: Client, volume: Any, reason: str) -> None:
+def test_an_invalid_amount_is_rejected(client: Client, volume: Any, reason: str) -> None:
     row = {"vendor": "v", "symbol": "X", "timeframe": "1m", "ts": NOON, "close_price": 1.0, "volume": volume}
     with pytest.raises(InvalidRow, match=reason):
         client.upsert_bars([row])
@@ -171,7 +177,7 @@ def test_what_is_no_amount_is_refused(client: Client, volume: Any, reason: str) 
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
-def test_a_sum_that_is_larger_than_every_volume_can_be_is_read(client: Client, store: Store, refreshed: bool) -> None:
+def test_a_rollup_sum_may_exceed_the_largest_single_volume(client: Client, store: Store, refreshed: bool) -> None:
     largest = float(2**63 - 1024)
     rows = bars([largest, largest, largest, 0.5])
     client.upsert_bars([bar.model_copy(update={"trade_count": 2**63 - 1}) for bar in rows])

@@ -53,7 +53,7 @@ def names(frame: Any) -> list[str]:
     return list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
 
 
-def test_a_frame_shows_symbol_time_and_values_first_and_no_tenant(filled: Client) -> None:
+def test_frames_begin_with_symbol_time_and_values_and_omit_the_tenant(filled: Client) -> None:
     for read, (ask, values) in READS.items():
         found = names(ask(filled, as_="arrow"))
         assert "tenant_id" not in found, read
@@ -73,7 +73,7 @@ def test_a_frame_of_bars_shows_prices_in_eighty_columns(client: Client, monkeypa
     assert "open_price" in frame.to_string(max_cols=0).splitlines()[0]
 
 
-def test_a_frame_that_was_read_can_be_written_back_and_changes_nothing(filled: Client, store: Store) -> None:
+def test_writing_a_frame_back_changes_nothing(filled: Client, store: Store) -> None:
     both = ["S0", "S1"]
     reads: dict[str, Callable[[str], Any]] = {
         "bars": lambda as_: filled.bars_window(both, "1m", NOON, END, "v", as_=as_),
@@ -90,7 +90,7 @@ def test_a_frame_that_was_read_can_be_written_back_and_changes_nothing(filled: C
 
 
 @pytest.mark.every_engine
-def test_columns_are_those_that_are_asked_for_in_that_order(filled: Client, store: Store) -> None:
+def test_a_frame_has_the_requested_columns_in_the_requested_order(filled: Client, store: Store) -> None:
     for read, (ask, values) in READS.items():
         whole = ask(filled, as_="arrow")
         asked = [*reversed(values), "vendor", "tenant_id"]
@@ -103,14 +103,14 @@ def test_columns_are_those_that_are_asked_for_in_that_order(filled: Client, stor
         assert (names(only), len(only)) == (["vendor"], len(whole)), read
 
 
-def test_columns_of_pandas_and_polars_are_those_of_arrow(filled: Client) -> None:
+def test_pandas_and_polars_frames_have_the_requested_columns(filled: Client) -> None:
     for as_ in FRAMES:
         frame = filled.bars_window(["S0", "S1"], "1m", NOON, END, "v", as_=as_, columns=["volume", "symbol"])
         assert (names(frame), len(frame)) == (["volume", "symbol"], 12)
 
 
 @pytest.mark.every_engine
-def test_batches_have_the_columns_that_are_asked_for(filled: Client) -> None:
+def test_streamed_batches_have_the_requested_columns(filled: Client) -> None:
     for stream, (ask, values) in STREAMS.items():
         whole = pa.Table.from_batches(list(ask(filled, as_="arrow")))
         assert names(whole)[0] == "symbol", stream
@@ -119,7 +119,7 @@ def test_batches_have_the_columns_that_are_asked_for(filled: Client) -> None:
             assert found.to_pydict() == whole.select(asked).to_pydict(), stream
 
 
-def test_latest_prices_have_columns_too(filled: Client, store: Store) -> None:
+def test_latest_prices_accept_columns(filled: Client, store: Store) -> None:
     whole = filled.latest_prices(["S0"], "v", as_="arrow")
     assert names(whole) == [name for name in LatestPrice.model_fields if name != "tenant_id"]
     asked = ["price", "tenant_id"]
@@ -138,14 +138,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @before_the_server
 @pytest.mark.parametrize("what", REFUSED)
-def test_columns_that_are_none_are_refused_with_those_that_there_are(client: Client, what: str) -> None:
+def test_unknown_columns_are_rejected_and_the_error_lists_the_known_columns(client: Client, what: str) -> None:
     columns, message = REFUSED[what]
     with pytest.raises(ConfigurationError, match=message):
         client.bars_window("S0", "1m", NOON, END, "v", as_="arrow", columns=columns)
 
 
 @before_the_server
-def test_a_rollup_has_no_ids_to_ask_for(client: Client) -> None:
+def test_requesting_the_id_column_of_a_rollup_is_rejected(client: Client) -> None:
     with pytest.raises(
         ConfigurationError, match=r"there is no 'id'; there are: symbol, ts, open_price, .*, tenant_id$"
     ):
@@ -153,7 +153,7 @@ def test_a_rollup_has_no_ids_to_ask_for(client: Client) -> None:
 
 
 @before_the_server
-def test_columns_of_models_are_refused(client: Client) -> None:
+def test_columns_are_rejected_when_models_are_read(client: Client) -> None:
     asks: list[Callable[..., Any]] = [ask for ask, _ in (*READS.values(), *STREAMS.values())]
     asks.append(lambda client, **how: client.latest_prices(["S0"], "v", **how))
     for ask in asks:
@@ -162,7 +162,7 @@ def test_columns_of_models_are_refused(client: Client) -> None:
 
 
 @odd_rows
-def test_a_window_in_another_order_than_time_is_sorted(filled: Client) -> None:
+def test_a_window_is_sorted_by_time_even_if_rows_were_written_late(filled: Client) -> None:
     """Rows that are written late lie behind the others, and a window without its time is still in its order."""
     early = NOON - timedelta(minutes=1)
     filled.upsert_bars([Bar(vendor="v", symbol="S0", timeframe="1m", ts=early, close_price=-1.0)])

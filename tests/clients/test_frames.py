@@ -83,7 +83,7 @@ def forget(store: Store) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("on_conflict", ON_CONFLICT)
 @odd_rows
-def test_a_frame_and_a_list_of_the_same_models_leave_the_same_table(
+def test_a_frame_and_a_list_of_the_same_rows_produce_the_same_table(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -125,7 +125,7 @@ EXPECTED = [
 
 
 @pytest.mark.every_engine
-def test_every_sort_of_frame_is_taken(client: Client, store: Store) -> None:
+def test_every_type_of_frame_can_be_written(client: Client, store: Store) -> None:
     table = bars(symbols=2)
     connection = duckdb.connect()
     connection.register("frame", table)
@@ -191,7 +191,9 @@ AWKWARD = dict(awkward())
 
 @before_the_server
 @pytest.mark.parametrize("form", AWKWARD)
-def test_a_frame_means_the_same_in_every_form(connect: Callable[..., Client], store: Store, form: str) -> None:
+def test_frames_with_different_column_types_are_stored_the_same(
+    connect: Callable[..., Client], store: Store, form: str
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
     assert client.upsert_bars(AWKWARD[form]) == 6
     assert [(row[1], row[6], row[10]) for row in stored(store)] == EXPECTED
@@ -199,7 +201,7 @@ def test_a_frame_means_the_same_in_every_form(connect: Callable[..., Client], st
 
 @pytest.mark.parametrize("mode", MODES)
 @odd_rows
-def test_null_is_taken_wherever_a_value_may_be_missing(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_null_is_accepted_in_every_optional_column(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     known = str(uuid4())
     table = bars(
@@ -232,7 +234,7 @@ def test_nan_is_null_in_pandas_and_refused_elsewhere(client: Client, store: Stor
 
 
 @before_the_server
-def test_a_time_finer_than_a_microsecond_is_cut_off(client: Client, store: Store) -> None:
+def test_a_time_is_truncated_to_microseconds(client: Client, store: Store) -> None:
     times = pa.array([1_704_196_800_000_001_999, -1], pa.timestamp("ns"))
     client.upsert_bars(bars(2, ts=times))
     assert [row[6] for row in stored(store)] == [
@@ -242,7 +244,7 @@ def test_a_time_finer_than_a_microsecond_is_cut_off(client: Client, store: Store
 
 
 @odd_rows
-def test_where_a_key_comes_twice_in_a_frame_the_last_row_wins(connect: Callable[..., Client], store: Store) -> None:
+def test_the_last_row_wins_when_a_frame_repeats_a_key(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
     table = pa.concat_tables([bars(3), bars(2, close_price=[9.0, 8.0]), bars(1, close_price=pa.nulls(1, pa.float64()))])
     assert client.upsert_bars(table) == 6
@@ -251,7 +253,7 @@ def test_where_a_key_comes_twice_in_a_frame_the_last_row_wins(connect: Callable[
 
 
 @before_the_server
-def test_an_empty_frame_writes_nothing_and_has_the_right_columns_all_the_same(client: Client, store: Store) -> None:
+def test_an_empty_frame_writes_nothing_but_its_columns_are_checked(client: Client, store: Store) -> None:
     assert client.upsert_bars(bars(0)) == 0
     assert client.upsert_bars(bars(0).to_reader()) == 0
     assert client.upsert_bars(BAR.empty_table()) == 0
@@ -288,7 +290,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @before_the_server
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_row_is_refused_with_its_column_its_first_row_and_their_number(
+def test_invalid_rows_are_rejected_with_the_column_the_first_row_and_their_count(
     client: Client, store: Store, what: str
 ) -> None:
     columns, message = REFUSED[what]
@@ -298,7 +300,7 @@ def test_what_is_no_row_is_refused_with_its_column_its_first_row_and_their_numbe
 
 
 @before_the_server
-def test_a_column_that_is_needed_and_missing_is_named(client: Client) -> None:
+def test_missing_required_columns_are_named(client: Client) -> None:
     with pytest.raises(InvalidRow, match="bars need a column symbol, ts"):
         client.upsert_bars(bars().drop_columns(["symbol", "ts"]))
 
@@ -315,7 +317,7 @@ def test_rows_of_another_tenant_in_a_frame_are_refused_before_anything_is_sent(c
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_news_in_a_frame_get_the_ids_that_models_get(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_news_in_a_frame_get_the_same_ids_as_models(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     news = [
         News(vendor="v", published_at=NOON, title="Up ünd away", symbol="A", sentiment_score=0.5),
@@ -337,7 +339,7 @@ def test_news_in_a_frame_get_the_ids_that_models_get(connect: Callable[..., Clie
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_options_in_a_frame_are_what_models_are(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_options_in_a_frame_are_stored_like_models(connect: Callable[..., Client], store: Store, mode: str) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     options = [
         OptionSnap(
@@ -381,13 +383,13 @@ CUT: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], list[float]]] = {
 
 
 @pytest.mark.parametrize("cut", CUT)
-def test_a_pandas_frame_is_taken_with_the_index_that_is_left(client: Client, cut: str) -> None:
+def test_a_pandas_frame_with_a_filtered_or_changed_index_can_be_written(client: Client, cut: str) -> None:
     change, expected = CUT[cut]
     client.upsert_bars(change(CLOSES))
     assert [row.close_price for row in client.bars_window("A", "1d", *ALWAYS, "v")] == expected
 
 
-def test_a_file_that_pandas_wrote_with_such_an_index_is_loaded(store: Store, tmp_path: Path) -> None:
+def test_a_parquet_file_that_pandas_wrote_with_a_filtered_index_can_be_loaded(store: Store, tmp_path: Path) -> None:
     CLOSES.dropna().to_parquet(tmp_path / "b.parquet")
     done = load(store.admin_dsn, "a", "bars", str(tmp_path / "b.parquet"), rejects=tmp_path / "r")
     assert (done.rows, done.rejected) == (4, 0)
@@ -398,7 +400,7 @@ def test_a_file_that_pandas_wrote_with_such_an_index_is_loaded(store: Store, tmp
     assert (done.rows, done.rejected) == (3, 1)
 
 
-def test_a_period_is_the_time_at_which_it_begins(client: Client) -> None:
+def test_a_pandas_period_is_stored_as_its_start_time(client: Client) -> None:
     client.upsert_bars(CLOSES[:1].assign(ts=pd.period_range("2024-03-01", periods=1, freq="M")))
     (row,) = client.bars_window("A", "1d", *ALWAYS, "v")
     assert row.ts == datetime(2024, 3, 1, tzinfo=UTC)
@@ -432,7 +434,7 @@ UNREADABLE: dict[str, tuple[Callable[[], Any], str]] = {
 
 @before_the_server
 @pytest.mark.parametrize("what", UNREADABLE)
-def test_a_frame_that_cannot_be_read_is_an_invalid_row_that_names_the_column(client: Client, what: str) -> None:
+def test_an_unreadable_frame_raises_invalid_row_and_names_the_column(client: Client, what: str) -> None:
     make, message = UNREADABLE[what]
     frame = make()
     if isinstance(frame, pa.Table):
@@ -456,7 +458,7 @@ def test_a_stream_is_written_in_transactions_of_chunk_rows(client: Client, store
     ]  # fmt: skip
 
 
-def test_a_stream_that_ends_in_an_error_leaves_the_chunks_before_it_and_says_so(client: Client, store: Store) -> None:
+def test_a_stream_that_fails_keeps_the_earlier_chunks_and_reports_their_rows(client: Client, store: Store) -> None:
     table = bars(25, volume=[*range(24), -1])
     with pytest.raises(InvalidRow, match="row 24: volume") as caught:
         client.upsert_bars(table.to_reader(max_chunksize=7), chunk_rows=10)
@@ -465,7 +467,9 @@ def test_a_stream_that_ends_in_an_error_leaves_the_chunks_before_it_and_says_so(
     assert store.rows("SELECT count(*) FROM store.bars") == [(20,)]
 
 
-def test_a_stream_whose_source_fails_with_a_passing_fault_is_not_taken_for_ended(client: Client, store: Store) -> None:
+def test_a_transient_error_from_the_row_source_is_not_taken_for_the_end_of_the_stream(
+    client: Client, store: Store
+) -> None:
     def source() -> Iterator[Any]:
         yield from bars(15).to_pylist()
         raise RetryableError("the source is gone")
@@ -509,9 +513,7 @@ def test_a_stream_within_a_transaction_is_committed_with_it(store: Store) -> Non
 
 
 @pytest.mark.every_engine
-def test_rows_that_are_newer_than_their_series_are_inserted_and_others_merged(
-    connect: Callable[..., Client], store: Store
-) -> None:
+def test_batches_of_newer_and_older_rows_are_written_completely(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
     client.upsert_bars(bars(3, symbols=2))
     client.upsert_bars(bars(3, symbols=3, start=3))
@@ -522,7 +524,7 @@ def test_rows_that_are_newer_than_their_series_are_inserted_and_others_merged(
 @pytest.mark.parametrize("on_conflict", ON_CONFLICT)
 @pytest.mark.parametrize("as_frame", [True, False])
 @pytest.mark.every_engine
-def test_a_row_that_is_there_against_expectation_sends_the_batch_down_the_merge(
+def test_a_batch_is_merged_if_a_row_expected_to_be_new_already_exists(
     connect: Callable[..., Client], store: Store, on_conflict: str, as_frame: bool
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode="copy")
@@ -549,7 +551,7 @@ def window(store: Store, client: Client, symbol: str = "S0") -> Query:
     return Query(BARS, select, (symbol,), ("v", symbol, "1m"))
 
 
-def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, store: Store) -> None:
+def test_a_window_is_read_as_a_frame_with_the_types_of_the_kind(client: Client, store: Store) -> None:
     client.upsert_bars(bars(3))
     table = client.run(arrow.frame("window", window(store, client)))
     names = pa.dictionary(pa.int32(), pa.string())
@@ -572,7 +574,7 @@ def test_a_window_comes_back_as_a_frame_with_the_kinds_types(client: Client, sto
 @pytest.mark.parametrize("nulls", ["none", "some", "all"])
 @pytest.mark.every_engine
 @odd_rows
-def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store: Store, nulls: str) -> None:
+def test_a_frame_is_read_back_as_written_with_any_mix_of_nulls(client: Client, store: Store, nulls: str) -> None:
     size, random = 30_000, np.random.default_rng(1)
 
     def some(values: Any, type_: pa.DataType) -> pa.Array:
@@ -594,7 +596,7 @@ def test_what_is_read_is_what_was_written_whatever_is_null(client: Client, store
 
 
 @pytest.mark.every_engine
-def test_rows_of_many_series_bring_their_names_along(client: Client, store: Store) -> None:
+def test_rows_of_many_series_are_read_with_their_names(client: Client, store: Store) -> None:
     client.upsert_bars(bars(3, symbols=4))
     names = store.rows("SELECT series_id, vendor, symbol, timeframe FROM store.series")
     query = Query(
@@ -670,7 +672,9 @@ def streamed(client: Client, stream: Stream[Any], limit: int | None = None) -> l
     return client.wait(read())
 
 
-def test_batches_come_one_after_the_other_and_can_be_left(connect: Callable[..., Client], store: Store) -> None:
+def test_batches_are_streamed_one_by_one_and_the_iteration_can_stop_early(
+    connect: Callable[..., Client], store: Store
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_min=1, pool_max=1)
     client.upsert_bars(bars(60_000))
     query = window(store, client)
@@ -684,7 +688,7 @@ def test_batches_come_one_after_the_other_and_can_be_left(connect: Callable[...,
 
 
 @pytest.mark.every_engine
-def test_an_error_in_the_middle_of_a_copy_is_ours_and_leaves_the_connection_usable(
+def test_an_error_during_copy_is_a_library_error_and_leaves_the_connection_usable(
     connect: Callable[..., Client], store: Store
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_min=1, pool_max=1)
@@ -699,7 +703,7 @@ def test_an_error_in_the_middle_of_a_copy_is_ours_and_leaves_the_connection_usab
 
 
 @before_the_server
-def test_a_frame_is_encoded_beside_the_event_loop(store: Store) -> None:
+def test_a_frame_is_encoded_outside_the_event_loop_thread(store: Store) -> None:
     table = bars(200, symbols=100)
     seen: set[int] = set()
 

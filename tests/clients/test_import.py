@@ -58,7 +58,7 @@ EXPECTED: Final = [
 ]
 
 
-def test_a_vendors_file_is_written_by_a_mapping_and_again_changes_nothing(
+def test_a_vendor_file_is_imported_by_a_mapping_and_importing_it_again_changes_nothing(
     mds: Run, store: Store, tmp_path: Path
 ) -> None:
     path = tmp_path / "AAPL.csv"
@@ -89,7 +89,7 @@ def test_a_folder_of_files_of_several_formats_is_written(mds: Run, store: Store,
 
 
 @odd_rows
-def test_invalid_rows_go_to_the_rejects_with_their_line_and_the_others_are_written(
+def test_invalid_rows_are_rejected_with_their_line_and_the_others_are_written(
     mds: Run, store: Store, tmp_path: Path
 ) -> None:
     path = tmp_path / "AAPL.csv"
@@ -154,14 +154,16 @@ def test_a_dry_run_needs_no_server(mds: Run, tmp_path: Path, monkeypatch: pytest
         (("--delimiter", "::"), "delimiter"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused_before_anything_is_read(
+def test_invalid_options_are_rejected_before_any_file_is_read(
     mds: Run, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     done = mds("import", "bars", tmp_path / "none.csv", *options)
     assert (done.code, said in done.err) == (2, True), done.err
 
 
-def test_a_file_that_is_not_there_and_one_of_another_kind_say_so(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_without_the_needed_columns_are_reported(
+    mds: Run, store: Store, tmp_path: Path
+) -> None:
     done = mds("import", "bars", tmp_path / "none.csv")
     assert (done.code, "none.csv" in done.err) == (1, True)
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
@@ -171,9 +173,7 @@ def test_a_file_that_is_not_there_and_one_of_another_kind_say_so(mds: Run, store
 
 
 @odd_rows
-def test_rows_that_later_ones_replace_are_counted_also_where_symbols_are_case_sensitive(
-    mds: Run, store: Store, tmp_path: Path
-) -> None:
+def test_replaced_rows_are_counted_also_for_case_sensitive_vendors(mds: Run, store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{CSV}2024-01-03,1,2,3\n")
     asked = ("import", "bars", tmp_path / "a.csv", *OPTIONS, "--symbol", "aapl")
     said = "1 replaced by a later row with the same key and other values"
@@ -185,7 +185,7 @@ def test_rows_that_later_ones_replace_are_counted_also_where_symbols_are_case_se
 VENDORS: Final = Path(__file__).resolve().parent.parent / "vendors"
 
 
-def test_the_sample_of_every_profile_is_imported_with_what_it_does_not_say(mds: Run, store: Store) -> None:
+def test_the_sample_file_of_every_profile_can_be_imported(mds: Run, store: Store) -> None:
     for folder in sorted(VENDORS.iterdir()):
         told = ("--mapping", folder / "told.toml") if (folder / "told.toml").exists() else ()
         for sample in folder.iterdir():
@@ -199,7 +199,7 @@ def test_the_sample_of_every_profile_is_imported_with_what_it_does_not_say(mds: 
             assert (done.code, store.rows("SELECT count(*) FROM store.bars")) == (0, [(rows,)]), (sample, done.err)
 
 
-def test_a_vendors_file_needs_only_what_it_does_not_say(mds: Run, store: Store) -> None:
+def test_a_recognised_vendor_file_needs_only_options_for_what_it_lacks(mds: Run, store: Store) -> None:
     done = mds("import", VENDORS / "stooq" / "aapl_us_d.csv")
     assert done.code == 0, done.err
     assert "profile stooq (Stooq: history of one symbol), recognised by its columns" in done.err
@@ -212,7 +212,7 @@ def test_a_vendors_file_needs_only_what_it_does_not_say(mds: Run, store: Store) 
     assert (done.code, "bars need a column vendor" in done.err, "--set vendor=…" in done.err) == (3, True, True)
 
 
-def test_the_profiles_are_listed_with_what_they_ask_for(mds: Run) -> None:
+def test_profiles_are_listed_with_the_options_they_need(mds: Run) -> None:
     done = mds("import", "--list-profiles")
     assert done.code == 0
     assert any(line.split()[0] == "ccxt" and "vendor, symbol, timeframe" in line for line in done.out.splitlines())
@@ -220,7 +220,7 @@ def test_the_profiles_are_listed_with_what_they_ask_for(mds: Run) -> None:
     assert (done.code, "there is no profile 'yahoo'; there are:" in done.err) == (2, True)
 
 
-def test_a_mapping_is_a_file_whose_parts_the_options_replace(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_options_override_values_of_a_mapping_file(mds: Run, store: Store, tmp_path: Path) -> None:
     (tmp_path / "acme.toml").write_text(
         'delimiter = ";"\ntime_zone = "UTC"\nextra = "ignore"\n[columns]\nts = ["Day", "Clock"]\n'
         'close_price = "Last"\n[constants]\nvendor = "acme"\ntimeframe = "1h"\n'
@@ -262,7 +262,7 @@ def test_one_broken_file_among_many_does_not_stop_the_others(mds: Run, store: St
     assert "7 files of 9 not or not completely imported" in done.err
 
 
-def test_a_path_that_the_system_refuses_to_look_at_stops_no_other(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_opened_does_not_stop_other_files(mds: Run, store: Store, tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(CSV)
     done = mds("import", "bars", f"/{'x' * 300}/a.csv", tmp_path / "AAPL.csv", *OPTIONS, "--symbol", "AAPL")
     assert (done.code, stored(store)) == (3, EXPECTED)
@@ -270,7 +270,7 @@ def test_a_path_that_the_system_refuses_to_look_at_stops_no_other(mds: Run, stor
 
 
 @odd_rows
-def test_a_disk_that_is_full_stops_one_file_and_no_other(mds: Run, store: Store, tmp_path: Path) -> None:
+def test_a_full_disk_for_rejects_stops_only_that_file(mds: Run, store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV + "20240104153000,1,1,1\n")
     (tmp_path / "b.csv").write_text(CSV.replace("2024-01-0", "2024-02-0"))
     (tmp_path / "a.csv.rejects.ndjson").symlink_to("/dev/full")
@@ -298,7 +298,7 @@ def test_a_broken_file_among_hundreds_is_named_and_the_others_are_imported(
     assert f"{broken}.csv" in done.err
 
 
-def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_completes_it(
+def test_an_interrupted_import_keeps_written_rows_and_is_completed_by_a_rerun(
     mds: Run, store: Store, tmp_path: Path
 ) -> None:
     days = [(date(2000, 1, 1) + timedelta(days=n)).isoformat() for n in range(2_000)]
@@ -332,7 +332,7 @@ def test_an_interrupted_import_keeps_what_is_written_and_the_same_command_comple
     assert len(stored(store)) == 2_000
 
 
-def test_a_frame_is_written_by_a_mapping_or_the_name_of_a_profile(mds: Run, store: Store) -> None:
+def test_a_frame_can_be_written_with_a_mapping_or_a_profile_name(mds: Run, store: Store) -> None:
     frame = pd.DataFrame(
         {"Open": [187.0], "High": [188.0], "Low": [186.0], "Close": [187.5], "Volume": [100], "Dividends": [0.0]},
         index=pd.DatetimeIndex(["2024-01-02"], name="Date"),

@@ -125,7 +125,7 @@ def stopped(mds: Run, store: Store, folder: Path, how: signal.Signals, symbols: 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_continues_with_the_files_that_it_has_not_imported(
+def test_a_rerun_of_a_stopped_import_skips_the_files_that_were_imported(
     mds: Run, store: Store, folder: Path, how: signal.Signals
 ) -> None:
     stopped(mds, store, folder, how)
@@ -139,7 +139,9 @@ def test_a_run_that_was_stopped_continues_with_the_files_that_it_has_not_importe
     assert "skipped" not in mds("import", "bars", folder, *NAMED).err
 
 
-def test_a_file_is_skipped_only_where_the_same_would_be_done(mds: Run, store: Store, folder: Path) -> None:
+def test_a_file_is_skipped_only_if_path_content_options_and_tenant_are_unchanged(
+    mds: Run, store: Store, folder: Path
+) -> None:
     (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
     assert mds("import", "bars", folder, *NAMED).code == 3
     before = (folder / "A.csv").stat()
@@ -165,7 +167,7 @@ def test_a_file_is_skipped_only_where_the_same_would_be_done(mds: Run, store: St
     assert skipped(path=copied) == 0
 
 
-def test_another_database_with_the_same_tenant_is_another_run(
+def test_an_import_into_another_database_with_the_same_tenant_skips_nothing(
     mds: Run, store: Store, folder: Path, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
@@ -178,7 +180,7 @@ def test_another_database_with_the_same_tenant_is_another_run(
         assert closes(other, store.tenant_a).keys() == set("ABCDE")
 
 
-def test_a_file_behind_one_that_is_imported_again_is_skipped_only_if_they_have_no_rows_in_common(
+def test_a_file_is_skipped_only_if_no_reimported_earlier_file_shares_its_rows(
     mds: Run, store: Store, folder: Path
 ) -> None:
     for path in folder.iterdir():
@@ -202,7 +204,7 @@ def test_a_file_behind_one_that_is_imported_again_is_skipped_only_if_they_have_n
         assert dict(rows) == {day: 1.0 if day < 18 else 2.0 if day < 24 else 3.0 for day in range(1, 27)} | {28: 4.0}
 
 
-def test_a_file_that_was_another_one_in_between_is_imported_again(mds: Run, store: Store, folder: Path) -> None:
+def test_a_file_that_was_changed_and_changed_back_is_imported_again(mds: Run, store: Store, folder: Path) -> None:
     (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
     for close, more in ((1.0, ""), (2.0, "close_price,ts\n1.0,2024-01-21\n"), (1.0, "")):
         written(folder / "A.csv", close)
@@ -212,7 +214,7 @@ def test_a_file_that_was_another_one_in_between_is_imported_again(mds: Run, stor
         assert closes(store)["A"] == {close}
 
 
-def test_rejects_of_a_file_that_is_skipped_keep_the_exit_code(mds: Run, folder: Path) -> None:
+def test_rejects_of_a_skipped_file_still_set_the_exit_code(mds: Run, folder: Path) -> None:
     with (folder / "A.csv").open("a") as file:
         file.write("tomorrow,1\n")
     (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
@@ -223,7 +225,7 @@ def test_rejects_of_a_file_that_is_skipped_keep_the_exit_code(mds: Run, folder: 
     assert all(file["skipped"] for file in done.json["files"])
 
 
-def test_a_journal_that_cannot_be_used_stops_no_import(
+def test_an_unusable_import_journal_does_not_stop_the_import(
     mds: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "state").write_text("a file")
@@ -240,7 +242,7 @@ def test_a_journal_that_cannot_be_used_stops_no_import(
     assert (done.code, "the journal of imports cannot be used" in done.err) == (0, True), done.err
 
 
-def test_several_files_are_imported_at_once_and_reported_in_their_order(mds: Run, store: Store, folder: Path) -> None:
+def test_files_are_imported_in_parallel_and_reported_in_order(mds: Run, store: Store, folder: Path) -> None:
     (folder / "B.csv").write_text("when,what\n1,2\n")
     with (folder / "D.csv").open("a") as file:
         file.write("tomorrow,1\n")
@@ -256,7 +258,7 @@ def test_several_files_are_imported_at_once_and_reported_in_their_order(mds: Run
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopping_the_command_stops_its_processes_and_the_same_again_completes_it(
+def test_stopping_the_import_stops_its_processes_and_a_rerun_completes_it(
     mds: Run, store: Store, folder: Path, how: signal.Signals
 ) -> None:
     said = stopped(mds, store, folder, how, "CD", "--jobs", 2, "--part-rows", 5)
@@ -270,7 +272,7 @@ def test_stopping_the_command_stops_its_processes_and_the_same_again_completes_i
     assert closes(store) == {name: {1.0} for name in "ABCDE"}
 
 
-def test_ctrl_c_when_all_files_that_had_begun_are_complete_is_no_success(
+def test_ctrl_c_between_files_is_not_reported_as_success(
     mds: Run, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -281,7 +283,7 @@ def test_ctrl_c_when_all_files_that_had_begun_are_complete_is_no_success(
     assert closes(store) == {name: {1.0} for name in "ABCDE"}
 
 
-def test_processes_import_no_module_of_the_current_folder_and_mind_no_output_of_start_up_files(
+def test_import_processes_ignore_modules_in_the_current_folder_and_start_up_output(
     mds: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No copy of a warm process, because this is about the start. Python imports both files when it starts, the second
@@ -296,7 +298,7 @@ def test_processes_import_no_module_of_the_current_folder_and_mind_no_output_of_
     assert (done.code, "hello" in done.out + done.err) == (0, False), done.err
 
 
-def test_of_rows_that_two_files_have_the_later_files_stay_also_if_it_was_written_first(
+def test_rows_of_the_later_file_win_even_if_it_was_written_first(
     mds: Run, store: Store, folder: Path, tmp_path: Path
 ) -> None:
     for path in folder.iterdir():
@@ -319,7 +321,7 @@ def test_of_rows_that_two_files_have_the_later_files_stay_also_if_it_was_written
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by their environment in /proc")
-def test_a_process_that_is_killed_costs_its_file_alone(mds: Run, store: Store, folder: Path) -> None:
+def test_killing_an_import_process_fails_only_its_file(mds: Run, store: Store, folder: Path) -> None:
     begun(mds, folder, "C")
     with ExitStack() as stack:
         with held(store, "C") as wait:
@@ -347,7 +349,7 @@ def workers(store: Store) -> list[int]:
     return found
 
 
-def test_the_order_of_files_counts_where_stored_rows_are_kept(
+def test_parallel_jobs_are_rejected_with_on_conflict_keep_and_standard_input(
     mds: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = mds("import", "bars", folder, *NAMED, "--jobs", 2, "--on-conflict", "keep")
@@ -355,6 +357,7 @@ def test_the_order_of_files_counts_where_stored_rows_are_kept(
     done = mds("import", "bars", folder / "A.csv", "-", *NAMED, "--jobs", 2)
     assert (done.code, "standard input cannot be imported beside other files" in done.err) == (2, True)
     monkeypatch.setattr(crew, "FILE_BYTES", 1)
-    monkeypatch.setattr(sys, "stdin", (folder / "B.csv").open())
-    done = mds("import", "bars", folder / "A.csv", folder / "C.csv", "-", *OPTIONS, "--symbol", "S")
+    with (folder / "B.csv").open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        done = mds("import", "bars", folder / "A.csv", folder / "C.csv", "-", *OPTIONS, "--symbol", "S")
     assert done.code == 0, done.err

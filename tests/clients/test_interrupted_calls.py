@@ -55,7 +55,7 @@ def test_ctrl_c_can_interrupt_calls_at_any_time(store: Store) -> None:
 
 
 @pytest.mark.engines("postgres")
-def test_the_report_a_task_group_whose_other_task_fails_leaves_the_pool_in_order(store: Store) -> None:
+def test_a_task_group_cancelled_by_another_task_leaves_the_pool_usable(store: Store) -> None:
     async def fail() -> None:
         raise ValueError
 
@@ -91,7 +91,7 @@ def _without_its_transaction(statement: bytes, *parameters: object) -> Operation
 
 @pytest.mark.engines("postgres")
 @pytest.mark.parametrize("role_has_a_tenant", [False, True])
-def test_a_statement_that_lost_its_transaction_is_refused_by_the_server(store: Store, role_has_a_tenant: bool) -> None:
+def test_the_server_rejects_a_statement_outside_its_transaction(store: Store, role_has_a_tenant: bool) -> None:
     """Also where the session itself has another tenant, which only a setting of the role can give it."""
     bars = KINDS["bars"]
     create = _without_its_transaction(sql.create_series(bars), ["v"], ["STRAY"], ["1m"])

@@ -51,7 +51,7 @@ def read(client: Client, symbol: str = "A") -> Any:
         (None, None),
     ],
 )
-def test_items_are_numbers_by_trimmed_names(given_: Any, kept: Any) -> None:
+def test_items_are_parsed_as_numbers_with_trimmed_names(given_: Any, kept: Any) -> None:
     found = Fundamentals.model_validate(row(given_)).items
     assert found == kept
     assert found is None or all(value is None or type(value) is float for value in found.values())
@@ -76,7 +76,7 @@ def test_items_are_numbers_by_trimmed_names(given_: Any, kept: Any) -> None:
         (7, "an object is needed"),
     ],
 )
-def test_what_is_no_number_by_name_is_refused_with_its_place(client: Client, given_: Any, reason: str) -> None:
+def test_invalid_items_are_rejected_with_their_row_and_reason(client: Client, given_: Any, reason: str) -> None:
     with pytest.raises(InvalidRow, match=f"row 0: .*{reason}"):
         client.upsert_fundamentals([row(given_)])
 
@@ -91,7 +91,9 @@ def test_a_row_with_items_can_be_in_a_set() -> None:
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_row_with_items_only_is_a_row_with_values(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_a_row_with_only_items_counts_as_a_row_with_values(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     client.upsert_fundamentals([row(None, eps=1.5)])
     client.upsert_fundamentals([row({"a": 1})])
@@ -103,7 +105,9 @@ def test_a_row_with_items_only_is_a_row_with_values(connect: Callable[..., Clien
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_items_in_another_order_make_no_row_version(connect: Callable[..., Client], store: Store, mode: str) -> None:
+def test_items_in_another_order_create_no_new_row_version(
+    connect: Callable[..., Client], store: Store, mode: str
+) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
     versions = "SELECT ctid::text, xmin::text FROM store.fundamentals"
     client.upsert_fundamentals([row({"b": 1, "a": 0.1, "c": None})])
@@ -113,7 +117,7 @@ def test_items_in_another_order_make_no_row_version(connect: Callable[..., Clien
         assert store.rows(versions) == before, on_conflict
 
 
-def test_rows_of_one_call_with_other_items_are_said_and_with_the_same_are_not(client: Client) -> None:
+def test_rows_of_one_key_warn_only_if_their_items_differ(client: Client) -> None:
     client.upsert_fundamentals([row({"a": 1, "b": 2}), row({"b": 2, "a": 1})])
     with pytest.warns(DataQualityWarning, match="row 0"):
         client.upsert_fundamentals([row({"a": 1}), row({"a": 2})])
@@ -128,7 +132,7 @@ writes = st.lists(st.tuples(maps, st.sampled_from(["replace", "keep", "fill"])),
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=writes)
-def test_items_are_what_a_plain_model_of_them_says(
+def test_stored_items_match_a_reference_model(
     connect: Callable[..., Client], store: Store, mode: str, batches: list[tuple[Any, str]]
 ) -> None:
     if (id(connect), mode) not in _clients:
@@ -168,7 +172,7 @@ NAMES: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("form", FRAMES)
 @pytest.mark.parametrize("mode", ["values", "copy"])
-def test_frames_write_items_as_people_have_them(
+def test_items_can_be_written_from_every_frame_type(
     connect: Callable[..., Client], store: Store, form: str, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -187,14 +191,14 @@ def test_frames_write_items_as_people_have_them(
         (pa.array([[("a", 1.0), ("a", 2.0)], [], []], pa.map_(pa.string(), pa.float64())), "row 0: .*'a' comes twice"),
     ],
 )
-def test_a_frame_with_wrong_items_is_refused_with_row_and_name(client: Client, column: Any, reason: str) -> None:
+def test_a_frame_with_invalid_items_is_rejected_with_row_and_name(client: Client, column: Any, reason: str) -> None:
     with pytest.raises(InvalidRow, match=reason):
         client.upsert_fundamentals(pa.table({**NAMES, "items": column}))
 
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("value", ["[1]", "7", "{}", '{"a": "x"}', '{"a": [1, 2]}', '{"a": {"b": 1}}', '{"a": 1e309}'])
-def test_the_database_refuses_items_that_no_client_could_read(store: Store, client: Client, value: str) -> None:
+def test_the_database_rejects_items_that_clients_could_not_read(store: Store, client: Client, value: str) -> None:
     client.upsert_fundamentals([row({"a": 1})])
     with psycopg.connect(store.dsn) as connection:
         connection.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
@@ -214,7 +218,9 @@ def filled(client: Client) -> Client:
     return client
 
 
-def test_frames_have_items_as_json_text_and_can_be_written_again(filled: Client, store: Store, tmp_path: Path) -> None:
+def test_frames_contain_items_as_json_text_and_can_be_written_back(
+    filled: Client, store: Store, tmp_path: Path
+) -> None:
     other = filled.for_tenant(store.tenant_b)
     for as_ in ("arrow", "pandas", "polars"):
         frame = filled.fundamentals_window(["A", "B"], *ALWAYS, "v", as_=as_)
@@ -276,7 +282,7 @@ def test_further_columns_become_items(client: Client, made: Callable[[Any], Any]
     assert by_symbol(client) == EXPECTED
 
 
-def test_further_columns_join_given_items_and_a_name_of_both_is_refused(client: Client) -> None:
+def test_extra_columns_are_merged_with_given_items_and_duplicates_are_rejected(client: Client) -> None:
     given_ = {**NAMES, "items": ['{"x": 1}', None, '{"y": null}'], "fcf": [1, 2, 3]}
     client.upsert_fundamentals(pa.table(given_), extra="items")
     expected = {"A": {"x": 1.0, "fcf": 1.0}, "B": {"fcf": 2.0}, "C": {"y": None, "fcf": 3.0}}
@@ -292,7 +298,7 @@ def test_further_columns_join_given_items_and_a_name_of_both_is_refused(client: 
 @pytest.mark.parametrize(
     "values", [["Tech", "Oil", None], [True, False, True], [YEAR] * 3, [b"x"] * 3, [float("nan")] * 3]
 )
-def test_a_further_column_that_is_not_numeric_is_refused_with_its_name(client: Client, values: Any) -> None:
+def test_an_extra_column_that_is_not_numeric_is_rejected_by_name(client: Client, values: Any) -> None:
     columns = {**NAMES, "sector": values}
     for rows in (
         pa.table(columns),
@@ -305,7 +311,7 @@ def test_a_further_column_that_is_not_numeric_is_refused_with_its_name(client: C
     assert by_symbol(client) == {"A": None, "B": None, "C": None}
 
 
-def test_without_the_choice_further_columns_are_refused_and_the_choice_is_named(client: Client) -> None:
+def test_without_extra_items_extra_columns_are_rejected_and_the_option_is_named(client: Client) -> None:
     for rows in (pa.table(FURTHER), iter(pl.DataFrame(FURTHER).to_dicts())):
         with pytest.raises(InvalidRow, match="fcf"):
             client.upsert_fundamentals(rows)
@@ -339,7 +345,7 @@ def one(mds: Run, connect: Callable[..., Client], store: Store) -> Client:
     return connect(dsn=store.dsn, tenant_id=store.tenant_a)
 
 
-def test_a_file_is_imported_with_its_further_columns(mds: Run, one: Client, tmp_path: Path) -> None:
+def test_import_stores_extra_columns_of_a_file_as_items(mds: Run, one: Client, tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     path.write_text(
         "ticker;date;eps;Free Cash Flow;Net Debt\n"
@@ -361,7 +367,7 @@ def test_a_file_is_imported_with_its_further_columns(mds: Run, one: Client, tmp_
     assert (done.code, "bars have no items" in done.err) == (2, True), done.err
 
 
-def test_lines_are_ingested_with_their_further_fields(mds: Run, one: Client, tmp_path: Path) -> None:
+def test_ingest_stores_extra_fields_of_a_line_as_items(mds: Run, one: Client, tmp_path: Path) -> None:
     path = tmp_path / "f.ndjson"
     lines: list[dict[str, Any]] = [
         {"symbol": "A", "items": {"x": 1, "none": None}, "fcf": 1.5},
@@ -390,7 +396,7 @@ def test_commands_write_and_print_items(mds: Run, one: Client, tmp_path: Path) -
         assert read(one) == {"fcf": 1.5, "none": None}, ending
 
 
-def test_a_day_of_many_figures_is_written_and_read(client: Client) -> None:
+def test_rows_with_many_items_are_written_and_read(client: Client) -> None:
     rows = [
         row(
             {f"figure {number}": number / 7 for number in range(40)},

@@ -41,7 +41,7 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 @pytest.mark.every_engine
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("form", ["mappings", "arrow"])
-def test_an_article_about_several_symbols_is_a_row_for_each(
+def test_an_article_about_several_symbols_is_stored_as_one_row_per_symbol(
     connect: Callable[..., Client], store: Store, mode: str, form: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -58,7 +58,7 @@ def test_an_article_about_several_symbols_is_a_row_for_each(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("own", [24843171, "8ec638777ca03b553ae516761c2a22ba2fdd2f37befae3ab6fdab74e9e5193eb"])
-def test_a_vendors_own_id_is_kept_and_a_correction_replaces_the_article(client: Client, form: str, own: Any) -> None:
+def test_the_vendors_id_is_kept_and_a_correction_replaces_the_article(client: Client, form: str, own: Any) -> None:
     for title in ("Exmaple", "Example"):
         client.upsert_news(FORMS[form]([article(id=own, title=title)]))
     (found,) = client.news_window(*ALWAYS)
@@ -81,7 +81,7 @@ def test_every_form_gives_an_article_the_same_id(client: Client) -> None:
 
 
 @pytest.mark.parametrize("own", [True, 1.5, "", "x" * 256, "a\0b"])
-def test_what_cannot_be_an_id_is_refused(client: Client, own: Any) -> None:
+def test_an_invalid_article_id_is_rejected(client: Client, own: Any) -> None:
     for form in ("mappings", "arrow"):
         with pytest.raises(InvalidRow, match=r"row 0: (vendor_)?id"):
             client.upsert_news(FORMS[form]([article(id=own)]))
@@ -90,7 +90,7 @@ def test_what_cannot_be_an_id_is_refused(client: Client, own: Any) -> None:
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize("form", ["models", "arrow"])
-def test_options_of_two_roots_are_two_contracts(client: Client, form: str) -> None:
+def test_options_with_different_roots_are_different_contracts(client: Client, form: str) -> None:
     rows = [contract(root, iv=iv, multiplier=100) for root, iv in ((None, 0.1), ("SPXW", 0.2), ("SPX7", 0.3))]
     client.upsert_options(FORMS[form](rows))
     client.upsert_options(FORMS[form]([contract("spxw", iv=0.25), contract("SPX", iv=0.15)]))
@@ -103,14 +103,14 @@ def test_options_of_two_roots_are_two_contracts(client: Client, form: str) -> No
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_options_of_one_root_are_one_contract(client: Client, form: str) -> None:
+def test_an_explicit_default_root_names_the_same_contract_as_no_root(client: Client, form: str) -> None:
     with pytest.warns(DataQualityWarning, match="row 0: a later row has the same key"):
         client.upsert_options(FORMS[form]([contract(iv=0.1), contract("SPX", iv=0.2)]))
     (found,) = client.option_chain("SPX", vendor="v", at="2024-01-03")
     assert (found.root, found.iv) == ("SPX", 0.2)
 
 
-def test_a_replay_writes_nothing(client: Client, store: Store) -> None:
+def test_replaying_news_and_options_writes_nothing(client: Client, store: Store) -> None:
     versions = "SELECT array_agg(xmin::text || ctid::text ORDER BY ctid) FROM store."
     for kind, rows in (("news", [article(None, id=7), article()]), ("options", [contract(), contract("SPXW")])):
         client.upsert(kind, rows)

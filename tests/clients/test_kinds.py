@@ -156,7 +156,7 @@ def settled(kind: str, on_conflict: str) -> dict[Any, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("on_conflict", CONFLICTS)
 @odd_rows
-def test_every_write_mode_ends_conflicts_the_same_way(
+def test_every_write_mode_resolves_conflicts_the_same_way(
     connect: Callable[..., Client], store: Store, kind: str, on_conflict: str
 ) -> None:
     declared = KINDS[kind]
@@ -191,7 +191,7 @@ def test_every_write_mode_ends_conflicts_the_same_way(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", MODES)
 @odd_rows
-def test_writing_a_kind_again_makes_no_row_version(
+def test_rewriting_rows_of_any_kind_creates_no_new_row_versions(
     connect: Callable[..., Client], store: Store, kind: str, mode: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -207,7 +207,7 @@ def test_writing_a_kind_again_makes_no_row_version(
 
 @pytest.mark.parametrize("kind", KINDS)
 @odd_rows
-def test_two_tenants_rows_of_the_same_keys_are_apart(client: Client, store: Store, kind: str) -> None:
+def test_rows_of_two_tenants_with_equal_keys_are_kept_apart(client: Client, store: Store, kind: str) -> None:
     other = client.for_tenant(store.tenant_b)
     client.upsert(kind, FULL[kind])
     other.upsert(kind, changed(kind, FULL[kind])[:1])
@@ -219,7 +219,7 @@ def test_two_tenants_rows_of_the_same_keys_are_apart(client: Client, store: Stor
         client.upsert(kind, [theirs])
 
 
-def test_the_same_headline_again_is_the_same_row_and_another_score_changes_it(client: Client) -> None:
+def test_repeating_a_headline_updates_its_row(client: Client) -> None:
     client.upsert_news([news(0, "Up", sentiment_score=0.1), news(0, "Up, again")])
     client.upsert_news([{"vendor": "v", "published_at": NOON, "title": " Up ", "sentiment_score": 0.9}])
     assert sorted((row.title, row.sentiment_score) for row in client.news_window(*ALWAYS)) == [
@@ -232,7 +232,7 @@ def test_the_same_headline_again_is_the_same_row_and_another_score_changes_it(cl
 
 
 @nothing_there
-def test_a_window_of_many_symbols_is_one_after_the_other_by_name(client: Client) -> None:
+def test_a_window_of_many_symbols_is_ordered_by_symbol_then_time(client: Client) -> None:
     client.upsert_bars(
         [bar(minute, symbol=symbol) for symbol in ("MSFT", "AAPL", "ZM", "IBM") for minute in (2, 0, 1)]
         + [bar(0, symbol="IBM", timeframe="1d"), bar(0, symbol="IBM", vendor="w")]
@@ -246,7 +246,7 @@ def test_a_window_of_many_symbols_is_one_after_the_other_by_name(client: Client)
 
 
 @pytest.mark.parametrize("as_", ["models", "arrow"])
-def test_many_symbols_come_by_name_although_the_store_saw_them_in_another_order(client: Client, as_: str) -> None:
+def test_symbols_are_ordered_by_name_whatever_the_order_of_writing(client: Client, as_: str) -> None:
     for symbol in ("ZM", "AAPL", "MSFT"):
         client.upsert_bars([Bar(vendor="v", symbol=symbol, timeframe="1m", ts=later(0), close_price=1.0)])
     found = client.bars_window(["ZM", "MSFT", "AAPL"], "1m", *ALWAYS, "v", as_=as_)
@@ -255,7 +255,7 @@ def test_many_symbols_come_by_name_although_the_store_saw_them_in_another_order(
 
 
 @nothing_there
-def test_a_window_of_many_symbols_says_the_same_as_windows_of_each(client: Client) -> None:
+def test_a_window_of_many_symbols_equals_the_windows_of_each_symbol(client: Client) -> None:
     client.upsert_bars([bar(minute, minute / 3, symbol=f"S{minute % 7}") for minute in range(70)])
     names = [f"S{number}" for number in range(8)]
     assert client.bars_window(names, "1m", later(7), later(60), "v") == [
@@ -264,7 +264,7 @@ def test_a_window_of_many_symbols_says_the_same_as_windows_of_each(client: Clien
 
 
 @nothing_there
-def test_fundamentals_have_windows_by_their_date(client: Client) -> None:
+def test_fundamentals_windows_filter_by_asof(client: Client) -> None:
     client.upsert_fundamentals(
         [figures(day * 1440, day, symbol=symbol) for symbol in ("MSFT", "AAPL") for day in range(4)]
     )
@@ -301,7 +301,7 @@ def test_fundamentals_have_windows_by_their_date(client: Client) -> None:
         ({"symbol": "AAPL", "vendor": "w"}, []),
     ],
 )
-def test_news_are_found_by_what_is_asked_for(client: Client, filters: dict[str, str], titles: list[str]) -> None:
+def test_news_windows_apply_all_filters(client: Client, filters: dict[str, str], titles: list[str]) -> None:
     client.upsert_news(
         [
             news(3, "Apple flat", symbol="AAPL"),
@@ -315,7 +315,7 @@ def test_news_are_found_by_what_is_asked_for(client: Client, filters: dict[str, 
     assert [row.title for row in client.news_window(later(0), later(4), **filters)] == titles
 
 
-def test_an_option_chain_is_each_contracts_newest_snapshot_up_to_a_time(client: Client) -> None:
+def test_an_option_chain_has_each_contracts_newest_snapshot_up_to_a_time(client: Client) -> None:
     client.upsert_options(
         [
             option(0, 100, 0.1),
@@ -363,7 +363,7 @@ def test_an_option_chain_is_each_contracts_newest_snapshot_up_to_a_time(client: 
 
 @odd_rows
 @nothing_there
-def test_series_symbols_and_coverage_say_what_there_is(client: Client, store: Store) -> None:
+def test_series_symbols_and_coverage_describe_the_stored_rows(client: Client, store: Store) -> None:
     client.upsert_bars(
         [bar(minute, minute) for minute in (3, 1, 2)]
         + [bar(0, 9.0, timeframe="1d"), bar(7, None, symbol="msft"), bar(8, 5.0, symbol="ibm", vendor="w")]
@@ -410,7 +410,7 @@ def test_series_symbols_and_coverage_say_what_there_is(client: Client, store: St
 
 
 @pytest.mark.engines("postgres")
-def test_coverage_of_some_series_is_asked_of_these_only(client: Client) -> None:
+def test_coverage_can_be_limited_to_some_series(client: Client) -> None:
     client.upsert_bars([bar(1), bar(2, timeframe="1d"), bar(3, symbol="msft"), bar(4, symbol="ibm", vendor="w")])
     found = client.coverage(vendor="v", symbol=["aapl", "IBM"], timeframe="1m")
     assert [(each.symbol, each.timeframe, each.count) for each in found] == [("AAPL", "1m", 1)]
@@ -419,7 +419,7 @@ def test_coverage_of_some_series_is_asked_of_these_only(client: Client) -> None:
         client.coverage("news", symbol=["AAPL"])
 
 
-def test_latest_prices_are_of_the_vendor_that_is_asked(client: Client, store: Store) -> None:
+def test_latest_prices_come_from_the_requested_vendor_only(client: Client, store: Store) -> None:
     client.upsert_bars([bar(1, 1.0), bar(5, 5.0, vendor="w"), bar(0, 2.0, symbol="MSFT")])
     client.for_tenant(store.tenant_b).upsert_bars([bar(9, 99.0)])
     assert client.latest_prices([" aapl ", "AAPL", "MSFT", "NOPE"], "v") == [
@@ -435,7 +435,7 @@ def test_latest_prices_are_of_the_vendor_that_is_asked(client: Client, store: St
 
 
 @pytest.mark.parametrize(("batch_rows", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (10, [10]), (99, [10])])
-def test_a_window_comes_in_batches_of_the_size_that_was_asked_for(
+def test_a_window_is_streamed_in_batches_of_the_requested_size(
     client: Client, batch_rows: int, sizes: list[int]
 ) -> None:
     client.upsert_bars([bar(minute, minute) for minute in range(10)])
@@ -455,12 +455,12 @@ def test_a_window_comes_in_batches_of_the_size_that_was_asked_for(
 
 
 @nothing_there
-def test_of_nothing_there_is_no_batch(client: Client) -> None:
+def test_an_empty_result_yields_no_batch(client: Client) -> None:
     assert list(client.iter_bars_window("NOPE", "1m", *ALWAYS, "v")) == []
     assert list(client.iter_rows("options")) == []
 
 
-def test_rows_in_batches_are_those_that_are_asked_for(client: Client) -> None:
+def test_iter_rows_applies_its_filters(client: Client) -> None:
     client.upsert_bars(
         [bar(minute, minute, symbol=symbol) for symbol in ("AAPL", "MSFT") for minute in range(4)]
         + [bar(0, 9.0, timeframe="1d"), bar(0, 8.0, vendor="w")]
@@ -501,7 +501,7 @@ def test_an_iteration_that_is_left_early_gives_its_connection_back(
     assert client.upsert_bars([bar(0, 5.0)]) == 1
 
 
-def test_an_iteration_sees_one_state_of_the_table(client: Client, store: Store) -> None:
+def test_an_iteration_sees_one_snapshot_of_the_table(client: Client, store: Store) -> None:
     client.upsert_bars([bar(minute, 1.0) for minute in range(10)])
     with client.transaction() as transaction:
         batches = transaction.iter_bars_window("AAPL", "1m", *ALWAYS, "v", batch_rows=4)
@@ -547,7 +547,7 @@ def test_a_transaction_that_fails_leaves_neither_data_nor_job(client: Client, st
     assert left(store) == (1, 0, 0)
 
 
-def test_an_error_of_the_server_ends_a_transaction_as_a_whole(client: Client, store: Store) -> None:
+def test_a_server_error_rolls_back_the_whole_transaction(client: Client, store: Store) -> None:
     client.enqueue_job("key", "recompute", {"n": 1})
     with pytest.raises(IdempotencyConflict), client.transaction() as transaction:  # noqa: PT012
         transaction.upsert_bars([bar(0)])
@@ -557,7 +557,7 @@ def test_an_error_of_the_server_ends_a_transaction_as_a_whole(client: Client, st
 
 @pytest.mark.many_sessions
 @nothing_there
-def test_what_a_transaction_has_not_committed_nobody_else_sees(client: Client, store: Store) -> None:
+def test_uncommitted_changes_are_invisible_to_others(client: Client, store: Store) -> None:
     with client.transaction() as transaction:
         transaction.upsert_bars([bar(0)])
         transaction.enqueue_job("key", "recompute")
@@ -569,7 +569,7 @@ def test_what_a_transaction_has_not_committed_nobody_else_sees(client: Client, s
 # Jobs ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_is_what_was_put_down(client: Client, store: Store) -> None:
+def test_an_enqueued_job_is_returned_with_its_values(client: Client, store: Store) -> None:
     payload = {"symbols": ["AAPL", "Ü"], "n": 1.5, "none": None, "deep": {"x": [True, {}]}}
     job = client.enqueue_job("key", "backfill", payload, "high")
     assert (job.tenant_id, job.idempotency_key, job.job_type, job.payload) == (
@@ -583,7 +583,7 @@ def test_a_job_is_what_was_put_down(client: Client, store: Store) -> None:
     assert client.enqueue_job("other", "backfill").payload == {}
 
 
-def test_the_same_key_is_the_same_job(client: Client, store: Store) -> None:
+def test_enqueueing_the_same_key_again_returns_the_same_job(client: Client, store: Store) -> None:
     first = client.enqueue_job("key", "backfill", {"a": 1, "b": [1, 2]})
     assert client.enqueue_job("key", "backfill", {"b": [1, 2], "a": 1.0}, "high") == first
     assert len(store.rows("SELECT * FROM store.jobs")) == 1
@@ -621,14 +621,14 @@ def test_a_priority_is_a_name_or_a_number(client: Client, priority: Any, stored:
         ({"payload": float("nan")}, "payload: .*not JSON compliant"),
     ],
 )
-def test_a_job_that_is_none_is_refused(client: Client, store: Store, wrong: dict[str, Any], message: str) -> None:
+def test_an_invalid_job_is_rejected(client: Client, store: Store, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         client.enqueue_job(**{"idempotency_key": "key", "job_type": "backfill", **wrong})
     assert store.rows("SELECT * FROM store.jobs") == []
 
 
 @pytest.mark.many_sessions
-def test_of_many_threads_with_one_key_each_gets_the_one_job(connect: Callable[..., Client], store: Store) -> None:
+def test_concurrent_threads_enqueueing_one_key_get_the_same_job(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=8)
     together = threading.Barrier(8)
 
@@ -644,7 +644,7 @@ def test_of_many_threads_with_one_key_each_gets_the_one_job(connect: Callable[..
 
 
 @pytest.mark.many_sessions
-def test_of_many_threads_with_one_key_and_two_payloads_one_payload_wins(
+def test_concurrent_threads_with_one_key_and_two_payloads_store_one_payload(
     connect: Callable[..., Client], store: Store
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=8)

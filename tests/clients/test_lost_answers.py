@@ -114,7 +114,7 @@ def proxy(store: Store) -> Iterator[Proxy]:
 
 @cut_from_its_server
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
+def test_an_upsert_whose_commit_was_not_acknowledged_is_repeated_correctly(
     connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
@@ -126,7 +126,7 @@ def test_an_upsert_whose_commit_was_not_answered_is_done_again_and_ends_right(
 
 
 @cut_from_its_server
-def test_a_rename_whose_commit_was_not_answered_is_known_to_be_done(
+def test_a_rename_whose_commit_was_not_acknowledged_is_recognised_as_done(
     connect: Callable[..., Client], store: Store, proxy: Proxy
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)
@@ -138,7 +138,7 @@ def test_a_rename_whose_commit_was_not_answered_is_known_to_be_done(
 
 @cut_from_its_server
 @pytest.mark.parametrize("in_group", [True, False])
-def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
+def test_a_call_that_is_not_idempotent_is_not_repeated_after_an_unacknowledged_commit(
     connect: Callable[..., Client], store: Store, proxy: Proxy, in_group: bool
 ) -> None:
     store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
@@ -157,7 +157,7 @@ def test_what_is_not_idempotent_is_not_run_again_after_a_commit_without_answer(
 
 
 @cut_from_its_server
-def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
+def test_a_call_that_is_not_idempotent_is_repeated_if_it_failed_before_the_commit(
     connect: Callable[..., Client], store: Store, proxy: Proxy
 ) -> None:
     store.execute("CREATE TABLE public.counted (n int); GRANT INSERT ON public.counted TO mds_app")
@@ -170,7 +170,7 @@ def test_what_is_not_idempotent_is_run_again_when_it_broke_before_the_commit(
 
 
 @cut_from_its_server
-def test_a_lost_connection_is_not_taken_for_the_error_that_the_caller_is_handling(
+def test_a_lost_connection_is_not_confused_with_the_error_the_caller_handles(
     connect: Callable[..., Client], store: Store, proxy: Proxy
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, max_attempts=1)
@@ -190,7 +190,7 @@ given_up_by_a_pooler = pytest.mark.engines("pgbouncer")
 
 @given_up_by_a_pooler
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_connection_that_a_pooler_has_given_up_and_not_closed_yet_is_replaced_and_the_call_done(
+def test_a_connection_dropped_but_not_closed_by_a_pooler_is_replaced(
     connect: Callable[..., Client], store: Store, proxy: Proxy, mode: str
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1, write_mode=mode)
@@ -207,7 +207,7 @@ def test_a_connection_that_a_pooler_has_given_up_and_not_closed_yet_is_replaced_
 
 
 @given_up_by_a_pooler
-def test_what_is_not_idempotent_is_not_run_again_when_a_pooler_gives_its_connection_up(
+def test_a_call_that_is_not_idempotent_is_not_repeated_if_a_pooler_drops_it(
     connect: Callable[..., Client], store: Store, proxy: Proxy
 ) -> None:
     client = connect(dsn=proxy.dsn, tenant_id=store.tenant_a, pool_min=0, pool_max=1)

@@ -55,7 +55,7 @@ def test_an_error_is_counted_by_its_class(counted: Client, registry: CollectorRe
     assert registry.get_sample_value("mds_rows_total", {"kind": "bars", "mode": "executemany"}) is None
 
 
-def test_a_repeated_attempt_is_counted(counted: Client, registry: CollectorRegistry) -> None:
+def test_a_retry_is_counted(counted: Client, registry: CollectorRegistry) -> None:
     attempts: list[int] = []
 
     def talk(_: Session) -> Talk[int]:
@@ -71,7 +71,7 @@ def test_a_repeated_attempt_is_counted(counted: Client, registry: CollectorRegis
     assert registry.get_sample_value("mds_errors_total", labels) is None
 
 
-def test_the_pool_is_seen(counted: Client, registry: CollectorRegistry) -> None:
+def test_pool_connections_are_reported(counted: Client, registry: CollectorRegistry) -> None:
     counted.upsert_bars(bars(1))
     idle, busy = (
         registry.get_sample_value("mds_pool_connections", {"app_name": "counted", "state": state})
@@ -83,7 +83,7 @@ def test_the_pool_is_seen(counted: Client, registry: CollectorRegistry) -> None:
     assert registry.get_sample_value("mds_pool_requests_waiting", {"app_name": "counted"}) == 0
 
 
-def test_no_label_grows_with_the_data(counted: Client, registry: CollectorRegistry, store: Store) -> None:
+def test_labels_contain_no_vendor_symbol_or_tenant(counted: Client, registry: CollectorRegistry, store: Store) -> None:
     counted.upsert_bars(bars(1))
     counted.latest_prices(["A"], "v")
     labels = {value for metric in registry.collect() for sample in metric.samples for value in sample.labels.values()}
@@ -91,7 +91,7 @@ def test_no_label_grows_with_the_data(counted: Client, registry: CollectorRegist
 
 
 @pytest.mark.many_sessions
-def test_what_is_slow_is_an_error_that_is_counted(counted: Client, registry: CollectorRegistry) -> None:
+def test_a_statement_timeout_is_counted_as_an_error(counted: Client, registry: CollectorRegistry) -> None:
     def talk(_: Session) -> Talk[None]:
         yield Group((Execute(b"SELECT set_config('statement_timeout', '20', true)"),))
         yield Group((Execute(b"SELECT pg_sleep(30)"),))

@@ -75,7 +75,7 @@ ASKED: dict[str, tuple[Callable[[Client, Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_a_series_that_does_not_exist_is_named_with_what_is_near_it(filled: Client, name: str) -> None:
+def test_a_missing_series_is_named_with_similar_names(filled: Client, name: str) -> None:
     ask, message = ASKED[name]
     with pytest.warns(DataQualityWarning, match=message):
         ask(filled, "warn")
@@ -85,7 +85,7 @@ def test_a_series_that_does_not_exist_is_named_with_what_is_near_it(filled: Clie
         ask(filled, "ignore")
 
 
-def test_a_series_without_rows_in_the_window_says_nothing(filled: Client) -> None:
+def test_an_existing_series_without_rows_in_the_window_gives_no_warning(filled: Client) -> None:
     assert filled.bars_window("AAPL", "1m", "2025-01-01", "2026-01-01", "acme", missing="raise") == []
     assert (
         filled.bars_window(["AAPL"], "1m", "2025-01-01", "2026-01-01", "acme", missing="raise", as_="arrow").num_rows
@@ -93,7 +93,7 @@ def test_a_series_without_rows_in_the_window_says_nothing(filled: Client) -> Non
     )
 
 
-def test_without_a_tenant_every_read_says_so(connect: Callable[..., Client], store: Store) -> None:
+def test_every_read_without_a_tenant_gives_a_warning(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=None)
     for ask in (
         lambda: client.bars_window("AAPL", "1m", *ALWAYS, "acme"),
@@ -106,27 +106,27 @@ def test_without_a_tenant_every_read_says_so(connect: Callable[..., Client], sto
             assert ask() == []
 
 
-def test_an_unknown_word_for_missing_is_refused(client: Client) -> None:
+def test_an_unknown_value_of_missing_is_rejected(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="missing is warn, raise, ignore; not 'never'"):
         client.bars_window("AAPL", "1m", *ALWAYS, "acme", missing="never")
 
 
 @pytest.mark.parametrize("asked", ["1m", "1min", "1Min", "60s"])
-def test_reading_understands_the_spellings_that_writing_does(filled: Client, asked: str) -> None:
+def test_reads_accept_the_same_timeframe_spellings_as_writes(filled: Client, asked: str) -> None:
     assert len(filled.bars_window("AAPL", asked, *ALWAYS, "acme")) == 1
     assert sum(len(part) for part in filled.iter_bars_window("AAPL", asked, *ALWAYS, "acme")) == 1
     assert sum(len(part) for part in filled.iter_rows("bars", symbols=["AAPL"], timeframe=asked)) == 1
 
 
 @pytest.mark.parametrize("asked", ["1M", "fortnight", ""])
-def test_reading_refuses_what_writing_refuses(client: Client, asked: str) -> None:
+def test_reads_reject_the_same_timeframes_as_writes(client: Client, asked: str) -> None:
     with pytest.raises(ConfigurationError, match=r"timeframe|may mean minutes or months"):
         client.bars_window("AAPL", asked, *ALWAYS, "acme")
     with pytest.raises(ConfigurationError, match=r"timeframe|may mean minutes or months"):
         client.rollup("AAPL", asked, *ALWAYS, "acme")
 
 
-def test_reading_some_series_fetches_the_names_of_no_others(filled: Client, store: Store) -> None:
+def test_reading_some_series_fetches_only_their_names(filled: Client, store: Store) -> None:
     filled.upsert_bars(
         [{"vendor": "many", "symbol": f"S{n}", "timeframe": "1m", "ts": "2024-01-02", "volume": 1} for n in range(500)]
     )
@@ -174,7 +174,7 @@ def bar_of(first: int, last: int) -> tuple[float, float, float, float, int]:
 
 @pytest.mark.every_engine
 @pytest.mark.parametrize(("timeframe", "minutes_each"), [("30m", 30), ("4h", 240), ("2m", 2), ("12h", 720), ("1h", 60)])
-def test_a_timeframe_that_is_a_multiple_is_computed(
+def test_a_timeframe_that_is_a_multiple_of_a_stored_one_is_computed(
     minutes: Client, store: Store, timeframe: str, minutes_each: int
 ) -> None:
     aggregates.refresh(store.admin_dsn)
@@ -187,7 +187,7 @@ def test_a_timeframe_that_is_a_multiple_is_computed(
     assert [row.ts for row in found[:2]] == [begin, begin + timedelta(minutes=minutes_each)]
 
 
-def test_weeks_and_months_go_by_the_calendar(minutes: Client, store: Store) -> None:
+def test_weekly_and_monthly_rollups_follow_the_calendar(minutes: Client, store: Store) -> None:
     weeks = minutes.rollup("A", "1W", "2024-02-01", "2024-04-01", "v")
     assert [(row.ts.date().isoformat(), row.volume) for row in weeks] == [("2024-02-26", 3 * 24 * 60)]
     months = minutes.rollup("A", "1mo", "2024-02-01", "2024-04-01", "v")
@@ -208,19 +208,19 @@ def test_a_rollup_of_many_symbols_is_a_list_a_frame_or_a_stream(minutes: Client)
     assert sum(part.num_rows for part in minutes.iter_rollup(["A"], "30m", *span, "v", as_="arrow")) == 144
 
 
-def test_a_window_that_begins_within_a_computed_bar_leaves_it_out(minutes: Client) -> None:
+def test_a_window_that_starts_within_a_computed_bar_omits_that_bar(minutes: Client) -> None:
     found = minutes.rollup("A", "4h", "2024-02-29T00:01:00Z", "2024-02-29T08:01:00Z", "v")
     assert [row.ts.hour for row in found] == [4, 8]
     assert found[-1].volume == 240
 
 
 @pytest.mark.parametrize("timeframe", ["7h", "45s", "2w", "2d5"])
-def test_a_timeframe_that_cannot_be_computed_says_which_can(client: Client, timeframe: str) -> None:
+def test_a_timeframe_that_cannot_be_computed_is_rejected(client: Client, timeframe: str) -> None:
     with pytest.raises(ConfigurationError, match=r"there is no rollup|a timeframe is a count"):
         client.rollup("A", timeframe, "2024-02-29", "2024-03-03", "v")
 
 
-def test_chains_and_news_of_several_symbols_come_in_one_call(client: Client) -> None:
+def test_one_call_reads_chains_or_news_of_several_symbols(client: Client) -> None:
     contract = {"vendor": "v", "expiry": "2024-06-21", "option_type": "C", "strike": -0.5, "ts": "2024-01-02"}
     client.upsert_options([{**contract, "symbol": symbol, "iv": 0.5} for symbol in ("B", "A")])
     for as_ in ("models", "arrow"):

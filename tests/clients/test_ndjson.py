@@ -89,7 +89,7 @@ def ingest(
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("name", ["bars.ndjson", "bars.ndjson.gz", "-"])
-def test_compression_is_told_by_content(
+def test_compression_is_detected_from_the_content(
     ingest: Run, store: Store, monkeypatch: pytest.MonkeyPatch, name: str, packed: bool
 ) -> None:
     data = lines(range(3))
@@ -104,7 +104,7 @@ def test_compression_is_told_by_content(
     assert list(Path().glob("*rejects*")) == []
 
 
-def test_blank_lines_comments_marks_and_line_ends_do_not_matter(ingest: Run, store: Store) -> None:
+def test_blank_lines_comments_byte_order_marks_and_line_endings_are_ignored(ingest: Run, store: Store) -> None:
     file = Path("awkward.ndjson")
     file.write_bytes(
         b"\xef\xbb\xbf"
@@ -148,7 +148,7 @@ CSV = b"vendor,symbol,timeframe,ts,close_price\nv,A,1m,2024-01-02T12:00Z,1\n"
     ids=["name", "content", "semicolons", "no header", "pipe", "parquet"],
 )
 @pytest.mark.parametrize("command", ["ingest-ndjson", "ingest-ndjson-async"])
-def test_an_input_of_another_format_is_named_with_the_command_that_reads_it(
+def test_an_input_in_another_format_is_rejected_with_the_command_that_reads_it(
     store: Store,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -171,23 +171,21 @@ def test_an_input_of_another_format_is_named_with_the_command_that_reads_it(
     assert store.rows("SELECT FROM store.bars") == []
 
 
-def test_lines_that_are_no_json_are_rejected_one_by_one_where_they_look_like_nothing_else(
-    ingest: Run, store: Store
-) -> None:
+def test_invalid_json_lines_of_an_unknown_format_are_rejected_one_by_one(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(b"vendor, that is all\n{broken\n" + line(0))
     done = ingest("bars.ndjson")
     assert (done.code, written(store)) == (3, [0])
     assert [number for number, _, _ in rejected(Path("bars.ndjson.rejects.ndjson"))] == [1, 2]
 
 
-def test_a_gzip_of_several_parts_is_read_to_its_end(ingest: Run, store: Store) -> None:
+def test_a_gzip_file_with_several_members_is_read_to_its_end(ingest: Run, store: Store) -> None:
     Path("parts.gz").write_bytes(gzip.compress(lines([0])) + gzip.compress(lines([1])))
     assert ingest("parts.gz").code == 0
     assert written(store) == [0, 1]
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_a_pipe_whose_first_byte_comes_alone_is_understood(
+def test_a_pipe_whose_first_byte_arrives_alone_is_read_correctly(
     ingest: Run, store: Store, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     data = gzip.compress(lines(range(3))) if packed else lines(range(3))
@@ -254,7 +252,7 @@ BAD = [
 ]
 
 
-def test_each_bad_line_goes_aside_with_number_and_reason_and_stops_no_other(
+def test_invalid_lines_are_rejected_with_number_and_reason_and_the_others_are_written(
     ingest: Run, store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "bars.ndjson"
@@ -274,14 +272,14 @@ def test_each_bad_line_goes_aside_with_number_and_reason_and_stops_no_other(
 
 
 @odd_rows
-def test_rows_that_later_ones_replace_are_counted_and_said(ingest: Run, store: Store) -> None:
+def test_rows_replaced_by_later_ones_are_counted_in_the_summary(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(line(0, ts="2024-01-01T00:00:00Z") + line(1, ts="2024-01-01T00:00:00Z"))
     done = ingest("bars.ndjson")
     assert "1 replaced by a later row with the same key and other values" in done.out
     assert written(store) == [1]
 
 
-def test_fields_that_the_kind_does_not_have_are_left_out_where_that_is_asked_for(ingest: Run, store: Store) -> None:
+def test_extra_ignore_drops_unknown_fields(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(line(0, extra=1) + line(1, extra={"a": 1}) + b"[1]\n" + line(2))
     assert ingest("bars.ndjson", "--extra", "ignore").code == 3
     assert written(store) == [0, 1, 2]
@@ -295,7 +293,7 @@ def test_a_json_array_is_read_as_rows(ingest: Run, store: Store) -> None:
     assert written(store) == [0, 1, 2]
 
 
-def test_rejects_go_in_once_they_are_mended(ingest: Run, store: Store) -> None:
+def test_corrected_rejects_can_be_ingested(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(line(0) + line(1, volume=1.5) + line(2, close_price=float("nan")) + line(3))
     assert ingest("bars.ndjson").code == 3
     mended = [
@@ -306,19 +304,19 @@ def test_rejects_go_in_once_they_are_mended(ingest: Run, store: Store) -> None:
     assert written(store) == [0, 1, 2.5, 3]
 
 
-def test_a_line_of_a_whole_mebibyte_is_still_a_row(ingest: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_of_exactly_one_mebibyte_is_accepted(ingest: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     feed(monkeypatch, line(0).strip().ljust(LONGEST_LINE) + b"\n" + line(1).strip().ljust(LONGEST_LINE))
     assert ingest("-").code == 0
     assert written(store) == [0, 1]
 
 
-def test_a_long_comment_is_one_line(ingest: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_long_comment_counts_as_one_line(ingest: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     feed(monkeypatch, b"#" * (3 * LONGEST_LINE) + b"\nbad\n")
     assert ingest("-").code == 3
     assert [number for number, _, _ in rejected(Path("stdin.rejects.ndjson"))] == [2]
 
 
-def test_rejects_go_where_they_are_wanted(ingest: Run) -> None:
+def test_rejects_are_written_to_the_chosen_file(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(b"bad\n")
     done = ingest("bars.ndjson", "--rejects", "here.ndjson", "--json")
     assert done.code == 3
@@ -326,7 +324,7 @@ def test_rejects_go_where_they_are_wanted(ingest: Run) -> None:
     assert [path.name for path in sorted(Path().iterdir())] == ["bars.ndjson", "here.ndjson"]
 
 
-def test_rejects_of_an_earlier_run_are_replaced_and_go_with_a_clean_one(ingest: Run) -> None:
+def test_each_run_replaces_the_reject_file_and_a_clean_run_removes_it(ingest: Run) -> None:
     file, rejects = Path("bars.ndjson"), Path("bars.ndjson.rejects.ndjson")
     file.write_bytes(b"bad\nworse\n")
     ingest(file)
@@ -338,7 +336,7 @@ def test_rejects_of_an_earlier_run_are_replaced_and_go_with_a_clean_one(ingest: 
     assert not rejects.exists()
 
 
-def test_a_run_that_was_stopped_leaves_the_rejects_of_an_earlier_one(ingest: Run) -> None:
+def test_a_failed_run_keeps_the_rejects_of_an_earlier_run(ingest: Run) -> None:
     file, rejects = Path("bars.ndjson"), Path("bars.ndjson.rejects.ndjson")
     rejects.write_text("from before\n")
     file.write_bytes(gzip.compress(lines(range(1000)))[:-20])
@@ -346,7 +344,7 @@ def test_a_run_that_was_stopped_leaves_the_rejects_of_an_earlier_one(ingest: Run
     assert rejects.read_text() == "from before\n"
 
 
-def test_a_clean_run_takes_no_link_away(ingest: Run) -> None:
+def test_a_clean_run_does_not_remove_a_symbolic_link(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(line())
     Path("target").write_text("mine\n")
     Path("link").symlink_to("target")  # /dev/stdout is one
@@ -355,7 +353,7 @@ def test_a_clean_run_takes_no_link_away(ingest: Run) -> None:
     assert Path("target").read_text() == "mine\n"
 
 
-def test_the_input_cannot_take_its_own_rejects(ingest: Run) -> None:
+def test_the_reject_file_must_not_be_the_input_file(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(b"bad\n")
     done = ingest("bars.ndjson", "--rejects", Path("bars.ndjson").absolute())
     assert done.code == 2
@@ -373,7 +371,7 @@ def test_rejects_that_cannot_be_written_stop_the_run(ingest: Run, store: Store) 
     assert "rejects cannot be written: Is a directory" in ingest("bars.ndjson").err
 
 
-def test_rejects_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+def test_rejects_written_by_several_threads_do_not_interleave(tmp_path: Path) -> None:
     file = RejectFile(tmp_path / "rejects")
 
     def write(first: int) -> None:
@@ -390,7 +388,7 @@ def test_rejects_of_two_threads_do_not_mix(tmp_path: Path) -> None:
     assert file.count == 2000
 
 
-def test_strict_stops_at_the_first_bad_line_with_the_earlier_rows_written(ingest: Run, store: Store) -> None:
+def test_strict_stops_at_the_first_invalid_line_and_keeps_earlier_rows(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(line(0) + line(1) + b"bad\n" + line(2) + b"worse\n")
     done = ingest("bars.ndjson", "--strict")
     assert (done.code, done.out) == (3, "")
@@ -400,7 +398,7 @@ def test_strict_stops_at_the_first_bad_line_with_the_earlier_rows_written(ingest
     assert [number for number, _, _ in rejected(Path("bars.ndjson.rejects.ndjson"))] == [3]
 
 
-def test_rows_that_the_server_refuses_go_aside_with_their_lines_number(ingest: Run, store: Store) -> None:
+def test_rows_refused_by_the_server_are_rejected_with_their_line_number(ingest: Run, store: Store) -> None:
     store.execute("ALTER TABLE store.bars ADD CONSTRAINT dear CHECK (close_price < 100)")
     Path("bars.ndjson").write_bytes(
         b"# head\n" + line(0) + line(1, close_price=200) + b"bad\n" + line(2) + line(3, close_price=300)
@@ -434,7 +432,7 @@ def test_strict_stops_at_the_first_row_that_the_server_refuses(ingest: Run, stor
 # Inputs that cannot be read ---------------------------------------------------------------------------------------
 
 
-def test_a_gzip_that_ends_early_is_an_error_and_what_came_before_is_written(ingest: Run, store: Store) -> None:
+def test_a_truncated_gzip_file_is_an_error_after_its_readable_rows_are_written(ingest: Run, store: Store) -> None:
     count = 20_000
     Path("cut.gz").write_bytes(gzip.compress(lines(range(count)))[:-2000])
     done = ingest("cut.gz", "--max-rows", "1000")
@@ -461,11 +459,11 @@ def test_a_gzip_with_a_flipped_byte_is_an_error(ingest: Run) -> None:
     ("path", "why"),
     [("missing", "No such file or directory"), (".", "Is a directory"), ("/etc/passwd/x", "Not a directory")],
 )
-def test_a_path_that_is_no_file_is_an_error(ingest: Run, path: str, why: str) -> None:
+def test_a_path_that_is_not_a_file_is_an_error(ingest: Run, path: str, why: str) -> None:
     assert ingest(path) == Done(1, "", f"error: {path}: {why}\n")
 
 
-def test_an_unknown_kind_is_wrong_usage_and_needs_no_server(
+def test_an_unknown_kind_is_a_usage_error_and_needs_no_server(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, MDS_DSN="postgresql://127.0.0.1:1/nowhere")
@@ -484,7 +482,7 @@ def test_a_batch_is_a_transaction_of_max_rows(ingest: Run, store: Store) -> None
     assert batches == [(2,), (2,), (1,)]
 
 
-def test_the_last_line_has_rows_rate_and_rejects(ingest: Run) -> None:
+def test_the_summary_line_has_rows_rate_and_rejects(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(lines(range(2000)) + b"bad\n")
     done = ingest("bars.ndjson")
     assert re.fullmatch(
@@ -494,7 +492,7 @@ def test_the_last_line_has_rows_rate_and_rejects(ingest: Run) -> None:
     )
 
 
-def test_json_has_the_same_for_programs(ingest: Run) -> None:
+def test_the_json_report_has_the_same_numbers_as_the_summary(ingest: Run) -> None:
     Path("bars.ndjson").write_bytes(lines(range(2)))
     report = ingest("bars.ndjson", "--json").json
     assert report.pop("seconds") > 0
@@ -516,7 +514,7 @@ def test_json_has_the_same_for_programs(ingest: Run) -> None:
     assert report["error"].startswith("line 2: Invalid JSON")
 
 
-def test_running_it_again_changes_nothing(ingest: Run, store: Store) -> None:
+def test_ingesting_the_same_file_again_changes_nothing(ingest: Run, store: Store) -> None:
     Path("bars.ndjson").write_bytes(lines(range(10)))
     versions = "SELECT series_id, ts, ctid::text, xmin::text FROM store.bars ORDER BY ts"
     assert ingest("bars.ndjson").code == 0
@@ -527,7 +525,7 @@ def test_running_it_again_changes_nothing(ingest: Run, store: Store) -> None:
 
 
 @pytest.mark.parametrize(("rule", "left"), [("replace", (None, 7)), ("keep", (1.0, None)), ("fill", (1.0, 7))])
-def test_a_conflict_ends_as_asked(
+def test_on_conflict_decides_which_values_are_kept(
     ingest: Run, store: Store, monkeypatch: pytest.MonkeyPatch, rule: str, left: Any
 ) -> None:
     feed(monkeypatch, line(close_price=1.0))
@@ -568,7 +566,7 @@ def test_rows_of_a_slow_pipe_wait_no_longer_than_max_ms(ingest: Run, store: Stor
     assert out.startswith(b"bars: 2 rows written from 2 lines")
 
 
-def test_ctrl_c_says_what_was_committed_and_the_same_again_completes_it(ingest: Run, store: Store) -> None:
+def test_ctrl_c_reports_the_committed_rows_and_a_rerun_completes_the_input(ingest: Run, store: Store) -> None:
     with started("-", "--max-rows", "100", "--max-ms", "600000") as process:
         give(process, lines(range(1050)))
         await_that(lambda: len(written(store)) == 1000)
@@ -596,7 +594,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     server.discard()
 
 
-def test_a_server_that_dies_leaves_what_was_said_and_the_same_again_completes_it(
+def test_after_a_server_crash_the_reported_rows_are_stored_and_a_rerun_completes_it(
     own_server: EmbeddedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     admin = own_server.dsn("mds_admin")

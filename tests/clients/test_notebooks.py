@@ -33,7 +33,7 @@ def filled(client: Client) -> Client:
     return client
 
 
-def test_an_index_of_time_is_a_datetime_index_in_utc(filled: Client) -> None:
+def test_a_time_index_is_a_datetime_index_in_utc(filled: Client) -> None:
     frame = filled.bars_window("AAPL", "1m", *DAY, "v", as_="pandas", index="ts")
     assert (frame.index.name, str(frame.index.dtype)) == ("ts", UTC_TIME)
     assert frame.loc["2024-01-02 12:01Z", "close_price"] == 1.25
@@ -43,7 +43,7 @@ def test_an_index_of_time_is_a_datetime_index_in_utc(filled: Client) -> None:
     assert two.loc[("MSFT", NOON), "close_price"] == 0.5
 
 
-def test_the_types_of_a_frame_are_those_that_the_guide_says(filled: Client) -> None:
+def test_frames_have_the_types_that_the_guide_documents(filled: Client) -> None:
     frame = filled.bars_window("AAPL", "1m", *DAY, "v", as_="pandas")
     columns = ("symbol", "ts", "close_price", "volume", "trade_count")
     assert [str(frame[name].dtype) for name in columns] == ["category", UTC_TIME, "float64", "float64", "Int64"]
@@ -53,7 +53,7 @@ def test_the_types_of_a_frame_are_those_that_the_guide_says(filled: Client) -> N
     ]  # fmt: skip
 
 
-def test_a_wide_frame_has_a_column_for_each_symbol_in_the_order_that_was_asked(filled: Client) -> None:
+def test_a_wide_frame_has_one_column_per_symbol_in_the_requested_order(filled: Client) -> None:
     frame = filled.bars_window(["msft", "AAPL"], "1m", *DAY, "v", as_="pandas", wide="close_price")
     assert list(frame.columns) == ["MSFT", "AAPL"]
     assert (frame.columns.name, frame.index.name, str(frame.index.dtype)) == ("symbol", "ts", UTC_TIME)
@@ -69,7 +69,7 @@ def test_a_wide_frame_has_a_column_for_each_symbol_in_the_order_that_was_asked(f
     assert [str(dtype) for dtype in counts.dtypes] == ["Int64", "Int64"]
 
 
-def test_a_rollup_can_be_wide_and_a_symbol_without_rows_is_an_empty_column(filled: Client) -> None:
+def test_a_wide_rollup_has_an_empty_column_for_a_symbol_without_rows(filled: Client) -> None:
     frame = filled.rollup(["AAPL", "NOPE", "MSFT"], "1h", *DAY, "v", as_="pandas", wide="close_price", missing="ignore")
     assert list(frame.columns) == ["AAPL", "NOPE", "MSFT"]
     assert frame.fillna(-1).to_numpy().tolist() == [[2.25, -1, 2.5]]
@@ -77,7 +77,7 @@ def test_a_rollup_can_be_wide_and_a_symbol_without_rows_is_an_empty_column(fille
     assert nothing.schema == {"ts": pl.Datetime("us", "UTC"), "NOPE": pl.Float64}
 
 
-def test_an_option_chain_is_found_by_contract(client: Client) -> None:
+def test_an_option_chain_can_be_indexed_by_contract(client: Client) -> None:
     expiry = date(2024, 6, 21)
     client.upsert_options(
         OptionSnap(vendor="v", symbol="A", expiry=expiry, option_type=side, strike=strike, ts=NOON, iv=strike / 100)
@@ -104,12 +104,12 @@ def test_an_option_chain_is_found_by_contract(client: Client) -> None:
         ({"wide": "volume", "index": "symbol", "as_": "pandas"}, "the index of a wide frame is 'ts', not 'symbol'"),
     ],
 )
-def test_a_layout_that_makes_no_sense_is_refused_before_anything_is_asked(options: dict[str, Any], said: str) -> None:
+def test_an_invalid_frame_layout_is_rejected_before_any_query(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         reads.bars_window(["AAPL"], "1m", *DAY, "v", **options)
 
 
-def test_rows_of_one_symbol_and_time_do_not_overwrite_each_other_in_a_wide_frame() -> None:
+def test_a_wide_frame_rejects_several_rows_of_one_symbol_and_time() -> None:
     table = pa.table(
         {"ts": pa.array([NOON, NOON], arrow.ARROW_TYPES["timestamptz"]), "symbol": ["A", "A"], "x": [1, 2]}
     )
@@ -117,7 +117,7 @@ def test_rows_of_one_symbol_and_time_do_not_overwrite_each_other_in_a_wide_frame
         arrow.widened(table, "ts", "x", ["A"])
 
 
-def test_what_a_notebook_shows_of_an_answer_is_a_table_with_escaped_text(client: Client) -> None:
+def test_a_notebook_shows_a_result_as_a_table_with_escaped_text(client: Client) -> None:
     client.upsert_bars([Bar(vendor="<b>&", symbol="A", timeframe="1d", ts=NOON, close_price=1.5)])
     shown: Any = client.series()
     html = shown._repr_html_()
@@ -139,7 +139,7 @@ def test_a_long_list_is_cut_short_in_a_notebook() -> None:
 
 
 @pytest.mark.parametrize("made", [Pooled, AMDS])
-def test_what_a_notebook_shows_of_a_client_has_no_password(made: type[Pooled]) -> None:
+def test_a_notebook_shows_a_client_without_its_password(made: type[Pooled]) -> None:
     client = made(dsn="postgresql://me:s3cret@db.example:6543/market", tenant_id=str(UUID(int=7)), app_name="<script>")
     html = client._repr_html_()
     assert "s3cret" not in html

@@ -31,7 +31,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     server.discard()
 
 
-def test_a_call_that_finds_no_room_for_its_locks_fails_at_once_and_says_what_to_do(own: EmbeddedServer) -> None:
+def test_a_call_that_runs_out_of_lock_memory_fails_at_once_with_advice(own: EmbeddedServer) -> None:
     tenant = tenants.create_tenant(own.dsn("mds_admin"), "a").id
     take_many = statement(b"SELECT count(pg_advisory_xact_lock(2, number)) FROM generate_series(1, 5000) AS number")
     with MDS(dsn=own.dsn("mds_service"), tenant_id=str(tenant)) as client:

@@ -96,7 +96,9 @@ def with_maps(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("pieces", ["whole", "split"])
 @pytest.mark.parametrize("kind", list(ROWS))
 @pytest.mark.every_engine
-def test_packed_rows_are_the_rows(client: Client, kind: str, pieces: str, request: pytest.FixtureRequest) -> None:
+def test_packed_rows_equal_the_rows_read_one_by_one(
+    client: Client, kind: str, pieces: str, request: pytest.FixtureRequest
+) -> None:
     if pieces == "split":
         request.getfixturevalue("small")
     client.upsert(kind, ROWS[kind])
@@ -109,14 +111,14 @@ def test_packed_rows_are_the_rows(client: Client, kind: str, pieces: str, reques
     assert set(found[0]) == set(expected[0])
 
 
-def test_columns_come_without_the_key_and_still_in_its_order(client: Client, small: None) -> None:
+def test_columns_without_the_key_are_still_in_key_order(client: Client, small: None) -> None:
     client.upsert("bars", ROWS["bars"])
     found = pa.Table.from_batches(client.iter_rows("bars", as_="arrow", columns=["open_price", "id"])).to_pylist()
     assert found == [{name: row[name] for name in ("open_price", "id")} for row in models(client, "bars")]
 
 
 @pytest.mark.parametrize("column", ["close_price", "id", "volume"])
-def test_values_that_begin_after_many_empty_series_are_read(client: Client, column: str) -> None:
+def test_a_column_is_read_even_if_its_first_series_are_all_null(client: Client, column: str) -> None:
     value: dict[str, Any] = {"close_price": 2.5, "id": str(UUID(int=7)), "volume": 3.5}
     rows = [
         Bar(vendor="v", symbol=f"S{number:02}", timeframe="1m", ts=NOON, open_price=1,
@@ -132,7 +134,7 @@ def test_values_that_begin_after_many_empty_series_are_read(client: Client, colu
     assert found["low_price"].null_count == found.num_rows == 40
 
 
-def test_frames_in_a_transaction_leave_it_able_to_write(connect: Callable[..., Any], store: Store) -> None:
+def test_a_transaction_can_still_write_after_reading_frames(connect: Callable[..., Any], store: Store) -> None:
     client: MDS = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     client.upsert("bars", ROWS["bars"])
     with client.transaction() as own:

@@ -43,7 +43,7 @@ def mds(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return runs(main, capsys, monkeypatch)
 
 
-def test_one_symbol_is_drawn_as_candles_with_volume_in_the_width_that_there_is(
+def test_one_symbol_is_drawn_as_candles_with_volume_in_the_terminal_width(
     mds: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = mds("plot", "aapl")
@@ -58,19 +58,19 @@ def test_one_symbol_is_drawn_as_candles_with_volume_in_the_width_that_there_is(
     assert max(map(len, mds("plot", "aapl").out.splitlines())) == 100
 
 
-def test_several_symbols_are_lines_of_their_change(mds: Run) -> None:
+def test_several_symbols_are_drawn_as_lines_of_relative_change(mds: Run) -> None:
     done = mds("plot", "AAPL,MSFT", "--start", "2024-01-10", "--end", "2024-01-20")
     assert (done.code, done.err) == (0, "")
     assert "AAPL, MSFT 1d from v, change since the first bar in %" in done.out
     assert {"AAPL", "MSFT"} <= set(done.out.replace("│", " ").split())
 
 
-def test_on_a_terminal_there_is_colour() -> None:
+def test_a_plot_on_a_terminal_has_colour() -> None:
     text = plot_candles([bar("A", day) for day in range(9)], "A", Canvas(60, 20, colour=True))
     assert "\x1b[" in text
 
 
-def test_neighbouring_bars_are_one_candle_where_there_is_no_room() -> None:
+def test_neighbouring_bars_are_merged_into_one_candle_if_space_is_short() -> None:
     bars = [bar("A", day) for day in range(5)] + [Bar(vendor="v", symbol="A", timeframe="1d", ts=DAY)]
     first, second = candles(bars, 2)
     assert (first.ts, first.open, first.high, first.low, first.close, first.volume) == (

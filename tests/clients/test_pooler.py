@@ -37,7 +37,7 @@ def connections(store: Store) -> int:
     return int(count)
 
 
-def test_more_clients_than_the_server_has_connections_for_are_served_each_as_its_own_tenant(store: Store) -> None:
+def test_the_pooler_serves_more_clients_than_connections_each_as_its_tenant(store: Store) -> None:
     """Two tenants write series of the same name on the same few connections: a tenant that stayed on one shows."""
     tenants = (store.tenant_a, store.tenant_b)
 
@@ -57,9 +57,7 @@ def test_more_clients_than_the_server_has_connections_for_are_served_each_as_its
     assert store.rows("SELECT count(*), count(DISTINCT series_id >> 40) FROM store.series") == [(2, 2)]
 
 
-def test_statements_are_prepared_and_more_of_them_than_the_driver_keeps(
-    connect: Callable[..., Client], store: Store
-) -> None:
+def test_more_statements_can_be_prepared_than_the_driver_caches(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, prepare_threshold=0, pool_min=1, pool_max=1)
     for _ in range(2):
         for number in range(150):
@@ -77,7 +75,7 @@ def _ask(statement: str, *parameters: object) -> Operation[Any]:
     return Operation("ask", talk)
 
 
-def test_a_bound_login_is_its_tenant_through_the_pooler_too(connect: Callable[..., Client], store: Store) -> None:
+def test_a_bound_login_acts_as_its_tenant_through_the_pooler(connect: Callable[..., Client], store: Store) -> None:
     password = secrets.token_urlsafe(12)
     role = f"desk_{secrets.token_hex(4)}"
     store.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
@@ -95,7 +93,7 @@ def test_a_bound_login_is_its_tenant_through_the_pooler_too(connect: Callable[..
         store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_a_server_that_has_refused_the_pooler_is_asked_again_before_a_client_gives_up(
+def test_a_client_connects_after_the_server_had_refused_the_pooler(
     connect: Callable[..., Client], store: Store
 ) -> None:
     name = Identifier(str(conninfo_to_dict(store.superuser_dsn)["dbname"]))
@@ -110,14 +108,14 @@ def test_a_server_that_has_refused_the_pooler_is_asked_again_before_a_client_giv
     assert client.upsert_bars(bars(1, 1.0)) == 1
 
 
-def test_a_wrong_password_is_refused_without_being_told(connect: Callable[..., Client], store: Store) -> None:
+def test_a_wrong_password_is_rejected_and_not_shown_in_the_error(connect: Callable[..., Client], store: Store) -> None:
     wrong = secrets.token_urlsafe(12)
     with pytest.raises(ServerUnreachable, match="authentication failed") as caught:
         connect(dsn=make_conninfo(store.dsn, password=wrong)).health()
     assert wrong not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
 
 
-def test_a_superuser_does_not_pass(store: Store) -> None:
+def test_the_pooler_rejects_a_superuser(store: Store) -> None:
     direct = conninfo_to_dict(store.superuser_dsn)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(

@@ -81,7 +81,7 @@ class Model:
 )
 @given(batches=st.lists(writes, max_size=6))
 @odd_rows
-def test_the_table_is_what_a_plain_model_of_it_says(
+def test_the_table_matches_a_reference_model_after_random_batches(
     connect: Callable[..., Client], store: Store, mode: str, batches: list[tuple[list[Bar], str]]
 ) -> None:
     ((tenant_id, no),) = store.rows(

@@ -101,7 +101,7 @@ def test_every_format_has_the_same_rows(mds: Run, tmp_path: Path, count: int, ar
     ]
 
 
-def test_the_format_is_told_by_the_name_of_the_file(mds: Run, tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_file_name(mds: Run, tmp_path: Path) -> None:
     mds("bars", "--output", tmp_path / "bars.csv")
     mds("bars", "--output", tmp_path / "bars.ndjson.gz")
     assert (tmp_path / "bars.csv").read_text().startswith("vendor,symbol,")
@@ -136,19 +136,19 @@ def test_a_limit_takes_the_first_rows(mds: Run) -> None:
         (("series", "nothing"), 2, "Usage: "),
     ],
 )
-def test_an_empty_answer_says_why(mds: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_an_empty_result_says_why(mds: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = mds(*arguments, "--format", "ndjson")
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(said)
 
 
-def test_a_symbol_that_is_missing_beside_others_is_a_warning(mds: Run) -> None:
+def test_one_missing_symbol_among_others_is_a_warning(mds: Run) -> None:
     done = mds("bars", "--vendor", "v", "--symbol", "AAPL,MSFR", "--format", "csv")
     assert (done.code, len(done.out.splitlines())) == (0, 3)
     assert done.err == "warning: v has no bars of MSFR; near it: MSFT\n"
 
 
-def test_without_a_tenant_nothing_is_seen_and_that_is_said(
+def test_reading_without_a_tenant_is_an_error_that_says_so(
     mds: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, MDS_DSN=store.dsn)
@@ -157,7 +157,7 @@ def test_without_a_tenant_nothing_is_seen_and_that_is_said(
     assert done.err.startswith("error: no tenant is set, so nothing is seen")
 
 
-def test_of_a_kind_that_has_no_rows_at_all_the_answer_is_empty_and_no_error(mds: Run, store: Store) -> None:
+def test_reading_a_kind_without_any_rows_is_not_an_error(mds: Run, store: Store) -> None:
     done = mds("options", "--tenant-id", store.tenant_b, "--format", "ndjson")
     assert (done.code, done.out, done.err) == (0, "", "the tenant has no options at all\n")
 

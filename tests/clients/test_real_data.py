@@ -119,7 +119,7 @@ def back(client: Client, model: type[Row], symbol: str) -> list[Row]:
 
 
 @pytest.mark.parametrize("make", [real_bars, headlines, chains, figures])
-def test_data_as_it_comes_is_the_same_when_it_comes_back(
+def test_real_data_is_read_back_as_written(
     connect: Callable[..., Client], store: Store, make: Callable[[], list[Row]]
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)

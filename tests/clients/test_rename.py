@@ -53,9 +53,7 @@ def of_every_kind(client: Client) -> None:
 
 
 @pytest.mark.every_engine
-def test_a_symbol_is_renamed_in_every_kind_after_it_was_said_and_no_row_is_written(
-    client: Client, store: Store
-) -> None:
+def test_a_symbol_is_renamed_in_every_kind_without_rewriting_rows(client: Client, store: Store) -> None:
     of_every_kind(client)
     bars(client, "FB", vendor="w")
     other = client.for_tenant(store.tenant_b)
@@ -88,7 +86,7 @@ def test_a_symbol_is_renamed_in_every_kind_after_it_was_said_and_no_row_is_writt
 @pytest.mark.every_engine
 @pytest.mark.both_clients
 @pytest.mark.parametrize("rows", [1, 40, 3000])
-def test_a_client_that_knows_the_earlier_name_does_not_write_to_the_renamed_series(
+def test_a_client_that_cached_the_old_name_does_not_write_to_the_renamed_series(
     client: Client, connect: Callable[..., Client], store: Store, rows: int
 ) -> None:
     writer = connect(dsn=store.dsn, tenant_id=store.tenant_a)
@@ -119,7 +117,7 @@ def test_rows_under_both_names_in_one_call_are_kept_apart(
     assert (closes(client, "FB"), closes(client, "META")) == ([7.0], [8.0])
 
 
-def test_a_name_of_deleted_rows_that_is_written_again_is_another_series(
+def test_writing_a_deleted_name_again_creates_another_series(
     client: Client, connect: Callable[..., Client], store: Store
 ) -> None:
     writer = connect(dsn=store.dsn, tenant_id=store.tenant_a)
@@ -132,7 +130,9 @@ def test_a_name_of_deleted_rows_that_is_written_again_is_another_series(
 
 
 @pytest.mark.both_clients
-def test_a_batch_processor_goes_on_under_its_name(client: Client, connect: Callable[..., Client], store: Store) -> None:
+def test_a_batch_processor_keeps_writing_to_the_old_name(
+    client: Client, connect: Callable[..., Client], store: Store
+) -> None:
     other = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     processor = Driven(client, BatchConfig(max_rows=10, max_ms=HOUR))
     for n in range(60):
@@ -149,7 +149,7 @@ def test_a_batch_processor_goes_on_under_its_name(client: Client, connect: Calla
 
 
 @pytest.mark.many_sessions
-def test_under_a_writer_that_goes_on_each_row_is_in_one_series_and_none_is_lost(
+def test_renames_during_continuous_writes_lose_no_row(
     client: Client, connect: Callable[..., Client], store: Store
 ) -> None:
     writer = connect(dsn=store.dsn, tenant_id=store.tenant_a)
@@ -182,7 +182,7 @@ def test_under_a_writer_that_goes_on_each_row_is_in_one_series_and_none_is_lost(
 
 
 @pytest.mark.many_sessions
-def test_a_rename_waits_for_a_writers_transaction_and_the_next_writer_waits_for_it(
+def test_a_rename_waits_for_a_running_write_transaction(
     client: Client, connect: Callable[..., Client], store: Store
 ) -> None:
     bars(client, "FB", 1)
@@ -203,9 +203,7 @@ def test_a_rename_waits_for_a_writers_transaction_and_the_next_writer_waits_for_
 
 
 @pytest.mark.many_sessions
-def test_a_rename_that_is_killed_in_the_middle_has_renamed_nothing_and_can_be_repeated(
-    client: Client, store: Store
-) -> None:
+def test_a_killed_rename_changes_nothing_and_can_be_repeated(client: Client, store: Store) -> None:
     of_every_kind(client)
     ids = [one for (one,) in store.rows("SELECT series_id FROM store.series WHERE symbol IS NOT NULL")]
     with psycopg.connect(store.dsn) as session:
@@ -221,7 +219,7 @@ def test_a_rename_that_is_killed_in_the_middle_has_renamed_nothing_and_can_be_re
     assert client.symbols("bars") == ["META"]
 
 
-def test_what_the_new_name_has_already_is_not_merged_nor_lost(client: Client) -> None:
+def test_a_rename_to_an_existing_series_is_rejected_and_changes_nothing(client: Client) -> None:
     of_every_kind(client)
     bars(client, "META", timeframe="1d")
     for dry_run in (True, False):
@@ -236,7 +234,7 @@ def test_what_the_new_name_has_already_is_not_merged_nor_lost(client: Client) ->
     assert len(closes(client, "META")) == 30
 
 
-def test_a_vendor_and_a_timeframe_are_renamed_too(client: Client) -> None:
+def test_a_vendor_or_a_timeframe_can_be_renamed(client: Client) -> None:
     of_every_kind(client)
     assert {one.kind for one in client.rename(vendor="v", to_vendor="w").series} == {
         "bars",
@@ -249,7 +247,7 @@ def test_a_vendor_and_a_timeframe_are_renamed_too(client: Client) -> None:
     assert len(closes(client, "FB", "1w", vendor="w")) == 2
 
 
-def test_a_root_that_is_the_new_symbol_is_the_default_again(client: Client) -> None:
+def test_a_root_equal_to_the_new_symbol_becomes_the_default_root(client: Client) -> None:
     contract = {"vendor": "v", "symbol": "SPX", "root": "SPXW", "expiry": "2024-06-21", "option_type": "C"}
     client.upsert_options([{**contract, "ts": "2024-01-02", "strike": 1, "iv": 0.5}])
     client.rename(vendor="v", symbol="SPX", to_symbol="SPXW")
@@ -270,7 +268,7 @@ def test_a_series_keeps_its_calendar(client: Client, store: Store) -> None:
 
 
 @pytest.mark.parametrize("own", [None, "FX"])
-def test_the_calendar_of_a_symbol_of_any_vendor_is_kept_by_the_series_alone(
+def test_a_renamed_series_gets_its_own_copy_of_a_calendar_shared_by_vendors(
     client: Client, store: Store, own: str | None
 ) -> None:
     bars(client, "FB")
@@ -287,7 +285,7 @@ def test_the_calendar_of_a_symbol_of_any_vendor_is_kept_by_the_series_alone(
     assert (second.vendor, second.symbol, second.calendar) == ("x", "META", own or "24/7")
 
 
-def test_a_vendor_in_upper_case_gets_no_symbols_with_lower_case_letters(client: Client, store: Store) -> None:
+def test_symbols_with_lower_case_letters_cannot_be_moved_to_an_upper_case_vendor(client: Client, store: Store) -> None:
     for vendor in ("cased", "other"):
         vendors.declare(store.admin_dsn, vendor)
     bars(client, "AMpB", vendor="cased")
@@ -313,7 +311,7 @@ def test_a_vendor_in_upper_case_gets_no_symbols_with_lower_case_letters(client: 
     assert [row.title for row in client.news_window(*ALWAYS, symbol="é", vendor="plain")] == ["t"]
 
 
-def test_a_backfill_that_writes_under_the_old_name_comes_first(client: Client, store: Store) -> None:
+def test_a_rename_is_rejected_while_a_backfill_writes_to_the_old_name(client: Client, store: Store) -> None:
     bars(client, "FB")
     bars(client, "AAPL")
     store.execute(
@@ -336,7 +334,7 @@ def test_a_backfill_that_writes_under_the_old_name_comes_first(client: Client, s
     assert client.symbols("bars") == ["APPLE", "META"]
 
 
-def test_what_cannot_be_meant_is_refused(client: Client, connect: Callable[..., Client], store: Store) -> None:
+def test_invalid_renames_are_rejected(client: Client, connect: Callable[..., Client], store: Store) -> None:
     bars(client, "FB")
     with pytest.raises(UnknownSeries, match="there are no series of vendor v, symbol FBB"):
         client.rename(vendor="v", symbol="FBB", to_symbol="META")
@@ -352,7 +350,7 @@ def test_what_cannot_be_meant_is_refused(client: Client, connect: Callable[..., 
         connect(dsn=store.dsn, tenant_id=None).rename(vendor="v", symbol="FB", to_symbol="META")
 
 
-def test_within_a_transaction_the_new_name_is_there_at_once_and_with_it_is_given_up(client: Client) -> None:
+def test_a_rename_in_a_transaction_is_visible_there_and_rolled_back_with_it(client: Client) -> None:
     bars(client, "FB")
 
     def rename_and_give_up() -> None:
@@ -368,9 +366,7 @@ def test_within_a_transaction_the_new_name_is_there_at_once_and_with_it_is_given
     assert closes(client, "FB") == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_client_of_an_earlier_release_writes_only_to_series_that_were_never_renamed(
-    client: Client, store: Store
-) -> None:
+def test_a_client_of_an_earlier_release_cannot_write_to_a_renamed_series(client: Client, store: Store) -> None:
     bars(client, "A")
     bars(client, "B")
     client.rename(vendor="v", symbol="B", to_symbol="C")

@@ -17,20 +17,20 @@ in_the_options = pytest.mark.directly("a pooler in transaction mode drops the DS
 
 
 @in_the_options
-def test_a_dsn_with_a_tenant_is_that_tenant(store: Store) -> None:
+def test_a_connection_with_a_tenant_in_its_dsn_acts_as_that_tenant(store: Store) -> None:
     with psycopg.connect(dsn_with_tenant(store.dsn, store.tenant_b)) as connection:
         assert connection.execute(WHO).fetchall() == [(store.tenant_b,)]
 
 
 @in_the_options
-def test_the_last_tenant_put_into_a_dsn_is_the_one(store: Store) -> None:
+def test_the_last_tenant_set_in_a_dsn_wins(store: Store) -> None:
     with psycopg.connect(dsn_with_tenant(dsn_with_tenant(store.dsn, store.tenant_b), store.tenant_a)) as connection:
         assert connection.execute(WHO).fetchall() == [(store.tenant_a,)]
 
 
 @in_the_options
 @pytest.mark.parametrize("options", ["-c work_mem=4321kB", "-cwork_mem=4321kB", "--work-mem=4321kB"])
-def test_other_options_stay_in_force(store: Store, options: str) -> None:
+def test_setting_a_tenant_keeps_other_options_of_the_dsn(store: Store, options: str) -> None:
     dsn = make_conninfo(store.dsn, options=options)
     with psycopg.connect(dsn_with_tenant(dsn, store.tenant_a)) as connection:
         assert connection.execute("SHOW work_mem").fetchone() == ("4321kB",)
@@ -38,7 +38,7 @@ def test_other_options_stay_in_force(store: Store, options: str) -> None:
 
 
 @in_the_options
-def test_options_with_spaces_and_backslashes_reach_the_server_as_they_were(store: Store) -> None:
+def test_options_with_spaces_and_backslashes_reach_the_server_unchanged(store: Store) -> None:
     name = r"one two\three  '$x"
     dsn = make_conninfo(store.dsn, options="-c app.note=" + name.replace("\\", "\\\\").replace(" ", "\\ "))
     with psycopg.connect(dsn_with_tenant(dsn, store.tenant_a)) as connection:
@@ -50,13 +50,13 @@ def test_a_client_takes_the_tenant_from_its_dsn(connect: Callable[..., Client], 
     assert (client.tenant_id, client.health().tenant_id) == (store.tenant_b, store.tenant_b)
 
 
-def test_a_clients_setting_goes_before_its_dsn(connect: Callable[..., Client], store: Store) -> None:
+def test_the_tenant_setting_of_a_client_overrides_its_dsn(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=dsn_with_tenant(store.dsn, store.tenant_b), tenant_id=store.tenant_a)
     assert (client.tenant_id, client.health().tenant_id) == (store.tenant_a, store.tenant_a)
 
 
 @pytest.mark.parametrize("helper", [dsn_with_tenant, lambda dsn, tenant_id: tenant(psycopg.connect(dsn), tenant_id)])
-def test_a_tenant_that_is_no_uuid_is_refused(store: Store, helper: Callable[[str, str], object]) -> None:
+def test_a_tenant_that_is_not_a_uuid_is_rejected(store: Store, helper: Callable[[str, str], object]) -> None:
     if helper is dsn_with_tenant:
         with pytest.raises(ConfigurationError, match="'me' is not a uuid"):
             helper(store.dsn, "me")
@@ -70,7 +70,7 @@ def test_a_tenant_that_is_no_uuid_is_refused(store: Store, helper: Callable[[str
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_a_transaction_as_a_tenant_is_committed_and_leaves_no_tenant(store: Store, autocommit: bool) -> None:
+def test_the_tenant_block_commits_and_resets_the_tenant(store: Store, autocommit: bool) -> None:
     with psycopg.connect(store.dsn, autocommit=autocommit) as connection:
         with tenant(connection, store.tenant_a) as same:
             assert same is connection
@@ -79,7 +79,7 @@ def test_a_transaction_as_a_tenant_is_committed_and_leaves_no_tenant(store: Stor
     assert store.rows("SELECT vendor FROM store.series") == [("v",)]
 
 
-def test_a_transaction_as_a_tenant_that_fails_is_rolled_back_and_leaves_no_tenant(store: Store) -> None:
+def test_a_failing_tenant_block_rolls_back_and_resets_the_tenant(store: Store) -> None:
     with psycopg.connect(store.dsn) as connection:
         with pytest.raises(LookupError), tenant(connection, store.tenant_a):  # noqa: PT012 - what it undoes
             connection.execute("INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'v')")
@@ -88,7 +88,7 @@ def test_a_transaction_as_a_tenant_that_fails_is_rolled_back_and_leaves_no_tenan
     assert store.rows("SELECT vendor FROM store.series") == []
 
 
-def test_within_a_transaction_it_is_a_savepoint(store: Store) -> None:
+def test_a_tenant_block_within_a_transaction_is_a_savepoint(store: Store) -> None:
     with psycopg.connect(store.dsn) as connection, tenant(connection, store.tenant_a):
         connection.execute("INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'kept')")
         with pytest.raises(LookupError), tenant(connection, store.tenant_b):  # noqa: PT012 - what it undoes
@@ -100,7 +100,7 @@ def test_within_a_transaction_it_is_a_savepoint(store: Store) -> None:
 
 
 @pytest.mark.parametrize("who", [UNKNOWN])
-def test_an_unknown_tenant_is_refused_before_anything_is_done(store: Store, who: str) -> None:
+def test_an_unknown_tenant_is_rejected_before_the_block_runs(store: Store, who: str) -> None:
     with (
         psycopg.connect(store.dsn) as connection,
         pytest.raises(RLSDenied, match=f"tenant {who} is unknown or disabled"),
@@ -109,7 +109,7 @@ def test_an_unknown_tenant_is_refused_before_anything_is_done(store: Store, who:
         pytest.fail("there is no such tenant")
 
 
-def test_errors_within_are_this_librarys(store: Store) -> None:
+def test_errors_in_a_tenant_block_are_library_errors(store: Store) -> None:
     with (
         psycopg.connect(store.dsn) as connection,
         pytest.raises(MDSOperationalError, match="division by zero") as caught,
@@ -119,7 +119,7 @@ def test_errors_within_are_this_librarys(store: Store) -> None:
     assert (caught.value.sqlstate, type(caught.value.__cause__)) == ("22012", psycopg.errors.DivisionByZero)
 
 
-def test_an_asynchronous_connection_has_the_same(store: Store) -> None:
+def test_an_asynchronous_connection_can_use_a_tenant_block(store: Store) -> None:
     import asyncio
 
     async def use() -> None:

@@ -48,7 +48,7 @@ def expected(minutes: int) -> list[tuple[datetime, float | None]]:
 
 
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
-def test_a_rollups_vwap_is_that_of_its_minutes_weighted_by_their_volume(
+def test_the_vwap_of_a_rollup_is_the_volume_weighted_mean_of_its_minutes(
     client: Client, store: Store, refreshed: bool
 ) -> None:
     client.upsert_bars(BARS)
@@ -67,7 +67,7 @@ def test_a_rollups_vwap_is_that_of_its_minutes_weighted_by_their_volume(
 
 @pytest.mark.parametrize("price", [1e308, 5e-324, -1e150])
 @pytest.mark.parametrize("volume", [2**60, 1e-300, 1e18])
-def test_a_price_that_no_market_has_does_not_stop_a_refresh(
+def test_extreme_prices_and_volumes_do_not_break_a_refresh(
     client: Client, store: Store, price: float, volume: float
 ) -> None:
     client.upsert_bars([minute(at, price, volume) for at in range(3)] + [minute(3, 7.0, 1)])

@@ -133,7 +133,9 @@ def series_of(bars: list[Bar]) -> dict[str, list[Bar]]:
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
 @odd_rows
-def test_a_rollup_is_what_its_minutes_make(client: Client, store: Store, timeframe: str, refreshed: bool) -> None:
+def test_a_rollup_aggregates_exactly_its_minute_bars(
+    client: Client, store: Store, timeframe: str, refreshed: bool
+) -> None:
     bars = awkward()
     client.upsert_bars(bars)
     # Bars of other timeframes are no part of it, nor are another vendor's.
@@ -193,7 +195,7 @@ def test_rollups_have_the_same_columns_on_every_engine(store: Store) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
-def test_days_begin_at_midnight_utc_whatever_the_sessions_time_zone(client: Client, store: Store, zone: str) -> None:
+def test_days_begin_at_midnight_utc_in_every_session_time_zone(client: Client, store: Store, zone: str) -> None:
     bars = minutes(datetime(2024, 3, 9, 23, 55, tzinfo=UTC), 10)
     client.upsert_bars(bars)
     aggregates.refresh(store.admin_dsn)
@@ -204,7 +206,7 @@ def test_days_begin_at_midnight_utc_whatever_the_sessions_time_zone(client: Clie
     assert found == [(row[0], row[-1]) for row in model(bars, timedelta(days=1))]
 
 
-def test_a_window_of_a_rollup_has_its_start_and_not_its_end(client: Client) -> None:
+def test_a_rollup_window_includes_its_start_and_excludes_its_end(client: Client) -> None:
     start = datetime(2024, 1, 2, tzinfo=UTC)
     client.upsert_bars(minutes(start, 60))
     found = client.rollup("AAPL", "15m", start + timedelta(minutes=15), start + timedelta(minutes=45), "v")
@@ -218,14 +220,14 @@ def test_a_window_of_a_rollup_has_its_start_and_not_its_end(client: Client) -> N
 
 
 @nothing_there
-def test_of_an_unknown_symbol_there_is_no_rollup_and_an_unknown_timeframe_is_named(client: Client) -> None:
+def test_a_rollup_of_an_unknown_symbol_is_empty_and_an_unknown_timeframe_is_rejected(client: Client) -> None:
     assert client.rollup("NOPE", "1h", *ALWAYS, "v") == []
     with pytest.raises(ConfigurationError, match=r"no rollup '7h': it is one of 5m, 15m, 1h, 1d"):
         client.rollup("AAPL", "7h", *ALWAYS, "v")
 
 
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
-def test_two_tenants_whose_series_share_names_have_each_their_own_rollup(
+def test_two_tenants_with_equal_series_names_have_separate_rollups(
     client: Client, store: Store, timeframe: str
 ) -> None:
     start = datetime(2024, 1, 2, tzinfo=UTC)
@@ -249,7 +251,7 @@ def test_two_tenants_whose_series_share_names_have_each_their_own_rollup(
 
 
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
-def test_what_a_rollup_is_made_of_is_out_of_an_applications_reach(
+def test_applications_cannot_access_the_internals_of_a_rollup(
     connect: Callable[..., Client], store: Store, timeframe: str
 ) -> None:
     connect(dsn=store.dsn, tenant_id=store.tenant_b).upsert_bars(minutes(datetime(2024, 1, 2, tzinfo=UTC), 3))
@@ -275,7 +277,7 @@ def test_what_a_rollup_is_made_of_is_out_of_an_applications_reach(
             asked(store, store.tenant_a, f"DELETE FROM {schema}.bars_{timeframe}")
 
 
-def test_bars_that_come_late_are_in_the_rollup_once_it_is_refreshed(client: Client, store: Store) -> None:
+def test_late_bars_appear_in_a_rollup_after_a_refresh(client: Client, store: Store) -> None:
     start = datetime(2024, 1, 2, tzinfo=UTC)
     bars = minutes(start, 120)
     client.upsert_bars(bars[::2])
@@ -290,7 +292,7 @@ def test_bars_that_come_late_are_in_the_rollup_once_it_is_refreshed(client: Clie
         assert told(found) == model(list(now.values()), rollup.width)
 
 
-def test_bars_that_are_newer_than_what_is_stored_are_in_the_rollup_at_once(client: Client, store: Store) -> None:
+def test_newer_bars_appear_in_a_rollup_without_a_refresh(client: Client, store: Store) -> None:
     start = datetime(2024, 1, 2, tzinfo=UTC)
     old, new = minutes(start, 60), minutes(start + timedelta(days=3), 60, level=500.0)
     client.upsert_bars(old)
@@ -301,7 +303,7 @@ def test_bars_that_are_newer_than_what_is_stored_are_in_the_rollup_at_once(clien
 
 
 @pytest.mark.engines("timescale")
-def test_a_refresh_over_more_chunks_than_one_transaction_takes_is_complete(
+def test_a_refresh_over_more_chunks_than_fit_one_transaction_is_complete(
     connect: Callable[..., Client], store: Store
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
@@ -313,9 +315,7 @@ def test_a_refresh_over_more_chunks_than_one_transaction_takes_is_complete(
 
 
 @pytest.mark.engines("timescale")
-def test_the_first_days_of_the_calendar_keep_their_rollup_after_a_refresh(
-    connect: Callable[..., Client], store: Store
-) -> None:
+def test_rollups_of_the_first_days_of_year_one_survive_a_refresh(connect: Callable[..., Client], store: Store) -> None:
     """Their chunk begins before the year 1, which no client can hold. Rows of such times are of an older release."""
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     first = datetime(1, 1, 1, tzinfo=UTC)
@@ -389,11 +389,11 @@ def test_only_the_named_rollups_are_refreshed(connect: Callable[..., Client], st
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
-def test_where_rollups_are_computed_there_is_nothing_to_refresh(store: Store) -> None:
+def test_a_refresh_does_nothing_on_engines_that_compute_rollups(store: Store) -> None:
     assert aggregates.refresh(store.admin_dsn) == []
     assert [one.stored for one in aggregates.list_aggregates(store.admin_dsn)] == [False] * 4
 
 
-def test_a_refresh_of_a_rollup_that_there_is_none_of_is_refused(store: Store) -> None:
+def test_refreshing_an_unknown_rollup_is_rejected(store: Store) -> None:
     with pytest.raises(ControlError, match=r"no rollup bars_2h; there are: bars_5m"):
         aggregates.refresh(store.admin_dsn, names=["bars_2h"])

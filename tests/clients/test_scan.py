@@ -49,7 +49,7 @@ def expected(client: Client, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", list(ROWS))
 @pytest.mark.every_engine
-def test_a_scan_is_the_rows_in_each_form_as_often_as_it_is_used(client: Any, store: Store, kind: str) -> None:
+def test_a_scan_returns_the_rows_in_every_form_each_time_it_is_used(client: Any, store: Store, kind: str) -> None:
     client.upsert(kind, ROWS[kind])
     client.for_tenant(store.tenant_b).upsert(kind, ROWS[kind][:1])
     rows = expected(client, kind)
@@ -99,7 +99,7 @@ def test_only_the_columns_that_are_used_are_read(client: Any, pieces: list[Any])
     assert {fields for *_, fields in pieces} == {("volume", "trade_count")}
 
 
-def test_a_scan_that_is_left_early_gives_its_connections_back(
+def test_a_scan_that_stops_early_returns_its_connections(
     connect: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "FIRST_SERIES", 1)
@@ -139,7 +139,7 @@ def test_a_piece_that_is_read_more_slowly_than_all_that_wait_for_it_loses_no_row
     assert client.scan("bars", connections=2).collect()["symbol"].to_list() == symbols
 
 
-def test_arguments_and_conditions_hold_together(client: Any) -> None:
+def test_scan_arguments_and_filters_are_combined(client: Any) -> None:
     client.upsert("bars", ROWS["bars"])
     frame = client.scan("bars", NOON, LATER, symbols=["a", "z"], columns=["symbol", "ts"])
     assert frame.collect_schema().names() == ["symbol", "ts"]
@@ -157,7 +157,7 @@ def test_a_scan_of_a_client_that_is_closed_is_an_error(client: MDS, as_: Any) ->
         scanned.read_all() if as_ == "arrow" else scanned.collect()
 
 
-def test_what_cannot_be_scanned_is_refused_at_once(client: MDS) -> None:
+def test_an_invalid_scan_is_rejected_at_once(client: MDS) -> None:
     with pytest.raises(ConfigurationError, match="polars, arrow, duckdb; not 'models'"):
         client.scan("bars", as_="models")  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="there is no 'colour'"):
@@ -166,7 +166,7 @@ def test_what_cannot_be_scanned_is_refused_at_once(client: MDS) -> None:
         client.scan("news", timeframe="1m")
 
 
-def test_a_scan_of_an_asynchronous_client_reads_by_itself(store: Store) -> None:
+def test_a_scan_of_an_asynchronous_client_can_be_collected_synchronously(store: Store) -> None:
     async def read() -> tuple[int, int]:
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a) as amds:
             await amds.upsert("bars", ROWS["bars"])

@@ -45,7 +45,7 @@ def versions(store: Store) -> Any:
 @pytest.mark.every_engine
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("form", ["mappings", "arrow"])
-def test_rows_that_share_an_id_are_kept_corrected_and_replayed(
+def test_rows_that_share_an_id_are_stored_corrected_and_replayed_separately(
     connect: Callable[..., Client], store: Store, mode: str, form: str
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -63,7 +63,7 @@ def test_rows_that_share_an_id_are_kept_corrected_and_replayed(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_and_one_row_after_the_other_give_the_same_rows(client: Client, store: Store, form: str) -> None:
+def test_batches_in_any_form_and_single_rows_store_the_same(client: Client, store: Store, form: str) -> None:
     for symbol in SYMBOLS:
         client.upsert_news(FORMS[form]([article(symbol)]))
     before = versions(store)
@@ -74,7 +74,7 @@ def test_every_form_and_one_row_after_the_other_give_the_same_rows(client: Clien
 
 
 @pytest.mark.every_engine
-def test_a_row_of_an_earlier_release_stays_the_same_row(client: Client, store: Store) -> None:
+def test_a_row_written_by_an_earlier_release_is_recognised_as_the_same_row(client: Client, store: Store) -> None:
     client.upsert_news([article("AMD")])
     # As earlier releases have stored it.
     assert store.rows("SELECT id::text, id_given FROM store.news") == [(ARTICLE, None)]
@@ -88,7 +88,7 @@ def test_a_row_of_an_earlier_release_stays_the_same_row(client: Client, store: S
 
 @pytest.mark.parametrize("on_conflict", ["keep", "fill"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_conflict_of_one_symbol_ends_as_asked_and_leaves_the_others(
+def test_on_conflict_applies_to_each_row_of_a_shared_id(
     connect: Callable[..., Client], store: Store, mode: str, on_conflict: Any
 ) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a, write_mode=mode)
@@ -100,7 +100,7 @@ def test_a_conflict_of_one_symbol_ends_as_asked_and_leaves_the_others(
     assert found == {"NVDA": (title, "https://a"), "AMD": (title, "https://b"), "INTC": ("Chips rise", None)}
 
 
-def test_what_was_read_in_any_form_can_be_written_again_and_changes_nothing(client: Client, store: Store) -> None:
+def test_writing_back_rows_read_in_any_form_changes_nothing(client: Client, store: Store) -> None:
     client.upsert_news([article(symbol) for symbol in SYMBOLS])
     before = versions(store)
     client.upsert_news(client.news_window(*ALWAYS))
@@ -115,7 +115,7 @@ def test_what_was_read_in_any_form_can_be_written_again_and_changes_nothing(clie
         assert connection.execute("SELECT DISTINCT id::text FROM public.news").fetchall() == [(ARTICLE,)]
 
 
-def test_in_a_transaction_of_the_users_the_rows_before_stay(client: Client) -> None:
+def test_later_writes_in_a_transaction_keep_its_earlier_rows(client: Client) -> None:
     client.upsert_news([article("NVDA")])
     with client.transaction() as transaction:
         transaction.upsert_news([article("NVDA", id_=ARTICLE.replace("6b", "7c"))])
@@ -124,7 +124,7 @@ def test_in_a_transaction_of_the_users_the_rows_before_stay(client: Client) -> N
     assert len(client.news_window(*ALWAYS)) == 4
 
 
-def test_many_articles_of_several_symbols_in_one_frame_are_all_there(client: Client) -> None:
+def test_a_large_frame_of_articles_about_several_symbols_is_stored_completely(client: Client) -> None:
     ids = [f"{at:08x}-9d8f-4a52-9d0c-2f5f5a8a1c99" for at in range(500)]
     rows = [article(symbol, id_=id_) for symbol in SYMBOLS for id_ in ids]
     for written in (rows[:700], rows[600:], rows):
@@ -134,7 +134,7 @@ def test_many_articles_of_several_symbols_in_one_frame_are_all_there(client: Cli
     assert {(row.id, row.symbol) for row in found} == {(row["id"], row["symbol"]) for row in rows}
 
 
-def test_two_writers_of_two_symbols_at_once_leave_both_rows(store: Store) -> None:
+def test_concurrent_writers_of_one_article_for_two_symbols_store_both_rows(store: Store) -> None:
     first = News(**article("NVDA"))
     clients = [MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) for _ in range(2)]
     together = threading.Barrier(2)

@@ -56,7 +56,7 @@ def test_a_stream_on_a_stranded_connection_ends_with_an_error(client: Client, re
     assert isinstance(caught.value.__cause__, ServerSilent)
 
 
-def test_a_network_that_stays_silent_is_an_error_in_time(client: Client, relay: Relay) -> None:
+def test_a_network_that_stays_silent_raises_within_the_timeout(client: Client, relay: Relay) -> None:
     relay.silence()
     with pytest.raises(ServerUnreachable):
         client.upsert_bars(bars(5))
@@ -71,7 +71,7 @@ def test_a_network_that_stays_silent_is_an_error_in_time(client: Client, relay: 
     until(works)
 
 
-def test_a_transaction_whose_commit_is_not_answered_may_have_happened(client: Client, relay: Relay) -> None:
+def test_a_transaction_whose_commit_is_not_acknowledged_raises_commit_unknown(client: Client, relay: Relay) -> None:
     def write() -> None:
         with client.transaction() as inner:
             inner.upsert_bars(bars(5))
@@ -87,7 +87,7 @@ def test_a_call_that_is_not_idempotent_is_not_repeated_after_a_silent_commit(cli
         client.run(statement(b"SELECT 1", idempotent=False, commit=True))
 
 
-def test_a_batch_processor_goes_on_after_a_silence(client: Client, relay: Relay) -> None:
+def test_a_batch_processor_continues_after_the_network_was_silent(client: Client, relay: Relay) -> None:
     if not hasattr(client, "wait"):
         with BatchProcessor(client, BatchConfig(max_rows=10, max_ms=500)) as batch:  # type: ignore[arg-type]
             relay.strand()
@@ -106,7 +106,7 @@ def test_a_batch_processor_goes_on_after_a_silence(client: Client, relay: Relay)
     assert client.wait(feed(client._client)) == (100, 0)
 
 
-def test_a_cancelled_call_ends_although_the_network_is_silent(store: Store, relay: Relay) -> None:
+def test_a_call_can_be_cancelled_while_the_network_is_silent(store: Store, relay: Relay) -> None:
     async def main() -> None:
         settings = {"dsn": relay.dsn, "tenant_id": store.tenant_a, "statement_timeout_ms": 600_000, "pool_max": 1}
         async with AMDS(settings) as amds:
@@ -120,7 +120,7 @@ def test_a_cancelled_call_ends_although_the_network_is_silent(store: Store, rela
     asyncio.run(main())
 
 
-def test_the_network_is_watched_by_default_and_the_dsn_can_say_otherwise(
+def test_keepalives_are_on_by_default_and_the_dsn_can_override_them(
     connect: Callable[..., Client], store: Store
 ) -> None:
     given = connect(dsn=store.dsn).config.connection()

@@ -54,7 +54,7 @@ def mds(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return runs(main, capsys, monkeypatch)
 
 
-def test_a_statement_sees_the_tenants_rows_and_no_others(
+def test_a_statement_sees_only_the_rows_of_its_tenant(
     mds: Run, store: Store, bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [row["symbol"] for row in mds("sql", SYMBOLS, "--json").json] == ["OURS"]
@@ -86,7 +86,7 @@ def test_a_bound_login_cannot_become_another_tenant(
     assert "THEIRS" not in set_by_hand.out
 
 
-def test_a_statement_leaves_no_tenant_behind_for_the_next_one(mds: Run, store: Store) -> None:
+def test_a_tenant_set_by_one_statement_does_not_affect_the_next(mds: Run, store: Store) -> None:
     config = Config.load({"dsn": store.dsn, "tenant_id": store.tenant_a})
     with Statements(config) as statements:
         with statements.run(f"SELECT set_config('app.tenant_id', '{store.tenant_b}', true)") as answer:
@@ -118,7 +118,7 @@ def test_every_type_is_printed_in_every_format(mds: Run, tmp_path: Path) -> None
     assert table["doc"].to_pylist() == ['{"a": [1]}']
 
 
-def test_many_rows_come_in_parts_and_none_has_its_columns(mds: Run, tmp_path: Path) -> None:
+def test_large_results_are_streamed_and_empty_ones_keep_their_header(mds: Run, tmp_path: Path) -> None:
     assert len(mds("sql", "SELECT generate_series(1, 2500) AS n", "--format", "csv").out.splitlines()) == 2_501
     nowhere = mds("sql", "SELECT generate_series(1, 2500) AS n", "--output", tmp_path / "none" / "x.csv")
     assert (nowhere.code, nowhere.out) == (1, "")
@@ -126,13 +126,13 @@ def test_many_rows_come_in_parts_and_none_has_its_columns(mds: Run, tmp_path: Pa
     assert (none.code, none.out, none.err) == (0, "ts,symbol\n", "no rows\n")
 
 
-def test_an_error_is_the_servers_own_in_one_line(mds: Run) -> None:
+def test_a_server_error_is_printed_in_one_line(mds: Run) -> None:
     assert mds("sql", "SELECT nothing FROM bars").err == 'error: column "nothing" does not exist\n'
     assert mds("sql", "SELECT 1/0").err == "error: division by zero\n"
     assert "cannot insert multiple commands" in mds("sql", "SELECT 1; SELECT 2").err
 
 
-def test_what_a_statement_writes_is_committed_as_the_tenant(mds: Run, store: Store) -> None:
+def test_rows_written_by_a_statement_are_committed_for_the_tenant(mds: Run, store: Store) -> None:
     insert = "INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'w', 'NEW', '1m')"
     done = mds("sql", insert)
     assert (done.code, done.out, done.err) == (0, "", "INSERT 0 1\n")
@@ -151,7 +151,7 @@ def shell(text: str, *arguments: str, **variables: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_statements_come_from_a_pipe_and_the_first_error_ends_it(store: Store, bound: str) -> None:
+def test_statements_are_read_from_a_pipe_until_the_first_error(store: Store, bound: str) -> None:
     for variables in ({"MDS_DSN": store.dsn, "MDS_TENANT_ID": store.tenant_a}, {"MDS_DSN": bound}):
         done = shell(f"{SYMBOLS};\nSELECT\n  1 AS one", "-", "--format", "csv", **variables)
         assert (done.returncode, done.stdout, done.stderr) == (0, "symbol\nOURS\none\n1\n", "")
@@ -159,7 +159,7 @@ def test_statements_come_from_a_pipe_and_the_first_error_ends_it(store: Store, b
     assert (failed.returncode, failed.stdout, failed.stderr) == (1, "", "error: division by zero\n")
 
 
-def test_the_small_shell_goes_on_after_an_error(store: Store) -> None:
+def test_the_built_in_shell_continues_after_an_error(store: Store) -> None:
     master, slave = pty.openpty()
     variables = {"MDS_DSN": store.dsn, "MDS_TENANT_ID": store.tenant_a, "TERM": "dumb"}
     with subprocess.Popen(
@@ -186,7 +186,9 @@ def stand_in(folder: Path) -> Path:
     return program
 
 
-def test_psql_is_the_tenant_and_gets_the_password_in_its_environment(store: Store, bound: str, tmp_path: Path) -> None:
+def test_psql_runs_as_the_tenant_and_gets_its_password_from_the_environment(
+    store: Store, bound: str, tmp_path: Path
+) -> None:
     stand_in(tmp_path)
     path = f"{tmp_path}:{os.environ['PATH']}"
     for variables in ({"MDS_DSN": store.dsn, "MDS_TENANT_ID": store.tenant_a}, {"MDS_DSN": bound}):
@@ -194,7 +196,7 @@ def test_psql_is_the_tenant_and_gets_the_password_in_its_environment(store: Stor
         assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n[('OURS',)]\n", "")
 
 
-def test_a_psql_that_is_installed_reads_as_the_tenant(store: Store) -> None:
+def test_an_installed_psql_reads_as_the_tenant(store: Store) -> None:
     if shutil.which("psql") is None:
         assert shell("SELECT 1;", MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a).returncode == 0
         return
@@ -203,7 +205,7 @@ def test_a_psql_that_is_installed_reads_as_the_tenant(store: Store) -> None:
     assert "THEIRS" not in done.stdout
 
 
-def test_settings_without_a_variable_go_on_the_command_line_and_secret_ones_nowhere(store: Store) -> None:
+def test_psql_settings_without_a_variable_are_arguments_and_secret_ones_prevent_psql(store: Store) -> None:
     config = Config.load({"dsn": f"{store.dsn}?keepalives_idle=9", "tenant_id": store.tenant_a})
     settings = psql_settings(config)
     assert settings is not None

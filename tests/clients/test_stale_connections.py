@@ -17,9 +17,7 @@ END_ALL = (
 )
 
 
-def test_a_connection_that_was_being_made_during_a_loss_is_not_used(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_opened_while_others_were_lost_is_not_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made, passed = threading.Event(), threading.Event()
     configure = pools._configure
 
@@ -38,7 +36,7 @@ def test_a_connection_that_was_being_made_during_a_loss_is_not_used(
         assert call.result(30)
 
 
-def test_a_connection_that_was_being_made_during_a_loss_is_not_used_by_tasks(
+def test_an_asynchronous_connection_opened_while_others_were_lost_is_not_used(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure = apools._aconfigure

@@ -139,7 +139,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_only_bars_that_are_over_are_written(streamer: Streamer, apis: Apis, store: Store) -> None:
+def test_only_completed_bars_are_written(streamer: Streamer, apis: Apis, store: Store) -> None:
     streamer.start()
     apis.subscribed.get(timeout=20)
     first, second, third = apis.bars[:3]
@@ -155,9 +155,7 @@ def test_only_bars_that_are_over_are_written(streamer: Streamer, apis: Apis, sto
     assert (streamer.failure, done.breaks, done.fetched, done.missed) == (None, 0, 0, [])
 
 
-def test_a_bar_that_nothing_follows_is_written_when_its_time_is_over(
-    streamer: Streamer, apis: Apis, store: Store
-) -> None:
+def test_the_last_bar_is_written_after_its_interval_has_ended(streamer: Streamer, apis: Apis, store: Store) -> None:
     streamer.now = NOON + MINUTE + GRACE - timedelta(milliseconds=200)
     streamer.start()
     apis.subscribed.get(timeout=20)
@@ -170,7 +168,9 @@ def test_a_bar_that_nothing_follows_is_written_when_its_time_is_over(
     assert stored(store) == apis.bars[:1]
 
 
-def test_what_a_cut_connection_missed_is_fetched_when_it_is_back(streamer: Streamer, apis: Apis, store: Store) -> None:
+def test_bars_missed_during_a_lost_connection_are_fetched_after_reconnecting(
+    streamer: Streamer, apis: Apis, store: Store
+) -> None:
     streamer.start()
     apis.subscribed.get(timeout=20)
     apis.send(apis.bars[0])
@@ -191,7 +191,7 @@ def test_what_a_cut_connection_missed_is_fetched_when_it_is_back(streamer: Strea
     assert any("fetched" in text for text in streamer.said)
 
 
-def test_bars_that_come_while_the_database_is_silent_are_written_when_it_is_back(
+def test_bars_received_while_the_database_is_silent_are_written_later(
     streamer: Streamer, apis: Apis, store: Store, relay: Relay
 ) -> None:
     streamer.dsn, streamer.settings = relay.dsn, {"statement_timeout_ms": 100, "connect_timeout": 1.0}
@@ -212,7 +212,7 @@ def test_bars_that_come_while_the_database_is_silent_are_written_when_it_is_back
     assert streamer.failure is None
 
 
-def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_again(
+def test_bars_received_while_the_database_is_down_are_written_later(
     apis: Apis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     server = EmbeddedServer(tmp_path_factory.mktemp("own"), port=0, settings=SETTINGS)
@@ -244,7 +244,7 @@ def test_bars_that_come_while_the_database_is_down_are_written_when_it_runs_agai
         server.discard()
 
 
-def test_a_stream_begins_with_what_was_missed_since_the_newest_stored_bar(
+def test_a_stream_first_fetches_bars_missed_since_the_newest_stored_bar(
     streamer: Streamer, apis: Apis, store: Store
 ) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
@@ -267,7 +267,7 @@ def _bar(candle: Candle) -> Bar:
     )  # fmt: skip
 
 
-def test_what_cannot_be_fetched_is_tried_again_and_told_at_the_end(
+def test_a_failed_fetch_of_missed_bars_is_retried_until_it_succeeds(
     streamer: Streamer, apis: Apis, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mds_client.transfer.streams.LONGEST_PAUSE", 0.01)
@@ -283,7 +283,7 @@ def test_what_cannot_be_fetched_is_tried_again_and_told_at_the_end(
     assert (stored(store), done.missed) == (apis.bars[:4], [])
 
 
-def test_what_is_still_missing_at_the_end_is_told(streamer: Streamer, apis: Apis, store: Store) -> None:
+def test_bars_still_missing_at_the_end_are_reported(streamer: Streamer, apis: Apis, store: Store) -> None:
     streamer.now = NOON + 5 * MINUTE
     streamer.start(start=NOON)
     apis.subscribed.get(timeout=20)
@@ -293,7 +293,7 @@ def test_what_is_still_missing_at_the_end_is_told(streamer: Streamer, apis: Apis
     assert streamer.end().missed == ["BTC/USD from 2024-01-02T12:00Z to 2024-01-02T12:04Z"]
 
 
-def test_bars_of_an_exchange_that_sends_only_trades_are_made_of_them(
+def test_bars_are_built_from_trades_if_the_exchange_sends_only_trades(
     streamer: Streamer, apis: Apis, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mds_client.vendors.exchanges import LiveBars
@@ -311,7 +311,7 @@ def test_bars_of_an_exchange_that_sends_only_trades_are_made_of_them(
     assert stored(store) == [apis.bars[0], (NOON + MINUTE, 11.0, 14.0, 10.0, 10.0, 4.5)]
 
 
-def test_a_symbol_that_the_exchange_does_not_know_ends_the_stream(
+def test_a_symbol_unknown_to_the_exchange_ends_the_stream(
     apis: Apis, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use(monkeypatch, MDS_DSN=store.dsn, MDS_TENANT_ID=store.tenant_a, MDS_CCXT_URL=apis.url)
@@ -324,7 +324,7 @@ def test_a_symbol_that_the_exchange_does_not_know_ends_the_stream(
     assert (done.code, "yfinance has no live bars" in done.err) == (1, True)
 
 
-def test_ctrl_c_writes_what_is_pending_and_ends_with_a_summary(apis: Apis, store: Store, tmp_path: Path) -> None:
+def test_ctrl_c_writes_pending_bars_and_prints_a_summary(apis: Apis, store: Store, tmp_path: Path) -> None:
     this = datetime.now(UTC).replace(second=0, microsecond=0)
     environment = {**os.environ, "MDS_DSN": store.dsn, "MDS_TENANT_ID": store.tenant_a, "MDS_CCXT_URL": apis.url}
     bars = minutes(this - 3 * MINUTE, 3)

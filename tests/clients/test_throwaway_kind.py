@@ -97,7 +97,7 @@ def seen(store: Store, tenant: str) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_the_database_is_as_declared_and_tells_when_it_is_not(trades: Store) -> None:
+def test_check_reports_when_the_table_differs_from_its_declaration(trades: Store) -> None:
     assert migration.check(trades.admin_dsn) == []
     assert trades.rows(
         "SELECT column_name::text, data_type::text, is_nullable::text FROM information_schema.columns"
@@ -119,7 +119,7 @@ def test_the_database_is_as_declared_and_tells_when_it_is_not(trades: Store) -> 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy", "auto"])
 @odd_rows
-def test_it_is_written_in_every_mode_and_again_without_a_change(
+def test_a_new_kind_is_written_in_every_mode_and_rewriting_changes_nothing(
     trades: Store, trade: type[Row], connect: Callable[..., Client], mode: str
 ) -> None:
     client = connect(dsn=trades.dsn, tenant_id=trades.tenant_a, write_mode=mode)
@@ -149,7 +149,7 @@ def test_it_is_written_in_every_mode_and_again_without_a_change(
 
 
 @pytest.mark.parametrize(("rule", "left"), [("replace", (2.0, None)), ("keep", (1.0, 5)), ("fill", (2.0, 5))])
-def test_its_conflicts_end_as_asked(
+def test_a_new_kind_follows_on_conflict_in_every_mode(
     trades: Store, connect: Callable[..., Client], rule: str, left: tuple[Any, ...]
 ) -> None:
     numbers = {"executemany": 1, "values": 2, "copy": 3}
@@ -160,7 +160,7 @@ def test_its_conflicts_end_as_asked(
     assert trades.rows("SELECT price, size FROM store.trades") == [left] * len(numbers)
 
 
-def test_it_is_isolated(trades: Store, connect: Callable[..., Client]) -> None:
+def test_rows_of_a_new_kind_are_isolated_between_tenants(trades: Store, connect: Callable[..., Client]) -> None:
     client = connect(dsn=trades.dsn, tenant_id=trades.tenant_a)
     client.upsert("trades", [execution()])
     assert len(seen(trades, trades.tenant_a)) == 1
@@ -169,7 +169,7 @@ def test_it_is_isolated(trades: Store, connect: Callable[..., Client]) -> None:
         client.upsert("trades", [execution(tenant_id=trades.tenant_b)])
 
 
-def test_it_has_its_method_of_the_batch_processor(trades: Store) -> None:
+def test_the_batch_processor_has_a_method_for_a_new_kind(trades: Store) -> None:
     with MDS(dsn=trades.dsn, tenant_id=trades.tenant_a) as client, BatchProcessor(client, BatchConfig()) as processor:
         adder: Any = processor
         adder.add_trade(execution(1))
@@ -183,7 +183,7 @@ def mds(trades: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     return runs(main, capsys, monkeypatch)
 
 
-def test_ndjson_and_its_rejects_know_it(mds: Run, trades: Store, tmp_path: Path) -> None:
+def test_a_new_kind_can_be_ingested_from_ndjson_with_rejects(mds: Run, trades: Store, tmp_path: Path) -> None:
     file = tmp_path / "trades.ndjson"
     texts = [json.dumps(execution(n, 1.0 + n, executed_at=NOON.isoformat(), size=n)) for n in range(3)]
     file.write_text("\n".join([*texts, json.dumps(execution(9, -1.0, executed_at=NOON.isoformat()))]))
@@ -194,7 +194,7 @@ def test_ndjson_and_its_rejects_know_it(mds: Run, trades: Store, tmp_path: Path)
     assert "price: Input should be greater than 0" in Path(f"{file}.rejects.ndjson").read_text()
 
 
-def test_it_has_its_command(mds: Run, trades: Store) -> None:
+def test_a_new_kind_has_a_write_command(mds: Run, trades: Store) -> None:
     options = ("--vendor", "v", "--symbol", "aapl", "--executed-at", "2024-01-02T12:00:00", "--venue", "X")
     more = ("--number", "1", "--price", "10.5", "--settles-on", "2024-01-04", "--order-id", TRADE_ID)
     assert mds("write-trade", *options, *more).out == "1 trade written\n"
@@ -210,7 +210,7 @@ def test_it_has_its_command(mds: Run, trades: Store) -> None:
     assert (done.code, "Missing option '--number'" in done.err) == (2, True)
 
 
-def test_it_is_gone_when_it_is_removed(trade: type[Row]) -> None:
+def test_a_removed_kind_has_no_command(trade: type[Row]) -> None:
     assert "write-trade" in command_line().commands
     taken = KINDS["trades"]
     KINDS.remove("trades")

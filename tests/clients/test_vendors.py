@@ -124,7 +124,7 @@ def test_every_page_of_a_vendor_arrives_as_raw_bars_in_utc(case: Case, apis: Api
         assert asked[0][case.raw[0]] == case.raw[1]
 
 
-def test_the_end_is_excluded_and_the_running_bar_is_left_out(case: Case, apis: Apis) -> None:
+def test_a_fetch_excludes_its_end_and_the_unfinished_bar(case: Case, apis: Apis) -> None:
     source = Fetched(
         vendors.make(case.name, case.options),
         wanted(case, end=5),
@@ -135,19 +135,19 @@ def test_the_end_is_excluded_and_the_running_bar_is_left_out(case: Case, apis: A
     assert (kept, source.running) == ([bar[0] for bar in apis.bars[:2]], 1)
 
 
-def test_a_vendor_without_bars_of_the_time_says_so(case: Case) -> None:
+def test_a_fetch_without_bars_in_its_range_raises_no_bars(case: Case) -> None:
     with pytest.raises(NoBars, match=rf"{case.symbol}: no bars of 1d from 2024-01-20T00:00Z to 2024-01-24T00:00Z"):
         fetched(case, wanted(case, start=20, end=24))
 
 
-def test_an_unknown_symbol_is_told_as_one(case: Case) -> None:
+def test_an_unknown_symbol_is_reported_as_such(case: Case) -> None:
     # Massive answers with no results for a ticker that it does not know.
     error = NoBars if case.name == "massive" else SymbolRefused
     with pytest.raises(error, match=r"NOPE"):
         fetched(case, wanted(case, "NOPE" if "/" not in case.symbol else "NOPE/USD"))
 
 
-def test_refused_credentials_name_the_variables_and_no_secret(case: Case, apis: Apis) -> None:
+def test_rejected_credentials_raise_an_error_with_the_variables_but_no_secret(case: Case, apis: Apis) -> None:
     apis.fault = (401, {})
     vendor = vendors.make(case.name, case.options)
     with pytest.raises(VendorRefused) as raised:
@@ -157,19 +157,19 @@ def test_refused_credentials_name_the_variables_and_no_secret(case: Case, apis: 
     assert not [value for value in SECRETS.values() if value in said]
 
 
-def test_bars_that_the_account_may_not_have_are_told_as_that(case: Case, apis: Apis) -> None:
+def test_a_forbidden_response_names_the_symbol(case: Case, apis: Apis) -> None:
     apis.fault = (403, {})
     with pytest.raises((SymbolRefused, VendorUnavailable), match=r"AAPL|BTC/USD"):
         fetched(case, attempts=1)
 
 
-def test_a_request_that_meets_too_many_is_made_again_after_the_time_that_is_asked_for(case: Case, apis: Apis) -> None:
+def test_a_rate_limited_request_is_retried_after_the_requested_time(case: Case, apis: Apis) -> None:
     # yfinance asks twice by itself, with another cookie.
     apis.fault, apis.faults = (429, {"Retry-After": "0"}), 2
     assert len(fetched(case)) == 4
 
 
-def test_a_vendor_that_asks_for_too_long_a_wait_is_not_available(case: Case, apis: Apis) -> None:
+def test_a_vendor_that_demands_too_long_a_wait_is_reported_unavailable(case: Case, apis: Apis) -> None:
     apis.fault = (429, {"Retry-After": "3600"})
     began = time.monotonic()
     with pytest.raises(VendorUnavailable, match=r"asks to wait 3,600 s"):
@@ -177,7 +177,7 @@ def test_a_vendor_that_asks_for_too_long_a_wait_is_not_available(case: Case, api
     assert time.monotonic() - began < 30
 
 
-def test_a_vendor_whose_server_fails_is_not_available_after_the_attempts(case: Case, apis: Apis) -> None:
+def test_a_vendor_whose_server_keeps_failing_is_reported_unavailable(case: Case, apis: Apis) -> None:
     apis.fault = (503, {})
     with pytest.raises(VendorUnavailable, match=r"after 2 attempts \(503\)"):
         fetched(case, attempts=2)
@@ -192,14 +192,14 @@ def test_a_vendor_that_never_answers_does_not_hang(case: Case, apis: Apis) -> No
     assert time.monotonic() - began < 5
 
 
-def test_a_vendor_that_is_away_is_not_available(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_vendor_is_reported_unavailable(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing listens on this port of the reserved range.
     monkeypatch.setenv(f"MDS_{case.name.upper()}_URL", "http://127.0.0.1:1")
     with pytest.raises(VendorUnavailable):
         fetched(case, attempts=1)
 
 
-def test_a_library_that_is_missing_is_named_with_its_extra(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     package = vendors.vendors()[case.name].module.split(".")[0]
     for name in [name for name in sys.modules if name.split(".")[0] == package] + [package]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -224,7 +224,7 @@ def of(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
-def test_adjusted_prices_are_asked_for_and_kept_apart(apis: Apis) -> None:
+def test_adjusted_prices_are_requested_and_stored_under_another_vendor(apis: Apis) -> None:
     apis.bars = days("2024-01-02", 4)
     assert {bar.vendor for bar in fetched(of("alpaca"), adjustment="all")} == {"alpaca-all"}
     assert {bar.vendor for bar in fetched(of("massive"), adjusted=True)} == {"polygon-adjusted"}
@@ -240,19 +240,19 @@ def test_crypto_of_alpaca_needs_no_key(apis: Apis, monkeypatch: pytest.MonkeyPat
     assert [path for path, _, _ in apis.asked] == ["/v1beta3/crypto/us/bars"]
 
 
-def test_minutes_of_yahoo_are_asked_for_in_parts_of_a_week(apis: Apis) -> None:
+def test_minute_bars_of_yahoo_are_requested_in_weekly_parts(apis: Apis) -> None:
     apis.bars = minutes(datetime(2024, 1, 2, 14, 30, tzinfo=UTC), 3)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     assert len(fetched(of("yfinance"), Wanted("AAPL", "1m", start, start + timedelta(days=15)))) == 3
     assert [query["interval"] for query in apis.paths("/chart/") if "period1" in query] == ["1m"] * 3
 
 
-def test_the_continuous_symbols_of_databento_are_spelled_as_it_takes_them() -> None:
+def test_continuous_symbols_are_spelled_as_databento_expects() -> None:
     vendor = vendors.make("databento", {"dataset": "GLBX.MDP3", "stype_in": "continuous"})
     assert vendor._spelled("ES.C.0") == "ES.c.0"  # type: ignore[attr-defined]
 
 
-def test_a_timeframe_that_a_vendor_or_an_exchange_does_not_have_is_told_with_those_it_has(apis: Apis) -> None:
+def test_an_unsupported_timeframe_is_rejected_with_the_supported_ones(apis: Apis) -> None:
     moment = datetime(2024, 1, 2, tzinfo=UTC)
     with pytest.raises(ConfigurationError, match=r"databento has no bars of 7m; it has: 1s, 1m, 1h, 1d"):
         fetched(of("databento"), Wanted("AAPL", "7m", moment, moment + timedelta(days=1)))
@@ -271,13 +271,15 @@ def test_a_timeframe_that_a_vendor_or_an_exchange_does_not_have_is_told_with_tho
         ("massive", {"api_key": "topsecret"}, "api_key: massive has no such option; there are: timeout, attempts"),
     ],
 )
-def test_wrong_options_say_which_there_are(name: str, options: dict[str, str], said: str) -> None:
+def test_invalid_vendors_and_options_are_rejected_with_the_valid_ones(
+    name: str, options: dict[str, str], said: str
+) -> None:
     with pytest.raises(ConfigurationError, match=said) as raised:
         vendors.make(name, options)
     assert "topsecret" not in str(raised.value)
 
 
-def test_an_unknown_exchange_is_told(apis: Apis) -> None:
+def test_an_unknown_exchange_is_rejected(apis: Apis) -> None:
     with pytest.raises(ConfigurationError, match="ccxt has no exchange 'nowhere'"):
         fetched(of("ccxt"), exchange="nowhere")
 
@@ -304,7 +306,7 @@ def mds(
 FETCH = ("--timeframe", "1d", "--start", "2024-01-02", "--end", "2024-01-06")
 
 
-def test_bars_are_fetched_in_one_command_and_again_change_nothing(mds: Run, store: Store) -> None:
+def test_one_command_fetches_bars_and_repeating_it_changes_nothing(mds: Run, store: Store) -> None:
     done = mds("fetch", "alpaca", "AAPL", *FETCH)
     assert (done.code, "AAPL of alpaca: 4 rows of bars written" in done.out) == (0, True)
     versions = store.rows("SELECT ts, close_price, xmin::text FROM store.bars ORDER BY ts")
@@ -321,7 +323,7 @@ def test_a_symbol_that_is_refused_does_not_stop_the_others(mds: Run, store: Stor
     assert store.rows("SELECT DISTINCT vendor, symbol FROM store.series") == [("mine", "AAPL")]
 
 
-def test_invalid_rows_are_set_aside_and_make_the_exit_code_3(mds: Run, apis: Apis, tmp_path: Path) -> None:
+def test_invalid_rows_are_rejected_and_set_exit_code_3(mds: Run, apis: Apis, tmp_path: Path) -> None:
     apis.spoil = True
     done = mds("fetch", "alpaca", "AAPL", *FETCH)
     assert (done.code, "3 rows of bars written" in done.out) == (3, True)
@@ -336,14 +338,14 @@ def test_a_dry_run_of_a_fetch_shows_the_first_bars_and_writes_nothing(mds: Run, 
     assert mds("fetch", "alpaca", "NOPE", *FETCH, "--dry-run").code == 1
 
 
-def test_a_vendor_that_refuses_the_credentials_ends_the_command(mds: Run, apis: Apis) -> None:
+def test_rejected_credentials_end_the_command(mds: Run, apis: Apis) -> None:
     apis.fault = (401, {})
     done = mds("fetch", "alpaca", "AAPL", "MSFT", *FETCH)
     assert (done.code, "look at APCA_API_KEY_ID or ALPACA_API_KEY" in done.err) == (1, True)
     assert len(apis.asked) == 1
 
 
-def test_wrong_use_of_fetch_is_told_before_anything_is_asked(mds: Run, apis: Apis) -> None:
+def test_usage_errors_of_fetch_are_reported_before_any_request(mds: Run, apis: Apis) -> None:
     assert mds("fetch", "alpaca", "AAPL", "--timeframe", "2d", "--start", "2024-01-01").code == 2
     assert mds("fetch", "alpaca", "AAPL", "--timeframe", "1d", "--start", "2024-01-02", "--end", "2024-01-01").code == 2
     assert mds("fetch", "ccxt", "BTC/USD", "--timeframe", "1d", "--start", "2024-01-01").code == 2
@@ -351,7 +353,7 @@ def test_wrong_use_of_fetch_is_told_before_anything_is_asked(mds: Run, apis: Api
     assert apis.asked == []
 
 
-def test_the_vendors_are_listed_with_what_they_need(mds: Run) -> None:
+def test_vendors_are_listed_with_the_credentials_they_need(mds: Run) -> None:
     done = mds("fetch", "--list-vendors")
     assert done.code == 0
     assert all(name in done.out for name in (*vendors.vendors(), "DATABENTO_API_KEY", "MASSIVE_API_KEY"))

@@ -84,7 +84,7 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, refused:
     assert hosts == {urlsplit(desk.url).netloc}
 
 
-def test_one_signs_in_finds_a_symbol_and_sees_its_candles(browser: Browser, market: Desk) -> None:
+def test_a_user_signs_in_finds_a_symbol_and_sees_its_candles(browser: Browser, market: Desk) -> None:
     with visit(browser, market) as page:
         page.get_by_role("link", name="Series", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Series")
@@ -120,7 +120,7 @@ def drawn(page: Page) -> int:
     )
 
 
-def test_a_chart_has_minutes_when_one_zooms_in_and_earlier_bars_when_one_pans(browser: Browser, market: Desk) -> None:
+def test_a_chart_loads_minutes_on_zoom_and_earlier_bars_on_pan(browser: Browser, market: Desk) -> None:
     series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
     with visit(browser, market) as page:
         page.goto(f"{market.url}/console/chart/{series}")
@@ -191,7 +191,7 @@ def test_quick_drags_past_the_left_edge_keep_the_timeframe_and_fill_the_view(bro
         expect(page.locator("#values")).to_contain_text("2024-03-28 19:59")
 
 
-def test_a_late_answer_about_an_earlier_view_is_not_shown(browser: Browser, market: Desk) -> None:
+def test_a_late_response_for_an_earlier_view_is_ignored(browser: Browser, market: Desk) -> None:
     series = search.search_series(market.store.admin_dsn, "AAPL 1m", kind="bars").items[0].id
     asked: list[Route] = []
 
@@ -218,7 +218,7 @@ def test_a_late_answer_about_an_earlier_view_is_not_shown(browser: Browser, mark
         assert "of the later view" in str(page.locator("#news").text_content())
 
 
-def test_minutes_of_weeks_are_shown_as_long_as_they_fit_into_an_answer(
+def test_minute_bars_are_shown_up_to_the_limit_of_a_response(
     browser: Browser, market: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "MOST_BARS", 5_000)
@@ -290,7 +290,7 @@ def test_queries_are_saved_for_one_token_and_tenant(browser: Browser, market: De
         expect(saved.get_by_role("button", name="Remove the query <img")).to_be_visible()
 
 
-def test_a_hole_is_found_filled_and_gone(
+def test_a_gap_is_found_filled_and_no_longer_shown(
     browser: Browser, market: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
@@ -313,7 +313,7 @@ def test_a_hole_is_found_filled_and_gone(
         expect(page.get_by_role("cell", name="IBM, 2024-03-12: all 390 there")).to_be_visible()
 
 
-def test_every_page_fits_a_phone_and_is_for_everybody(browser: Browser, market: Desk) -> None:
+def test_every_page_fits_a_phone_and_is_accessible(browser: Browser, market: Desk) -> None:
     """No page is wider than a phone, and axe finds nothing, in light and in dark."""
     store = market.store
     with market.client(store.tenant_a) as client:
@@ -362,7 +362,7 @@ def awkward(client: MDS) -> None:
     )
 
 
-def test_one_makes_a_tenant_disables_it_and_signs_out(browser: Browser, market: Desk) -> None:
+def test_a_user_creates_a_tenant_disables_it_and_signs_out(browser: Browser, market: Desk) -> None:
     with visit(browser, market) as page:
         page.get_by_role("link", name="Tenants").click()
         page.get_by_label("Name of a new tenant").fill("desk-9")

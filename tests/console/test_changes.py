@@ -14,7 +14,7 @@ from tests.console.conftest import Desk, csrf
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 
-def test_a_policy_is_set_after_what_it_would_remove_was_shown(desk: Desk, admin: httpx.Client) -> None:
+def test_a_policy_is_set_after_a_preview_of_what_it_would_remove(desk: Desk, admin: httpx.Client) -> None:
     with desk.client(desk.store.tenant_a) as client:
         old = datetime.now(UTC) - timedelta(days=500)
         client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=old, close_price=1.0)])
@@ -45,7 +45,9 @@ def test_a_policy_is_set_after_what_it_would_remove_was_shown(desk: Desk, admin:
         ("", "5d", "has no policy"),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_told(desk: Desk, admin: httpx.Client, which: str, age: str, told: str) -> None:
+def test_an_invalid_policy_is_rejected_with_a_message(
+    desk: Desk, admin: httpx.Client, which: str, age: str, told: str
+) -> None:
     answer = admin.post("/console/policies/set", data={"csrf": csrf(admin), "which": which, "age": age})
     assert answer.status_code == 422
     if which:
@@ -71,7 +73,7 @@ def result(columns: list[tuple[str, str]], *rows: tuple[str | None, ...]) -> Res
     return Result(columns, list(rows), False, 0.0)
 
 
-def test_a_result_is_drawn_over_its_times() -> None:
+def test_a_result_with_a_time_column_is_drawn_over_time() -> None:
     columns = [("symbol", "text"), ("ts", "timestamp with time zone"), ("close", "double precision")]
     found = drawn(result(columns, ("A", "2024-01-02 15:30:00+00", "1.5"), ("A", "2024-01-03 15:30:00+00", "3")))
     assert found
@@ -90,12 +92,12 @@ def test_a_result_is_drawn_over_its_times() -> None:
         [("1e308", "1"), ("-1e308", "1")],
     ],
 )
-def test_what_cannot_be_drawn_is_not(rows: list[tuple[str | None, ...]]) -> None:
+def test_a_result_that_cannot_be_drawn_has_no_drawing(rows: list[tuple[str | None, ...]]) -> None:
     columns = [("n", "double precision"), ("m", "double precision")]
     assert drawn(result(columns, *rows)) is None
 
 
-def test_a_line_of_one_value_has_an_axis() -> None:
+def test_a_constant_line_has_an_axis() -> None:
     found = drawn(result([("n", "integer"), ("m", "numeric")], ("1", "0"), ("2", "0")))
     assert found
     assert found.y_ticks

@@ -36,7 +36,7 @@ def series(desk: Desk) -> dict[str, int]:
     return {str(each.symbol): each.id for each in search.search_series(desk.store.admin_dsn, kind="bars").items}
 
 
-def test_a_chart_follows_bars_as_they_come_and_change(
+def test_a_chart_follows_new_and_changed_bars(
     desk: Desk, admin: httpx.Client, series: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "TICK_S", 0.02)
@@ -60,7 +60,7 @@ def test_a_chart_follows_bars_as_they_come_and_change(
             assert found == [3.0]
 
 
-def test_prices_of_listed_series_follow(
+def test_prices_of_listed_series_are_updated_live(
     desk: Desk, admin: httpx.Client, series: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "TICK_S", 0.02)
@@ -76,12 +76,12 @@ def test_prices_of_listed_series_follow(
         assert changed["market"] == "2024-01-02T15:33:00Z, in the market (XNYS) 2024-01-02 10:33:00 EST"
 
 
-def test_the_news_of_a_chart_are_those_of_its_symbol(admin: httpx.Client, series: dict[str, int]) -> None:
+def test_a_chart_shows_only_news_of_its_symbol(admin: httpx.Client, series: dict[str, int]) -> None:
     answer = admin.get(f"/console/chart/{series['AAA']}/news", params=WINDOW).json()
     assert answer == {"news": [[START.timestamp(), "AAA opens <b>", "wire"]], "more": False}
 
 
-def test_a_file_has_the_bars_of_every_series_that_is_seen(admin: httpx.Client, series: dict[str, int]) -> None:
+def test_a_downloaded_file_has_the_bars_of_every_shown_series(admin: httpx.Client, series: dict[str, int]) -> None:
     asked = {**WINDOW, "compare": str(series["BBB"])}
     answer = admin.get(f"/console/chart/{series['AAA']}/bars.csv", params=asked)
     lines = answer.text.splitlines()
@@ -94,7 +94,7 @@ def test_a_file_has_the_bars_of_every_series_that_is_seen(admin: httpx.Client, s
     assert table.column("ts").to_pylist()[0] == START
 
 
-def test_a_chart_is_compared_with_series_of_its_tenant_only(
+def test_a_chart_can_only_be_compared_with_series_of_its_tenant(
     desk: Desk, admin: httpx.Client, series: dict[str, int]
 ) -> None:
     with desk.client(desk.store.tenant_b) as client:

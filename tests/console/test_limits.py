@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 START = datetime(2024, 1, 2, 15, 30, tzinfo=UTC)
 
 
-def test_bars_of_a_window_that_is_too_long_are_refused_as_csv_as_they_are_on_the_chart(
+def test_a_window_that_is_too_long_is_rejected_for_the_chart_and_for_csv(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chart, "MOST_BARS", 5)
@@ -35,7 +35,7 @@ def test_bars_of_a_window_that_is_too_long_are_refused_as_csv_as_they_are_on_the
     assert lines == [f"v,S,1m,2024-01-02T15:{30 + at}:00Z,,,,1.0,2,," for at in range(5)]
 
 
-def test_a_token_of_an_unknown_scope_is_not_made(admin: httpx.Client) -> None:
+def test_a_token_with_an_unknown_scope_is_not_created(admin: httpx.Client) -> None:
     form = {"csrf": csrf(admin), "name": "n", "scope": "root"}
     answer = admin.post("/console/tenants/tokens", data=form)
     assert answer.status_code == 422

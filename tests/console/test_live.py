@@ -80,7 +80,7 @@ def test_a_page_follows_a_job_until_its_end(desk: Desk, admin: httpx.Client) -> 
         assert rest[-1] == ("end", "")
 
 
-def test_a_stream_without_news_sends_signs_of_life(
+def test_an_idle_event_stream_sends_heartbeats(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "BEAT_S", 0.05)
@@ -88,7 +88,7 @@ def test_a_stream_without_news_sends_signs_of_life(
         assert [next(told)[0] for _ in range(3)] == ["part", "beat", "beat"]
 
 
-def test_a_stream_ends_after_a_while_so_that_the_browser_asks_for_another_one(
+def test_an_event_stream_ends_after_its_maximum_lifetime(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "LIVES_S", 0.1)
@@ -111,7 +111,7 @@ def test_a_stream_ends_when_its_tenant_is_disabled(desk: Desk, tenant_keys: dict
         assert list(told) == []
 
 
-def test_a_session_has_so_many_streams_and_others_have_theirs(desk: Desk, admin: httpx.Client) -> None:
+def test_the_number_of_event_streams_is_limited_per_session(desk: Desk, admin: httpx.Client) -> None:
     path = "/console/jobs/events"
     with ExitStack() as open_:
         held = [open_.enter_context(following(admin, path)) for _ in range(live.EACH - 1)]
@@ -132,7 +132,9 @@ def test_a_session_has_so_many_streams_and_others_have_theirs(desk: Desk, admin:
             pytest.fail("the place is not free again")
 
 
-def test_a_stream_is_no_use_of_its_session(desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_stream_does_not_count_as_session_activity(
+    desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used = []
     often = threading.Event()
     find = Sessions.find
@@ -150,7 +152,7 @@ def test_a_stream_is_no_use_of_its_session(desk: Desk, admin: httpx.Client, monk
     assert not any(used)
 
 
-def test_streams_do_not_keep_the_service_from_ending(desk: Desk, settings: Settings) -> None:
+def test_event_streams_do_not_prevent_the_service_from_stopping(desk: Desk, settings: Settings) -> None:
     admin = desk.keys.admin
     with ExitStack() as stack:
         url = stack.enter_context(serving(replace(settings, tokens=admin.line), console.create_app))

@@ -27,7 +27,7 @@ def desk(desk: Desk) -> Desk:
     return desk
 
 
-def test_rows_have_it_by_their_own_symbols(desk: Desk, admin: httpx.Client) -> None:
+def test_rows_show_market_time_by_the_calendar_of_their_series(desk: Desk, admin: httpx.Client) -> None:
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_bars([Bar(vendor="v", symbol="BTC", timeframe="1m", ts=OPENS, close_price=1.0)])
         client.upsert_bars([Bar(vendor="other", symbol="NOKIA", timeframe="1m", ts=OPENS, close_price=1.0)])
@@ -38,12 +38,12 @@ def test_rows_have_it_by_their_own_symbols(desk: Desk, admin: httpx.Client) -> N
     assert 'title="2024-03-12T13:30:00Z"' in text, "of a series without a calendar"
 
 
-def test_days_of_the_calendar_of_what_is_missing_have_it(desk: Desk, admin: httpx.Client) -> None:
+def test_days_of_the_completeness_calendar_show_market_time(desk: Desk, admin: httpx.Client) -> None:
     text = admin.get("/console/completeness?timeframe=1m&end=2024-03-13T00:00:00Z&days=1").text
     assert "388 of 390 missing; 13:30 to 20:00 UTC, in the market (XNYS) 09:30 to 16:00 EDT" in text
 
 
-def test_vendors_of_the_overview_have_it_where_all_series_are_on_one_clock(desk: Desk, admin: httpx.Client) -> None:
+def test_vendors_show_market_time_if_all_their_series_share_one_clock(desk: Desk, admin: httpx.Client) -> None:
     dsn = desk.store.admin_dsn
     assert admin.get("/console/stored").text.count(NEW_YORK) == 5, "the newest row and its age, and three in the table"
     calendars.assign(dsn, desk.store.tenant_a, "FX", vendor="v", symbol="EURUSD")

@@ -52,7 +52,7 @@ def desk(store: Store, keys: Keys, settings: Settings, cold_url: Path | None) ->
         yield Desk(url, keys, store)
 
 
-def test_a_chart_and_its_files_show_old_bars(store: Store, keys: Keys, settings: Settings, moved: Path) -> None:
+def test_a_chart_and_its_downloads_include_old_bars(store: Store, keys: Keys, settings: Settings, moved: Path) -> None:
     series = {str(each.symbol): each.id for each in search.search_series(store.admin_dsn).items}
     window = {"timeframe": "1m", "start": "2024-01-01", "end": "2024-07-01"}
     with desk(store, keys, settings, moved) as there, there.browser(keys.admin) as client:
@@ -75,7 +75,7 @@ def test_a_chart_and_its_files_show_old_bars(store: Store, keys: Keys, settings:
         assert '<dt>In files</dt><dd title="6 old rows, from 2024-01-01 on">' in stored
 
 
-def test_a_console_that_cannot_read_the_files_shows_new_bars_and_says_so(
+def test_a_console_without_access_to_files_shows_new_bars_and_a_notice(
     store: Store, keys: Keys, settings: Settings, moved: Path
 ) -> None:
     (series,) = (each.id for each in search.search_series(store.admin_dsn, "BOTH").items)
@@ -91,7 +91,7 @@ def test_a_console_that_cannot_read_the_files_shows_new_bars_and_says_so(
         assert "kept in files" in refused.text
 
 
-def test_files_that_cannot_be_read_at_the_moment_leave_new_bars_on_the_chart(
+def test_a_chart_shows_new_bars_while_files_are_temporarily_unreadable(
     store: Store, keys: Keys, settings: Settings, moved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (series,) = (each.id for each in search.search_series(store.admin_dsn, "BOTH").items)

@@ -35,7 +35,7 @@ def shown(text: str) -> list[list[str]]:
     return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()).replace(" ,", ",") for cell in row] for row in cells]
 
 
-def test_news_come_newest_first_with_all_symbols_of_an_article(desk: Desk, admin: httpx.Client) -> None:
+def test_news_are_listed_newest_first_with_all_symbols_of_an_article(desk: Desk, admin: httpx.Client) -> None:
     shared = "11111111-2222-4333-8444-555555555555"
     with desk.client(desk.store.tenant_a) as client:
         client.upsert_news([item("by the vendor's id", symbol, 1, vendor_id="4711") for symbol in ("BBB", "AAA")])
@@ -93,7 +93,7 @@ def test_a_number_of_rows_that_the_server_has_not_estimated_is_not_shown_as_none
     assert '<span title="1, as the server estimates">1</span>' in admin.get("/console/stored").text
 
 
-def test_more_news_than_a_page_shows_are_on_the_following_page(
+def test_news_beyond_the_page_size_are_on_the_next_page(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(headlines, "SHOWN", 2)
@@ -114,7 +114,7 @@ def titles(admin: httpx.Client) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("rows", [3, 5_000])
-def test_news_of_one_moment_are_on_several_pages_and_each_article_is_on_one(
+def test_news_with_equal_times_are_paged_without_gaps_or_duplicates(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     """Some vendors give news a date and no time of day. Also where one look does not read all of them."""
@@ -129,9 +129,7 @@ def test_news_of_one_moment_are_on_several_pages_and_each_article_is_on_one(
     assert [len(page) for page in pages] == [2, 2, 2, 2, 2]
 
 
-def test_news_are_looked_for_from_the_end_and_no_further_than_needed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_news_are_searched_backwards_only_as_far_as_needed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[datetime, datetime]] = []
     reading = reads.news_window
 
@@ -152,7 +150,7 @@ def test_news_are_looked_for_from_the_end_and_no_further_than_needed(
         assert (asked[-1][0], asked[0][1]) == (since, until)
 
 
-def test_fundamentals_are_by_company_and_period_with_their_currency(
+def test_fundamentals_are_listed_by_company_and_period_with_their_currency(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[str, int, str, float, dict[str, float | None] | None]] = [
@@ -198,7 +196,7 @@ def test_pages_without_rows_say_how_to_write_some(admin: httpx.Client) -> None:
     assert "mds ingest-ndjson fundamentals" in admin.get("/console/fundamentals").text
 
 
-def test_a_page_of_rows_looks_at_so_many_symbols_and_says_so(
+def test_a_page_of_rows_says_when_there_are_too_many_symbols_to_search(
     desk: Desk, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(browsing, "_SYMBOLS", 2)

@@ -52,7 +52,7 @@ def pages(store: Store, order: Order, **asked: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("order", ["stale", "fresh", "symbol"])
-def test_pages_have_every_series_once_and_in_order(filled: Store, order: Order) -> None:
+def test_pages_contain_every_series_once_in_order(filled: Store, order: Order) -> None:
     whole = search_series(filled.admin_dsn, order=order, limit=100)
     assert [each.id for each in whole.items] == list(pages(filled, order))
     assert whole.total == 13
@@ -63,7 +63,7 @@ def test_pages_have_every_series_once_and_in_order(filled: Store, order: Order) 
         assert ages == sorted(ages, reverse=order == "fresh")
 
 
-def test_a_page_of_one_tenant_begins_behind_no_series_of_another(filled: Store) -> None:
+def test_a_page_of_one_tenant_cannot_start_after_a_series_of_another(filled: Store) -> None:
     (other,) = search_series(filled.admin_dsn, "xxx").items
     own = UUID(filled.tenant_a)
     assert search_series(filled.admin_dsn, tenant=own, after=other.id).items == []
@@ -84,7 +84,7 @@ def test_a_page_of_one_tenant_begins_behind_no_series_of_another(filled: Store) 
         ("\\", 0),
     ],
 )
-def test_every_word_has_to_be_in_a_name_and_is_taken_literally(filled: Store, text: str, count: int) -> None:
+def test_every_search_word_must_occur_literally_in_a_name(filled: Store, text: str, count: int) -> None:
     assert len(search_series(filled.admin_dsn, text).items) == count
 
 
@@ -106,19 +106,19 @@ def test_timeframes_of_a_vendor_have_the_time_of_the_newest_row(filled: Store) -
     assert browsing.timeframes(dsn, tenant=own, vendor="wire%") == {}, "it has no bars"
 
 
-def test_symbols_of_a_vendor_come_in_the_order_of_the_alphabet(filled: Store) -> None:
+def test_symbols_of_a_vendor_are_listed_alphabetically(filled: Store) -> None:
     own = UUID(filled.tenant_a)
     assert symbols(filled.admin_dsn, own, "Acme_1", "1m", limit=2) == ["AAA", "BBB"]
     assert symbols(filled.admin_dsn, own, "Acme_1", "1m", after="BBB", limit=2) == ["CCC", "DDD"]
     assert symbols(filled.admin_dsn, own, "Acme_1", "1m", "x") == []
 
 
-def test_an_unknown_kind_is_told(filled: Store) -> None:
+def test_an_unknown_kind_is_rejected(filled: Store) -> None:
     with pytest.raises(ControlError, match="there are"):
         search_series(filled.admin_dsn, kind="trades")
 
 
-def test_the_first_page_reads_no_series_before_it_is_there(desk: Desk, admin: httpx.Client) -> None:
+def test_the_first_page_is_shown_before_any_series_is_read(desk: Desk, admin: httpx.Client) -> None:
     """To count them reads all of them, which takes longer than a page may take where there are many."""
     desk.store.execute("ALTER TABLE store.series RENAME TO series_away")
     try:

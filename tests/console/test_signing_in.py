@@ -22,7 +22,7 @@ from tests.service.processes import NO_TLS
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
 
 
-def test_the_first_page_leads_to_the_console(desk: Desk) -> None:
+def test_the_root_path_redirects_to_the_console(desk: Desk) -> None:
     with desk.stranger() as client:
         assert client.get("/").headers["location"] == "/console/"
         assert client.get("/console?x=1").headers["location"] == "/console/"
@@ -38,7 +38,7 @@ def test_without_a_session_every_page_leads_to_the_sign_in(desk: Desk) -> None:
             )
 
 
-def test_after_signing_in_one_is_where_one_wanted_to_go(desk: Desk) -> None:
+def test_signing_in_returns_to_the_requested_page(desk: Desk) -> None:
     with desk.stranger() as client:
         form = client.get(client.get("/console/series?q=AAPL").headers["location"]).text
         (back,) = re.findall(r'name="back" value="([^"]+)"', form)
@@ -50,13 +50,13 @@ def test_after_signing_in_one_is_where_one_wanted_to_go(desk: Desk) -> None:
     "back",
     ["//evil.example", "https://evil.example/console/", "/\\evil.example", "/console/\t/x", "javascript:alert(1)"],
 )
-def test_signing_in_leads_to_no_other_site(desk: Desk, back: str) -> None:
+def test_signing_in_never_redirects_to_another_site(desk: Desk, back: str) -> None:
     with desk.stranger() as client:
         answer = client.post("/console/sign-in", data={"token": desk.keys.read.token, "back": back})
         assert answer.headers["location"] == "/console/"
 
 
-def test_a_wrong_token_is_told_and_begins_no_session(desk: Desk) -> None:
+def test_an_invalid_token_is_rejected_and_starts_no_session(desk: Desk) -> None:
     expired = desk.keys.expiring(timedelta(seconds=-1))
     with desk.stranger() as client:
         for text in ("", "mds_wrong", expired.token):
@@ -67,7 +67,7 @@ def test_a_wrong_token_is_told_and_begins_no_session(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("failed_logins", [3])
-def test_an_address_that_guesses_tokens_has_to_wait_here_and_in_the_api(desk: Desk) -> None:
+def test_an_address_that_guesses_tokens_is_throttled_in_console_and_api(desk: Desk) -> None:
     with desk.stranger() as client:
         for _ in range(3):
             assert client.post("/console/sign-in", data={"token": "mds_guess"}).status_code == 401
@@ -78,7 +78,7 @@ def test_an_address_that_guesses_tokens_has_to_wait_here_and_in_the_api(desk: De
         assert client.get("/tenants", headers=bearer).status_code == 429
 
 
-def test_the_cookie_is_for_this_site_and_for_no_script(desk: Desk) -> None:
+def test_the_session_cookie_is_same_site_and_http_only(desk: Desk) -> None:
     with desk.stranger() as client:
         answer = client.post("/console/sign-in", data={"token": desk.keys.read.token})
         said = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
@@ -86,7 +86,7 @@ def test_the_cookie_is_for_this_site_and_for_no_script(desk: Desk) -> None:
         assert desk.keys.read.token not in answer.headers["set-cookie"]
 
 
-def test_behind_tls_the_cookie_is_sent_over_tls_only(store: Store, keys: Keys, settings: Settings) -> None:
+def test_behind_tls_the_session_cookie_is_secure(store: Store, keys: Keys, settings: Settings) -> None:
     behind = replace(settings, tokens=keys.lines, trusted_proxies="127.0.0.1")
     with serving(behind, console.create_app) as url, httpx.Client(base_url=url, verify=NO_TLS) as client:
         answer = client.post(
@@ -95,7 +95,7 @@ def test_behind_tls_the_cookie_is_sent_over_tls_only(store: Store, keys: Keys, s
         assert "secure" in {part.strip().lower() for part in answer.headers["set-cookie"].split(";")}
 
 
-def test_signing_out_ends_the_session_and_not_only_its_cookie(desk: Desk) -> None:
+def test_signing_out_invalidates_the_session(desk: Desk) -> None:
     with desk.browser(desk.keys.read) as client:
         kept = dict(client.cookies)
         answer = client.post("/console/sign-out", data={"csrf": csrf(client)})
@@ -104,14 +104,14 @@ def test_signing_out_ends_the_session_and_not_only_its_cookie(desk: Desk) -> Non
         assert answer.headers["location"].startswith("/console/sign-in")
 
 
-def test_signing_in_again_ends_the_session_before(desk: Desk) -> None:
+def test_signing_in_again_invalidates_the_previous_session(desk: Desk) -> None:
     with desk.browser(desk.keys.read) as client:
         kept = dict(client.cookies)
         client.post("/console/sign-in", data={"token": desk.keys.read.token})
         assert httpx.get(f"{desk.url}/console/", cookies=kept, verify=NO_TLS).status_code == 303
 
 
-def test_a_session_is_of_no_use_in_the_api_and_a_bearer_token_none_in_the_console(desk: Desk) -> None:
+def test_a_session_is_not_valid_in_the_api_and_a_bearer_token_not_in_the_console(desk: Desk) -> None:
     with desk.browser(desk.keys.admin) as client:
         assert client.get("/tenants").status_code == 401
     with desk.stranger(Authorization=f"Bearer {desk.keys.admin.token}") as client:
@@ -137,7 +137,7 @@ def test_a_change_without_the_secret_of_the_session_is_refused(admin: httpx.Clie
         {"Origin": "null"},
     ],
 )
-def test_a_change_that_another_site_sends_is_refused_also_with_the_secret(
+def test_a_cross_site_change_is_rejected_even_with_the_csrf_secret(
     admin: httpx.Client, headers: dict[str, str]
 ) -> None:
     secret = csrf(admin)
@@ -162,7 +162,7 @@ def test_a_session_ends_when_its_token_is_taken_away(
             assert client.get("/console/series").status_code == 303
 
 
-def test_a_token_for_reading_changes_nothing(desk: Desk) -> None:
+def test_a_token_with_the_read_scope_cannot_change_anything(desk: Desk) -> None:
     with desk.browser(desk.keys.read) as client:
         secret = csrf(client)
         for route in CHANGES:
@@ -173,14 +173,14 @@ def test_a_token_for_reading_changes_nothing(desk: Desk) -> None:
             assert answer.status_code == 403, (route, answer.text)
 
 
-def test_a_part_of_a_page_that_is_asked_for_after_the_session_leads_to_the_sign_in(desk: Desk) -> None:
+def test_a_page_fragment_requested_without_a_session_redirects_to_the_sign_in(desk: Desk) -> None:
     with desk.stranger(**{"HX-Request": "true"}) as client:
         for route in READS:
             answer = client.get(route.filled())
             assert (answer.status_code, answer.headers["hx-redirect"].partition("?")[0]) == (204, "/console/sign-in")
 
 
-def test_a_link_signs_one_browser_in_and_no_other(store: Store, settings: Settings) -> None:
+def test_a_sign_in_link_works_for_only_one_browser(store: Store, settings: Settings) -> None:
     links = []
 
     def make(settings: Settings) -> FastAPI:
@@ -226,7 +226,7 @@ def sessions(clock: Clock) -> tuple[Sessions, str]:
     return sessions, sessions.begin(token)
 
 
-def test_a_session_ends_when_nobody_uses_it(sessions: tuple[Sessions, str], clock: Clock) -> None:
+def test_an_idle_session_expires(sessions: tuple[Sessions, str], clock: Clock) -> None:
     there, cookie = sessions
     clock.now += IDLE_S - 1
     assert there.find(cookie)
@@ -236,7 +236,7 @@ def test_a_session_ends_when_nobody_uses_it(sessions: tuple[Sessions, str], cloc
     assert there.find(cookie) is None
 
 
-def test_what_a_page_asks_by_itself_does_not_keep_a_session(sessions: tuple[Sessions, str], clock: Clock) -> None:
+def test_background_requests_of_a_page_do_not_extend_a_session(sessions: tuple[Sessions, str], clock: Clock) -> None:
     there, cookie = sessions
     clock.now += IDLE_S - 1
     assert there.find(cookie, active=False)
@@ -244,7 +244,7 @@ def test_what_a_page_asks_by_itself_does_not_keep_a_session(sessions: tuple[Sess
     assert there.find(cookie, active=False) is None
 
 
-def test_a_session_ends_in_any_case(sessions: tuple[Sessions, str], clock: Clock) -> None:
+def test_a_session_expires_after_its_maximum_lifetime(sessions: tuple[Sessions, str], clock: Clock) -> None:
     there, cookie = sessions
     until = clock.now + LONGEST_S
     while clock.now + IDLE_S / 2 < until:
@@ -254,7 +254,7 @@ def test_a_session_ends_in_any_case(sessions: tuple[Sessions, str], clock: Clock
     assert there.find(cookie) is None
 
 
-def test_there_are_only_so_many_sessions(sessions: tuple[Sessions, str]) -> None:
+def test_the_oldest_session_ends_when_there_are_too_many(sessions: tuple[Sessions, str]) -> None:
     there, cookie = sessions
     found = there.find(cookie)
     assert found
@@ -263,7 +263,7 @@ def test_there_are_only_so_many_sessions(sessions: tuple[Sessions, str]) -> None
     assert there.find(last)
 
 
-def test_a_link_is_of_no_use_after_a_while(sessions: tuple[Sessions, str], clock: Clock) -> None:
+def test_a_sign_in_link_expires(sessions: tuple[Sessions, str], clock: Clock) -> None:
     there, cookie = sessions
     found = there.find(cookie)
     assert found

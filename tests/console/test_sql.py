@@ -37,7 +37,7 @@ def ask(store: Store, statement: str, *, rows: int = 100, seconds: float = 10.0)
     return query(store.admin_dsn, UUID(store.tenant_b), statement, rows=rows, seconds=seconds)
 
 
-def test_a_query_finds_rows_of_its_tenant_as_text_with_the_types_of_columns(filled: Store) -> None:
+def test_a_query_returns_rows_of_its_tenant_as_text_with_column_types(filled: Store) -> None:
     found = ask(filled, "SELECT symbol, ts, close_price, volume FROM bars -- ours;\n ; ")
     assert found.columns == [
         ("symbol", "text"), ("ts", "timestamp with time zone"), ("close_price", "double precision"),
@@ -47,7 +47,7 @@ def test_a_query_finds_rows_of_its_tenant_as_text_with_the_types_of_columns(fill
     assert not found.more
 
 
-def test_a_result_has_so_many_rows_and_no_value_is_endless(filled: Store) -> None:
+def test_a_result_is_limited_in_rows_and_value_length(filled: Store) -> None:
     found = ask(filled, "SELECT n, repeat('x', 100000) FROM generate_series(1, 5000) AS n ORDER BY n DESC", rows=10)
     assert [row[0] for row in found.rows] == [str(n) for n in range(5000, 4990, -1)]
     assert found.more
@@ -71,7 +71,7 @@ def test_a_result_has_so_many_rows_and_no_value_is_endless(filled: Store) -> Non
         "SELECT pg_read_file('/etc/passwd')",
     ],
 )
-def test_no_query_shows_what_another_tenant_has(filled: Store, statement: str) -> None:
+def test_no_query_reveals_data_of_another_tenant(filled: Store, statement: str) -> None:
     try:
         found = str(ask(filled, statement.replace("{a}", filled.tenant_a)))
     except QueryError as error:
@@ -102,19 +102,19 @@ def test_no_query_writes(filled: Store, statement: str) -> None:
     assert filled.rows("SELECT ctid::text, xmin::text FROM store.bars") == before
 
 
-def test_a_query_that_takes_long_is_ended_also_if_it_sets_another_limit(filled: Store) -> None:
+def test_a_slow_query_is_cancelled_even_if_it_changes_the_timeout(filled: Store) -> None:
     with pytest.raises(QueryError, match=r"longer than 0\.5 s"):
         ask(filled, "SELECT set_config('statement_timeout', '0', false), pg_sleep(30)", seconds=0.5)
 
 
 @pytest.mark.parametrize("statement", ["", " ; ", "SELECT", "\0", "SELEKT 1", "SELECT nothing FROM bars", "SELECT 1 +"])
-def test_what_is_no_query_is_told(filled: Store, statement: str) -> None:
+def test_an_invalid_query_is_rejected(filled: Store, statement: str) -> None:
     with pytest.raises(QueryError):
         ask(filled, statement)
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_a_login_that_a_killed_process_left_is_dropped_by_the_next_query(filled: Store, bound: bool) -> None:
+def test_the_next_query_drops_a_login_left_by_a_killed_process(filled: Store, bound: bool) -> None:
     filled.execute("CREATE ROLE mds_query_old LOGIN VALID UNTIL '2020-01-01'")
     filled.execute("GRANT mds_query_old TO CURRENT_USER")
     if bound:
@@ -138,7 +138,7 @@ def test_a_login_that_cannot_be_dropped_stops_no_query(filled: Store, caplog: py
         filled.execute("DROP ROLE mds_query_of_others")
 
 
-def test_queries_at_the_same_time_have_logins_of_their_own(filled: Store) -> None:
+def test_concurrent_queries_use_separate_logins(filled: Store) -> None:
     found: list[str | None] = []
 
     def run() -> None:
@@ -152,9 +152,7 @@ def test_queries_at_the_same_time_have_logins_of_their_own(filled: Store) -> Non
     assert len(set(found)) == 3
 
 
-def test_the_page_shows_the_result_and_errors_as_text(
-    filled: Store, desk: Desk, tenant_keys: dict[str, MadeToken]
-) -> None:
+def test_the_page_escapes_results_and_errors(filled: Store, desk: Desk, tenant_keys: dict[str, MadeToken]) -> None:
     with desk.browser(tenant_keys["b"]) as client:
         secret = csrf(client)
         for statement, shown in (

@@ -75,9 +75,7 @@ def vault(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
     return Vault(desk)
 
 
-def test_no_page_shows_a_tenant_what_another_one_has(
-    vault: Vault, desk: Desk, tenant_keys: dict[str, MadeToken]
-) -> None:
+def test_no_page_reveals_data_of_another_tenant(vault: Vault, desk: Desk, tenant_keys: dict[str, MadeToken]) -> None:
     seen = 0
     with desk.browser(tenant_keys["b"]) as spy, desk.browser(desk.keys.admin) as admin:
         for route in READS:
@@ -91,7 +89,7 @@ def test_no_page_shows_a_tenant_what_another_one_has(
     assert seen > 5, "the marks are in the pages of someone who may see them"
 
 
-def test_what_is_of_another_tenant_is_answered_as_what_nobody_has(
+def test_pages_of_another_tenants_items_return_not_found(
     vault: Vault, desk: Desk, tenant_keys: dict[str, MadeToken]
 ) -> None:
     with desk.browser(tenant_keys["b"]) as spy:
@@ -112,9 +110,7 @@ def test_what_is_of_another_tenant_is_answered_as_what_nobody_has(
             assert spy.get(path).status_code == 404, path
 
 
-def test_no_form_of_a_tenant_changes_what_another_one_has(
-    vault: Vault, desk: Desk, tenant_keys: dict[str, MadeToken]
-) -> None:
+def test_no_form_can_change_data_of_another_tenant(vault: Vault, desk: Desk, tenant_keys: dict[str, MadeToken]) -> None:
     before = vault.state()
     with desk.browser(tenant_keys["b"]) as spy:
         secret = csrf(spy)
@@ -188,7 +184,7 @@ def hostile(desk: Desk) -> Desk:
     return desk
 
 
-def test_text_of_others_is_text_on_every_page(hostile: Desk) -> None:
+def test_stored_text_is_escaped_on_every_page(hostile: Desk) -> None:
     dsn = hostile.store.admin_dsn
     tenant = tenants.get_tenant(dsn, HOSTILE)
     ids = {each.kind: each.id for each in search.search_series(dsn, tenant=tenant.id).items}
@@ -214,7 +210,7 @@ def test_text_of_others_is_text_on_every_page(hostile: Desk) -> None:
     assert shown > 10, "the text is in the pages"
 
 
-def test_an_article_is_linked_by_http_only(hostile: Desk) -> None:
+def test_an_article_is_linked_only_if_its_url_is_http(hostile: Desk) -> None:
     tenant = tenants.get_tenant(hostile.store.admin_dsn, HOSTILE)
     with hostile.browser(hostile.keys.admin) as client:
         text = client.get("/console/news", params={"tenant": str(tenant.id)}).text
@@ -223,7 +219,7 @@ def test_an_article_is_linked_by_http_only(hostile: Desk) -> None:
     assert links == [html.escape(URLS[0]).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")]
 
 
-def test_every_answer_allows_code_of_the_console_and_no_other(desk: Desk, admin: httpx.Client) -> None:
+def test_every_response_allows_only_code_of_the_console(desk: Desk, admin: httpx.Client) -> None:
     asked = ["/console/sign-in", "/console/nowhere", *(route.filled(tenant=desk.store.tenant_a) for route in READS)]
     for path in asked:
         answer = admin.get(path)
@@ -237,7 +233,7 @@ def test_every_answer_allows_code_of_the_console_and_no_other(desk: Desk, admin:
         assert answer.headers["cache-control"] == "no-store", path
 
 
-def test_files_of_the_console_are_kept_by_browsers_and_nothing_else_is_served(desk: Desk) -> None:
+def test_static_files_are_cacheable_and_no_other_file_is_served(desk: Desk) -> None:
     with desk.stranger() as client:
         files = set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', client.get("/console/sign-in").text))
         assert files
@@ -249,13 +245,13 @@ def test_files_of_the_console_are_kept_by_browsers_and_nothing_else_is_served(de
             assert client.get(f"/console/static/{path}").status_code in (303, 404)
 
 
-def test_a_path_that_is_not_there_is_told_on_a_page(admin: httpx.Client) -> None:
+def test_an_unknown_path_shows_a_not_found_page(admin: httpx.Client) -> None:
     answer = admin.get("/console/nowhere")
     assert answer.status_code == 404
     assert "There is no such thing" in answer.text
 
 
-def test_what_the_database_refuses_is_told_without_what_it_said(desk: Desk, admin: httpx.Client) -> None:
+def test_a_database_error_is_shown_without_its_details(desk: Desk, admin: httpx.Client) -> None:
     desk.store.execute("ALTER TABLE store.series RENAME TO series_away")
     try:
         answer = admin.get("/console/series")
@@ -266,7 +262,7 @@ def test_what_the_database_refuses_is_told_without_what_it_said(desk: Desk, admi
     assert "not migrated" in answer.text
 
 
-def test_no_route_takes_a_method_that_it_does_not_have(desk: Desk, admin: httpx.Client) -> None:
+def test_every_route_rejects_undeclared_methods(desk: Desk, admin: httpx.Client) -> None:
     there = {(route.path, route.method) for route in (*READS, *CHANGES)}
     for path in sorted({path for path, _ in there}):
         for method in ("POST", "PUT", "DELETE", "TRACE", "OPTIONS"):
@@ -280,7 +276,7 @@ TEXTS = ("q", "vendor", "symbol", "timeframe", "job_type", "calendar", "back")
 TYPED = ("kind", "state", "tenant", "start", "end", "after", "order", "expiry", "at", "compare", "id", "days")
 
 
-def test_what_is_asked_for_is_repeated_as_text_only(desk: Desk, admin: httpx.Client) -> None:
+def test_query_parameters_are_escaped_in_every_page(desk: Desk, admin: httpx.Client) -> None:
     for route in READS:
         for names in (TEXTS, TYPED):
             asked = dict.fromkeys(names, HOSTILE)

@@ -108,7 +108,7 @@ def start(store: Store, key: str = "k", **more: Any) -> BackfillRecord:
 # A plan ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_cuts_what_is_missing_into_chunks_and_stores_nothing(store: Store, folder: Path) -> None:
+def test_a_plan_splits_missing_ranges_into_chunks_and_stores_nothing(store: Store, folder: Path) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         stamps = [*STAMPS[10:700], *STAMPS[1950:]]
         client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=ts, close_price=1) for ts in stamps])
@@ -123,7 +123,7 @@ def test_a_plan_cuts_what_is_missing_into_chunks_and_stores_nothing(store: Store
     assert store.rows("SELECT FROM store.jobs UNION ALL SELECT FROM store.backfills") == []
 
 
-def test_a_plan_keeps_calendars_and_so_many_series_apart(store: Store, folder: Path) -> None:
+def test_a_plan_groups_chunks_by_calendar_and_by_chunk_series(store: Store, folder: Path) -> None:
     calendars.assign(store.admin_dsn, "a", "XNYS")
     calendars.assign(store.admin_dsn, "a", "24/7", symbol="BTCUSD")
     symbols = ["A", "B", "C", "BTCUSD"]
@@ -140,7 +140,7 @@ def test_a_plan_keeps_calendars_and_so_many_series_apart(store: Store, folder: P
 
 
 @pytest.mark.every_engine
-def test_a_gap_is_filled_from_files_and_the_rollups_are_right(store: Store, folder: Path) -> None:
+def test_a_backfill_from_files_fills_a_gap_and_updates_the_rollups(store: Store, folder: Path) -> None:
     made = start(store)
     assert (made.state, made.missing, made.done, made.report) == ("queued", 7800, 0, None)
     assert made.jobs["queued"] == 2
@@ -169,9 +169,7 @@ def test_a_gap_is_filled_from_files_and_the_rollups_are_right(store: Store, fold
 
 
 @pytest.mark.engines("timescale")
-def test_stored_rollups_hold_a_backfill_into_a_time_that_they_have_been_refreshed_for(
-    store: Store, folder: Path
-) -> None:
+def test_stored_rollups_include_a_backfill_into_an_already_refreshed_range(store: Store, folder: Path) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         client.upsert_bars([Bar(vendor="v", symbol="S", timeframe="1m", ts=at("2024-04-01T14:00"), volume=1)])
     store.execute("CALL refresh_continuous_aggregate('store.bars_5m', NULL, NULL)")
@@ -184,7 +182,7 @@ def test_stored_rollups_hold_a_backfill_into_a_time_that_they_have_been_refreshe
     assert store.rows(f"SELECT sum(volume) FROM {stored[0]} WHERE ts < '2024-03-20'") == [(2 * sum(range(3900)),)]
 
 
-def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Path) -> None:
+def test_bars_missing_from_the_source_are_listed_in_the_report(store: Store, folder: Path) -> None:
     text = (folder / "S.csv").read_text().splitlines()
     (folder / "S.csv").write_text("\n".join([*text[:100], "soon,1,1", *text[110:]]))
     done = finish(store, start(store).id)
@@ -198,7 +196,7 @@ def test_what_the_source_does_not_have_is_in_the_report(store: Store, folder: Pa
     assert first.result["rejects"][0]["where"] == "S.csv, line 101"
 
 
-def test_a_record_that_is_no_bar_counts_once_however_many_chunks_read_its_file(store: Store, folder: Path) -> None:
+def test_an_invalid_record_of_a_file_is_counted_once_for_all_chunks(store: Store, folder: Path) -> None:
     (folder / "S.csv").write_text((folder / "S.csv").read_text() + "\nsoon,1,1\nlater,1,1")
     (folder / "T.csv").write_text((folder / "T.csv").read_text() + "\nnever,1,1")
     done = finish(store, start(store, chunk_days=1).id)
@@ -208,7 +206,7 @@ def test_a_record_that_is_no_bar_counts_once_however_many_chunks_read_its_file(s
     assert results[0]["rejected_in"] == {"S.csv": 2, "T.csv": 1}
 
 
-def test_rows_of_a_service_that_are_no_bars_are_different_ones_in_every_chunk(store: Store, service: Service) -> None:
+def test_invalid_rows_of_an_http_source_are_counted_in_every_chunk(store: Store, service: Service) -> None:
     service.answer = lambda _symbol, _query: {"data": {"bars": [{"t": "soon", "c": 1}]}}
     done = finish(store, start(store, symbols=["S"], source=service.spec(), chunk_days=1).id)
     assert (done.jobs["succeeded"], done.rejected) == (10, 10)
@@ -217,7 +215,7 @@ def test_rows_of_a_service_that_are_no_bars_are_different_ones_in_every_chunk(st
 # Sources that have nothing ------------------------------------------------------------------------------------------
 
 
-def test_a_source_of_another_time_fails_the_job_and_says_what_it_holds(store: Store, folder: Path) -> None:
+def test_a_source_with_only_other_times_fails_the_job_and_reports_its_content(store: Store, folder: Path) -> None:
     made = start(store, start="2025-03-03", end="2025-03-05")
     (job,) = jobs.list_jobs(store.admin_dsn).items
     with pytest.raises(JobFailed) as failed:
@@ -243,9 +241,7 @@ def test_a_file_of_other_symbols_fails_the_job_and_names_some_of_them(store: Sto
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_file_that_ends_within_the_backfill_or_lies_around_it_is_rightly_empty(
-    store: Store, folder: Path, suffix: str
-) -> None:
+def test_a_chunk_may_be_empty_if_its_file_has_bars_around_it(store: Store, folder: Path, suffix: str) -> None:
     """The week after its end, and a halt that nobody traded in."""
     kept = [ts for ts in STAMPS[:1950] if ts.date() != at("2024-03-06").date()]
     if suffix == "csv":
@@ -275,7 +271,7 @@ def test_a_file_that_ends_within_the_backfill_or_lies_around_it_is_rightly_empty
     ],
     ids=["empty", "null", "the day", "another day", "another unit"],
 )
-def test_an_answer_may_be_empty_and_may_not_be_of_another_time(
+def test_an_http_response_may_be_empty_but_not_of_another_time(
     store: Store, service: Service, answer: Any, fails: bool
 ) -> None:
     service.answer = lambda _symbol, _query: {"data": {"bars": answer}}
@@ -290,7 +286,9 @@ def test_an_answer_may_be_empty_and_may_not_be_of_another_time(
         assert run(store, job.id)["rows"] == 0
 
 
-def test_times_are_in_utc_wherever_the_session_is(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_in_utc_in_every_session_time_zone(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PGTZ", "America/New_York")
     done = finish(store, start(store).id)
     assert done.report is not None
@@ -303,7 +301,7 @@ def test_times_are_in_utc_wherever_the_session_is(store: Store, folder: Path, mo
     assert {time.utcoffset() for time in (count.start, count.end, count.checked_at)} == {timedelta(0)}
 
 
-def test_where_nothing_is_missing_there_is_nothing_to_do(store: Store, folder: Path) -> None:
+def test_a_backfill_without_missing_bars_succeeds_without_jobs(store: Store, folder: Path) -> None:
     finish(store, start(store).id)
     done = backfill.get_backfill(store.admin_dsn, start(store, "again").id)
     assert (done.state, done.missing, sum(done.jobs.values())) == ("succeeded", 0, 0)
@@ -321,7 +319,7 @@ def test_a_job_that_runs_again_changes_nothing(store: Store, folder: Path) -> No
 
 
 @pytest.mark.parametrize(("on_conflict", "kept"), [("keep", 99.0), ("replace", 2.0)])
-def test_a_stored_bar_between_those_that_are_missing_is_treated_as_asked(
+def test_a_stored_bar_within_the_missing_range_follows_on_conflict(
     store: Store, folder: Path, on_conflict: str, kept: float
 ) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
@@ -330,7 +328,7 @@ def test_a_stored_bar_between_those_that_are_missing_is_treated_as_asked(
     assert [bar.close_price for bar in bars(store)[:3]] == [1.0, kept, 3.0]
 
 
-def test_a_timeframe_without_rollups_is_filled_too(store: Store, folder: Path) -> None:
+def test_a_timeframe_without_rollups_can_be_backfilled(store: Store, folder: Path) -> None:
     (folder / "D.ndjson").write_text(
         "\n".join(json.dumps({"ts": f"2024-03-{day:02}", "close_price": day}) for day in range(1, 31))
     )
@@ -344,9 +342,7 @@ def test_a_timeframe_without_rollups_is_filled_too(store: Store, folder: Path) -
 
 
 @pytest.mark.many_sessions
-def test_a_source_that_fails_fails_the_backfill_and_what_is_resumed_completes_it(
-    store: Store, service: Service
-) -> None:
+def test_a_failing_source_fails_the_backfill_and_resuming_completes_it(store: Store, service: Service) -> None:
     source = service.spec(attempts=1)
     made = start(store, symbols=["S"], source=source, attempts=1)
     service.faults = [(500, {})]
@@ -369,7 +365,7 @@ def test_a_source_that_fails_fails_the_backfill_and_what_is_resumed_completes_it
 
 
 @pytest.mark.many_sessions
-def test_a_source_that_is_away_for_a_moment_is_tried_again_by_the_worker(store: Store, service: Service) -> None:
+def test_the_worker_retries_a_source_that_is_briefly_unavailable(store: Store, service: Service) -> None:
     made = start(store, symbols=["S"], source=service.spec(attempts=1), chunk_days=3660)
     service.faults = [(500, {})]
     assert work(store.admin_dsn) == {"queued": 1}
@@ -382,7 +378,7 @@ def test_a_source_that_is_away_for_a_moment_is_tried_again_by_the_worker(store: 
 
 
 @pytest.mark.many_sessions
-def test_a_worker_that_cannot_read_the_source_leaves_it_to_the_one_that_can(
+def test_a_worker_that_cannot_read_the_source_leaves_its_jobs_to_other_workers(
     store: Store, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = tmp_path_factory.mktemp("log") / "log"
@@ -409,7 +405,7 @@ def test_a_worker_that_cannot_read_the_source_leaves_it_to_the_one_that_can(
 
 
 @pytest.mark.many_sessions
-def test_what_no_worker_can_read_waits_for_one_that_can(
+def test_a_backfill_waits_until_a_worker_can_read_its_source(
     store: Store, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "of the vendor")
@@ -424,7 +420,7 @@ def test_what_no_worker_can_read_waits_for_one_that_can(
 
 
 @pytest.mark.many_sessions
-def test_a_folder_that_is_mounted_later_is_looked_for_again(
+def test_a_source_folder_that_is_mounted_later_is_found(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = start(store, symbols=["S"], chunk_days=3660)
@@ -441,7 +437,7 @@ def test_a_folder_that_is_mounted_later_is_looked_for_again(
 
 
 @pytest.mark.many_sessions
-def test_who_asks_hears_what_a_worker_needs_and_no_application_can_pretend_to_be_one(
+def test_unserved_sources_are_explained_and_applications_cannot_pose_as_workers(
     store: Store, service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "of the vendor")
@@ -467,9 +463,7 @@ def test_who_asks_hears_what_a_worker_needs_and_no_application_can_pretend_to_be
 
 
 @pytest.mark.many_sessions
-def test_progress_and_eta_are_told_and_what_is_cancelled_stops_and_can_be_resumed(
-    store: Store, service: Service
-) -> None:
+def test_a_running_backfill_reports_progress_and_can_be_cancelled_and_resumed(store: Store, service: Service) -> None:
     go_on = threading.Event()
     waits = {"count": 0}
 
@@ -505,7 +499,7 @@ def test_progress_and_eta_are_told_and_what_is_cancelled_stops_and_can_be_resume
 
 
 @pytest.mark.many_sessions
-def test_no_secret_of_a_source_is_in_what_a_worker_logs_or_a_job_says(
+def test_no_secret_of_a_source_appears_in_worker_logs_or_job_records(
     store: Store, service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hunter2")
@@ -530,7 +524,7 @@ def test_no_secret_of_a_source_is_in_what_a_worker_logs_or_a_job_says(
     assert "hunter2" not in said + printed + repr(store.rows("SELECT j::text FROM store.jobs AS j"))
 
 
-def test_what_is_cancelled_before_it_begins_writes_nothing(store: Store, folder: Path) -> None:
+def test_a_backfill_cancelled_before_it_starts_writes_nothing(store: Store, folder: Path) -> None:
     made = start(store)
     cancelled = backfill.cancel_backfill(store.admin_dsn, made.id)
     assert (cancelled.state, cancelled.jobs["cancelled"]) == ("cancelled", 2)
@@ -552,7 +546,9 @@ def test_a_source_that_is_no_longer_allowed_fails_the_job_for_good(
 # Starting, and whose it is --------------------------------------------------------------------------------------------
 
 
-def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refused(store: Store, folder: Path) -> None:
+def test_repeating_a_key_returns_the_same_backfill_and_a_different_request_conflicts(
+    store: Store, folder: Path
+) -> None:
     made = start(store)
     assert start(store).id == made.id
     assert start(store, tenant=store.tenant_a).id == made.id
@@ -565,7 +561,7 @@ def test_the_same_key_is_the_same_backfill_and_something_else_under_it_is_refuse
         start(store, " ")
 
 
-def test_what_was_asked_is_compared_as_it_is_stored(store: Store, folder: Path) -> None:
+def test_requests_with_the_same_key_are_compared_in_their_stored_form(store: Store, folder: Path) -> None:
     made = start(store, source={"type": "files", "path": "{symbol}.csv", "time_unit": "iso"})
     store.execute("""UPDATE store.backfills SET source = source || '{"n": 1e23, "one": 1}'""")
     same = {"type": "files", "path": "{symbol}.csv", "time_unit": "iso", "n": 1e23}
@@ -584,7 +580,7 @@ def test_a_backfill_is_found_by_its_key(store: Store, folder: Path) -> None:
 
 
 @pytest.mark.many_sessions
-def test_two_that_start_the_same_at_once_start_one(store: Store, folder: Path) -> None:
+def test_two_concurrent_starts_of_one_backfill_create_one(store: Store, folder: Path) -> None:
     made: list[BackfillRecord] = []
     both = threading.Barrier(2)
 
@@ -616,7 +612,7 @@ def test_backfills_are_listed_newest_first_by_page_and_by_tenant(store: Store, f
     assert not backfill.list_backfills(store.admin_dsn, limit=3).more
 
 
-def test_a_page_of_backfills_reads_the_jobs_of_these_and_of_no_others(store: Store) -> None:
+def test_a_page_of_backfills_reads_only_the_jobs_of_its_backfills(store: Store) -> None:
     store.execute(
         "INSERT INTO store.backfills (tenant_no, idempotency_key, kind, vendor, timeframe, range_start, range_end,"
         " source, params, series, missing) SELECT 1 + n %% 2, n::text, 'bars', 'v', '1m', now(), now() + '1 day', '{}',"
@@ -650,7 +646,7 @@ def test_another_tenants_backfill_is_unknown(store: Store, folder: Path) -> None
     assert backfill.get_backfill(store.admin_dsn, made.id, tenant=UUID(store.tenant_a)).state == "queued"
 
 
-def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder: Path) -> None:
+def test_a_tenant_cannot_run_the_backfill_of_another_tenant(store: Store, folder: Path) -> None:
     start(store)
     payload = jobs.list_jobs(store.admin_dsn).items[0].payload
     with MDS(dsn=store.dsn, tenant_id=store.tenant_b, pool_max=1) as client:
@@ -660,7 +656,7 @@ def test_a_tenant_cannot_have_anothers_backfill_run_for_it(store: Store, folder:
     assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
 
 
-def test_a_tenant_cannot_have_its_own_backfill_ask_for_more_than_was_planned(store: Store, folder: Path) -> None:
+def test_a_tenant_cannot_make_its_backfill_request_more_than_was_planned(store: Store, folder: Path) -> None:
     """The source is asked with the operator's secrets, for what the operator has seen."""
     made = start(store, symbols=["S"])
     payload = jobs.list_jobs(store.admin_dsn).items[0].payload
@@ -683,7 +679,7 @@ def test_a_tenant_cannot_take_the_keys_of_a_backfills_jobs(store: Store, folder:
     assert start(store, "other").jobs["queued"] == 2
 
 
-def test_applications_reach_none_of_it(store: Store) -> None:
+def test_applications_cannot_access_the_backfill_tables(store: Store) -> None:
     for table in ("backfills", "calendars", "gap_counts"):
         with psycopg.connect(store.dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"SELECT FROM store.{table}".encode())
@@ -706,7 +702,7 @@ def test_applications_reach_none_of_it(store: Store) -> None:
         ({"source": {"type": "http", "url": "http://127.0.0.1/"}}, SourceError, "DATASTORE_SOURCE_URLS is not set"),
     ],
 )
-def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
+def test_an_impossible_backfill_is_rejected_before_anything_is_stored(
     store: Store, folder: Path, more: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -714,7 +710,9 @@ def test_what_cannot_be_filled_is_refused_before_anything_is_stored(
     assert store.rows("SELECT FROM store.jobs UNION ALL SELECT FROM store.backfills") == []
 
 
-def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_with_too_many_jobs_is_rejected_with_advice(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(planning, "MOST_JOBS", 5)
     with pytest.raises(BackfillError, match="that would be 10 jobs, but at most 5 are allowed: use larger chunks"):
         start(store, chunk_days=1)
@@ -734,7 +732,7 @@ def test_too_many_jobs_are_refused_with_what_to_do(store: Store, folder: Path, m
         ({"source": {"type": "files", "path": "a\0"}}, "NUL"),
     ],
 )
-def test_a_spec_that_makes_no_sense_says_where(more: dict[str, Any], message: str) -> None:
+def test_an_invalid_spec_is_rejected_with_the_field(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         spec(**more)
     assert spec(end=at(WEEKS[1]) + timedelta(days=1)).end > spec().end

@@ -45,7 +45,7 @@ def source(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
     return json.dumps({"type": "files", "path": "{symbol}.csv"})
 
 
-def test_gaps_are_a_table_with_a_summary(half: Store, run: Run) -> None:
+def test_gaps_prints_a_table_with_a_summary(half: Store, run: Run) -> None:
     done = run("gaps", *WHAT)
     lines = done.out.splitlines()
     assert lines[0].split() == ["symbol", "start", "end", "missing"]
@@ -56,7 +56,7 @@ def test_gaps_are_a_table_with_a_summary(half: Store, run: Run) -> None:
     assert long[1].split() == ["S", "2024-03-08T20:59:00+00:00", "2024-03-11T20:00:00+00:00", "391"]
 
 
-def test_gaps_are_json_for_programs(half: Store, run: Run) -> None:
+def test_gaps_prints_json_for_programs(half: Store, run: Run) -> None:
     found = run("gaps", *WHAT, "--json").json
     assert (found["series"], found["expected"], found["missing"], len(found["gaps"])) == (1, 780, 399, 8)
     assert found["gaps"][0]["tenant"] == half.tenant_a
@@ -106,7 +106,7 @@ def test_every_share_of_a_day_has_its_mark(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.splitlines()[1] == "2024-02 #++--0" + "." * 25
 
 
-def test_a_backfill_is_planned_started_done_and_reported(half: Store, run: Run, source: str) -> None:
+def test_a_backfill_is_planned_started_completed_and_listed(half: Store, run: Run, source: str) -> None:
     planned = run("backfill", "plan", *WHAT, "--source", source)
     assert planned.out.splitlines()[-1] == "399 bars of 1 series in 8 gaps: 2 jobs"
     as_json = run("backfill", "plan", *WHAT, "--source", source, "--json").json
@@ -120,7 +120,7 @@ def test_a_backfill_is_planned_started_done_and_reported(half: Store, run: Run, 
 
 
 @pytest.mark.many_sessions
-def test_a_start_says_at_once_that_no_running_worker_can_read_the_source(
+def test_start_warns_if_no_running_worker_can_read_the_source(
     half: Store, run: Run, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what = ("backfill", "start", *WHAT, "--source", source, "--key", "k")
@@ -138,7 +138,7 @@ def test_a_start_says_at_once_that_no_running_worker_can_read_the_source(
         until(lambda: run(*what).err == "")
 
 
-def test_the_same_command_again_is_the_same_backfill_also_where_it_ends_now(half: Store, run: Run, source: str) -> None:
+def test_repeating_a_start_without_an_end_returns_the_same_backfill(half: Store, run: Run, source: str) -> None:
     what = (*WHAT[:6], "--calendar", "XNYS", "--source", source, "--chunk-days", "3660", "--key", "k", "--json")
     made = run("backfill", "start", *what).json
     again = run("backfill", "start", *what).json
@@ -146,7 +146,7 @@ def test_the_same_command_again_is_the_same_backfill_also_where_it_ends_now(half
     assert "already exists" in run("backfill", "start", *what, "--end", "2024-03-12").err
 
 
-def test_priority_and_attempts_of_a_backfills_jobs_are_chosen(half: Store, run: Run, source: str) -> None:
+def test_priority_and_attempts_of_backfill_jobs_can_be_set(half: Store, run: Run, source: str) -> None:
     run("backfill", "start", *WHAT, "--source", source, "--priority", "80", "--attempts", "2")
     assert {(job["priority"], job["max_attempts"]) for job in run("jobs", "list", "--json").json} == {(80, 2)}
     assert run("backfill", "plan", *WHAT, "--source", source, "--priority", "0", "--attempts", "1").code == 0
@@ -164,9 +164,7 @@ def test_following_ends_with_the_report(half: Store, run: Run, source: str, tmp_
 
 
 @pytest.mark.many_sessions
-def test_a_backfill_that_has_failed_ends_the_command_with_1_and_is_resumed(
-    half: Store, run: Run, source: str, tmp_path: Path
-) -> None:
+def test_a_failed_backfill_exits_with_1_and_can_be_resumed(half: Store, run: Run, source: str, tmp_path: Path) -> None:
     made = run("backfill", "start", *WHAT, "--source", source, "--json").json["id"]
     half.execute("UPDATE store.jobs SET max_attempts = 1")
     (tmp_path / "S.csv").rename(tmp_path / "gone")
@@ -214,7 +212,7 @@ def test_calendars_are_set_listed_and_unset(store: Store, run: Run) -> None:
         (("calendars", "unset", "--tenant", "a", "--symbol", "\udcff"), "symbol: Input should be a valid string"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_1(
+def test_an_impossible_request_prints_one_error_line_and_exits_with_1(
     half: Store, run: Run, source: str, arguments: tuple[str, ...], message: str
 ) -> None:
     done = run(*arguments)

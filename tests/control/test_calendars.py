@@ -30,7 +30,7 @@ def test_new_york_is_closed_on_its_holidays_and_weekends() -> None:
     assert sorted(sessions("XNYS", "2001-09-08", "2001-09-18")) == [date(2001, 9, 10), date(2001, 9, 17)]
 
 
-def test_new_york_opens_by_its_own_clocks_in_summer_and_in_winter() -> None:
+def test_new_york_opens_at_its_local_time_in_summer_and_winter() -> None:
     found = sessions("XNYS", "2024-03-08", "2024-03-12")
     assert found[date(2024, 3, 8)] == ((at("2024-03-08T14:30"), at("2024-03-08T21:00")),)
     assert found[date(2024, 3, 11)] == ((at("2024-03-11T13:30"), at("2024-03-11T20:00")),)
@@ -44,7 +44,7 @@ def test_half_days_close_early() -> None:
     assert date(2024, 12, 25) not in found
 
 
-def test_tokyo_has_lunch_and_since_november_2024_half_an_hour_more() -> None:
+def test_tokyo_has_a_lunch_break_and_closes_later_since_november_2024() -> None:
     found = sessions("XTKS", "2024-11-01", "2024-11-06")
     assert found[date(2024, 11, 1)] == (
         (at("2024-11-01T00:00"), at("2024-11-01T02:30")),
@@ -54,7 +54,7 @@ def test_tokyo_has_lunch_and_since_november_2024_half_an_hour_more() -> None:
     assert found[date(2024, 11, 5)][1] == (at("2024-11-05T03:30"), at("2024-11-05T06:30"))
 
 
-def test_a_session_east_of_greenwich_is_found_by_its_moments_and_keeps_its_own_date() -> None:
+def test_a_session_east_of_greenwich_keeps_its_local_date() -> None:
     (sydney,) = calendars.sessions("XASX", at("2024-01-14T22:00"), at("2024-01-15T01:00"))
     assert sydney == Session(date(2024, 1, 15), ((at("2024-01-14T23:00"), at("2024-01-15T05:00")),))
 
@@ -80,7 +80,7 @@ def test_the_week_of_foreign_exchange_is_from_sunday_to_friday_at_five_in_new_yo
     assert all(before.end == after.start for before, after in itertools.pairwise(winter))
 
 
-def test_the_week_of_foreign_exchange_follows_new_yorks_clocks() -> None:
+def test_the_forex_week_follows_daylight_saving_time_in_new_york() -> None:
     # The clocks change on 2024-03-10 and 2024-11-03, both Sundays, before the week begins.
     spring = calendars.sessions("FX", at("2024-03-07T23:00"), at("2024-03-11T23:00"))
     assert [(session.start, session.end) for session in spring] == [
@@ -99,11 +99,11 @@ def test_the_week_of_foreign_exchange_follows_new_yorks_clocks() -> None:
     ("given", "meant"),
     [("NYSE", "XNYS"), ("xnys", "XNYS"), (" XNYS ", "XNYS"), ("fx", "FX"), ("us_futures", "us_futures")],
 )
-def test_an_alias_and_any_case_mean_the_calendar_itself(given: str, meant: str) -> None:
+def test_calendar_names_accept_aliases_and_any_case(given: str, meant: str) -> None:
     assert calendars.resolve(given) == meant
 
 
-def test_every_name_that_is_listed_is_a_calendar_or_says_which_package_cannot_make_it() -> None:
+def test_every_listed_calendar_can_be_built_or_names_the_package_that_cannot() -> None:
     cannot = []
     for name in sorted({calendars.resolve(name) for name in calendars.names()} - {"24/7", "FX"}):
         try:
@@ -133,7 +133,9 @@ def test_every_name_that_is_listed_is_a_calendar_or_says_which_package_cannot_ma
         ("24/7", "0001-01-01", "0001-01-02", "must be within the years 1 to 9999"),
     ],
 )
-def test_what_no_calendar_can_answer_is_an_error_that_says_why(name: str, start: str, end: str, message: str) -> None:
+def test_an_impossible_calendar_query_raises_an_error_with_the_reason(
+    name: str, start: str, end: str, message: str
+) -> None:
     with pytest.raises(CalendarError, match=message):
         calendars.sessions(name, at(start), at(end))
 
@@ -147,7 +149,7 @@ def resolved(store: Store, vendor: str, *symbols: str, tenant: str = "a") -> dic
         return calendars.of_series(connection, found.no, vendor, symbols)
 
 
-def test_what_says_more_goes_before_what_says_less(store: Store) -> None:
+def test_the_most_specific_calendar_assignment_wins(store: Store) -> None:
     assert resolved(store, "v", "AAPL") == {"AAPL": None}
     calendars.assign(store.admin_dsn, "a", "24/7")
     calendars.assign(store.admin_dsn, "a", "NYSE", vendor="v")
@@ -158,7 +160,7 @@ def test_what_says_more_goes_before_what_says_less(store: Store) -> None:
     assert resolved(store, "v", "AAPL", tenant="b") == {"AAPL": None}
 
 
-def test_a_calendar_is_set_again_listed_and_taken_back(store: Store) -> None:
+def test_calendar_assignments_can_be_replaced_listed_and_removed(store: Store) -> None:
     assert calendars.assignments(store.admin_dsn) == []
     calendars.assign(store.admin_dsn, store.tenant_a, "XNYS", vendor="v")
     made = calendars.assign(store.admin_dsn, UUID(store.tenant_a), "XLON", vendor=" v ")
@@ -172,7 +174,7 @@ def test_a_calendar_is_set_again_listed_and_taken_back(store: Store) -> None:
     assert calendars.assignments(store.admin_dsn) == [other]
 
 
-def test_neither_an_unknown_calendar_nor_an_unknown_tenant_is_set(store: Store) -> None:
+def test_assigning_an_unknown_calendar_or_tenant_is_rejected(store: Store) -> None:
     with pytest.raises(CalendarError, match="no calendar 'XNIS'"):
         calendars.assign(store.admin_dsn, "a", "XNIS")
     with pytest.raises(ControlError, match="no tenant 'nobody'"):

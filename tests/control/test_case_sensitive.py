@@ -44,7 +44,7 @@ def cased(store: Store) -> Store:
     return store
 
 
-def test_the_command_declares_lists_and_takes_back(datastore: Run, store: Store) -> None:
+def test_the_vendors_command_declares_lists_and_withdraws(datastore: Run, store: Store) -> None:
     assert datastore("vendors", "list").err.strip() == "no vendor is declared: all symbols are in upper case"
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.upsert_bars([bar("old", 1.0)])
@@ -73,7 +73,7 @@ def test_a_load_keeps_both_instruments(cased: Store, tmp_path: Path) -> None:
         assert stored(cased) == [("cased", "AMPB", 2.0), ("cased", "AMpB", 1.0), ("plain", "AAPL", 3.0)]
 
 
-def test_gaps_and_calendars_are_of_the_instrument_that_is_named(cased: Store) -> None:
+def test_gaps_and_calendars_distinguish_symbols_by_case(cased: Store) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a) as client:
         client.upsert_bars([bar("AMpB", 1.0), bar("AMPB", 2.0, ts="2024-01-03T00:00:00Z")])
 
@@ -106,7 +106,7 @@ def at(day: str) -> Any:
 
 
 @pytest.mark.parametrize("path", ["{symbol}.csv", "all.csv", "all.parquet"])
-def test_a_backfill_fills_the_instrument_that_is_named_from_its_own_rows(
+def test_a_backfill_fills_only_the_symbol_with_the_given_case(
     cased: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setenv("DATASTORE_SOURCE_ROOT", str(tmp_path))
@@ -138,7 +138,7 @@ def test_a_backfill_fills_the_instrument_that_is_named_from_its_own_rows(
     assert backfill.get_backfill(cased.admin_dsn, failed.id).state == "failed"
 
 
-def test_the_search_finds_symbols_in_any_letters(cased: Store) -> None:
+def test_the_search_ignores_the_case_of_symbols(cased: Store) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a) as client:
         client.upsert_bars([bar("AMpB", 1.0), bar("AMPB", 2.0), bar("AMPB", 3.0, "plain"), bar("X", 4.0)])
     for text in ("ampb", "AMPB", "AMpB cased"):
@@ -159,7 +159,7 @@ def test_a_page_of_rows_of_all_vendors_has_each_row_once(cased: Store, monkeypat
 
 
 @before_the_server
-def test_another_attempt_of_a_load_spells_the_rows_as_they_were_given() -> None:
+def test_a_retried_load_starts_from_the_original_spelling() -> None:
     kind = KINDS["bars"]
     for rows in (pa.Table.from_pylist([bar("AMpB", 1.0)]), [Bar(**bar("AMpB", 1.0))]):
         (batch,) = batches(kind, rows, 10)
@@ -173,7 +173,7 @@ def test_another_attempt_of_a_load_spells_the_rows_as_they_were_given() -> None:
 
 
 @pytest.mark.every_engine
-def test_a_tenant_cannot_declare_a_vendor_and_learns_nothing_of_others_symbols(cased: Store) -> None:
+def test_a_tenant_cannot_declare_a_vendor_or_learn_symbols_of_others(cased: Store) -> None:
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_b) as other:
         other.upsert_bars([bar("SecretB", 1.0)])
     with MDS(dsn=cased.dsn, tenant_id=cased.tenant_a) as client:

@@ -55,7 +55,7 @@ def database(own: EmbeddedServer) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", list(commands(command_line())), ids=" ".join)
-def test_every_command_explains_itself_and_each_of_its_options(
+def test_every_command_and_every_option_has_help_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ) -> None:
     use(monkeypatch)
@@ -78,18 +78,18 @@ GROUPS = [(), *((name,) for name, command in command_line().commands.items() if 
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)
-def test_a_list_of_commands_cuts_nothing_short(run: Run, path: tuple[str, ...]) -> None:
+def test_the_command_list_shows_complete_descriptions(run: Run, path: tuple[str, ...]) -> None:
     assert "..." not in run(*path, "--help").out.partition("Commands:")[2]
 
 
-def test_the_version_is_the_distributions(run: Run) -> None:
+def test_version_prints_the_version_of_the_distribution(run: Run) -> None:
     assert run("--version").out == f"datastore, version {__version__}\n"
 
 
 # The server -------------------------------------------------------------------------------------------------------
 
 
-def test_up_finds_the_server_running_and_status_says_the_same(run: Run, own: EmbeddedServer) -> None:
+def test_up_reports_a_running_server_and_status_agrees(run: Run, own: EmbeddedServer) -> None:
     done = run("up", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.json == own.status().as_dict()
@@ -103,7 +103,7 @@ def test_up_finds_the_server_running_and_status_says_the_same(run: Run, own: Emb
     assert re.search(rf"^port +{done.json['port']}$", shown.out, re.MULTILINE)
 
 
-def test_down_stops_it_up_starts_it_and_the_data_stays(run: Run, own: EmbeddedServer) -> None:
+def test_down_stops_the_server_and_up_restarts_it_with_its_data(run: Run, own: EmbeddedServer) -> None:
     run("seed", "--tenant", "stays")
     first = own.status().pid
     assert run("down").out == "stopped; the data stays\n"
@@ -120,7 +120,7 @@ def test_down_stops_it_up_starts_it_and_the_data_stays(run: Run, own: EmbeddedSe
     assert "stays" in [tenant["name"] for tenant in listed]
 
 
-def test_up_makes_a_tenant_once_and_env_names_it(run: Run, own: EmbeddedServer) -> None:
+def test_up_creates_a_tenant_once_and_env_prints_it(run: Run, own: EmbeddedServer) -> None:
     made = run("up", "--tenant", "first", "--json").json["tenant_id"]
     assert run("up", "--tenant", "first", "--json").json["tenant_id"] == made
     assert f"export MDS_TENANT_ID={made}\n" in run("env", "--tenant", "first").out
@@ -145,13 +145,13 @@ def test_a_shell_can_evaluate_env(run: Run, own: EmbeddedServer) -> None:
     assert row == ("mds_service", False, True)
 
 
-def test_home_may_be_given_and_goes_before_the_variable(run: Run, own: EmbeddedServer, tmp_path: Path) -> None:
+def test_the_home_option_overrides_the_environment_variable(run: Run, own: EmbeddedServer, tmp_path: Path) -> None:
     other = run("status", "--home", tmp_path / "other", "--json")
     assert (other.code, other.json["home"]) == (1, str(tmp_path / "other"))
     assert not (tmp_path / "other").exists(), "asking made something"
 
 
-def test_a_home_that_cannot_be_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_an_impossible_home_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for home in (tmp_path / "file", tmp_path / "file" / "below"):
         done = run("up", "--home", home)
@@ -163,7 +163,7 @@ def test_a_home_that_cannot_be_is_an_error(run: Run, tmp_path: Path) -> None:
 # The database -----------------------------------------------------------------------------------------------------
 
 
-def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(run: Run, database: str) -> None:
+def test_migrate_reports_its_changes_and_then_that_nothing_is_left(run: Run, database: str) -> None:
     done = run("migrate", "--dsn", database, "--json")
     assert (done.code, done.err) == (0, "")
     assert (done.json["before"], done.json["after"]) == (None, head())
@@ -173,13 +173,13 @@ def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(run: Run,
     assert run("check", "--dsn", database, "--json").json == {"drift": []}
 
 
-def test_migrate_says_from_where_to_where(run: Run, database: str) -> None:
+def test_migrate_prints_the_old_and_new_revision(run: Run, database: str) -> None:
     assert re.fullmatch(
         rf"migrated from nothing to {head()}, [0-9]+ objects made\n", run("migrate", "--dsn", database).out
     )
 
 
-def test_the_sql_of_migrate_needs_no_database_and_makes_one_that_is_as_declared(
+def test_migrate_sql_needs_no_database_and_creates_the_declared_schema(
     run: Run, database: str, own: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATABASE_URL")
@@ -194,7 +194,7 @@ def test_the_sql_of_migrate_needs_no_database_and_makes_one_that_is_as_declared(
     assert run("migrate", "--dsn", database).out == f"at head already ({head()})\n"
 
 
-def test_drift_is_printed_and_is_a_failure(run: Run, database: str) -> None:
+def test_check_prints_drift_and_fails(run: Run, database: str) -> None:
     run("migrate", "--dsn", database)
     with psycopg.connect(database) as connection:
         connection.execute("SET ROLE mds_owner")
@@ -206,14 +206,14 @@ def test_drift_is_printed_and_is_a_failure(run: Run, database: str) -> None:
     assert (told.code, len(told.json["drift"])) == (1, 1)
 
 
-def test_check_on_an_empty_database_says_what_to_run(run: Run, database: str) -> None:
+def test_check_on_an_empty_database_advises_to_migrate(run: Run, database: str) -> None:
     done = run("check", "--dsn", database)
     assert done.code == 1
     assert done.out == f"the schema version is none, head is {head()}: run datastore migrate\n"
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "50% of it", "a:b"])
-def test_a_revision_is_written_where_it_is_wanted(run: Run, database: str, tmp_path: Path, name: str) -> None:
+def test_a_revision_is_written_to_the_chosen_folder(run: Run, database: str, tmp_path: Path, name: str) -> None:
     run("migrate", "--dsn", database)
     with psycopg.connect(database) as connection:
         connection.execute("SET ROLE mds_owner")
@@ -233,7 +233,7 @@ def test_without_a_difference_no_revision_is_written(run: Run, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tenants_are_made_listed_and_seeded(run: Run, database: str) -> None:
+def test_tenants_are_created_listed_and_seeded(run: Run, database: str) -> None:
     run("migrate", "--dsn", database)
     at = ("--dsn", database)
     assert run("tenants", "list", *at).err == "no tenants\n"
@@ -312,7 +312,7 @@ ALSO: dict[tuple[str, ...], tuple[str, ...]] = {
 """What a command wants beside what it always needs."""
 
 
-def test_what_is_no_json_object_is_no_payload(run: Run, database: str) -> None:
+def test_a_payload_that_is_not_a_json_object_is_a_usage_error(run: Run, database: str) -> None:
     enqueue = ("jobs", "enqueue", "x", "--idempotency-key", "k", "--dsn", database, "--payload")
     for payload, message in (("[1]", "no JSON object"), ("1", "no JSON object"), ("{", "not JSON: "),
                              ("[" * 100_000, "not JSON: ")):  # fmt: skip
@@ -321,13 +321,13 @@ def test_what_is_no_json_object_is_no_payload(run: Run, database: str) -> None:
         assert f"Error: Invalid value for --payload: {message}" in done.err
 
 
-def test_an_age_that_ends_after_all_calendars_is_none(run: Run) -> None:
+def test_an_expiry_after_the_year_9999_is_a_usage_error(run: Run) -> None:
     done = run("token", "create", "--name", "n", "--scope", "read", "--expires", "99999999w")
     assert (done.code, done.out) == (2, "")
     assert done.err.endswith("Error: Invalid value for --expires: the time is after the year 9999\n")
 
 
-def test_a_port_that_is_taken_is_named_with_its_option(run: Run, database: str) -> None:
+def test_a_metrics_port_that_is_in_use_is_reported_with_its_option(run: Run, database: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("worker", "--until-idle", "--metrics-port", port, "--dsn", database)
@@ -349,7 +349,7 @@ def test_a_port_that_is_taken_is_named_with_its_option(run: Run, database: str) 
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_an_argument_that_is_no_text_is_named(run: Run, database: str, command: tuple[str, ...]) -> None:
+def test_an_argument_that_is_not_utf_8_is_reported(run: Run, database: str, command: tuple[str, ...]) -> None:
     run("migrate", "--dsn", database)
     run("seed", "--tenant", "a", "--dsn", database)
     done = run(*command, "--dsn", database)
@@ -364,7 +364,7 @@ NEED_A_DATABASE = list(needing_a_database())
 
 
 @pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
-def test_without_a_database_the_error_says_what_to_do(
+def test_without_a_database_the_error_says_how_to_set_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     use(monkeypatch)
@@ -383,7 +383,7 @@ def test_without_a_database_the_error_says_what_to_do(
     ],
     ids=["refused", "no url", "nonsense"],
 )
-def test_a_dsn_that_leads_nowhere_is_one_clear_line_without_a_secret(
+def test_an_unusable_dsn_prints_one_error_line_without_a_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], dsn: str, said: str
 ) -> None:
     use(monkeypatch, DATABASE_URL=dsn)
@@ -399,14 +399,14 @@ def test_a_dsn_that_leads_nowhere_is_one_clear_line_without_a_secret(
     [("seed",), ("tenants", "list"), ("tenants", "create", "x"), ("tenants", "bind-role", "x", "y")],
     ids=" ".join,
 )
-def test_a_database_that_is_not_migrated_says_so(run: Run, database: str, command: tuple[str, ...]) -> None:
+def test_commands_report_an_unmigrated_database(run: Run, database: str, command: tuple[str, ...]) -> None:
     done = run(*command, "--dsn", database)
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(r"error: .*not migrated.*run datastore migrate\n", done.err)
 
 
 @pytest.mark.parametrize("age", ["soon", "d", "", "-1d", "\u00b2d", "1.5d", "999999999999d"])
-def test_an_age_that_is_none_is_wrong_usage(run: Run, age: str) -> None:
+def test_an_invalid_age_is_a_usage_error(run: Run, age: str) -> None:
     done = run("policies", "set", "bars", "retention_after", "--", age)
     assert (done.code, done.out) == (2, "")
     assert "is not an age: use a number and m, h, d or w" in " ".join(done.err.split())
@@ -438,7 +438,7 @@ def imported_by(*arguments: str) -> set[str]:
     return set(done.stderr.rpartition("modules ")[2].split())
 
 
-def test_the_list_of_commands_is_printed_without_the_driver_and_the_models() -> None:
+def test_help_is_printed_without_importing_the_driver_or_the_models() -> None:
     assert {"psycopg", "pydantic", "rich", "asyncio"} & imported_by("--help") == set()
 
 

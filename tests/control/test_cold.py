@@ -198,7 +198,7 @@ def pair(store: Store, url: str) -> Iterator[Pair]:
         yield pair
 
 
-def test_months_move_into_files_and_every_read_answers_as_before(pair: Pair, store: Store, url: str) -> None:
+def test_moving_months_into_files_changes_no_read_result(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars())
     moved = pair.move()
     assert [one.start.month for one in moved] == [1, 2, 3, 4]
@@ -213,7 +213,7 @@ def test_months_move_into_files_and_every_read_answers_as_before(pair: Pair, sto
 
 
 @odd_rows
-def test_rows_of_before_the_fence_are_written_late_in_each_mode_and_read_at_once(pair: Pair, store: Store) -> None:
+def test_late_rows_can_be_written_in_each_mode_and_read_at_once(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     there, absent = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -235,9 +235,7 @@ def test_rows_of_before_the_fence_are_written_late_in_each_mode_and_read_at_once
     pair.same_everywhere()
 
 
-def test_a_stream_that_splits_a_series_with_many_rows_in_the_table_has_its_rows_in_files(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_splits_a_series_includes_its_rows_in_files(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.upsert(bars())
     pair.move()
     # A late row before the first file.
@@ -247,7 +245,7 @@ def test_a_stream_that_splits_a_series_with_many_rows_in_the_table_has_its_rows_
     pair.same_everywhere()
 
 
-def test_writing_rows_again_that_are_in_files_writes_nothing(pair: Pair, store: Store) -> None:
+def test_rewriting_rows_that_are_in_files_stores_nothing(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     for mode in ("replace", "keep", "fill"):
@@ -256,7 +254,7 @@ def test_writing_rows_again_that_are_in_files_writes_nothing(pair: Pair, store: 
     pair.same_everywhere()
 
 
-def test_latest_prices_stay_when_their_bars_are_in_files(pair: Pair) -> None:
+def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> None:
     pair.upsert([row for row in bars("A") if row.ts < FENCE])
     pair.move()
     pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")])
@@ -269,7 +267,7 @@ def test_latest_prices_stay_when_their_bars_are_in_files(pair: Pair) -> None:
     assert pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")]) == [123.5]
 
 
-def test_rows_come_back_from_files_with_the_late_ones(pair: Pair, store: Store) -> None:
+def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     pair.upsert([bar(datetime(2024, 3, 3, tzinfo=UTC), 77)])
@@ -289,7 +287,7 @@ def test_rows_come_back_from_files_with_the_late_ones(pair: Pair, store: Store) 
     pair.same_everywhere()
 
 
-def test_a_client_that_cannot_read_files_says_so_and_answers_what_is_in_the_table(pair: Pair, store: Store) -> None:
+def test_a_client_without_access_to_files_raises_and_still_reads_the_table(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as other:
@@ -312,7 +310,7 @@ def test_a_client_that_cannot_read_files_says_so_and_answers_what_is_in_the_tabl
     pair.same_everywhere()
 
 
-def test_a_transaction_of_the_users_reads_and_writes_rows_in_files_once_the_client_knows(pair: Pair) -> None:
+def test_a_transaction_reads_and_writes_rows_in_files_after_one_retry(pair: Pair) -> None:
     pair.upsert(bars())
     pair.move()
     with pair.a.transaction() as both, pytest.raises(RetryableError):
@@ -325,7 +323,7 @@ def test_a_transaction_of_the_users_reads_and_writes_rows_in_files_once_the_clie
     assert inside == rows_of(pair.b.bars_window("A", "1m", *ALL, "v"))
 
 
-def test_sums_of_rows_in_files_that_are_larger_than_every_volume_can_be_are_read(pair: Pair) -> None:
+def test_rollup_sums_of_rows_in_files_may_exceed_the_largest_volume(pair: Pair) -> None:
     begin = datetime(2024, 1, 2, tzinfo=UTC)
     pair.upsert([bar(begin + timedelta(hours=n), 1, volume=2**63 - 1024, trade_count=2**63 - 1) for n in range(3)])
     pair.upsert([bar(begin + timedelta(days=9, hours=n), 1, volume=n + 0.5, trade_count=n) for n in range(3)])
@@ -333,7 +331,7 @@ def test_sums_of_rows_in_files_that_are_larger_than_every_volume_can_be_are_read
     pair.same_everywhere()
 
 
-def test_a_series_is_renamed_before_its_rows_are_in_files_or_after_they_are_back(pair: Pair) -> None:
+def test_a_series_with_rows_in_files_can_be_renamed_only_after_a_restore(pair: Pair) -> None:
     pair.upsert(bars())
     pair.move()
     for dry_run in (True, False):
@@ -349,7 +347,7 @@ def test_a_series_is_renamed_before_its_rows_are_in_files_or_after_they_are_back
     pair.same_everywhere()
 
 
-def test_a_file_that_is_gone_or_another_is_an_error_and_no_hole(pair: Pair, store: Store, url: str) -> None:
+def test_a_missing_or_replaced_file_is_an_error_rather_than_a_gap(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars())
     first, second, *_ = pair.move()
     (Path(url) / first.path).write_bytes(b"PAR1 and something else")
@@ -387,14 +385,14 @@ def test_a_policy_that_would_lose_rows_is_refused(store: Store, url: str) -> Non
         cold.set_age(dsn, UUID(store.tenant_a), "news", AGE)
 
 
-def test_what_would_take_rows_in_files_for_missing_is_refused(pair: Pair, store: Store) -> None:
+def test_a_gap_check_over_rows_in_files_is_rejected_without_access_to_them(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     with pytest.raises(ControlError, match="set DATASTORE_COLD_URL to their place, or begin the range at that time"):
         gaps.check(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=ALL[0], end=NOW, calendar="24/7")
 
 
-def test_a_bulk_load_writes_old_rows_late(pair: Pair, store: Store, tmp_path: Path) -> None:
+def test_a_bulk_load_writes_old_rows_as_late_rows(pair: Pair, store: Store, tmp_path: Path) -> None:
     from datastore import load
 
     pair.upsert(bars())
@@ -407,7 +405,7 @@ def test_a_bulk_load_writes_old_rows_late(pair: Pair, store: Store, tmp_path: Pa
     pair.same_everywhere()
 
 
-def test_the_commands_show_move_check_and_bring_back(
+def test_the_cold_commands_move_show_verify_and_restore(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_COLD_URL", url)
@@ -430,7 +428,7 @@ def test_the_commands_show_move_check_and_bring_back(
     pair.same_everywhere()
 
 
-def test_sweeping_takes_what_is_on_no_list_and_what_was_replaced(pair: Pair, store: Store, url: str) -> None:
+def test_sweep_removes_only_unlisted_and_replaced_files(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars())
     pair.move()
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
@@ -473,7 +471,7 @@ def test_late_rows_are_written_while_the_files_cannot_be_read(pair: Pair, url: s
     pair.same_everywhere()
 
 
-def test_a_month_moves_after_transactions_that_may_still_write_into_it(pair: Pair, store: Store) -> None:
+def test_a_month_is_moved_only_after_transactions_that_may_write_into_it(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=300))
     old = bar(datetime(2024, 1, 1, 5, tzinfo=UTC), 7.0)
     pair.b.upsert_bars([old])
@@ -500,7 +498,7 @@ def test_a_month_moves_after_transactions_that_may_still_write_into_it(pair: Pai
     pair.same_everywhere()
 
 
-def test_rows_that_someone_changes_behind_the_doors_while_they_move_stay_in_the_table(pair: Pair, store: Store) -> None:
+def test_rows_changed_directly_during_a_move_stay_in_the_table(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=100))
     before = store.rows("SELECT count(*) FROM store.bars")
 
@@ -515,7 +513,7 @@ def test_rows_that_someone_changes_behind_the_doors_while_they_move_stay_in_the_
     assert not list(Path(pair.url).rglob("*.parquet"))
 
 
-def test_late_rows_of_a_month_that_has_not_moved_yet_are_folded_after_it_has(pair: Pair) -> None:
+def test_late_rows_of_an_unmoved_month_are_folded_after_its_move(pair: Pair) -> None:
     pair.upsert(bars(hours=100))
 
     def stop(step: str) -> None:
@@ -533,7 +531,7 @@ def test_late_rows_of_a_month_that_has_not_moved_yet_are_folded_after_it_has(pai
 
 
 @pytest.mark.engines("postgres")
-def test_a_read_whose_rows_move_between_its_statements_reads_again(pair: Pair, store: Store) -> None:
+def test_a_read_is_repeated_if_its_rows_move_between_its_statements(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=300))
     pair.move()
     before = window(pair.a, ALL)
@@ -594,7 +592,7 @@ def test_a_folder_with_the_files_of_another_store_is_neither_written_nor_swept(
     pair.same_everywhere()
 
 
-def test_a_tenant_sees_its_own_files_and_late_rows_and_writes_no_others(pair: Pair, store: Store) -> None:
+def test_a_tenant_accesses_only_its_own_files_and_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     old = datetime(2024, 1, 3, tzinfo=UTC)
@@ -630,7 +628,7 @@ def test_a_tenant_sees_its_own_files_and_late_rows_and_writes_no_others(pair: Pa
 
 @pytest.mark.engines("postgres")
 @pytest.mark.directly("it kills processes that move rows")
-def test_a_process_that_is_killed_at_any_step_loses_doubles_and_hides_no_row(store: Store, url: str) -> None:
+def test_killing_a_process_at_any_step_neither_loses_nor_duplicates_rows(store: Store, url: str) -> None:
     traffic = Traffic(store.dsn, store.tenant_a, url)
     traffic.begin()
     with traffic.running():
@@ -685,7 +683,7 @@ STEPS: Final = st.lists(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_any_writes_moves_folds_and_restores_read_as_a_store_without_files(
+def test_random_writes_moves_folds_and_restores_read_like_a_store_without_files(
     pair: Pair, store: Store, steps: Any
 ) -> None:
     _emptied(pair, store)

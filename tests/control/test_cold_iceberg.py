@@ -93,7 +93,7 @@ def same_as_scan(pair: Pair, store: Store) -> None:
     )
 
 
-def test_other_engines_read_the_rows_of_a_scan_after_each_move_fold_and_restore(
+def test_other_engines_read_the_published_rows_after_each_move_fold_and_restore(
     pair: Pair, store: Store, url: str
 ) -> None:
     pair.upsert(bars(hours=450))
@@ -123,9 +123,7 @@ def test_other_engines_read_the_rows_of_a_scan_after_each_move_fold_and_restore(
     assert names(table(store)) == []
 
 
-def test_a_sweep_leaves_the_files_of_a_table_that_could_not_be_published_again(
-    pair: Pair, store: Store, url: str
-) -> None:
+def test_a_sweep_keeps_the_files_of_an_outdated_published_table(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars("A", hours=100))
     (moved,) = pair.move()
     publish(store, url)
@@ -172,7 +170,7 @@ def test_the_next_run_repairs_a_publication_that_was_killed(step: str, pair: Pai
     )
 
 
-def test_a_tenant_sees_no_table_of_another_and_changes_none(pair: Pair, store: Store, url: str) -> None:
+def test_a_tenant_cannot_see_or_change_tables_of_another(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars(hours=100))
     for tenant in (store.tenant_a, store.tenant_b):
         cold.set_age(store.admin_dsn, UUID(tenant), "bars", AGE)
@@ -207,7 +205,7 @@ def test_a_tenant_sees_no_table_of_another_and_changes_none(pair: Pair, store: S
         assert connection.execute("SELECT * FROM mds.iceberg_tables").fetchall() == []
 
 
-def test_the_tables_of_a_deleted_tenant_go_with_it(
+def test_deleting_a_tenant_removes_its_iceberg_tables(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_COLD_URL", url)
@@ -222,9 +220,7 @@ def test_the_tables_of_a_deleted_tenant_go_with_it(
     assert [path for path in Path(url).rglob("*") if path.is_file() and not path.name.startswith(".")] == []
 
 
-def test_the_settings_of_each_engine_name_each_table_and_those_for_polars_work(
-    pair: Pair, store: Store, url: str
-) -> None:
+def test_engine_settings_name_each_table_and_the_polars_settings_work(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars("A", hours=100))
     pair.move()
     publish(store, url)

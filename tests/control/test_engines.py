@@ -45,7 +45,7 @@ def hypertables(place: Place | Store) -> list[str]:
 # Finding it out ---------------------------------------------------------------------------------------------------
 
 
-def test_an_engine_is_found_out_before_and_after_a_migrate(bare: Place, engine: str) -> None:
+def test_the_engine_is_detected_before_and_after_a_migration(bare: Place, engine: str) -> None:
     before = reads.describe(bare.admin_dsn)
     migration.migrate(bare.admin_dsn)
     after = reads.describe(bare.admin_dsn)
@@ -54,7 +54,7 @@ def test_an_engine_is_found_out_before_and_after_a_migrate(bare: Place, engine: 
     assert (before.engine_version is None) == (engine == "postgres")
 
 
-def test_a_client_says_the_same_of_the_engine_as_the_control_plane(client: Client, store: Store) -> None:
+def test_client_and_control_plane_report_the_same_engine(client: Client, store: Store) -> None:
     health, described = client.health(), reads.describe(store.admin_dsn)
     assert (health.engine, health.engine_version) == (store.engine, described.engine_version)
     assert health.server_version == described.server_version
@@ -95,7 +95,7 @@ def detected(server: int, extension: str | None = None, license_: str | None = N
         ((170002, "1.7.5", "apache"), "TimescaleDB 2.19 or newer is needed, this is 1.7.5"),
     ],
 )
-def test_a_server_that_is_too_old_is_named_with_what_is_needed(version: Any, message: str) -> None:
+def test_a_server_that_is_too_old_is_rejected_with_the_required_version(version: Any, message: str) -> None:
     with pytest.raises(UnsupportedServer, match=message.replace(".", r"\.")):
         detected(*version)
 
@@ -130,7 +130,7 @@ def test_every_supported_version_has_its_engine(version: Any, name: str) -> None
         (Engine(170012), False),
     ],
 )
-def test_a_combination_that_fails_jobs_is_warned_about_where_there_are_jobs(found: Engine, warned: bool) -> None:
+def test_a_version_combination_with_failing_jobs_gives_a_warning(found: Engine, warned: bool) -> None:
     assert bool(found.warnings()) is warned
     if warned:
         assert "stay one minor release below or go one above" in found.warnings()[0]
@@ -139,7 +139,7 @@ def test_a_combination_that_fails_jobs_is_warned_about_where_there_are_jobs(foun
 # What a migrate makes of it -----------------------------------------------------------------------------------------
 
 
-def test_a_migrate_makes_what_the_engine_does_best_and_again_changes_nothing(bare: Place, engine: str) -> None:
+def test_migrate_creates_engine_specific_objects_and_repeating_it_changes_nothing(bare: Place, engine: str) -> None:
     done = migration.migrate(bare.admin_dsn)
     assert (done.before, done.after) == (None, head())
     made = {
@@ -173,7 +173,7 @@ def test_the_control_plane_needs_no_superuser(bare: Place) -> None:
 
 
 @pytest.mark.engines("timescale")
-def test_the_owner_can_log_in_where_jobs_run_as_it_and_has_no_password(store: Store) -> None:
+def test_the_owner_can_log_in_without_a_password_where_background_jobs_need_it(store: Store) -> None:
     assert rows(store, "SELECT rolcanlogin, rolpassword FROM pg_authid WHERE rolname = 'mds_owner'") == [(True, None)]
     jobs = rows(store, "SELECT job_id, owner::text FROM timescaledb_information.jobs WHERE hypertable_schema = 'store'")
     assert {owner for _, owner in jobs} == {"mds_owner"}
@@ -182,7 +182,7 @@ def test_the_owner_can_log_in_where_jobs_run_as_it_and_has_no_password(store: St
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
-def test_the_owner_cannot_log_in_where_nothing_runs_as_it(store: Store) -> None:
+def test_the_owner_cannot_log_in_where_no_background_job_needs_it(store: Store) -> None:
     assert rows(store, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'mds_owner'") == [(False,)]
 
 
@@ -257,7 +257,7 @@ def answers(client: Client) -> dict[str, Any]:
     return found
 
 
-def test_without_the_extension_a_database_is_plain_and_works(
+def test_a_database_without_the_extension_works_as_plain_postgresql(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
     migration.migrate(plain.admin_dsn)
@@ -272,7 +272,7 @@ def test_without_the_extension_a_database_is_plain_and_works(
 
 
 @pytest.mark.engines("timescale-apache", "timescale")
-def test_when_the_extension_appears_a_migrate_turns_tables_with_data_into_hypertables(
+def test_migrate_converts_filled_tables_to_hypertables_once_the_extension_exists(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
     migration.migrate(plain.admin_dsn)
@@ -309,7 +309,7 @@ def test_when_the_extension_appears_a_migrate_turns_tables_with_data_into_hypert
 
 
 @pytest.mark.engines("timescale")
-def test_rows_that_are_there_when_the_extension_appears_are_in_the_stored_rollups(
+def test_rows_stored_before_the_extension_existed_are_in_the_stored_rollups(
     connect: Callable[..., Client], plain: Place, engine: str
 ) -> None:
     migration.migrate(plain.admin_dsn)

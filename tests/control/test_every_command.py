@@ -181,7 +181,7 @@ def call(
             connection.execute(f"DROP OWNED BY {login}; DROP ROLE {login}".encode())
 
 
-def test_every_command_is_called_here() -> None:
+def test_every_command_has_a_test_call() -> None:
     for program, line in PROGRAMS.items():
         assert set(CALLS[program]) == {" ".join(path) for path in commands(line())} - {
             " ".join(path) for path in GROUPS
@@ -198,7 +198,7 @@ def strictly(text: str) -> Any:
 
 
 @pytest.mark.parametrize(("program", "path"), EVERY)
-def test_what_a_command_prints_as_json_is_json(call: Run, store: Store, program: str, path: list[str]) -> None:
+def test_json_output_of_every_command_is_valid_json(call: Run, store: Store, program: str, path: list[str]) -> None:
     if path == ["serve"]:
         token = tokens.create("n", Scope.admin).line
         with started(*path, "--port", "0", "--json", DATABASE_URL=store.admin_dsn, DATASTORE_TOKENS=token) as process:
@@ -215,7 +215,7 @@ def test_what_a_command_prints_as_json_is_json(call: Run, store: Store, program:
 @pytest.mark.parametrize(
     "path", ["tenants list", "series", "freshness", "backfill list", "calendars list", "jobs list"]
 )
-def test_of_nothing_the_json_is_an_empty_list(
+def test_json_output_of_an_empty_store_is_an_empty_list(
     server: EmbeddedServer, path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with two_tenants(server) as empty:
@@ -225,7 +225,7 @@ def test_of_nothing_the_json_is_an_empty_list(
     assert (done.code, done.err, strictly(done.out)) == (0, "", [])
 
 
-def test_what_is_no_number_is_null_in_json(call: Run) -> None:
+def test_nan_and_infinity_are_null_in_json(call: Run) -> None:
     rows = strictly(call("mds", ["bars"], "--end", "2024-01-03", "--json").out)
     assert [row["close_price"] for row in rows] == [1.0, None, None]
     assert rows[0]["ts"] == "2024-01-02T12:00:00+00:00"
@@ -235,7 +235,7 @@ def test_what_is_no_number_is_null_in_json(call: Run) -> None:
 
 
 @pytest.mark.parametrize("path", WITH_A_DATABASE)
-def test_an_applications_login_is_told_which_dsn_to_use(call: Run, store: Store, path: list[str]) -> None:
+def test_an_application_login_gets_an_error_that_names_the_right_dsn(call: Run, store: Store, path: list[str]) -> None:
     done = call("datastore", path, "--dsn", store.dsn)
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(
@@ -249,7 +249,7 @@ def test_an_applications_login_is_told_which_dsn_to_use(call: Run, store: Store,
 
 
 @pytest.mark.parametrize(("program", "path"), EVERY)
-def test_a_shell_completes_what_names_a_file(program: str, path: list[str]) -> None:
+def test_a_shell_completes_file_names(program: str, path: list[str]) -> None:
     command = of(program, path)
     context = click.Context(command)
     for parameter in command.params:
@@ -260,7 +260,7 @@ def test_a_shell_completes_what_names_a_file(program: str, path: list[str]) -> N
             assert at or [item.type for item in found] == [sort], parameter.name
 
 
-def test_the_name_of_a_file_behind_an_at_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_after_an_at_sign_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "source.json").touch()
     (tmp_path / "sources").mkdir()
@@ -277,7 +277,7 @@ def test_the_name_of_a_file_behind_an_at_is_completed(tmp_path: Path, monkeypatc
 # Ports ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_port_that_is_taken_is_named_with_the_option(call: Run, store: Store, tmp_path: Path) -> None:
+def test_every_port_that_is_in_use_is_reported_with_its_option(call: Run, store: Store, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = f"{port} on 127.0.0.1 cannot be listened on: Address already in use\n"

@@ -69,7 +69,7 @@ class Terminal:
 
 
 @pytest.mark.many_sessions
-def test_a_job_is_followed_to_its_end_and_its_record_is_printed(store: Store, run: Run, tmp_path: Path) -> None:
+def test_following_a_job_waits_for_its_end_and_prints_its_record(store: Store, run: Run, tmp_path: Path) -> None:
     job = put(store.admin_dsn, "test-note", Note(file=tmp_path / "n", text="x"), tenant=store.tenant_a, key="k")
     with working(store.admin_dsn):
         done = run("jobs", "follow", job.id, "--json")
@@ -81,9 +81,7 @@ def test_a_job_is_followed_to_its_end_and_its_record_is_printed(store: Store, ru
 
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
-def test_a_job_that_does_not_succeed_ends_the_command_with_1(
-    store: Store, run: Run, tmp_path: Path, state: str
-) -> None:
+def test_following_a_failed_or_cancelled_job_exits_with_1(store: Store, run: Run, tmp_path: Path, state: str) -> None:
     job = put(store.admin_dsn, "test-give-up", Note(file=tmp_path / "n"), tenant=None, key="k")
     if state == "cancelled":
         jobs.cancel_job(store.admin_dsn, job.id)
@@ -94,7 +92,7 @@ def test_a_job_that_does_not_succeed_ends_the_command_with_1(
 
 
 @pytest.mark.many_sessions
-def test_exports_and_deletions_are_followed_to_their_ends(
+def test_exports_and_deletions_can_be_followed(
     store: Store, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_EXPORTS", str(tmp_path))
@@ -106,7 +104,7 @@ def test_exports_and_deletions_are_followed_to_their_ends(
 
 
 @pytest.mark.many_sessions
-def test_a_terminal_shows_how_far_a_job_is(store: Store, tmp_path: Path) -> None:
+def test_a_terminal_shows_the_progress_of_a_job(store: Store, tmp_path: Path) -> None:
     note, end = tmp_path / "note", tmp_path / "end"
     job = put(store.admin_dsn, "test-wait", Note(file=note, until=end), tenant=None, key="k")
     with process(store.admin_dsn), closing(Terminal(store.admin_dsn, "jobs", "follow", job.id)) as command:
@@ -119,7 +117,7 @@ def test_a_terminal_shows_how_far_a_job_is(store: Store, tmp_path: Path) -> None
 
 
 @pytest.mark.many_sessions
-def test_a_terminal_shows_which_rollup_and_which_kind_is_under_way(store: Store) -> None:
+def test_a_terminal_shows_the_current_rollup_or_kind(store: Store) -> None:
     with closing(Terminal(store.admin_dsn, "aggregates", "refresh", "bars_1h", "bars_5m")) as command:
         shown = command.ended()
     assert shown.index("bars_5m") < shown.index("bars_1h")
@@ -128,7 +126,7 @@ def test_a_terminal_shows_which_rollup_and_which_kind_is_under_way(store: Store)
         assert all(kind in command.ended() for kind in KINDS)
 
 
-def test_in_a_pipe_there_is_no_bar(store: Store, run: Run) -> None:
+def test_no_progress_bar_is_printed_to_a_pipe(store: Store, run: Run) -> None:
     for command in (("aggregates", "refresh"), ("policies", "expire", "--json")):
         done = run(*command)
         assert done.code == 0
@@ -139,7 +137,7 @@ def test_in_a_pipe_there_is_no_bar(store: Store, run: Run) -> None:
     assert unknown.err.startswith("error: there is no rollup bars_7m; there are: ")
 
 
-def test_where_nobody_is_at_work_that_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_worker_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter(range(1000))
     looks = iter([*[Step(0, None, "queued", "nobody is there")] * 30, Step(1, 2, "running", None), None])
 
@@ -154,7 +152,7 @@ def test_where_nobody_is_at_work_that_is_said_once(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.many_sessions
-def test_a_job_waits_for_nobody_only_where_no_worker_has_anything_to_do(store: Store, tmp_path: Path) -> None:
+def test_nobody_works_is_true_until_a_worker_runs_a_job(store: Store, tmp_path: Path) -> None:
     assert follow.nobody_works(store.admin_dsn)
     end = tmp_path / "end"
     job = put(store.admin_dsn, "test-wait", Note(file=tmp_path / "n", until=end), tenant=store.tenant_a, key="k")
@@ -167,7 +165,7 @@ def test_a_job_waits_for_nobody_only_where_no_worker_has_anything_to_do(store: S
 
 
 @pytest.mark.many_sessions
-def test_a_follower_without_a_worker_says_so_and_goes_on_waiting(store: Store, tmp_path: Path) -> None:
+def test_following_without_a_worker_prints_a_hint_and_keeps_waiting(store: Store, tmp_path: Path) -> None:
     job = put(store.admin_dsn, "test-note", Note(file=tmp_path / "n"), tenant=None, key="k")
     command = [str(warm.folder() / "datastore"), "jobs", "follow", str(job.id), "--json"]
     with subprocess.Popen(

@@ -57,7 +57,7 @@ FRIDAY = ("2024-03-08T14:30", "2024-03-08T21:00")
 MONDAY = ("2024-03-11T13:30", "2024-03-11T20:00")  # New York's clocks have changed over the weekend
 
 
-def test_a_series_that_has_every_minute_of_its_sessions_has_no_gap(store: Store) -> None:
+def test_a_series_with_every_minute_of_its_sessions_has_no_gap(store: Store) -> None:
     write(store, "S", [*times(*FRIDAY), *times(*MONDAY)])
     done = check(store, "2024-03-08", "2024-03-12")
     assert (done.series, done.expected, done.missing, done.gaps) == (1, 780, 0, [])
@@ -67,7 +67,7 @@ def test_a_series_that_has_every_minute_of_its_sessions_has_no_gap(store: Store)
     ]
 
 
-def test_holes_are_found_at_both_edges_and_inside_and_closing_hours_join_them(store: Store) -> None:
+def test_gaps_are_found_at_edges_and_inside_and_joined_across_closing_hours(store: Store) -> None:
     stamps = [*times("2024-03-08T14:32", "2024-03-08T16:00"), *times("2024-03-08T16:01", "2024-03-08T20:55"),
               *times("2024-03-11T13:40", "2024-03-11T20:00")]  # fmt: skip
     write(store, "S", stamps)
@@ -78,13 +78,13 @@ def test_holes_are_found_at_both_edges_and_inside_and_closing_hours_join_them(st
     ]
 
 
-def test_what_is_outside_of_the_sessions_neither_is_missing_nor_makes_up_for_what_is(store: Store) -> None:
+def test_bars_outside_of_sessions_neither_count_as_missing_nor_fill_gaps(store: Store) -> None:
     early, late = times("2024-03-08T10:00", "2024-03-08T14:30"), times("2024-03-08T21:00", "2024-03-08T22:00")
     write(store, "S", [*early, *times(*FRIDAY)[:-1], *late])
     assert found(store, "2024-03-08", "2024-03-11") == [("S", "03-08T20:59", "03-08T21:00", 1)]
 
 
-def test_two_bars_in_one_minute_do_not_make_up_for_a_minute_that_is_missing(store: Store) -> None:
+def test_two_bars_in_one_minute_do_not_fill_a_missing_minute(store: Store) -> None:
     write(store, "S", [*times(*FRIDAY)[:-2], at("2024-03-08T20:57:30"), at("2024-03-08T20:57:45")])
     assert found(store, "2024-03-08", "2024-03-11") == [("S", "03-08T20:58", "03-08T21:00", 2)]
 
@@ -121,7 +121,7 @@ def test_a_session_with_several_daily_weekly_or_monthly_bars_is_found(store: Sto
         assert len(its) == repeat.bars
 
 
-def test_repeats_are_listed_up_to_a_number_and_all_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeats_are_listed_up_to_a_limit_and_all_are_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datastore.gaps.finding.REPEATS", 3)
     for symbol in ("S", "T"):
         write(store, symbol, times("2024-01-08", "2024-01-13", 12 * HOUR), "1d")
@@ -133,7 +133,7 @@ def test_repeats_are_listed_up_to_a_number_and_all_are_counted(store: Store, mon
     assert counted.repeated == 10
 
 
-def test_whole_days_are_one_gap_over_holidays_and_weekends(store: Store) -> None:
+def test_missing_days_are_joined_to_one_gap_across_holidays_and_weekends(store: Store) -> None:
     write(store, "S", times("2024-01-10T14:30", "2024-01-10T21:00"))
     # 11 and 12, a weekend, Martin Luther King's day, 16.
     assert found(store, "2024-01-10", "2024-01-17") == [("S", "01-11T14:30", "01-16T21:00", 3 * 390)]
@@ -145,7 +145,7 @@ def test_an_early_close_ends_the_day(store: Store) -> None:
     assert (done.expected, done.gaps) == (210, [])
 
 
-def test_lunch_is_no_gap(store: Store) -> None:
+def test_a_lunch_break_is_not_a_gap(store: Store) -> None:
     write(
         store, "7203", [*times("2024-01-10T00:00", "2024-01-10T02:30"), *times("2024-01-10T03:31", "2024-01-10T06:00")]
     )
@@ -176,7 +176,7 @@ def test_crypto_has_no_weekend(store: Store) -> None:
         ("1d", [at("2024-03-08T05:00")], []),
     ],
 )
-def test_every_timeframe_has_its_own_intervals(
+def test_every_timeframe_is_checked_by_its_own_intervals(
     store: Store, timeframe: str, stamps: list[datetime], expected: list[tuple[object, ...]]
 ) -> None:
     write(store, "S", [*stamps, at("2024-03-01T15:00")], timeframe)
@@ -184,7 +184,7 @@ def test_every_timeframe_has_its_own_intervals(
 
 
 @pytest.mark.every_engine
-def test_days_weeks_and_months_are_those_that_hold_a_session(store: Store) -> None:
+def test_days_weeks_and_months_count_if_they_contain_a_session(store: Store) -> None:
     write(store, "D", [at("2024-03-25"), at("2024-03-28")], "1d")
     write(store, "W", [at("2024-03-18")], "1w")
     write(store, "M", [at("2024-01-01"), at("2024-03-01")], "1mo")
@@ -207,7 +207,9 @@ MARKETS = {
 
 @pytest.mark.parametrize("stamped", ["where the exchange is", "in UTC"])
 @pytest.mark.parametrize("market", MARKETS)
-def test_a_daily_bar_counts_for_its_session_however_it_is_stamped(store: Store, market: str, stamped: str) -> None:
+def test_a_daily_bar_counts_for_its_session_with_local_or_utc_timestamps(
+    store: Store, market: str, stamped: str
+) -> None:
     zone, shift = MARKETS[market]
     due = [session.day for session in calendars.sessions(market, at("2024-01-09"), at("2024-01-20"))]
     days = [day for day in due if date(2024, 1, 9) <= day <= date(2024, 1, 19)]
@@ -222,7 +224,7 @@ def test_a_daily_bar_counts_for_its_session_however_it_is_stamped(store: Store, 
     assert gap.start <= left_out < gap.end
 
 
-def test_what_is_not_over_yet_is_no_gap(store: Store) -> None:
+def test_an_unfinished_interval_is_not_a_gap(store: Store) -> None:
     write(store, "S", times("2024-03-08T14:30", "2024-03-08T15:00"))
     write(store, "D", [at("2024-03-07")], "1d")
     now = at("2024-03-08T15:02:30")
@@ -232,13 +234,13 @@ def test_what_is_not_over_yet_is_no_gap(store: Store) -> None:
     assert (done.expected, done.days) == (0, [])
 
 
-def test_the_range_bounds_where_intervals_begin(store: Store) -> None:
+def test_the_range_limits_the_start_of_intervals(store: Store) -> None:
     write(store, "S", [at("2024-03-01T15:00")])
     assert found(store, "2024-03-08T15:00:30", "2024-03-08T15:02:30") == [("S", "03-08T15:01", "03-08T15:03", 2)]
     assert found(store, "2024-03-09", "2024-03-11") == []
 
 
-def test_a_new_series_lacks_everything_where_that_is_asked_for(store: Store) -> None:
+def test_with_new_set_an_unknown_symbol_lacks_every_bar(store: Store) -> None:
     assert found(store, "2024-03-08", "2024-03-09", symbols=["new"], new=True) == [
         ("NEW", "03-08T14:30", "03-08T21:00", 390)
     ]
@@ -254,7 +256,7 @@ def test_each_series_is_compared_with_its_own_calendar(store: Store) -> None:
     assert done.calendars == {"AAPL": "XNYS", "BTCUSD": "24/7", "EURUSD": "FX"}
 
 
-def test_tenants_with_the_same_names_have_their_own_gaps(store: Store) -> None:
+def test_tenants_with_equal_series_names_have_separate_gaps(store: Store) -> None:
     write(store, "S", times(*FRIDAY)[1:], tenant=store.tenant_a)
     write(store, "S", times(*FRIDAY)[:-1], tenant=store.tenant_b)
     assert found(store, "2024-03-08", "2024-03-09") == [("S", "03-08T14:30", "03-08T14:31", 1)]
@@ -264,7 +266,7 @@ def test_tenants_with_the_same_names_have_their_own_gaps(store: Store) -> None:
 
 
 @pytest.mark.engines("timescale")
-def test_compressed_chunks_are_looked_into(store: Store) -> None:
+def test_gaps_are_found_in_compressed_chunks(store: Store) -> None:
     stamps = [*times(*FRIDAY), *times(*MONDAY)]
     write(store, "S", [ts for ts in stamps if ts != at("2024-03-08T15:00")])
     write(store, "T", times(*FRIDAY))
@@ -275,7 +277,7 @@ def test_compressed_chunks_are_looked_into(store: Store) -> None:
     assert found(store, "2024-03-08", "2024-03-12") == expected
 
 
-def test_more_series_than_one_statement_takes_are_all_looked_at(store: Store) -> None:
+def test_more_series_than_one_statement_takes_are_all_checked(store: Store) -> None:
     many = 2 * gaps.SERIES_AT_ONCE + 1
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1) as client:
         client.upsert_bars(
@@ -297,7 +299,7 @@ def count(store: Store, now: str = "2024-03-09", days: int = 1) -> list[Counted]
     return gaps.count_all(store.admin_dsn, within=timedelta(days=days), now=at(now))
 
 
-def test_the_last_count_is_kept_and_no_check_that_somebody_asks_for_changes_it(store: Store) -> None:
+def test_the_last_count_is_stored_and_ad_hoc_checks_do_not_change_it(store: Store) -> None:
     write(store, "S", times(*FRIDAY)[1:-1])
     write(store, "T", times(*FRIDAY))
     check(store, "2024-03-08", "2024-03-09")
@@ -322,7 +324,7 @@ def test_the_last_count_is_kept_and_no_check_that_somebody_asks_for_changes_it(s
     assert gaps.last_counts(store.admin_dsn, "b") == []
 
 
-def test_everything_is_counted_that_has_a_calendar_and_what_has_none_is_named(store: Store) -> None:
+def test_all_series_with_a_calendar_are_counted_and_the_others_are_named(store: Store) -> None:
     write(store, "S", times(*FRIDAY)[1:])
     write(store, "T", [at("2024-03-08T14:00")], "1h")
     write(store, "S", times(*FRIDAY), tenant=store.tenant_b)
@@ -336,7 +338,7 @@ def test_everything_is_counted_that_has_a_calendar_and_what_has_none_is_named(st
     assert len(gaps.last_counts(store.admin_dsn)) == 2
 
 
-def test_what_can_no_longer_be_counted_has_no_count_any_more(store: Store) -> None:
+def test_counts_of_series_that_can_no_longer_be_counted_are_removed(store: Store) -> None:
     write(store, "S", times(*FRIDAY)[1:])
     write(store, "T", [at("2024-03-08T14:00")], "1h")
     write(store, "S", times(*FRIDAY)[1:], tenant=store.tenant_b)
@@ -356,7 +358,7 @@ def test_what_can_no_longer_be_counted_has_no_count_any_more(store: Store) -> No
 
 
 @pytest.mark.many_sessions
-def test_a_worker_counts_by_itself_what_is_missing_of_the_last_month(store: Store) -> None:
+def test_the_maintenance_job_counts_gaps_of_the_last_month(store: Store) -> None:
     write(store, "BTCUSD", [datetime.now(UTC) - timedelta(days=2)], "1d")
     calendars.assign(store.admin_dsn, "a", "24/7")
     put(store.admin_dsn, "maintain-gaps", {}, tenant=None, key="k")
@@ -366,7 +368,7 @@ def test_a_worker_counts_by_itself_what_is_missing_of_the_last_month(store: Stor
 
 
 @pytest.mark.many_sessions
-def test_a_worker_that_gives_a_count_back_does_not_live_on_for_its_statements(store: Store, tmp_path: Path) -> None:
+def test_a_stopping_worker_does_not_wait_for_the_statements_of_its_gap_count(store: Store, tmp_path: Path) -> None:
     """Otherwise two of them do the same for as long as that takes."""
     write(store, "S", [datetime.now(UTC) - timedelta(days=2)], "1d")
     calendars.assign(store.admin_dsn, "a", "24/7")
@@ -381,7 +383,7 @@ def test_a_worker_that_gives_a_count_back_does_not_live_on_for_its_statements(st
 
 
 @pytest.mark.many_sessions
-def test_what_goes_wrong_in_a_part_of_a_check_is_its_error(store: Store) -> None:
+def test_an_error_in_one_part_of_a_check_is_raised(store: Store) -> None:
     write(store, "S", times(*FRIDAY))
     dsn = make_conninfo(store.admin_dsn, options="-c lock_timeout=100")
     with psycopg.connect(store.superuser_dsn) as other:
@@ -391,7 +393,7 @@ def test_what_goes_wrong_in_a_part_of_a_check_is_its_error(store: Store) -> None
                        calendar="XNYS")  # fmt: skip
 
 
-def test_long_gaps_alone_are_listed_where_that_is_asked_for_and_all_are_counted(store: Store) -> None:
+def test_at_least_lists_only_long_gaps_and_counts_all(store: Store) -> None:
     write(store, "S", [ts for ts in times(*FRIDAY) if ts.minute != 0 and ts.hour != 18])
     done = check(store, "2024-03-08", "2024-03-09", at_least=2)
     assert [gap.missing for gap in done.gaps] == [61]
@@ -417,7 +419,7 @@ def test_long_gaps_alone_are_listed_where_that_is_asked_for_and_all_are_counted(
         ({"start": at("1800-01-01")}, CalendarError, "XNYS is known from 1900-01-01"),
     ],
 )
-def test_what_cannot_be_checked_is_an_error_that_says_why(
+def test_an_impossible_check_raises_an_error_with_the_reason(
     store: Store, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     write(store, "S", [at("2024-03-08T15:00")])
@@ -458,7 +460,7 @@ def by_hand(
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.every_engine
-def test_it_finds_what_looking_at_every_interval_finds(
+def test_gaps_match_a_search_through_every_interval(
     store: Store,
     calendar: str,
     minutes: int,
@@ -484,7 +486,9 @@ def test_it_finds_what_looking_at_every_interval_finds(
     assert all(gap.start in lacking and gap.end - step in lacking for gap in done.gaps)
 
 
-def test_pages_join_add_up_and_look_at_the_series_that_they_need(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_of_gaps_add_up_and_check_only_the_series_they_need(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hour = times("2024-01-02 00:00", "2024-01-02 01:00")
     for number in range(6):
         # Every third minute is there: twenty gaps of each series, one of which has none.

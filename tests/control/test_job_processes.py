@@ -39,7 +39,7 @@ def python(store: Store, file: Path) -> Callable[..., JobRecord]:
     return put_down
 
 
-def test_a_job_that_holds_the_interpreter_longer_than_its_lease_runs_once(
+def test_a_job_that_blocks_the_interpreter_beyond_its_lease_runs_once(
     store: Store, file: Path, tmp_path: Path, python: Callable[..., JobRecord]
 ) -> None:
     """Nor is its worker's other job taken for lost."""
@@ -63,7 +63,7 @@ def test_a_job_that_holds_the_interpreter_longer_than_its_lease_runs_once(
         (f"__import__('os').kill(__import__('os').getpid(), {int(signal.SIGKILL)})", "when memory runs out"),
     ],
 )
-def test_a_job_that_crashes_costs_that_job_an_attempt_and_no_other_anything(
+def test_a_crashing_job_loses_an_attempt_and_affects_no_other_job(
     store: Store, file: Path, tmp_path: Path, python: Callable[..., JobRecord], crash: str, how: str
 ) -> None:
     ready, notes = tmp_path / "ready", tmp_path / "other"
@@ -81,7 +81,7 @@ def test_a_job_that_crashes_costs_that_job_an_attempt_and_no_other_anything(
     assert jobs.get_job(store.admin_dsn, other.id).attempts == 1
 
 
-def test_a_job_that_runs_longer_than_its_type_allows_is_ended(
+def test_a_job_that_exceeds_the_time_limit_of_its_type_is_killed(
     store: Store, file: Path, python: Callable[..., JobRecord]
 ) -> None:
     job = python(HOLD.format(seconds=600), "test-brief", max_attempts=1)
@@ -90,7 +90,7 @@ def test_a_job_that_runs_longer_than_its_type_allows_is_ended(
     assert is_gone(int(noted(file)[0]))
 
 
-def test_a_job_that_does_not_look_whether_to_end_is_killed_when_it_is_cancelled(
+def test_a_cancelled_job_that_ignores_the_request_is_killed(
     store: Store, file: Path, python: Callable[..., JobRecord]
 ) -> None:
     job = python(HOLD.format(seconds=600))
@@ -101,7 +101,7 @@ def test_a_job_that_does_not_look_whether_to_end_is_killed_when_it_is_cancelled(
         assert is_gone(int(noted(file)[0]))
 
 
-def test_what_a_killed_worker_ran_ends_with_it(store: Store, file: Path, python: Callable[..., JobRecord]) -> None:
+def test_the_jobs_of_a_killed_worker_end_with_it(store: Store, file: Path, python: Callable[..., JobRecord]) -> None:
     python(HOLD.format(seconds=600))
     with process(store.admin_dsn) as worker:
         until(lambda: noted(file))
@@ -113,7 +113,7 @@ def test_what_a_killed_worker_ran_ends_with_it(store: Store, file: Path, python:
 @pytest.mark.parametrize(
     ("settings", "processes"), [({}, 1), ({"process_jobs": 1}, 3), ({"process_memory": 1}, 3), ({"process_jobs": 2}, 2)]
 )
-def test_a_process_runs_many_jobs_until_it_has_run_enough_or_uses_much_memory(
+def test_a_job_process_is_replaced_after_its_job_or_memory_limit(
     store: Store, file: Path, python: Callable[..., JobRecord], settings: dict[str, int], processes: int
 ) -> None:
     for number in range(3):

@@ -30,7 +30,7 @@ def tenant_of(store: Store) -> UUID:
     return UUID(store.tenant_a)
 
 
-def test_a_job_is_put_down_with_what_it_is_given(store: Store) -> None:
+def test_a_job_is_enqueued_with_the_given_values(store: Store) -> None:
     order = Order(symbol="S", since=datetime(2024, 1, 1, tzinfo=UTC))
     due = datetime(2030, 1, 1, tzinfo=UTC)
     job = put(store.admin_dsn, "t", order, tenant=store.tenant_a, key="k", priority=7, due_at=due)
@@ -48,7 +48,7 @@ def test_a_job_is_put_down_with_what_it_is_given(store: Store) -> None:
     )
 
 
-def test_the_same_key_of_a_tenant_is_the_same_job_and_another_tenants_is_another(store: Store) -> None:
+def test_a_key_identifies_one_job_per_tenant(store: Store) -> None:
     made = [
         put(store.admin_dsn, "t", {"n": 1}, tenant=tenant, key="k") for tenant in (store.tenant_a, store.tenant_b, None)
     ]
@@ -62,20 +62,20 @@ def test_the_same_key_of_a_tenant_is_the_same_job_and_another_tenants_is_another
             put(store.admin_dsn, kind, payload, tenant=None, key="k")
 
 
-def test_an_applications_key_and_the_control_planes_are_one(store: Store) -> None:
+def test_the_application_and_the_control_plane_share_job_keys(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         job = client.enqueue_job("k", "t", {"n": 1})
     assert put(store.admin_dsn, "t", {"n": 1}, tenant=store.tenant_a, key="k").id == job.id
 
 
 @pytest.mark.many_sessions
-def test_a_key_that_many_put_down_at_once_is_one_job(store: Store) -> None:
+def test_concurrent_enqueues_of_one_key_create_one_job(store: Store) -> None:
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: put(store.admin_dsn, "t", {}, tenant=None, key="k").id, range(16)))
     assert len(set(made)) == 1
 
 
-def test_a_job_is_put_down_in_the_callers_transaction(store: Store) -> None:
+def test_a_job_is_enqueued_in_the_callers_transaction(store: Store) -> None:
     with psycopg.connect(store.admin_dsn) as connection:
         jobs.enqueue(connection, "t", {}, tenant=None, idempotency_key="k")
         connection.rollback()
@@ -92,7 +92,7 @@ def test_a_job_is_put_down_in_the_callers_transaction(store: Store) -> None:
         ({"priority": -1}, "from 0 to 100, not -1"),
     ],
 )
-def test_a_job_that_is_none_is_an_error(store: Store, change: dict[str, Any], says: str) -> None:
+def test_an_invalid_job_is_rejected(store: Store, change: dict[str, Any], says: str) -> None:
     with pytest.raises(JobError, match=says):
         put(store.admin_dsn, **{"kind": "t", "payload": {}, "tenant": None, "key": "k", **change})
 
@@ -129,7 +129,7 @@ def large(store: Store) -> list[int]:
 
 # What is tried is Python's.
 @pytest.mark.engines("postgres")
-def test_a_page_of_large_jobs_ends_before_its_limit_and_says_that_more_follow(store: Store, large: list[int]) -> None:
+def test_a_page_of_large_jobs_ends_early_and_says_that_more_follow(store: Store, large: list[int]) -> None:
     first = jobs.list_jobs(store.admin_dsn, limit=1000)
     read = sum(len(job.payload["text"]) for job in first.items)
     assert pages.MOST_BYTES - LARGEST_PAYLOAD < read < pages.MOST_BYTES + pages.STEP * LARGEST_PAYLOAD
@@ -140,7 +140,7 @@ def test_a_page_of_large_jobs_ends_before_its_limit_and_says_that_more_follow(st
 
 
 @pytest.mark.engines("postgres")
-def test_the_command_says_how_to_go_on_behind_a_page(run: Run, store: Store, large: list[int]) -> None:
+def test_the_list_command_prints_how_to_get_the_next_page(run: Run, store: Store, large: list[int]) -> None:
     shown = run("jobs", "list", "--limit", "1000", "--json")
     last = shown.json[-1]["id"]
     assert len(shown.json) < len(large)
@@ -172,7 +172,7 @@ def test_another_tenants_job_is_unknown(store: Store) -> None:
         ("cancelled", "queued", "cancelled"),
     ],
 )
-def test_what_may_be_done_with_a_job_depends_on_its_state(
+def test_the_state_of_a_job_decides_whether_it_can_be_retried_or_cancelled(
     store: Store, state: str, retry: str | None, cancel: str | None
 ) -> None:
     job = put(store.admin_dsn, "t", {}, tenant=None, key="k")
@@ -188,7 +188,7 @@ def test_what_may_be_done_with_a_job_depends_on_its_state(
 
 
 @pytest.mark.parametrize(("first", "then"), [("1", "true"), ("1", "1.5"), ("[1, 2]", "[2, 1]")])
-def test_payloads_are_compared_as_the_database_has_them(store: Store, first: str, then: str) -> None:
+def test_payloads_are_compared_in_their_stored_form(store: Store, first: str, then: str) -> None:
     def enqueue(value: str, key: str) -> jobs.JobRecord:
         with psycopg.connect(store.admin_dsn) as connection:
             return jobs.enqueue(connection, "t", {"value": json.loads(value)}, tenant=None, idempotency_key=key)
@@ -200,7 +200,7 @@ def test_payloads_are_compared_as_the_database_has_them(store: Store, first: str
         enqueue(then, "k")
 
 
-def test_the_backlog_counts_what_somebody_waits_for(store: Store) -> None:
+def test_the_backlog_counts_queued_running_and_failed_jobs(store: Store) -> None:
     for number, state in enumerate(("queued", "queued", "running", "failed", "succeeded", "cancelled")):
         job = put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key=f"{number}")
         store.execute("UPDATE store.jobs SET state = %s WHERE id = %s", state, job.id)
@@ -236,7 +236,7 @@ def application(store: Store) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def test_an_application_sees_its_own_jobs_with_progress_and_result_and_no_other(
+def test_an_application_sees_only_its_own_jobs_with_progress_and_result(
     store: Store, application: psycopg.Connection[Any]
 ) -> None:
     for tenant in (store.tenant_a, store.tenant_b, None):
@@ -265,9 +265,7 @@ def test_an_application_sees_its_own_jobs_with_progress_and_result_and_no_other(
         "CREATE TRIGGER t AFTER INSERT ON store.jobs EXECUTE FUNCTION store.announce_jobs()",
     ],
 )
-def test_what_becomes_of_a_job_is_not_an_applications(
-    store: Store, application: psycopg.Connection[Any], statement: Any
-) -> None:
+def test_an_application_cannot_change_a_job(store: Store, application: psycopg.Connection[Any], statement: Any) -> None:
     put(store.admin_dsn, "t", {}, tenant=store.tenant_a, key="k")
     before = store.rows("SELECT j::text, xmin FROM store.jobs AS j")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -276,7 +274,7 @@ def test_what_becomes_of_a_job_is_not_an_applications(
 
 
 @pytest.mark.parametrize("key", ["there", "not there"])
-def test_without_a_tenant_nobody_learns_which_keys_the_store_has(store: Store, key: str) -> None:
+def test_without_a_tenant_existing_job_keys_cannot_be_probed(store: Store, key: str) -> None:
     put(store.admin_dsn, "t", {}, tenant=None, key="there")
     statement = "INSERT INTO mds.jobs (idempotency_key, job_type, payload, priority) VALUES (%s, 't', '{}', 1)"
     with psycopg.connect(store.dsn, autocommit=True) as connection:
@@ -287,7 +285,7 @@ def test_without_a_tenant_nobody_learns_which_keys_the_store_has(store: Store, k
 
 
 @pytest.mark.many_sessions
-def test_what_is_announced_says_nothing_of_a_tenant(store: Store) -> None:
+def test_job_notifications_contain_no_data_of_a_tenant(store: Store) -> None:
     with psycopg.connect(store.dsn, autocommit=True) as listener:
         listener.execute("LISTEN mds_jobs")
         with MDS(dsn=store.dsn, tenant_id=store.tenant_b) as client:
@@ -301,7 +299,7 @@ def test_what_is_announced_says_nothing_of_a_tenant(store: Store) -> None:
 # Job types -------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_one_functions(store: Store) -> None:
+def test_a_job_type_name_belongs_to_one_function(store: Store) -> None:
     def first(context: JobContext, payload: dict[str, Any]) -> None:
         """Does nothing."""
 
@@ -334,12 +332,12 @@ def test_a_function_that_cannot_run_jobs_is_refused(function: Any) -> None:
     assert "test-refused" not in jobs.load()
 
 
-def test_a_module_that_is_not_there_is_an_error() -> None:
+def test_loading_job_types_from_a_missing_module_is_an_error() -> None:
     with pytest.raises(JobError, match="job types of nowhere cannot be loaded: ModuleNotFoundError"):
         jobs.load("nowhere")
 
 
-def test_a_function_can_be_called_outside_of_a_worker(store: Store) -> None:
+def test_a_job_context_can_be_used_outside_a_worker(store: Store) -> None:
     job = put(store.admin_dsn, "t", {}, tenant=None, key="k")
     context = JobContext(job, store.admin_dsn)
     context.progress(1, 2)
@@ -357,7 +355,7 @@ def run(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return runs(main, capsys, monkeypatch)
 
 
-def test_jobs_are_put_down_listed_cancelled_and_tried_again_by_command(run: Run, store: Store) -> None:
+def test_commands_enqueue_list_cancel_and_retry_jobs(run: Run, store: Store) -> None:
     told = ("--tenant", store.tenant_a, "--idempotency-key", "k", "--payload", '{"n": 1}', "--priority", 9)
     made = run("jobs", "enqueue", "t", *told, "--due", "2030-01-01", "--json").json
     assert (made["tenant"], made["payload"], made["priority"]) == (store.tenant_a, {"n": 1}, 9)
@@ -381,7 +379,9 @@ def test_jobs_are_put_down_listed_cancelled_and_tried_again_by_command(run: Run,
         (("types", "--import", "nowhere"), 1, "error: job types of nowhere cannot be loaded"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(run: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
+def test_an_impossible_request_prints_one_error_line(
+    run: Run, arguments: tuple[str, ...], code: int, says: str
+) -> None:
     done = run("jobs", *arguments)
     assert (done.code, done.out) == (code, "")
     assert says in done.err
@@ -390,13 +390,13 @@ def test_what_cannot_be_done_is_one_clear_line(run: Run, arguments: tuple[str, .
 @pytest.mark.parametrize(
     ("option", "value"), [("--lease", "0.5"), ("--grace", "-1"), ("--poll", "x"), ("--grace", "nan")]
 )
-def test_a_worker_takes_only_seconds_that_make_sense(run: Run, option: str, value: str) -> None:
+def test_invalid_seconds_for_a_worker_are_a_usage_error(run: Run, option: str, value: str) -> None:
     done = run("worker", option, value)
     assert done.code == 2
     assert "is not a number of seconds from" in done.err
 
 
-def test_the_types_that_there_are_are_listed_with_their_payloads(run: Run) -> None:
+def test_job_types_are_listed_with_their_payload_fields(run: Run) -> None:
     found = {
         kind["job_type"]: kind for kind in run("jobs", "types", "--import", "tests.control.job_types", "--json").json
     }

@@ -139,9 +139,7 @@ def rejects(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_any_format_is_loaded_as_the_rows_that_it_holds(
-    store: Store, client: MDS, tmp_path: Path, name: str
-) -> None:
+def test_a_file_of_any_format_is_loaded_completely(store: Store, client: MDS, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(FILES[name](bars()))
     done = load(store.admin_dsn, "a", "bars", str(tmp_path / name), part_rows=64)
     assert stored(client) == as_of(client, bars())
@@ -161,7 +159,7 @@ def test_every_kind_is_loaded(store: Store, client: MDS, kind: str) -> None:
     assert stored(client, kind) == as_of(client, rows, kind)
 
 
-def test_anything_that_speaks_arrow_is_loaded(store: Store, client: MDS) -> None:
+def test_frames_and_arrow_streams_can_be_loaded(store: Store, client: MDS) -> None:
     frame = polars.from_arrow(table(bars()))
     reader = pa.RecordBatchReader.from_batches(table(bars()).schema, table(bars(range(40, 60))).to_batches())
     assert isinstance(frame, polars.DataFrame)
@@ -172,7 +170,7 @@ def test_anything_that_speaks_arrow_is_loaded(store: Store, client: MDS) -> None
 
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
 @pytest.mark.every_engine
-def test_a_part_that_meets_a_row_is_merged_and_the_others_are_not(
+def test_only_parts_that_conflict_with_stored_rows_are_merged(
     store: Store, client: MDS, on_conflict: OnConflict
 ) -> None:
     client.upsert_bars(bars(range(20, 22)))
@@ -184,7 +182,7 @@ def test_a_part_that_meets_a_row_is_merged_and_the_others_are_not(
 
 
 @pytest.mark.every_engine
-def test_the_same_load_again_writes_no_row_version(store: Store, client: MDS, tmp_path: Path) -> None:
+def test_repeating_a_load_creates_no_new_row_versions(store: Store, client: MDS, tmp_path: Path) -> None:
     path = tmp_path / "b.parquet"
     path.write_bytes(as_parquet(bars()))
     load(store.admin_dsn, "a", "bars", str(path), part_rows=64)
@@ -195,7 +193,7 @@ def test_the_same_load_again_writes_no_row_version(store: Store, client: MDS, tm
 
 
 @odd_rows
-def test_of_a_key_that_comes_twice_the_last_row_is_left(store: Store, client: MDS) -> None:
+def test_the_last_row_wins_when_a_load_repeats_a_key(store: Store, client: MDS) -> None:
     twice = [*bars(range(10)), *bars(range(10), level=500.0)]
     load(store.admin_dsn, "a", "bars", table(twice), part_rows=100)
     load(store.admin_dsn, "b", "bars", table(twice), part_rows=30)
@@ -204,7 +202,7 @@ def test_of_a_key_that_comes_twice_the_last_row_is_left(store: Store, client: MD
 
 
 @pytest.mark.every_engine
-def test_last_prices_are_kept_as_an_upsert_keeps_them(store: Store, client: MDS) -> None:
+def test_a_load_updates_latest_prices_like_an_upsert(store: Store, client: MDS) -> None:
     loads = (bars(range(20, 40)), bars(range(20), level=7.0), bars(range(38, 44), level=300.0))
     other = client.for_tenant(store.tenant_b)
     for rows in loads:
@@ -218,7 +216,7 @@ def test_last_prices_are_kept_as_an_upsert_keeps_them(store: Store, client: MDS)
         assert len(mine) == len(SYMBOLS)
 
 
-def test_a_load_touches_no_other_tenants_rows(store: Store, client: MDS) -> None:
+def test_a_load_does_not_touch_rows_of_other_tenants(store: Store, client: MDS) -> None:
     other = client.for_tenant(store.tenant_b)
     other.upsert_bars(bars(level=1.0))
     load(store.admin_dsn, "a", "bars", table(bars()))
@@ -226,7 +224,7 @@ def test_a_load_touches_no_other_tenants_rows(store: Store, client: MDS) -> None
     assert stored(client) == as_of(client, bars())
 
 
-def test_rows_that_name_another_tenant_are_put_aside(store: Store, client: MDS, tmp_path: Path) -> None:
+def test_rows_that_name_another_tenant_are_rejected(store: Store, client: MDS, tmp_path: Path) -> None:
     foreign = bars(range(2), tenant_id=store.tenant_b)
     (tmp_path / "b.ndjson").write_bytes(lines([*bars(range(2, 4)), *foreign]))
     done = load(store.admin_dsn, "a", "bars", str(tmp_path / "b.ndjson"))
@@ -240,7 +238,7 @@ def test_rows_that_name_another_tenant_are_put_aside(store: Store, client: MDS, 
 
 
 @pytest.mark.parametrize("tenant", ["nobody", "0e8d583a-2cf6-4fba-b2a9-add128d0a2b1"])
-def test_a_tenant_that_is_not_there_is_an_error(store: Store, tenant: str) -> None:
+def test_loading_for_an_unknown_tenant_is_an_error(store: Store, tenant: str) -> None:
     with pytest.raises(UnknownTenant, match=f"there is no tenant '{tenant}'"):
         load(store.admin_dsn, tenant, "bars", table(bars()))
 
@@ -252,7 +250,7 @@ BAD = (
 
 
 @pytest.mark.parametrize(("name", "more", "first"), BAD)
-def test_what_is_no_row_goes_to_the_rejects_with_its_line_and_the_reason(
+def test_invalid_rows_are_rejected_with_line_and_reason(
     store: Store, client: MDS, tmp_path: Path, name: str, more: bytes, first: int
 ) -> None:
     (tmp_path / name).write_bytes(FILES[name](bars()) + more)
@@ -265,7 +263,7 @@ def test_what_is_no_row_goes_to_the_rejects_with_its_line_and_the_reason(
     assert stored(client) == as_of(client, bars())
 
 
-def test_of_columns_only_the_rows_in_question_are_put_aside(store: Store, client: MDS, tmp_path: Path) -> None:
+def test_only_the_invalid_rows_of_a_column_are_rejected(store: Store, client: MDS, tmp_path: Path) -> None:
     given = table(bars())
     prices = given["close_price"].to_pylist()
     prices[3], prices[150] = float("nan"), float("inf")
@@ -281,7 +279,7 @@ def test_of_columns_only_the_rows_in_question_are_put_aside(store: Store, client
 
 
 @pytest.mark.every_engine
-def test_a_row_that_only_the_server_refuses_is_put_aside(store: Store, client: MDS, tmp_path: Path) -> None:
+def test_a_row_refused_by_the_server_is_rejected(store: Store, client: MDS, tmp_path: Path) -> None:
     store.execute("ALTER TABLE store.bars ADD CONSTRAINT small CHECK (volume IS DISTINCT FROM 5)")
     (tmp_path / "b.csv").write_bytes(as_csv(bars(range(10))))
     done = load(store.admin_dsn, "a", "bars", str(tmp_path / "b.csv"), part_rows=20)
@@ -303,7 +301,7 @@ SHAPES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_an_input_of_the_wrong_shape_is_one_clear_line(store: Store, tmp_path: Path, run: Run, name: str) -> None:
+def test_an_input_of_the_wrong_shape_prints_one_error_line(store: Store, tmp_path: Path, run: Run, name: str) -> None:
     content, message = SHAPES[name]
     (tmp_path / name).write_bytes(content)
     done = run("load", "bars", str(tmp_path / name), "--tenant", "a")
@@ -312,7 +310,7 @@ def test_an_input_of_the_wrong_shape_is_one_clear_line(store: Store, tmp_path: P
     assert store.rows("SELECT count(*) FROM store.bars") == [(0,)]
 
 
-def test_the_command_says_what_it_did_and_its_exit_code_that_there_are_rejects(
+def test_the_load_command_reports_its_result_and_exits_with_3_on_rejects(
     store: Store, client: MDS, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / "b.csv").write_bytes(as_csv(bars()))
@@ -347,7 +345,7 @@ def test_standard_input_is_loaded(
 
 @pytest.mark.many_sessions
 @pytest.mark.every_engine
-def test_a_load_that_was_killed_is_completed_by_the_same_load_again(store: Store, client: MDS, tmp_path: Path) -> None:
+def test_repeating_a_killed_load_completes_it(store: Store, client: MDS, tmp_path: Path) -> None:
     rows = bars(range(4000))
     parquet.write_table(table(rows), tmp_path / "b.parquet")
     arguments = ["load", "bars", "b.parquet", "--tenant", "a", "--dsn", store.admin_dsn, "--part-rows", "200"]
@@ -368,7 +366,7 @@ def test_a_load_that_was_killed_is_completed_by_the_same_load_again(store: Store
 
 
 @pytest.mark.many_sessions
-def test_a_load_and_an_application_write_the_same_series_at_once(store: Store, client: MDS) -> None:
+def test_a_load_and_an_application_can_write_the_same_series_concurrently(store: Store, client: MDS) -> None:
     rows = bars(range(2000))
     with ThreadPoolExecutor(2) as pool:
         loading = pool.submit(load, store.admin_dsn, "a", "bars", table(rows), part_rows=500)
@@ -380,7 +378,7 @@ def test_a_load_and_an_application_write_the_same_series_at_once(store: Store, c
 
 @pytest.mark.parametrize("kind", CHUNKED)
 @pytest.mark.every_engine
-def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, client: MDS, kind: str) -> None:
+def test_a_load_merges_with_rows_in_the_columnstore(store: Store, client: MDS, kind: str) -> None:
     there = of_every_kind(100.0)[kind]
     client.upsert(kind, there)
     compress(store)
@@ -399,7 +397,7 @@ def test_a_load_meets_rows_in_the_columnstore_as_it_does_others(store: Store, cl
 
 
 @pytest.mark.every_engine
-def test_rollups_are_refreshed_over_what_was_loaded(store: Store, client: MDS) -> None:
+def test_a_load_refreshes_the_rollups_of_its_range(store: Store, client: MDS) -> None:
     client.upsert_bars(bars(range(-3000, -2990)))
     aggregates.refresh(store.admin_dsn)
     done = load(store.admin_dsn, "a", "bars", table(bars(range(-2000, 400, 10))))

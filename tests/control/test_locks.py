@@ -60,16 +60,14 @@ def test_a_lock_ends_with_a_block_that_fails(store: Store, driver: psycopg.Conne
     assert not refused(store, REFRESH_LOCK)
 
 
-def test_a_migration_waits_for_another_one_and_gives_up_where_it_is_told_to(
-    store: Store, driver: psycopg.Connection[object]
-) -> None:
+def test_a_migration_waits_for_another_until_the_lock_timeout(store: Store, driver: psycopg.Connection[object]) -> None:
     impatient = make_conninfo(store.admin_dsn, options="-c lock_timeout=50ms")
     with held(store.admin_dsn, MIGRATION_LOCK, driver), pytest.raises(psycopg.errors.LockNotAvailable):
         migration.migrate(impatient)
     assert migration.migrate(impatient).objects == []
 
 
-def test_a_lock_that_was_lost_is_said_and_free_for_others(store: Store, driver: psycopg.Connection[object]) -> None:
+def test_a_lost_lock_raises_an_error_and_is_free_for_others(store: Store, driver: psycopg.Connection[object]) -> None:
     with (  # noqa: PT012 - what is lost in it
         pytest.raises(ControlError, match=r"store\.lock_refresh was lost"),
         held(store.admin_dsn, REFRESH_LOCK, driver),
@@ -79,14 +77,14 @@ def test_a_lock_that_was_lost_is_said_and_free_for_others(store: Store, driver: 
         until(lambda: not refused(store, REFRESH_LOCK))
 
 
-def test_no_timeout_of_idle_transactions_ends_a_lock(store: Store, driver: psycopg.Connection[object]) -> None:
+def test_the_idle_transaction_timeout_does_not_release_a_lock(store: Store, driver: psycopg.Connection[object]) -> None:
     hasty = make_conninfo(store.admin_dsn, options="-c idle_in_transaction_session_timeout=20")
     with held(hasty, REFRESH_LOCK, driver):
         driver.execute("SELECT pg_sleep(0.2)")
         assert refused(store, REFRESH_LOCK)
 
 
-def test_a_lock_keeps_no_row_from_being_removed(store: Store, driver: psycopg.Connection[object]) -> None:
+def test_holding_a_lock_does_not_hold_back_vacuum(store: Store, driver: psycopg.Connection[object]) -> None:
     patient = make_conninfo(store.admin_dsn, options="-c default_transaction_isolation=serializable")
     with held(patient, REFRESH_LOCK, driver):
         ((holder,),) = store.rows(HOLDER, REFRESH_LOCK)
@@ -95,7 +93,7 @@ def test_a_lock_keeps_no_row_from_being_removed(store: Store, driver: psycopg.Co
         ]
 
 
-def test_one_worker_claims_at_a_time_and_holds_its_lock_for_one_message(
+def test_one_worker_claims_at_a_time_and_holds_the_lock_only_while_claiming(
     store: Store, driver: psycopg.Connection[object]
 ) -> None:
     with psycopg.connect(store.admin_dsn, autocommit=True) as worker:

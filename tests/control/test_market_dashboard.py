@@ -63,7 +63,7 @@ def login(store: Store) -> Iterator[str]:
         store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_every_statement_answers_for_the_bound_tenant_and_for_no_other(login: str) -> None:
+def test_every_dashboard_statement_returns_only_rows_of_the_bound_tenant(login: str) -> None:
     variables = {each["name"]: each["query"] for each in dashboard()["templating"]["list"] if each["type"] == "query"}
     statements = {
         f"{panel['title']} {target['refId']}": target
@@ -92,14 +92,14 @@ def test_every_statement_answers_for_the_bound_tenant_and_for_no_other(login: st
         assert [row["timeframe"] for row in rows(variables["timeframe"])] == ["1m"]
 
 
-def test_what_is_chosen_stands_in_statements_as_quoted_text_only() -> None:
+def test_dashboard_variables_appear_in_statements_only_as_quoted_text() -> None:
     text = json.dumps(dashboard())
     asked = set(re.findall(r"\$\{(\w+)(:\w+)?\}", text))
     titles = {("symbol", ""), ("datasource", "")}
     assert asked == titles | {(name, ":sqlstring") for name in market_dashboard.VARIABLES}
 
 
-def test_the_source_is_provisioned_with_a_login_of_its_own() -> None:
+def test_the_data_source_is_provisioned_with_its_own_login() -> None:
     file = DOCKER / "grafana/provisioning/datasources/market.yml"
     (source,) = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
     compose = yaml.safe_load((DOCKER.parent / "docker-compose.yml").read_text(encoding="utf-8"))

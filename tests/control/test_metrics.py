@@ -76,7 +76,7 @@ def fill(store: Store) -> None:
 
 
 @pytest.mark.every_engine
-def test_a_scrape_says_what_the_store_is_like(store: Store, exposed: ServiceMetrics) -> None:
+def test_a_scrape_reports_the_state_of_the_store(store: Store, exposed: ServiceMetrics) -> None:
     fill(store)
     found = scraped(exposed)
     assert found["datastore_database_up"] == {(): 1}
@@ -112,7 +112,7 @@ def test_chunks_are_counted_and_measured(store: Store, exposed: ServiceMetrics) 
 
 
 @pytest.mark.engines("timescale")
-def test_compression_stored_rollups_and_policies_are_there_where_the_engine_has_them(
+def test_compression_rollups_and_policies_are_reported_if_the_engine_has_them(
     store: Store, exposed: ServiceMetrics, at_once: None
 ) -> None:
     fill(store)
@@ -132,7 +132,7 @@ def test_compression_stored_rollups_and_policies_are_there_where_the_engine_has_
     assert set(found["datastore_policy_failures_total"]) == set(found["datastore_policy_runs_total"])
 
 
-def test_gaps_are_those_of_the_last_check_over_all_tenants(store: Store, exposed: ServiceMetrics) -> None:
+def test_gap_metrics_sum_the_last_check_of_all_tenants(store: Store, exposed: ServiceMetrics) -> None:
     store.execute(
         "INSERT INTO store.gap_counts (tenant_no, vendor, timeframe, range_start, range_end, series, expected, missing,"
         " gaps, repeated, checked_at)"
@@ -145,7 +145,7 @@ def test_gaps_are_those_of_the_last_check_over_all_tenants(store: Store, exposed
     assert found["datastore_gap_check_timestamp_seconds"] == {("v", "1m"): 1000}
 
 
-def test_a_backfill_that_is_under_way_says_how_far_it_is(store: Store, exposed: ServiceMetrics) -> None:
+def test_a_running_backfill_reports_its_progress(store: Store, exposed: ServiceMetrics) -> None:
     store.execute(
         "INSERT INTO store.backfills (tenant_no, idempotency_key, kind, vendor, timeframe, range_start, range_end,"
         " source, params, series, missing) SELECT 1, k, 'bars', 'v', '1m', now(), now(), '{}', '{}', 1, 1"
@@ -164,7 +164,9 @@ def test_a_backfill_that_is_under_way_says_how_far_it_is(store: Store, exposed: 
     assert found["datastore_backfill_progress_ratio"] == {(): 3 / 8}
 
 
-def test_a_first_failure_is_an_increase(store: Store, exposed: ServiceMetrics, at_once: None) -> None:
+def test_job_metrics_start_at_zero_so_that_a_first_failure_is_an_increase(
+    store: Store, exposed: ServiceMetrics, at_once: None
+) -> None:
     """Of what has just appeared, Prometheus does not know that it was none before."""
     before = scraped(exposed)["datastore_jobs"]
     assert before == dict.fromkeys(before, 0)
@@ -176,7 +178,7 @@ def test_a_first_failure_is_an_increase(store: Store, exposed: ServiceMetrics, a
     assert scraped(exposed)["datastore_jobs"] == before | {(OTHER, "failed"): 1}
 
 
-def test_a_job_whose_worker_is_lost_does_not_run(store: Store, exposed: ServiceMetrics) -> None:
+def test_a_job_of_a_lost_worker_is_counted_as_queued(store: Store, exposed: ServiceMetrics) -> None:
     """Without a worker nobody takes it back: it would be said to be worked off for ever."""
     store.execute(
         "INSERT INTO store.jobs (idempotency_key, job_type, payload, priority, state, worker, leased_until)"
@@ -201,7 +203,7 @@ def test_many_vendors_share_one_label(store: Store, exposed: ServiceMetrics) -> 
     assert series["bars", OTHER, OTHER] == 1000 - metrics.MAX_GROUPS
 
 
-def test_no_more_groups_are_fetched_than_there_are_labels(store: Store) -> None:
+def test_metrics_queries_fetch_no_more_groups_than_labels(store: Store) -> None:
     """Whatever names tenants make up for vendors and for types of jobs."""
     thousand = "FROM generate_series(1, 1000) AS n"
     store.execute(
@@ -253,7 +255,7 @@ def test_a_tenant_with_very_many_gaps_leaves_the_others_their_labels(store: Stor
     assert found["datastore_missing_bars"][OTHER, OTHER] == 9
 
 
-def test_no_label_names_a_tenant_a_symbol_or_what_an_application_made_up(store: Store, exposed: ServiceMetrics) -> None:
+def test_labels_contain_no_tenant_symbol_or_application_text(store: Store, exposed: ServiceMetrics) -> None:
     fill(store)
     exposed.request_began()
     exposed.request_ended(None, "BREW", 404, 0.1)
@@ -282,7 +284,7 @@ def test_the_clients_of_the_process_are_in_the_same_scrape(store: Store, exposed
     assert ("service", "idle") in found["mds_pool_connections"]
 
 
-def test_a_scrape_reads_nothing_again_so_soon(store: Store, exposed: ServiceMetrics) -> None:
+def test_a_scrape_shortly_after_another_reuses_its_values(store: Store, exposed: ServiceMetrics) -> None:
     before = scraped(exposed)
     tenants.create_tenant(store.admin_dsn, "new")
     after = scraped(exposed)
@@ -291,7 +293,7 @@ def test_a_scrape_reads_nothing_again_so_soon(store: Store, exposed: ServiceMetr
 
 
 @pytest.mark.many_sessions
-def test_many_that_scrape_at_once_read_once(store: Store, exposed: ServiceMetrics) -> None:
+def test_concurrent_scrapes_read_the_database_once(store: Store, exposed: ServiceMetrics) -> None:
     texts: list[str] = []
     threads = [threading.Thread(target=lambda: texts.append(exposed.exposition()[0].decode())) for _ in range(8)]
     for thread in threads:
@@ -304,7 +306,7 @@ def test_many_that_scrape_at_once_read_once(store: Store, exposed: ServiceMetric
 
 
 @pytest.mark.every_engine
-def test_no_row_of_a_kind_is_read(store: Store, exposed: ServiceMetrics) -> None:
+def test_a_scrape_reads_no_rows_of_a_kind(store: Store, exposed: ServiceMetrics) -> None:
     """Rows may be locked away, and a scrape has all that it needs."""
     with psycopg.connect(store.superuser_dsn, autocommit=True) as connection:
         tables = [f"store.{name}" for name in ("bars", "fundamentals", "news", "options")]
@@ -319,7 +321,7 @@ def test_no_row_of_a_kind_is_read(store: Store, exposed: ServiceMetrics) -> None
 
 
 @pytest.mark.many_sessions
-def test_what_cannot_be_read_keeps_its_last_value_and_says_so(
+def test_a_metric_that_cannot_be_read_keeps_its_last_value_and_is_marked(
     store: Store, exposed: ServiceMetrics, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = scraped(exposed)
@@ -338,7 +340,7 @@ def test_what_cannot_be_read_keeps_its_last_value_and_says_so(
 
 
 @pytest.mark.many_sessions
-def test_an_answer_comes_in_time_however_much_is_locked(
+def test_a_scrape_returns_in_time_while_all_tables_are_locked(
     store: Store, exposed: ServiceMetrics, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prometheus takes an answer that comes late for none: everything would be unknown, and not some of it."""
@@ -366,7 +368,7 @@ def test_an_answer_comes_in_time_however_much_is_locked(
     assert after["datastore_tenants"]["enabled",] == 3
 
 
-def test_prometheus_waits_longer_than_a_scrape_takes() -> None:
+def test_the_scrape_budget_is_below_the_prometheus_timeout() -> None:
     configuration = yaml.safe_load((DOCKER / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
     # Which is 10 seconds, where it does not say.
     assert "scrape_timeout" not in str(configuration)
@@ -374,7 +376,7 @@ def test_prometheus_waits_longer_than_a_scrape_takes() -> None:
 
 
 @pytest.mark.many_sessions
-def test_a_database_that_is_silent_is_not_waited_for_for_ever(
+def test_a_scrape_does_not_hang_on_a_silent_database(
     store: Store, exposed: ServiceMetrics, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that stands still heeds no timeout of its own."""
@@ -397,7 +399,7 @@ def test_a_database_that_is_silent_is_not_waited_for_for_ever(
 
 
 @pytest.mark.many_sessions
-def test_a_database_that_goes_away_leaves_the_last_values_and_is_found_again(
+def test_a_lost_database_keeps_the_last_values_and_is_reconnected(
     store: Store, exposed: ServiceMetrics, at_once: None
 ) -> None:
     before = scraped(exposed)
@@ -415,7 +417,7 @@ def test_a_database_that_goes_away_leaves_the_last_values_and_is_found_again(
     assert scraped(exposed)["datastore_database_up"] == {(): 1}
 
 
-def test_a_database_that_was_never_there_is_said_to_be_down() -> None:
+def test_a_database_that_was_never_reachable_is_reported_down() -> None:
     exposed = ServiceMetrics("host=127.0.0.1 port=1 dbname=nowhere connect_timeout=1")
     found = scraped(exposed)
     assert found["datastore_database_up"] == {(): 0}
@@ -423,7 +425,7 @@ def test_a_database_that_was_never_there_is_said_to_be_down() -> None:
     assert "datastore_tenants" not in found
 
 
-def test_a_worker_tells_its_jobs_on_a_port_of_loopback() -> None:
+def test_a_worker_serves_its_job_metrics_on_a_loopback_port() -> None:
     exposed = WorkerMetrics({"expire"})
     exposed.job_began()
     exposed.job_began()
@@ -438,7 +440,7 @@ def test_a_worker_tells_its_jobs_on_a_port_of_loopback() -> None:
         urllib.request.urlopen(where)
 
 
-def test_who_accepts_openmetrics_gets_it(store: Store, exposed: ServiceMetrics) -> None:
+def test_openmetrics_is_returned_if_accepted(store: Store, exposed: ServiceMetrics) -> None:
     text, content_type = exposed.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")
@@ -458,7 +460,7 @@ def everything(store: Store) -> str:
         service.close()
 
 
-def test_what_is_exposed_is_what_is_declared(store: Store) -> None:
+def test_exposed_metrics_match_their_declarations(store: Store) -> None:
     families = {}
     for family in text_string_to_metric_families(everything(store)):
         name = declared_name(family)
@@ -479,7 +481,7 @@ def test_every_metric_is_in_the_reference() -> None:
 
 
 @pytest.mark.promtool
-def test_promtool_finds_nothing_to_say(store: Store, exposed: ServiceMetrics) -> None:
+def test_promtool_reports_no_problem(store: Store, exposed: ServiceMetrics) -> None:
     fill(store)
     jobs.list_jobs(store.admin_dsn, tenant=UUID(store.tenant_a))
     exposed.request_began()
@@ -492,7 +494,7 @@ def test_promtool_finds_nothing_to_say(store: Store, exposed: ServiceMetrics) ->
 
 
 @pytest.mark.many_sessions
-def test_a_worker_on_the_command_line_answers_scrapes_while_it_works(store: Store) -> None:
+def test_the_worker_command_answers_scrapes_while_it_works(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.enqueue_job("one", "test-answer", payload={"what": 1})
     with socket.create_server(("127.0.0.1", 0)) as probe:

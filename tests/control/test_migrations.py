@@ -85,7 +85,7 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
-def test_a_database_is_as_declared_in_every_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_check_finds_no_drift_in_any_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("PGTZ", zone)
     assert migration.check(store.admin_dsn) == []
     assert migration.migrate(store.admin_dsn).objects == []
@@ -98,7 +98,7 @@ def test_a_check_changes_and_locks_nothing(store: Store) -> None:
         assert migration.check(store.admin_dsn) == []
 
 
-def test_two_at_once_both_bring_it_to_head(admin: str) -> None:
+def test_concurrent_migrations_of_one_database_all_reach_head(admin: str) -> None:
     together = threading.Barrier(3)
 
     def migrate(_: int) -> migration.Migration:
@@ -112,7 +112,7 @@ def test_two_at_once_both_bring_it_to_head(admin: str) -> None:
     assert migration.check(admin) == []
 
 
-def test_two_databases_of_one_server_are_migrated_at_once(server: EmbeddedServer) -> None:
+def test_databases_of_one_server_can_be_migrated_concurrently(server: EmbeddedServer) -> None:
     names = ("twin_1", "twin_2", "twin_3")
     with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
         for name in names:
@@ -185,7 +185,7 @@ def rounds(changes: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("changes", rounds(DRIFT), ids=lambda changes: changes[0][0][:60])
-def test_a_check_finds_what_was_changed_by_hand(store: Store, changes: list[tuple[str, str]]) -> None:
+def test_check_finds_manual_changes(store: Store, changes: list[tuple[str, str]]) -> None:
     for change, _ in changes:
         rows(store.superuser_dsn, change)
     found = migration.check(store.admin_dsn)
@@ -202,7 +202,7 @@ HEALED = [
 
 
 @pytest.mark.parametrize("changes", rounds(HEALED), ids=lambda changes: changes[0][0][:60])
-def test_a_migrate_puts_functions_views_and_grants_right_again(store: Store, changes: list[tuple[str, str]]) -> None:
+def test_migrate_restores_changed_functions_views_and_grants(store: Store, changes: list[tuple[str, str]]) -> None:
     before = shape(store.superuser_dsn)
     for change, _ in changes:
         rows(store.superuser_dsn, change)
@@ -238,7 +238,7 @@ def psql(server: EmbeddedServer, dsn: str, script: str) -> str:
     return made.stderr
 
 
-def test_the_sql_of_a_migration_runs_in_psql_and_makes_the_same_schema(
+def test_migration_sql_runs_in_psql_and_creates_the_same_schema(
     server: EmbeddedServer, admin: str, superuser: str, store: Store
 ) -> None:
     assert "ERROR" not in psql(server, admin, migration.migrate_sql())
@@ -248,20 +248,20 @@ def test_the_sql_of_a_migration_runs_in_psql_and_makes_the_same_schema(
     assert migration.migrate(admin).before == head()
 
 
-def test_the_sql_of_a_migration_holds_no_name_of_a_person_or_a_database(empty_database: str) -> None:
+def test_migration_sql_contains_no_name_of_a_user_or_a_database(empty_database: str) -> None:
     script = migration.migrate_sql()
     assert empty_database not in script
     assert "mds_admin" not in script
     assert script == migration.migrate_sql()
 
 
-def test_roles_that_are_there_already_are_taken_as_they_are(admin: str, superuser: str) -> None:
+def test_existing_roles_are_reused_unchanged(admin: str, superuser: str) -> None:
     known = rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1")
     migration.migrate(admin)
     assert rows(superuser, "SELECT rolname, oid FROM pg_roles WHERE rolname LIKE 'mds%' ORDER BY 1") == known
 
 
-def test_a_users_own_view_survives_a_migrate(store: Store) -> None:
+def test_a_view_of_the_user_survives_a_migration(store: Store) -> None:
     store.execute("CREATE SCHEMA desk; CREATE VIEW desk.mine AS SELECT symbol, close_price FROM public.bars")
     store.execute("UPDATE store.objects SET declared = 'another release'")
     migration.migrate(store.admin_dsn)
@@ -269,7 +269,7 @@ def test_a_users_own_view_survives_a_migrate(store: Store) -> None:
     assert migration.check(store.admin_dsn) == []
 
 
-def test_the_rows_survive_a_migrate(store: Store) -> None:
+def test_rows_survive_a_migration(store: Store) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         bar = {"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": NOON, "close_price": 1.5}
         client.upsert_bars([bar])
@@ -279,7 +279,7 @@ def test_the_rows_survive_a_migrate(store: Store) -> None:
     assert store.rows("SELECT close_price FROM store.bars") == [(2.5,)]
 
 
-def test_an_older_server_is_refused_with_its_version() -> None:
+def test_an_unsupported_server_is_rejected_with_its_version() -> None:
     old = SimpleNamespace(info=SimpleNamespace(server_version=140011))
     with pytest.raises(UnsupportedServer, match="PostgreSQL 15 or newer is needed, this is 14"):
         detect(cast("Any", old))

@@ -76,7 +76,7 @@ def kept(client: Client) -> dict[str, list[Any]]:
 # What is in force ---------------------------------------------------------------------------------------------------
 
 
-def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
+def test_declared_policies_are_in_force_after_a_migration(store: Store) -> None:
     server = store.engine == "timescale"
     columnstore, refresh = ("server", "server") if server else ("nobody", "nobody")
     expected = [
@@ -101,7 +101,7 @@ def test_what_is_declared_is_in_force_after_a_migrate(store: Store) -> None:
         )
 
 
-def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: Store) -> None:
+def test_policy_overrides_replace_declared_values_and_survive_a_migration(store: Store) -> None:
     server = store.engine == "timescale"
     timescale_policies.set_policy(store.admin_dsn, "bars", "columnstore_after", 21 * DAY)
     timescale_policies.set_policy(store.admin_dsn, "news", "columnstore_after", None)
@@ -129,7 +129,7 @@ def test_what_is_set_goes_before_what_is_declared_and_survives_a_migrate(store: 
     assert "policy_retention" not in {procedure for _, procedure, *_ in jobs(store)}
 
 
-def test_applying_again_leaves_every_job_as_it_is(connect: Callable[..., Client], store: Store) -> None:
+def test_reapplying_policies_changes_no_job(connect: Callable[..., Client], store: Store) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     write_days(client)
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
@@ -158,7 +158,7 @@ def test_applying_again_leaves_every_job_as_it_is(connect: Callable[..., Client]
         ("bars_1h", "refresh_within", timedelta(hours=1), "refresh_within of bars_1h is 2:00:00 or more"),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused_and_changes_nothing(
+def test_an_invalid_policy_is_rejected_and_changes_nothing(
     store: Store, relation: str, policy: str, value: timedelta, message: str
 ) -> None:
     before = jobs(store)
@@ -169,14 +169,14 @@ def test_a_policy_that_makes_no_sense_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("days", [2, 3, 6, 8, 30, 400])
-def test_every_retention_that_is_taken_can_be_kept(store: Store, days: int) -> None:
+def test_every_accepted_retention_can_be_enforced(store: Store, days: int) -> None:
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", days * DAY)
     if store.engine == "timescale":
         windows = [state(store, name, "refresh_within").in_force for name in ROLLUPS]
         assert all(within is not None and within <= days * DAY for within in windows)
 
 
-def test_the_narrowest_window_of_every_rollup_can_be_kept(store: Store) -> None:
+def test_the_narrowest_refresh_window_of_every_rollup_can_be_enforced(store: Store) -> None:
     for rollup in KINDS["bars"].rollups:
         timescale_policies.set_policy(store.admin_dsn, f"bars_{rollup.timeframe}", "refresh_within", 2 * rollup.width)
         found = state(store, f"bars_{rollup.timeframe}", "refresh_within")
@@ -184,7 +184,7 @@ def test_the_narrowest_window_of_every_rollup_can_be_kept(store: Store) -> None:
 
 
 @pytest.mark.engines("timescale")
-def test_the_columnstore_policy_takes_the_chunks_of_its_age_and_no_others(client: Client, store: Store) -> None:
+def test_the_columnstore_policy_compresses_only_chunks_older_than_its_age(client: Client, store: Store) -> None:
     write_days(client)
     timescale_policies.set_policy(store.admin_dsn, "bars", "columnstore_after", 50 * DAY)
     run_jobs(store, "policy_compression")
@@ -199,9 +199,7 @@ def test_the_columnstore_policy_takes_the_chunks_of_its_age_and_no_others(client
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
-    client: Client, store: Store, kind: str
-) -> None:
+def test_retention_removes_exactly_what_its_dry_run_reports(client: Client, store: Store, kind: str) -> None:
     write_days(client)
     write_days(client.for_tenant(store.tenant_b))
     assert timescale_policies.expire(store.admin_dsn, dry_run=True) == []
@@ -235,7 +233,7 @@ def test_a_dry_run_says_what_retention_would_remove_and_that_is_what_it_removes(
 
 
 @pytest.mark.engines("timescale-apache")
-def test_retention_removes_chunks_in_parts_and_keeps_what_it_has_done(
+def test_retention_removes_chunks_in_batches_and_keeps_completed_ones_on_failure(
     connect: Callable[..., Client], store: Store
 ) -> None:
     """One transaction takes the locks of so many chunks only. Where it stops, the oldest are gone."""
@@ -266,7 +264,7 @@ def test_retention_removes_chunks_in_parts_and_keeps_what_it_has_done(
 
 @pytest.mark.parametrize("batch", [1, 7, 69, 70, 71])
 @pytest.mark.engines("postgres")
-def test_rows_are_removed_in_batches_of_any_size(connect: Callable[..., Client], store: Store, batch: int) -> None:
+def test_expired_rows_are_removed_with_any_batch_size(connect: Callable[..., Client], store: Store, batch: int) -> None:
     client = connect(dsn=store.dsn, tenant_id=store.tenant_a)
     write_days(client)
     with psycopg.connect(store.admin_dsn) as driver:
@@ -277,7 +275,7 @@ def test_rows_are_removed_in_batches_of_any_size(connect: Callable[..., Client],
 
 
 @pytest.mark.engines("timescale")
-def test_the_servers_own_job_removes_what_a_dry_run_says(client: Client, store: Store) -> None:
+def test_the_background_job_removes_what_a_dry_run_reports(client: Client, store: Store) -> None:
     write_days(client)
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
     before = kept(client)
@@ -290,7 +288,7 @@ def test_the_servers_own_job_removes_what_a_dry_run_says(client: Client, store: 
     }
 
 
-def test_latest_prices_outlive_the_rows_that_they_are_from(client: Client, store: Store) -> None:
+def test_latest_prices_survive_the_removal_of_their_rows(client: Client, store: Store) -> None:
     old = Bar(vendor="v", symbol="OLD", timeframe="1m", ts=datetime(2020, 1, 1, tzinfo=UTC), close_price=5.0)
     client.upsert_bars([old])
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
@@ -323,7 +321,7 @@ def thinned(client: Client, store: Store) -> list[list[Bar]]:
 
 
 @pytest.mark.engines("timescale")
-def test_rollups_keep_what_retention_has_removed_through_every_policy(
+def test_rollups_keep_bars_removed_by_retention_when_policies_run(
     client: Client, store: Store, thinned: list[list[Bar]]
 ) -> None:
     windows = [state(store, name, "refresh_within").in_force for name in ROLLUPS]
@@ -333,7 +331,7 @@ def test_rollups_keep_what_retention_has_removed_through_every_policy(
 
 
 @pytest.mark.engines("timescale")
-def test_rollups_keep_what_retention_has_removed_when_all_of_them_is_refreshed(
+def test_rollups_keep_bars_removed_by_retention_after_a_full_refresh(
     client: Client, store: Store, thinned: list[list[Bar]]
 ) -> None:
     aggregates.refresh(store.admin_dsn)
@@ -344,7 +342,7 @@ def test_rollups_keep_what_retention_has_removed_when_all_of_them_is_refreshed(
 
 @pytest.mark.parametrize("longer", [None, 90 * DAY])
 @pytest.mark.engines("timescale")
-def test_rollups_keep_what_retention_has_removed_when_it_is_switched_off_or_made_longer(
+def test_rollups_keep_bars_removed_by_retention_when_it_is_disabled_or_extended(
     client: Client, store: Store, thinned: list[list[Bar]], longer: timedelta | None
 ) -> None:
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", longer)
@@ -353,7 +351,7 @@ def test_rollups_keep_what_retention_has_removed_when_it_is_switched_off_or_made
 
 
 @pytest.mark.engines("timescale")
-def test_a_late_bar_in_the_time_that_is_kept_is_refreshed_by_the_policies(
+def test_policies_refresh_a_late_bar_within_the_retention_period(
     client: Client, store: Store, thinned: list[list[Bar]]
 ) -> None:
     newest = thinned[0][-1]
@@ -369,7 +367,7 @@ def test_a_late_bar_in_the_time_that_is_kept_is_refreshed_by_the_policies(
 
 
 @pytest.mark.engines("timescale")
-def test_a_backfill_into_removed_time_is_refreshed_and_leaves_the_rest(
+def test_refreshing_a_backfill_into_removed_time_changes_only_its_range(
     client: Client, store: Store, thinned: list[list[Bar]]
 ) -> None:
     oldest = thinned[3][0].ts
@@ -382,7 +380,7 @@ def test_a_backfill_into_removed_time_is_refreshed_and_leaves_the_rest(
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
-def test_rollups_that_are_computed_end_where_the_rows_do(client: Client, store: Store) -> None:
+def test_computed_rollups_cover_only_the_stored_rows(client: Client, store: Store) -> None:
     write_days(client)
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", 30 * DAY)
     timescale_policies.expire(store.admin_dsn)

@@ -56,13 +56,13 @@ def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_what_a_package_brings_is_named_beside_the_built_in_ones() -> None:
+def test_sources_of_a_package_are_listed_with_the_built_in_ones() -> None:
     assert sources.names() == sorted(["acme", "bad", "files", "gone", "http", *vendors.vendors()])
     with pytest.raises(SourceError, match=f"there are: {', '.join(sources.names())}"):
         sources.make({"type": "other"}, Settings())
 
 
-def test_what_it_gets_wrong_is_said() -> None:
+def test_a_broken_source_plugin_raises_an_error_with_the_reason() -> None:
     with pytest.raises(SourceError, match="source 'acme': highest: Field required"):
         sources.make({"type": "acme"}, Settings())
     with pytest.raises(
@@ -74,7 +74,7 @@ def test_what_it_gets_wrong_is_said() -> None:
 
 
 @pytest.mark.parametrize(("highest", "rows", "rejected"), [(["1", "2", "3"], 3, 1), (["1", "inf", "3"], 2, 2)])
-def test_its_frames_are_written_and_what_is_no_bar_in_them_is_counted(
+def test_frames_of_a_plugin_are_written_and_invalid_rows_are_counted(
     store: Store, highest: list[str], rows: int, rejected: int
 ) -> None:
     asked: dict[str, Any] = {"tenant": "a", "vendor": "v", "timeframe": "1m", "start": "2024-03-08", "symbols": ["S"],

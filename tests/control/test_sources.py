@@ -91,7 +91,7 @@ def write_parquet(path: Path, *symbols: str, ts: pa.DataType | None = None) -> N
         "ns.parquet",
     ],
 )
-def test_every_format_gives_the_bars_that_were_asked_for_and_no_others(root: Path, name: str) -> None:
+def test_every_file_format_yields_only_the_requested_bars(root: Path, name: str) -> None:
     path = root / name
     if name.endswith(".parquet"):
         types = {"b.parquet": pa.timestamp("us", "UTC"), "ns.parquet": pa.timestamp("ns"), "text.parquet": None}
@@ -110,7 +110,7 @@ def test_every_format_gives_the_bars_that_were_asked_for_and_no_others(root: Pat
     assert [bar.volume for bar in bars] == [*range(10), 0, 1]
 
 
-def test_columns_and_times_of_other_names_and_units_are_mapped(root: Path) -> None:
+def test_columns_with_other_names_and_time_units_are_mapped(root: Path) -> None:
     (root / "S").mkdir()
     (root / "S" / "day.csv").write_text("when,last,note\n1709908200000,2.5,x\n1709908260000,,y\n")
     spec = {"type": "files", "path": "{symbol}/*.csv", "columns": {"ts": "when", "close_price": "last"},
@@ -123,7 +123,7 @@ def test_columns_and_times_of_other_names_and_units_are_mapped(root: Path) -> No
     ]
 
 
-def test_records_that_are_no_bars_come_with_where_they_stand_and_the_others_go_on(root: Path) -> None:
+def test_invalid_records_of_a_file_are_reported_with_their_line_and_others_are_read(root: Path) -> None:
     good = json.dumps(records()[0])
     lines = [good, "{broken", '{"vendor": "v"}', "[1]", good.replace("1.5", '"dear"'), json.dumps(records()[1])]
     (root / "b.ndjson").write_text("\n".join(lines))
@@ -136,7 +136,7 @@ def test_records_that_are_no_bars_come_with_where_they_stand_and_the_others_go_o
 
 
 @pytest.mark.parametrize("name", ["b.*", "{symbol}.*"])
-def test_parquet_gives_and_rejects_what_ndjson_does(root: Path, name: str) -> None:
+def test_parquet_and_ndjson_yield_the_same_bars_and_rejects(root: Path, name: str) -> None:
     """What is not quite as it is stored is either taken or named, and never left out without a word."""
     changes: list[dict[str, Any]] = [
         {}, {"vendor": " v\t"}, {"symbol": " s"}, {"timeframe": "1m "}, {"vendor": None}, {"timeframe": ""},
@@ -166,7 +166,7 @@ def test_parquet_gives_and_rejects_what_ndjson_does(root: Path, name: str) -> No
     assert (len(bars_of), len(why)) == ((7, 4) if "symbol" in name else (6, 5))
 
 
-def test_an_error_of_a_file_says_where_it_is_below_the_folder_and_not_where_that_is(root: Path) -> None:
+def test_file_errors_show_only_the_path_relative_to_the_source_folder(root: Path) -> None:
     (root / "x").mkdir()
     (root / "x" / "a.ndjson.gz").write_bytes(gzip.compress(ndjson("S"))[:-20])
     (root / "x" / "b ü%20#?.parquet").write_bytes(b"PAR1 and no more")
@@ -177,7 +177,7 @@ def test_an_error_of_a_file_says_where_it_is_below_the_folder_and_not_where_that
         assert str(root) not in str(failed.value)
 
 
-def test_vendors_files_are_read_by_a_profile_and_a_name_in_either_case(root: Path) -> None:
+def test_vendor_files_are_read_by_a_profile_with_a_symbol_in_either_case(root: Path) -> None:
     settings = Settings(source_root=root)
     minutes_ = "03/08/2024,09:30,1,2,1,1.5,7\n03/08/2024,09:31,1,2,1,1.5,8\n"
     (root / "s_1m.csv").write_text(minutes_)
@@ -195,7 +195,7 @@ def test_vendors_files_are_read_by_a_profile_and_a_name_in_either_case(root: Pat
         fetched(spec, settings, span("T"))
 
 
-def test_a_mapping_of_a_source_reads_a_table_with_a_column_for_each_symbol(root: Path) -> None:
+def test_a_source_mapping_can_read_a_table_with_one_column_per_symbol(root: Path) -> None:
     times = pa.array(["2024-03-08 09:30", "2024-03-08 09:31"])
     pq.write_table(pa.table({"Time": times, "S": [1.0, 2.0], "T": [3.0, None]}), root / "b.parquet")
     mapping = {"columns": {"ts": "Time"}, "wide": "close_price", "time_zone": "America/New_York"}
@@ -210,7 +210,7 @@ def test_a_mapping_of_a_source_reads_a_table_with_a_column_for_each_symbol(root:
         sources.make({**spec, "profile": "/etc/x.toml"}, Settings(source_root=root))
 
 
-def test_a_file_that_is_gone_or_damaged_is_unavailable_and_says_which(root: Path) -> None:
+def test_a_missing_or_damaged_file_raises_source_unavailable_with_its_name(root: Path) -> None:
     settings = Settings(source_root=root)
     with pytest.raises(SourceUnavailable, match=r"no file matches 'x/\*.csv'"):
         fetched({"type": "files", "path": "x/*.csv"}, settings)
@@ -224,7 +224,7 @@ def test_a_file_that_is_gone_or_damaged_is_unavailable_and_says_which(root: Path
         fetched({"type": "files", "path": "b.csv"}, Settings(source_root=root / "gone"))
 
 
-def test_no_file_outside_of_the_operators_folder_is_read(root: Path, tmp_path: Path) -> None:
+def test_files_outside_the_source_folder_are_not_read(root: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_bytes(csv("S"))
     (root / "link.csv").symlink_to(tmp_path / "secret.csv")
     settings = Settings(source_root=root)
@@ -238,7 +238,7 @@ def test_no_file_outside_of_the_operators_folder_is_read(root: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("suffix", ["ndjson", "csv", "parquet", "text.parquet"])
-def test_files_that_hold_nothing_that_was_asked_for_say_what_they_hold(root: Path, suffix: str) -> None:
+def test_files_without_requested_bars_report_their_content(root: Path, suffix: str) -> None:
     path = root / f"b.{suffix}"
     if "parquet" in suffix:
         write_parquet(path, "s", "T", ts=None if "text" in suffix else pa.timestamp("ns", "UTC"))
@@ -275,7 +275,7 @@ def allowed(service: Service, *secrets: str) -> Settings:
     return Settings(source_urls=(" ".join((service.root, *secrets)),))
 
 
-def test_a_service_is_asked_for_each_span_and_its_records_become_bars(service: Service) -> None:
+def test_an_http_source_is_requested_once_per_span(service: Service) -> None:
     bars, malformed = fetched(service.spec(), allowed(service), span("S", end="2024-03-08T14:32"), span("BRK/B ?"))
     assert malformed == []
     assert [(bar.symbol, bar.ts, bar.close_price) for bar in bars[:3]] == [
@@ -293,14 +293,14 @@ def test_a_service_is_asked_for_each_span_and_its_records_become_bars(service: S
     [({"by": "link", "at": "next"}, 4), ({"by": "cursor", "at": "mark", "param": "offset"}, 4),
      ({"by": "page", "param": "page"}, 5)],
 )  # fmt: skip
-def test_every_way_of_paging_gives_every_bar_once(service: Service, paging: dict[str, str], requests: int) -> None:
+def test_every_paging_style_yields_every_bar_once(service: Service, paging: dict[str, str], requests: int) -> None:
     service.page = 3
     bars, _ = fetched(service.spec(paging=paging), allowed(service))
     assert [bar.ts for bar in bars] == STAMPS
     assert len(service.asked) == requests
 
 
-def test_records_may_be_lists_with_a_count_for_a_time(service: Service) -> None:
+def test_records_may_be_lists_with_numeric_times(service: Service) -> None:
     service.answer = lambda _symbol, _query: [[1709908200, 1, 3, 0.5, 2, 7], [1709908260]]
     columns = {"ts": 0, "open_price": 1, "high_price": 2, "low_price": 3, "close_price": 4, "volume": -1}
     bars, malformed = fetched(service.spec(rows="", columns=columns, time_unit="s"), allowed(service))
@@ -308,7 +308,7 @@ def test_records_may_be_lists_with_a_count_for_a_time(service: Service) -> None:
     assert len(bars) + len(malformed) == 2
 
 
-def test_a_service_of_a_vendor_is_read_by_its_profile(service: Service) -> None:
+def test_a_vendor_http_api_is_read_by_its_profile(service: Service) -> None:
     bar = {"t": "2024-03-08T14:30:00Z", "o": 1, "h": 2, "l": 1, "c": 1.5, "v": 7, "n": 3, "vw": 1.4}
     service.answer = lambda *_: {"bars": {"S": [bar]}, "next_page_token": None}
     spec = {"type": "http", "url": f"{service.root}bars", "profile": "alpaca"}
@@ -322,7 +322,7 @@ def test_a_service_of_a_vendor_is_read_by_its_profile(service: Service) -> None:
         fetched(spec, allowed(service))
 
 
-def test_what_passes_is_tried_again_and_a_server_that_asks_to_wait_is_waited_for(service: Service) -> None:
+def test_transient_http_errors_are_retried_and_retry_after_is_honoured(service: Service) -> None:
     service.faults = [(500, {}), (429, {"Retry-After": "1"}), (503, {})]
     began = time.monotonic()
     bars, _ = fetched(service.spec(), allowed(service))
@@ -340,7 +340,7 @@ def test_what_passes_is_tried_again_and_a_server_that_asks_to_wait_is_waited_for
         ((302, {"Location": "http://127.0.0.1:1/x?k=1#k"}), 1, "a redirect to http://127.0.0.1:1/x is not followed"),
     ],
 )
-def test_what_does_not_pass_makes_it_unavailable(
+def test_permanent_http_errors_raise_source_unavailable(
     service: Service, fault: tuple[int, dict[str, str]], requests: int, message: str
 ) -> None:
     service.faults = [fault] * 5
@@ -349,7 +349,7 @@ def test_what_does_not_pass_makes_it_unavailable(
     assert len(service.asked) == requests
 
 
-def test_a_service_that_is_gone_is_unavailable() -> None:
+def test_an_unreachable_http_source_raises_source_unavailable() -> None:
     with serving() as service:
         spec, settings = service.spec(attempts=2), allowed(service)
     with pytest.raises(SourceUnavailable, match="ConnectError"):
@@ -366,19 +366,19 @@ def test_a_service_that_is_gone_is_unavailable() -> None:
         ({"data": {}}, "S, page 1: the answer has no 'data.bars'"),
     ],
 )
-def test_an_answer_that_is_none_makes_it_unavailable(service: Service, answer: Any, message: str) -> None:
+def test_an_invalid_response_raises_source_unavailable(service: Service, answer: Any, message: str) -> None:
     service.answer = lambda _symbol, _query: answer
     with pytest.raises(SourceUnavailable, match=message):
         fetched(service.spec(), allowed(service))
 
 
 @pytest.mark.parametrize("answer", [{"data": {"bars": []}}, {"data": {"bars": None}}, {"data": None}])
-def test_an_answer_that_says_that_there_is_nothing_has_no_rows(service: Service, answer: Any) -> None:
+def test_an_empty_response_yields_no_rows(service: Service, answer: Any) -> None:
     service.answer = lambda _symbol, _query: answer
     assert fetched(service.spec(), allowed(service)) == ([], [])
 
 
-def test_pages_that_name_themselves_end_and_those_that_go_in_circles_are_an_error(service: Service) -> None:
+def test_a_page_that_links_to_itself_ends_the_paging_and_a_cycle_is_an_error(service: Service) -> None:
     rows = {"data": {"bars": [{"t": STAMPS[0].isoformat(), "c": 1}]}}
     spec = service.spec(paging={"by": "link", "at": "next"})
     service.answer = lambda _symbol, _query: rows | {"next": "/v1/bars/S?page=1"}
@@ -391,14 +391,14 @@ def test_pages_that_name_themselves_end_and_those_that_go_in_circles_are_an_erro
     assert len(service.asked) == 2 + 3
 
 
-def test_a_record_that_is_nested_too_deep_is_no_bar(root: Path, service: Service) -> None:
+def test_a_record_that_is_nested_too_deeply_is_rejected(root: Path, service: Service) -> None:
     (root / "b.ndjson").write_text('{"a":' + "[" * 100_000 + "\n")
     _, (malformed,) = fetched({"type": "files", "path": "b.ndjson"}, Settings(source_root=root))
     assert malformed.where == "b.ndjson, line 1"
     assert "invalid JSON: recursion limit exceeded" in malformed.why
 
 
-def test_rows_that_are_no_bars_come_with_where_they_stand(service: Service) -> None:
+def test_invalid_rows_of_a_response_are_reported_with_page_and_row(service: Service) -> None:
     good = {"t": STAMPS[0].isoformat(), "c": 1}
     service.answer = lambda _symbol, _query: {"data": {"bars": [good, {"t": "soon"}, 7, {**good, "c": "NaN"}]}}
     bars, malformed = fetched(service.spec(), allowed(service))
@@ -406,7 +406,7 @@ def test_rows_that_are_no_bars_come_with_where_they_stand(service: Service) -> N
     assert [one.where for one in malformed] == [f"S, page 1, row {number}" for number in (2, 3, 4)]
 
 
-def test_no_more_requests_are_made_in_a_second_than_allowed(service: Service) -> None:
+def test_requests_respect_the_rate_limit(service: Service) -> None:
     service.page = 2
     spec = service.spec(paging={"by": "link", "at": "next"}, requests_per_second=20)
     began = time.monotonic()
@@ -415,7 +415,7 @@ def test_no_more_requests_are_made_in_a_second_than_allowed(service: Service) ->
     assert time.monotonic() - began >= 4 / 20
 
 
-def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
+def test_secrets_come_from_the_environment_and_appear_in_no_setting_or_message(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_ACME", "Bearer hidden")
@@ -438,7 +438,7 @@ def test_secrets_are_sent_from_the_environment_and_are_in_no_setting_or_message(
     assert "at ***" in malformed.why
 
 
-def test_what_is_logged_between_attempts_tells_no_secret(
+def test_retry_logs_contain_no_secret(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden")
@@ -449,7 +449,7 @@ def test_what_is_logged_between_attempts_tells_no_secret(
     assert "hidden" not in str(vars(retried))
 
 
-def test_a_secret_is_sent_only_where_the_operator_says_that_it_belongs(
+def test_a_secret_is_sent_only_to_the_urls_the_operator_allows(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_ACME", "hidden")
@@ -477,7 +477,7 @@ def test_a_secret_is_sent_only_where_the_operator_says_that_it_belongs(
     assert len(service.asked) == 2
 
 
-def test_what_stands_behind_a_url_and_is_no_name_is_not_repeated(service: Service) -> None:
+def test_an_invalid_secret_name_after_a_url_is_rejected_without_repeating_it(service: Service) -> None:
     with pytest.raises(SourceError, match="a URL is followed only by names of variables that begin with") as refused:
         sources.make(service.spec(), allowed(service, "hunter2"))
     assert "hunter2" not in str(refused.value)
@@ -498,7 +498,7 @@ def test_what_stands_behind_a_url_and_is_no_name_is_not_repeated(service: Servic
         ),
     ],
 )
-def test_a_header_that_cannot_be_sent_makes_no_source(
+def test_a_source_with_an_invalid_header_is_rejected(
     service: Service, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], message: str
 ) -> None:
     monkeypatch.setenv("DATASTORE_SECRET_KEY", "hidden\n")
@@ -507,7 +507,7 @@ def test_a_header_that_cannot_be_sent_makes_no_source(
     assert "hidden" not in str(refused.value)
 
 
-def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) -> None:
+def test_only_urls_that_the_operator_allows_are_requested(service: Service) -> None:
     settings = allowed(service)
     for url in (
         f"{service.url}/v2/bars",
@@ -563,7 +563,7 @@ def test_nothing_is_asked_that_the_operator_has_not_allowed(service: Service) ->
         ({"type": "http", "url": "http://x/", "secret_headers": {"A": "DATASTORE_SECRET_NO"}}, "is not set"),
     ],
 )
-def test_settings_that_make_no_source_are_an_error_that_says_what_and_where(
+def test_invalid_source_settings_are_rejected_with_field_and_reason(
     root: Path, spec: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
@@ -591,21 +591,21 @@ def test_settings_that_make_no_source_are_an_error_that_says_what_and_where(
         ({"type": {"key": "hunter2"}}, "type: the given value is unknown"),
     ],
 )
-def test_what_is_wrong_with_a_source_is_said_without_what_was_given(spec: dict[str, Any], where: str) -> None:
+def test_errors_about_source_settings_do_not_repeat_their_values(spec: dict[str, Any], where: str) -> None:
     with pytest.raises(SourceError) as refused:
         sources.make({"type": "http", "url": "http://x/", **spec}, Settings(source_urls=("http://x",)))
     assert where in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
-def test_by_default_nothing_may_be_read() -> None:
+def test_no_source_is_allowed_by_default() -> None:
     with pytest.raises(SourceError, match="files cannot be read: DATASTORE_SOURCE_ROOT is not set"):
         sources.make({"type": "files", "path": "b.csv"}, Settings())
     with pytest.raises(SourceError, match="requests over HTTP are not allowed: DATASTORE_SOURCE_URLS is not set"):
         sources.make({"type": "http", "url": "http://x/"}, Settings())
 
 
-def test_a_template_knows_every_way_to_write_a_time() -> None:
+def test_a_template_supports_every_time_placeholder() -> None:
     text = "{start} {start_date} {start_s} {start_ms} {start_us} {start_ns} {end}"
     assert sources.expand(text, span()) == (
         "2024-03-08T14:30:00Z 2024-03-08 1709908200 1709908200000 1709908200000000 1709908200000000000"

@@ -28,7 +28,7 @@ def filled(store: Store) -> None:
         other.upsert_bars([Bar(vendor="v", symbol="OTHER", timeframe="1m", ts=TS, close_price=2.5)])
 
 
-def test_the_views_of_series_and_symbols_are_the_tenants_catalogue(store: Store) -> None:
+def test_the_series_and_symbols_views_list_the_tenants_catalogue(store: Store) -> None:
     filled(store)
     with psycopg.connect(dsn_with_tenant(store.dsn, store.tenant_a)) as connection:
         assert connection.execute("SELECT * FROM public.symbols ORDER BY kind, vendor, symbol").fetchall() == [
@@ -50,7 +50,7 @@ def test_the_views_of_series_and_symbols_are_the_tenants_catalogue(store: Store)
 
 
 @pytest.mark.many_sessions
-def test_symbols_are_read_from_the_index_of_names_in_its_order(store: Store) -> None:
+def test_the_symbols_view_reads_the_name_index_in_order(store: Store) -> None:
     filled(store)
     with psycopg.connect(dsn_with_tenant(store.dsn, store.tenant_a)) as connection:
         connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashagg = off")
@@ -73,7 +73,7 @@ def test_every_public_view_and_every_column_of_it_has_a_comment(store: Store) ->
     assert [(view, column) for view, column, *said in found if not all(said)] == []
 
 
-def test_a_views_comments_are_what_its_model_says(store: Store) -> None:
+def test_comments_of_a_view_match_its_model(store: Store) -> None:
     for kind in KINDS.values():
         ((about,),) = store.rows("SELECT obj_description(%s::regclass)", f"public.{kind.relation}")
         assert " ".join((kind.model.__doc__ or "").split()) == about

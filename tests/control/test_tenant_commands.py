@@ -45,7 +45,7 @@ def filled(store: Store) -> Store:
 # The functions --------------------------------------------------------------------------------------------------
 
 
-def test_series_come_by_page_in_the_order_of_their_making(filled: Store) -> None:
+def test_series_are_listed_in_pages_in_creation_order(filled: Store) -> None:
     def page(**options: object) -> list[reads.SeriesRecord]:
         return reads.list_series(filled.admin_dsn, **options)  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ def test_freshness_keeps_vendors_apart_whatever_their_names_contain(store: Store
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 3])
-def test_a_window_is_a_tenants_own_and_no_longer_than_asked(filled: Store, limit: int | None) -> None:
+def test_a_window_has_only_rows_of_its_tenant_up_to_the_limit(filled: Store, limit: int | None) -> None:
     with MDS(dsn=filled.dsn, tenant_id=filled.tenant_a, pool_max=1) as client:
         rows = list(reads.window(client, "bars", vendor="v", limit=limit))
         assert [getattr(row, "symbol") for row in rows] == ["X", "Y"][:limit]  # noqa: B009 - of any kind
@@ -120,7 +120,7 @@ def test_disable_and_enable_by_name_or_uuid(run: Run, store: Store, named: str) 
     assert (done.code, done.err) == (1, "error: there is no tenant 'nobody'\n")
 
 
-def test_every_command_that_is_about_a_tenant_takes_its_name_or_uuid() -> None:
+def test_every_command_about_a_tenant_accepts_its_name_or_uuid() -> None:
     found = set()
     for path in commands(command_line()):
         command: click.Command = command_line()
@@ -137,7 +137,7 @@ def test_every_command_that_is_about_a_tenant_takes_its_name_or_uuid() -> None:
 
 
 @pytest.mark.parametrize("command", ["series", "freshness", "jobs list", "backfill list", "calendars list"])
-def test_a_list_of_an_unknown_tenant_is_an_error_and_not_empty(run: Run, filled: Store, command: str) -> None:
+def test_listing_for_an_unknown_tenant_is_an_error(run: Run, filled: Store, command: str) -> None:
     for unknown in ("nobody", str(uuid4())):
         done = run(*command.split(), "--tenant", unknown)
         assert (done.code, done.err) == (1, f"error: there is no tenant {unknown!r}\n")
@@ -147,7 +147,7 @@ def test_a_list_of_an_unknown_tenant_is_an_error_and_not_empty(run: Run, filled:
     assert by_name.out == by_id.out or command == "freshness"
 
 
-def test_a_token_is_for_the_tenant_of_a_name_and_a_uuid_needs_no_database(
+def test_a_token_can_name_its_tenant_and_needs_no_database_for_a_uuid(
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = ("token", "create", "--name", "n", "--scope", "read", "--json", "--tenant")
@@ -159,7 +159,7 @@ def test_a_token_is_for_the_tenant_of_a_name_and_a_uuid_needs_no_database(
     assert json.loads(run(*create, "b", "--dsn", store.admin_dsn).out)["line"].endswith(f"tenant={store.tenant_b}")
 
 
-def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -> None:
+def test_a_dry_run_of_a_tenant_deletion_prints_what_would_be_deleted(run: Run, filled: Store) -> None:
     done = run("tenants", "delete", filled.tenant_a, "--dry-run", "--json")
     plan = json.loads(done.out)
     assert (plan["name"], plan["rows"]["bars"], plan["rows"]["news"], plan["series"]) == ("a", 4, 1, 5)
@@ -174,7 +174,9 @@ def test_a_dry_run_of_a_deletion_prints_what_would_go(run: Run, filled: Store) -
         (("--yes-delete", "b"), 1, "is not named 'b': nothing was deleted"),
     ],
 )
-def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, ...], code: int, message: str) -> None:
+def test_deleting_a_tenant_needs_confirmation_with_its_name(
+    run: Run, store: Store, options: tuple[str, ...], code: int, message: str
+) -> None:
     done = run("tenants", "delete", store.tenant_a, *options)
     assert done.code == code
     assert message in done.err
@@ -182,7 +184,7 @@ def test_a_deletion_has_to_be_meant(run: Run, store: Store, options: tuple[str, 
     assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
 
 
-def test_a_deletion_that_is_meant_is_a_job_of_the_store(run: Run, store: Store) -> None:
+def test_a_confirmed_tenant_deletion_is_enqueued_as_a_job(run: Run, store: Store) -> None:
     job = json.loads(run("tenants", "delete", store.tenant_a, "--yes-delete", "a", "--json").out)
     assert (job["job_type"], job["state"], job["tenant"]) == ("delete-tenant", "queued", None)
     by_name = json.loads(run("tenants", "delete", "a", "--yes-delete", "a", "--json").out)
@@ -198,7 +200,7 @@ def test_a_deletion_that_is_meant_is_a_job_of_the_store(run: Run, store: Store) 
     ],
     ids=["rename", "delete"],
 )
-def test_a_command_that_renames_or_deletes_does_so_only_if_the_answer_is_yes(
+def test_rename_and_delete_commands_ask_for_confirmation(
     program: str, command: tuple[str, ...], question: str, filled: Store,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -236,7 +238,7 @@ def test_an_export_is_a_job_of_the_tenant(run: Run, store: Store) -> None:
     assert (nameless.code, "Invalid value for --key: it is empty" in nameless.err) == (2, True)
 
 
-def test_numbers_that_json_has_no_word_for_are_null(run: Run, filled: Store) -> None:
+def test_numbers_that_json_cannot_represent_are_null(run: Run, filled: Store) -> None:
     filled.execute("UPDATE store.series SET last_price = 'NaN', last_price_ts = now()")
     found = run("series", "--json")
     assert {series["last_price"] for series in json.loads(found.out)} == {None}
@@ -255,7 +257,7 @@ def test_numbers_that_json_has_no_word_for_are_null(run: Run, filled: Store) -> 
         (("freshness", "--vendor", "w"), lambda out: out.count("bars") == 1),
     ],
 )
-def test_what_there_is_and_how_old_it_is(
+def test_series_and_freshness_print_a_table_and_json(
     run: Run, filled: Store, arguments: tuple[str, ...], shown: Callable[[str], bool]
 ) -> None:
     done = run(*arguments)

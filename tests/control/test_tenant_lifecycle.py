@@ -102,12 +102,12 @@ def test_a_disabled_tenant_neither_reads_nor_writes_until_it_is_enabled(store: S
         assert client.symbols() == ["X", "Y", "Z"]
 
 
-def test_disabling_again_keeps_the_time_of_the_first(store: Store) -> None:
+def test_disabling_a_tenant_again_keeps_the_first_time(store: Store) -> None:
     first = tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
     assert tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a)) == first
 
 
-def test_a_tenant_that_is_not_there_is_named(store: Store) -> None:
+def test_an_unknown_tenant_is_named_in_the_error(store: Store) -> None:
     unknown = uuid4()
     for call in (tenants.disable_tenant, tenants.enable_tenant, tenants.plan_deletion):
         with pytest.raises(ControlError, match=f"there is no tenant '{unknown}'"):
@@ -117,7 +117,7 @@ def test_a_tenant_that_is_not_there_is_named(store: Store) -> None:
 # Deleted --------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_says_what_would_go_and_changes_nothing(store: Store, role: str) -> None:
+def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(store: Store, role: str) -> None:
     for tenant in (store.tenant_a, store.tenant_b):
         fill(store, tenant)
     tenants.bind_role(store.admin_dsn, "a", role)
@@ -130,7 +130,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(store: Store, role: st
     assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
 
 
-def test_a_deleted_tenant_leaves_nothing_and_another_loses_nothing(store: Store) -> None:
+def test_deleting_a_tenant_removes_all_of_its_rows_and_no_others(store: Store) -> None:
     for tenant in (store.tenant_a, store.tenant_b):
         fill(store, tenant)
     if store.engine == "timescale":
@@ -154,7 +154,7 @@ def test_a_deleted_tenant_leaves_nothing_and_another_loses_nothing(store: Store)
         assert len(client.rollup("X", "1d", START, START + timedelta(days=30), "v")) == 2
 
 
-def test_columnar_rows_of_others_stay_columnar(store: Store) -> None:
+def test_deleting_a_tenant_keeps_rows_of_others_compressed(store: Store) -> None:
     for tenant in (store.tenant_a, store.tenant_b):
         fill(store, tenant)
     if store.engine == "timescale":
@@ -169,14 +169,14 @@ def test_columnar_rows_of_others_stay_columnar(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["b", "A", "", "a "])
-def test_a_deletion_has_to_name_the_tenant_twice(store: Store, name: str) -> None:
+def test_a_deletion_must_confirm_the_exact_tenant_name(store: Store, name: str) -> None:
     with pytest.raises(ControlError, match="is not named"):
         tenants.delete_tenant(store.admin_dsn, UUID(store.tenant_a), name=name)
     assert tenants.list_tenants(store.admin_dsn)[0].disabled_at is None
     assert jobs.list_jobs(store.admin_dsn).items == []
 
 
-def test_a_tenant_cannot_have_another_deleted_by_a_job_of_its_own(store: Store) -> None:
+def test_a_tenant_cannot_delete_another_with_its_own_job(store: Store) -> None:
     payload = {"tenant": store.tenant_b, "name": "b"}
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.enqueue_job("sly", tenants.DELETE, payload)
@@ -202,7 +202,7 @@ def test_a_tenant_that_is_being_deleted_is_disabled_and_cannot_be_enabled(store:
     assert tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a)).disabled_at is None
 
 
-def test_asking_again_is_the_same_job_and_begins_a_cancelled_one_anew(store: Store) -> None:
+def test_repeating_a_deletion_returns_the_same_job_and_restarts_a_cancelled_one(store: Store) -> None:
     job, _ = order(store)
     assert order(store)[0].id == job.id
     jobs.cancel_job(store.admin_dsn, job.id)
@@ -256,7 +256,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next_run(store: Store) ->
 
 
 @pytest.mark.many_sessions
-def test_a_deletion_waits_for_who_was_writing_when_the_tenant_was_disabled(store: Store) -> None:
+def test_a_deletion_waits_for_transactions_that_were_writing_for_the_tenant(store: Store) -> None:
     fill(store, store.tenant_a)
     asked: list[int] = []
     with psycopg.connect(store.dsn) as writer:
@@ -287,7 +287,7 @@ def test_a_deletion_does_not_wait_for_logins_that_are_bound_to_another_tenant(st
 
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("how", ["a statement that has begun", "a snapshot that was taken"])
-def test_a_deletion_waits_for_who_may_write_by_what_it_saw_before(store: Store, how: str) -> None:
+def test_a_deletion_waits_for_statements_and_snapshots_that_predate_it(store: Store, how: str) -> None:
     fill(store, store.tenant_a)
     late = (
         "INSERT INTO mds.bars_keep (series_id, ts, close_price) SELECT series_id, ts + interval '7 s', 2 FROM mds.bars"
@@ -331,7 +331,7 @@ def test_a_deletion_waits_for_who_may_write_by_what_it_saw_before(store: Store, 
     assert left_of(store, 1) == {}
 
 
-def test_a_login_that_was_bound_cannot_become_another_tenant(store: Store, role: str) -> None:
+def test_a_login_of_a_deleted_tenant_cannot_become_another_tenant(store: Store, role: str) -> None:
     fill(store, store.tenant_b)
     tenants.bind_role(store.admin_dsn, "a", role)
     job, payload = order(store)
@@ -370,7 +370,7 @@ def test_a_deletion_waits_for_bound_logins_to_log_out(store: Store, role: str) -
     assert left_of(store, 1) == {}
 
 
-def test_a_login_that_could_choose_a_tenant_in_another_way_stops_the_last_step(store: Store, role: str) -> None:
+def test_a_bound_login_with_another_path_to_mds_app_blocks_the_last_deletion_step(store: Store, role: str) -> None:
     tenants.bind_role(store.admin_dsn, "a", role)
     store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")
     try:
@@ -385,14 +385,14 @@ def test_a_login_that_could_choose_a_tenant_in_another_way_stops_the_last_step(s
         store.execute("DROP ROLE team")
 
 
-def test_the_binding_of_a_login_that_is_gone_does_not_stop_a_deletion(store: Store) -> None:
+def test_a_binding_of_a_dropped_login_does_not_block_a_deletion(store: Store) -> None:
     store.execute("INSERT INTO store.tenant_roles (role, tenant_no) VALUES ('long_gone', 1)")
     job, payload = order(store)
     tenants.run_deletion(context(store, job), payload)
     assert left_of(store, 1) == {}
 
 
-def test_a_tenant_of_the_same_id_and_name_that_comes_later_is_deleted_by_a_job_of_its_own(store: Store) -> None:
+def test_an_old_deletion_job_does_not_delete_a_recreated_tenant(store: Store) -> None:
     job, payload = order(store)
     tenants.run_deletion(context(store, job), payload)
     tenants.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a))
@@ -421,7 +421,7 @@ def export(store: Store, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("disabled", [False, True])
-def test_what_is_exported_is_what_another_tenant_can_take_in(store: Store, exports: Path, disabled: bool) -> None:
+def test_exported_files_can_be_imported_by_another_tenant(store: Store, exports: Path, disabled: bool) -> None:
     fill(store, store.tenant_a)
     if disabled:
         tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
@@ -445,7 +445,7 @@ def test_what_is_exported_is_what_another_tenant_can_take_in(store: Store, expor
 
 
 @pytest.mark.many_sessions
-def test_a_tenant_that_is_disabled_is_exported_though_its_own_jobs_wait(store: Store, exports: Path) -> None:
+def test_a_disabled_tenant_can_be_exported(store: Store, exports: Path) -> None:
     fill(store, store.tenant_a)
     tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
     job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="leaves", kinds=["news"])
@@ -456,7 +456,7 @@ def test_a_tenant_that_is_disabled_is_exported_though_its_own_jobs_wait(store: S
     assert (exports / file["path"]).read_text().count("\n") == file["rows"] == 1
 
 
-def test_a_tenants_own_job_exports_its_own_rows_whatever_its_payload_says(store: Store, exports: Path) -> None:
+def test_an_export_job_of_a_tenant_exports_only_its_own_rows(store: Store, exports: Path) -> None:
     fill(store, store.tenant_a)
     with psycopg.connect(store.admin_dsn) as connection:
         order = {"tenant": store.tenant_a, "kinds": ["bars"]}
@@ -468,7 +468,7 @@ def test_a_tenants_own_job_exports_its_own_rows_whatever_its_payload_says(store:
 
 
 @pytest.mark.parametrize("format_", ["parquet", "ndjson"])
-def test_an_export_has_the_rows_of_every_kind_as_their_tenant_reads_them(
+def test_an_export_has_the_rows_of_every_kind_as_the_tenant_reads_them(
     store: Store, exports: Path, format_: str
 ) -> None:
     fill(store, store.tenant_a)
@@ -488,7 +488,7 @@ def test_an_export_has_the_rows_of_every_kind_as_their_tenant_reads_them(
         assert all(row[part] is not None for row in rows for part in kind.series)
 
 
-def test_an_export_that_runs_again_writes_the_same_files_and_leaves_no_other(store: Store, exports: Path) -> None:
+def test_a_repeated_export_writes_the_same_files_and_removes_leftovers(store: Store, exports: Path) -> None:
     fill(store, store.tenant_a)
     job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="x", kinds=["bars"])
     folder = exports / store.tenant_a / str(job.id)
@@ -499,9 +499,7 @@ def test_an_export_that_runs_again_writes_the_same_files_and_leaves_no_other(sto
         assert [file.name for file in folder.iterdir()] == ["bars.ndjson"]
 
 
-def test_an_export_needs_a_folder_a_kind_and_a_format_that_there_are(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_needs_a_folder_and_a_known_kind_and_format(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
     with pytest.raises(ConfigurationError, match="set DATASTORE_EXPORTS"):
         export(store)

@@ -25,7 +25,7 @@ def role(store: Store) -> Iterator[str]:
     store.execute("DROP OWNED BY one_login; DROP ROLE one_login")
 
 
-def test_a_tenant_is_made_with_a_number_and_a_uuid_of_its_own(store: Store) -> None:
+def test_a_new_tenant_gets_its_own_number_and_uuid(store: Store) -> None:
     made = tenants.create_tenant(store.admin_dsn, "desk")
     assert (made.name, made.no, made.disabled_at, made.roles) == ("desk", 3, None, [])
     assert made.created_at.tzinfo is not None
@@ -38,7 +38,7 @@ def test_a_tenant_can_be_given_its_uuid(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 1000, "Ünï 'quoted' \"v\"; --", "🦆", " padded "])
-def test_a_name_is_any_text(store: Store, name: str) -> None:
+def test_a_tenant_name_can_be_any_text(store: Store, name: str) -> None:
     assert tenants.create_tenant(store.admin_dsn, name).name == name
 
 
@@ -48,14 +48,14 @@ def test_a_tenant_needs_a_name(store: Store, name: str) -> None:
         tenants.create_tenant(store.admin_dsn, name)
 
 
-def test_a_name_or_a_uuid_that_is_taken_is_refused(store: Store) -> None:
+def test_a_tenant_name_or_uuid_in_use_is_rejected(store: Store) -> None:
     with pytest.raises(ControlError, match=f"tenant 'a' \\({store.tenant_a}\\) already exists"):
         tenants.create_tenant(store.admin_dsn, "a")
     with pytest.raises(ControlError, match=r"tenant 'b' .* already exists"):
         tenants.create_tenant(store.admin_dsn, "new", id=UUID(store.tenant_b))
 
 
-def test_if_absent_gives_what_is_there_and_nothing_that_differs(store: Store) -> None:
+def test_if_absent_returns_the_existing_tenant_unless_it_differs(store: Store) -> None:
     assert str(tenants.create_tenant(store.admin_dsn, "a", if_absent=True).id) == store.tenant_a
     assert (
         str(tenants.create_tenant(store.admin_dsn, "a", id=UUID(store.tenant_a), if_absent=True).id) == store.tenant_a
@@ -67,7 +67,7 @@ def test_if_absent_gives_what_is_there_and_nothing_that_differs(store: Store) ->
     assert len(tenants.list_tenants(store.admin_dsn)) == 2
 
 
-def test_several_that_make_the_same_tenant_at_once_make_one_and_the_others_are_told(store: Store) -> None:
+def test_concurrent_creations_of_one_tenant_succeed_once(store: Store) -> None:
     def make(_: int) -> bool:
         try:
             tenants.create_tenant(store.admin_dsn, "contested")
@@ -99,7 +99,7 @@ def test_the_number_of_a_tenant_is_never_used_again(store: Store) -> None:
     assert tenants.create_tenant(store.admin_dsn, "next").no == made.no + 1
 
 
-def test_the_largest_number_has_a_range_and_none_comes_after_it(store: Store) -> None:
+def test_the_largest_tenant_number_works_and_the_next_is_rejected(store: Store) -> None:
     store.execute(f"ALTER TABLE store.tenants ALTER COLUMN no RESTART WITH {LARGEST_TENANT_NO}")
     made = tenants.create_tenant(store.admin_dsn, "last")
     with psycopg.connect(store.dsn) as connection:
@@ -111,14 +111,14 @@ def test_the_largest_number_has_a_range_and_none_comes_after_it(store: Store) ->
 
 
 @pytest.mark.parametrize("by", ["name", "uuid"])
-def test_a_bound_login_is_its_tenant(store: Store, role: str, by: str) -> None:
+def test_a_bound_login_acts_as_its_tenant(store: Store, role: str, by: str) -> None:
     bound = tenants.bind_role(store.admin_dsn, "b" if by == "name" else store.tenant_b, role)
     assert (str(bound.id), bound.roles) == (store.tenant_b, [role])
     with psycopg.connect(store.dsn, user=role, password="x") as connection:
         assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(store.tenant_b,)]
 
 
-def test_a_tenant_is_found_by_its_uuid_before_its_name_however_that_is_spelled(store: Store, role: str) -> None:
+def test_a_uuid_in_any_spelling_takes_precedence_over_a_name(store: Store, role: str) -> None:
     tenants.create_tenant(store.admin_dsn, store.tenant_b)
     for spelled in (store.tenant_b, store.tenant_b.upper(), f"{{{store.tenant_b}}}"):
         with psycopg.connect(store.admin_dsn) as connection:
@@ -127,12 +127,12 @@ def test_a_tenant_is_found_by_its_uuid_before_its_name_however_that_is_spelled(s
     assert (bound.name, bound.roles) == ("b", [role])
 
 
-def test_times_of_tenants_are_in_utc_wherever_one_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_of_tenants_are_in_utc_in_every_session_time_zone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGTZ", "America/New_York")
     assert {tenant.created_at.utcoffset() for tenant in tenants.list_tenants(store.admin_dsn)} == {timedelta(0)}
 
 
-def test_binding_twice_is_binding_once(store: Store, role: str) -> None:
+def test_binding_a_role_twice_changes_nothing(store: Store, role: str) -> None:
     first = tenants.bind_role(store.admin_dsn, "a", role)
     assert tenants.bind_role(store.admin_dsn, "a", role) == first
 
@@ -144,7 +144,7 @@ def test_a_login_is_bound_to_one_tenant_only(store: Store, role: str) -> None:
     assert [tenant.roles for tenant in tenants.list_tenants(store.admin_dsn)] == [[role], []]
 
 
-def test_what_does_not_exist_cannot_be_bound(store: Store, role: str) -> None:
+def test_an_unknown_tenant_or_role_cannot_be_bound(store: Store, role: str) -> None:
     with pytest.raises(ControlError, match="there is no tenant 'nobody'"):
         tenants.bind_role(store.admin_dsn, "nobody", role)
     with pytest.raises(ControlError, match="role 'nobody' does not exist"):
@@ -169,7 +169,7 @@ def test_what_does_not_exist_cannot_be_bound(store: Store, role: str) -> None:
         ("CREATE ROLE between IN ROLE mds_owner; GRANT between TO one_login", "member of mds_owner"),
     ],
 )
-def test_a_login_that_a_binding_would_not_hold_is_refused(
+def test_a_login_that_could_bypass_its_binding_is_rejected(
     store: Store, role: str, statement: str, message: str
 ) -> None:
     store.execute(statement)
@@ -181,7 +181,7 @@ def test_a_login_that_a_binding_would_not_hold_is_refused(
         store.execute("DROP ROLE IF EXISTS between")
 
 
-def test_a_login_that_is_unbound_has_no_right_to_the_views_any_more(store: Store, role: str) -> None:
+def test_an_unbound_login_loses_access_to_the_views(store: Store, role: str) -> None:
     tenants.bind_role(store.admin_dsn, "a", role)
     assert tenants.unbind_role(store.admin_dsn, store.tenant_a, role).roles == []
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as connection:
@@ -191,7 +191,7 @@ def test_a_login_that_is_unbound_has_no_right_to_the_views_any_more(store: Store
 
 
 @pytest.mark.many_sessions
-def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: str) -> None:
+def test_a_login_cannot_be_unbound_while_it_is_connected(store: Store, role: str) -> None:
     tenants.bind_role(store.admin_dsn, "a", role)
     with psycopg.connect(store.dsn, user=role, password="x", autocommit=True) as connection:
         # What this gives, a session keeps whatever is revoked.
@@ -210,7 +210,7 @@ def test_a_login_stays_bound_for_as_long_as_it_is_logged_in(store: Store, role: 
     assert tenants.bind_role(store.admin_dsn, "b", role).roles == [role]
 
 
-def test_only_what_is_bound_to_the_tenant_is_unbound_from_it(store: Store, role: str) -> None:
+def test_only_a_role_bound_to_the_tenant_can_be_unbound(store: Store, role: str) -> None:
     tenants.bind_role(store.admin_dsn, "a", role)
     with pytest.raises(ControlError, match="role 'one_login' is not bound to tenant 'b'"):
         tenants.unbind_role(store.admin_dsn, "b", role)
@@ -237,7 +237,7 @@ def test_names_of_roles_are_quoted(store: Store) -> None:
             connection.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(name)))
 
 
-def test_an_application_cannot_do_what_the_control_plane_does(store: Store, role: str) -> None:
+def test_an_application_cannot_use_the_control_plane(store: Store, role: str) -> None:
     for call in (
         lambda: tenants.create_tenant(store.dsn, "mine"),
         lambda: tenants.list_tenants(store.dsn),

@@ -68,7 +68,7 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(configuration)
 
 
-def test_a_released_migration_stays_as_it_is() -> None:
+def test_a_released_migration_is_never_changed() -> None:
     """Databases that it has made are out there: what is to be otherwise is another migration's to do."""
     found = {
         script.revision: hashlib.sha256(Path(script.path).read_bytes()).hexdigest()
@@ -77,7 +77,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
     assert found == FROZEN
 
 
-def test_the_newest_migration_is_written_down_for_the_releases_after_it() -> None:
+def test_the_newest_migration_is_frozen_for_later_releases() -> None:
     """Else nobody could test later that a database of today comes along: python tools/freeze_release.py."""
     assert RELEASES[-1].stem == head()
     assert {path.stem for path in RELEASES} <= set(FROZEN)
@@ -159,7 +159,7 @@ def fresh(databases: Databases) -> list[Any]:
         for path in RELEASES
     ],
 )
-def test_a_database_of_a_release_comes_to_head_with_all_its_rows(
+def test_a_database_of_every_release_migrates_to_head_with_all_rows(
     databases: Databases, fresh: list[Any], release: Path
 ) -> None:
     with restored(databases, release) as place:
@@ -215,7 +215,7 @@ def stored_rollups(place: Place) -> dict[str, list[Any]]:
 
 
 @pytest.mark.engines("timescale")
-def test_a_rollup_that_gets_a_column_keeps_what_retention_has_removed(databases: Databases) -> None:
+def test_a_rollup_that_gets_a_column_keeps_bars_removed_by_retention(databases: Databases) -> None:
     with restored(databases, BEFORE_FRACTIONS) as place:
         had = rollups_of_another_release(place)
         ((left,),) = rows(place.superuser_dsn, "SELECT count(*) FROM store.bars")
@@ -238,7 +238,7 @@ def test_a_rollup_that_gets_a_column_keeps_what_retention_has_removed(databases:
 
 
 @pytest.mark.engines("timescale")
-def test_what_takes_long_is_said_before_it_begins_with_an_estimate_and_then_followed(databases: Databases) -> None:
+def test_long_migration_steps_are_announced_with_an_estimate_and_report_progress(databases: Databases) -> None:
     with restored(databases, BEFORE_FRACTIONS) as place:
         rollups_of_another_release(place)
         seen: list[Any] = []
@@ -261,7 +261,7 @@ def test_what_takes_long_is_said_before_it_begins_with_an_estimate_and_then_foll
 
 
 @pytest.mark.engines("timescale-apache")
-def test_a_table_whose_rows_become_chunks_is_said_by_the_command(databases: Databases) -> None:
+def test_migrate_announces_a_table_that_becomes_a_hypertable(databases: Databases) -> None:
     with databases.bare() as place:
         migration.migrate(place.admin_dsn)
         with psycopg.connect(place.superuser_dsn, autocommit=True) as connection:
@@ -285,7 +285,7 @@ def test_a_table_whose_rows_become_chunks_is_said_by_the_command(databases: Data
 
 @pytest.mark.engines("timescale")
 @pytest.mark.parametrize("copy", [1, 3])
-def test_a_migrate_whose_connection_is_cut_while_it_copies_a_rollup_goes_on(databases: Databases, copy: int) -> None:
+def test_a_migration_interrupted_while_copying_a_rollup_can_be_resumed(databases: Databases, copy: int) -> None:
     with restored(databases, BEFORE_FRACTIONS) as place:
         had = rollups_of_another_release(place)
         relay = Relay(place.admin_dsn)
@@ -315,7 +315,7 @@ INSERT INTO store.bars (series_id, ts, close_price)
 """
 
 
-def test_what_was_written_in_another_spelling_of_a_timeframe_is_found_by_the_one(databases: Databases) -> None:
+def test_the_upgrade_unifies_spellings_of_a_timeframe(databases: Databases) -> None:
     with restored(databases, BEFORE_SPELLINGS) as place:
         with psycopg.connect(place.superuser_dsn) as connection:
             connection.execute(OTHER_SPELLINGS)

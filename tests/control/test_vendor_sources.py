@@ -45,7 +45,7 @@ def fetched(*spans: Span, **options: object) -> list[object]:
     return [row for batch in source.fetch(spans or [span()]) for row in batch]  # type: ignore[union-attr]
 
 
-def test_bars_are_of_the_backfills_vendor_and_of_no_other_time(apis: Apis) -> None:
+def test_fetched_bars_have_the_vendor_and_the_range_of_the_backfill(apis: Apis) -> None:
     apis.bars = days("2024-01-01", 6)
     bars = fetched()
     assert [(bar.vendor, bar.symbol, bar.ts.day) for bar in bars if isinstance(bar, Bar)] == [
@@ -67,11 +67,11 @@ def test_a_symbol_that_is_refused_fails_the_job_after_the_others_are_fetched(api
         next(given)
 
 
-def test_of_no_bars_a_job_succeeds_with_none(apis: Apis) -> None:
+def test_a_range_without_bars_yields_no_rows_and_no_error(apis: Apis) -> None:
     assert fetched(span(start=20)) == []
 
 
-def test_a_vendor_that_is_away_is_tried_again_and_one_that_refuses_is_not(apis: Apis) -> None:
+def test_an_unavailable_vendor_is_retried_and_rejected_credentials_are_not(apis: Apis) -> None:
     apis.fault = (503, {})
     with pytest.raises(SourceUnavailable, match=r"\(503\)") as away:
         fetched()
@@ -81,7 +81,7 @@ def test_a_vendor_that_is_away_is_tried_again_and_one_that_refuses_is_not(apis: 
     assert SECRET not in f"{away.value}{refused.value}"
 
 
-def test_only_vendors_that_the_operator_names_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_vendors_that_the_operator_allows_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="massive is not allowed: add it to DATASTORE_SOURCE_VENDORS"):
         sources.make({"type": "massive"}, ALLOWED)
     with pytest.raises(SourceError, match="api_key: alpaca has no such option") as raised:
@@ -91,9 +91,7 @@ def test_only_vendors_that_the_operator_names_are_asked(monkeypatch: pytest.Monk
     assert load().source_vendors == ("yfinance", "ccxt")
 
 
-def test_a_worker_leaves_a_vendor_alone_whose_library_or_key_it_lacks(
-    apis: Apis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_skips_a_vendor_whose_library_or_key_it_lacks(apis: Apis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATASTORE_SOURCE_VENDORS", "alpaca")
     spec = {"type": "alpaca"}
     assert sources.why_not(spec, sources.offers(ALLOWED)) is None
@@ -106,7 +104,7 @@ def test_a_worker_leaves_a_vendor_alone_whose_library_or_key_it_lacks(
 
 @pytest.mark.many_sessions
 @pytest.mark.engines("postgres")
-def test_a_backfill_from_a_vendor_is_done_by_workers_of_which_one_is_killed(
+def test_a_backfill_from_a_vendor_survives_a_killed_worker(
     apis: Apis, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, DATABASE_URL=store.admin_dsn, MDS_ALPACA_URL=apis.url, DATASTORE_SOURCE_VENDORS="alpaca")

@@ -33,7 +33,7 @@ def ended(store: Store, job: JobRecord) -> JobRecord:
     return jobs.get_job(store.admin_dsn, job.id)
 
 
-def test_a_job_that_an_application_puts_down_is_done_and_it_sees_what_came_of_it(store: Store, file: Path) -> None:
+def test_an_application_can_enqueue_a_job_and_read_its_result(store: Store, file: Path) -> None:
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         job = client.enqueue_job("k", "test-note", {"file": str(file), "text": "hello"})
     assert work(store.admin_dsn) == {"succeeded": 1}
@@ -53,7 +53,7 @@ def test_a_job_that_an_application_puts_down_is_done_and_it_sees_what_came_of_it
     assert seen == [("succeeded", {"noted": "hello"}, 1)]
 
 
-def test_the_larger_priority_goes_first_and_then_the_older_one(store: Store, file: Path) -> None:
+def test_jobs_run_by_priority_and_then_by_age(store: Store, file: Path) -> None:
     for text, priority in (("old low", 10), ("old high", 90), ("new high", 90), ("middle", 50), ("new low", 10)):
         put(
             store.admin_dsn, "test-note", Note(file=file, text=text), tenant=store.tenant_a, key=text, priority=priority
@@ -75,7 +75,7 @@ def test_one_job_of_a_tenant_does_not_wait_for_the_thousand_of_another(store: St
     assert {"b", "store"} <= set(noted(file)[:4])
 
 
-def test_who_has_fewest_jobs_running_is_next(store: Store, file: Path) -> None:
+def test_the_tenant_with_the_fewest_running_jobs_is_next(store: Store, file: Path) -> None:
     for number in range(10):
         put(store.admin_dsn, "test-note", Note(file=file), tenant=store.tenant_a, key=f"{number}")
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
@@ -89,7 +89,7 @@ def test_who_has_fewest_jobs_running_is_next(store: Store, file: Path) -> None:
     assert sorted(str(one.job.tenant) for one in third.taken) == sorted([store.tenant_b] * 3 + [store.tenant_a] * 2)
 
 
-def test_what_an_operator_holds_locked_is_passed_over(store: Store, file: Path) -> None:
+def test_locked_jobs_are_skipped_when_claiming(store: Store, file: Path) -> None:
     ids = [put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key=key).id for key in "abc"]
     with psycopg.connect(store.superuser_dsn) as operator:
         operator.execute("SELECT FROM store.jobs WHERE id = %s FOR UPDATE", (ids[1],))
@@ -99,7 +99,7 @@ def test_what_an_operator_holds_locked_is_passed_over(store: Store, file: Path) 
     assert claim.locked == [ids[1]]
 
 
-def test_what_is_locked_at_the_head_of_a_queue_keeps_nothing_behind_it_waiting(store: Store, file: Path) -> None:
+def test_locked_jobs_at_the_head_of_the_queue_do_not_block_others(store: Store, file: Path) -> None:
     put_down = [put(store.admin_dsn, "test-note", Note(file=file, text=key), tenant=None, key=key) for key in "abcdef"]
     with psycopg.connect(store.superuser_dsn) as operator:
         head = [job.id for job in put_down[:4]]
@@ -112,7 +112,7 @@ def test_what_is_locked_at_the_head_of_a_queue_keeps_nothing_behind_it_waiting(s
             until(lambda: sorted(noted(file)) == list("abcdef"))
 
 
-def test_a_job_that_somebody_has_locked_keeps_no_other_from_being_held_and_recorded(
+def test_a_locked_job_does_not_block_lease_renewals_and_results_of_others(
     store: Store, file: Path, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"
@@ -157,7 +157,7 @@ def test_jobs_of_a_disabled_tenant_wait_until_it_is_enabled(store: Store, file: 
 # What goes wrong ---------------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_fails_waits_twice_as_long_each_time(store: Store) -> None:
+def test_the_backoff_of_a_failing_job_doubles_with_each_attempt(store: Store) -> None:
     job = put(store.admin_dsn, "test-slow-backoff", {}, tenant=store.tenant_a, key="k")
     for attempt, longest in enumerate((450, 900, 900), start=1):
         before = datetime.now(UTC)
@@ -172,7 +172,7 @@ def test_a_job_that_fails_waits_twice_as_long_each_time(store: Store) -> None:
         jobs.retry_job(store.admin_dsn, job.id)
 
 
-def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(store: Store, file: Path) -> None:
+def test_a_job_that_always_fails_becomes_a_dead_letter_with_its_error(store: Store, file: Path) -> None:
     job = put(
         store.admin_dsn, "test-fail", Note(file=file, text="tried"), tenant=store.tenant_a, key="k", max_attempts=3
     )
@@ -203,7 +203,9 @@ def test_a_job_that_always_fails_ends_as_a_dead_letter_that_says_what_and_where(
         ("maintain-outbox", {}, "jobs of type 'maintain-outbox' belong to the store: a tenant cannot have one"),
     ],
 )
-def test_what_no_attempt_could_do_fails_at_once(store: Store, kind: str, payload: dict[str, object], says: str) -> None:
+def test_a_job_that_can_never_succeed_fails_at_once(
+    store: Store, kind: str, payload: dict[str, object], says: str
+) -> None:
     job = put(store.admin_dsn, kind, payload, tenant=store.tenant_a, key="k")
     assert work(store.admin_dsn) == {"failed": 1}
     dead = ended(store, job)
@@ -212,7 +214,7 @@ def test_what_no_attempt_could_do_fails_at_once(store: Store, kind: str, payload
     assert dead.error.startswith(says)
 
 
-def test_a_job_of_a_type_that_a_worker_does_not_know_waits_and_keeps_no_other_waiting(
+def test_a_job_of_an_unknown_type_stays_queued_and_blocks_no_other_job(
     store: Store, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = put(store.admin_dsn, "nobody-knows", {}, tenant=store.tenant_a, key="unknown", priority=50)
@@ -225,7 +227,7 @@ def test_a_job_of_a_type_that_a_worker_does_not_know_waits_and_keeps_no_other_wa
     assert told == ["jobs of type 'nobody-knows' wait for another worker: no function of this one takes them"]
 
 
-def test_an_export_waits_for_a_worker_that_has_a_folder_for_it(
+def test_an_export_waits_for_a_worker_with_an_export_folder(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = tenants.export_tenant(store.admin_dsn, UUID(store.tenant_a), idempotency_key="k", kinds=["bars"])
@@ -236,14 +238,14 @@ def test_an_export_waits_for_a_worker_that_has_a_folder_for_it(
     assert work(store.admin_dsn) == {"succeeded": 1}
 
 
-def test_a_result_that_cannot_be_stored_leaves_the_others_as_they_are(store: Store) -> None:
+def test_a_result_that_cannot_be_stored_does_not_affect_other_jobs(store: Store) -> None:
     texts = ("1", "'a' + chr(0)", "[2]", "chr(0xd800)", "{'three': 3}")
     made = [put(store.admin_dsn, "test-answer", {"python": text}, tenant=None, key=text) for text in texts]
     assert work(store.admin_dsn, concurrency=8) == {"succeeded": 3, "failed": 2}
     assert [ended(store, job).result for job in made] == [1, None, [2], None, {"three": 3}]
 
 
-def test_a_worker_whose_lease_was_lost_ends_the_job_and_records_nothing(store: Store, file: Path) -> None:
+def test_a_worker_that_lost_its_lease_stops_the_job_and_records_nothing(store: Store, file: Path) -> None:
     job = put(store.admin_dsn, "test-wait", Note(file=file, until=file / "never"), tenant=None, key="k")
     with working(store.admin_dsn):
         until(lambda: noted(file) == ["begin "])
@@ -257,7 +259,7 @@ def test_a_worker_whose_lease_was_lost_ends_the_job_and_records_nothing(store: S
 # Progress and cancelling -------------------------------------------------------------------------------------------
 
 
-def test_how_far_a_job_is_can_be_read_while_it_runs(store: Store, file: Path, tmp_path: Path) -> None:
+def test_the_progress_of_a_job_can_be_read_while_it_runs(store: Store, file: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     job = put(store.admin_dsn, "test-wait", Note(file=file, until=ready), tenant=store.tenant_a, key="k")
     with working(store.admin_dsn):
@@ -270,7 +272,7 @@ def test_how_far_a_job_is_can_be_read_while_it_runs(store: Store, file: Path, tm
     assert ended(store, job).result == "waited"
 
 
-def test_a_queued_job_is_cancelled_at_once_and_never_begins(store: Store, file: Path) -> None:
+def test_a_queued_job_is_cancelled_at_once_and_never_starts(store: Store, file: Path) -> None:
     job = put(store.admin_dsn, "test-note", Note(file=file, text="x"), tenant=store.tenant_a, key="k")
     cancelled = jobs.cancel_job(store.admin_dsn, job.id)
     assert (cancelled.state, cancelled.attempts) == ("cancelled", 0)
@@ -279,7 +281,7 @@ def test_a_queued_job_is_cancelled_at_once_and_never_begins(store: Store, file: 
     assert noted(file) == []
 
 
-def test_a_running_job_is_cancelled_when_its_function_looks(store: Store, file: Path) -> None:
+def test_a_running_job_is_cancelled_when_its_function_checks(store: Store, file: Path) -> None:
     job = put(
         store.admin_dsn,
         "test-wait",
@@ -297,7 +299,7 @@ def test_a_running_job_is_cancelled_when_its_function_looks(store: Store, file: 
     assert jobs.retry_job(store.admin_dsn, job.id).cancel_requested is False
 
 
-def test_a_job_that_was_to_be_cancelled_is_not_tried_again(store: Store, file: Path, tmp_path: Path) -> None:
+def test_a_failing_job_with_a_cancel_request_is_not_retried(store: Store, file: Path, tmp_path: Path) -> None:
     job = put(store.admin_dsn, "test-slow-backoff", {}, tenant=store.tenant_a, key="k")
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
         (claimed,) = leases.claim(connection, "w", 1, LEASE).taken
@@ -309,7 +311,7 @@ def test_a_job_that_was_to_be_cancelled_is_not_tried_again(store: Store, file: P
     assert ended(store, job).state == "cancelled"
 
 
-def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file: Path) -> None:
+def test_a_result_with_an_outdated_fence_changes_nothing(store: Store, file: Path) -> None:
     job = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="k", max_attempts=1)
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
         (first,) = leases.claim(connection, "w", 1, timedelta(0)).taken
@@ -341,9 +343,7 @@ def test_what_is_written_with_an_older_fence_changes_nothing(store: Store, file:
         ("float('nan')", "TypeError"),
     ],
 )
-def test_progress_that_is_no_number_of_things_is_the_jobs_own_fault(
-    store: Store, file: Path, progress: str, message: str
-) -> None:
+def test_invalid_progress_fails_the_job_that_reports_it(store: Store, file: Path, progress: str, message: str) -> None:
     bad = put(store.admin_dsn, "test-progress", {"python": progress}, tenant=None, key="bad", max_attempts=1)
     good = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="good")
     assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
@@ -354,7 +354,7 @@ def test_progress_that_is_no_number_of_things_is_the_jobs_own_fault(
 @pytest.mark.parametrize(
     "python", ["'x' * 2_000_000", "__import__('functools').reduce(lambda a, _: [a], range(9999), 1)"]
 )
-def test_a_result_that_is_no_result_any_more_fails_its_job_alone(store: Store, file: Path, python: str) -> None:
+def test_a_result_that_is_too_large_or_too_deep_fails_only_its_job(store: Store, file: Path, python: str) -> None:
     bad = put(store.admin_dsn, "test-answer", {"python": python}, tenant=None, key="bad")
     good = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="good")
     assert work(store.admin_dsn) == {"failed": 1, "succeeded": 1}
@@ -362,7 +362,7 @@ def test_a_result_that_is_no_result_any_more_fails_its_job_alone(store: Store, f
     assert ended(store, good).state == "succeeded"
 
 
-def test_a_result_that_the_server_refuses_is_logged_with_the_servers_reason(
+def test_a_result_that_the_server_refuses_is_logged_with_the_reason(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = put(store.admin_dsn, "test-answer", {"python": "'a' + chr(0)"}, tenant=None, key="bad")
@@ -378,9 +378,7 @@ POISON = ['{"a": 1e5000}', "repeat('[', 3000) || repeat(']', 3000)", '{"a": 1e40
 
 
 @pytest.mark.parametrize("poison", POISON, ids=["digits", "depth", "whole", "float"])
-def test_a_payload_that_cannot_be_read_fails_its_job_alone_and_stops_no_list(
-    store: Store, file: Path, poison: str
-) -> None:
+def test_an_unreadable_payload_fails_only_its_job_and_breaks_no_list(store: Store, file: Path, poison: str) -> None:
     text = f"'{poison}'" if poison.startswith("{") else poison
     with psycopg.connect(store.dsn) as application:
         application.execute("SELECT mds.use_tenant(%s)", (store.tenant_a,))
@@ -396,7 +394,7 @@ def test_a_payload_that_cannot_be_read_fails_its_job_alone_and_stops_no_list(
     assert "payload" in (jobs.get_job(store.admin_dsn, shown.id).error or "")
 
 
-def test_a_job_is_an_order_and_no_data(store: Store) -> None:
+def test_oversized_payloads_keys_and_types_are_rejected(store: Store) -> None:
     for change, message in (
         ({"payload": {"x": "y" * (1 << 20)}}, "payload may have 1048576 bytes"),
         ({"idempotency_key": "k" * 501}, "may have 500 bytes"),
@@ -418,14 +416,14 @@ def test_a_job_is_an_order_and_no_data(store: Store) -> None:
 # When it begins ----------------------------------------------------------------------------------------------------
 
 
-def test_a_job_begins_without_delay_though_nobody_looks(store: Store, file: Path) -> None:
+def test_a_notified_job_starts_without_waiting_for_a_poll(store: Store, file: Path) -> None:
     with working(store.admin_dsn, poll=NEVER, lease=NEVER):
         with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client:
             client.enqueue_job("k", "test-note", {"file": str(file), "text": "announced"})
         until(lambda: noted(file) == ["announced"])
 
 
-def test_a_job_for_later_begins_when_it_is_due_though_nobody_looks(store: Store, file: Path) -> None:
+def test_a_scheduled_job_starts_when_due_without_waiting_for_a_poll(store: Store, file: Path) -> None:
     with working(store.admin_dsn, poll=NEVER, lease=NEVER):
         due = datetime.now(UTC) + timedelta(seconds=1)
         job = put(store.admin_dsn, "test-note", Note(file=file), tenant=None, key="k", due_at=due)
@@ -435,7 +433,7 @@ def test_a_job_for_later_begins_when_it_is_due_though_nobody_looks(store: Store,
     assert started >= due
 
 
-def test_a_job_that_is_not_announced_is_found_by_looking(store: Store, file: Path) -> None:
+def test_a_job_without_a_notification_is_found_by_polling(store: Store, file: Path) -> None:
     store.execute("ALTER TABLE store.jobs DISABLE TRIGGER announce")
     with working(store.admin_dsn, poll=timedelta(milliseconds=50)):
         job = put(store.admin_dsn, "test-note", Note(file=file, text="found"), tenant=None, key="k")
@@ -445,7 +443,7 @@ def test_a_job_that_is_not_announced_is_found_by_looking(store: Store, file: Pat
 # Periodic ----------------------------------------------------------------------------------------------------------
 
 
-def test_periodic_jobs_run_once_however_many_workers_there_are(store: Store) -> None:
+def test_periodic_jobs_run_once_with_several_workers(store: Store) -> None:
     settings = {"upkeep": True, "lease": timedelta(seconds=1)}
     with working(store.admin_dsn, **settings), working(store.admin_dsn, **settings):
         until(lambda: len(jobs.list_jobs(store.admin_dsn, state="succeeded").items) == len(maintenance.PERIODIC))
@@ -455,7 +453,7 @@ def test_periodic_jobs_run_once_however_many_workers_there_are(store: Store) -> 
     assert {(job.tenant, job.attempts, job.error) for job in found} == {(None, 1, None)}
 
 
-def test_an_interval_is_put_down_once_and_only_when_the_job_before_has_ended(store: Store) -> None:
+def test_a_periodic_job_is_enqueued_once_per_interval_after_the_previous_has_ended(store: Store) -> None:
     def keys() -> set[str]:
         return {job.idempotency_key for job in jobs.list_jobs(store.admin_dsn).items}
 
@@ -473,7 +471,7 @@ def test_an_interval_is_put_down_once_and_only_when_the_job_before_has_ended(sto
     assert len(keys()) == 2 * len(first)
 
 
-def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_periodic_job_key_in_use_does_not_stop_the_worker(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with psycopg.connect(store.admin_dsn, autocommit=True) as connection:
         maintenance.put_down(connection, set())
         keys = [job.idempotency_key for job in jobs.list_jobs(store.admin_dsn).items]
@@ -485,7 +483,7 @@ def test_a_key_that_somebody_took_ends_no_worker(store: Store, caplog: pytest.Lo
 
 
 @pytest.mark.every_engine
-def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: Store) -> None:
+def test_the_worker_enforces_retention_that_the_server_does_not(store: Store) -> None:
     timescale_policies.set_policy(store.admin_dsn, "fundamentals", "retention_after", timedelta(days=30))
     timescale_policies.set_policy(store.admin_dsn, "bars", "retention_after", timedelta(days=30))
     old, new = datetime.now(UTC) - timedelta(days=60), datetime.now(UTC) - timedelta(days=1)
@@ -500,7 +498,7 @@ def test_retention_that_the_server_does_not_keep_is_kept_by_the_worker(store: St
     assert store.rows("SELECT asof FROM store.fundamentals") == [(new,)]
 
 
-def test_only_the_stores_own_jobs_are_cleaned_up(store: Store, file: Path) -> None:
+def test_the_clean_up_removes_only_old_jobs_of_the_store(store: Store, file: Path) -> None:
     for key in ("old", "new"):
         for tenant in (None, store.tenant_a):
             put(store.admin_dsn, "test-note", Note(file=file), tenant=tenant, key=key)

@@ -60,7 +60,7 @@ def test_a_job_whose_worker_is_killed_is_taken_over(store: Store, file: Path, tm
     assert (done.attempts, done.error) == (2, None)
 
 
-def test_a_job_that_kills_every_worker_is_given_up(store: Store, file: Path) -> None:
+def test_a_job_whose_workers_are_killed_fails_after_max_attempts(store: Store, file: Path) -> None:
     payload = Note(file=file, until=file / "never")
     job = put(store.admin_dsn, "test-wait", payload, tenant=store.tenant_a, key="k", max_attempts=1)
     with process(store.admin_dsn, "--lease", 1) as first:
@@ -74,7 +74,7 @@ def test_a_job_that_kills_every_worker_is_given_up(store: Store, file: Path) -> 
     assert noted(file) == ["begin "]
 
 
-def test_a_worker_that_stood_still_records_nothing_once_its_job_was_taken_over(
+def test_a_suspended_worker_records_nothing_after_its_job_was_taken_over(
     store: Store, file: Path, log: Path, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"
@@ -95,7 +95,7 @@ def test_a_worker_that_stood_still_records_nothing_once_its_job_was_taken_over(
     assert (done.worker, done.attempts) == (holder, 2)
 
 
-def test_a_worker_that_stood_still_alone_goes_on_with_what_it_has(
+def test_a_suspended_worker_continues_its_job_if_no_other_took_it_over(
     store: Store, file: Path, log: Path, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"
@@ -128,7 +128,7 @@ def test_two_workers_never_do_one_job_twice(store: Store, file: Path) -> None:
     assert store.rows("SELECT state, attempts, count(*) FROM store.jobs GROUP BY 1, 2") == [("succeeded", 1, 300)]
 
 
-def test_an_always_failing_job_keeps_no_other_from_being_done(store: Store, file: Path) -> None:
+def test_an_always_failing_job_does_not_block_other_jobs(store: Store, file: Path) -> None:
     payload = Note(file=file, text="bad")
     bad = put(store.admin_dsn, "test-fail", payload, tenant=None, key="bad", priority=100, max_attempts=5)
     unknown = put(store.admin_dsn, "nobody-knows", {}, tenant=None, key="unknown", priority=100)
@@ -149,7 +149,9 @@ def test_an_always_failing_job_keeps_no_other_from_being_done(store: Store, file
 # Shutting down -----------------------------------------------------------------------------------------------------
 
 
-def test_on_sigterm_what_runs_ends_and_nothing_else_begins(store: Store, file: Path, log: Path, tmp_path: Path) -> None:
+def test_on_sigterm_running_jobs_finish_and_no_other_starts(
+    store: Store, file: Path, log: Path, tmp_path: Path
+) -> None:
     ready = tmp_path / "ready"
     first = put(store.admin_dsn, "test-wait", Note(file=file, until=ready), tenant=None, key="first")
     second = put(store.admin_dsn, "test-note", Note(file=file, text="second"), tenant=None, key="second")
@@ -171,7 +173,7 @@ def stopped_by_now(worker: "subprocess.Popen[str]") -> dict[str, int]:
 
 
 @pytest.mark.parametrize("kind", ["test-wait", "test-stubborn"])
-def test_what_does_not_end_within_the_grace_is_given_back_and_the_attempt_does_not_count(
+def test_a_job_unfinished_after_the_grace_period_is_requeued_without_an_attempt(
     store: Store, file: Path, tmp_path: Path, kind: str
 ) -> None:
     ready = tmp_path / "ready"
@@ -200,7 +202,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     server.discard()
 
 
-def test_the_database_is_restarted_while_ten_jobs_run(
+def test_ten_running_jobs_survive_a_database_restart(
     own: EmbeddedServer, file: Path, log: Path, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"
@@ -230,7 +232,7 @@ def test_the_database_is_restarted_while_ten_jobs_run(
     )
 
 
-def test_a_worker_with_nothing_to_do_ends_at_once_though_the_database_is_away(own: EmbeddedServer, log: Path) -> None:
+def test_an_idle_worker_stops_at_once_while_the_database_is_down(own: EmbeddedServer, log: Path) -> None:
     with process(own.dsn("mds_admin"), "--grace", 2 * PATIENCE, log=log) as worker:
         until(lambda: log.exists() and "jobs at once" in log.read_text())
         own.down()
@@ -238,7 +240,7 @@ def test_a_worker_with_nothing_to_do_ends_at_once_though_the_database_is_away(ow
         assert stopped(worker) == {}
 
 
-def test_a_worker_whose_connections_are_cut_goes_on(store: Store, file: Path, tmp_path: Path) -> None:
+def test_a_worker_continues_after_its_connections_are_terminated(store: Store, file: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     job = put(store.admin_dsn, "test-wait", Note(file=file, until=ready), tenant=None, key="k")
     with process(store.admin_dsn) as worker:
@@ -259,7 +261,7 @@ def relay(store: Store) -> Iterator[Relay]:
     made.close()
 
 
-def test_a_worker_whose_connections_fall_silent_makes_new_ones(
+def test_a_worker_replaces_silent_connections(
     store: Store, relay: Relay, file: Path, log: Path, tmp_path: Path
 ) -> None:
     """A network that has failed over: the sockets stay open, and nothing comes through them any more."""
@@ -285,7 +287,7 @@ def test_a_worker_ends_on_sigterm_although_the_network_is_silent(relay: Relay, l
         assert stopped(worker) == {}
 
 
-def test_a_worker_that_cannot_begin_says_why_in_one_line(own: EmbeddedServer, log: Path) -> None:
+def test_a_worker_that_cannot_start_prints_one_error_line(own: EmbeddedServer, log: Path) -> None:
     with psycopg.connect(own.superuser_dsn(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE bare OWNER mds_admin")
     with process(own.dsn("mds_admin", "bare"), log=log) as worker:

@@ -67,7 +67,7 @@ def reader(running: Running) -> Iterator[Reader]:
 
 
 @pytest.mark.parametrize("block", EXECUTED, ids=_ids)
-def test_a_block_does_what_the_page_says(block: Block, reader: Reader) -> None:
+def test_a_code_block_runs_and_prints_what_the_page_says(block: Block, reader: Reader) -> None:
     try:
         reader.at(block.page).run(block)
     except BlockFailed as failure:
@@ -100,18 +100,18 @@ def test_a_block_parses(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_a_block_that_is_left_out_has_a_reason(page: str) -> None:
+def test_a_code_block_that_is_not_run_has_a_reason(page: str) -> None:
     reasons = {block.left_out for block in blocks(page)} - {None}
     assert reasons <= REASONS
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if own_test(page)])
-def test_a_page_with_a_test_of_its_own_is_what_that_test_reads(page: str) -> None:
+def test_a_page_with_its_own_test_is_read_by_that_test(page: str) -> None:
     test = ROOT / str(own_test(page))
     assert Path(page).name in test.read_text(encoding="utf-8")
 
 
-def test_no_command_takes_the_projects_name_from_pypi() -> None:
+def test_no_command_installs_the_project_by_name_from_pypi() -> None:
     # It is somebody else's there: a folder, a file or an index has to be named.
     code = [path for folder in ("examples", "src") for path in (ROOT / folder).rglob("*.py")]
     lines = [
@@ -123,7 +123,7 @@ def test_no_command_takes_the_projects_name_from_pypi() -> None:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_no_code_is_where_it_is_not_found(page: str) -> None:
+def test_all_code_is_in_fenced_blocks_that_the_tests_find(page: str) -> None:
     assert not [token.map for token in tokens(page) if token.type == "code_block"], "indented code: use a fence"
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     fences = sum(line.lstrip(" >").startswith("```") for line in lines)

@@ -92,7 +92,7 @@ def test_research_writes_reads_and_plots(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.engines("postgres")
-def test_the_price_application_answers_each_key_as_its_tenant(store: Store) -> None:
+def test_the_price_application_serves_each_key_as_its_tenant(store: Store) -> None:
     for tenant, price in ((store.tenant_a, 1.5), (store.tenant_b, 2.5)):
         with MDS(dsn=store.dsn, tenant_id=tenant) as mds:
             mds.upsert_bars([Bar(vendor="acme", symbol="AAPL", timeframe="1m", ts=OPENING, close_price=price)])
@@ -119,7 +119,7 @@ def test_the_price_application_answers_each_key_as_its_tenant(store: Store) -> N
 
 
 @pytest.mark.engines("postgres")
-def test_onboarding_makes_a_login_that_is_one_tenant_and_no_other(store: Store, tmp_path: Path) -> None:
+def test_the_onboarding_example_creates_a_login_bound_to_one_tenant(store: Store, tmp_path: Path) -> None:
     row = {"vendor": "acme", "symbol": "AAPL", "timeframe": "1d", "ts": "2024-01-02", "close_price": 185.64}
     (tmp_path / "first.ndjson").write_text(json.dumps(row) + "\n", encoding="utf-8")
     name = f"customer_{os.getpid()}"

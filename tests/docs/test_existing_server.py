@@ -79,7 +79,7 @@ def existing(engine: str, tmp_path: Path) -> Iterator[Existing]:
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
-def test_the_blocks_set_up_a_store(existing: Existing, engine: str) -> None:
+def test_the_quick_start_blocks_set_up_a_store_on_an_existing_server(existing: Existing, engine: str) -> None:
     begin = (ROOT / PAGE).read_text(encoding="utf-8").partition(HEADING)[0].count("\n")
     found = [block for block in blocks(PAGE) if block.line > begin]
     assert [block.language for block in found] == ["sql", "sql", "bash", "sql", "bash"]

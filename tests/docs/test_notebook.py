@@ -38,6 +38,6 @@ def test_the_tutorial_runs_from_its_first_cell_to_its_last(
     assert capsys.readouterr().out == "tutorial has no bars of APPL; near it: AAPL\n"
 
 
-def test_the_tutorial_is_kept_without_outputs() -> None:
+def test_the_tutorial_notebook_is_stored_without_outputs() -> None:
     assert NOTEBOOK["nbformat"] == 4
     assert [(cell["outputs"], cell["execution_count"]) for cell in CELLS] == [([], None)] * len(CELLS)

@@ -33,14 +33,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_page_takes_nothing_from_another_host(site: Path) -> None:
+def test_pages_load_nothing_from_another_host(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     taken = r"""<(?:script|img|iframe|source|link)\b[^>]*\b(?:src|href)=["']?((?:https?:)?//[^"' >]+)"""
     assert not [(page.name, found[0]) for page in pages for found in re.finditer(taken, page.read_text("utf-8"))]
 
 
-def test_search_has_what_it_needs_in_a_folder(site: Path) -> None:
+def test_search_works_when_the_site_is_opened_from_a_folder(site: Path) -> None:
     page = (site / "guides/files.html").read_text("utf-8")
     assert '<script src="../assets/iframe-worker.js">' in page
     assert (site / "search/search_index.js").read_text("utf-8").startswith("var __index = {")

@@ -47,7 +47,7 @@ def rows(place: Place) -> dict[str, int]:
         return found
 
 
-def test_what_holds_rows_only_is_emptied_and_used_again(databases: Databases) -> None:
+def test_a_database_with_only_new_rows_is_emptied_and_reused(databases: Databases) -> None:
     with databases.migrated() as first:
         number, before = fill(first), age(first)
     with databases.migrated() as second:
@@ -58,7 +58,7 @@ def test_what_holds_rows_only_is_emptied_and_used_again(databases: Databases) ->
 
 
 @pytest.mark.parametrize("change", ["DROP VIEW mds.series CASCADE", "CREATE TABLE public.left_behind (n int)"])
-def test_what_is_changed_otherwise_is_made_anew(databases: Databases, change: str) -> None:
+def test_a_database_with_other_changes_is_recreated(databases: Databases, change: str) -> None:
     with databases.migrated() as first:
         before = age(first)
         with superuser(first.superuser_dsn) as session:

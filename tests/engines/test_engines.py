@@ -108,11 +108,11 @@ class TestApache:
             assert one(admin, "SELECT count(*) FROM show_chunks('store.bars')") == (2,)
             assert one(admin, "SELECT count(*) FROM store.bars") == (3 * 2880,)
 
-    def test_an_upsert_goes_through_a_barrier_view(self, bars: Connection) -> None:
+    def test_an_upsert_works_through_a_security_barrier_view(self, bars: Connection) -> None:
         assert bars.execute(UPSERT).rowcount == 2
         assert one(bars, "SELECT count(*), sum(close) FILTER (WHERE close < 0) FROM bars") == (5761, -3)
 
-    def test_a_foreign_row_and_a_chunk_are_out_of_reach(self, apache: ApacheServer, bars: Connection) -> None:
+    def test_rows_of_others_and_chunks_are_inaccessible(self, apache: ApacheServer, bars: Connection) -> None:
         with pytest.raises(errors.WithCheckOptionViolation):
             bars.execute("INSERT INTO bars VALUES (101, '2024-01-01 00:00:30Z', 0)")
         with connect(apache) as admin:
@@ -120,13 +120,13 @@ class TestApache:
         with pytest.raises(errors.InsufficientPrivilege):
             bars.execute(psycopg.sql.SQL("SELECT * FROM {}").format(psycopg.sql.SQL(str(chunk))))
 
-    def test_what_the_licence_leaves_out_is_refused(self, apache: ApacheServer, bars: Connection) -> None:
+    def test_features_outside_the_apache_licence_are_rejected(self, apache: ApacheServer, bars: Connection) -> None:
         with connect(apache) as admin:
             assert one(admin, "SHOW timescaledb.license") == ("apache",)
             with pytest.raises(errors.FeatureNotSupported, match='"apache" license'):
                 admin.execute("ALTER TABLE store.bars SET (timescaledb.enable_columnstore)")
 
-    def test_connections_are_served_at_the_same_time(self, apache: ApacheServer, bars: Connection) -> None:
+    def test_connections_are_served_concurrently(self, apache: ApacheServer, bars: Connection) -> None:
         with connect(apache) as first, connect(apache, options="-c lock_timeout=50ms") as second:
             first.execute("BEGIN; LOCK TABLE store.bars")
             with pytest.raises(errors.LockNotAvailable):
@@ -136,12 +136,12 @@ class TestApache:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             connect(apache, password="wrong")
 
-    def test_it_is_reached_through_its_unix_socket_too(self, apache: ApacheServer) -> None:
+    def test_the_server_accepts_unix_socket_connections(self, apache: ApacheServer) -> None:
         with psycopg.connect(apache.superuser_dsn(unix_socket=True)) as connection:
             assert connection.info.hostaddr == ""
             assert one(connection, "SELECT inet_server_addr()") == (None,)
 
-    def test_its_version_is_told(self, apache: ApacheServer) -> None:
+    def test_the_version_is_reported(self, apache: ApacheServer) -> None:
         assert apache.version.startswith("TimescaleDB 2.")
 
     def test_stopping_it_removes_its_data(self) -> None:
@@ -157,7 +157,7 @@ class TestApache:
 
 
 class TestCommunity:
-    def test_upserts_into_compressed_chunks_go_through_a_barrier_view(self, community: CommunityServer) -> None:
+    def test_upserts_into_compressed_chunks_work_through_a_barrier_view(self, community: CommunityServer) -> None:
         compress(community)
         with connect(community, user="app") as app:
             assert app.execute(UPSERT).rowcount == 2
@@ -165,7 +165,7 @@ class TestCommunity:
             with pytest.raises(errors.WithCheckOptionViolation):
                 app.execute("INSERT INTO bars VALUES (101, '2024-01-01 00:00:30Z', 0)")
 
-    def test_compressed_rows_are_there_after_a_reset(self, community: CommunityServer) -> None:
+    def test_compressed_rows_are_restored_by_a_reset(self, community: CommunityServer) -> None:
         compress(community)
         community.snapshot()
         with connect(community) as admin:
@@ -175,7 +175,7 @@ class TestCommunity:
             assert one(app, "SELECT count(*), sum(close) FROM bars") == (5760, 8300160)
             assert app.execute(UPSERT).rowcount == 2
 
-    def test_hierarchical_aggregates_refresh_and_see_what_is_newer(self, community: CommunityServer) -> None:
+    def test_hierarchical_aggregates_refresh_and_include_newer_rows(self, community: CommunityServer) -> None:
         with connect(community) as admin:
             admin.execute(BARS)
             for name, width, below in (("b5", "5 minutes", "store.bars"), ("b60", "1 hour", "store.b5")):
@@ -205,7 +205,7 @@ class TestCommunity:
             admin.execute("CALL run_job(%s)", [job], prepare=False)
             assert one(admin, "SELECT count(*) FROM store.bars") == (0,)
 
-    def test_the_session_is_really_the_clients_role(self, community: CommunityServer) -> None:
+    def test_a_session_has_the_real_role_of_the_client(self, community: CommunityServer) -> None:
         with connect(community) as admin:
             admin.execute("""
                 CREATE ROLE app LOGIN; CREATE SCHEMA store; GRANT USAGE ON SCHEMA store TO app;
@@ -220,7 +220,7 @@ class TestCommunity:
                     app.execute(forbidden)
             assert app.info.parameter_status("is_superuser") == "off"
 
-    def test_settings_of_the_role_and_of_the_dsn_are_the_sessions_defaults(self, community: CommunityServer) -> None:
+    def test_settings_of_role_and_dsn_are_session_defaults(self, community: CommunityServer) -> None:
         with connect(community) as admin:
             admin.execute("CREATE ROLE app LOGIN; ALTER ROLE app SET app.of_role = 'r'")
         options = r"-c app.tenant_id=a\ b --statement-timeout=7s"
@@ -238,7 +238,7 @@ class TestCommunity:
                           current_setting('statement_timeout'), session_user""",
             ) == ("", "", "0", "postgres")
 
-    def test_a_session_begins_as_a_real_servers_does(self, community_process: CommunityServer) -> None:
+    def test_a_session_starts_with_the_settings_of_a_real_server(self, community_process: CommunityServer) -> None:
         with connect(community_process) as admin:
             assert one(
                 admin,
@@ -263,7 +263,7 @@ class TestCommunity:
         with pytest.raises(psycopg.OperationalError, match=reason):
             connect(community_process, **parameters)
 
-    def test_binary_copy_of_megabytes_goes_in_and_comes_out_the_same(self, community_process: CommunityServer) -> None:
+    def test_a_binary_copy_of_megabytes_is_read_back_unchanged(self, community_process: CommunityServer) -> None:
         with connect(community_process) as connection:
             connection.execute("CREATE TEMP TABLE t (n int4, s text)")
             rows = [(n, "x" * (n % 97)) for n in range(60_000)]
@@ -275,7 +275,7 @@ class TestCommunity:
                 copy.set_types(["int4", "text"])
                 assert list(copy.rows()) == rows
 
-    def test_a_row_that_copy_cannot_take_is_an_error_and_no_end(self, community_process: CommunityServer) -> None:
+    def test_an_invalid_copy_row_is_an_error_and_keeps_the_connection(self, community_process: CommunityServer) -> None:
         with connect(community_process) as connection:
             connection.execute("CREATE TEMP TABLE t (n int4)")
             with (
@@ -298,7 +298,9 @@ class TestCommunity:
                 cursor.executemany("INSERT INTO t VALUES (%s)", [(n,) for n in range(5000)])
             assert one(connection, "SELECT count(*) FROM t") == (5000,)
 
-    def test_nothing_of_a_client_that_left_is_there_for_the_next(self, community_process: CommunityServer) -> None:
+    def test_a_disconnected_client_leaves_no_session_state_for_the_next(
+        self, community_process: CommunityServer
+    ) -> None:
         with connect(community_process) as admin:
             admin.execute("CREATE TABLE visited (n int)")
         first = connect(community_process)
@@ -313,9 +315,7 @@ class TestCommunity:
                           current_setting('work_mem')""",
             ) == (0, 0, None, 0, "4MB")
 
-    def test_a_client_that_vanishes_in_the_middle_of_a_copy_leaves_nothing(
-        self, community_process: CommunityServer
-    ) -> None:
+    def test_a_client_that_disconnects_during_copy_leaves_nothing(self, community_process: CommunityServer) -> None:
         with connect(community_process) as admin:
             admin.execute("CREATE TABLE lost (n int)")
         lost = connect(community_process)
@@ -325,7 +325,7 @@ class TestCommunity:
         with connect(community_process) as admin:
             assert one(admin, "SELECT count(*) FROM lost") == (0,)
 
-    def test_clients_between_two_transactions_take_turns(self, community: CommunityServer) -> None:
+    def test_clients_alternate_between_transactions(self, community: CommunityServer) -> None:
         with connect(community) as admin:
             admin.execute("CREATE ROLE app LOGIN; CREATE TABLE turns (n int); GRANT INSERT ON turns TO app")
             with connect(community, user="app") as app, connect(community, user="app") as other:
@@ -335,7 +335,7 @@ class TestCommunity:
                     assert one(admin, "SELECT count(*), session_user FROM turns") == (turn + 1, "postgres")
                     assert one(other, "SELECT session_user, current_user") == ("app", "app")
 
-    def test_a_client_that_comes_back_finds_what_it_has_set(self, community: CommunityServer) -> None:
+    def test_a_client_keeps_its_settings_when_clients_alternate(self, community: CommunityServer) -> None:
         shown: LiteralString = """SELECT current_user, current_setting('TimeZone'), current_setting('search_path'),
             current_setting('app.tenant_id', true), current_setting('application_name')"""
         with connect(community) as admin:
@@ -361,7 +361,7 @@ class TestCommunity:
                 "GMT",
             )
 
-    def test_a_transaction_keeps_the_session_to_itself(self, community_process: CommunityServer) -> None:
+    def test_a_transaction_holds_the_session_exclusively(self, community_process: CommunityServer) -> None:
         with connect(community_process) as first, connect(community_process) as second:
             first.execute("BEGIN; CREATE TEMP TABLE mine (n int)")
             served = threading.Event()
@@ -378,7 +378,7 @@ class TestCommunity:
             assert served.wait(30)
             asking.join()
 
-    def test_a_flush_between_two_transactions_begins_none(self, community_process: CommunityServer) -> None:
+    def test_a_flush_between_transactions_does_not_start_one(self, community_process: CommunityServer) -> None:
         with (
             connect(community_process) as first,
             connect(community_process) as second,
@@ -396,7 +396,7 @@ class TestCommunity:
             first.pgconn.exit_pipeline_mode()
             assert one(first, "SELECT 1") == (1,)
 
-    def test_a_client_that_waits_too_long_is_told_who_has_the_session(self) -> None:
+    def test_a_client_that_waits_too_long_gets_the_role_that_holds_the_session(self) -> None:
         engine = CommunityServer(patience=0.2)
         started(engine)
         try:
@@ -409,7 +409,7 @@ class TestCommunity:
         finally:
             engine.stop()
 
-    def test_a_reset_cuts_clients_off_and_keeps_the_address(self, community: CommunityServer) -> None:
+    def test_a_reset_disconnects_clients_and_keeps_the_address(self, community: CommunityServer) -> None:
         before = community.superuser_dsn()
         with connect(community) as held:
             held.execute("CREATE TABLE t ()")
@@ -439,7 +439,7 @@ def compress(community: CommunityServer) -> None:
 
 
 class TestWithoutAServer:
-    def test_the_environment_names_a_server_of_the_users_own(self) -> None:
+    def test_the_environment_can_name_an_external_server(self) -> None:
         given = server("timescale", {"MDS_TEST_TIMESCALE_DSN": "host=db.invalid user=me dbname=mine"})
         assert isinstance(given, GivenServer)
         assert conninfo_to_dict(given.superuser_dsn("other")) == {
@@ -448,13 +448,13 @@ class TestWithoutAServer:
             "dbname": "other",
         }
 
-    def test_plain_postgresql_may_be_the_users_own_too(self, server: EmbeddedServer) -> None:
+    def test_an_external_server_can_be_plain_postgresql(self, server: EmbeddedServer) -> None:
         assert given_postgres({}) is None
         given = given_postgres({"MDS_TEST_POSTGRES_DSN": server.superuser_dsn("postgres")})
         assert given is not None
         assert re.fullmatch(r"PostgreSQL \d+\.\d+", given.available())
 
-    def test_a_server_of_the_users_own_that_does_not_answer_is_unavailable(self, tmp_path: Path) -> None:
+    def test_an_external_server_that_does_not_respond_is_unavailable(self, tmp_path: Path) -> None:
         given = server("timescale-apache", {"MDS_TEST_APACHE_DSN": f"host={tmp_path}"})
         with pytest.raises(EngineUnavailable, match=r"^MDS_TEST_APACHE_DSN: .*No such file"):
             given.start()
@@ -469,7 +469,7 @@ class TestWithoutAServer:
         assert cache_folder({"MDS_TEST_CACHE": str(folder)}) == folder
         assert folder.is_dir()
 
-    def test_a_prefix_that_was_not_finished_or_does_not_run_is_not_used(self, tmp_path: Path) -> None:
+    def test_an_incomplete_or_broken_installation_is_not_used(self, tmp_path: Path) -> None:
         assert not works(RECIPE, tmp_path)
         (tmp_path / COMPLETE).touch()
         assert not works(RECIPE, tmp_path)
@@ -488,10 +488,10 @@ class TestWithoutAServer:
             ("# deb http://a.invalid/debian bookworm main", None),
         ],
     )
-    def test_a_one_line_source_of_debian_gets_the_other_suite(self, line: str, swapped: str | None) -> None:
+    def test_a_one_line_debian_source_is_switched_to_the_other_suite(self, line: str, swapped: str | None) -> None:
         assert Swap("bookworm").line(line) == swapped
 
-    def test_a_deb822_source_of_debian_gets_the_other_suite(self) -> None:
+    def test_a_deb822_debian_source_is_switched_to_the_other_suite(self) -> None:
         stanza = "# why\nTypes: deb deb-src\nURIs: http://a.invalid/d\nSuites: {}\nComponents: {}\nSigned-By: /k"
         assert Swap("bookworm").stanza(
             stanza.format("bookworm bookworm-updates bookworm-backports", "main contrib")
@@ -500,7 +500,7 @@ class TestWithoutAServer:
         assert Swap("bookworm").stanza(stanza.format("bookworm", "contrib")) is None
         assert Swap("bookworm").stanza(stanza.format("bookworm", "main") + "\nEnabled: no") is None
 
-    def test_of_a_fresh_systems_packages_the_server_and_its_libraries_are_taken(self) -> None:
+    def test_only_the_server_and_its_libraries_are_chosen_from_simulated_packages(self) -> None:
         simulated = "".join(
             f"Inst {name} (1.2-3 Debian:13/stable [amd64])\nConf {name} (1.2-3)\n"
             for name in ("libc6", "zlib1g", "perl", "libperl5.40", "libllvm19", "adduser", "postgresql-17")

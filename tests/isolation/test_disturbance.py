@@ -58,7 +58,7 @@ def attacker(store: Store) -> Iterator[psycopg.Connection[object]]:
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_time_that_no_client_can_hold_is_refused_at_every_door(
+def test_a_time_that_clients_cannot_represent_is_rejected_by_every_door(
     store: Store, attacker: psycopg.Connection[object], kind: str
 ) -> None:
     for way, time in itertools.product(DOORS, (*UNREADABLE, "-infinity")):
@@ -72,14 +72,16 @@ def test_a_time_that_no_client_can_hold_is_refused_at_every_door(
     assert store.rows(f"SELECT count(*) FROM store.{kind}") == [(0,)]
 
 
-def test_last_values_that_no_client_can_hold_are_refused(store: Store, attacker: psycopg.Connection[object]) -> None:
+def test_last_values_that_clients_cannot_represent_are_rejected(
+    store: Store, attacker: psycopg.Connection[object]
+) -> None:
     for column, time in itertools.product(("last_ts", "last_price_ts"), UNREADABLE):
         with pytest.raises(psycopg.errors.CheckViolation, match="series_last_check"):
             attacker.execute(f"UPDATE mds.series SET {column} = '{time}'".encode())
     assert len(reads.list_series(store.admin_dsn)) == 4
 
 
-def test_rows_that_are_there_already_and_cannot_be_read_stop_nothing(store: Store) -> None:
+def test_existing_rows_with_unreadable_times_do_not_break_other_operations(store: Store) -> None:
     """As a release without that check may have let them in."""
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client, client.for_tenant(store.tenant_b) as other:
         client.upsert_bars([bar(datetime(2024, 1, 2, tzinfo=UTC))])
@@ -109,7 +111,7 @@ def test_rows_that_are_there_already_and_cannot_be_read_stop_nothing(store: Stor
     assert store.rows("SELECT DISTINCT series_id >> 40 FROM store.bars") == [(2,)]
 
 
-def test_a_bar_of_the_next_century_hides_nobodys_bars_of_today(store: Store) -> None:
+def test_a_bar_of_the_next_century_does_not_hide_current_bars_of_others(store: Store) -> None:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client, client.for_tenant(store.tenant_b) as other:
         client.upsert_bars([bar(datetime(2100, 1, 2, tzinfo=UTC), 3.0)])
@@ -146,7 +148,7 @@ FORMER = (0x6D64735F6D696772, 0x6D64735F726F6C6C, 0x6D64735F6A6F6273)
 
 
 @pytest.mark.many_sessions
-def test_no_lock_that_a_tenant_can_take_holds_up_a_migration_a_refresh_or_a_claim(
+def test_locks_that_a_tenant_can_take_do_not_block_migrations_refreshes_or_claims(
     store: Store, attacker: psycopg.Connection[object]
 ) -> None:
     for number in FORMER:
@@ -208,7 +210,7 @@ class Flood:
 
 
 @pytest.mark.engines("postgres")
-def test_a_full_queue_of_notifications_keeps_no_other_tenant_from_enqueueing_jobs(tmp_path: Path) -> None:
+def test_a_full_notification_queue_does_not_prevent_other_tenants_from_enqueueing(tmp_path: Path) -> None:
     # The setting, which makes the queue small, is of PostgreSQL 17 and later.
     server = EmbeddedServer(tmp_path / "server", port=0, settings={**SETTINGS, "max_notify_queue_pages": "64"})
     server.up(migration.migrate)
@@ -260,7 +262,7 @@ READING_OBJECTS = {
 
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("by", [pytest.param("up", marks=pytest.mark.engines("postgres")), "a superuser"])
-def test_no_tenant_can_make_large_objects(store: Store, attacker: psycopg.Connection[object], by: str) -> None:
+def test_no_tenant_can_create_large_objects(store: Store, attacker: psycopg.Connection[object], by: str) -> None:
     if by == "a superuser":
         with psycopg.connect(store.superuser_dsn) as connection:
             connection.execute(CLOSE_LARGE_OBJECTS)
@@ -309,7 +311,7 @@ def test_a_bound_login_cannot_undo_its_limits(store: Store, limited: str) -> Non
 
 
 @pytest.mark.engines("postgres")
-def test_limits_that_a_login_has_stay_and_hold(store: Store, limited: str) -> None:
+def test_existing_limits_of_a_login_are_kept_and_enforced(store: Store, limited: str) -> None:
     store.execute("ALTER ROLE limited CONNECTION LIMIT 7; ALTER ROLE limited SET temp_file_limit = '1MB'")
     assert tenants.bind_role(store.admin_dsn, "a", "limited").limits == ["7 connections", "temp_file_limit 1MB"]
     with psycopg.connect(limited, autocommit=True) as connection:
@@ -320,7 +322,7 @@ def test_limits_that_a_login_has_stay_and_hold(store: Store, limited: str) -> No
 
 
 @pytest.mark.engines("postgres", "timescale-apache")
-def test_what_the_control_plane_may_not_limit_is_said_as_statements_for_a_superuser(store: Store) -> None:
+def test_limits_that_need_a_superuser_are_returned_as_statements_to_run(store: Store) -> None:
     # From PostgreSQL 16 on only who has made a role, or administers it, may change it.
     store.execute("CREATE ROLE not_its_own LOGIN PASSWORD 'x'")
     try:

@@ -105,7 +105,7 @@ def views(siege: Siege) -> list[tuple[str, str]]:
     [("service", ""), *(("bound", settings) for settings in SETTINGS)],
     ids=("service", "bound", "bound, parallel", "bound, no index", "bound, row_security off"),
 )
-def test_no_question_makes_a_view_tell_of_another_tenant(
+def test_no_query_makes_a_view_reveal_rows_of_another_tenant(
     siege: Siege, actor: Actor, settings: str, question: str
 ) -> None:
     columns = views(siege)
@@ -129,7 +129,7 @@ def test_no_question_makes_a_view_tell_of_another_tenant(
         assert seen_own  # the spy was at work, on what it may see
 
 
-def test_the_spy_would_tell_of_what_a_view_without_barrier_hides(own_siege: Siege) -> None:
+def test_the_spy_function_detects_a_view_without_a_security_barrier(own_siege: Siege) -> None:
     own_siege.execute("CREATE VIEW public.leaky AS SELECT * FROM store.series WHERE md5(vendor) = md5('VENDOR-OF-A')")
     own_siege.execute("ALTER VIEW public.leaky OWNER TO mds_owner; GRANT SELECT ON public.leaky TO mds_app")
     seen = own_siege.attack("bound", *SPY, "SELECT * FROM public.leaky AS v WHERE pg_temp.spy(v.vendor)")
@@ -161,7 +161,7 @@ BECOME_B = (
 
 
 @pytest.mark.parametrize("actor", ACTORS[1:])
-def test_a_bound_role_stays_the_tenant_that_it_is_bound_to(siege: Siege, actor: Actor) -> None:
+def test_a_bound_role_cannot_switch_to_another_tenant(siege: Siege, actor: Actor) -> None:
     own = "SELECT id::text FROM public.tenants UNION ALL SELECT symbol FROM public.bars WHERE vendor ~ '^V'"
     with siege.attacker(actor) as attacked:
         told = [(attempt, attacked(attempt, own)) for attempt in BECOME_B]
@@ -170,7 +170,7 @@ def test_a_bound_role_stays_the_tenant_that_it_is_bound_to(siege: Siege, actor: 
 
 
 @pytest.mark.parametrize("actor", ACTORS[1:])
-def test_a_bound_role_is_told_that_it_cannot_use_another_tenant(siege: Siege, actor: Actor) -> None:
+def test_use_tenant_with_another_tenant_is_rejected_for_a_bound_role(siege: Siege, actor: Actor) -> None:
     seen = siege.attack(actor, "SELECT mds.use_tenant({b})")
     assert seen.sqlstate == "42501"
     assert f"role {BOUND} is bound to another tenant" in seen.text
@@ -179,7 +179,7 @@ def test_a_bound_role_is_told_that_it_cannot_use_another_tenant(siege: Siege, ac
     assert (nobody.sqlstate, f"role {BOUND} is bound to another tenant" in nobody.text) == ("42501", True)
 
 
-def test_a_bound_role_is_not_another_tenant_by_its_dsn_or_its_role_settings(own_siege: Siege) -> None:
+def test_a_bound_role_cannot_change_its_tenant_by_dsn_or_role_settings(own_siege: Siege) -> None:
     own_siege.execute(f"ALTER ROLE {BOUND} SET app.tenant_id = '{own_siege.tenant_b}'")
     try:
         for dsn in (own_siege.bound_dsn, dsn_with_tenant(own_siege.bound_dsn, own_siege.tenant_b)):
@@ -190,7 +190,9 @@ def test_a_bound_role_is_not_another_tenant_by_its_dsn_or_its_role_settings(own_
         own_siege.execute(f"ALTER ROLE {BOUND} RESET app.tenant_id")
 
 
-def test_a_bound_clients_rows_are_its_tenants_without_a_setting(siege: Siege, connect: Callable[..., Client]) -> None:
+def test_a_bound_client_reads_the_rows_of_its_tenant_without_a_setting(
+    siege: Siege, connect: Callable[..., Client]
+) -> None:
     client = connect(dsn=siege.bound_dsn)
     assert client.health().tenant_id == siege.tenant_a
     (read,) = client.bars_window("OWN", "1m", *_whole(), "VENDOR-OF-A")
@@ -225,7 +227,7 @@ NOBODY = (
 
 
 @pytest.mark.parametrize("options", [options for _, options in NOBODY], ids=[name for name, _ in NOBODY])
-def test_without_a_tenant_nothing_is_read_and_nothing_written(siege: Siege, options: str) -> None:
+def test_nothing_can_be_read_or_written_without_a_tenant(siege: Siege, options: str) -> None:
     before = siege.rows("SELECT count(*) FROM store.series"), siege.rows("SELECT count(*) FROM store.bars")
     with psycopg.connect(make_conninfo(siege.service_dsn, options=options)) as connection:
         for view in sorted({view for view, _ in views(siege)}):
@@ -240,7 +242,7 @@ def test_without_a_tenant_nothing_is_read_and_nothing_written(siege: Siege, opti
     assert (siege.rows("SELECT count(*) FROM store.series"), siege.rows("SELECT count(*) FROM store.bars")) == before
 
 
-def test_a_malformed_tenant_is_an_error_and_not_nobody(siege: Siege) -> None:
+def test_a_malformed_tenant_is_an_error_rather_than_no_tenant(siege: Siege) -> None:
     with psycopg.connect(make_conninfo(siege.service_dsn, options="-c app.tenant_id=nonsense")) as connection:
         for view in CORE:
             seen = assault(connection, [f"SELECT * FROM {view}"])
@@ -268,7 +270,7 @@ def test_a_disabled_tenant_reads_nothing_and_writes_nothing(own_siege: Siege, co
     assert own_siege.rows("SELECT count(*) FROM store.bars") == [(2,)]
 
 
-def test_a_service_role_is_one_tenant_at_a_time_in_all_that_outlives_a_transaction(siege: Siege) -> None:
+def test_prepared_statements_and_temporary_views_follow_the_current_tenant(siege: Siege) -> None:
     # An unbound role may choose its tenant; what it prepared as one must not show that one's rows as the other.
     with psycopg.connect(siege.service_dsn) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
@@ -284,7 +286,7 @@ def test_a_service_role_is_one_tenant_at_a_time_in_all_that_outlives_a_transacti
         connection.rollback()
 
 
-def test_within_a_transaction_the_tenant_changes_from_statement_to_statement(siege: Siege) -> None:
+def test_the_tenant_can_change_within_a_transaction(siege: Siege) -> None:
     with psycopg.connect(siege.service_dsn) as connection, tenant(connection, siege.tenant_a):
         assert connection.execute("SELECT id::text FROM public.tenants").fetchall() == [(siege.tenant_a,)]
         with tenant(connection, siege.tenant_b):
@@ -327,7 +329,7 @@ CHECKED_TYPES = (
 
 @pytest.mark.parametrize("path", ["pg_temp, pg_catalog, public, mds", "pg_catalog, public", "''"])
 @pytest.mark.parametrize("actor", ACTORS)
-def test_false_friends_in_the_temporary_schema_are_not_met(siege: Siege, actor: Actor, path: str) -> None:
+def test_shadowing_objects_in_the_temporary_schema_are_not_used(siege: Siege, actor: Actor, path: str) -> None:
     connection = siege.open(actor)
     with connection:
         friends = [siege.filled(text.replace("{schema}", "pg_temp")) for text in FALSE_FRIENDS]
@@ -349,7 +351,7 @@ def test_false_friends_in_the_temporary_schema_are_not_met(siege: Siege, actor: 
 
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("actor", ACTORS)
-def test_a_function_of_the_owner_runs_no_code_of_its_caller(siege: Siege, actor: Actor) -> None:
+def test_security_definer_functions_run_no_code_of_the_caller(siege: Siege, actor: Actor) -> None:
     # A temporary type is found before all others by a function whose search_path does not name pg_temp.
     calls = siege.rows(
         "SELECT format('SELECT %I.%I(%s)', n.nspname, p.proname,"
@@ -380,7 +382,7 @@ def test_a_function_of_the_owner_runs_no_code_of_its_caller(siege: Siege, actor:
         connection.rollback()
 
 
-def test_every_function_of_the_owner_names_pg_temp_last_in_its_search_path(siege: Siege) -> None:
+def test_every_security_definer_function_has_pg_temp_last_in_its_search_path(siege: Siege) -> None:
     assert (
         siege.rows(
             "SELECT p.oid::regprocedure::text, p.proconfig FROM pg_proc AS p WHERE p.prosecdef"
@@ -392,7 +394,7 @@ def test_every_function_of_the_owner_names_pg_temp_last_in_its_search_path(siege
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_false_operators_in_a_schema_of_the_attackers_are_not_met(own_siege: Siege, actor: Actor) -> None:
+def test_shadowing_operators_in_a_schema_of_the_attacker_are_not_used(own_siege: Siege, actor: Actor) -> None:
     own_siege.execute("CREATE SCHEMA hostile; GRANT ALL ON SCHEMA hostile TO PUBLIC")
     with own_siege.open(actor) as connection:
         friends = [own_siege.filled(text.replace("{schema}", "hostile")) for text in FALSE_FRIENDS]
@@ -413,7 +415,7 @@ def test_false_operators_in_a_schema_of_the_attackers_are_not_met(own_siege: Sie
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_client_writes_to_the_real_place_beside_false_friends(
+def test_a_client_writes_to_the_real_tables_despite_shadowing_objects(
     own_siege: Siege, connect: Callable[..., Client], mode: str
 ) -> None:
     client = connect(dsn=own_siege.service_dsn, tenant_id=own_siege.tenant_a, pool_max=1, write_mode=mode)
@@ -440,9 +442,7 @@ def test_for_tenant_needs_a_uuid(siege: Siege, connect: Callable[..., Client]) -
 
 
 @nothing_there
-def test_a_client_without_a_tenant_reads_nothing_and_is_refused_to_write(
-    siege: Siege, connect: Callable[..., Client]
-) -> None:
+def test_a_client_without_a_tenant_reads_nothing_and_cannot_write(siege: Siege, connect: Callable[..., Client]) -> None:
     client = connect(dsn=siege.service_dsn)
     assert client.bars_window("OWN", "1m", *_whole(), "VENDOR-OF-A") == []
     assert client.latest_prices(["OWN"], "VENDOR-OF-A") == []
@@ -450,7 +450,7 @@ def test_a_client_without_a_tenant_reads_nothing_and_is_refused_to_write(
         client.upsert_bars([VICTIM])
 
 
-def test_one_login_sees_nothing_of_what_another_asks(siege: Siege) -> None:
+def test_a_login_cannot_see_the_queries_of_another(siege: Siege) -> None:
     with psycopg.connect(siege.bound_to_b_dsn, autocommit=True) as other, siege.open("bound") as connection:
         other.execute("SELECT 'VAULT-OF-B secret' FROM pg_sleep(0)")
         assert (
@@ -458,7 +458,7 @@ def test_one_login_sees_nothing_of_what_another_asks(siege: Siege) -> None:
         )
 
 
-def test_neither_a_transaction_nor_a_stream_leaves_its_tenant_on_the_connection(siege: Siege) -> None:
+def test_transactions_and_streams_reset_the_tenant_of_their_connection(siege: Siege) -> None:
     with MDS(dsn=siege.service_dsn, tenant_id=siege.tenant_b, pool_max=1) as client:
         look = Operation("look", _look, needs_schema=False)
         with client.transaction() as transaction:
@@ -480,7 +480,7 @@ def test_neither_a_transaction_nor_a_stream_leaves_its_tenant_on_the_connection(
         assert client.run(look) is None
 
 
-def test_a_cancelled_tenant_switch_leaves_no_tenant(siege: Siege, connect: Callable[..., Client]) -> None:
+def test_a_failed_operation_resets_the_tenant_of_its_connection(siege: Siege, connect: Callable[..., Client]) -> None:
     client = connect(dsn=siege.service_dsn, tenant_id=siege.tenant_b, pool_max=1)
 
     def fail(_: Session) -> Talk[None]:

@@ -122,7 +122,7 @@ def swept(siege: Siege, connection: psycopg.Connection[object]) -> list[str]:
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_no_relation_of_the_whole_database_shows_anything_of_another_tenant(siege: Siege, actor: Actor) -> None:
+def test_no_relation_in_the_database_reveals_data_of_another_tenant(siege: Siege, actor: Actor) -> None:
     # Somebody is at work for the other tenant meanwhile, with a secret in the text of the query.
     with psycopg.connect(siege.bound_to_b_dsn, autocommit=True) as other, siege.open(actor) as connection:
         other.execute("SELECT * FROM public.bars WHERE vendor = 'VAULT-OF-B' AND close_price = 666.125")
@@ -242,7 +242,7 @@ such an object, or for want of a file."""
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_no_power_can_be_taken(siege: Siege, databases: Databases, actor: Actor) -> None:
+def test_privileges_cannot_be_escalated(siege: Siege, databases: Databases, actor: Actor) -> None:
     before = siege.victim()
     with siege.attacker(actor) as attacked:
         told = [

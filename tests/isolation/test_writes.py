@@ -126,7 +126,7 @@ def doors(siege: Siege) -> list[str]:
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_a_row_of_another_tenant_cannot_be_written_nor_learnt_about(siege: Siege, actor: Actor) -> None:
+def test_rows_of_another_tenant_can_be_neither_written_nor_detected(siege: Siege, actor: Actor) -> None:
     before = siege.victim()
     relations = doors(siege)
     wrong = []
@@ -191,7 +191,7 @@ PROBES = (
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_whether_another_tenant_has_a_row_cannot_be_found_out(siege: Siege, actor: Actor) -> None:
+def test_the_existence_of_a_row_of_another_tenant_cannot_be_probed(siege: Siege, actor: Actor) -> None:
     told = []
     with siege.attacker(actor) as attacked:
         for probe, relation in itertools.product(PROBES, doors(siege)):
@@ -228,7 +228,7 @@ def differing(siege: Siege, actor: Actor, calls: Iterable[str], sqlstate: str) -
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_last_values_of_another_tenants_series_cannot_be_written_nor_found_out(siege: Siege, actor: Actor) -> None:
+def test_last_values_of_another_tenant_can_be_neither_written_nor_detected(siege: Siege, actor: Actor) -> None:
     calls = []
     one = {**EXAMPLES, "boolean": "true"}
     for kind, series in itertools.product(KINDS.values(), ("{foreign}", "{foreign} + 1", "{own}, {foreign}")):
@@ -239,7 +239,7 @@ def test_last_values_of_another_tenants_series_cannot_be_written_nor_found_out(s
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_no_row_of_another_tenant_can_be_deleted_nor_learnt_about(siege: Siege, actor: Actor) -> None:
+def test_rows_of_another_tenant_can_be_neither_deleted_nor_detected(siege: Siege, actor: Actor) -> None:
     calls = [
         f"SELECT * FROM mds.delete_{kind.name}({tenant}, {series}, '-infinity', 'infinity', 1000000)"
         for kind in KINDS.values()
@@ -253,7 +253,7 @@ RENAMED = ("{foreign}", "{foreign} + 1", "{own}, {foreign}", "{foreign}, {own}",
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_no_series_of_another_tenant_can_be_renamed_nor_learnt_about(siege: Siege, actor: Actor) -> None:
+def test_series_of_another_tenant_can_be_neither_renamed_nor_detected(siege: Siege, actor: Actor) -> None:
     calls = [
         f"SELECT mds.rename_series({tenant}, ARRAY[{series}]::bigint[], {renames}, 'x', 'x', 'x', {dry_run})"
         for tenant in ("{b}::uuid", "NULL")
@@ -264,7 +264,7 @@ def test_no_series_of_another_tenant_can_be_renamed_nor_learnt_about(siege: Sieg
     assert differing(siege, actor, calls, "44000") == []
 
 
-def test_a_name_cannot_be_used_to_learn_what_another_tenant_has(own_siege: Siege) -> None:
+def test_renaming_does_not_reveal_the_series_names_of_another_tenant(own_siege: Siege) -> None:
     # A tenant with a fence cannot rename its bars at all.
     own_siege.execute("DELETE FROM store.cold_fences")
     for actor in ACTORS:
@@ -273,7 +273,7 @@ def test_a_name_cannot_be_used_to_learn_what_another_tenant_has(own_siege: Siege
             assert (seen.sqlstate, seen.marks()) == (None, []), (to, seen.text)
 
 
-def test_a_function_of_the_attackers_does_not_change_whose_rows_are_deleted(siege: Siege) -> None:
+def test_a_shadowing_function_does_not_change_whose_rows_are_deleted(siege: Siege) -> None:
     before = siege.victim()
     seen = siege.attack(
         "service",
@@ -286,7 +286,7 @@ def test_a_function_of_the_attackers_does_not_change_whose_rows_are_deleted(sieg
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_no_kinds_rows_can_be_learnt_about_by_a_conflict(own_siege: Siege, kind: Kind) -> None:
+def test_conflicts_do_not_reveal_rows_of_another_tenant_for_any_kind(own_siege: Siege, kind: Kind) -> None:
     names = ("series_id", *kind.column_names)
     columns = ", ".join(names)
     values = ", ".join(("{foreign}", *(EXAMPLES.get(column.type, "NULL") for column in kind.columns)))
@@ -353,7 +353,7 @@ BLIND = (
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_what_looks_for_another_tenants_row_finds_none(siege: Siege, actor: Actor) -> None:
+def test_statements_that_target_a_row_of_another_tenant_find_none(siege: Siege, actor: Actor) -> None:
     before = siege.victim()
     found = []
     with siege.attacker(actor) as attacked:
@@ -366,7 +366,7 @@ def test_what_looks_for_another_tenants_row_finds_none(siege: Siege, actor: Acto
     assert found == []
 
 
-def test_a_series_of_the_same_name_is_ones_own(own_siege: Siege) -> None:
+def test_a_series_with_the_name_of_another_tenants_is_created_separately(own_siege: Siege) -> None:
     before = own_siege.victim()
     insert = "INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'VAULT-OF-B', 'SECRETB', '1m')"
     assert own_siege.attack("bound", insert).sqlstate is None
@@ -398,7 +398,9 @@ SQL_IN_NAMES = ("'; DROP TABLE store.bars; --", "$$x$$", "%s %(x)s {0}", 'A"B\\'
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
 @pytest.mark.parametrize("on_conflict", ["replace", "keep", "fill"])
-def test_sql_in_names_is_a_name(siege: Siege, connect: Callable[..., Client], mode: str, on_conflict: str) -> None:
+def test_sql_in_names_is_stored_literally(
+    siege: Siege, connect: Callable[..., Client], mode: str, on_conflict: str
+) -> None:
     client = connect(dsn=siege.bound_dsn, write_mode=mode)
     before = siege.victim()
     for symbol in SQL_IN_NAMES:
@@ -420,14 +422,14 @@ def test_sql_in_names_is_a_name(siege: Siege, connect: Callable[..., Client], mo
     "symbol", ["OWN' OR '1'='1", "OWN' UNION SELECT * FROM store.bars --", "%", "SECRETB", "SECRET_", "{SECRETB}"]
 )
 @nothing_there
-def test_sql_in_a_question_finds_nothing(siege: Siege, connect: Callable[..., Client], symbol: str) -> None:
+def test_sql_in_read_arguments_finds_nothing(siege: Siege, connect: Callable[..., Client], symbol: str) -> None:
     client = connect(dsn=siege.bound_dsn)
     for vendor in ("VENDOR-OF-A", "VAULT-OF-B", "' OR true --"):
         assert client.bars_window(symbol, "1m", *_whole(), vendor) == []
         assert client.latest_prices([symbol], vendor) == []
 
 
-def test_a_row_of_another_tenant_is_refused_by_a_bound_role_without_a_set_tenant(
+def test_a_bound_role_without_a_set_tenant_cannot_write_rows_of_another(
     siege: Siege, connect: Callable[..., Client]
 ) -> None:
     before = siege.victim()
@@ -450,7 +452,7 @@ def test_the_staging_table_is_empty_after_a_batch(own_siege: Siege, connect: Cal
     assert client.run(Operation("look", talk)) == [(0,)]
 
 
-def test_a_pooled_connection_keeps_nothing_of_the_tenant_before(
+def test_a_pooled_connection_keeps_no_state_of_the_previous_tenant(
     own_siege: Siege, connect: Callable[..., Client]
 ) -> None:
     client = connect(dsn=own_siege.service_dsn, tenant_id=own_siege.tenant_a, pool_max=1)
@@ -481,7 +483,7 @@ def test_a_pooled_connection_keeps_nothing_of_the_tenant_before(
     assert client.run(look)[0] == ""
 
 
-def test_a_refused_write_leaves_the_connection_in_order(siege: Siege) -> None:
+def test_a_rejected_write_leaves_the_connection_usable(siege: Siege) -> None:
     with siege.open("bound") as connection:
         assert assault(connection, [siege.filled("UPDATE mds.series SET series_id = {foreign}")]).sqlstate == "42501"
         connection.rollback()

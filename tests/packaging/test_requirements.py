@@ -41,7 +41,7 @@ def declaring(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return project
 
 
-def test_extras_are_resolved_through_each_other_and_a_package_is_asked_for_once(declaring: dict[str, Any]) -> None:
+def test_nested_extras_are_resolved_and_packages_are_deduplicated(declaring: dict[str, Any]) -> None:
     assert [str(one) for one in requirements.declared("a")] == [
         'click>=8; python_version < "3.14"',
         "psycopg[binary,pool]<4,>=3.2",
@@ -51,7 +51,7 @@ def test_extras_are_resolved_through_each_other_and_a_package_is_asked_for_once(
     assert [one.name for one in requirements.declared()] == ["click", "psycopg"]
 
 
-def test_requirements_have_every_extra_that_runs_something() -> None:
+def test_requirements_include_every_runtime_extra() -> None:
     extras = set(requirements.project()["optional-dependencies"])
     assert extras - DEVELOPMENT == set(requirements.RUNTIME)
     lines = [line for line in requirements.requirements().splitlines() if not line.startswith("#")]
@@ -62,28 +62,28 @@ def test_requirements_have_every_extra_that_runs_something() -> None:
     assert "pytest" not in names
 
 
-def test_requirements_for_development_add_to_those(declaring: dict[str, Any]) -> None:
+def test_development_requirements_extend_the_runtime_requirements(declaring: dict[str, Any]) -> None:
     declaring["optional-dependencies"] |= {extra: ["rich"] for extra in requirements.RUNTIME}
     declaring["optional-dependencies"]["dev"] = ["pytest", "rich"]
     assert requirements.requirements_dev().splitlines()[1:] == ["-r requirements.txt", "pytest"]
 
 
-def test_the_image_installs_extras_that_the_requirements_have() -> None:
+def test_the_image_installs_only_runtime_extras() -> None:
     asked = re.search(r"\.\[([\w,]+)\]", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert asked
     assert set(asked[1].split(",")) <= set(requirements.RUNTIME)
 
 
-def test_an_installation_for_development_and_the_image_are_pinned() -> None:
+def test_development_installation_and_image_use_the_constraints() -> None:
     for name in ("Makefile", "Dockerfile"):
         assert "--constraint constraints.txt" in (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_every_package_is_pinned_as_pyproject_allows() -> None:
+def test_every_pin_satisfies_pyproject() -> None:
     assert requirements.check_constraints() == []
 
 
-def test_a_bad_pin_is_told(pins: Path) -> None:
+def test_an_invalid_pin_is_reported(pins: Path) -> None:
     lines = pins.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.startswith(("alembic", "mako", "rich==", "click=="))]
     pins.write_text("\n".join([*kept, "click>=8.2", "mako==1.*", "rich==13.0"]), encoding="utf-8")
@@ -99,7 +99,7 @@ def test_a_bad_pin_is_told(pins: Path) -> None:
     assert len(requirements.check_constraints()) > 50
 
 
-def test_what_only_another_python_needs_keeps_its_pin(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pin_needed_only_by_another_python_version_is_kept(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = requirements.project()
     elsewhere = "not-here>=1; python_version == '3.99'", "nowhere-to-be-had; python_version == '3.99'"
     asking = {**project, "dependencies": [*project["dependencies"], *elsewhere]}

@@ -35,7 +35,7 @@ def spec(store: Store, **more: Any) -> dict[str, Any]:
 WINDOW = {"vendor": "acme", "start": "2024-01-02T14:30:00Z", "end": "2024-01-02T15:30:00Z", "calendar": "24/7"}
 
 
-def test_gaps_come_in_pages_with_what_they_add_up_to(api: Api, admin: httpx.Client) -> None:
+def test_gaps_are_returned_in_pages_with_totals(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(60)[::2]))
     path = f"/tenants/{api.store.tenant_a}/gaps"
     first = admin.get(path, params=WINDOW | {"limit": "20"}).json()
@@ -74,14 +74,12 @@ def test_days_with_several_bars_are_found(api: Api, admin: httpx.Client) -> None
         ({"after": "näh"}, 422),
     ],
 )
-def test_a_check_that_makes_no_sense_is_refused(
-    api: Api, admin: httpx.Client, change: dict[str, str], status: int
-) -> None:
+def test_an_invalid_gap_check_is_rejected(api: Api, admin: httpx.Client, change: dict[str, str], status: int) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(2)))
     problem(admin.get(f"/tenants/{api.store.tenant_a}/gaps", params=WINDOW | change), status)
 
 
-def test_a_calendar_is_set_for_a_gap_check_replaced_and_taken_back(api: Api, admin: httpx.Client) -> None:
+def test_a_calendar_can_be_set_replaced_and_removed_for_gap_checks(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(60)[::2]))
     path = f"/tenants/{api.store.tenant_a}/calendars"
     asked = {name: value for name, value in WINDOW.items() if name != "calendar"}
@@ -103,7 +101,7 @@ def test_a_calendar_is_set_for_a_gap_check_replaced_and_taken_back(api: Api, adm
     assert admin.get(path).json() == []
 
 
-def test_the_calendars_that_there_are_are_named(admin: httpx.Client) -> None:
+def test_available_calendars_are_listed(admin: httpx.Client) -> None:
     assert {"24/7", "FX", "XNYS", "NYSE"} <= set(admin.get("/calendars").json())
 
 
@@ -121,7 +119,7 @@ def test_the_calendars_that_there_are_are_named(admin: httpx.Client) -> None:
         {"calendar": "FX", "more": 1},
     ],
 )
-def test_a_calendar_that_cannot_be_is_refused(api: Api, admin: httpx.Client, body: dict[str, Any]) -> None:
+def test_an_invalid_calendar_is_rejected(api: Api, admin: httpx.Client, body: dict[str, Any]) -> None:
     path = f"/tenants/{api.store.tenant_a}/calendars"
     problem(admin.put(path, json=body), 422)
     problem(admin.delete(path, params={"vendor": " "}), 422)
@@ -137,7 +135,9 @@ def test_setting_a_calendar_needs_the_scope_operate(api: Api, tenant_keys: dict[
         assert [each["calendar"] for each in reader.get(path).json()] == ["FX"]
 
 
-def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, admin: httpx.Client, source: Path) -> None:
+def test_a_backfill_is_planned_started_once_inspected_cancelled_and_resumed(
+    api: Api, admin: httpx.Client, source: Path
+) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(50)))
     body = spec(api.store)
     plan = admin.post("/backfills/plan", json=body).json()
@@ -177,15 +177,13 @@ def test_a_backfill_is_planned_started_once_followed_and_cancelled(api: Api, adm
         {"more": 1},
     ],
 )
-def test_a_backfill_that_cannot_be_is_refused(
-    api: Api, admin: httpx.Client, source: Path, change: dict[str, Any]
-) -> None:
+def test_an_invalid_backfill_is_rejected(api: Api, admin: httpx.Client, source: Path, change: dict[str, Any]) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(2)))
     for path in ("/backfills/plan", "/backfills"):
         problem(admin.post(path, json=spec(api.store) | change), 422)
 
 
-def test_files_are_not_read_where_no_folder_is_named(api: Api, admin: httpx.Client) -> None:
+def test_files_are_not_read_without_a_source_folder(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(2)))
     assert "DATASTORE_SOURCE_ROOT" in problem(admin.post("/backfills/plan", json=spec(api.store)), 422)["detail"]
 

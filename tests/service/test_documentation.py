@@ -12,7 +12,7 @@ from tests.service.conftest import Api, problem
 pytestmark = pytest.mark.engines("postgres")
 
 
-def test_the_page_needs_no_token_and_no_other_host(api: Api) -> None:
+def test_the_documentation_page_needs_no_token_and_no_other_host(api: Api) -> None:
     with api.client(None) as client:
         page = client.get("/docs")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -36,7 +36,7 @@ def test_the_page_needs_no_token_and_no_other_host(api: Api) -> None:
         problem(client.get("/docs/LICENSE.txt"), 401)
 
 
-def test_files_come_compressed_to_who_takes_that_and_as_they_are_to_others(api: Api) -> None:
+def test_files_are_compressed_only_for_clients_that_accept_it(api: Api) -> None:
     with api.client(None) as client:
         for path, (name, _) in documentation.FILES.items():
             plain = client.get(path, headers={"Accept-Encoding": "identity"})
@@ -46,7 +46,7 @@ def test_files_come_compressed_to_who_takes_that_and_as_they_are_to_others(api: 
             assert ("Content-Encoding" in packed.headers) == name.endswith(".gz")
 
 
-def test_the_files_of_others_come_with_their_licences_and_are_small() -> None:
+def test_third_party_files_include_their_licences_and_are_small() -> None:
     folder = resources.files("datastore.service").joinpath("swagger")
     assert "Apache License" in folder.joinpath("LICENSE.txt").read_text(encoding="utf-8")
     assert "SmartBear" in folder.joinpath("NOTICE.txt").read_text(encoding="utf-8")

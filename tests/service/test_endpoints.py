@@ -50,7 +50,7 @@ def test_health_and_readiness_need_no_token(api: Api) -> None:
     assert ready["schema_version"] == ready["head"] == head()
 
 
-def test_the_schemas_version_is_told_and_migrating_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
+def test_the_schema_version_is_returned_and_migrating_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
     assert admin.get("/schema/version").json()["schema_version"] == head()
     assert admin.get("/schema/check").json() == {"drift": []}
     assert admin.post("/migrate").json() == {"before": head(), "after": head(), "objects": []}
@@ -70,9 +70,7 @@ def test_a_policy_is_set_and_unset_in_seconds(api: Api, admin: httpx.Client) -> 
     assert retention(admin.delete(path)) == (None, False)
 
 
-def test_a_vendors_symbols_are_declared_case_sensitive_and_found_as_they_are_spelled(
-    api: Api, admin: httpx.Client
-) -> None:
+def test_a_vendor_can_be_declared_case_sensitive(api: Api, admin: httpx.Client) -> None:
     assert admin.get("/vendors").json() == []
     cased = {"vendor": "acme", "case_sensitive": True}
     assert admin.put("/vendors", json=cased).json()["vendor"] == "acme"
@@ -108,7 +106,7 @@ def test_a_vendors_symbols_are_declared_case_sensitive_and_found_as_they_are_spe
         ("/policies/bars/nothing", {"seconds": 864000}, 422),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(admin: httpx.Client, path: str, body: Any, status: int) -> None:
+def test_an_invalid_policy_is_rejected(admin: httpx.Client, path: str, body: Any, status: int) -> None:
     problem(admin.put(path, json=body), status)
 
 
@@ -119,7 +117,7 @@ def test_rollups_are_listed(api: Api, admin: httpx.Client) -> None:
 
 
 @pytest.mark.every_engine
-def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: httpx.Client) -> None:
+def test_refreshing_a_range_enqueues_one_job_per_idempotency_key(admin: httpx.Client) -> None:
     body = {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z", "rollups": ["bars_1h"]}
     answer = admin.post("/aggregates/refresh", json=body, headers={"Idempotency-Key": "january"})
     job = answer.json()
@@ -134,13 +132,13 @@ def test_refreshing_a_range_is_a_job_and_the_same_key_is_the_same_job(admin: htt
 
 
 @pytest.mark.every_engine
-def test_retention_is_a_job_and_says_before_what_it_would_remove(admin: httpx.Client) -> None:
+def test_retention_lists_what_would_expire_and_enqueues_a_job(admin: httpx.Client) -> None:
     assert admin.get("/policies/expiring").json() == []
     assert admin.post("/policies/expire", json={"kind": "bars"}).json()["job_type"] == "expire-rows"
     problem(admin.post("/policies/expire", json={"kind": "nothing"}), 422)
 
 
-def test_tenants_are_made_listed_a_page_at_a_time_and_found(api: Api, admin: httpx.Client) -> None:
+def test_tenants_are_created_listed_in_pages_and_found(api: Api, admin: httpx.Client) -> None:
     made = admin.post("/tenants", json={"name": "desk"})
     assert (made.status_code, made.headers["Location"]) == (201, f"/tenants/{made.json()['id']}")
     assert admin.get(made.headers["Location"]).json() == made.json()
@@ -155,7 +153,7 @@ def test_tenants_are_made_listed_a_page_at_a_time_and_found(api: Api, admin: htt
     assert names == ["a", "b", "desk"]
 
 
-def test_a_tenant_that_is_asked_for_twice_with_one_key_is_made_once(admin: httpx.Client) -> None:
+def test_requesting_a_tenant_twice_with_one_key_creates_it_once(admin: httpx.Client) -> None:
     first, second = (
         admin.post("/tenants", json={"name": "desk"}, headers={"Idempotency-Key": "one"}) for _ in range(2)
     )
@@ -164,7 +162,7 @@ def test_a_tenant_that_is_asked_for_twice_with_one_key_is_made_once(admin: httpx
     problem(admin.post("/tenants", json={"name": "desk"}), 409)
 
 
-def test_a_tenant_that_is_to_have_an_id_is_asked_for_without_a_key(admin: httpx.Client) -> None:
+def test_a_tenant_with_a_given_id_cannot_be_created_with_an_idempotency_key(admin: httpx.Client) -> None:
     """Two requests with one key and two ids would be two tenants."""
     body = {"name": "desk", "id": str(uuid4())}
     assert "pass an id or an Idempotency-Key, not both" in problem(
@@ -182,7 +180,7 @@ def test_a_disabled_tenant_takes_no_rows_until_it_is_enabled(api: Api, admin: ht
     assert upload(admin, tenant, lines(BAR)).json()["written"] == 1
 
 
-def test_what_is_answered_about_a_disabled_tenant_is_described(api: Api, admin: httpx.Client) -> None:
+def test_responses_about_a_disabled_tenant_are_documented(api: Api, admin: httpx.Client) -> None:
     tenant = api.store.tenant_a
     upload(admin, tenant, lines(BAR))
     admin.post(f"/tenants/{tenant}/disable")
@@ -211,7 +209,7 @@ def test_a_role_is_bound_and_unbound(api: Api, admin: httpx.Client) -> None:
         api.store.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_a_deletion_says_before_what_it_would_remove_and_is_one_job(api: Api, admin: httpx.Client) -> None:
+def test_a_tenant_deletion_lists_what_would_be_deleted_and_enqueues_one_job(api: Api, admin: httpx.Client) -> None:
     tenant = api.store.tenant_a
     upload(admin, tenant, lines(*minutes(3)))
     plan = admin.get(f"/tenants/{tenant}/deletion").json()
@@ -223,13 +221,13 @@ def test_a_deletion_says_before_what_it_would_remove_and_is_one_job(api: Api, ad
     assert jobs[0].json() == jobs[1].json()
 
 
-def test_an_export_is_a_job_of_the_tenant(api: Api, admin: httpx.Client) -> None:
+def test_an_export_enqueues_a_job_of_the_tenant(api: Api, admin: httpx.Client) -> None:
     made = admin.post(f"/tenants/{api.store.tenant_a}/export", json={"kinds": ["bars"]})
     assert (made.status_code, made.json()["tenant"]) == (202, api.store.tenant_a)
     problem(admin.post(f"/tenants/{api.store.tenant_a}/export", json={"kinds": ["nothing"]}), 422)
 
 
-def test_rows_are_uploaded_and_the_same_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
+def test_uploading_the_same_rows_again_changes_nothing(api: Api, admin: httpx.Client) -> None:
     body = lines(*minutes(10))
     done = upload(admin, api.store.tenant_a, body).json()
     assert done == {"kind": "bars", "lines": 10, "written": 10, "rejected": 0, "rejects": []}
@@ -242,7 +240,7 @@ def test_rows_are_uploaded_and_the_same_again_changes_nothing(api: Api, admin: h
         ]
 
 
-def test_lines_that_are_no_rows_are_told_by_number_and_do_not_stop_the_others(api: Api, admin: httpx.Client) -> None:
+def test_invalid_lines_are_reported_by_number_and_the_others_are_written(api: Api, admin: httpx.Client) -> None:
     body = lines(BAR) + "\n{not json}\n" + lines({**BAR, "symbol": ""}, {**BAR, "close_price": 1})
     done = upload(admin, api.store.tenant_a, body).json()
     assert (done["lines"], done["written"], done["rejected"]) == (4, 2, 2)
@@ -250,20 +248,20 @@ def test_lines_that_are_no_rows_are_told_by_number_and_do_not_stop_the_others(ap
     assert "symbol" in done["rejects"][1]["reason"]
 
 
-def test_an_upload_without_a_single_row_is_a_problem_that_names_the_lines(api: Api, admin: httpx.Client) -> None:
+def test_an_upload_without_a_valid_row_is_a_problem_that_lists_the_lines(api: Api, admin: httpx.Client) -> None:
     found = problem(upload(admin, api.store.tenant_a, "nonsense\n" * 150), 422)
     assert found["errors"][0]["where"] == "body.line 1"
     assert len(found["errors"]) == 100
 
 
-def test_a_json_array_is_rows_as_long_as_it_fits_into_memory(api: Api, admin: httpx.Client) -> None:
+def test_a_json_array_can_be_uploaded_up_to_a_size_limit(api: Api, admin: httpx.Client) -> None:
     rows = [{**BAR, "ts": f"2024-01-02T15:{minute:02}:00Z"} for minute in range(3)]
     assert upload(admin, api.store.tenant_a, json.dumps(rows)).json()["written"] == 3
     large = upload(admin, api.store.tenant_a, json.dumps(rows) + " " * LARGEST_ARRAY)
     assert "a JSON array of more than 8 MiB" in problem(large, 422)["detail"]
 
 
-def test_rows_are_deleted_and_said_before(api: Api, admin: httpx.Client) -> None:
+def test_rows_are_deleted_after_a_dry_run(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))
     path = f"/tenants/{api.store.tenant_a}/rows/bars/delete"
     would = admin.post(path, json={"vendor": BAR["vendor"]}).json()
@@ -274,7 +272,7 @@ def test_rows_are_deleted_and_said_before(api: Api, admin: httpx.Client) -> None
     problem(admin.post(path, json={"vendor": BAR["vendor"]}), 404)
 
 
-def test_series_are_renamed_and_said_before(api: Api, admin: httpx.Client) -> None:
+def test_series_are_renamed_after_a_dry_run(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))
     path = f"/tenants/{api.store.tenant_a}/series/rename"
     asked = {"vendor": BAR["vendor"], "symbols": [BAR["symbol"]], "to_symbol": "meta"}
@@ -289,13 +287,13 @@ def test_series_are_renamed_and_said_before(api: Api, admin: httpx.Client) -> No
     problem(admin.post(path, json={"vendor": BAR["vendor"]}), 422)
 
 
-def test_on_conflict_says_what_happens_to_a_row_that_is_there(api: Api, admin: httpx.Client) -> None:
+def test_an_upload_can_set_on_conflict(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))
     upload(admin, api.store.tenant_a, lines({**BAR, "close_price": 1.0}), on_conflict="keep")
     assert admin.get(f"/tenants/{api.store.tenant_a}/bars", params=WINDOW).json()["items"][0]["close_price"] == 187.25
 
 
-def test_an_upload_takes_bounded_memory_and_comes_in_chunks(api: Api, admin: httpx.Client) -> None:
+def test_an_upload_may_be_sent_in_chunks(api: Api, admin: httpx.Client) -> None:
     def chunks() -> Any:
         for at in range(0, 20_000, 500):
             yield lines(*minutes(500, at)).encode()
@@ -308,7 +306,7 @@ def test_an_upload_takes_bounded_memory_and_comes_in_chunks(api: Api, admin: htt
     assert answer.json()["written"] == 20_000
 
 
-def test_bars_come_in_pages_that_join_without_a_seam(api: Api, admin: httpx.Client) -> None:
+def test_pages_of_bars_join_without_gaps_or_duplicates(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(25)))
     path = f"/tenants/{api.store.tenant_a}/bars"
     found: list[float] = []
@@ -325,7 +323,7 @@ def test_bars_come_in_pages_that_join_without_a_seam(api: Api, admin: httpx.Clie
     assert sizes == [10, 10, 5]
 
 
-def test_the_next_page_of_bars_begins_at_a_time_as_bars_have_it(api: Api, admin: httpx.Client) -> None:
+def test_the_next_page_of_bars_starts_at_the_exact_time_of_a_bar(api: Api, admin: httpx.Client) -> None:
     """To the microsecond, because what is between two pages would be lost."""
     rows = [{**BAR, "ts": f"2024-01-02T14:30:00{rest}Z"} for rest in ("", ".000001", ".5")]
     upload(admin, api.store.tenant_a, lines(*rows))
@@ -337,7 +335,7 @@ def test_the_next_page_of_bars_begins_at_a_time_as_bars_have_it(api: Api, admin:
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "5m"])
-def test_bars_are_streamed_where_that_is_asked_for(api: Api, admin: httpx.Client, timeframe: str) -> None:
+def test_bars_are_streamed_if_ndjson_is_accepted(api: Api, admin: httpx.Client, timeframe: str) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(600)))
     answer = admin.get(
         f"/tenants/{api.store.tenant_a}/bars",
@@ -351,7 +349,7 @@ def test_bars_are_streamed_where_that_is_asked_for(api: Api, admin: httpx.Client
 
 
 @pytest.mark.every_engine
-def test_a_rollup_is_what_its_minutes_make(api: Api, admin: httpx.Client) -> None:
+def test_a_rollup_aggregates_its_minute_bars(api: Api, admin: httpx.Client) -> None:
     upload(admin, api.store.tenant_a, lines(*minutes(10)))
     path = f"/tenants/{api.store.tenant_a}/bars"
     page = admin.get(path, params={**WINDOW, "timeframe": "5m", "rollup": "true", "limit": "1"}).json()
@@ -381,7 +379,7 @@ def test_a_rollup_is_what_its_minutes_make(api: Api, admin: httpx.Client) -> Non
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
-def test_a_window_that_cannot_be_is_a_problem(
+def test_an_invalid_window_is_a_problem(
     api: Api, admin: httpx.Client, change: dict[str, str], status: int, accept: str
 ) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))
@@ -389,7 +387,7 @@ def test_a_window_that_cannot_be_is_a_problem(
     problem(admin.get(path, params=WINDOW | change, headers={"Accept": accept}), status)
 
 
-def test_series_and_freshness_say_what_is_there(api: Api, admin: httpx.Client) -> None:
+def test_series_and_freshness_describe_the_stored_rows(api: Api, admin: httpx.Client) -> None:
     for tenant in (api.store.tenant_a, api.store.tenant_b):
         upload(admin, tenant, lines(*minutes(2), *minutes(1, symbol="MSFT")))
     page = admin.get("/series", params={"limit": 3}).json()
@@ -416,7 +414,7 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(admin: httpx.Client) -> N
     problem(admin.get("/jobs", params={"state": "tired"}), 422)
 
 
-def test_a_job_is_cancelled_and_queued_again(admin: httpx.Client) -> None:
+def test_a_job_can_be_cancelled_and_retried(admin: httpx.Client) -> None:
     job = admin.post("/aggregates/refresh", json={}).json()["id"]
     assert admin.post(f"/jobs/{job}/cancel").json()["state"] == "cancelled"
     assert admin.post(f"/jobs/{job}/retry").json()["state"] == "queued"
@@ -424,7 +422,7 @@ def test_a_job_is_cancelled_and_queued_again(admin: httpx.Client) -> None:
         problem(admin.request(method, f"/jobs/{job + 100}{path}"), 404)
 
 
-def test_what_is_about_an_unknown_tenant_is_not_found(admin: httpx.Client) -> None:
+def test_requests_about_an_unknown_tenant_return_not_found(admin: httpx.Client) -> None:
     nobody = str(uuid4())
     problem(admin.get(f"/tenants/{nobody}"), 404)
     problem(upload(admin, nobody, lines(BAR)), 404)

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "fill_a_gap.sh"
 
 
 @pytest.mark.many_sessions
-def test_from_an_empty_database_to_a_filled_gap_with_curl_alone(bare: Place, tmp_path: Path) -> None:
+def test_the_curl_example_fills_a_gap_from_an_empty_database(bare: Place, tmp_path: Path) -> None:
     made = tokens.create("example", Scope.admin)
     source = {"DATASTORE_SOURCE_ROOT": str(tmp_path)}
 

@@ -13,7 +13,7 @@ LINES = 1_000
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.filterwarnings("ignore::mds_client.DataQualityWarning")
-def test_every_line_is_written_as_it_was_meant_or_rejected(api: Api, tmp_path: Path, seed: int) -> None:
+def test_every_damaged_line_is_written_as_intended_or_rejected(api: Api, tmp_path: Path, seed: int) -> None:
     store = api.store
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as client, api.client(api.keys.admin) as admin:
         done = fuzz(client, admin, store.tenant_a, tmp_path, LINES, seed)

@@ -183,7 +183,7 @@ def said(found: dict[str, Any]) -> str:
 
 @reads_rows
 @pytest.mark.parametrize("named", [False, True])
-def test_what_is_anothers_is_as_if_it_were_not_there(siege: Siege, named: bool) -> None:
+def test_resources_of_another_tenant_look_like_missing_ones(siege: Siege, named: bool) -> None:
     """The same answer as for what nobody has, to the last byte but for what was asked."""
     theirs, nobodys = ("b", "q") if named else (siege.b, str(uuid4()))
     for (method, path, given), (_, _, absent) in zip(attacks(theirs), attacks(nobodys), strict=True):
@@ -197,7 +197,7 @@ def test_what_is_anothers_is_as_if_it_were_not_there(siege: Siege, named: bool) 
         assert {*answer.headers} == {*other.headers}
 
 
-def test_an_operator_names_a_tenant_by_its_name_wherever_by_its_id(siege: Siege) -> None:
+def test_an_operator_can_use_the_tenant_name_wherever_its_id_is_accepted(siege: Siege) -> None:
     of_tenants = [each for each in STORE_WIDE if "{tenant}" in each[1] and each[0] != "DELETE"]
     asked = [*attacks("b"), *((method, path, {"json": body or {}}) for method, path, body in of_tenants)]
     of_id = [*attacks(siege.b), *asked[len(attacks("b")) :]]
@@ -218,13 +218,13 @@ def test_an_operator_names_a_tenant_by_its_name_wherever_by_its_id(siege: Siege)
     siege.before = siege.state()
 
 
-def test_an_unknown_tenant_is_told_without_the_names_of_others(siege: Siege) -> None:
+def test_an_error_about_an_unknown_tenant_does_not_name_others(siege: Siege) -> None:
     for client in (siege.attacker, siege.admin):
         detail = problem(client.get("/tenants/nobody"), 404)["detail"]
         assert detail == "there is no tenant 'nobody'"
 
 
-def test_ones_own_name_is_as_good_as_ones_id(siege: Siege) -> None:
+def test_a_tenant_can_use_its_own_name_or_id(siege: Siege) -> None:
     own = {"symbol": "OWN", "vendor": "acme", "timeframe": "1m", "start": "2024-01-01", "end": "2024-02-01"}
     for client in (siege.attacker, siege.admin):
         by_id = client.get(f"/tenants/{siege.a}/bars", params=own).json()
@@ -239,7 +239,7 @@ def test_ones_own_name_is_as_good_as_ones_id(siege: Siege) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("whose", ["a", "b", "q"])
-def test_what_is_the_whole_stores_is_forbidden(siege: Siege, whose: str, named: bool) -> None:
+def test_store_wide_operations_are_forbidden_for_a_tenant(siege: Siege, whose: str, named: bool) -> None:
     tenant = whose if named else {"a": siege.a, "b": siege.b, "q": str(uuid4())}[whose]
     filled = {"{tenant}": tenant, "{relation}": "bars", "{policy}": "retention_after"}
     for method, path, body in STORE_WIDE:
@@ -262,7 +262,7 @@ def test_every_endpoint_is_attacked(siege: Siege) -> None:
 
 
 @reads_rows
-def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
+def test_lists_contain_only_items_of_the_tenant(siege: Siege) -> None:
     for path in ("/series", "/freshness", "/jobs", "/backfills"):
         answer = siege.attacker.get(path)
         assert answer.status_code == 200
@@ -280,7 +280,7 @@ def test_lists_hold_what_is_ones_own(siege: Siege) -> None:
     assert siege.attacker.get("/jobs", params={"after": siege.job + 1}).json()["items"] == []
 
 
-def test_a_tenant_is_not_told_which_host_has_its_job(siege: Siege) -> None:
+def test_a_tenant_cannot_see_which_host_runs_its_job(siege: Siege) -> None:
     def asked(client: httpx.Client) -> list[Any]:
         export: dict[str, Any] = {"json": {}, "headers": {"Idempotency-Key": "one"}}
         job = client.post(f"/tenants/{siege.a}/export", **export).json()
@@ -296,14 +296,14 @@ def test_a_tenant_is_not_told_which_host_has_its_job(siege: Siege) -> None:
 
 
 @reads_rows
-def test_rows_that_say_they_are_anothers_are_rejected(siege: Siege) -> None:
+def test_rows_that_name_another_tenant_are_rejected(siege: Siege) -> None:
     body = lines({**OWN, "tenant_id": siege.b, "close_price": 666.0}, {**OWN, "tenant_id": siege.a})
     done = upload(siege.attacker, siege.a, body).json()
     assert (done["written"], done["rejected"], done["rejects"][0]["line"]) == (1, 1, 1)
 
 
 @reads_rows
-def test_the_same_series_of_two_tenants_are_two(siege: Siege) -> None:
+def test_equal_series_of_two_tenants_are_kept_apart(siege: Siege) -> None:
     upload(siege.attacker, siege.a, lines({**VAULT, "close_price": 1.0}))
     mine = siege.attacker.get(f"/tenants/{siege.a}/bars", params=WINDOW).json()["items"]
     assert [(bar["close_price"], bar["tenant_id"]) for bar in mine] == [(1.0, siege.a)]
@@ -311,7 +311,7 @@ def test_the_same_series_of_two_tenants_are_two(siege: Siege) -> None:
     assert [bar["close_price"] for bar in theirs] == [71234.5]
 
 
-def test_a_tenant_that_is_named_like_another_is_not_taken_for_it(siege: Siege) -> None:
+def test_a_tenant_named_like_the_id_of_another_is_not_confused_with_it(siege: Siege) -> None:
     # The older one bears the younger one's id as its name.
     store, role = siege.api.store, f"login_{uuid4().hex}"
     store.execute("UPDATE store.tenants SET name = %s WHERE id = %s", siege.b, siege.a)
@@ -329,7 +329,7 @@ def test_a_tenant_that_is_named_like_another_is_not_taken_for_it(siege: Siege) -
 
 
 @reads_rows
-def test_one_pool_for_all_tenants_keeps_nobodys_tenant(siege: Siege) -> None:
+def test_a_pool_shared_by_all_tenants_does_not_leak_a_tenant(siege: Siege) -> None:
     """Requests of both tenants by turns over the same connections: each sees its own and nothing else."""
     for _ in range(20):
         for tenant, symbol, client in ((siege.a, "OWN", siege.attacker), (siege.b, "SECRETB", siege.admin)):

@@ -64,7 +64,7 @@ async def everybody_has_come() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_tenant_with_many_that_wait_keeps_nobody_else_waiting() -> None:
+def test_many_waiting_requests_of_one_tenant_do_not_block_another() -> None:
     async def run() -> None:
         places = Places("uploads", in_all=3, each=2, wait_s=DEADLINE_S)
         of_a = [Holder(places, A) for _ in range(5)]
@@ -87,7 +87,7 @@ def test_a_tenant_with_many_that_wait_keeps_nobody_else_waiting() -> None:
     asyncio.run(run())
 
 
-def test_places_go_to_who_has_waited_longest() -> None:
+def test_slots_are_granted_in_order_of_waiting() -> None:
     async def run() -> None:
         places = Places("uploads", in_all=1, each=1, wait_s=DEADLINE_S)
         had: list[UUID] = []
@@ -107,7 +107,7 @@ def test_places_go_to_who_has_waited_longest() -> None:
     asyncio.run(run())
 
 
-def test_who_waits_too_long_is_told_which_limit_it_is_and_leaves_no_trace() -> None:
+def test_a_wait_that_times_out_names_the_limit_and_leaves_no_state() -> None:
     async def run() -> None:
         places = Places("streams", in_all=2, each=1, wait_s=0.01)
         of_a, of_b = (Holder(places, tenant) for tenant in (A, B))
@@ -128,7 +128,7 @@ def test_who_waits_too_long_is_told_which_limit_it_is_and_leaves_no_trace() -> N
     asyncio.run(run())
 
 
-def test_who_is_cancelled_leaves_its_turn_to_others() -> None:
+def test_a_cancelled_waiter_gives_its_turn_to_others() -> None:
     async def run() -> None:
         places = Places("uploads", in_all=1, each=1, wait_s=DEADLINE_S)
         first, second, third = (Holder(places, tenant) for tenant in (A, B, C))
@@ -143,7 +143,7 @@ def test_who_is_cancelled_leaves_its_turn_to_others() -> None:
     asyncio.run(run())
 
 
-def test_who_is_cancelled_before_it_knows_that_it_has_a_place_gives_it_back() -> None:
+def test_a_waiter_cancelled_just_after_it_got_a_slot_returns_it() -> None:
     async def run() -> None:
         places = Places("uploads", in_all=1, each=1, wait_s=DEADLINE_S)
         go = asyncio.Event()
@@ -169,7 +169,7 @@ def test_who_is_cancelled_before_it_knows_that_it_has_a_place_gives_it_back() ->
     asyncio.run(run())
 
 
-def test_a_service_whose_only_connection_a_stream_would_keep_does_not_start(
+def test_a_service_with_a_pool_of_one_connection_does_not_start(
     keys: Keys, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setenv("MDS_POOL_MAX", "1")
@@ -286,7 +286,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.many_sessions
-def test_slow_uploads_of_one_tenant_keep_no_other_from_uploading(impatient: None, crowd: Crowd) -> None:
+def test_slow_uploads_of_one_tenant_do_not_block_another(impatient: None, crowd: Crowd) -> None:
     # Each is told to go on once its body is read: it is under way.
     slow = [crowd.sending("a") for _ in range(UPLOADS_OF_A_TENANT)]
     assert {each.status() for each in slow} == {100}
@@ -297,7 +297,7 @@ def test_slow_uploads_of_one_tenant_keep_no_other_from_uploading(impatient: None
 
 
 @pytest.mark.many_sessions
-def test_an_upload_that_finds_no_place_waits_for_one(crowd: Crowd) -> None:
+def test_an_upload_waits_for_a_free_slot(crowd: Crowd) -> None:
     slow = [crowd.sending("a", len(lines(BAR))) for _ in range(UPLOADS_OF_A_TENANT)]
     assert {each.status() for each in slow} == {100}
     waiting = crowd.sending("a", len(lines(BAR)))
@@ -309,7 +309,7 @@ def test_an_upload_that_finds_no_place_waits_for_one(crowd: Crowd) -> None:
 
 
 @pytest.mark.many_sessions
-def test_slow_streams_keep_nobody_from_reading(bars: None, impatient: None, crowd: Crowd) -> None:
+def test_slow_streams_do_not_block_other_reads(bars: None, impatient: None, crowd: Crowd) -> None:
     """Of one tenant, and of as many as there are."""
     slow = [crowd.taking("a") for _ in range(12)]
     assert sorted(each.status() for each in slow) == [200] * STREAMS_OF_A_TENANT + [503] * (12 - STREAMS_OF_A_TENANT)
@@ -326,7 +326,7 @@ def test_slow_streams_keep_nobody_from_reading(bars: None, impatient: None, crow
 
 
 @pytest.mark.many_sessions
-def test_a_stream_whose_client_leaves_gives_its_place_and_its_connection_back(bars: None, crowd: Crowd) -> None:
+def test_a_stream_whose_client_disconnects_releases_its_slot_and_connection(bars: None, crowd: Crowd) -> None:
     for _ in range(3):
         slow = [crowd.taking("a") for _ in range(STREAMS_OF_A_TENANT)]
         assert {each.status() for each in slow} == {200}
@@ -337,7 +337,7 @@ def test_a_stream_whose_client_leaves_gives_its_place_and_its_connection_back(ba
 
 
 @pytest.mark.many_sessions
-def test_an_upload_whose_client_sends_nothing_more_is_broken_off(hurried: None, crowd: Crowd) -> None:
+def test_an_upload_whose_client_stops_sending_is_aborted(hurried: None, crowd: Crowd) -> None:
     silent = [crowd.sending("a") for _ in range(UPLOADS_OF_A_TENANT)]
     for each in silent:
         assert each.status() == 100
@@ -350,7 +350,7 @@ def test_an_upload_whose_client_sends_nothing_more_is_broken_off(hurried: None, 
 
 
 @pytest.mark.many_sessions
-def test_an_upload_that_comes_slowly_is_not_broken_off(hurried: None, crowd: Crowd) -> None:
+def test_a_slow_but_steady_upload_is_not_aborted(hurried: None, crowd: Crowd) -> None:
     body = lines(BAR)
     slow = crowd.sending("a", len(body))
     assert slow.status() == 100
@@ -364,7 +364,7 @@ def test_an_upload_that_comes_slowly_is_not_broken_off(hurried: None, crowd: Cro
 
 
 @pytest.mark.many_sessions
-def test_a_stream_whose_client_takes_nothing_more_is_broken_off(
+def test_a_stream_whose_client_stops_reading_is_aborted(
     bars: None, hurried: None, crowd: Crowd, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "datastore.service")
@@ -379,7 +379,7 @@ def test_a_stream_whose_client_takes_nothing_more_is_broken_off(
 
 
 @pytest.mark.many_sessions
-def test_a_stream_that_is_taken_slowly_is_whole(bars: None, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_is_read_slowly_is_complete(bars: None, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passing, "SILENT_S", 0.6)
     slow = crowd.taking("a", room=1 << 18)
     assert slow.status() == 200
@@ -389,7 +389,7 @@ def test_a_stream_that_is_taken_slowly_is_whole(bars: None, crowd: Crowd, monkey
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
-def test_a_connection_whose_client_takes_nothing_is_ended_by_the_system(hurried: None) -> None:
+def test_the_operating_system_closes_a_connection_whose_client_stops_reading(hurried: None) -> None:
     """What is unsent would keep it open for ever, for all that the service has ended."""
     with listen("127.0.0.1", 0) as listening, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -38,7 +38,7 @@ def settings(store: Store) -> Settings:
     return Settings(database_url=store.admin_dsn, max_body_bytes=LIMIT, max_upload_bytes=UPLOAD_LIMIT)
 
 
-def test_paths_and_methods_that_there_are_not(admin: httpx.Client) -> None:
+def test_unknown_paths_and_methods_are_problems(admin: httpx.Client) -> None:
     problem(admin.get("/nowhere"), 404)
     problem(admin.get("/tenants/"), 404)
     answer = admin.put("/tenants", json={})
@@ -70,7 +70,7 @@ def test_paths_and_methods_that_there_are_not(admin: httpx.Client) -> None:
         (b"[" * 5000, 400),
     ],
 )
-def test_a_body_that_is_not_what_it_should_be(admin: httpx.Client, body: bytes, status: int) -> None:
+def test_an_invalid_body_is_a_problem(admin: httpx.Client, body: bytes, status: int) -> None:
     answer = admin.post("/tenants", content=body, headers={"Content-Type": "application/json"})
     found = problem(answer, status)
     if status == 422:
@@ -78,7 +78,7 @@ def test_a_body_that_is_not_what_it_should_be(admin: httpx.Client, body: bytes, 
 
 
 @pytest.mark.parametrize("sort", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_a_body_of_another_type_is_not_taken(admin: httpx.Client, sort: str) -> None:
+def test_a_body_with_an_unsupported_content_type_is_rejected(admin: httpx.Client, sort: str) -> None:
     answer = admin.post("/tenants", content=b'{"name": "x"}', headers={"Content-Type": sort})
     problem(answer, 415)
 
@@ -92,12 +92,12 @@ def test_every_value_that_is_wrong_is_named(admin: httpx.Client) -> None:
     problem(admin.get("/jobs/one"), 404)
 
 
-def test_a_parameter_that_is_misspelt_is_no_filter_that_lets_everything_through(admin: httpx.Client) -> None:
+def test_a_misspelt_query_parameter_is_rejected(admin: httpx.Client) -> None:
     found = problem(admin.get("/jobs", params={"tenat": "x"}), 422)
     assert "there are: after, job_type, limit, state, tenant" in found["detail"]
 
 
-def test_no_operation_takes_a_parameter_that_it_has_not(admin: httpx.Client) -> None:
+def test_every_operation_rejects_unknown_query_parameters(admin: httpx.Client) -> None:
     paths = admin.get("/openapi.json").json()["paths"]
     for path, operations in paths.items():
         for method in operations:
@@ -105,7 +105,7 @@ def test_no_operation_takes_a_parameter_that_it_has_not(admin: httpx.Client) -> 
             assert "there is no such parameter" in problem(answer, 422)["detail"], (method, path)
 
 
-def test_a_parameter_of_one_value_is_not_given_two(api: Api, admin: httpx.Client) -> None:
+def test_a_single_valued_parameter_cannot_be_repeated(api: Api, admin: httpx.Client) -> None:
     found = problem(admin.get("/jobs", params={"state": ["failed", "queued"], "limit": ["1", "1"]}), 422)
     assert [error["where"] for error in found["errors"]] == ["query.state", "query.limit"]
     upload(admin, api.store.tenant_a, lines(BAR, {**BAR, "symbol": "MSFT"}))
@@ -114,7 +114,7 @@ def test_a_parameter_of_one_value_is_not_given_two(api: Api, admin: httpx.Client
     assert answer.status_code == 200, answer.text
 
 
-def test_metrics_name_a_route_as_the_description_does(admin: httpx.Client) -> None:
+def test_metrics_name_routes_like_the_openapi_description(admin: httpx.Client) -> None:
     problem(admin.get("/jobs/1"), 404)
     counted = admin.get("/metrics").text
     assert 'route="/jobs/{id}"' in counted
@@ -131,7 +131,7 @@ def test_metrics_name_a_route_as_the_description_does(admin: httpx.Client) -> No
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000,
     ],
 )
-def test_what_is_no_http_is_told_so_as_any_other_error_is(api: Api, admin: httpx.Client, sent: bytes) -> None:
+def test_a_malformed_http_request_gets_a_problem_response(api: Api, admin: httpx.Client, sent: bytes) -> None:
     address = urlsplit(api.url)
     with socket.create_connection((str(address.hostname), address.port or 0), timeout=10) as connection:
         connection.sendall(sent)
@@ -148,7 +148,7 @@ def test_what_is_no_http_is_told_so_as_any_other_error_is(api: Api, admin: httpx
 # Too large --------------------------------------------------------------------------------------------------------
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(api: Api) -> None:
+def test_a_content_length_over_the_limit_is_rejected_before_the_body_is_sent(api: Api) -> None:
     """Only the head is sent: the answer comes all the same."""
     address = urlsplit(api.url)
     head = (
@@ -161,7 +161,7 @@ def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(api: Ap
 
 
 @pytest.mark.parametrize(("path", "limit"), [("/tenants", LIMIT), ("/tenants/{a}/rows/bars", UPLOAD_LIMIT)])
-def test_a_body_that_turns_out_too_large_is_refused(api: Api, admin: httpx.Client, path: str, limit: int) -> None:
+def test_a_chunked_body_over_the_limit_is_rejected(api: Api, admin: httpx.Client, path: str, limit: int) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(limit // 1000 + 2):
             yield b"#" + b" " * 998 + b"\n"
@@ -171,9 +171,7 @@ def test_a_body_that_turns_out_too_large_is_refused(api: Api, admin: httpx.Clien
     assert str(limit) in problem(answer, 413)["detail"]
 
 
-def test_what_was_committed_of_an_upload_that_was_too_large_is_completed_by_the_same_in_parts(
-    api: Api, admin: httpx.Client
-) -> None:
+def test_an_upload_that_was_too_large_can_be_completed_in_parts(api: Api, admin: httpx.Client) -> None:
     rows = [{**BAR, "symbol": f"S{at:05}"} for at in range(1500)]
     problem(upload(admin, api.store.tenant_a, lines(*rows)), 413)
     for part in (rows[:500], rows[500:1000], rows[1000:]):
@@ -184,7 +182,7 @@ def test_what_was_committed_of_an_upload_that_was_too_large_is_completed_by_the_
 # Uploads that are none --------------------------------------------------------------------------------------------
 
 
-def test_rows_that_are_compressed_or_of_another_type_are_not_taken(api: Api, admin: httpx.Client) -> None:
+def test_compressed_rows_and_other_content_types_are_rejected(api: Api, admin: httpx.Client) -> None:
     path = f"/tenants/{api.store.tenant_a}/rows/bars"
     body = lines(BAR).encode()
     for headers, content in (
@@ -202,7 +200,7 @@ def test_rows_that_are_compressed_or_of_another_type_are_not_taken(api: Api, adm
 # The inside -------------------------------------------------------------------------------------------------------
 
 
-def test_a_fault_of_the_service_is_told_without_its_inside(
+def test_an_internal_error_does_not_expose_details(
     api: Api, admin: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -219,7 +217,7 @@ def test_a_fault_of_the_service_is_told_without_its_inside(
     assert found["title"] == SORTS["internal"].title
 
 
-def test_a_database_that_is_away_is_unavailable_and_not_a_fault(keys: Keys, store: Store) -> None:
+def test_an_unreachable_database_is_reported_as_unavailable(keys: Keys, store: Store) -> None:
     settings = Settings(database_url="host=127.0.0.1 port=1 dbname=x connect_timeout=2", tokens=keys.lines)
     headers = {"Authorization": f"Bearer {keys.admin.token}"}
     with serving(settings) as url, httpx.Client(base_url=url, verify=NO_TLS, headers=headers, timeout=60) as client:
@@ -239,7 +237,7 @@ def test_a_database_that_is_away_is_unavailable_and_not_a_fault(keys: Keys, stor
         assert client.get("/metrics").status_code == 200
 
 
-def test_looking_whether_the_database_is_ready_keeps_nobody_from_its_rows(api: Api, admin: httpx.Client) -> None:
+def test_readiness_checks_do_not_block_other_requests(api: Api, admin: httpx.Client) -> None:
     """However many look, and also where the client is made only then: a lock makes the look wait."""
     host, port = urlsplit(api.url).hostname, urlsplit(api.url).port
     waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -288,12 +286,12 @@ def test_an_empty_database_is_unavailable_until_it_is_migrated(bare: Place, keys
         (ValueError("a fault"), None),
     ],
 )
-def test_an_error_is_the_problem_that_it_is_or_a_fault(error: Exception, sort: str | None) -> None:
+def test_errors_map_to_their_problem_or_to_an_internal_error(error: Exception, sort: str | None) -> None:
     found = problems.refusal_of(error)
     assert (found and found.sort) == sort
     if found is not None and isinstance(error, psycopg.Error):
         assert str(error) not in str(found.detail)
 
 
-def test_every_sort_has_a_status_of_its_own() -> None:
+def test_every_problem_type_has_its_own_status() -> None:
     assert len({sort.status for sort in SORTS.values()}) == len(SORTS)

@@ -86,7 +86,7 @@ def test_every_format_has_the_same_bars(api: Api, admin: httpx.Client, client: M
     assert found == [(bar.symbol, bar.ts, bar.close_price, bar.volume) for bar in expected]
 
 
-def test_arrow_and_parquet_are_the_clients_own_frame(api: Api, admin: httpx.Client, client: MDS) -> None:
+def test_arrow_and_parquet_responses_equal_the_frame_of_the_client(api: Api, admin: httpx.Client, client: MDS) -> None:
     asked = {**WINDOW, "symbol": ["AAPL", "MSFT"]}
     for more, frame in (
         ({}, client.bars_window(["AAPL", "MSFT"], "1m", "2024-01-02", "2024-01-03", "acme", as_="arrow")),
@@ -105,7 +105,7 @@ def test_arrow_and_parquet_are_the_clients_own_frame(api: Api, admin: httpx.Clie
 
 @pytest.mark.filterwarnings("ignore:row .*no value beside the key")
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_every_kind_are_there_in_every_format(api: Api, admin: httpx.Client, client: MDS, kind: str) -> None:
+def test_rows_of_every_kind_can_be_read_in_every_format(api: Api, admin: httpx.Client, client: MDS, kind: str) -> None:
     client.upsert(kind, FULL[kind])
     vendor = FULL[kind][-1].vendor
     path, asked = f"/tenants/{api.store.tenant_a}/rows/{kind}", {"vendor": vendor}
@@ -137,7 +137,7 @@ def alike(packed: Any, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_latest_prices_series_and_coverage_come_in_every_format(
+def test_latest_prices_series_and_coverage_can_be_read_in_every_format(
     api: Api, admin: httpx.Client, client: MDS, format_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(path: str, **params: Any) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def test_latest_prices_series_and_coverage_come_in_every_format(
 
 
 @pytest.mark.filterwarnings("ignore:row .*no value beside the key")
-def test_an_option_chain_is_the_clients(api: Api, admin: httpx.Client, client: MDS) -> None:
+def test_an_option_chain_equals_that_of_the_client(api: Api, admin: httpx.Client, client: MDS) -> None:
     client.upsert("options", FULL["options"])
     row = next(client.iter_rows("options"))[0]
     asked = {"vendor": row.vendor, "symbol": row.symbol, "at": row.ts.isoformat(), "format": "arrow"}
@@ -168,7 +168,7 @@ def test_an_option_chain_is_the_clients(api: Api, admin: httpx.Client, client: M
     assert found.equals(client.option_chain([row.symbol], row.ts, row.vendor, as_="arrow"))
 
 
-def test_a_named_series_that_does_not_exist_is_404_or_left_out(api: Api, admin: httpx.Client, client: MDS) -> None:
+def test_a_missing_series_is_404_or_left_out_if_ignored(api: Api, admin: httpx.Client, client: MDS) -> None:
     for path, more in (("bars", WINDOW), ("latest-prices", {"vendor": "acme"})):
         params = {**more, "symbol": ["AAPL", "NONE"], "format": "arrow"}
         there = f"/tenants/{api.store.tenant_a}/{path}"
@@ -176,7 +176,7 @@ def test_a_named_series_that_does_not_exist_is_404_or_left_out(api: Api, admin: 
         assert {row["symbol"] for row in unpacked(admin.get(there, params=params | {"missing": "ignore"}))} == {"AAPL"}
 
 
-def test_a_format_that_is_not_there_is_406_and_says_which_are(api: Api, admin: httpx.Client, client: MDS) -> None:
+def test_an_unsupported_format_is_rejected_with_the_supported_ones(api: Api, admin: httpx.Client, client: MDS) -> None:
     path = f"/tenants/{api.store.tenant_a}/rows/bars"
     assert ARROW in problem(admin.get(path, headers={"Accept": "image/png"}), 406)["detail"]
     problem(admin.get(path, params={"format": "xlsx"}), 422)
@@ -199,12 +199,12 @@ def test_a_format_that_is_not_there_is_406_and_says_which_are(api: Api, admin: h
         ("image/png", None),
     ],
 )
-def test_accept_is_read_as_the_standard_says(header: str, name: str | None) -> None:
+def test_the_accept_header_is_parsed_as_the_standard_says(header: str, name: str | None) -> None:
     found = accepted(header)
     assert (None if found is None else found.name) == name
 
 
-def test_an_answer_that_has_not_changed_is_not_sent_again(api: Api, admin: httpx.Client, client: MDS) -> None:
+def test_an_unchanged_response_is_not_sent_again(api: Api, admin: httpx.Client, client: MDS) -> None:
     tenant = api.store.tenant_a
     named = {"vendor": "acme", "symbol": "AAPL"}
     for path, asked in (("bars", WINDOW), ("latest-prices", named), ("coverage", named)):
@@ -227,7 +227,7 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(api: Api, admin: httpx
     assert "ETag" not in admin.get(f"/tenants/{tenant}/bars", params={**WINDOW, "format": "csv"}).headers
 
 
-def test_a_parquet_file_has_row_groups_of_some_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parquet_response_has_row_groups_of_the_target_size(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = pa.record_batch({"value": list(range(10))})
     monkeypatch.setattr(formats, "_GROUP_BYTES", 2 * batch.nbytes)
     parts = [*formats.parquet_file(batch.schema, [batch] * 5)]
@@ -251,7 +251,7 @@ def long(store: Store) -> int:
 
 
 @pytest.mark.many_sessions
-def test_a_client_that_goes_away_gives_its_connection_back(
+def test_a_disconnected_client_releases_its_database_connection(
     api: Api, admin: httpx.Client, store: Store, tenant_keys: dict[str, Any], long: int
 ) -> None:
     path = f"/tenants/{store.tenant_a}/rows/news"
@@ -284,7 +284,7 @@ def year(store: Store) -> int:
 
 
 @pytest.mark.many_sessions
-def test_a_stream_of_frames_may_take_longer_than_a_statement(
+def test_a_slowly_read_stream_may_exceed_the_statement_timeout(
     year: int, hasty: None, api: Api, store: Store, tenant_keys: dict[str, Any]
 ) -> None:
     """A rollup comes by one statement, which lasts as long as its client takes the rows."""
@@ -313,7 +313,7 @@ class Recording(MDS):
         return super().iter_bars_window(symbol, timeframe, start, end, *more, **options)
 
 
-def test_a_page_asks_for_its_bars_and_no_others(store: Store) -> None:
+def test_a_page_queries_only_its_bars(store: Store) -> None:
     rows = [*minutes(500), *minutes(500, first=5_000)]
     with Recording(dsn=store.dsn, tenant_id=store.tenant_a) as client:
         client.upsert("bars", rows)
@@ -340,9 +340,7 @@ def test_a_page_asks_for_its_bars_and_no_others(store: Store) -> None:
         assert len(client.spans) < 12
 
 
-def test_further_fields_of_an_upload_become_items_which_every_format_has(
-    api: Api, admin: httpx.Client, client: MDS
-) -> None:
+def test_extra_fields_of_an_upload_become_items_in_every_format(api: Api, admin: httpx.Client, client: MDS) -> None:
     row = {"vendor": "v", "symbol": "A", "asof": "2023-12-31", "items": {"none": None}, "free_cash_flow": 1.5}
     tenant = api.store.tenant_a
     assert "items" in upload(admin, tenant, lines(row), "fundamentals").json()["errors"][0]["message"]

@@ -39,7 +39,7 @@ def connects(host: str, port: int) -> bool:
     return True
 
 
-def test_a_job_that_was_taken_on_outlives_a_kill_and_is_followed_and_done(store: Store, admin_token: MadeToken) -> None:
+def test_an_accepted_job_survives_a_kill_of_the_service(store: Store, admin_token: MadeToken) -> None:
     body, key = {"rollups": ["bars_5m"]}, {"Idempotency-Key": "once"}
     with served(store.admin_dsn, admin_token.line) as (url, process):
         with asking(url, admin_token) as client:
@@ -57,7 +57,7 @@ def test_a_job_that_was_taken_on_outlives_a_kill_and_is_followed_and_done(store:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_under_way_is_answered_before_the_service_ends(
+def test_a_request_in_progress_is_answered_before_the_service_stops(
     store: Store, admin_token: MadeToken, how: signal.Signals
 ) -> None:
     """The body's second half is sent after the signal: the service waits for it."""
@@ -86,7 +86,7 @@ def test_a_request_under_way_is_answered_before_the_service_ends(
         assert process.wait() == 0, process.text
 
 
-def test_a_token_that_the_command_makes_is_let_in_by_its_line(store: Store) -> None:
+def test_the_line_of_a_created_token_admits_the_token(store: Store) -> None:
     given = ("--name", "desk", "--scope", "read", "--expires", "90d", "--tenant", store.tenant_a, "--json")
     with started("token", "create", *given) as process:
         assert process.wait() == 0
@@ -97,7 +97,7 @@ def test_a_token_that_the_command_makes_is_let_in_by_its_line(store: Store) -> N
         assert client.get(f"/tenants/{store.tenant_b}").status_code == 404
 
 
-def test_a_service_without_a_token_says_so_and_does_not_serve(store: Store) -> None:
+def test_serve_without_a_token_prints_an_error_and_exits(store: Store) -> None:
     with started("serve", "--port", "0", DATABASE_URL=store.admin_dsn) as process:
         assert process.line().startswith(
             "error: no token is set, so nobody could use the service: create one with datastore token create"
@@ -105,7 +105,7 @@ def test_a_service_without_a_token_says_so_and_does_not_serve(store: Store) -> N
         assert process.wait() == 1
 
 
-def test_a_port_that_is_taken_is_one_clear_line(store: Store, admin_token: MadeToken) -> None:
+def test_a_port_in_use_prints_one_error_line(store: Store, admin_token: MadeToken) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = {"DATABASE_URL": store.admin_dsn, "DATASTORE_TOKENS": admin_token.line}
@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_one_clear_line(store: Store, admin_token: MadeT
             assert process.wait() == 1
 
 
-def test_the_app_by_its_name_is_made_of_the_environment(store: Store, admin_token: MadeToken) -> None:
+def test_the_app_can_be_imported_by_name_and_reads_the_environment(store: Store, admin_token: MadeToken) -> None:
     """`uvicorn datastore.service.app:app`, up to its first request."""
     text = (
         "import asyncio, httpx, datastore.service.app as module\n"
@@ -135,7 +135,7 @@ def test_the_app_by_its_name_is_made_of_the_environment(store: Store, admin_toke
     assert (done.stdout, done.returncode) == ("200\n", 0), done.stderr
 
 
-def test_the_log_has_a_line_of_json_for_each_request_and_no_query(store: Store, admin_token: MadeToken) -> None:
+def test_each_request_is_logged_as_one_json_line_without_its_query(store: Store, admin_token: MadeToken) -> None:
     with served(store.admin_dsn, admin_token.line) as (url, process):
         with asking(url, admin_token) as client:
             answer = client.get("/jobs", params={"job_type": "s3cret"})

@@ -81,7 +81,7 @@ def test_every_operation_has_one_of_the_tags(api: Api, admin: httpx.Client) -> N
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.many_sessions
-def test_no_request_finds_an_answer_that_is_not_described(
+def test_no_request_gets_an_undocumented_response(
     api: Api, admin: httpx.Client, tag: str, mode: GenerationMode
 ) -> None:
     upload(admin, api.store.tenant_a, lines(BAR))

@@ -50,7 +50,7 @@ def test_a_service_without_a_token_does_not_start(settings: Settings) -> None:
         create_app(settings)
 
 
-def test_every_endpoint_but_the_public_ones_wants_a_token(api: Api) -> None:
+def test_every_endpoint_except_the_public_ones_needs_a_token(api: Api) -> None:
     with api.client(None) as client:
         for method, path in described(api):
             answer = client.request(method, path)
@@ -82,12 +82,12 @@ def test_a_wrong_token_is_refused(api: Api, header: str) -> None:
         problem(client.get("/jobs", headers=[(b"Authorization", given)]), 401)
 
 
-def test_a_token_is_taken_whatever_the_case_of_its_scheme(api: Api) -> None:
+def test_the_authorization_scheme_is_case_insensitive(api: Api) -> None:
     with httpx.Client(base_url=api.url, verify=NO_TLS) as client:
         assert client.get("/jobs", headers={"Authorization": f"bEARER {api.keys.read.token}"}).status_code == 200
 
 
-def test_an_expired_token_is_refused_and_told_so(expired: MadeToken, api: Api) -> None:
+def test_an_expired_token_is_rejected_with_that_reason(expired: MadeToken, api: Api) -> None:
     with api.client(expired) as client:
         assert problem(client.get("/jobs"), 401)["detail"] == "the token has expired"
 
@@ -95,7 +95,7 @@ def test_an_expired_token_is_refused_and_told_so(expired: MadeToken, api: Api) -
 # Scopes -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_scope_holds_what_is_below_it_and_nothing_above(api: Api) -> None:
+def test_a_scope_includes_lower_scopes_and_no_higher_one(api: Api) -> None:
     wanted = {
         ("GET", "/jobs"): Scope.read,
         ("POST", "/jobs/1/cancel"): Scope.operate,
@@ -149,7 +149,7 @@ def test_a_disabled_tenants_token_is_refused_everywhere_until_the_tenant_is_enab
         assert its.get("/series").status_code == 200
 
 
-def test_a_token_whose_tenant_is_gone_is_refused(keys: Keys, store: Store) -> None:
+def test_a_token_of_a_deleted_tenant_is_rejected(keys: Keys, store: Store) -> None:
     gone = keys.of_tenant("7d444840-9dc0-11d1-b245-5ffdce74fad2", Scope.read)
     headers = {"Authorization": f"Bearer {gone.token}"}
     with serving(Settings(database_url=store.admin_dsn, tokens=keys.lines)) as url:
@@ -182,7 +182,7 @@ def test_tokens_in_a_file_are_changed_without_a_restart(store: Store, tmp_path: 
         assert status(url, new) == 401
 
 
-def test_a_mistake_in_the_file_is_logged_once_by_its_line_and_never_by_its_text(
+def test_an_invalid_line_of_the_token_file_is_logged_once_by_number_without_its_text(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, made = tmp_path / "tokens", tokens.create("desk", Scope.read)
@@ -223,7 +223,7 @@ def test_a_mistake_in_the_file_is_logged_once_by_its_line_and_never_by_its_text(
         ("desk read mds_secret-token-by-mistake", "the third word is sha256:"),
     ],
 )
-def test_a_line_that_is_none_is_told_by_its_number_and_not_by_its_text(line: str, reason: str) -> None:
+def test_an_invalid_token_line_is_reported_by_number_without_its_text(line: str, reason: str) -> None:
     (bad,) = parse(f"\n{line}")
     assert isinstance(bad, Bad)
     assert bad.line == 2
@@ -233,7 +233,7 @@ def test_a_line_that_is_none_is_told_by_its_number_and_not_by_its_text(line: str
     assert "mistake" not in str(caught.value)
 
 
-def test_a_made_token_is_the_one_that_its_line_lets_in() -> None:
+def test_only_the_token_of_a_line_is_accepted() -> None:
     tenant = UUID("7d444840-9dc0-11d1-b245-5ffdce74fad2")
     made = tokens.create("desk-1", Scope.operate, expires_in=timedelta(days=90), tenant=tenant)
     other = tokens.create("desk-1", Scope.operate)
@@ -249,7 +249,7 @@ def test_a_made_token_is_the_one_that_its_line_lets_in() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "two words", "ümlaut", "a\nb", "x=y"])
-def test_a_name_that_a_line_cannot_hold_is_refused(name: str) -> None:
+def test_an_invalid_token_name_is_rejected(name: str) -> None:
     with pytest.raises(ConfigurationError, match="a token's name is"):
         tokens.create(name, Scope.read)
 
@@ -275,7 +275,7 @@ def test_an_address_that_fails_too_often_has_to_wait(api: Api) -> None:
         problem(client.get("/jobs"), 429)
 
 
-def test_who_fails_is_counted_by_address_and_forgiven_with_time() -> None:
+def test_failed_logins_are_counted_per_address_and_expire() -> None:
     now = 0.0
     failures = Failures(6, most=3, clock=lambda: now)
     for _ in range(6):
@@ -289,7 +289,7 @@ def test_who_fails_is_counted_by_address_and_forgiven_with_time() -> None:
     assert failures.wait("10.0.0.1") == 10
 
 
-def test_one_network_of_ipv6_is_one_address_and_memory_is_bounded() -> None:
+def test_an_ipv6_network_counts_as_one_address_and_memory_is_bounded() -> None:
     failures = Failures(1, most=3, clock=lambda: 0.0)
     failures.failed("2001:db8::1")
     assert failures.wait("2001:db8::ffff:2") == 60
@@ -302,7 +302,7 @@ def test_one_network_of_ipv6_is_one_address_and_memory_is_bounded() -> None:
 # Nothing leaks ----------------------------------------------------------------------------------------------------
 
 
-def test_every_answer_has_security_headers_and_an_id(api: Api, admin: httpx.Client) -> None:
+def test_every_response_has_security_headers_and_a_request_id(api: Api, admin: httpx.Client) -> None:
     given = {"X-Request-ID": "trace-0123456789"}
     for answer in (admin.get("/health"), admin.get("/jobs"), admin.get("/nowhere"), httpx.get(f"{api.url}/jobs")):
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS
@@ -313,7 +313,7 @@ def test_every_answer_has_security_headers_and_an_id(api: Api, admin: httpx.Clie
         assert admin.get("/health", headers={"X-Request-ID": bad}).headers["X-Request-ID"] != bad
 
 
-def test_no_secret_is_in_logs_errors_metrics_or_the_description(
+def test_no_secret_appears_in_logs_errors_metrics_or_the_description(
     store: Store, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("datastore", "mds_client", "psycopg", "uvicorn"):
@@ -339,7 +339,7 @@ def test_no_secret_is_in_logs_errors_metrics_or_the_description(
     assert "datastore.service" in caplog.text
 
 
-def test_what_the_environment_says_is_in_the_settings(tmp_path: Path) -> None:
+def test_service_settings_are_read_from_the_environment(tmp_path: Path) -> None:
     found = load(
         {
             "DATASTORE_TOKENS": "x read sha256:",

@@ -46,7 +46,7 @@ class Request(threading.Thread):
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["silent network", "lock"])
-def test_a_request_whose_statement_is_not_answered_is_a_503_in_time(
+def test_a_request_whose_statement_gets_no_response_returns_503_in_time(
     api: Api, store: Store, relay: Relay, silent: bool
 ) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -65,7 +65,7 @@ def test_a_request_whose_statement_is_not_answered_is_a_503_in_time(
         assert client.get("/tenants").status_code == 200
 
 
-def test_a_request_that_cannot_connect_because_the_network_is_silent_is_a_503_in_time(api: Api, relay: Relay) -> None:
+def test_a_request_that_cannot_connect_to_a_silent_database_returns_503_in_time(api: Api, relay: Relay) -> None:
     with api.client(api.keys.admin) as client:
         relay.silence()
         request = Request(client, "/tenants")

@@ -55,12 +55,12 @@ def test_times_are_sent_as_psycopg_sends_them_whatever_their_zone(values: list[d
 
 
 @given(columns(st.booleans()))
-def test_truth_values_are_sent_as_psycopg_sends_them(values: list[bool | None]) -> None:
+def test_booleans_are_sent_as_psycopg_sends_them(values: list[bool | None]) -> None:
     assert sent(array("boolean", values)) == as_psycopg_sends("boolean", values)
 
 
 @pytest.mark.parametrize("type_", ["bigint", "timestamptz", "double precision", "uuid", "text", "date"])
-def test_a_column_without_any_value_is_packed_whatever_its_type(type_: str) -> None:
+def test_a_column_of_nulls_is_packed_for_every_type(type_: str) -> None:
     packed = array(type_, (None, None))
     assert isinstance(packed, Packed)
     oid = psycopg.adapters.types[type_].oid
@@ -79,5 +79,5 @@ def test_a_column_without_any_value_is_packed_whatever_its_type(type_: str) -> N
         ("timestamptz", [datetime(2024, 1, 1)]),  # noqa: DTZ001 - a time without a zone is not packed
     ],
 )
-def test_other_types_and_what_cannot_be_packed_are_left_to_psycopg(type_: str, values: list[Any]) -> None:
+def test_other_types_and_values_are_left_to_psycopg(type_: str, values: list[Any]) -> None:
     assert array(type_, values) == values

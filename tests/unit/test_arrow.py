@@ -71,7 +71,7 @@ def expected(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(bar, min_size=1, max_size=40))
 @odd_rows
-def test_rows_come_sorted_by_key_and_the_last_of_each(rows: list[dict[str, Any]]) -> None:
+def test_rows_are_sorted_and_the_last_row_of_each_key_is_kept(rows: list[dict[str, Any]]) -> None:
     frame = Frame(BARS, pa.Table.from_pylist(rows, SCHEMA))
     narrow = frame.narrow({name: IDS[name] for name in frame.names})
     assert narrow.rows() == expected(rows)
@@ -80,7 +80,7 @@ def test_rows_come_sorted_by_key_and_the_last_of_each(rows: list[dict[str, Any]]
 @settings(max_examples=60, deadline=None)
 @given(st.lists(bar, min_size=1, max_size=40))
 @odd_rows
-def test_what_is_encoded_is_decoded_to_the_same(rows: list[dict[str, Any]]) -> None:
+def test_encoded_rows_decode_to_the_same_rows(rows: list[dict[str, Any]]) -> None:
     frame = Frame(BARS, pa.Table.from_pylist(rows, SCHEMA))
     narrow = frame.narrow({name: IDS[name] for name in frame.names})
     blocks = narrow.copied(b"").blocks
@@ -110,7 +110,7 @@ def messages(data: bytes) -> tuple[bytearray, "array[int]"]:
 
 
 @odd_rows
-def test_last_values_are_those_of_each_series_newest_row_and_newest_price() -> None:
+def test_last_values_come_from_the_newest_row_and_newest_price_of_each_series() -> None:
     rows = [
         {
             "vendor": "v",
@@ -156,7 +156,7 @@ def test_options_are_sorted_by_the_whole_key() -> None:
     assert narrow.copied(b"").blocks is not None
 
 
-def test_a_stream_is_cut_into_frames_of_the_size_asked_for() -> None:
+def test_a_stream_is_split_into_frames_of_the_requested_size() -> None:
     table = pa.Table.from_pylist(
         [{"vendor": "v", "symbol": "A", "timeframe": "1m", "ts": NOON + timedelta(minutes=at)} for at in range(23)]
     )
@@ -164,7 +164,7 @@ def test_a_stream_is_cut_into_frames_of_the_size_asked_for() -> None:
     assert [len(frame) for frame in chunks(BARS, reader, 5)] == [5, 5, 5, 5, 3]
 
 
-def test_a_table_is_only_made_a_frame_that_there_is() -> None:
+def test_converting_to_an_unknown_frame_type_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="a frame is arrow, pandas, polars; not 'spark'"):
         arrow.as_frame(pa.table({}), "spark")  # type: ignore[arg-type]
 

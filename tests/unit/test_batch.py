@@ -119,17 +119,17 @@ def declared(name: str, singular: str, **options: Any) -> Iterator[type[Row]]:
 
 @pytest.mark.parametrize("name", ["max_rows", "max_ms", "max_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, None])
-def test_a_limit_that_is_no_positive_whole_number_is_refused_by_name(name: str, value: Any) -> None:
+def test_a_limit_that_is_not_a_positive_integer_is_rejected_by_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         BatchConfig(**{name: value})
 
 
-def test_a_wrong_conflict_behaviour_is_refused_before_a_row_is_taken() -> None:
+def test_an_invalid_on_conflict_is_rejected_before_any_row_is_added() -> None:
     with pytest.raises(ConfigurationError, match="on_conflict"):
         Core(BatchConfig(), cast("Any", "merge"), None)
 
 
-def test_a_sink_that_would_have_to_be_awaited_is_refused() -> None:
+def test_an_asynchronous_reject_sink_is_rejected() -> None:
     async def sink(_: Reject) -> None: ...
 
     with pytest.raises(ConfigurationError, match="not awaited"):
@@ -139,7 +139,7 @@ def test_a_sink_that_would_have_to_be_awaited_is_refused() -> None:
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_type_that_a_column_may_have_has_a_width() -> None:
+def test_every_column_type_has_a_width() -> None:
     assert set(WIDTHS) == set(get_args(SqlType))
 
 
@@ -153,7 +153,7 @@ def test_a_row_has_the_size_of_its_binary_copy() -> None:
     assert size(full) == 2 + (4 + 8) + 4 * columns + 8 + 4 * 8 + 8 + 16
 
 
-def test_text_counts_with_its_encoded_bytes() -> None:
+def test_text_is_measured_in_encoded_bytes() -> None:
     with declared("notes", "note") as note:
         size = sizing(KINDS["notes"])
         nothing = size(note(vendor="v", ts="2024-01-01"))  # type: ignore[call-arg]
@@ -166,7 +166,7 @@ def test_text_counts_with_its_encoded_bytes() -> None:
 # -- when -------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_due_without_rows() -> None:
+def test_an_empty_buffer_is_not_due() -> None:
     assert core().due_in() is None
 
 
@@ -174,7 +174,7 @@ def test_the_first_row_and_the_last_of_a_batch_wake_the_writer() -> None:
     assert put(core(), bar(0), bar(1), bar(2)) == [True, False, True]
 
 
-def test_a_batch_is_due_at_its_last_row() -> None:
+def test_a_batch_is_due_once_it_reaches_max_rows() -> None:
     subject = core()
     put(subject, bar(0), bar(1))
     assert subject.due_in() == HOUR / 1000
@@ -182,7 +182,7 @@ def test_a_batch_is_due_at_its_last_row() -> None:
     assert subject.due_in() == 0
 
 
-def test_a_batch_is_due_at_its_last_byte() -> None:
+def test_a_batch_is_due_once_it_reaches_max_bytes() -> None:
     one = sizing(KINDS["bars"])(bar())
     subject = core(BatchConfig(max_rows=100, max_ms=HOUR, max_bytes=2 * one))
     assert put(subject, bar(0), bar(1)) == [True, True]
@@ -190,7 +190,7 @@ def test_a_batch_is_due_at_its_last_byte() -> None:
     assert write(subject) == [[0, 1]]
 
 
-def test_a_batch_is_no_larger_than_its_limits_but_for_a_single_row() -> None:
+def test_a_batch_exceeds_its_limits_only_with_a_single_row() -> None:
     with declared("notes", "note") as note:
         subject = core(BatchConfig(max_rows=3, max_ms=HOUR, max_bytes=100))
         for row, text in enumerate(("", "x" * 500, "", "", "")):
@@ -209,7 +209,7 @@ def test_a_batch_is_no_larger_than_its_limits_but_for_a_single_row() -> None:
         assert sizes == [1, 1, 2, 1]
 
 
-def test_the_oldest_row_says_when_a_batch_is_due_by_time() -> None:
+def test_the_oldest_row_decides_when_a_batch_is_due_by_time() -> None:
     clock = Clock()
     subject = core(BatchConfig(max_rows=2, max_ms=500), clock=clock)
     put(subject, bar(0))
@@ -225,7 +225,7 @@ def test_the_oldest_row_says_when_a_batch_is_due_by_time() -> None:
     assert subject.due_in() == 0
 
 
-def test_a_demand_makes_everything_due_that_is_pending_then() -> None:
+def test_a_flush_demand_makes_all_rows_pending_at_that_time_due() -> None:
     subject = core()
     put(subject, *map(bar, range(4)))
     demand = subject.demand()
@@ -239,7 +239,7 @@ def test_a_demand_makes_everything_due_that_is_pending_then() -> None:
     assert subject.due_in() == HOUR / 1000
 
 
-def test_producers_are_obstructed_at_twice_a_batch_and_free_below_it() -> None:
+def test_producers_are_blocked_while_two_batches_are_pending() -> None:
     subject = core()
     put(subject, *map(bar, range(5)))
     assert not subject.obstructed
@@ -253,7 +253,7 @@ def test_producers_are_obstructed_at_twice_a_batch_and_free_below_it() -> None:
     assert not subject.obstructed
 
 
-def test_producers_are_obstructed_at_twice_the_bytes() -> None:
+def test_producers_are_blocked_at_twice_max_bytes() -> None:
     one = sizing(KINDS["bars"])(bar())
     subject = core(BatchConfig(max_rows=100, max_ms=HOUR, max_bytes=2 * one))
     put(subject, *map(bar, range(3)))
@@ -293,7 +293,7 @@ def test_only_errors_about_content_split_a_batch(error: Exception, content: bool
     assert subject.pending == (0 if content else 2)
 
 
-def test_a_failure_keeps_its_rows_in_front_and_in_order() -> None:
+def test_a_failed_batch_keeps_its_rows_first_and_in_order() -> None:
     subject = core()
     put(subject, *map(bar, range(3)))
     talk = subject.write()
@@ -305,7 +305,7 @@ def test_a_failure_keeps_its_rows_in_front_and_in_order() -> None:
     assert write(subject) == [[0, 1, 2]]
 
 
-def test_a_write_that_is_broken_off_keeps_its_rows_and_is_no_failure() -> None:
+def test_an_aborted_write_keeps_its_rows_and_is_not_counted_as_a_failure() -> None:
     subject = core()
     put(subject, *map(bar, range(3)))
     talk = subject.write()
@@ -317,7 +317,7 @@ def test_a_write_that_is_broken_off_keeps_its_rows_and_is_no_failure() -> None:
     assert write(subject) == [[0, 1, 2]]
 
 
-def test_after_a_failure_it_waits_for_a_tick_unless_it_is_asked() -> None:
+def test_a_failed_batch_is_retried_after_max_ms_or_on_demand() -> None:
     clock = Clock()
     subject = core(BatchConfig(max_rows=1, max_ms=200), clock=clock)
     put(subject, bar())
@@ -331,7 +331,7 @@ def test_after_a_failure_it_waits_for_a_tick_unless_it_is_asked() -> None:
     assert subject.due_in() == 0
 
 
-def test_a_failure_is_told_once_and_says_how_many_rows_are_kept() -> None:
+def test_a_failure_is_raised_once_with_the_number_of_pending_rows() -> None:
     subject = core()
     put(subject, bar(0), bar(1))
     write(subject, lambda _: RetryableError("lost"))
@@ -344,7 +344,7 @@ def test_a_failure_is_told_once_and_says_how_many_rows_are_kept() -> None:
     assert subject.stats().last_error == "RetryableError: lost"
 
 
-def test_a_failure_is_over_when_its_rows_are_written() -> None:
+def test_a_failure_is_cleared_once_its_rows_are_written() -> None:
     subject = core()
     put(subject, bar())
     write(subject, lambda _: RetryableError("lost"))
@@ -354,7 +354,7 @@ def test_a_failure_is_over_when_its_rows_are_written() -> None:
     assert subject.stats().failures == 1
 
 
-def test_a_flush_hears_only_of_attempts_that_began_after_it() -> None:
+def test_a_flush_raises_only_failures_of_attempts_started_after_it() -> None:
     subject = core()
     put(subject, bar(0))
     talk = subject.write()
@@ -369,7 +369,7 @@ def test_a_flush_hears_only_of_attempts_that_began_after_it() -> None:
         subject.fulfilled(demand)
 
 
-def test_without_a_sink_what_comes_before_a_bad_row_is_written_and_the_rest_waits() -> None:
+def test_without_a_sink_rows_before_an_invalid_row_are_written_and_the_rest_waits() -> None:
     subject = core(BatchConfig(max_rows=8, max_ms=HOUR))
     put(subject, *map(bar, range(8)))
 
@@ -395,7 +395,7 @@ def test_a_sink_that_fails_keeps_the_row() -> None:
         subject.check()
 
 
-def test_kinds_are_written_apart_each_in_its_order() -> None:
+def test_kinds_are_written_separately_and_in_order() -> None:
     with declared("notes", "note") as note:
         subject = core(BatchConfig(max_rows=4, max_ms=HOUR))
         notes = [note(vendor="v", ts="2024-01-01", volume=volume) for volume in (1, 3)]  # type: ignore[call-arg]
@@ -418,7 +418,7 @@ def test_kinds_are_written_apart_each_in_its_order() -> None:
     lost=st.sets(st.integers(0, 30)),
     max_rows=st.integers(1, 12),
 )
-def test_whatever_fails_every_row_is_written_or_rejected_once_and_in_order(
+def test_every_row_is_written_or_rejected_once_and_in_order_despite_failures(
     rows: int, bad: set[int], lost: set[int], max_rows: int
 ) -> None:
     rejected: list[int] = []
@@ -481,7 +481,7 @@ def idle_async_client() -> AMDS:
 GOOD = {"vendor": "v", "symbol": "AAPL", "timeframe": "1m", "ts": "2024-01-02T12:00:00Z"}
 
 
-def test_a_mapping_becomes_a_row_of_the_kind_that_is_named() -> None:
+def test_a_mapping_becomes_a_row_of_the_named_kind() -> None:
     with BatchProcessor(idle_client(), BatchConfig(max_ms=HOUR)) as processor:
         processor.add(GOOD, "bars")
         processor.add(GOOD, Bar)
@@ -489,7 +489,7 @@ def test_a_mapping_becomes_a_row_of_the_kind_that_is_named() -> None:
         assert processor.pending_rows() == [Bar.model_validate(GOOD)] * 3
 
 
-def test_a_mapping_without_a_kind_is_a_mistake_of_the_program() -> None:
+def test_a_mapping_without_a_kind_is_a_usage_error() -> None:
     with BatchProcessor(idle_client(), on_reject=lambda _: None) as processor:
         with pytest.raises(ConfigurationError, match="kind"):
             processor.add(GOOD)
@@ -505,7 +505,7 @@ def test_a_mapping_without_a_kind_is_a_mistake_of_the_program() -> None:
         (cast("Any", 17), "a Bar or a mapping is needed, not int"),
     ],
 )
-def test_what_is_no_row_is_refused_at_once_or_goes_to_the_sink(row: Mapping[str, Any], reason: str) -> None:
+def test_an_invalid_row_raises_or_is_passed_to_the_reject_sink(row: Mapping[str, Any], reason: str) -> None:
     with BatchProcessor(idle_client()) as processor:
         with pytest.raises(InvalidRow, match=reason):
             processor.add(row, "bars")
@@ -519,7 +519,7 @@ def test_what_is_no_row_is_refused_at_once_or_goes_to_the_sink(row: Mapping[str,
     assert (stats.added, stats.rejected, stats.pending) == (1, 1, 0)
 
 
-def test_a_model_of_another_kind_is_no_row_of_the_named_one() -> None:
+def test_a_model_of_another_kind_is_rejected() -> None:
     with (
         declared("notes", "note") as note,
         BatchProcessor(idle_client()) as processor,
@@ -528,7 +528,7 @@ def test_a_model_of_another_kind_is_no_row_of_the_named_one() -> None:
         processor.add_bar(note(vendor="v", ts="2024-01-01"))  # type: ignore[arg-type, call-arg]
 
 
-def test_what_could_not_even_be_read_can_be_rejected_with_its_origin() -> None:
+def test_unparsed_input_can_be_rejected_with_its_origin() -> None:
     rejects: list[Reject] = []
     with BatchProcessor(idle_client(), on_reject=rejects.append) as processor:
         processor.reject('{"vendor": ', InvalidRow("no JSON"), "bars", origin="line 3")
@@ -541,7 +541,7 @@ def test_what_could_not_even_be_read_can_be_rejected_with_its_origin() -> None:
 @pytest.mark.parametrize(
     "row", [{"close_price": float("nan")}, {"text": "\ud800"}, {("a", 1): 2}, "text", None, {"at": datetime.now(UTC)}]
 )
-def test_a_reject_is_one_line_of_json_whatever_the_row_is(tmp_path: Path, row: Any) -> None:
+def test_a_reject_of_any_row_is_one_line_of_json(tmp_path: Path, row: Any) -> None:
     path = tmp_path / "rejects.ndjson"
     with BatchProcessor(idle_client(), on_reject=path) as processor:
         processor.reject(row, InvalidRow("two\nlines"), "bars", origin=1)
@@ -565,7 +565,7 @@ def test_every_kind_of_the_library_has_its_typed_add_method(processor: type) -> 
         assert kinds[name].model in get_args(row)
 
 
-def test_a_kind_that_is_declared_later_has_its_add_method_too() -> None:
+def test_a_kind_that_is_declared_later_gets_an_add_method() -> None:
     with BatchProcessor(idle_client()) as processor, declared("notes", "note") as note:
         anything: Any = processor
         anything.add_note({"vendor": "v", "ts": "2024-01-01"}, origin=1)
@@ -590,7 +590,7 @@ def test_the_thread_ends_with_the_processor() -> None:
     assert processor.stats().written == 1
 
 
-def test_the_thread_ends_when_there_is_nothing_to_write_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_writer_thread_ends_when_idle_and_restarts_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINGER_S", 0.001)
     processor = BatchProcessor(idle_client(), BatchConfig(max_ms=HOUR))
     for _ in range(3):
@@ -625,7 +625,7 @@ def test_ctrl_c_while_the_thread_starts_leaves_one_writer(monkeypatch: pytest.Mo
             assert processor.stats().written == 2
 
 
-def test_a_task_that_is_cancelled_before_it_begins_is_started_again() -> None:
+def test_a_writer_task_cancelled_before_it_starts_is_restarted() -> None:
     async def main() -> None:
         processor = AsyncBatchProcessor(idle_async_client(), BatchConfig(max_ms=HOUR))
         await processor.add(bar())
@@ -638,7 +638,7 @@ def test_a_task_that_is_cancelled_before_it_begins_is_started_again() -> None:
     asyncio.run(main())
 
 
-def test_a_processor_that_is_closed_takes_no_rows() -> None:
+def test_a_closed_processor_accepts_no_rows() -> None:
     processor = BatchProcessor(idle_client())
     processor.close()
     processor.close()
@@ -678,7 +678,7 @@ def test_closing_wakes_a_producer_that_waits_for_room() -> None:
     assert processor.stats().written == 2
 
 
-def test_a_kind_is_measured_by_its_own_columns_only() -> None:
+def test_the_size_of_a_row_ignores_series_columns() -> None:
     subject: Kind = KINDS["bars"]
     day = timedelta(days=1)
     other = bar(symbol="x" * 200, vendor="y" * 200, ts=datetime(2024, 1, 2, tzinfo=UTC) + day)

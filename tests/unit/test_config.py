@@ -35,36 +35,36 @@ def load(environment: dict[str, str] | None = None, **settings: Any) -> Config:
     return Config.load({"dsn": DSN, **settings}, environment=environment or {})
 
 
-def test_every_setting_is_tried_here() -> None:
+def test_every_setting_has_a_test_value() -> None:
     assert set(OTHERS) == set(Config.model_fields)
 
 
 @pytest.mark.parametrize("key", OTHERS)
-def test_a_setting_comes_from_its_variable(key: str) -> None:
+def test_a_setting_is_read_from_its_environment_variable(key: str) -> None:
     text, value = OTHERS[key]
     found = Config.load({} if key == "dsn" else {"dsn": DSN}, environment={f"MDS_{key.upper()}": text})
     assert getattr(found, key) == value
 
 
 @pytest.mark.parametrize("key", [key for key in OTHERS if key != "prepare_threshold"])
-def test_what_is_given_goes_before_the_variable(key: str) -> None:
+def test_an_explicit_setting_overrides_its_environment_variable(key: str) -> None:
     _, value = OTHERS[key]
     assert getattr(load({f"MDS_{key.upper()}": "not this"}, **{key: value}), key) == value
 
 
 @pytest.mark.parametrize("key", [key for key in OTHERS if key != "dsn"])
 @pytest.mark.parametrize("environment", [{}, {"value": ""}], ids=["unset", "empty"])
-def test_without_both_it_is_the_default(key: str, environment: dict[str, str]) -> None:
+def test_a_setting_without_a_value_has_its_default(key: str, environment: dict[str, str]) -> None:
     variables = {f"MDS_{key.upper()}": text for text in environment.values()}
     assert getattr(load(variables), key) == Config.model_fields[key].default
 
 
-def test_keywords_go_before_the_mapping_and_none_is_not_given() -> None:
+def test_keywords_override_the_mapping_and_none_means_not_given() -> None:
     found = Config.load({"dsn": DSN, "pool_max": 5, "app_name": "a"}, environment={}, pool_max=6, app_name=None)
     assert (found.pool_max, found.app_name) == (6, "a")
 
 
-def test_a_config_can_be_taken_as_the_settings_and_changed() -> None:
+def test_a_config_can_be_reused_with_changed_settings() -> None:
     base = load(pool_max=4)
     again = Config.load(base, environment={"MDS_POOL_MAX": "9"}, tenant_id=TENANT)
     assert (again.pool_max, again.tenant_id) == (4, TENANT)
@@ -103,7 +103,7 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     assert "max_attempts" in str(caught.value)
 
 
-def test_a_wrong_variable_is_named_by_its_key() -> None:
+def test_an_invalid_environment_variable_is_named_by_its_setting() -> None:
     with pytest.raises(ConfigurationError, match=r"pool_max: .*integer"):
         load({"MDS_POOL_MAX": "many"})
 
@@ -121,28 +121,30 @@ def test_prepared_statements_can_be_switched_off(text: str) -> None:
     ("rows", "mode"),
     [(1, "executemany"), (2, "values"), (999, "values"), (1000, "copy"), (10**6, "copy")],
 )
-def test_auto_goes_by_the_size_of_the_batch(rows: int, mode: str) -> None:
+def test_auto_chooses_the_write_mode_by_batch_size(rows: int, mode: str) -> None:
     assert load().write_mode_for(rows) == mode
 
 
 @pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
-def test_a_mode_that_is_given_is_taken_for_every_size(mode: str) -> None:
+def test_an_explicit_write_mode_is_used_for_every_batch_size(mode: str) -> None:
     assert {load(write_mode=mode).write_mode_for(rows) for rows in (1, 1000, 10**6)} == {mode}
 
 
 @given(attempts=st.integers(1, 40), base=st.floats(0, 1e4), longest=st.floats(0, 1e5))
-def test_waits_grow_are_bounded_and_one_fewer_than_the_attempts(attempts: int, base: float, longest: float) -> None:
+def test_retry_waits_grow_up_to_a_limit_and_are_one_fewer_than_attempts(
+    attempts: int, base: float, longest: float
+) -> None:
     waits = list(load(max_attempts=attempts, retry_base_ms=base, retry_max_ms=longest).waits())
     assert len(waits) == attempts - 1
     for number, wait in enumerate(waits):
         assert 0 <= wait * 1000 <= min(longest, base * 2**number) * (1 + 1e-9)
 
 
-def test_waits_differ_from_client_to_client() -> None:
+def test_retry_waits_are_randomised() -> None:
     config = load(max_attempts=10)
     assert list(config.waits()) != list(config.waits())
 
 
 @pytest.mark.parametrize(("seconds", "libpq"), [(0.1, 2), (2, 2), (2.6, 3), (30, 30)])
-def test_the_drivers_connect_timeout_is_in_whole_seconds_and_never_none(seconds: float, libpq: int) -> None:
+def test_the_connect_timeout_is_rounded_up_to_whole_seconds_of_at_least_two(seconds: float, libpq: int) -> None:
     assert load(connect_timeout=seconds).connection()["connect_timeout"] == libpq

@@ -11,7 +11,7 @@ CONTRACT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`((?:clients|control|unit|isolation|engines|service)/test_\w+\.py)::(test_\w+)`", CONTRACT)
 
 
-def test_every_test_that_the_contract_names_is_there() -> None:
+def test_every_test_named_in_the_contract_exists() -> None:
     there = {
         (str(path.relative_to(ROOT / "tests")), node.name)
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -204,7 +204,7 @@ SHELL: Final = ("mkdir", "ln", "cp")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_quotes_is_so(page: Path) -> None:
+def test_everything_a_page_quotes_exists(page: Path) -> None:
     assert [found for quoted in said(page) if quoted and (found := wrong(quoted))] == []
 
 
@@ -235,12 +235,12 @@ def test_what_a_page_quotes_is_so(page: Path) -> None:
         ("MDS_TEST_NOTHING_DSN", "is nowhere in the project"),
     ],
 )
-def test_what_is_gone_is_noticed(quoted: str, says: str) -> None:
+def test_a_quote_of_something_missing_is_reported(quoted: str, says: str) -> None:
     assert says in (wrong(quoted) or "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_quotes_something_and_no_quotation_is_left_open(page: Path) -> None:
+def test_every_page_has_quotes_and_all_are_closed(page: Path) -> None:
     assert len(list(said(page))) >= 3
     assert prose(page).count("`") % 2 == 0
     assert "```" not in prose(page)
@@ -256,7 +256,7 @@ def front_matter(page: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_index_is_always_read_and_names_every_rule() -> None:
+def test_the_index_always_applies_and_names_every_rule() -> None:
     matter = front_matter(INDEX)
     assert set(matter) == {"description", "alwaysApply"}
     assert matter["alwaysApply"] is True
@@ -266,7 +266,7 @@ def test_the_index_is_always_read_and_names_every_rule() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.stem)
-def test_a_rule_says_what_it_is_about_and_is_short(rule: Path) -> None:
+def test_a_rule_has_a_description_and_is_short(rule: Path) -> None:
     matter = front_matter(rule)
     assert set(matter) == {"description", "globs", "alwaysApply"}
     assert matter["alwaysApply"] is False
@@ -275,12 +275,12 @@ def test_a_rule_says_what_it_is_about_and_is_short(rule: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.stem)
-def test_the_files_that_a_rule_is_for_are_there(rule: Path) -> None:
+def test_the_file_patterns_of_a_rule_match_files(rule: Path) -> None:
     patterns = front_matter(rule)["globs"].split(",")
     assert [pattern for pattern in patterns if not any(ROOT.glob(pattern.strip()))] == []
 
 
-def test_other_assistants_begin_with_a_page_that_is_short() -> None:
+def test_agents_md_is_short_and_points_to_the_index() -> None:
     lines = (ROOT / "AGENTS.md").read_text(encoding="utf-8").splitlines()
     assert 10 <= len(lines) <= 20
     assert "cursorrules/index.mdc" in " ".join(lines)
@@ -317,14 +317,14 @@ def test_the_manifest_names_what_an_application_may_do() -> None:
     assert {name.partition(".")[0] for name in manifest()["relations"]["tables"]} == {"store"}
 
 
-def test_the_manifest_says_nothing_of_the_machine_and_is_the_same_again() -> None:
+def test_the_manifest_is_reproducible_and_independent_of_the_machine() -> None:
     assert builder.manifest() == text()
     assert text().endswith("}\n")
     assert str(ROOT) not in text()
     assert str(Path.home()) not in text()
 
 
-def test_a_manifest_that_is_not_fresh_is_told(
+def test_a_stale_manifest_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "manifest.json"

@@ -59,7 +59,7 @@ NOON: Final = datetime(2024, 12, 31, 12, tzinfo=UTC)
         ("2024-12-31T12:01:00+00:00", {"stamped": "end"}, "values stand between ';'"),
     ],
 )
-def test_the_writing_of_times_is_found_and_said(tmp_path: Path, written: str, more: dict[str, Any], note: str) -> None:
+def test_time_formats_are_detected_and_reported(tmp_path: Path, written: str, more: dict[str, Any], note: str) -> None:
     rows, rejects, notes = read(of_times(tmp_path / "a.csv", written), NAMED.but(**more))
     assert ([row.ts for row in rows], rejects) == ([NOON], [])
     assert any(note in one for one in notes), notes
@@ -78,12 +78,14 @@ def test_the_writing_of_times_is_found_and_said(tmp_path: Path, written: str, mo
         (("noon",), "'noon' cannot be read as a time.*--time-format"),
     ],
 )
-def test_times_that_can_be_read_in_two_ways_are_asked_for(tmp_path: Path, times: tuple[str, ...], said: str) -> None:
+def test_ambiguous_time_formats_are_rejected_with_the_option_to_set(
+    tmp_path: Path, times: tuple[str, ...], said: str
+) -> None:
     with pytest.raises(InvalidRow, match=rf"a\.csv: ts: .*{said}"):
         read(of_times(tmp_path / "a.csv", *times))
 
 
-def test_a_time_without_a_zone_far_below_others_that_have_one_is_rejected(tmp_path: Path) -> None:
+def test_a_time_without_a_zone_is_rejected_if_earlier_times_have_one(tmp_path: Path) -> None:
     times = [f"2024-01-02T{hour:02}:{minute:02}:00Z" for hour in range(20) for minute in range(60)]
     path = of_times(tmp_path / "a.csv", *times, "2024-01-02T23:00:00")
     rows, rejects, _ = read(path)
@@ -107,7 +109,7 @@ def test_a_time_without_a_zone_far_below_others_that_have_one_is_rejected(tmp_pa
         ("Exported by Acme\nall rights\nTime,Close\n2024-01-02,1.5\n", [1.5], ["the first 2 lines are no rows"]),
     ],
 )
-def test_the_dialect_and_the_marks_of_numbers_are_found_and_said(
+def test_csv_dialect_and_number_format_are_detected_and_reported(
     tmp_path: Path, text: str, close: list[float | None], notes: list[str]
 ) -> None:
     (tmp_path / "a.csv").write_text(text)
@@ -116,7 +118,7 @@ def test_the_dialect_and_the_marks_of_numbers_are_found_and_said(
     assert said[:-1] == notes
 
 
-def test_a_comma_that_may_be_either_mark_is_asked_for(tmp_path: Path) -> None:
+def test_an_ambiguous_decimal_comma_is_rejected_with_the_option_to_set(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("Time;Close\n2024-01-02;1,234\n")
     with pytest.raises(InvalidRow, match=r"may stand before the fraction or between thousands.*--decimal"):
         read(tmp_path / "a.csv")
@@ -124,7 +126,7 @@ def test_a_comma_that_may_be_either_mark_is_asked_for(tmp_path: Path) -> None:
     assert rows[0].close_price == 1.234
 
 
-def test_a_column_for_each_symbol_is_read_in_every_format(tmp_path: Path) -> None:
+def test_a_table_with_one_column_per_symbol_can_be_read_in_every_format(tmp_path: Path) -> None:
     wide = Mapping(columns={"ts": "Time"}, wide="close_price", constants={"vendor": "v", "timeframe": "1d"})
     (tmp_path / "a.csv").write_text("Time,AAPL,MSFT\n2024-01-02,1,2\n2024-01-03,,3\n2024-01-04,x,4\n")
     rows, rejects, _ = read(tmp_path / "a.csv", wide)
@@ -141,7 +143,7 @@ def test_a_column_for_each_symbol_is_read_in_every_format(tmp_path: Path) -> Non
     ]
 
 
-def test_a_mapping_reads_patterns_positions_and_the_files_name(tmp_path: Path) -> None:
+def test_a_mapping_can_use_patterns_positions_and_the_file_name(tmp_path: Path) -> None:
     path = tmp_path / "brk.b_5min.csv"
     path.write_text("'2024-01-02 09:30';'1.5'\n")
     how = Mapping(
@@ -153,7 +155,7 @@ def test_a_mapping_reads_patterns_positions_and_the_files_name(tmp_path: Path) -
     assert [(row.symbol, row.timeframe, row.close_price) for row in rows] == [("BRK-B", "5m", 1.5)]
 
 
-def test_a_file_whose_columns_change_stops_there_and_a_header_that_comes_again_is_rejected(tmp_path: Path) -> None:
+def test_a_repeated_header_is_rejected_and_a_changed_header_stops_the_file(tmp_path: Path) -> None:
     text = "Time,Close,Open\n2024-01-02,1,2\nTime,Close,Open\n2024-01-03,1,2\n"
     (tmp_path / "a.csv").write_text(text)
     rows, rejects, _ = read(tmp_path / "a.csv")
@@ -170,7 +172,7 @@ def zipped(path: Path, **files: str) -> Path:
     return path
 
 
-def test_a_file_in_a_zip_archive_is_read_and_one_of_several_by_its_name(tmp_path: Path) -> None:
+def test_files_in_a_zip_archive_can_be_read(tmp_path: Path) -> None:
     text = "Time,Close\n2024-01-02,1.5\n"
     assert len(read(zipped(tmp_path / "one.zip", a=text))[0]) == 1
     two = zipped(tmp_path / "two.zip", a=text, b=text + "2024-01-03,2\n")
@@ -179,7 +181,7 @@ def test_a_file_in_a_zip_archive_is_read_and_one_of_several_by_its_name(tmp_path
         read(two)
 
 
-def test_a_zip_bomb_and_a_truncated_gzip_are_refused_with_what_they_are(tmp_path: Path) -> None:
+def test_a_zip_bomb_and_a_truncated_gzip_file_are_rejected(tmp_path: Path) -> None:
     bomb = zipped(tmp_path / "bomb.zip", a="Time,Close\n2024-01-02,1.5\n" + ("2" * 65_535 + "\n") * 1_200)
     with pytest.raises(SourceError, match=r"bomb\.zip: .*it unpacks to more than 500 times its size"):
         read(bomb)
@@ -189,7 +191,7 @@ def test_a_zip_bomb_and_a_truncated_gzip_are_refused_with_what_they_are(tmp_path
         read(tmp_path / "cut.csv.gz")
 
 
-def test_a_json_document_of_no_known_vendor_is_read_where_its_mapping_says(tmp_path: Path) -> None:
+def test_a_json_document_is_read_from_the_path_in_its_mapping(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"data": {"S": [{"Time": "2024-01-02", "Close": 1.5}]}, "info": {"tz": "Asia/Tokyo"}}))
     with pytest.raises(InvalidRow, match="a JSON document with the keys data, info"):
@@ -241,7 +243,7 @@ def test_a_sheet_of_a_workbook_is_read(tmp_path: Path) -> None:
         read(tmp_path / "b.xlsx")
 
 
-def test_a_damaged_dbn_says_so(tmp_path: Path) -> None:
+def test_a_damaged_dbn_file_is_reported(tmp_path: Path) -> None:
     whole = (Path(__file__).resolve().parent.parent / "vendors/databento/aapl.dbn").read_bytes()
     (tmp_path / "a.dbn").write_bytes(whole[:-10])
     with pytest.raises(SourceError, match=r"a\.dbn: the DBN ends in the middle of a record"):

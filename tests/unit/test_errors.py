@@ -71,12 +71,12 @@ THEIRS = sorted(
         (theirs.FeatureNotSupported, MDSOperationalError),
     ],
 )
-def test_a_sqlstate_is_one_class(their: type[psycopg.Error], our: type[MDSOperationalError]) -> None:
+def test_each_sqlstate_maps_to_one_error_class(their: type[psycopg.Error], our: type[MDSOperationalError]) -> None:
     assert type(mapped(their("said"))) is our
 
 
 @pytest.mark.parametrize("their", THEIRS, ids=lambda their: f"{their.sqlstate} {their.__name__}")
-def test_every_error_of_the_server_is_one_of_ours_with_its_text_its_code_and_its_cause(
+def test_every_server_error_is_mapped_with_its_text_sqlstate_and_cause(
     their: type[psycopg.Error],
 ) -> None:
     error = their("what the server said")
@@ -87,7 +87,7 @@ def test_every_error_of_the_server_is_one_of_ours_with_its_text_its_code_and_its
     assert not isinstance(ours, CommitUnknown | ServerUnreachable)  # only the clients know these
 
 
-def test_the_table_has_no_code_that_the_server_does_not() -> None:
+def test_the_error_table_has_only_sqlstates_that_exist() -> None:
     # The store's own functions raise three of its own.
     known = {sql.COLD, sql.MOVING, sql.SPELLING, *(str(their.sqlstate) for their in THEIRS)}
     assert {code for code in BY_SQLSTATE if len(code) == 5} <= known
@@ -95,14 +95,14 @@ def test_the_table_has_no_code_that_the_server_does_not() -> None:
 
 
 @pytest.mark.parametrize("their", [psycopg.OperationalError, psycopg.InterfaceError])
-def test_a_conversation_that_broke_off_may_be_had_again(their: type[psycopg.Error]) -> None:
+def test_a_lost_connection_is_a_retryable_error(their: type[psycopg.Error]) -> None:
     ours = mapped(their("server closed the connection unexpectedly"))
     assert isinstance(ours, RetryableError)
     assert ours.lost_connection
 
 
 @pytest.mark.parametrize("their", [psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError])
-def test_what_the_driver_itself_refuses_is_not_tried_again(their: type[psycopg.Error]) -> None:
+def test_errors_raised_by_the_driver_are_not_retryable(their: type[psycopg.Error]) -> None:
     ours = mapped(their("cannot adapt"))
     assert (type(ours), ours.sqlstate, str(ours)) == (MDSOperationalError, None, "cannot adapt")
 
@@ -115,7 +115,7 @@ def test_what_the_driver_itself_refuses_is_not_tried_again(their: type[psycopg.E
         (PoolClosed("closed"), MDSOperationalError, "the client is closed"),
     ],
 )
-def test_the_pools_errors_are_ours(their: Exception, our: type[MDSOperationalError], text: str) -> None:
+def test_pool_errors_are_mapped_to_library_errors(their: Exception, our: type[MDSOperationalError], text: str) -> None:
     ours = mapped(their)
     assert (type(ours), str(ours), ours.__cause__) == (our, text, their)
 
@@ -123,19 +123,19 @@ def test_the_pools_errors_are_ours(their: Exception, our: type[MDSOperationalErr
 @pytest.mark.parametrize(
     ("sqlstate", "lost"), [(None, True), ("57P01", True), ("08006", True), ("40P01", False), ("55P03", False)]
 )
-def test_which_faults_have_lost_the_connection(sqlstate: str | None, lost: bool) -> None:
+def test_the_sqlstate_tells_whether_the_connection_was_lost(sqlstate: str | None, lost: bool) -> None:
     assert RetryableError("x", sqlstate=sqlstate).lost_connection is lost
 
 
-def test_a_database_that_is_not_migrated_says_what_to_do() -> None:
+def test_an_error_of_an_unmigrated_database_says_what_to_do() -> None:
     assert "run datastore migrate" in str(mapped(theirs.UndefinedTable('relation "mds.bars" does not exist')))
 
 
-def test_an_error_without_a_text_has_its_name() -> None:
+def test_an_error_without_a_message_shows_its_class_name() -> None:
     assert str(mapped(theirs.DeadlockDetected())) == "DeadlockDetected"
 
 
-def test_what_is_not_the_drivers_passes_through_a_mapping() -> None:
+def test_errors_of_other_origin_are_not_mapped() -> None:
     with pytest.raises(KeyError), mapping():
         raise KeyError
     with pytest.raises(RetryableError) as caught, mapping():
@@ -144,7 +144,7 @@ def test_what_is_not_the_drivers_passes_through_a_mapping() -> None:
 
 
 @pytest.mark.parametrize("name", errors.__all__)
-def test_every_error_can_be_imported_from_the_package_and_is_caught_as_mds_error(name: str) -> None:
+def test_every_error_is_exported_and_is_a_subclass_of_mds_error(name: str) -> None:
     assert getattr(mds_client, name) is getattr(errors, name)
     assert issubclass(getattr(errors, name), MDSError)
 

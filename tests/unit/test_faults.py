@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.file}-{fault.before}")
-def test_a_fault_of_the_list_changes_the_code_and_has_tests(fault: Fault) -> None:
+def test_every_mutant_changes_the_code_and_names_existing_tests(fault: Fault) -> None:
     assert fault.before in (ROOT / fault.file).read_text(encoding="utf-8")
     assert fault.before != fault.after
     assert [test for test in fault.tests if not (ROOT / test.partition("::")[0]).exists()] == []

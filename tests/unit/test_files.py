@@ -49,7 +49,7 @@ def line(number: int, close: str = "1") -> bytes:
     return f"v,S,1m,2024-03-08T14:{number:02}:00Z,{close}\n".encode()
 
 
-def test_comments_blank_lines_and_values_of_several_lines_leave_the_numbers_of_lines_right(tmp_path: Path) -> None:
+def test_line_numbers_are_right_after_comments_blank_lines_and_multi_line_values(tmp_path: Path) -> None:
     path = csv(
         tmp_path / "b.csv",
         b"\xef\xbb\xbf# exported yesterday\n\n",
@@ -84,7 +84,7 @@ def test_numbers_of_lines_are_right_in_every_block_of_a_large_csv(tmp_path: Path
     assert [number for number, _ in rejects] == expected
 
 
-def test_a_line_of_a_csv_that_is_not_utf8_is_rejected_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_csv_line_that_is_not_utf_8_is_rejected_and_the_others_are_read(tmp_path: Path) -> None:
     rows, rejects, lines = read(csv(tmp_path / "b.csv", HEADER, line(1), b"v,\xff,1m,2024,1\n", line(2)))
     assert (len(rows), lines) == (2, [2, 4])
     assert rejects == [(3, "not UTF-8 at byte 2")]
@@ -92,20 +92,20 @@ def test_a_line_of_a_csv_that_is_not_utf8_is_rejected_and_the_others_are_read(tm
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", ["b.csv", "b.csv.gz", "b.txt"])
-def test_compression_is_told_by_content_and_not_by_name(tmp_path: Path, name: str, packed: bool) -> None:
+def test_compression_is_detected_from_the_content_rather_than_the_name(tmp_path: Path, name: str, packed: bool) -> None:
     content = HEADER + line(1)
     (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
     rows, rejects, _ = read(tmp_path / name, form="csv")
     assert (len(rows), rejects) == (1, [])
 
 
-def test_a_csv_with_a_column_twice_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_csv_file_with_a_duplicate_column_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidRow, match="a column comes twice in the header: ts"):
         read(csv(tmp_path / "b.csv", b"vendor,symbol,ts,ts\n", b"v,S,1,2\n"))
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_another_delimiter_is_asked_for_and_then_read(tmp_path: Path, delimiter: str) -> None:
+def test_another_delimiter_must_be_set_explicitly(tmp_path: Path, delimiter: str) -> None:
     path = csv(tmp_path / "b.csv", (HEADER + line(1) + line(2, '"1"')).replace(b",", delimiter.encode()))
     with pytest.raises(InvalidRow, match=r"the header is one name, 'vendor.*--delimiter"):
         read(path)
@@ -113,7 +113,7 @@ def test_another_delimiter_is_asked_for_and_then_read(tmp_path: Path, delimiter:
     assert ([row.close_price for row in rows], rejects) == ([1.0, 1.0], [])
 
 
-def test_a_csv_of_a_header_alone_has_no_rows_and_an_empty_file_says_so(tmp_path: Path) -> None:
+def test_a_csv_file_with_only_a_header_has_no_rows_and_an_empty_one_is_an_error(tmp_path: Path) -> None:
     assert read(csv(tmp_path / "b.csv", HEADER)) == ([], [], [])
     with pytest.raises(SourceError, match="the file is empty"):
         read(csv(tmp_path / "c.csv", b"# nothing\n"))
@@ -145,7 +145,7 @@ def test_a_json_array_is_read_as_rows(tmp_path: Path, name: str) -> None:
         ('[{"a": 1}] {"a": 2}', "something stands behind the end"),
     ],
 )
-def test_a_damaged_json_array_says_where(tmp_path: Path, text: str, message: str) -> None:
+def test_a_damaged_json_array_is_reported_with_its_element(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "b.json").write_text(text)
     with pytest.raises(SourceError, match=message):
         read(tmp_path / "b.json")
@@ -169,7 +169,7 @@ RECORDS = [
 
 
 @pytest.mark.parametrize("form", ["ndjson", "json", "csv", "parquet", "arrow"])
-def test_one_mapping_means_the_same_in_every_format(tmp_path: Path, form: str) -> None:
+def test_a_mapping_gives_the_same_rows_in_every_format(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"b.{form}"
     text = [{name: str(record.get(name, "")) for name in RECORDS[0]} for record in RECORDS]
     table = pa.Table.from_pylist(text)
@@ -200,12 +200,12 @@ def test_one_mapping_means_the_same_in_every_format(tmp_path: Path, form: str) -
         ({"time": ["a"], "x": [1]}, "counts of ms are needed"),
     ],
 )
-def test_a_table_whose_times_are_no_counts_is_refused(columns: dict[str, Any], message: str) -> None:
+def test_a_table_whose_times_are_not_integer_counts_is_rejected(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRow, match=message):
         Mapping(columns={"ts": "time"}, time_unit="ms", extra="ignore").table(BARS, pa.table(columns))
 
 
-def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignored() -> None:
+def test_an_unknown_column_is_an_error_unless_extra_is_ignore() -> None:
     record = {**BAR, "Close": 1}
     strict = Mapping(constants={"vendor": "x"})
     with pytest.raises(InvalidRow, match="Close: bars have no such field"):
@@ -218,7 +218,7 @@ def test_a_column_that_belongs_to_no_field_is_an_error_unless_it_is_to_be_ignore
     assert Mapping(constants={"vendor": "x"}, extra="ignore").row(BARS, record) == Bar.model_validate(BAR)
 
 
-def test_a_mapping_that_names_an_unknown_field_says_which_there_are() -> None:
+def test_a_mapping_with_an_unknown_field_is_rejected_with_the_known_fields() -> None:
     with pytest.raises(ValueError, match="price: no field of a bar; there are: vendor, symbol"):
         Mapping(columns={"price": "p"}, skip=frozenset(["tenant_id"])).check(BARS)
 
@@ -236,7 +236,7 @@ HOW: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "cp1252"])
-def test_numbers_times_and_text_are_read_as_a_mapping_says(tmp_path: Path, encoding: str) -> None:
+def test_numbers_times_and_encodings_are_read_as_the_mapping_specifies(tmp_path: Path, encoding: str) -> None:
     text = GERMAN
     mark = "\ufeff" if encoding == "utf-16-le" else ""
     path = csv(tmp_path / "b.csv", (mark + text + "\n").encode(encoding))
@@ -248,7 +248,7 @@ def test_numbers_times_and_text_are_read_as_a_mapping_says(tmp_path: Path, encod
     assert [row.ts.isoformat() for row in rows] == ["2024-01-02T14:30:00+00:00", "2024-07-02T13:30:00+00:00"]
 
 
-def test_columns_read_the_same_as_records(tmp_path: Path) -> None:
+def test_a_mapping_reads_columns_like_single_records(tmp_path: Path) -> None:
     rows = [{"Date": "2024-01-02 09:30", "Close": "1.187,5", "Umsatz": "-"}]
     mapping = Mapping(**HOW)
     record: Any = mapping.row(BARS, rows[0])
@@ -278,9 +278,7 @@ VENDORS: dict[str, Any] = {
     ],
     ids=["names", "zone", "unit", "nulls", "spelling", "scale"],
 )
-def test_lines_with_a_vendors_names_are_read_in_columns_and_mean_what_each_line_means(
-    how: dict[str, Any], record: dict[str, Any]
-) -> None:
+def test_mapped_lines_give_the_same_rows_in_columns_as_one_by_one(how: dict[str, Any], record: dict[str, Any]) -> None:
     mapping = Mapping(**VENDORS, **how)
     found = checked(BARS, Block(1, "".join(f"{json.dumps(record)}\n" for _ in range(3)).encode()), mapping)
     assert isinstance(found.batch, frames.Frame)
@@ -289,7 +287,7 @@ def test_lines_with_a_vendors_names_are_read_in_columns_and_mean_what_each_line_
         assert (ts, rest[3], rest[4]) == (one.ts, one.close_price, one.volume)
 
 
-def test_a_time_that_no_unit_is_said_of_is_not_guessed_from_its_spelling() -> None:
+def test_a_text_time_is_rejected_if_the_mapping_sets_a_time_unit() -> None:
     line = json.dumps({"t": "2024-01-02T09:30:00Z", "c": 1, "symbol": "A"}).encode()
     found = checked(BARS, Block(1, line), Mapping(**VENDORS, time_unit="ms"))
     ((number, why, _),) = found.rejects
@@ -297,7 +295,7 @@ def test_a_time_that_no_unit_is_said_of_is_not_guessed_from_its_spelling() -> No
 
 
 @pytest.mark.parametrize("time", ["2024-03-10 02:30", "2024-11-03 01:30"])
-def test_a_local_time_that_is_not_or_is_twice_is_rejected_with_its_line(tmp_path: Path, time: str) -> None:
+def test_a_nonexistent_or_ambiguous_local_time_is_rejected_with_its_line(tmp_path: Path, time: str) -> None:
     path = csv(tmp_path / "b.csv", f"Date;Close;Umsatz\n2024-01-02;1;1\n{time};1;1\n".encode())
     rows, rejects, _ = read(path, Mapping(**HOW))
     assert len(rows) == 1
@@ -305,7 +303,7 @@ def test_a_local_time_that_is_not_or_is_twice_is_rejected_with_its_line(tmp_path
     assert (number, "exist" in why) == (3, True)
 
 
-def test_a_file_without_a_header_is_told_of_and_read_by_names_or_positions(tmp_path: Path) -> None:
+def test_a_file_without_a_header_is_reported_and_can_be_read_with_given_names(tmp_path: Path) -> None:
     path = csv(tmp_path / "b.csv", line(1), line(2, "wrong"), line(3))
     with pytest.raises(InvalidRow, match=r"the first line has no name of a column of bars.*--header"):
         read(path)
@@ -321,7 +319,7 @@ def test_json_in_utf_16_is_read(tmp_path: Path, encoding: str) -> None:
     assert (len(rows), rejects) == (2, [])
 
 
-def test_text_that_is_not_in_its_encoding_ends_with_the_name_of_the_file(tmp_path: Path) -> None:
+def test_text_in_a_wrong_encoding_is_reported_with_the_file_name(tmp_path: Path) -> None:
     path = csv(tmp_path / "b.csv", b"\xff\xfe" + (HEADER + line(1)).decode().encode("utf-16-le") + b"x")
     with pytest.raises(SourceError, match=r"b\.csv"):
         read(path)
@@ -341,6 +339,6 @@ def test_text_that_is_not_in_its_encoding_ends_with_the_name_of_the_file(tmp_pat
         ({"time_unit": "ms", "time_zone": "UTC"}, "has no time zone"),
     ],
 )
-def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, Any], said: str) -> None:
+def test_an_invalid_mapping_is_rejected(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Mapping(**wrong)

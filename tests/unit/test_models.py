@@ -51,7 +51,7 @@ def bar(**fields: Any) -> Bar:
         ("tenant_id", UUID(UUID_TEXT), UUID_TEXT),
     ],
 )
-def test_many_forms_are_one_value(field: str, given_: Any, kept: Any) -> None:
+def test_values_in_many_forms_are_normalised(field: str, given_: Any, kept: Any) -> None:
     value = getattr(bar(**{field: given_}), field)
     # A symbol in another spelling keeps it beside its text.
     assert (value, str if isinstance(value, str) else type(value)) == (kept, type(kept))
@@ -82,11 +82,11 @@ def test_a_timeframe_is_a_count_and_a_unit(timeframe: str) -> None:
         ("24h", "24h"),
     ],
 )
-def test_common_spellings_are_understood_and_one_timeframe_has_one_spelling(written: str, kept: str) -> None:
+def test_common_spellings_of_a_timeframe_are_normalised(written: str, kept: str) -> None:
     assert bar(timeframe=written).timeframe == kept
 
 
-def test_a_capital_m_is_asked_about_and_not_guessed() -> None:
+def test_a_timeframe_with_a_capital_m_is_rejected_as_ambiguous() -> None:
     with pytest.raises(ValidationError, match="1M may mean minutes or months: write 1m for minutes, 1mo for months"):
         bar(timeframe="1M")
 
@@ -94,7 +94,7 @@ def test_a_capital_m_is_asked_about_and_not_guessed() -> None:
 @pytest.mark.parametrize(
     "timeframe", ["m", "01m", "-1m", "1M", "1  m", "1fortnight", "10001m", "1.5h", "1m;", "1m\n2m", "\uff11m"]
 )
-def test_nothing_else_is_a_timeframe(timeframe: str) -> None:
+def test_invalid_timeframes_are_rejected(timeframe: str) -> None:
     with pytest.raises(ValidationError):
         bar(timeframe=timeframe)
 
@@ -107,26 +107,26 @@ def test_a_price_is_a_finite_number(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 0.5, True, "1e3", float("inf"), float("nan")])
-def test_a_number_of_trades_is_a_count(value: Any) -> None:
+def test_a_trade_count_must_be_a_non_negative_integer(value: Any) -> None:
     with pytest.raises(ValidationError):
         bar(trade_count=value)
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, 2**63, 2**53 + 1, str(2**53 + 1), 1e19, True, float("inf"), float("nan")])
-def test_a_volume_is_a_finite_amount_that_a_float_has_exactly(value: Any) -> None:
+def test_a_volume_must_be_a_finite_amount_that_a_float_represents_exactly(value: Any) -> None:
     with pytest.raises(ValidationError):
         bar(volume=value)
 
 
 @pytest.mark.parametrize("value", [True, False, "", "now", "12:00", None, []])
-def test_a_time_is_a_point_in_time(value: Any) -> None:
+def test_invalid_times_are_rejected(value: Any) -> None:
     with pytest.raises(ValidationError):
         bar(ts=value)
 
 
 @pytest.mark.parametrize("field", ["vendor", "symbol"])
 @pytest.mark.parametrize("value", ["", "  ", "\n", "x" * 256, "a\0b", None, 1, b"AAPL\0"])
-def test_a_name_is_neither_empty_nor_long_nor_holds_a_nul(field: str, value: Any) -> None:
+def test_names_that_are_empty_too_long_or_contain_nul_are_rejected(field: str, value: Any) -> None:
     with pytest.raises(ValidationError):
         bar(**{field: value})
 
@@ -141,12 +141,12 @@ def test_a_row_cannot_be_changed() -> None:
         bar().close_price = 2.0
 
 
-def test_equal_rows_are_one_in_a_set() -> None:
+def test_equal_rows_have_equal_hashes() -> None:
     assert len({bar(close_price=1.0), bar(close_price="1"), bar(close_price=2.0)}) == 2
 
 
 @given(st.datetimes(timezones=st.timezones() | st.none()))
-def test_every_time_is_in_utc_and_the_same_instant_or_refused(time: datetime) -> None:
+def test_times_are_converted_to_utc_or_rejected(time: datetime) -> None:
     try:
         kept = bar(ts=time).ts
     except ValidationError as error:
@@ -163,7 +163,7 @@ def test_a_price_goes_through_json_unchanged(price: float) -> None:
     assert Bar.model_validate_json(row.model_dump_json()) == row
 
 
-def test_a_row_made_from_the_database_is_like_one_that_was_validated() -> None:
+def test_a_row_built_from_the_database_equals_a_validated_row() -> None:
     values = {**dict.fromkeys(Bar.model_fields), **GOOD, "tenant_id": UUID_TEXT, "close_price": 1.5}
     made = built(Bar, dict(values))
     checked = Bar(**values)

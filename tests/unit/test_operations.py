@@ -106,7 +106,7 @@ class Played:
         return [statement_of(step) for step in self.group.steps]
 
 
-def test_symbols_are_asked_for_each_once_and_no_series_are_fetched() -> None:
+def test_symbols_are_queried_distinct_without_fetching_series() -> None:
     played = Played(symbols("bars", vendor="v"), session())
     (step,) = played.group.steps
     assert isinstance(step, Execute)
@@ -115,7 +115,7 @@ def test_symbols_are_asked_for_each_once_and_no_series_are_fetched() -> None:
     assert played.answer == ["B", "b"]
 
 
-def test_news_of_a_vendor_look_up_that_vendor_alone() -> None:
+def test_news_of_a_vendor_look_up_only_that_vendor() -> None:
     played = Played(news_window(NOON, NOON, vendor="v"), session())
     listed, _ = played.group.steps
     assert isinstance(listed, Execute)
@@ -137,7 +137,7 @@ SOME = ["close_price", "symbol"]
         lambda start, end: iter_rollup("AAPL", "4h", start, end, "v", as_="arrow", columns=SOME).operation,
     ],
 )
-def test_columns_that_nobody_asks_for_are_not_fetched(read: Callable[..., Operation[Any]]) -> None:
+def test_only_requested_columns_are_fetched(read: Callable[..., Operation[Any]]) -> None:
     played = Played(read(NOON, NOON + timedelta(days=1)), session())
     if isinstance(played.group.steps[0], Execute):
         by_name = played.group.steps[0].statement == sql.find_series(BARS)
@@ -154,19 +154,19 @@ def test_columns_that_nobody_asks_for_are_not_fetched(read: Callable[..., Operat
         assert f'"{name}"'.encode() not in re.sub(rb'ORDER BY "ts"', b"", selected) or name == "close_price"
 
 
-def test_an_empty_batch_asks_the_server_nothing() -> None:
+def test_an_empty_batch_sends_nothing_to_the_server() -> None:
     played = Played(upsert_bars([]), session())
     assert (played.ended, played.answer) == (True, 0)
 
 
-def test_a_series_that_is_not_cached_is_looked_up_and_not_made_when_it_is_there() -> None:
+def test_an_uncached_series_is_looked_up_and_not_created_if_it_exists() -> None:
     played = Played(upsert_bars([bar()]), session())
     assert played.group == Group((Execute(sql.find_series(BARS), [["v"], ["AAPL"], ["1m"], TENANT]),))
     played.say([(7, 0, None, "v", "AAPL", "1m")])
     assert played.statements == [sql.upsert_row(BARS, "replace"), sql.last_values(BARS)]
 
 
-def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() -> None:
+def test_a_missing_series_is_created_and_looked_up_in_one_round_trip() -> None:
     played = Played(upsert_bars([bar(), bar(symbol="B")]), session())
     played.say([(7, 0, None, "v", "AAPL", "1m")])
     assert played.group == Group(
@@ -177,7 +177,7 @@ def test_a_series_that_is_not_there_is_made_and_looked_up_in_one_round_trip() ->
     )
 
 
-def test_a_series_that_was_not_asked_for_is_not_learned() -> None:
+def test_a_series_that_was_not_requested_is_not_cached() -> None:
     # The look-up is for every combination of the names, and finds more than was asked for.
     known = session()
     played = Played(upsert_bars([bar(symbol="A"), bar(symbol="B", timeframe="1d")]), known)
@@ -185,14 +185,14 @@ def test_a_series_that_was_not_asked_for_is_not_learned() -> None:
     assert known.learned == {("bars", ("v", "A", "1m")): (7, 0), ("bars", ("v", "B", "1d")): (9, 0)}
 
 
-def test_a_series_that_its_maker_gave_up_is_a_passing_fault() -> None:
+def test_a_series_whose_creation_was_rolled_back_raises_a_retryable_error() -> None:
     played = Played(upsert_bars([bar()]), session())
     played.say([])
     with pytest.raises(RetryableError, match="1 series were being created by another session"):
         played.say([], [])
 
 
-def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() -> None:
+def test_a_small_batch_of_a_cached_series_takes_one_round_trip() -> None:
     known = session(cached={AAPL: 7}, values_min_rows=3)
     played = Played(upsert_bars([bar(0), bar(1)]), known)
     upsert, first, last = sql.upsert_row(BARS, "replace"), NOON, NOON + timedelta(minutes=1)
@@ -209,7 +209,7 @@ def test_a_cached_series_is_not_looked_up_and_a_small_batch_is_one_round_trip() 
 
 
 @odd_rows
-def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_one_has_no_price() -> None:
+def test_a_batch_sends_the_newest_priced_row_of_each_series() -> None:
     rows = [bar(2, None), bar(1, 2.5), bar(0, None, symbol="B"), bar(0, 1.5)]
     played = Played(upsert_bars(rows), session(cached={AAPL: 7, ("bars", ("v", "B", "1m")): 9}))
     one, two = (NOON + timedelta(minutes=minute) for minute in (1, 2))
@@ -228,7 +228,7 @@ def test_what_a_batch_says_of_its_series_is_the_newest_priced_row_and_whether_on
     )
 
 
-def test_of_a_kind_without_a_price_only_the_newest_times_are_kept() -> None:
+def test_a_kind_without_a_price_sends_only_the_newest_times() -> None:
     kind = KINDS["options"]
     step = last_values(kind, {7: Latest(NOON, NOON, None, None, has_unpriced=True)}, "keep")
     assert step == Execute(sql.last_values(kind), [ids(7), array("timestamptz", [NOON]), "keep", 0])
@@ -262,7 +262,7 @@ def test_each_mode_sends_its_own_statements(on_conflict: Any) -> None:
     assert copy.say([]) == Group((merge, kept(7, latest, on_conflict)), commit=True)
 
 
-def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after_a_conflict() -> None:
+def test_rows_newer_than_their_series_are_appended_and_merged_on_conflict() -> None:
     played = Played(upsert_bars([bar(1), bar(2)]), session(write_mode="copy"))
     played.say([], [], [(7, 0, NOON, "v", "AAPL", "1m")])
     first, last = (NOON + timedelta(minutes=minute) for minute in (1, 2))
@@ -276,7 +276,7 @@ def test_rows_that_are_all_newer_than_their_series_are_appended_and_merged_after
 
 
 @odd_rows
-def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
+def test_rows_are_sent_once_per_key_in_key_order() -> None:
     known = {("bars", ("v", "B", "1m")): 3, ("bars", ("v", "A", "1m")): 9}
     batch = [bar(1, 1.0, symbol="A"), bar(0, 2.0, symbol="A"), bar(1, 3.0, symbol="B"), bar(1, 4.0, symbol="A")]
     played = Played(upsert_bars(batch), session(cached=known, values_min_rows=9))
@@ -288,14 +288,14 @@ def test_rows_are_sent_once_a_key_and_in_the_order_of_the_key() -> None:
 
 
 @pytest.mark.parametrize("sqlstate", ["44000", "42501", "55000"])
-def test_a_cached_series_that_the_server_refuses_is_forgotten_and_the_batch_tried_again(sqlstate: str) -> None:
+def test_a_cached_series_refused_by_the_server_is_evicted_and_the_batch_retried(sqlstate: str) -> None:
     known = session(cached={AAPL: 7, ("bars", ("v", "B", "1m")): 8})
     with pytest.raises(StaleSeries):
         Played(upsert_bars([bar()]), known).fail(MDSOperationalError("not yours", sqlstate=sqlstate))
     assert known.series == {}
 
 
-def test_a_series_that_was_just_looked_up_and_is_refused_is_no_passing_fault() -> None:
+def test_a_refusal_of_a_series_that_was_just_looked_up_is_not_retried() -> None:
     played = Played(upsert_bars([bar()]), session())
     played.say([(7, 0, None, "v", "AAPL", "1m")])
     error = RLSDenied("not yours", sqlstate="44000")
@@ -304,26 +304,26 @@ def test_a_series_that_was_just_looked_up_and_is_refused_is_no_passing_fault() -
     assert caught.value is error
 
 
-def test_another_error_of_the_server_passes_through() -> None:
+def test_another_server_error_propagates() -> None:
     error = ConstraintViolation("no", sqlstate="23514")
     with pytest.raises(ConstraintViolation) as caught:
         Played(upsert_bars([bar()]), session(cached={AAPL: 7})).fail(error)
     assert caught.value is error
 
 
-def test_a_cached_series_that_is_gone_is_forgotten_and_the_batch_tried_again() -> None:
+def test_a_cached_series_that_was_removed_is_evicted_and_the_batch_retried() -> None:
     known = session(cached={AAPL: 7})
     with pytest.raises(StaleSeries, match="removed"):
         Played(upsert_bars([bar()]), known).fail(MDSOperationalError("gone", sqlstate=sql.STALE_SERIES))
     assert known.series == {}
 
 
-def test_a_row_of_another_tenant_is_refused_before_the_first_group() -> None:
+def test_a_row_of_another_tenant_is_rejected_before_anything_is_sent() -> None:
     with pytest.raises(RLSDenied, match=f"row 1 is of tenant {OTHER}: this client's tenant is {TENANT}"):
         Played(upsert_bars([bar(tenant_id=TENANT), bar(tenant_id=OTHER)]), session())
 
 
-def test_without_a_set_tenant_the_server_is_asked_before_rows_that_name_one() -> None:
+def test_without_a_configured_tenant_the_server_is_asked_before_rows_are_sent() -> None:
     with_ = session(None)
     played = Played(upsert_bars([bar(tenant_id=TENANT)]), with_)
     assert played.group == Group(())
@@ -337,14 +337,14 @@ def test_without_a_set_tenant_the_server_is_asked_before_rows_that_name_one() ->
     assert played.statements == [sql.find_series(BARS)]
 
 
-def test_rows_are_checked_when_the_operation_is_made_and_before_a_connection_is_taken() -> None:
+def test_rows_are_validated_before_a_connection_is_acquired() -> None:
     with pytest.raises(InvalidRow, match="row 0: ts: "):
         upsert_bars([{"vendor": "v", "symbol": "S", "timeframe": "1m", "ts": "never"}])
     with pytest.raises(ConfigurationError, match="on_conflict"):
         upsert("bars", [], on_conflict="never")  # type: ignore[arg-type]  # that is what is tried
 
 
-def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -> None:
+def test_a_window_takes_one_round_trip_and_returns_models_oldest_first() -> None:
     played = Played(bars_window(" aapl ", "1m", NOON.replace(tzinfo=None), NOON, " v "), session())
     ask = sql.window(BARS, ordered=False)
     assert played.group == Group((Execute(ask, ("v", "AAPL", "1m", NOON, NOON, TENANT, NOON)),), commit=True)
@@ -356,7 +356,7 @@ def test_a_window_is_one_round_trip_and_the_rows_are_models_the_oldest_first() -
     ]
 
 
-def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
+def test_latest_prices_take_one_round_trip_and_deduplicate_symbols() -> None:
     played = Played(latest_prices(["b", " a", "A"], " v "), session())
     assert played.group == Group((Execute(sql.latest_prices(BARS), ("v", ["A", "B"], TENANT)),), commit=True)
     played.say([("A", 1.5, NOON)])
@@ -370,7 +370,7 @@ def test_latest_prices_are_one_round_trip_for_each_name_once() -> None:
     }
 
 
-def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None:
+def test_the_opening_statement_sets_the_tenant_and_the_statement_timeout() -> None:
     operation, with_ = upsert_bars([bar()]), session(None, statement_timeout_ms=1234)
     with_.wanted = TENANT
     assert operation.opening(with_) == Execute(sql.OPEN_AS, (TENANT, "1234", []))
@@ -388,7 +388,7 @@ def test_the_opening_sets_the_tenant_and_the_limit_for_the_transaction() -> None
         ("2.19.3", None, "timescale-apache"),
     ],
 )
-def test_health_tells_the_engine(extension: str | None, license_: str | None, name: str) -> None:
+def test_health_reports_the_engine(extension: str | None, license_: str | None, name: str) -> None:
     played = Played(server.health(), session())
     assert played.statements == [sql.SERVER, sql.HAS_SCHEMA]
     played.say([("17.1", "me", "db", extension, license_)], [(False,)])
@@ -396,7 +396,7 @@ def test_health_tells_the_engine(extension: str | None, license_: str | None, na
     assert (played.answer.schema_version, bool(played.answer)) == (None, True)
 
 
-def test_upserts_may_be_repeated_and_reads_too() -> None:
+def test_upserts_and_reads_are_idempotent() -> None:
     for operation in (upsert_bars([]), bars_window("A", "1m", NOON, NOON, "v"), latest_prices([], "v")):
         assert operation.idempotent
         assert operation.needs_schema
@@ -436,7 +436,7 @@ def test_every_statement_quotes_its_columns_and_names_its_schema(kind: Kind) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_no_statement_holds_a_literal_but_the_kinds_name(kind: Kind) -> None:
+def test_statements_contain_no_literal_except_the_name_of_the_kind(kind: Kind) -> None:
     for statement in statements(kind):
         literals = statement.decode().split("'")[1::2]
         assert set(literals) <= {kind.name}, statement

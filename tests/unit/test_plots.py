@@ -25,7 +25,7 @@ def test_times_of_an_axis_do_not_overlap() -> None:
     assert shown.moments
 
 
-def test_a_result_of_one_time_is_not_drawn() -> None:
+def test_a_result_with_a_single_time_is_not_drawn() -> None:
     assert drawn(result(("2024-01-02 15:30:00+00", "1"), ("2024-01-02 15:30:00+00", "2"))) is None
     assert drawn(result(("2024-01-02 15:30:00+00", "1"), ("2024-01-02 15:31:00+00", None))) is None
     assert drawn(result(("2024-01-02 15:30:00+00", "1"), ("2024-01-02 15:31:00+00", "2"))) is not None

@@ -58,7 +58,7 @@ def test_every_profile_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("name", profiles())
-def test_a_profile_names_only_fields_of_its_kind_and_can_be_used_as_a_mapping(name: str) -> None:
+def test_a_profile_uses_only_fields_of_its_kind_and_is_a_valid_mapping(name: str) -> None:
     made = profile(name)
     made.mapping.check(KINDS[made.kind])
     assert mapping_of(name) == made.mapping
@@ -66,7 +66,7 @@ def test_a_profile_names_only_fields_of_its_kind_and_can_be_used_as_a_mapping(na
     assert made.formats
 
 
-def test_a_profile_that_is_not_there_and_a_file_that_is_none_say_so(tmp_path: Path) -> None:
+def test_a_missing_profile_and_an_invalid_mapping_file_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no profile 'yahoo'; there are: akshare, alpaca"):
         profile("yahoo")
     (tmp_path / "a.toml").write_text("[columns]\nts = 'Date'\nclos = [")
@@ -77,9 +77,7 @@ def test_a_profile_that_is_not_there_and_a_file_that_is_none_say_so(tmp_path: Pa
         profile(str(tmp_path / "b.toml"))
 
 
-def test_a_profile_of_another_package_is_found_by_its_entry_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_can_add_a_profile_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "acme-1.dist-info"
     made.mkdir()
     (made / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
@@ -104,7 +102,7 @@ def test_a_profile_of_another_package_is_found_by_its_entry_point(
         "Date, Open, High, Low, Close, Adj Close, Volume",
     ],
 )
-def test_a_header_is_recognised_in_other_letters_and_dialects(tmp_path: Path, head: str) -> None:
+def test_a_header_is_recognised_in_any_case_and_dialect(tmp_path: Path, head: str) -> None:
     mark = ";" if ";" in head else ","
     lines = [head, mark.join(("2024-01-02 00:00:00-05:00", "1", "3", "1", "2", "2", "100")), "", ""]
     (tmp_path / "a.csv").write_text("\r\n".join(lines), encoding="utf-8")
@@ -113,7 +111,7 @@ def test_a_header_is_recognised_in_other_letters_and_dialects(tmp_path: Path, he
     assert (row.ts.hour, row.symbol, row.close_price, row.volume) == (5, "A", 2.0, 100)
 
 
-def test_one_letter_counts_as_it_is_and_a_field_of_the_kind_has_its_own_name(tmp_path: Path) -> None:
+def test_single_letter_and_field_column_names_are_matched_exactly(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("t,T,Volume\n2024-01-02,AAPL,5\n")
     known = Mapping(
         columns={"ts": "t", "symbol": "T"}, constants={"vendor": "v", "timeframe": "1d"}, extra="ignore"

@@ -47,14 +47,14 @@ print(*(name for name in {HEAVY!r} if name in sys.modules))
 """
 
 
-def test_the_client_needs_no_dataframes_no_orm_no_web_framework_and_no_control_plane() -> None:
+def test_importing_the_client_needs_no_dataframe_orm_web_or_control_plane_package() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", BLOCKED_IMPORT], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
-def test_every_exported_name_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     assert len(set(mds_client.__all__)) == len(mds_client.__all__)
     assert [name for name in mds_client.__all__ if not hasattr(mds_client, name)] == []
 
@@ -67,11 +67,11 @@ def test_every_exported_name_is_there() -> None:
         *("BatchProcessor", "AsyncBatchProcessor", "BatchConfig"),
     ],
 )
-def test_what_the_readme_imports_is_exported(name: str) -> None:
+def test_names_imported_in_the_readme_are_exported(name: str) -> None:
     assert name in mds_client.__all__
 
 
-def test_type_checkers_find_the_types() -> None:
+def test_both_packages_have_a_py_typed_file() -> None:
     assert (files("mds_client") / "py.typed").is_file()
     assert (files("datastore") / "py.typed").is_file()
 
@@ -112,7 +112,7 @@ def test_every_exported_class_says_what_it_is(name: str) -> None:
     assert (vars(getattr(mds_client, name)).get("__doc__") or "").strip()
 
 
-def test_the_readmes_methods_take_the_readmes_arguments() -> None:
+def test_methods_in_the_readme_have_the_documented_arguments() -> None:
     expected = {
         "health": [],
         "schema_version": [],
@@ -141,7 +141,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def test_settings_that_nobody_gives_are_the_contracts() -> None:
+def test_default_settings_match_the_contract() -> None:
     config = Config.load({"dsn": "postgresql://h/db"}, environment={})
     assert {key: getattr(config, key) for key in DEFAULTS} == DEFAULTS
     assert config.tenant_id is None
@@ -163,7 +163,7 @@ def test_settings_that_nobody_gives_are_the_contracts() -> None:
         ("copy_min_rows", "9", 9),
     ],
 )
-def test_each_setting_has_its_variable_and_what_is_given_goes_before_it(key: str, text: str, value: Any) -> None:
+def test_each_setting_has_a_variable_that_explicit_values_override(key: str, text: str, value: Any) -> None:
     environment = {"MDS_DSN": "postgresql://h/db", f"MDS_{key.upper()}": text}
     assert getattr(Config.load(environment=environment), key) == value
     given: Any = {"dsn": "postgresql://given/db", "tenant_id": "11111111-1111-1111-1111-111111111111", **DEFAULTS}[key]
@@ -206,17 +206,17 @@ def test_a_config_shows_no_password() -> None:
         ("InvalidRow", "MDSError"),
     ],
 )
-def test_errors_are_caught_by_their_base(name: str, base: str) -> None:
+def test_each_error_has_the_documented_base_class(name: str, base: str) -> None:
     assert issubclass(getattr(errors, name), getattr(errors, base))
     assert issubclass(getattr(errors, name), Exception)
 
 
-def test_only_what_may_be_tried_again_is_retryable() -> None:
+def test_only_documented_errors_are_retryable() -> None:
     retryable = {name for name in errors.__all__ if issubclass(getattr(errors, name), errors.RetryableError)}
     assert retryable == {"RetryableError", "ServerUnreachable"}
 
 
-def test_a_bar_has_the_contracts_fields() -> None:
+def test_a_bar_has_the_fields_of_the_contract() -> None:
     assert set(Bar.model_fields) >= {
         *("tenant_id", "vendor", "symbol", "timeframe", "ts", "open_price", "high_price", "low_price"),
         *("close_price", "volume", "id"),

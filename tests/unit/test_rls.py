@@ -28,7 +28,7 @@ def read(dsn: str) -> list[str]:
 
 
 @given(options)
-def test_other_options_are_kept_as_they_were_and_in_order(kept: list[tuple[str, str]]) -> None:
+def test_setting_a_tenant_keeps_other_options_in_order(kept: list[tuple[str, str]]) -> None:
     text = " ".join(f"-c {escaped(f'{name}={value}')}" for name, value in kept)
     dsn = dsn_with_tenant(make_conninfo("host=h", options=text), TENANT)
     assert read(dsn) == [*(f"{name}={value}" for name, value in kept), f"app.tenant_id={TENANT}"]
@@ -36,7 +36,7 @@ def test_other_options_are_kept_as_they_were_and_in_order(kept: list[tuple[str, 
 
 
 @given(options)
-def test_putting_a_tenant_in_twice_is_the_same_as_the_second_time_alone(kept: list[tuple[str, str]]) -> None:
+def test_setting_a_tenant_twice_equals_setting_only_the_second(kept: list[tuple[str, str]]) -> None:
     text = " ".join(f"-c {escaped(f'{name}={value}')}" for name, value in kept)
     dsn = make_conninfo("host=h", options=text)
     assert dsn_with_tenant(dsn_with_tenant(dsn, OTHER), TENANT) == dsn_with_tenant(dsn, TENANT)
@@ -68,12 +68,12 @@ def test_a_tenant_in_any_form_is_read_and_replaced(form: str) -> None:
     assert read(dsn_with_tenant(dsn, TENANT)) == [f"app.tenant_id={TENANT}"]
 
 
-def test_the_last_of_several_tenants_counts_as_it_does_for_the_server() -> None:
+def test_the_last_of_several_tenants_wins_as_on_the_server() -> None:
     text = f"-c app.tenant_id={OTHER} -c app.tenant_id={TENANT}"
     assert tenant_of_dsn(make_conninfo("host=h", options=text)) == TENANT
 
 
-def test_the_name_of_the_setting_is_read_in_any_case_as_the_server_does() -> None:
+def test_the_setting_name_is_case_insensitive_as_on_the_server() -> None:
     dsn = make_conninfo("host=h", options=f"-c APP.Tenant_Id={OTHER}")
     assert tenant_of_dsn(dsn) == OTHER
     assert tenant_of_dsn(dsn_with_tenant(dsn, TENANT)) == TENANT
@@ -81,13 +81,13 @@ def test_the_name_of_the_setting_is_read_in_any_case_as_the_server_does() -> Non
 
 
 @pytest.mark.parametrize("text", ["-d 5", "work_mem=1MB", "-B", "-c"])
-def test_what_is_no_setting_is_refused_and_not_lost(text: str) -> None:
+def test_an_option_that_is_not_a_setting_is_rejected(text: str) -> None:
     with pytest.raises(ConfigurationError, match="which is not -c name=value"):
         dsn_with_tenant(make_conninfo("host=h", options=text), TENANT)
 
 
 @pytest.mark.parametrize("tenant", ["", "me", "0e0bc1a6", f"{TENANT} -c role=postgres", f"{TENANT}'", None])
-def test_a_tenant_that_is_no_uuid_is_refused(tenant: Any) -> None:
+def test_a_tenant_that_is_not_a_uuid_is_rejected(tenant: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not a uuid"):
         dsn_with_tenant("host=h", tenant)
 
@@ -98,7 +98,7 @@ def test_a_malformed_tenant_in_a_dsn_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dsn", ["postgresql://u:p%40ss@h:5433/db?sslmode=require", "host=h user=u password='p w'"])
-def test_everything_else_of_the_dsn_stays(dsn: str) -> None:
+def test_setting_a_tenant_keeps_the_rest_of_the_dsn(dsn: str) -> None:
     before, after = conninfo_to_dict(dsn), conninfo_to_dict(dsn_with_tenant(dsn, TENANT))
     assert {key: value for key, value in after.items() if key != "options"} == before
 

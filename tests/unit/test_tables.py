@@ -107,7 +107,7 @@ def row_by_row(rows: list[Any]) -> Any:
 @settings(max_examples=600, deadline=None)
 @given(FEW)
 @odd_rows
-def test_dictionaries_in_columns_are_the_same_rows_and_what_is_none_is_left_to_the_model(rows: list[Any]) -> None:
+def test_dictionaries_read_in_columns_give_the_same_rows_as_one_by_one(rows: list[Any]) -> None:
     table = tables.of_rows(BARS, rows)
     if table is None:
         return
@@ -136,7 +136,7 @@ def test_many_plain_rows_are_read_into_columns(wrap: Any) -> None:
         ({"symbol": None}, "row 999: symbol: Input should be a valid string"),
     ],
 )
-def test_one_wrong_row_among_many_is_named_as_it_is_among_few(odd: dict[str, Any], said: str) -> None:
+def test_one_invalid_row_among_many_is_reported_with_its_index_and_reason(odd: dict[str, Any], said: str) -> None:
     rows = [PLAIN] * (HEAVY_ROWS - 1) + [{**PLAIN, **odd}]
     with pytest.raises(InvalidRow) as many:
         batch_of(BARS, rows)
@@ -151,7 +151,7 @@ def test_values_that_only_the_model_can_read_are_read_by_it(odd: dict[str, Any])
     assert content(batch_of(BARS, rows)) == content(Rows(BARS, rows))
 
 
-def test_rows_that_look_wrong_are_warned_of_once_with_their_number_and_models_not_again() -> None:
+def test_suspicious_rows_give_one_warning_with_their_count_and_models_no_second() -> None:
     with pytest.warns(DataQualityWarning) as warned:
         bars = [Bar(**PLAIN, high_price=1, low_price=2)]
     bars += [Bar(**{**PLAIN, "ts": BEGIN + timedelta(minutes=number)}) for number in range(1, HEAVY_ROWS)]
@@ -197,7 +197,7 @@ def outcome(found: Checked) -> Any:
 @settings(max_examples=800, deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 10**6))
 @odd_rows
-def test_a_block_in_columns_is_the_same_rows_and_rejects_as_its_lines_one_by_one(
+def test_a_block_read_in_columns_gives_the_same_rows_and_rejects_as_line_by_line(
     lines: list[str], end: str, ended: bool, first: int
 ) -> None:
     block = Block(first, (end.join(lines) + (end if ended else "")).encode("utf-8", "surrogatepass"))

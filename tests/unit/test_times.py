@@ -64,7 +64,7 @@ def bar(ts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", TIMES)
-def test_text_in_iso_8601_is_a_time_everywhere(text: str) -> None:
+def test_iso_8601_text_is_accepted_as_a_time_everywhere(text: str) -> None:
     expected = datetime.fromisoformat(TIMES[text]).replace(tzinfo=UTC)
     assert Bar.model_validate(bar(text)).ts == expected
     assert Bar.model_validate_json(Bar.model_construct(**bar(text)).model_dump_json(warnings=False)).ts == expected
@@ -76,7 +76,7 @@ def test_text_in_iso_8601_is_a_time_everywhere(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", NO_TIMES, ids=repr)
-def test_what_is_not_a_time_is_refused_everywhere_with_the_reason(value: Any) -> None:
+def test_an_invalid_time_is_rejected_everywhere_with_the_reason(value: Any) -> None:
     message = NO_TIMES[value]
     with pytest.raises(ValidationError, match=message):
         Bar.model_validate(bar(value))
@@ -95,7 +95,7 @@ def test_what_is_not_a_time_is_refused_everywhere_with_the_reason(value: Any) ->
 
 
 @pytest.mark.parametrize("value", [20231231, "202312310000", 19722, "2023-13-01"])
-def test_every_kind_refuses_them(value: Any) -> None:
+def test_every_kind_rejects_invalid_times(value: Any) -> None:
     with pytest.raises(ValidationError, match="not a time"):
         Fundamentals(vendor="v", symbol="S", asof=value)
     option = {"vendor": "v", "symbol": "S", "option_type": "C", "strike": 1, "ts": "2024-01-02"}
@@ -104,12 +104,12 @@ def test_every_kind_refuses_them(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["20240621", "2024-06-21", "2024-06-21T00:00:00", date(2024, 6, 21)])
-def test_a_date_may_be_written_in_the_same_ways(value: Any) -> None:
+def test_a_date_accepts_every_iso_8601_form(value: Any) -> None:
     option = {"vendor": "v", "symbol": "S", "option_type": "C", "strike": 1, "ts": "2024-01-02", "expiry": value}
     assert OptionSnap.model_validate(option).expiry == date(2024, 6, 21)
 
 
-def test_a_date_has_no_time_of_day() -> None:
+def test_a_date_with_a_time_of_day_is_rejected() -> None:
     option = {"vendor": "v", "symbol": "S", "option_type": "C", "strike": 1, "ts": "2024-01-02"}
     with pytest.raises(ValidationError, match="this has a time of day"):
         OptionSnap.model_validate({**option, "expiry": "2024-06-21T15:00:00"})
