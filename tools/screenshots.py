@@ -4,6 +4,8 @@ Starts an embedded server with simulated minutes, the service, and the Chromium 
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -37,6 +39,7 @@ SIZE: Final = {"width": 1280, "height": 800}
 
 def main() -> None:
     """Write every screenshot."""
+    picture_of_the_demo()
     with tempfile.TemporaryDirectory(prefix="mds-screenshots-") as home:
         server = EmbeddedServer(Path(home) / "server")
         server.up(migration.migrate)
@@ -53,6 +56,23 @@ def main() -> None:
                 for name, path in paths(env["DATABASE_URL"]):
                     show(shown, f"{url}/console/{path}")
                     shown.screenshot(path=ASSETS / f"console-{name}.png")
+        finally:
+            server.discard()
+
+
+def picture_of_the_demo() -> None:
+    """Write the picture of the README: what `make demo` shows."""
+    with tempfile.TemporaryDirectory(prefix="mds-screenshots-") as home:
+        program = [sys.executable, "-m", "datastore.demo", "--no-browser"]
+        subprocess.run(program, env={**os.environ, "MDS_HOME": home}, stdout=subprocess.DEVNULL, check=True)  # noqa: S603
+        server = EmbeddedServer(Path(home))
+        try:
+            dsn = server.env()["DATABASE_URL"]
+            chart = search.search_series(dsn, "AAPL", kind="bars").items[0].id
+            token = tokens.create("me", Scope.admin)
+            with serving(dsn, token) as url, page(url, token) as shown:
+                show(shown, f"{url}/console/chart/{chart}")
+                shown.screenshot(path=ASSETS / "console-demo.png")
         finally:
             server.discard()
 

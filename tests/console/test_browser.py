@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync
 from datastore import search
 from datastore.console.pages.chart import data
 from datastore.gaps import calendars
+from datastore.service.tokens import MadeToken
 from mds_client import MDS, Fundamentals, News
 from tests.console import samples
 from tests.console.conftest import READS, Desk
@@ -55,10 +56,18 @@ def market(desk: Desk) -> Desk:
 
 
 @contextmanager
-def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, refused: str = "502") -> Iterator[Page]:
+def visit(
+    browser: Browser,
+    desk: Desk,
+    *,
+    size: ViewportSize = SCREEN,
+    refused: str = "502",
+    token: MadeToken | None = None,
+) -> Iterator[Page]:
     """A page that has signed in. At its end nothing may have gone wrong, and nothing been asked of another host.
 
     `refused`: the status of answers that the test expects to fail. The browser tells each of them as an error.
+    `token`: the token to sign in with; an operator's for the whole store if there is none.
     """
     context = browser.new_context(viewport=size, color_scheme="light", locale="en-GB")
     complaints: list[str] = []
@@ -75,7 +84,7 @@ def visit(browser: Browser, desk: Desk, *, size: ViewportSize = SCREEN, refused:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page.goto(desk.url)
-    page.get_by_label("Token of the API").fill(desk.keys.admin.token)
+    page.get_by_label("Token of the API").fill((token or desk.keys.admin).token)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     yield page
@@ -375,6 +384,35 @@ def test_a_user_creates_a_tenant_disables_it_and_signs_out(browser: Browser, mar
         expect(page.get_by_text("disabled", exact=True)).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token of the API")).to_be_visible()
+
+
+def test_a_tenant_sees_nothing_of_another_on_any_page(
+    browser: Browser, market: Desk, tenant_keys: dict[str, MadeToken]
+) -> None:
+    store = market.store
+    others = search.search_series(store.admin_dsn, "IBM 1m", kind="bars").items[0]
+    with market.client(store.tenant_b) as client:
+        client.upsert_bars(list(samples.minutes("NVDA", 1)))
+    with visit(browser, market, token=tenant_keys["b"], refused="404") as page:
+        links = page.locator(".side nav a").evaluate_all("links => links.map(link => link.href)")
+        assert len(links) >= 8
+        for link in links:
+            page.goto(link)
+            if not link.endswith(("/jobs", "/series")):
+                # These two keep a stream of events open.
+                page.wait_for_load_state("networkidle")
+            shown = page.content()
+            assert "IBM" not in shown, link
+            assert store.tenant_a not in shown, link
+        page.goto(f"{market.url}/console/series")
+        page.get_by_role("searchbox").fill("nvda")
+        expect(page.get_by_role("link", name="NVDA")).to_be_visible()
+        page.get_by_role("searchbox").fill("ibm")
+        expect(page.get_by_text("No series matches")).to_be_visible()
+        page.goto(f"{market.url}/console/chart/{others.id}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.locator("#chart")).to_have_count(0)
+        assert "IBM" not in page.content()
 
 
 def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -> None:
