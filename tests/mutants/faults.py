@@ -275,7 +275,7 @@ FAULTS: Final = (
     Fault("src/datastore/cold/exporting.py", "    if gone != expected:", "    if False:", COLD),
     Fault("src/datastore/cold/folding.py", "if not has_rows(driver, one, whose, period[1]):", "if True:", COLD),
     Fault("src/datastore/cold/owning.py", "    if owner != store:", "    if False:", COLD),
-    Fault("src/datastore/cold/keeping.py", "or not is_ours(file.path)", "", COLD),
+    Fault("src/datastore/cold/keeping.py", "    if is_ours(file.path):", "    if True:", COLD),
     Fault("src/datastore/cold/keeping.py", "file.path in kept or", "", COLD),
     Fault("src/datastore/cold/records.py", "            failures.append(error)", "            raise", COLD),
     Fault("src/mds_client/cold/reading.py", "        if before == after:", "        if True:", COLD),
