@@ -278,7 +278,7 @@ def test_migrate_announces_a_table_that_becomes_a_hypertable(databases: Database
         said = CliRunner().invoke(command_line(), ["migrate", "--dsn", place.admin_dsn])
         assert said.exit_code == 0, said.output
         assert "the table bars becomes a hypertable: writers wait until it is done (about 17,281 rows," in said.stderr
-        assert "you can interrupt it, and run it again" in said.stderr
+        assert "you can interrupt the command and run it again" in said.stderr
         assert rows(place.superuser_dsn, "SELECT count(*) FROM store.bars") == [(17_281,)]
         assert "hypertable" not in CliRunner().invoke(command_line(), ["migrate", "--dsn", place.admin_dsn]).stderr
 

@@ -59,6 +59,7 @@ def fetch(
 
     Example: mds fetch yfinance AAPL MSFT --timeframe 1d --start 2024-01-01
     """
+    config = None if dry_run else settings()
     vendor = vendor_of(name, options)
     until = until or datetime.now(UTC)
     if until <= start:
@@ -69,11 +70,11 @@ def fetch(
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     wanted = [Wanted(symbol, timeframe, start, until) for symbol in dict.fromkeys(symbols)]
-    if dry_run:
+    if config is None:
         sys.exit(_dry_run(vendor, wanted, stored_as, as_json))
     reports: list[Done] = []
     stopped: MDSError | KeyboardInterrupt | None = None
-    with MDS(settings()) as client, Watch({one.symbol: seconds(one) for one in wanted}) as watch:
+    with MDS(config) as client, Watch({one.symbol: seconds(one) for one in wanted}) as watch:
         for one in wanted:
             done = _fetch(client, vendor, one, stored_as, on_conflict, watch)
             watch.end(one.symbol)
