@@ -107,15 +107,27 @@
 
   // What is in view stays where it is, whatever was put before it since the chart was last drawn.
   let drawnFirst = null;
+  // The chart moves with its next frame, and until then says where it was. Who moves it again meanwhile goes on from where
+  // it is going to be.
+  let going = null;
+  const visible = () => going || chart.timeScale().getVisibleLogicalRange();
+  const setVisible = (range) => {
+    going = range;
+    chart.timeScale().setVisibleLogicalRange(range);
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (going === range) going = null;
+    }));
+  };
+
   const show = (keep) => {
-    const range = keep ? chart.timeScale().getVisibleLogicalRange() : null;
+    const range = keep ? visible() : null;
     const before = drawnFirst === null ? 0 : position(drawnFirst);
     drawnFirst = bars.length ? bars[0][0] : null;
     const up = color("good-soft");
     const down = color("bad-soft");
     candles.setData(bars.map(([time, open, high, low, close]) => (close === null ? { time } : { time, open, high, low, close })));
     volumes.setData(bars.map(([time, open, , , close, volume]) => (volume === null ? { time } : { time, value: volume, color: close >= open ? up : down })));
-    if (range) chart.timeScale().setVisibleLogicalRange({ from: range.from + before, to: range.to + before });
+    if (range) setVisible({ from: range.from + before, to: range.to + before });
     news.paint();
   };
 
@@ -185,6 +197,7 @@
     show(false);
     const start = bars[Math.min(position(from), Math.max(0, bars.length - 1))];
     const end = bars[Math.max(0, position(to) - 1)];
+    going = null;
     if (start && end && start[0] < end[0]) chart.timeScale().setVisibleRange({ from: start[0], to: end[0] });
     else chart.timeScale().fitContent();
     await others.load(name, range);
@@ -366,7 +379,7 @@
     if (view && loaded[1] <= last) goTo(last + 1 - (view.to - view.from), last + 1);
     else chart.timeScale().scrollToRealTime();
   };
-  window.movingByKeys(place, chart, moved, toEnd);
+  window.movingByKeys(place, visible, setVisible, moved, toEnd);
 
   press();
   const from = Number(data.start);
