@@ -188,15 +188,15 @@ def mapping() -> Iterator[None]:
         raise mapped(error) from error
 
 
-def reason(error: "ValidationError") -> str:
-    """Return one line that says what is wrong with a row, field by field."""
+def reason(error: "ValidationError", more_choices: str = "") -> str:
+    """Return one line that says what is wrong with a row, field by field, and after an unknown field `more_choices`."""
     said = []
     for problem in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         given = problem["input"]
         if problem["type"] == "extra_forbidden":
-            message += "; extra='ignore' leaves it out"
+            message += f"; extra='ignore' leaves it out{more_choices}"
         if problem["type"] == "missing" or not where:
             said.append(f"{where}: {message}" if where else message)
         else:

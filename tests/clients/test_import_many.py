@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -104,6 +105,15 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def noted() -> int:
+    """The number of files that the journal has."""
+    path = Path(os.environ["XDG_STATE_HOME"]) / "mds" / "imports.sqlite"
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
+        (count,) = database.execute("SELECT count(*) FROM imported_files").fetchone()
+        return int(count)
+    return 0
+
+
 def begun(mds: Run, folder: Path, symbols: str) -> None:
     """Write one row of each of these symbols, so that the series are there."""
     for symbol in symbols:
@@ -117,6 +127,8 @@ def stopped(mds: Run, store: Store, folder: Path, how: signal.Signals, symbols: 
     begun(mds, folder, symbols)
     with held(store, symbols) as wait, started(folder, *NAMED, *more) as process:
         wait()
+        # The two files before are complete. The command notes that behind the beginning of the next ones.
+        until(lambda: noted() == 2)
         process.send_signal(how)
         out, err = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -how), err

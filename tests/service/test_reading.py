@@ -21,6 +21,7 @@ from datastore.service.bars import Asked
 from datastore.service.formats import FORMATS, accepted
 from datastore.service.state import STREAMS_OF_A_TENANT
 from mds_client import KINDS, MDS
+from mds_client.layout import numbers_of
 from tests.clients.faults import until
 from tests.clients.test_kinds import FULL
 from tests.conftest import Store
@@ -133,6 +134,8 @@ def alike(packed: Any, value: Any) -> bool:
         return instant(packed) == value
     if isinstance(value, float | int):
         return float(packed) == value
+    if isinstance(value, dict):
+        return (numbers_of(packed) if isinstance(packed, str) else packed) == value
     return str(packed) == str(value)
 
 

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from mds_client.columns.rows import Batch, batch_of
 from mds_client.errors import ConfigurationError, InvalidRow, reason
-from mds_client.mapping import PLAIN, Mapping
+from mds_client.mapping import PLAIN, Mapping, more_choices
 from mds_client.models import Row
 from mds_client.schema import Kind
 
@@ -64,7 +64,7 @@ def coerce(kind: Kind, line: bytes, mapping: Mapping = PLAIN) -> Row:
     try:
         return cast("Row", kind.model.__pydantic_validator__.validate_json(line))
     except ValidationError as error:
-        raise InvalidRow(reason(error)) from error
+        raise InvalidRow(reason(error, more_choices(kind))) from error
 
 
 def checked(kind: Kind, block: Block, mapping: Mapping = PLAIN, *, strict: bool = False) -> Checked:

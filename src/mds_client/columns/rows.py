@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mds_client import sql
 from mds_client.errors import ConfigurationError, InvalidRow, reason
-from mds_client.mapping import PLAIN
+from mds_client.mapping import PLAIN, more_choices
 from mds_client.mapping import Mapping as ColumnMapping
 from mds_client.models import DataQualityWarning, Row
 from mds_client.protocol.operations import CopyIn, Latest, SeriesName, Values
@@ -351,7 +351,8 @@ def _checked(kind: Kind, rows: Iterable[Row | Mapping[str, Any]], first: int) ->
             try:
                 checked.append(validate(row))
             except ValidationError as error:
-                raise InvalidRow(f"row {index}: {reason(error)}", index=index) from error
+                said = reason(error, more_choices(kind))
+                raise InvalidRow(f"row {index}: {said}", index=index) from error
         elif row is None:
             missing.append(index)
         else:

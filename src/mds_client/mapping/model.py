@@ -109,7 +109,7 @@ class Mapping(MappingParts):
         try:
             return cast("Row", kind.model.model_validate(self._values(kind, record)))
         except ValidationError as error:
-            raise InvalidRow(reason(error)) from error
+            raise InvalidRow(reason(error, more_choices(kind))) from error
         except RecursionError:
             raise InvalidRow("it is nested too deep") from None
 
