@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -53,10 +54,15 @@ def runs(main: Callable[[], None], capsys: pytest.CaptureFixture[str], monkeypat
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
         code: Any = 0
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            # A command that handles signals leaves that to the end of its process, which goes on here.
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return Done(code, *capsys.readouterr())
 
     return run

@@ -110,7 +110,7 @@ def worker(
         watch = _watching(types, metrics_host, metrics_port, stack) if metrics_port else None
         working = Worker(dsn, types, settings, watch)
         for number in (signal.SIGTERM, signal.SIGINT):
-            stack.callback(signal.signal, number, signal.signal(number, lambda *_: working.stop()))
+            signal.signal(number, lambda *_: working.stop())
         counts = working.run()
     show_fields({state: counts[state] for state in outbox.STATES if state != "running"}, as_json)
 
