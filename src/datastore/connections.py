@@ -41,8 +41,12 @@ class _Lent(GuardedConnection):
 
     def close(self) -> None:
         """Give the connection back, or close it if nothing may use it any more."""
-        if self.lender is None or not self.lender.take_back(self):
-            super().close()
+        is_kept = False
+        try:
+            is_kept = self.lender is not None and self.lender.take_back(self)
+        finally:
+            if not is_kept:
+                super().close()
 
     @property
     def is_as_opened(self) -> bool:

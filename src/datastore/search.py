@@ -43,10 +43,13 @@ _OF_CASE_SENSITIVE: Final = " OR (s.vendor = ANY(%(case_sensitive)s::text[]) AND
 WORDS: Final = 8
 """The largest number of words in a search text; further ones are ignored."""
 
-_IN_TIMEFRAME: Final = re.compile(
-    "[0-9]*(?:{})?".format("|".join({unit[at:] for unit in UNITS for at in range(len(unit))})), re.IGNORECASE
-)
-"""What a timeframe can contain. Other words are not compared with the timeframe of every series."""
+_PARTS_OF_UNITS: Final = {
+    unit[at:to] for unit in UNITS for at in range(len(unit)) for to in range(at + 1, len(unit) + 1)
+}
+
+_IN_TIMEFRAME: Final = re.compile("[0-9]*(?:{})?".format("|".join(sorted(_PARTS_OF_UNITS))), re.IGNORECASE)
+"""What a timeframe can contain: digits, and a part of a unit. Other words are not compared with the timeframe of every
+series."""
 
 # The sort has the keys and ids only: with all columns it takes almost twice as long.
 _PAGE: Final = """

@@ -135,3 +135,16 @@ def test_no_connection_is_left_at_the_end_or_after_an_early_end(store: Store) ->
         # The server notices that a client has gone.
         other.execute("SELECT pg_terminate_backend(%s, 10000)", (first,))
     assert in_use.closed
+
+
+def test_a_connection_whose_reset_is_interrupted_is_closed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with sharing(store.admin_dsn):
+        connection = connect(store.admin_dsn)
+        monkeypatch.setattr(connection, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            connection.close()
+        assert connection.closed
+        pid(store.admin_dsn)
