@@ -1371,7 +1371,6 @@ END
 $$;
 REVOKE ALL ON FUNCTION mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mds.delete_options(uuid, bigint, timestamp with time zone, timestamp with time zone, integer) TO mds_app;
-DROP FUNCTION IF EXISTS mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision);
 CREATE OR REPLACE FUNCTION mds.delete_late_bars(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone, price_ts timestamp with time zone, price double precision) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1426,7 +1425,6 @@ END
 $$;
 REVOKE ALL ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mds.delete_late_bars(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, timestamp with time zone, double precision) TO mds_app;
-DROP FUNCTION IF EXISTS mds.delete_late_options(uuid, bigint, timestamp with time zone, timestamp with time zone, timestamp with time zone);
 CREATE OR REPLACE FUNCTION mds.delete_late_options(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, known timestamp with time zone, newest timestamp with time zone) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

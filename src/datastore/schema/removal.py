@@ -208,10 +208,9 @@ def late_deletion(kind: Kind) -> DatabaseObject:
         .as_string(None)
     )
     name = f"mds.delete_late_{kind.name}({types})"
-    before = name.replace(", timestamp with time zone", "", 1)
     text = f"""
 CREATE OR REPLACE FUNCTION mds.delete_late_{kind.name}(tenant uuid, wanted bigint, since timestamp with time zone,
   until timestamp with time zone, {arguments}) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $${body}$$"""
-    return DatabaseObject(name, (f"DROP FUNCTION IF EXISTS {before}", text.strip(), *for_app(name)))
+    return DatabaseObject(name, (text.strip(), *for_app(name)))
