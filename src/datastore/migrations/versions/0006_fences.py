@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.add_column(
         "jobs", sa.Column("fence", sa.BigInteger(), server_default=sa.text("0"), nullable=False), schema="store"
     )
-    # A tenant could write any time into these columns. Remove times that no calendar has.
+    # A tenant could write there what it liked: what is no time of any calendar is given up.
     op.execute(
         """
         UPDATE store.series SET last_ts = NULL, last_price = NULL, last_price_ts = NULL
