@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from datastore.console.pages.chart import data
 from datastore.gaps import calendars
 from datastore.service.tokens import MadeToken
 from mds_client import MDS, Fundamentals, News
+from tests.conftest import Store
 from tests.console import samples
 from tests.console.conftest import READS, Desk
 from tests.control.job_types import until, work
@@ -429,6 +431,7 @@ def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -
         )
         until_seen.callback(feed.end)
         page = until_seen.enter_context(visit(browser, desk))
+        until_seen.push(partial(_say_what_was_there, page=page, feed=feed, store=store))
         until(lambda: search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items)
         found = search.search_series(store.admin_dsn, "AAPL 1m", kind="bars").items
         page.goto(f"{desk.url}/console/")
@@ -447,3 +450,17 @@ def test_a_chart_and_prices_follow_the_live_feed(browser: Browser, desk: Desk) -
         page.goto(f"{desk.url}/console/series?kind=bars")
         expect(page.locator("#found")).to_have_attribute("data-state", "asks")
         expect(price).not_to_have_text(str(price.text_content()), timeout=15_000)
+
+
+def _say_what_was_there(
+    kind: type[BaseException] | None, error: BaseException | None, _: object, *, page: Page, feed: Process, store: Store
+) -> None:
+    """If a page does not follow: is it the feed that writes nothing, the stream of events, or the page?"""
+    if error is None:
+        return
+    states = page.locator("[data-state]").evaluate_all("all => all.map(each => `${each.id} ${each.dataset.state}`)")
+    stored = store.rows("SELECT last_ts::text, last_price, now()::text FROM store.series")
+    seen = page.evaluate("document.visibilityState")
+    ended = feed.process.poll()
+    feed.end()
+    error.add_note(f"page {seen}, {states}; stored {stored}; feed ended {ended}, {feed.text!r}")

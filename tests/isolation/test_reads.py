@@ -70,6 +70,9 @@ ON_A_VIEW = (
     "SELECT query_to_xml('TABLE {view}', true, false, '')",
     "COPY (SELECT * FROM {view}) TO STDOUT",
 )
+ALLOWED = (None, "42501", "42809", "0A000", "42703")
+"""What a question may be answered with: rows of one's own, or that the view cannot be asked so."""
+
 SETTINGS = (
     "",
     (
@@ -85,48 +88,60 @@ CORE = (
     *("mds.bars", "mds.series"),
     *("public.bars", "public.latest_prices", "public.series", "public.symbols", "public.tenants"),
 )
-"""The views that have a row of each tenant."""
+"""The views that every application reads."""
+TELLING = ("symbol", "id", "last_price")
 
 
 def views(siege: Siege) -> list[tuple[str, str]]:
-    """Every view that an application may read, with each of its columns."""
+    """Every view that shows rows of the second tenant to that tenant, with a column of each of its types.
+
+    A view without rows has nothing to reveal.
+    """
     found = siege.rows(
-        "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(a.attname) FROM pg_class AS c"
-        " JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum > 0"
-        " WHERE n.nspname IN ('mds', 'public') AND has_table_privilege('mds_app', c.oid, 'SELECT') ORDER BY 1, a.attnum"
+        "SELECT DISTINCT ON (1, a.atttypid) format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname)"
+        " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum > 0"
+        " WHERE n.nspname IN ('mds', 'public') AND has_table_privilege('mds_app', c.oid, 'SELECT')"
+        " ORDER BY 1, a.atttypid, a.attname <> ALL(%s), a.attnum",
+        [*TELLING],
     )
-    assert {name for name, _ in found} >= {*CORE}
-    return found
+    with siege.from_the_other_side().open("service") as other:
+        filled = {
+            view
+            for view in {view for view, _ in found}
+            if other.execute(f"SELECT FROM {view} LIMIT 1".encode()).rowcount
+        }
+    assert filled >= {*CORE}
+    return [(view, column) for view, column in found if view in filled]
 
 
-@pytest.mark.parametrize("question", ON_A_VIEW)
 @pytest.mark.parametrize(
     ("actor", "settings"),
     [("service", ""), *(("bound", settings) for settings in SETTINGS)],
     ids=("service", "bound", "bound, parallel", "bound, no index", "bound, row_security off"),
 )
-def test_no_query_makes_a_view_reveal_rows_of_another_tenant(
-    siege: Siege, actor: Actor, settings: str, question: str
-) -> None:
+def test_no_query_makes_a_view_reveal_rows_of_another_tenant(siege: Siege, actor: Actor, settings: str) -> None:
     columns = views(siege)
     if settings:
-        columns = [
-            (view, column) for view, column in columns if view in CORE and column in ("symbol", "id", "last_price")
-        ]
-    elif "{column}" not in question:
-        columns = [(view, "") for view in sorted({view for view, _ in columns})]
-    seen_own = 0
+        columns = [(view, column) for view, column in columns if view in CORE and column in TELLING]
+    names = dict.fromkeys(view for view, _ in columns)
+    revealed, blind = [], []
     with siege.open(actor) as connection:
         assert assault(connection, [*SPY, settings or "SELECT 1"]).sqlstate is None
         connection.commit()
         connection.autocommit = True
-        for view, column in columns:
-            seen = undone(connection, question.replace("{view}", view).replace("{column}", column))
-            assert seen.marks(siege.tenant_b, str(siege.foreign)) == [], (view, column)
-            assert seen.sqlstate in (None, "42501", "42809", "0A000", "42703"), seen
-            seen_own += "OWN" in seen.text
-    if "spy" in question and "EXPLAIN" not in question:
-        assert seen_own  # the spy was at work, on what it may see
+        for question in ON_A_VIEW:
+            seen_own = 0
+            for view, column in columns if "{column}" in question else [(view, "") for view in names]:
+                seen = undone(connection, question.replace("{view}", view).replace("{column}", column))
+                if seen.marks(siege.tenant_b, str(siege.foreign)) or seen.sqlstate not in ALLOWED:
+                    revealed.append((question, view, column, seen))
+                seen_own += "OWN" in seen.text
+            if "spy" in question and "EXPLAIN" not in question and not seen_own:
+                blind.append(question)
+    assert revealed == []
+    # The spy was at work, on what it may see.
+    assert blind == []
 
 
 def test_the_spy_function_detects_a_view_without_a_security_barrier(own_siege: Siege) -> None:
