@@ -182,6 +182,15 @@ def _find_engines(config: pytest.Config) -> Engines:
 before_the_server = pytest.mark.engines("postgres")
 """For what a client does or refuses by itself: a server never learns of it, or gets what any other gets."""
 
+ON_TABLES: Final = pytest.mark.engines("postgres")
+"""For what an engine cannot change: plain PostgreSQL is enough."""
+
+
+def on_tables(*values: object) -> Any:
+    """A parameter of a test of every engine that runs on plain PostgreSQL alone: another one is enough elsewhere."""
+    return pytest.param(*values, marks=ON_TABLES)
+
+
 _QUALITY: Final = "mds_client.models.DataQualityWarning"
 
 odd_rows = pytest.mark.filterwarnings(f"ignore:row .*(no value beside the key|a later row has the same key):{_QUALITY}")

@@ -25,7 +25,7 @@ from mds_client.columns import arrow
 from mds_client.columns.arrow import Query
 from mds_client.errors import MDSOperationalError, RetryableError
 from mds_client.protocol.operations import Stream
-from tests.conftest import Client, Store, Waiting, before_the_server, odd_rows
+from tests.conftest import Client, Store, Waiting, before_the_server, odd_rows, on_tables
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 BARS = KINDS["bars"]
@@ -571,7 +571,7 @@ def test_a_window_is_read_as_a_frame_with_the_types_of_the_kind(client: Client, 
     assert client.upsert_bars(table) == 3
 
 
-@pytest.mark.parametrize("nulls", ["none", "some", "all"])
+@pytest.mark.parametrize("nulls", ["some", on_tables("none"), on_tables("all")])
 @pytest.mark.every_engine
 @odd_rows
 def test_a_frame_is_read_back_as_written_with_any_mix_of_nulls(client: Client, store: Store, nulls: str) -> None:

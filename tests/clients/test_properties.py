@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mds_client import Bar
-from tests.conftest import Client, Store, odd_rows
+from tests.conftest import Client, Store, odd_rows, on_tables
 
 pytestmark = pytest.mark.every_engine
 
@@ -72,7 +72,7 @@ class Model:
         return latest
 
 
-@pytest.mark.parametrize("mode", ["executemany", "values", "copy"])
+@pytest.mark.parametrize("mode", ["copy", on_tables("values"), on_tables("executemany")])
 @settings(
     max_examples=20,
     deadline=None,

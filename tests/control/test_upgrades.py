@@ -23,13 +23,13 @@ from datastore.cli import command_line
 from datastore.connections import head
 from datastore.engines import detect
 from mds_client import KINDS, MDS
+from tests.conftest import ON_TABLES
 from tests.control.catalog import rows, shape
 from tests.engines.databases import PASSWORD, Databases, Place
 from tests.relay import Relay
 
 pytestmark = pytest.mark.every_engine
 
-on_tables = pytest.mark.engines("postgres")
 RELEASES: Final = sorted((Path(__file__).parent / "releases").glob("*.sql"))
 ALPHA: Final = "aaaaaaaa-0000-4000-8000-000000000001"
 BETA: Final = "bbbbbbbb-0000-4000-8000-000000000002"
@@ -154,8 +154,8 @@ def fresh(databases: Databases) -> list[Any]:
 @pytest.mark.parametrize(
     "release",
     [
-        # Hypertables come along from the oldest release through all migrations, and from the newest through none.
-        pytest.param(path, id=path.stem, marks=() if path in (RELEASES[0], RELEASES[-1]) else on_tables)
+        # Hypertables come along from the oldest release, through all migrations.
+        pytest.param(path, id=path.stem, marks=() if path == RELEASES[0] else ON_TABLES)
         for path in RELEASES
     ],
 )

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from datastore.service.formats import FORMATS
+from tests.conftest import on_tables
 from tests.service.conftest import Api, problem
 from tests.service.test_endpoints import lines, upload
 
@@ -182,7 +183,7 @@ def said(found: dict[str, Any]) -> str:
 
 
 @reads_rows
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("named", [False, on_tables(True)])
 def test_resources_of_another_tenant_look_like_missing_ones(siege: Siege, named: bool) -> None:
     """The same answer as for what nobody has, to the last byte but for what was asked."""
     theirs, nobodys = ("b", "q") if named else (siege.b, str(uuid4()))
