@@ -7,7 +7,7 @@ computes everything. Intervals are aligned to midnight UTC; NULLs do not count.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,7 @@ from datastore.locks import held
 from datastore.names import REFRESH_LOCK, STORE
 from mds_client import KINDS, schema, sql
 from mds_client.schema import Kind, Rollup
-
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+from mds_client.values.times import ceiling, floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +127,10 @@ def refresh_stored(
         name = relation(kind, rollup)
         if names is not None and name not in names:
             continue
-        span = (_floor(start, rollup.width), _ceiling(end, rollup.width))
+        span = (start and floor(start, rollup.width), end and ceiling(end, rollup.width))
         engine.refresh_rollup(driver, kind, rollup, span)
         done.append(Refresh(name, *span))
     return done
-
-
-def _floor(time: datetime | None, width: timedelta) -> datetime | None:
-    return None if time is None else _EPOCH + (time - _EPOCH) // width * width
-
-
-def _ceiling(time: datetime | None, width: timedelta) -> datetime | None:
-    return None if time is None else _EPOCH - (_EPOCH - time) // width * width
 
 
 @dataclass(frozen=True, slots=True)

@@ -503,7 +503,7 @@ def test_an_export_needs_a_folder_and_a_known_kind_and_format(store: Store, monk
     monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
     with pytest.raises(ConfigurationError, match="set DATASTORE_EXPORTS"):
         export(store)
-    with pytest.raises(ControlError, match="no kind trades"):
+    with pytest.raises(ControlError, match="no kind 'trades'"):
         export(store, kinds=["trades"])
     with pytest.raises(ControlError, match="there is no format 'xlsx'"):
         export(store, format="xlsx")

@@ -107,7 +107,7 @@ FAULTS: Final = (
     ),
     # `last` says which rows are appended. A wrong answer takes time and changes no row, so no fault of it is here.
     Fault(UPSERTS, "if claimed.keys() - {session.tenant_id}:", "if False:", BOUND),
-    Fault(UPSERTS, "if error.sqlstate != _UNIQUE_VIOLATION:", "if True:", FRAMES),
+    Fault(UPSERTS, "if error.sqlstate != UniqueViolation.sqlstate:", "if True:", FRAMES),
     Fault(
         UPSERTS,
         '            session.forget()\n            raise StaleSeries("a cached',
@@ -224,7 +224,7 @@ FAULTS: Final = (
     # Gaps
     Fault(WINDOWS, "end and _midnight(after) <= now:", "end:", GAPS),
     Fault(WINDOWS, "end = min(end, now)", "pass", GAPS),
-    Fault(WINDOWS, "until = _floor(until, step)", "pass", GAPS),
+    Fault(WINDOWS, "until = floor(until, step)", "pass", GAPS),
     # The service
     Fault(GATE, "if token.scope < scope:", "if False:", SECURITY),
     Fault(GATE, "if store_wide and token.tenant is not None:", "if False:", SECURITY),

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 from uuid import UUID
 
 from datastore import gaps, sources
@@ -17,6 +16,7 @@ from datastore.backfill.spec import (
 )
 from datastore.connections import connect
 from datastore.tenants import find_tenant
+from mds_client.values.times import EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,3 @@ def _chunks(spec: BackfillSpec, found: gaps.Check, now: datetime) -> Iterator[Ch
         of_it = list(of_chunk.values())
         for at in range(0, len(of_it), spec.chunk_series):
             yield Chunk(calendar=calendar, spans=of_it[at : at + spec.chunk_series])
-
-
-EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)

@@ -11,10 +11,11 @@ import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
 from datastore.connections import connect
-from datastore.gaps.timeframes import EPOCH, GapError, Window
+from datastore.gaps.timeframes import GapError, Window
 from datastore.names import STORE
 from datastore.tenants import Tenant
 from mds_client import KINDS
+from mds_client.values.times import EPOCH
 
 _CHUNKS_AT_ONCE: Final = 4
 

@@ -10,8 +10,8 @@ from datastore.errors import ControlError
 from datastore.gaps import calendars
 from datastore.gaps.calendars import Session
 from mds_client.values import timeframes
+from mds_client.values.times import EPOCH, ceiling, floor
 
-EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MONDAY: Final = date(2000, 1, 3).toordinal()
 _UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
 _MONTHS: Final = {"mo": 1, "q": 3, "y": 12}
@@ -78,7 +78,7 @@ def windows(
         return []
     step = timeframe.step
     if step is not None:
-        until = min(_ceiling(end, step), now)
+        until = min(ceiling(end, step), now)
         return list(_intervals(calendars.sessions(calendar, start, until), step, start, until))
     try:
         first, _ = timeframe.around(start.astimezone(UTC).date())
@@ -90,12 +90,12 @@ def windows(
 
 
 def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until: datetime) -> Iterator[Window]:
-    done = _ceiling(start, step)
-    until = _floor(until, step)
+    done = ceiling(start, step)
+    until = floor(until, step)
     for session in found:
         for opens, closes in session.spans:
             # A session may begin in the interval in which the previous one ended.
-            first, last = max(_floor(opens, step), done), min(_ceiling(closes, step), until)
+            first, last = max(floor(opens, step), done), min(ceiling(closes, step), until)
             if first < last:
                 yield Window(session.day, first, last, (last - first) // step)
                 done = last
@@ -127,14 +127,6 @@ def _month(number: int) -> date:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _floor(moment: datetime, step: timedelta) -> datetime:
-    return EPOCH + (moment - EPOCH) // step * step
-
-
-def _ceiling(moment: datetime, step: timedelta) -> datetime:
-    return EPOCH - (EPOCH - moment) // step * step
 
 
 class GapError(ControlError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL, Identifier
 
 from datastore import aggregates, tenants
@@ -49,8 +50,6 @@ class LoadError(ControlError):
 
 PART_ROWS: Final = 1_000_000
 """Rows of one transaction. More rows give longer runs of neighbours in the index, and need more memory."""
-
-_UNIQUE_VIOLATION: Final = "23505"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +225,7 @@ def straight(kind: Kind, given: Batch, on_conflict: OnConflict) -> Operation[Str
         try:
             yield Group((narrow.in_table().copied(_copy_rows(kind)),))
         except MDSOperationalError as error:
-            if error.sqlstate != _UNIQUE_VIOLATION:
+            if error.sqlstate != UniqueViolation.sqlstate:
                 raise
             yield Group((Execute(sql.ROLLBACK_TO),))
             yield from upserts._copy_and_merge(session, kind, batch, on_conflict)

@@ -16,7 +16,7 @@ from datastore.engines import Driver, one
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, JobRecord, KindName, Order, job_type
 from datastore.names import STORE
-from datastore.reads import series_range
+from datastore.reads import known_kind, series_range
 from datastore.tenants.lifecycle import count
 from datastore.tenants.registry import Tenant, get_tenant
 from mds_client import KINDS, export, sql
@@ -72,8 +72,8 @@ def export_tenant(
     kind or format.
     """
     found = get_tenant(dsn, tenant)
-    if unknown := set(kinds or ()) - set(KINDS):
-        raise ControlError(f"there is no kind {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
+    for kind in kinds or ():
+        known_kind(kind)
     if format not in _WRITERS:
         raise ControlError(f"there is no format {format!r}; there are: {', '.join(_WRITERS)}")
     with as_owner(dsn) as (_, driver):

@@ -7,15 +7,15 @@ values of rows are numbers and times, which are packed here a column at a time; 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""The epoch of the server's times."""
+from mds_client.values.times import EPOCH
+
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 # The struct formats of a length and a value of each type.
@@ -64,7 +64,7 @@ def array(type_: str, values: Sequence[Any]) -> Packed | list[Any]:
 
 def _elements(type_: str, code: str, values: Sequence[Any], nulls: int) -> bytes:
     if type_ == "timestamptz":
-        values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+        values = [None if value is None else (value - EPOCH) // _MICROSECOND for value in values]
     size = struct.calcsize("!" + code) - 4
     if nulls:
         pack = struct.Struct("!" + code).pack

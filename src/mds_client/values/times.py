@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """The time at which counts begin."""
 
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""The time from which PostgreSQL counts, and from which intervals of a fixed width are laid."""
+
 PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """The number of each unit in a second."""
 
@@ -29,6 +32,16 @@ NO_NUMBER: Final = (
     "a bare number is not a time: write it as text, like 2024-01-31T14:30:00Z, or state the unit that it counts"
     " (time_unit)"
 )
+
+
+def floor(time: datetime, width: timedelta) -> datetime:
+    """Return the start of the interval of this width that a time is in."""
+    return EPOCH + (time - EPOCH) // width * width
+
+
+def ceiling(time: datetime, width: timedelta) -> datetime:
+    """Return the time itself if an interval of this width starts there, otherwise the start of the next interval."""
+    return EPOCH - (EPOCH - time) // width * width
 
 
 def instant(value: Any) -> Any:

@@ -10,6 +10,8 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from psycopg.errors import UniqueViolation
+
 from mds_client import cold, sql
 from mds_client.columns.arrays import array
 from mds_client.columns.rows import HEAVY_ROWS, ArrowStream, Batch, Input, Narrow, batches
@@ -246,7 +248,7 @@ def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
             yield from commit(session, kind, latest, on_conflict, *append)
             return
         except MDSOperationalError as error:
-            if error.sqlstate != _UNIQUE_VIOLATION:
+            if error.sqlstate != UniqueViolation.sqlstate:
                 raise
             # Another writer has added such a row in the meantime.
             yield BACK
@@ -325,8 +327,6 @@ def _is_newer(time: datetime, last: datetime | None) -> bool:
 
 _FOREIGN: Final = ("44000", "42501", "55000")
 """The error codes for a row whose series id belongs to another tenant."""
-
-_UNIQUE_VIOLATION: Final = "23505"
 
 
 class Found(NamedTuple):

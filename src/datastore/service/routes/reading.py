@@ -123,7 +123,7 @@ async def read_rows(
 ) -> Response:
     """Read the rows of a kind, by series and then by time, however many; streamed in every format, also JSON."""
     if kind not in KINDS:
-        raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
+        raise Refusal("not-found", KINDS.unknown(kind))
     declared = KINDS[kind]
     some: dict[str, Any] = {"vendor": vendor, "symbols": symbols, "timeframe": timeframe}
     client, streaming = await run_in_threadpool(lambda: (here.client(tenant.id), here.streaming(tenant.id)))

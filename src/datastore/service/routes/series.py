@@ -110,7 +110,7 @@ async def upload_rows(
     have a few uploads at a time. Further ones wait, and are then refused.
     """
     if kind not in KINDS:
-        raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
+        raise Refusal("not-found", KINDS.unknown(kind))
     sort = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sort not in LINES or request.headers.get("content-encoding", "identity") != "identity":
         raise Refusal("unsupported-media-type", f"send rows as {NDJSON}, uncompressed")
@@ -156,7 +156,7 @@ async def delete_rows(
     refreshes them. The request takes one of the tenant's places for uploads.
     """
     if kind not in KINDS:
-        raise Refusal("not-found", f"there is no such kind; there are: {', '.join(KINDS)}")
+        raise Refusal("not-found", KINDS.unknown(kind))
     async with here.uploads.taken(tenant.id):
         return await anyio.to_thread.run_sync(
             partial(_delete, here, tenant.id, kind, asked), limiter=anyio.CapacityLimiter(1)
