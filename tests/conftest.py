@@ -182,13 +182,13 @@ def _find_engines(config: pytest.Config) -> Engines:
 before_the_server = pytest.mark.engines("postgres")
 """For what a client does or refuses by itself: a server never learns of it, or gets what any other gets."""
 
-ON_TABLES: Final = pytest.mark.engines("postgres")
+plain_postgres = pytest.mark.engines("postgres")
 """For what an engine cannot change: plain PostgreSQL is enough."""
 
 
 def on_tables(*values: object) -> Any:
     """A parameter of a test of every engine that runs on plain PostgreSQL alone: another one is enough elsewhere."""
-    return pytest.param(*values, marks=ON_TABLES)
+    return pytest.param(*values, marks=plain_postgres)
 
 
 _QUALITY: Final = "mds_client.models.DataQualityWarning"

@@ -70,7 +70,6 @@ def stored(client: MDS, kind: str) -> list[Row]:
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("kind", list(ROWS))
-@pytest.mark.every_engine
 def test_a_dump_can_be_ingested_to_the_same_rows(
     clients: tuple[MDS, MDS], kind: str, ending: str, tmp_path: Path
 ) -> None:

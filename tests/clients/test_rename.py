@@ -83,7 +83,6 @@ def test_a_symbol_is_renamed_in_every_kind_without_rewriting_rows(client: Client
     assert (closes(client, "FB", vendor="w"), closes(other, "FB")) == ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0])
 
 
-@pytest.mark.every_engine
 @pytest.mark.both_clients
 @pytest.mark.parametrize("rows", [1, 40, 3000])
 def test_a_client_that_cached_the_old_name_does_not_write_to_the_renamed_series(

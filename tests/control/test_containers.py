@@ -30,7 +30,7 @@ from datastore.jobs import JobContext
 from datastore.service import tokens
 from mds_client import MDS, Bar
 from tests.clients.test_cli import commands
-from tests.conftest import Store
+from tests.conftest import Store, plain_postgres
 from tests.engines.databases import Place
 from tests.service.processes import started
 
@@ -121,6 +121,7 @@ def test_an_initialised_database_is_at_head_and_migrate_leaves_no_drift(
     assert migration.migrate(admin).objects == []
 
 
+@plain_postgres
 def test_the_two_logins_have_only_the_rights_they_need(bare: Place, secrets: Path, logins: dict[str, str]) -> None:
     admin, service = initialised(bare, secrets, logins)
     migration.migrate(admin)
@@ -157,6 +158,7 @@ def test_the_initialisation_files_can_run_twice(bare: Place, secrets: Path, logi
     assert "ERROR" not in done.stderr
 
 
+@plain_postgres
 @pytest.mark.parametrize("missing", ["folder", "file", "text"])
 def test_no_login_is_created_without_valid_password_files(
     bare: Place, secrets: Path, logins: dict[str, str], missing: str

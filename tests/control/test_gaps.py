@@ -106,7 +106,6 @@ SEVERAL: dict[str, tuple[str, str, list[str], list[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("what", SEVERAL)
-@pytest.mark.every_engine
 def test_a_session_with_several_daily_weekly_or_monthly_bars_is_found(store: Store, what: str) -> None:
     timeframe, calendar, stamps, several = SEVERAL[what]
     write(store, "S", [at(f"2024-{stamp}") for stamp in stamps], timeframe)

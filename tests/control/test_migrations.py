@@ -24,7 +24,7 @@ from datastore.errors import ControlError, UnsupportedServer
 from mds_client import KINDS, MDS, Row
 from mds_client.models import Instant, Number, Symbol, UuidText
 from mds_client.schema import Kind, kind
-from tests.conftest import ON_TABLES, Client, Store
+from tests.conftest import Client, Store, plain_postgres
 from tests.control.catalog import rows, shape
 
 pytestmark = pytest.mark.every_engine
@@ -187,7 +187,7 @@ def rounds(changes: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 def rounds_by_engine(changes: Iterable[tuple[str, str]], everywhere: int) -> list[Any]:
     """The rounds as parameters. The first ones change what becomes a hypertable, and run on every engine."""
     return [
-        pytest.param(some, id=some[0][0][:60], marks=() if number < everywhere else ON_TABLES)
+        pytest.param(some, id=some[0][0][:60], marks=() if number < everywhere else plain_postgres)
         for number, some in enumerate(rounds(changes))
     ]
 
@@ -332,6 +332,7 @@ def apply_revision(dsn: str, folder: Path) -> Path:
     return made
 
 
+@plain_postgres
 def test_a_new_kind_is_missing_until_its_generated_migration_has_run(store: Store, ticks: Kind, tmp_path: Path) -> None:
     assert "table ticks is missing" in migration.check(store.admin_dsn)
     made = apply_revision(store.admin_dsn, tmp_path)
@@ -375,6 +376,7 @@ def test_a_new_kind_can_be_written_in_every_mode_and_read_back_by_its_tenant_onl
             assert connection.execute("SELECT count(*) FROM public.ticks").fetchone() == (count,)
 
 
+@plain_postgres
 def test_a_revision_without_a_change_is_refused_and_leaves_no_file(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="there is nothing to migrate"):
         migration.revision(store.admin_dsn, "nothing", tmp_path)

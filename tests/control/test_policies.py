@@ -13,7 +13,7 @@ from datastore import aggregates, cold, migration, timescale_policies
 from datastore.engines import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
-from tests.conftest import Client, Store
+from tests.conftest import Client, Store, plain_postgres
 
 pytestmark = pytest.mark.every_engine
 
@@ -141,6 +141,7 @@ def test_reapplying_policies_changes_no_job(connect: Callable[..., Client], stor
     assert (jobs(store), timescale_policies.policies(store.admin_dsn)) == before
 
 
+@plain_postgres
 @pytest.mark.parametrize(
     ("relation", "policy", "value", "message"),
     [

@@ -24,7 +24,7 @@ from datastore.names import STORE
 from datastore.schema import metadata
 from mds_client import KINDS, MDS, Bar, Fundamentals, News, OptionSnap
 from mds_client.errors import RLSDenied
-from tests.conftest import Store
+from tests.conftest import Store, plain_postgres
 from tests.control.job_types import until, work
 
 pytestmark = pytest.mark.every_engine
@@ -117,6 +117,7 @@ def test_an_unknown_tenant_is_named_in_the_error(store: Store) -> None:
 # Deleted --------------------------------------------------------------------------------------------------------
 
 
+@plain_postgres
 def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(store: Store, role: str) -> None:
     for tenant in (store.tenant_a, store.tenant_b):
         fill(store, tenant)
@@ -285,6 +286,7 @@ def test_a_deletion_does_not_wait_for_logins_that_are_bound_to_another_tenant(st
     assert left_of(store, 1) == {}
 
 
+@plain_postgres
 @pytest.mark.many_sessions
 @pytest.mark.parametrize("how", ["a statement that has begun", "a snapshot that was taken"])
 def test_a_deletion_waits_for_statements_and_snapshots_that_predate_it(store: Store, how: str) -> None:
@@ -331,6 +333,7 @@ def test_a_deletion_waits_for_statements_and_snapshots_that_predate_it(store: St
     assert left_of(store, 1) == {}
 
 
+@plain_postgres
 def test_a_login_of_a_deleted_tenant_cannot_become_another_tenant(store: Store, role: str) -> None:
     fill(store, store.tenant_b)
     tenants.bind_role(store.admin_dsn, "a", role)
@@ -370,6 +373,7 @@ def test_a_deletion_waits_for_bound_logins_to_log_out(store: Store, role: str) -
     assert left_of(store, 1) == {}
 
 
+@plain_postgres
 def test_a_bound_login_with_another_path_to_mds_app_blocks_the_last_deletion_step(store: Store, role: str) -> None:
     tenants.bind_role(store.admin_dsn, "a", role)
     store.execute(f"CREATE ROLE team IN ROLE mds_app; GRANT team TO {role}")
@@ -420,6 +424,7 @@ def export(store: Store, **options: Any) -> dict[str, Any]:
     return result
 
 
+@plain_postgres
 @pytest.mark.parametrize("disabled", [False, True])
 def test_exported_files_can_be_imported_by_another_tenant(store: Store, exports: Path, disabled: bool) -> None:
     fill(store, store.tenant_a)
@@ -467,6 +472,7 @@ def test_an_export_job_of_a_tenant_exports_only_its_own_rows(store: Store, expor
     assert list(exports.iterdir()) == [exports / store.tenant_b]
 
 
+@plain_postgres
 @pytest.mark.parametrize("format_", ["parquet", "ndjson"])
 def test_an_export_has_the_rows_of_every_kind_as_the_tenant_reads_them(
     store: Store, exports: Path, format_: str
