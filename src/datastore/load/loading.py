@@ -206,9 +206,9 @@ def straight(kind: Kind, given: Batch, on_conflict: OnConflict) -> Operation[Str
     def talk(session: Session) -> Talk[Straight]:
         # A new batch: another attempt may spell symbols in another way.
         batch = given.spelled(session.spelling)
-        yield from upserts._check_tenant(session, batch.claimed())
-        series = yield from upserts._find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
-        ids = upserts._ids(session, {name: found.known for name, found in series.items()})
+        yield from upserts.check_tenant(session, batch.claimed())
+        series = yield from upserts.find_series(session, kind, set(batch.names), (Execute(_AS_OWNER),))
+        ids = upserts.ids_of(session, {name: found.known for name, found in series.items()})
         narrow = batch.narrow(ids)
         # Callers count by the batch that they have given.
         given.replaced = batch.replaced
@@ -219,7 +219,7 @@ def straight(kind: Kind, given: Batch, on_conflict: OnConflict) -> Operation[Str
             # Read in this transaction, so that a process that moves the fence waits for it.
             fence = yield from cold.fence(session, kind, ask=True)
             if fence is not None and span[0] < fence:
-                yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
+                yield from upserts.copy_and_merge(session, kind, batch, on_conflict)
                 return Straight(True, *span)
         yield Group((Execute(sql.SAVEPOINT),))
         try:
@@ -228,7 +228,7 @@ def straight(kind: Kind, given: Batch, on_conflict: OnConflict) -> Operation[Str
             if error.sqlstate != UniqueViolation.sqlstate:
                 raise
             yield Group((Execute(sql.ROLLBACK_TO),))
-            yield from upserts._copy_and_merge(session, kind, batch, on_conflict)
+            yield from upserts.copy_and_merge(session, kind, batch, on_conflict)
             return Straight(True, *span)
         yield from upserts.commit(session, kind, latest, on_conflict)
         return Straight(False, *span)

@@ -99,14 +99,14 @@ def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: 
 
 
 def _upsert(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict, mode: str) -> Talk[None]:
-    yield from _check_tenant(session, batch.claimed())
+    yield from check_tenant(session, batch.claimed())
     if mode == "copy":
-        yield from _copy_and_merge(session, kind, batch, on_conflict)
+        yield from copy_and_merge(session, kind, batch, on_conflict)
     else:
         yield from _send_and_merge(session, kind, batch, on_conflict, mode)
 
 
-def _check_tenant(session: Session, claimed: Mapping[str, int]) -> Talk[None]:
+def check_tenant(session: Session, claimed: Mapping[str, int]) -> Talk[None]:
     """Raise RLSDenied if rows name another tenant than the client's."""
     if len(claimed) > 1 or (session.wanted and claimed.keys() - {session.wanted}):
         _refuse(claimed, session.wanted)
@@ -131,8 +131,8 @@ def _send_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnC
     series = {name: known[kind.name, name] for name in names if (kind.name, name) in known}
     cached = bool(series)
     if missing := set(names) - series.keys():
-        series |= {name: found.known for name, found in (yield from _find_series(session, kind, missing)).items()}
-    ids = _ids(session, series)
+        series |= {name: found.known for name, found in (yield from find_series(session, kind, missing)).items()}
+    ids = ids_of(session, series)
     narrow = batch.narrow(ids)
     fence = yield from cold.fence(session, kind)
     if fence is not None and _oldest(narrow.latest) < fence:
@@ -223,15 +223,15 @@ def _shared(session: Session, kind: Kind, narrow: Narrow) -> Execute:
     return Execute(sql.shared_rows(kind), [series, min(times), max(times), found, session.wanted])
 
 
-def _copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
+def copy_and_merge(session: Session, kind: Kind, batch: Batch, on_conflict: OnConflict) -> Talk[None]:
     """Write a large batch through a staging table, without a merge if no row can exist yet.
 
     The ids and last times of the series are read in the same transaction.
     """
     # An earlier batch of the same transaction may have left rows in the staging table.
     stage = (Execute(sql.create_stage(kind)), Execute(sql.clear_stage(kind)))
-    series = yield from _find_series(session, kind, set(batch.names), stage)
-    ids = _ids(session, {name: found.known for name, found in series.items()})
+    series = yield from find_series(session, kind, set(batch.names), stage)
+    ids = ids_of(session, {name: found.known for name, found in series.items()})
     narrow = batch.narrow(ids)
     latest = narrow.latest
     fence = yield from cold.fence(session, kind)
@@ -336,7 +336,7 @@ class Found(NamedTuple):
     last_ts: datetime | None
 
 
-def _ids(session: Session, series: Mapping[SeriesName, Known]) -> dict[SeriesName, int]:
+def ids_of(session: Session, series: Mapping[SeriesName, Known]) -> dict[SeriesName, int]:
     """Return the ids of a batch's series, and keep in the session what is known of their renames.
 
     Raises StaleSeries if two names have one id: one of them is the cached name of a series that was renamed.
@@ -349,7 +349,7 @@ def _ids(session: Session, series: Mapping[SeriesName, Known]) -> dict[SeriesNam
     return ids
 
 
-def _find_series(
+def find_series(
     session: Session, kind: Kind, names: set[SeriesName], before: tuple[Step, ...] = ()
 ) -> Talk[dict[SeriesName, Found]]:
     """Return each of these series. Creates those that do not exist."""
