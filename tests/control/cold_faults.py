@@ -83,7 +83,10 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 
 def preloaded() -> None:
     """Have what takes seconds to import imported once, in the process that the others are copied from."""
-    _CONTEXT.set_forkserver_preload([*MODULES.values(), "datastore.cold.metadata"])
+    # PyArrow imports pandas with the first array, if it is there.
+    _CONTEXT.set_forkserver_preload(
+        [*MODULES.values(), "datastore.cold.metadata", "mds_client.cold.places.folders", "pandas"]
+    )
 
 
 def _begun(begins: Any, *arguments: Any) -> None:
