@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from datastore import cold, gaps, timescale_policies
+from datastore import aggregates, cold, gaps, timescale_policies
 from datastore.cli import command_line
 from datastore.cold import compacting, exporting, folding, keeping
 from datastore.cold.owning import MARK
@@ -42,10 +42,9 @@ from mds_client import (
 )
 from mds_client.models import Row
 from mds_client.reading import packed
+from tests.clients.test_columnstore import compress
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
-
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
 
 NOW: Final = datetime(2024, 6, 15, 12, tzinfo=UTC)
 AGE: Final = timedelta(days=30)
@@ -95,6 +94,8 @@ class Pair:
             client.upsert(self.kind, rows, **how)
 
     def move(self, now: datetime = NOW, **how: Any) -> list[exporting.Moved]:
+        """Move the rows, from the columnstore where there is one."""
+        compress(self.store)
         cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), self.kind, AGE)
         return list(exporting.run(self.store.admin_dsn, self.url, now=now, **how))
 
@@ -132,6 +133,7 @@ class Pair:
 
     def same_everywhere(self) -> None:
         """Every read of every form is the same."""
+        aggregates.refresh(self.store.admin_dsn)
         found = self.same(lambda client: rows_of(client.bars_window(["A", "B"], "1m", *ALL, "v", missing="ignore")))
         for span in (ALL, SEAM):
             self.same(partial(window, span=span))
@@ -198,6 +200,7 @@ def pair(store: Store, url: str) -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.every_engine
 def test_moving_months_into_files_changes_no_read_result(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars())
     moved = pair.move()
@@ -212,6 +215,7 @@ def test_moving_months_into_files_changes_no_read_result(pair: Pair, store: Stor
     )
 
 
+@pytest.mark.every_engine
 @odd_rows
 def test_late_rows_can_be_written_in_each_mode_and_read_at_once(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
@@ -235,6 +239,7 @@ def test_late_rows_can_be_written_in_each_mode_and_read_at_once(pair: Pair, stor
     pair.same_everywhere()
 
 
+@pytest.mark.many_sessions
 def test_a_stream_that_splits_a_series_includes_its_rows_in_files(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.upsert(bars())
     pair.move()
@@ -254,6 +259,7 @@ def test_rewriting_rows_that_are_in_files_stores_nothing(pair: Pair, store: Stor
     pair.same_everywhere()
 
 
+@pytest.mark.every_engine
 def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> None:
     pair.upsert([row for row in bars("A") if row.ts < FENCE])
     pair.move()
@@ -267,6 +273,7 @@ def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> 
     assert pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")]) == [123.5]
 
 
+@pytest.mark.every_engine
 def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
@@ -284,6 +291,38 @@ def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: 
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
     pair.same_everywhere()
     assert len(pair.move()) == 4
+    pair.same_everywhere()
+
+
+@pytest.mark.every_engine
+def test_restored_rows_are_in_rollups_at_once(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    aggregates.refresh(store.admin_dsn)
+    pair.move()
+    # As the server's own job does: it sees that rows are gone.
+    aggregates.refresh(store.admin_dsn)
+    pair.upsert([bar(datetime(2024, 3, 3, tzinfo=UTC), 77)])
+    aggregates.refresh(store.admin_dsn)
+    pair.restore()
+    assert store.rows("SELECT cold_before FROM store.cold_fences") == [(None,)]
+    for timeframe in ROLLUPS:
+        assert pair.same(partial(rolled, timeframe=timeframe))
+
+
+@pytest.mark.every_engine
+def test_rows_are_moved_from_the_columnstore_and_back_into_it(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=300))
+    chunks = compress(store)
+    # Some outside of it, in the same chunks.
+    pair.upsert([bar(datetime(2024, 1, 3, 0, 30, tzinfo=UTC), 5), bar(datetime(2024, 1, 1, tzinfo=UTC), 6)])
+    assert pair.move()
+    pair.same_everywhere()
+    # What is left of the tenant b is in the columnstore as before.
+    assert compress(store) == chunks
+    pair.same_everywhere()
+    pair.restore()
+    pair.same_everywhere()
+    assert pair.move()
     pair.same_everywhere()
 
 
@@ -310,6 +349,7 @@ def test_a_client_without_access_to_files_raises_and_still_reads_the_table(pair:
     pair.same_everywhere()
 
 
+@pytest.mark.every_engine
 def test_a_transaction_reads_and_writes_rows_in_files_after_one_retry(pair: Pair) -> None:
     pair.upsert(bars())
     pair.move()
@@ -323,6 +363,7 @@ def test_a_transaction_reads_and_writes_rows_in_files_after_one_retry(pair: Pair
     assert inside == rows_of(pair.b.bars_window("A", "1m", *ALL, "v"))
 
 
+@pytest.mark.every_engine
 def test_rollup_sums_of_rows_in_files_may_exceed_the_largest_volume(pair: Pair) -> None:
     begin = datetime(2024, 1, 2, tzinfo=UTC)
     pair.upsert([bar(begin + timedelta(hours=n), 1, volume=2**63 - 1024, trade_count=2**63 - 1) for n in range(3)])
@@ -364,6 +405,7 @@ def test_a_missing_or_replaced_file_is_an_error_rather_than_a_gap(pair: Pair, st
                 other.bars_window("A", "1m", *ALL, "v")
 
 
+@pytest.mark.every_engine
 def test_a_policy_that_would_lose_rows_is_refused(store: Store, url: str) -> None:
     dsn = store.admin_dsn
     timescale_policies.set_policy(dsn, "bars", "retention_after", timedelta(days=400))
@@ -392,6 +434,7 @@ def test_a_gap_check_over_rows_in_files_is_rejected_without_access_to_them(pair:
         gaps.check(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=ALL[0], end=NOW, calendar="24/7")
 
 
+@pytest.mark.every_engine
 def test_a_bulk_load_writes_old_rows_as_late_rows(pair: Pair, store: Store, tmp_path: Path) -> None:
     from datastore import load
 
@@ -471,6 +514,7 @@ def test_late_rows_are_written_while_the_files_cannot_be_read(pair: Pair, url: s
     pair.same_everywhere()
 
 
+@pytest.mark.many_sessions
 def test_a_month_is_moved_only_after_transactions_that_may_write_into_it(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=300))
     old = bar(datetime(2024, 1, 1, 5, tzinfo=UTC), 7.0)
@@ -498,6 +542,8 @@ def test_a_month_is_moved_only_after_transactions_that_may_write_into_it(pair: P
     pair.same_everywhere()
 
 
+@pytest.mark.every_engine
+@pytest.mark.many_sessions
 def test_rows_changed_directly_during_a_move_stay_in_the_table(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=100))
     before = store.rows("SELECT count(*) FROM store.bars")
@@ -513,6 +559,7 @@ def test_rows_changed_directly_during_a_move_stay_in_the_table(pair: Pair, store
     assert not list(Path(pair.url).rglob("*.parquet"))
 
 
+@pytest.mark.every_engine
 def test_late_rows_of_an_unmoved_month_are_folded_after_its_move(pair: Pair) -> None:
     pair.upsert(bars(hours=100))
 
@@ -674,8 +721,8 @@ STEPS: Final = st.lists(
 )
 
 
+@pytest.mark.every_engine
 @odd_rows
-@pytest.mark.engines("postgres")
 @given(steps=STEPS)
 @settings(
     max_examples=6,

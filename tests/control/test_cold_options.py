@@ -22,8 +22,6 @@ from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
 from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
 
@@ -96,6 +94,7 @@ def pair(store: Store, url: str) -> Iterator[Options]:
         yield pair
 
 
+@pytest.mark.every_engine
 @odd_rows
 def test_snapshots_move_into_files_and_back_and_every_read_answers_as_before(
     pair: Options, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +123,7 @@ def test_snapshots_move_into_files_and_back_and_every_read_answers_as_before(
     assert mine == others
 
 
+@pytest.mark.every_engine
 @odd_rows
 def test_late_snapshots_change_their_contract_only_in_each_mode_and_are_folded(pair: Options, store: Store) -> None:
     pair.upsert(options())
@@ -157,6 +157,7 @@ def test_late_snapshots_change_their_contract_only_in_each_mode_and_are_folded(p
     assert store.rows("SELECT count(*) FROM store.late_options") == [(0,)]
 
 
+@pytest.mark.every_engine
 def test_snapshots_in_files_are_deleted_counted_and_gone_from_every_read(pair: Options, store: Store) -> None:
     pair.upsert(options())
     pair.move()
@@ -269,8 +270,8 @@ STEPS: Final = st.lists(
 )
 
 
+@pytest.mark.every_engine
 @odd_rows
-@pytest.mark.engines("postgres")
 @given(steps=STEPS)
 @settings(
     max_examples=6,

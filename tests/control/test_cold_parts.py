@@ -17,8 +17,6 @@ from mds_client import AMDS, MDS, ConfigurationError, Part, RetryableError
 from tests.conftest import Store
 from tests.control.test_cold import ALL, FENCE, Pair, bar, bars, joined
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 
 @pytest.fixture
 def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
@@ -28,6 +26,7 @@ def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.every_engine
 def test_a_part_is_a_file_or_a_month_of_the_table_and_holds_no_row_of_a_file(pair: Pair) -> None:
     parts = pair.a.scan_parts("bars")
     files = pair.a.cold_files()
@@ -39,6 +38,7 @@ def test_a_part_is_a_file_or_a_month_of_the_table_and_holds_no_row_of_a_file(pai
     pair.same(joined)
 
 
+@pytest.mark.every_engine
 def test_late_rows_and_deletions_are_in_the_parts_and_replace_rows_of_files_by_number(pair: Pair) -> None:
     for there, number, mode in zip(bars("A"), range(3), ("replace", "keep", "fill"), strict=False):
         ts = there.ts

@@ -27,11 +27,10 @@ from tests.control.job_types import put, work
 from tests.control.test_cold import FENCE, NOW, Pair, bar, bars, pair, url
 from tests.control.test_metrics import scraped
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 __all__ = ["pair", "url"]  # fixtures
 
 
+@pytest.mark.every_engine
 def test_the_daily_job_moves_and_folds_and_metrics_report_it(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +69,7 @@ def prices(client: MDS) -> list[tuple[object, ...]]:
     return [(row.symbol, row.price, row.price_timestamp) for row in found]
 
 
+@pytest.mark.every_engine
 def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
@@ -95,6 +95,7 @@ def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair:
     pair.same(prices)
 
 
+@pytest.mark.every_engine
 def test_deletions_across_the_fence_keep_latest_prices_correct(pair: Pair) -> None:
     pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
     pair.move()
@@ -310,6 +311,7 @@ def test_bars_moved_during_a_gap_check_are_not_reported_as_gaps(
     assert found[0] == found[1] > 2
 
 
+@pytest.mark.every_engine
 @pytest.mark.parametrize("timeframe", ["1h", "1d"])
 def test_bars_in_files_are_not_reported_as_gaps(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch, timeframe: str
@@ -343,6 +345,7 @@ def test_bars_in_files_are_not_reported_as_gaps(
     assert found("a") == found("b")
 
 
+@pytest.mark.every_engine
 def test_an_export_of_a_tenant_includes_rows_in_files(
     pair: Pair, store: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +375,7 @@ def test_an_export_of_a_tenant_includes_rows_in_files(
     assert exported(store.tenant_a, "three") == exported(store.tenant_b, "three")
 
 
+@pytest.mark.every_engine
 def test_a_tenant_is_deleted_with_its_files(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +394,7 @@ def test_a_tenant_is_deleted_with_its_files(
     assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
 
 
+@pytest.mark.every_engine
 def test_small_files_of_a_year_are_compacted_into_one_that_can_be_restored(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     later = datetime(2025, 2, 15, tzinfo=UTC)
