@@ -28,6 +28,8 @@ from datastore.cli import command_line
 from datastore.cold import compacting, exporting, folding, keeping
 from datastore.cold.owning import MARK
 from datastore.errors import ControlError
+from datastore.maintenance.on_demand import RefreshOrder
+from datastore.names import REFRESH_JOB
 from datastore.timescale_policies import PolicyError
 from mds_client import (
     KINDS,
@@ -215,7 +217,6 @@ def test_moving_months_into_files_changes_no_read_result(pair: Pair, store: Stor
     )
 
 
-@pytest.mark.every_engine
 @odd_rows
 def test_late_rows_can_be_written_in_each_mode_and_read_at_once(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
@@ -239,7 +240,6 @@ def test_late_rows_can_be_written_in_each_mode_and_read_at_once(pair: Pair, stor
     pair.same_everywhere()
 
 
-@pytest.mark.many_sessions
 def test_a_stream_that_splits_a_series_includes_its_rows_in_files(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.upsert(bars())
     pair.move()
@@ -259,7 +259,6 @@ def test_rewriting_rows_that_are_in_files_stores_nothing(pair: Pair, store: Stor
     pair.same_everywhere()
 
 
-@pytest.mark.every_engine
 def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> None:
     pair.upsert([row for row in bars("A") if row.ts < FENCE])
     pair.move()
@@ -305,6 +304,10 @@ def test_restored_rows_are_in_rollups_at_once(pair: Pair, store: Store) -> None:
     aggregates.refresh(store.admin_dsn)
     pair.restore()
     assert store.rows("SELECT cold_before FROM store.cold_fences") == [(None,)]
+    # A process that is stopped before it has refreshed them leaves that to the worker.
+    waiting = store.rows("SELECT payload FROM store.jobs WHERE job_type = %s ORDER BY id", REFRESH_JOB)
+    begins = [begin for payload in waiting if (begin := RefreshOrder.model_validate(*payload).start)]
+    assert [begin.month for begin in begins] == ([4, 3, 2, 1] if store.engine == "timescale" else [])
     for timeframe in ROLLUPS:
         assert pair.same(partial(rolled, timeframe=timeframe))
 
@@ -349,7 +352,6 @@ def test_a_client_without_access_to_files_raises_and_still_reads_the_table(pair:
     pair.same_everywhere()
 
 
-@pytest.mark.every_engine
 def test_a_transaction_reads_and_writes_rows_in_files_after_one_retry(pair: Pair) -> None:
     pair.upsert(bars())
     pair.move()
@@ -434,7 +436,6 @@ def test_a_gap_check_over_rows_in_files_is_rejected_without_access_to_them(pair:
         gaps.check(store.admin_dsn, tenant="a", vendor="v", timeframe="1m", start=ALL[0], end=NOW, calendar="24/7")
 
 
-@pytest.mark.every_engine
 def test_a_bulk_load_writes_old_rows_as_late_rows(pair: Pair, store: Store, tmp_path: Path) -> None:
     from datastore import load
 
@@ -514,7 +515,6 @@ def test_late_rows_are_written_while_the_files_cannot_be_read(pair: Pair, url: s
     pair.same_everywhere()
 
 
-@pytest.mark.many_sessions
 def test_a_month_is_moved_only_after_transactions_that_may_write_into_it(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=300))
     old = bar(datetime(2024, 1, 1, 5, tzinfo=UTC), 7.0)
@@ -559,7 +559,6 @@ def test_rows_changed_directly_during_a_move_stay_in_the_table(pair: Pair, store
     assert not list(Path(pair.url).rglob("*.parquet"))
 
 
-@pytest.mark.every_engine
 def test_late_rows_of_an_unmoved_month_are_folded_after_its_move(pair: Pair) -> None:
     pair.upsert(bars(hours=100))
 

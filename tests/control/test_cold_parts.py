@@ -38,7 +38,6 @@ def test_a_part_is_a_file_or_a_month_of_the_table_and_holds_no_row_of_a_file(pai
     pair.same(joined)
 
 
-@pytest.mark.every_engine
 def test_late_rows_and_deletions_are_in_the_parts_and_replace_rows_of_files_by_number(pair: Pair) -> None:
     for there, number, mode in zip(bars("A"), range(3), ("replace", "keep", "fill"), strict=False):
         ts = there.ts

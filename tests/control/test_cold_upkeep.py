@@ -69,7 +69,6 @@ def prices(client: MDS) -> list[tuple[object, ...]]:
     return [(row.symbol, row.price, row.price_timestamp) for row in found]
 
 
-@pytest.mark.every_engine
 def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
@@ -311,7 +310,6 @@ def test_bars_moved_during_a_gap_check_are_not_reported_as_gaps(
     assert found[0] == found[1] > 2
 
 
-@pytest.mark.every_engine
 @pytest.mark.parametrize("timeframe", ["1h", "1d"])
 def test_bars_in_files_are_not_reported_as_gaps(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch, timeframe: str
@@ -345,7 +343,6 @@ def test_bars_in_files_are_not_reported_as_gaps(
     assert found("a") == found("b")
 
 
-@pytest.mark.every_engine
 def test_an_export_of_a_tenant_includes_rows_in_files(
     pair: Pair, store: Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,7 +391,6 @@ def test_a_tenant_is_deleted_with_its_files(
     assert store.rows("SELECT count(*) FROM store.late_bars") == [(0,)]
 
 
-@pytest.mark.every_engine
 def test_small_files_of_a_year_are_compacted_into_one_that_can_be_restored(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     later = datetime(2025, 2, 15, tzinfo=UTC)

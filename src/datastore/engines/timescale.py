@@ -53,8 +53,8 @@ class Timescale(TimescaleApache):
     ) -> tuple[Composable, tuple[Any, ...]]:
         self.prepare_writes(driver)
         # Over columnar rows, a DELETE with a range of series and a range of times fails: "btree index keys must be
-        # ordered by attribute" (XX000, TimescaleDB 2.19 to 2.2x). With a list of series it does not, and takes apart
-        # the rows of these series only.
+        # ordered by attribute" (XX000, TimescaleDB 2.23). With a list of series it does not, and takes apart the rows
+        # of these series only.
         time = Identifier(kind.time)
         find = SQL(
             "SELECT coalesce(array_agg(DISTINCT series_id), '{{}}') FROM {} WHERE series_id >= %s AND series_id < %s"
