@@ -273,7 +273,7 @@ def main(times: int, at_random: int, kind: str = "bars") -> None:
             print(f"wrong {traffic.wrong}, problems {problems}")
             print(f"files removed: {len(swept)}, of which on no list: {sum(one.why != 'replaced' for one in swept)}")
         finally:
-            server.down(mode="immediate")
+            server.discard()
 
 
 if __name__ == "__main__":
