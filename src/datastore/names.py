@@ -33,6 +33,9 @@ BEHIND: Final = "10000-01-01 00:00:00+00"
 BACKFILL_JOB: Final = "backfill"
 """The type of the jobs of backfills."""
 
+REFRESH_JOB: Final = "refresh-aggregates"
+"""The type of the jobs that refresh stored rollups."""
+
 MAX_ATTEMPTS: Final = 10
 """The default largest number of attempts of a job. With `datastore.worker`'s waits they take over half an hour."""
 

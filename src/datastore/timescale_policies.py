@@ -122,7 +122,7 @@ def store_setting(driver: Driver, relation: str, policy: str, value: timedelta |
     )
 
 
-def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: timedelta | None) -> None:
+def check_cold(driver: Driver, kind: str, policy: str, value: timedelta | None) -> None:
     """Refuse a retention that would remove rows that should be kept in files, and the other way round.
 
     Retention removes the rows of all tenants, and does not know about files. Raises PolicyError.
@@ -130,11 +130,6 @@ def check_cold(engine: Engine, driver: Driver, kind: str, policy: str, value: ti
     if value is None or policy not in ("cold_after", "retention_after") or kind not in KINDS or not KINDS[kind].cold:
         return
     if policy == "cold_after":
-        if engine.materialized():
-            raise PolicyError(
-                "cold_after is not available on TimescaleDB Community: its stored rollups would be refreshed over rows"
-                " that are in files, and lose them. It works on PostgreSQL and on TimescaleDB's Apache edition"
-            )
         if (retention := dict(_with_retention(driver, kind)).get(KINDS[kind])) is not None:
             raise PolicyError(f"{kind} are removed after {retention}: switch retention_after off first")
     elif _stored(driver).get((kind, "cold_after")) is not None or has_cold(driver, kind):
@@ -233,7 +228,7 @@ def _keeper(engine: Engine, setting: Setting) -> str:
     if setting.policy == "refresh_within" and not engine.materialized():
         return "nobody"
     if setting.policy == "cold_after":
-        return "nobody" if engine.materialized() else "worker"
+        return "worker"
     kind = KINDS.get(setting.relation)
     chunked = kind is None or kind.storage is not None
     return "server" if engine.has_own_jobs and chunked else "worker"
@@ -251,7 +246,7 @@ def set_policy(dsn: str, relation: str, policy: str, value: timedelta | None) ->
     Raises PolicyError if the relation has no such policy, or the value is invalid.
     """
     with as_owner(dsn) as (engine, driver):
-        check_cold(engine, driver, relation, policy, value)
+        check_cold(driver, relation, policy, value)
         store_setting(driver, relation, policy, value)
         return enforce(engine, driver)
 

@@ -81,6 +81,14 @@ def work(dsn: str, url: str, tenant: str, what: str, stop_at: str | None, kind: 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 
 
+def preloaded() -> None:
+    """Have what takes seconds to import imported once, in the process that the others are copied from."""
+    # PyArrow imports pandas with the first array, if it is there.
+    _CONTEXT.set_forkserver_preload(
+        [*MODULES.values(), "datastore.cold.metadata", "mds_client.cold.places.folders", "pandas"]
+    )
+
+
 def _begun(begins: Any, *arguments: Any) -> None:
     """Work, after what takes long to import is imported and somebody was told."""
     importlib.import_module(MODULES[arguments[3]])
@@ -215,12 +223,19 @@ class Traffic:
         assert there == sorted(row for row in expected if row[1] < until)
 
 
+def _say(where: str, traffic: Traffic) -> None:
+    """Print how far a run has come, and what was seen so far."""
+    print(f"{where}: writes {traffic.writes}, looks {traffic.looks}, wrong {traffic.wrong}", flush=True)
+
+
 def main(times: int, at_random: int, kind: str = "bars") -> None:
     """Kill, and print what was seen."""
     from datastore import migration, tenants
     from datastore.cold import keeping
     from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 
+    preloaded()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as home:
         server = EmbeddedServer(Path(home) / "server")
         server.up(migration.migrate)
@@ -233,13 +248,16 @@ def main(times: int, at_random: int, kind: str = "bars") -> None:
             ended = dict.fromkeys(MODULES, 0)
             began = time.monotonic()
             with traffic.running():
-                for _ in range(times):
+                for turn in range(times):
+                    _say(f"turn {turn} of {times}, {time.monotonic() - began:.0f} s", traffic)
                     for what, step in EVERY:
                         for one in BEFORE.get(what, ("export",)):
                             worked(dsn, url, tenant, one, None, kind)
                         killed[what, step] += worked(dsn, url, tenant, what, step, kind) == -signal.SIGKILL
                         worked(dsn, url, tenant, what, None, kind)
-                for _ in range(at_random):
+                for turn in range(at_random):
+                    if turn % 50 == 0:
+                        _say(f"random {turn} of {at_random}, {time.monotonic() - began:.0f} s", traffic)
                     what = random.choice(list(ended))
                     after = random.uniform(0, 0.5)
                     ended[what] += worked(dsn, url, tenant, what, None, kind, killed_after=after) == -signal.SIGKILL
@@ -255,7 +273,7 @@ def main(times: int, at_random: int, kind: str = "bars") -> None:
             print(f"wrong {traffic.wrong}, problems {problems}")
             print(f"files removed: {len(swept)}, of which on no list: {sum(one.why != 'replaced' for one in swept)}")
         finally:
-            server.down(mode="immediate")
+            server.discard()
 
 
 if __name__ == "__main__":

@@ -23,11 +23,13 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from datastore import cold, gaps, timescale_policies
+from datastore import aggregates, cold, gaps, timescale_policies
 from datastore.cli import command_line
 from datastore.cold import compacting, exporting, folding, keeping
 from datastore.cold.owning import MARK
 from datastore.errors import ControlError
+from datastore.maintenance.on_demand import RefreshOrder
+from datastore.names import REFRESH_JOB
 from datastore.timescale_policies import PolicyError
 from mds_client import (
     KINDS,
@@ -42,10 +44,9 @@ from mds_client import (
 )
 from mds_client.models import Row
 from mds_client.reading import packed
+from tests.clients.test_columnstore import compress
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
-
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
 
 NOW: Final = datetime(2024, 6, 15, 12, tzinfo=UTC)
 AGE: Final = timedelta(days=30)
@@ -95,6 +96,8 @@ class Pair:
             client.upsert(self.kind, rows, **how)
 
     def move(self, now: datetime = NOW, **how: Any) -> list[exporting.Moved]:
+        """Move the rows, from the columnstore where there is one."""
+        compress(self.store)
         cold.set_age(self.store.admin_dsn, UUID(self.store.tenant_a), self.kind, AGE)
         return list(exporting.run(self.store.admin_dsn, self.url, now=now, **how))
 
@@ -132,6 +135,7 @@ class Pair:
 
     def same_everywhere(self) -> None:
         """Every read of every form is the same."""
+        aggregates.refresh(self.store.admin_dsn)
         found = self.same(lambda client: rows_of(client.bars_window(["A", "B"], "1m", *ALL, "v", missing="ignore")))
         for span in (ALL, SEAM):
             self.same(partial(window, span=span))
@@ -198,6 +202,7 @@ def pair(store: Store, url: str) -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.every_engine
 def test_moving_months_into_files_changes_no_read_result(pair: Pair, store: Store, url: str) -> None:
     pair.upsert(bars())
     moved = pair.move()
@@ -267,6 +272,7 @@ def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> 
     assert pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")]) == [123.5]
 
 
+@pytest.mark.every_engine
 def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())
     pair.move()
@@ -284,6 +290,44 @@ def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: 
     pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 80)])
     pair.same_everywhere()
     assert len(pair.move()) == 4
+    pair.same_everywhere()
+
+
+@pytest.mark.every_engine
+def test_restored_rows_are_in_rollups_at_once(pair: Pair, store: Store) -> None:
+    pair.upsert(bars())
+    aggregates.refresh(store.admin_dsn)
+    pair.move()
+    # As the server's own job does: it sees that rows are gone.
+    aggregates.refresh(store.admin_dsn)
+    pair.upsert([bar(datetime(2024, 3, 3, tzinfo=UTC), 77)])
+    aggregates.refresh(store.admin_dsn)
+    pair.restore()
+    assert store.rows("SELECT cold_before FROM store.cold_fences") == [(None,)]
+    # A process that is stopped before it has refreshed them leaves that to the worker.
+    waiting = store.rows("SELECT payload FROM store.jobs WHERE job_type = %s ORDER BY id", REFRESH_JOB)
+    begins = [begin for payload in waiting if (begin := RefreshOrder.model_validate(*payload).start)]
+    assert [begin.month for begin in begins] == ([4, 3, 2, 1] if store.engine == "timescale" else [])
+    # A client that has known a fence would compute them from rows.
+    with MDS(dsn=store.dsn, tenant_id=store.tenant_a) as other:
+        for timeframe in ROLLUPS:
+            assert rolled(other, timeframe) == rolled(pair.b, timeframe)
+
+
+@pytest.mark.every_engine
+def test_rows_are_moved_from_the_columnstore_and_back_into_it(pair: Pair, store: Store) -> None:
+    pair.upsert(bars(hours=300))
+    chunks = compress(store)
+    # Some outside of it, in the same chunks.
+    pair.upsert([bar(datetime(2024, 1, 3, 0, 30, tzinfo=UTC), 5), bar(datetime(2024, 1, 1, tzinfo=UTC), 6)])
+    assert pair.move()
+    pair.same_everywhere()
+    # What is left of the tenant b is in the columnstore as before.
+    assert compress(store) == chunks
+    pair.same_everywhere()
+    pair.restore()
+    pair.same_everywhere()
+    assert pair.move()
     pair.same_everywhere()
 
 
@@ -323,6 +367,7 @@ def test_a_transaction_reads_and_writes_rows_in_files_after_one_retry(pair: Pair
     assert inside == rows_of(pair.b.bars_window("A", "1m", *ALL, "v"))
 
 
+@pytest.mark.every_engine
 def test_rollup_sums_of_rows_in_files_may_exceed_the_largest_volume(pair: Pair) -> None:
     begin = datetime(2024, 1, 2, tzinfo=UTC)
     pair.upsert([bar(begin + timedelta(hours=n), 1, volume=2**63 - 1024, trade_count=2**63 - 1) for n in range(3)])
@@ -364,6 +409,7 @@ def test_a_missing_or_replaced_file_is_an_error_rather_than_a_gap(pair: Pair, st
                 other.bars_window("A", "1m", *ALL, "v")
 
 
+@pytest.mark.every_engine
 def test_a_policy_that_would_lose_rows_is_refused(store: Store, url: str) -> None:
     dsn = store.admin_dsn
     timescale_policies.set_policy(dsn, "bars", "retention_after", timedelta(days=400))
@@ -498,6 +544,8 @@ def test_a_month_is_moved_only_after_transactions_that_may_write_into_it(pair: P
     pair.same_everywhere()
 
 
+@pytest.mark.every_engine
+@pytest.mark.many_sessions
 def test_rows_changed_directly_during_a_move_stay_in_the_table(pair: Pair, store: Store) -> None:
     pair.upsert(bars(hours=100))
     before = store.rows("SELECT count(*) FROM store.bars")
@@ -674,8 +722,8 @@ STEPS: Final = st.lists(
 )
 
 
+@pytest.mark.every_engine
 @odd_rows
-@pytest.mark.engines("postgres")
 @given(steps=STEPS)
 @settings(
     max_examples=6,

@@ -22,8 +22,6 @@ from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
 from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
 
@@ -96,9 +94,10 @@ def pair(store: Store, url: str) -> Iterator[Options]:
         yield pair
 
 
+@pytest.mark.every_engine
 @odd_rows
 def test_snapshots_move_into_files_and_back_and_every_read_answers_as_before(
-    pair: Options, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+    pair: Options, store: Store, url: str
 ) -> None:
     pair.upsert(options())
     moved = pair.move()
@@ -113,15 +112,22 @@ def test_snapshots_move_into_files_and_back_and_every_read_answers_as_before(
     (made,) = pair.compact()
     assert made.files == 5
     pair.same_everywhere()
-    monkeypatch.setattr(packed, "TARGET", 20)
-    monkeypatch.setattr(packed, "MOST", 40)
-    pair.same_everywhere()
     assert len(pair.restore()) == 1
     pair.same_everywhere()
     everything = "SELECT {} FROM store.options AS o JOIN store.series AS s USING (series_id) WHERE series_id >> 40 = %s"
     columns = "symbol, root, ts, expiry, option_type, strike, iv, bid, oi, volume, volume_fraction, o.id::text"
     mine, others = ({*store.rows(everything.format(columns), no)} for no in (1, 2))
     assert mine == others
+
+
+def test_a_stream_that_splits_a_series_includes_its_snapshots_in_files(
+    pair: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.upsert(options())
+    pair.move()
+    monkeypatch.setattr(packed, "TARGET", 20)
+    monkeypatch.setattr(packed, "MOST", 40)
+    pair.same_everywhere()
 
 
 @odd_rows
@@ -269,8 +275,8 @@ STEPS: Final = st.lists(
 )
 
 
+@pytest.mark.every_engine
 @odd_rows
-@pytest.mark.engines("postgres")
 @given(steps=STEPS)
 @settings(
     max_examples=6,

@@ -17,8 +17,6 @@ from mds_client import AMDS, MDS, ConfigurationError, Part, RetryableError
 from tests.conftest import Store
 from tests.control.test_cold import ALL, FENCE, Pair, bar, bars, joined
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 
 @pytest.fixture
 def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
@@ -28,6 +26,7 @@ def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.every_engine
 def test_a_part_is_a_file_or_a_month_of_the_table_and_holds_no_row_of_a_file(pair: Pair) -> None:
     parts = pair.a.scan_parts("bars")
     files = pair.a.cold_files()

@@ -27,11 +27,10 @@ from tests.control.job_types import put, work
 from tests.control.test_cold import FENCE, NOW, Pair, bar, bars, pair, url
 from tests.control.test_metrics import scraped
 
-pytestmark = pytest.mark.engines("postgres", "timescale-apache")
-
 __all__ = ["pair", "url"]  # fixtures
 
 
+@pytest.mark.every_engine
 def test_the_daily_job_moves_and_folds_and_metrics_report_it(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +94,7 @@ def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair:
     pair.same(prices)
 
 
+@pytest.mark.every_engine
 def test_deletions_across_the_fence_keep_latest_prices_correct(pair: Pair) -> None:
     pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
     pair.move()
@@ -372,6 +372,7 @@ def test_an_export_of_a_tenant_includes_rows_in_files(
     assert exported(store.tenant_a, "three") == exported(store.tenant_b, "three")
 
 
+@pytest.mark.every_engine
 def test_a_tenant_is_deleted_with_its_files(
     pair: Pair, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

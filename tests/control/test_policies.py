@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from datastore import aggregates, cold, migration, timescale_policies
+from datastore import aggregates, migration, timescale_policies
 from datastore.engines import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
 from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
@@ -82,13 +81,13 @@ def test_declared_policies_are_in_force_after_a_migration(store: Store) -> None:
     expected = [
         ("bars", "columnstore_after", 14 * DAY, columnstore, 14 * DAY if server else None),
         ("bars", "retention_after", None, "server" if server else "worker", None),
-        ("bars", "cold_after", None, "nobody" if server else "worker", None),
+        ("bars", "cold_after", None, "worker", None),
         ("fundamentals", "retention_after", None, "worker", None),
         ("news", "columnstore_after", 60 * DAY, columnstore, 60 * DAY if server else None),
         ("news", "retention_after", None, "server" if server else "worker", None),
         ("options", "columnstore_after", 7 * DAY, columnstore, 7 * DAY if server else None),
         ("options", "retention_after", None, "server" if server else "worker", None),
-        ("options", "cold_after", None, "nobody" if server else "worker", None),
+        ("options", "cold_after", None, "worker", None),
         *((name, "refresh_within", None, refresh, None) for name in ROLLUPS),
     ]
     found = timescale_policies.policies(store.admin_dsn)
@@ -388,11 +387,3 @@ def test_computed_rollups_cover_only_the_stored_rows(client: Client, store: Stor
     left = client.bars_window("AAPL", "1m", *ALWAYS, "v")
     assert 30 <= len(left) < 40
     assert [len(rows) for rows in rollups(client)] == [len(left)] * 4
-
-
-@pytest.mark.engines("timescale")
-def test_community_refuses_to_keep_rows_in_files_and_says_why(store: Store) -> None:
-    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
-        timescale_policies.set_policy(store.admin_dsn, "bars", "cold_after", 30 * DAY)
-    with pytest.raises(PolicyError, match="not available on TimescaleDB Community"):
-        cold.set_age(store.admin_dsn, UUID(store.tenant_a), "options", 30 * DAY)

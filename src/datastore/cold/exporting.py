@@ -32,7 +32,7 @@ from datastore.cold.records import (
 )
 from datastore.cold.writing import VerificationError, fields_of, removed_on_error, write_file
 from datastore.connections import as_owner
-from datastore.engines import Driver
+from datastore.engines import Driver, Engine
 from datastore.names import STORE
 from datastore.reads import series_range
 from datastore.tenants import Tenant, await_older_writers
@@ -98,10 +98,10 @@ def run(
         waiting = _with_work(driver, some, now)
 
     def moved(one: Due) -> Iterator[Moved]:
-        with alone(dsn) as (_, driver):
+        with alone(dsn) as (engine, driver):
             check()
             if _fenced(driver, one.tenant, one.kind, now, reached, check):
-                yield from _months(driver, target, one.tenant, one.kind, reached, check)
+                yield from _months(engine, driver, target, one.tenant, one.kind, reached, check)
 
     # A connection and a lock for each tenant with work, so that other commands get their turn between two of them.
     yield from separately(partial(moved, one) for one in waiting)
@@ -159,7 +159,13 @@ def _fenced(
 
 
 def _months(
-    driver: Driver, target: Place, tenant: Tenant, kind: Kind, reached: Step, check: Callable[[], object]
+    engine: Engine,
+    driver: Driver,
+    target: Place,
+    tenant: Tenant,
+    kind: Kind,
+    reached: Step,
+    check: Callable[[], object],
 ) -> Iterator[Moved]:
     until = fence(driver, tenant, kind)
     assert until is not None
@@ -173,27 +179,36 @@ def _months(
                 f"tenant {tenant.id} has {kind.name} of {period[0]:%Y-%m} in {of_it[0]} and in the table:"
                 " someone has written past the doors"
             )
-        yield _move(driver, target, tenant, kind, period, reached)
+        yield _move(engine, driver, target, tenant, kind, period, reached)
 
 
 def _move(
-    driver: Driver, target: Place, tenant: Tenant, kind: Kind, period: tuple[datetime, datetime], reached: Step
+    engine: Engine,
+    driver: Driver,
+    target: Place,
+    tenant: Tenant,
+    kind: Kind,
+    period: tuple[datetime, datetime],
+    reached: Step,
 ) -> Moved:
     driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     driver.execute(sql.USE_TENANT, (tenant.id,))
     expected = driver.execute(
-        SQL("SELECT {} FROM {} AS r WHERE {}").format(_hash(kind), Identifier(STORE, kind.name), _within(kind)),
+        SQL(
+            "SELECT {} FROM {} AS r WHERE r.series_id >= %s AND r.series_id < %s AND r.{time} >= %s AND r.{time} < %s"
+        ).format(_hash(kind), Identifier(STORE, kind.name), time=Identifier(kind.time)),
         (*series_range(tenant.no), *period),
     ).fetchone()
     reached("read")
     file = write_file(target, tenant, kind, period, _rows(driver, tenant, kind, period), reached)
     driver.commit()
     try:
+        condition, parameters = engine.period_of_series(driver, kind, series_range(tenant.no), period)
         gone = driver.execute(
             SQL("WITH r AS (DELETE FROM {} AS r WHERE {} RETURNING {}) SELECT {} FROM r").format(
-                Identifier(STORE, kind.name), _within(kind), _columns(kind), _hash(kind)
+                Identifier(STORE, kind.name), condition, _columns(kind), _hash(kind)
             ),
-            (*series_range(tenant.no), *period),
+            parameters,
         ).fetchone()
         _check(file, expected, gone)
         put_on_list(driver, tenant, file)
@@ -216,10 +231,6 @@ def _check(file: NewFile, expected: Any, gone: Any) -> None:
             f"{file.kind.name} of {file.period[0]:%Y-%m} have changed while they were moved: someone has written past"
             " the doors"
         )
-
-
-def _within(kind: Kind) -> Composable:
-    return SQL("r.series_id >= %s AND r.series_id < %s AND r.{0} >= %s AND r.{0} < %s").format(Identifier(kind.time))
 
 
 def _columns(kind: Kind) -> Composable:

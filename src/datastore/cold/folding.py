@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pyarrow as pa
 from psycopg.sql import SQL, Identifier
 
+from datastore import aggregates, jobs
 from datastore.cold.owning import claim
 from datastore.cold.records import (
     ColdFile,
@@ -32,9 +33,9 @@ from datastore.cold.records import (
 )
 from datastore.cold.writing import VerificationError, fields_of, write_file
 from datastore.connections import as_owner
-from datastore.engines import Driver, one
+from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError
-from datastore.names import STORE, TENANT_BITS
+from datastore.names import REFRESH_JOB, STORE, TENANT_BITS
 from datastore.reads import series_range
 from datastore.tenants import Tenant, await_older_writers, get_tenant
 from mds_client import sql
@@ -254,7 +255,7 @@ def restore(
     """
     whose = get_tenant(dsn, tenant)
     (one,) = kinds(kind)
-    with alone(dsn) as (_, driver):
+    with alone(dsn) as (engine, driver):
         if age(driver, whose, one) is not None:
             raise ControlError(
                 f"{kind} of tenant {tenant} would move again: datastore policies set {kind} cold_after off"
@@ -273,7 +274,10 @@ def restore(
             await_older_writers(check, driver, whose.no)
             for period in _newest_first(driver, whose, one, until, since):
                 check()
-                yield _restore(driver, url, whose, one, period, reached)
+                yield _restore(engine, driver, url, whose, one, period, reached)
+                if one.rollups:
+                    # Stored rollups know only what was in the table.
+                    aggregates.refresh(dsn, *period, [aggregates.relation(one, rollup) for rollup in one.rollups])
             # Late rows of a month without a file need the fence.
             if not listed(driver, whose, one) and not count_rows(driver, f"late_{one.name}", whose):
                 driver.execute(
@@ -302,7 +306,10 @@ def _newest_first(driver: Driver, tenant: Tenant, kind: Kind, until: datetime, s
     return [period for period in sorted(periods, reverse=True) if period[1] > since]
 
 
-def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step) -> Restored:
+def _restore(
+    engine: Engine, driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Period, reached: Step
+) -> Restored:
+    engine.prepare_writes(driver)
     series = series_of(driver, tenant, kind)
     late, numbers = _late(driver, tenant, kind, period)
     table = _period(driver, url, tenant, kind, period, series, late)
@@ -319,6 +326,10 @@ def _restore(driver: Driver, url: str, tenant: Tenant, kind: Kind, period: Perio
         "UPDATE store.cold_fences SET cold_before = %s WHERE tenant_no = %s AND kind = %s",
         (period[0], tenant.no, kind.name),
     )
+    if kind.rollups and engine.materialized():
+        # They are refreshed right after this. The job is for a process that is stopped before that.
+        key = f"{kind.name} of {period[0]:%Y-%m} are back, {uuid4()}"
+        jobs.enqueue(driver, REFRESH_JOB, {"start": period[0], "end": period[1]}, tenant=None, idempotency_key=key)
     reached("deleted")
     driver.commit()
     reached("committed")

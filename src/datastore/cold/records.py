@@ -153,8 +153,8 @@ def set_age(dsn: str, tenant: UUID, kind: str, value: timedelta | None, *, own: 
     kinds(kind)
     if value is not None and value <= timedelta(0):
         raise ControlError(f"cold_after is an age, and more than nothing: {value}")
-    with as_owner(dsn) as (engine, driver):
-        timescale_policies.check_cold(engine, driver, kind, "cold_after", value)
+    with as_owner(dsn) as (_, driver):
+        timescale_policies.check_cold(driver, kind, "cold_after", value)
         driver.execute(
             "INSERT INTO store.cold_fences (tenant_no, kind, has_own_age, cold_after) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (tenant_no, kind) DO UPDATE SET has_own_age = excluded.has_own_age,"

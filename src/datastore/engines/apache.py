@@ -161,8 +161,7 @@ class TimescaleApache(Engine):
             remove = SQL("DELETE FROM {} WHERE {} AND series_id = ANY(%s)").format(Identifier(*table), condition)
             first, end = span
             while ids := one(driver.execute(find, (*bounds, first, end, batch))):
-                for name, value in self.session_settings().items():
-                    driver.execute("SELECT set_config(%s, %s, true)", (name, value))
+                self.prepare_writes(driver)
                 count = driver.execute(remove, (*bounds, ids)).rowcount
                 driver.commit()
                 yield count

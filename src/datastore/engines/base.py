@@ -98,6 +98,11 @@ class Engine:
         """Return the settings that a client's transaction needs in addition to its tenant."""
         return {}
 
+    def prepare_writes(self, driver: Driver) -> None:
+        """Set what the current transaction needs to change many rows of a kind."""
+        for name, value in self.session_settings().items():
+            driver.execute("SELECT set_config(%s, %s, true)", (name, value))
+
     def store_table(self, driver: Driver, kind: Kind) -> list[str]:
         """Store a kind's existing table, which may hold rows, as suits the engine best. Returns what was changed."""
         return []
@@ -215,6 +220,14 @@ class Engine:
     def stored_rollup(self, driver: Driver, kind: Kind, rollup: Rollup) -> tuple[str, str] | None:
         """Return the schema and name of the table of a stored rollup; None if it is computed when read."""
         return None
+
+    def period_of_series(
+        self, driver: Driver, kind: Kind, span: tuple[int, int], period: tuple[datetime, datetime]
+    ) -> tuple[Composable, tuple[Any, ...]]:
+        """Return the condition of a DELETE, with its parameters, for the rows of a period of series ids from the first
+        of `span` on and below the second. The table is `r`. Prepares the transaction for it."""
+        condition = SQL("r.series_id >= %s AND r.series_id < %s AND r.{0} >= %s AND r.{0} < %s")
+        return condition.format(Identifier(kind.time)), (*span, *period)
 
     def remove_series(
         self, driver: Driver, table: tuple[str, str], time: str, span: tuple[int, int], batch: int = 50_000

@@ -15,9 +15,9 @@ from datastore import aggregates, idempotency, jobs, timescale_policies
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobRecord, KindName, Order, job_type
+from datastore.names import REFRESH_JOB
 from mds_client import KINDS
 
-REFRESH: Final = "refresh-aggregates"
 EXPIRE: Final = "expire-rows"
 
 
@@ -50,7 +50,7 @@ def start_refresh(
 ) -> JobRecord:
     """Enqueue a job that does what `aggregates.refresh` does, and return it. The same key is the same job."""
     order = RefreshOrder(rollups=None if names is None else list(names), start=start, end=end)
-    return _start(dsn, REFRESH, order, key)
+    return _start(dsn, REFRESH_JOB, order, key)
 
 
 def start_expire(dsn: str, kind: str | None, key: str | None = None) -> JobRecord:
@@ -63,7 +63,7 @@ def _start(dsn: str, what: str, order: BaseModel, key: str | None) -> JobRecord:
         return jobs.enqueue(connection, what, order, tenant=None, idempotency_key=idempotency.job_key(key, what))
 
 
-@job_type(REFRESH, store_only=True)
+@job_type(REFRESH_JOB, store_only=True)
 def refresh(context: JobContext, order: RefreshOrder) -> list[dict[str, Any]]:
     """Refresh the rollups one after the other, each after its source."""
     wanted = aggregates.rollup_names(order.rollups)

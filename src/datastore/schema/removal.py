@@ -3,7 +3,7 @@
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from datastore.engines import Engine
-from datastore.names import STORE
+from datastore.names import REFRESH_JOB, STORE
 from datastore.schema.declared import DatabaseObject, for_app
 from mds_client import sql
 from mds_client.schema import Kind
@@ -13,14 +13,14 @@ _REFRESH = """
   -- that waits already, for the same days, does it for this call, too.
   IF deleted > 0 THEN
     INSERT INTO store.jobs (tenant_no, idempotency_key, job_type, payload, priority)
-    SELECT NULL, format('rows of %s deleted, transaction %s', {kind}, pg_current_xact_id()), 'refresh-aggregates',
+    SELECT NULL, format('rows of %s deleted, transaction %s', {kind}, pg_current_xact_id()), {job},
            span.payload, 50
       FROM (SELECT jsonb_build_object(
               'start', to_char(first_ts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"00:00:00"Z"'),
               'end', to_char(last_ts AT TIME ZONE 'UTC' + interval '1 day', 'YYYY-MM-DD"T"00:00:00"Z"')
             ) AS payload) AS span
      WHERE NOT EXISTS (SELECT FROM store.jobs AS j
-                        WHERE j.state = 'queued' AND j.job_type = 'refresh-aggregates' AND j.tenant_no IS NULL
+                        WHERE j.state = 'queued' AND j.job_type = {job} AND j.tenant_no IS NULL
                           AND j.payload = span.payload)
     ON CONFLICT DO NOTHING;
   END IF;
@@ -108,7 +108,7 @@ def deletion(engine: Engine, kind: Kind) -> DatabaseObject:
         prices = SQL(_PRICES).format(time=time, price=Identifier(kind.price), rows=rows)
     refresh: Composable = SQL("")
     if kind.rollups and engine.materialized():
-        refresh = SQL(_REFRESH).format(kind=Literal(kind.name))
+        refresh = SQL(_REFRESH).format(kind=Literal(kind.name), job=Literal(REFRESH_JOB))
     fence: Composable = SQL("")
     hot: Composable = SQL("")
     left: Composable = SQL("")
