@@ -18,7 +18,7 @@ from mds_client.schema import Kind
 import pyarrow as pa  # isort: skip
 from pyarrow import parquet  # isort: skip
 
-ROW_GROUP: Final = 131_072
+ROW_GROUP: Final = 32_768
 
 
 class RowGroups:
