@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datastore.embedded import EmbeddedServer
-from mds_client import MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
+from mds_client import KINDS, MDS, Bar, ConfigurationError, InvalidRow, MDSError, RLSDenied, SchemaMismatch
 from mds_client.writing.upserts import CHUNK_ROWS, upsert
 from tests.conftest import Client, Store, before_the_server, nothing_there, odd_rows
 
@@ -82,10 +82,20 @@ def test_a_row_without_a_required_field_is_rejected(client: Client, store: Store
 
 
 @before_the_server
-@pytest.mark.parametrize("rows", ["text", [1], [[]], [("vendor", "v")], {"vendor": "v"}, Bar(**GOOD)])
+@pytest.mark.parametrize("rows", [[1], [[]], [("vendor", "v")]])
 def test_a_value_that_is_neither_a_model_nor_a_mapping_is_rejected(client: Client, rows: Any) -> None:
     with pytest.raises(InvalidRow, match="row 0: a Bar or a mapping is needed, not "):
         client.upsert_bars(rows)
+
+
+@before_the_server
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("wrap", [dict, lambda row: row, lambda _: "text", lambda _: None])
+def test_one_row_where_several_are_needed_is_rejected_with_what_to_pass(client: Client, kind: str, wrap: Any) -> None:
+    model = KINDS[kind].model
+    rows = wrap(model.model_construct())
+    with pytest.raises(InvalidRow, match=f"several rows are needed, a list of {model.__name__} or a frame, not one "):
+        client.upsert(kind, rows)
 
 
 @before_the_server

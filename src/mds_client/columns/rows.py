@@ -84,10 +84,19 @@ class Batch(Protocol):
 
 
 def batches(kind: Kind, rows: Input, chunk_rows: int, mapping: ColumnMapping = PLAIN) -> Iterator[Batch]:
-    """Yield rows as checked batches that are not empty: one if the input has a length, otherwise several."""
+    """Yield rows as checked batches that are not empty: one if the input has a length, otherwise several.
+
+    Raises:
+        InvalidRow: A row is invalid, or the input is one row, or nothing that holds rows.
+    """
     if hasattr(rows, "collect_schema") and callable(collect := getattr(rows, "collect", None)):
         # A polars LazyFrame.
         rows = cast("ArrowStream", collect())
+    given: object = rows
+    if isinstance(given, Row | Mapping | str | bytes) or not isinstance(given, Iterable | ArrowStream):
+        model = kind.model.__name__
+        said = f"several rows are needed, a list of {model} or a frame, not one {type(given).__name__}"
+        raise InvalidRow(f"{said}: pass [row]" if isinstance(given, Row | Mapping) else said)
     if isinstance(rows, ArrowStream):
         from mds_client.columns import arrow, frames  # noqa: F401 - the packages they need are optional
 
