@@ -25,6 +25,7 @@ from tests.engines.databases import superuser
 
 OPTIONS: Final = ("--vendor", "v", "--timeframe", "1d")
 EXECUTABLE: Final = sys.executable
+WAITING: Final = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 NAMED: Final = (*OPTIONS, "--file-name", r"(?P<symbol>[A-Z]+)\d*\.csv")
 
 
@@ -74,7 +75,6 @@ def held(store: Store, symbols: str) -> Iterator[Callable[[], None]]:
 
     Yields a function that waits until all of these files are being written.
     """
-    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with superuser(store.superuser_dsn) as blocker, blocker.transaction(force_rollback=True):
         blocker.execute(
             "INSERT INTO store.bars (series_id, ts, close_price)"
@@ -83,7 +83,7 @@ def held(store: Store, symbols: str) -> Iterator[Callable[[], None]]:
         )
 
         def wait() -> None:
-            until(lambda: len(store.rows(waiting)) == len(symbols))
+            until(lambda: len(store.rows(WAITING)) == len(symbols))
 
         yield wait
 
@@ -348,6 +348,33 @@ def test_killing_an_import_process_fails_only_its_file(mds: Run, store: Store, f
     assert closes(store) == {name: {1.0} for name in "ABCDE"}
     assert mds("import", "bars", folder, *NAMED).code == 0
     assert store.rows("SELECT count(*) FROM store.bars") == [(100,)]
+
+
+def test_an_import_process_that_is_the_victim_of_a_deadlock_tries_again(mds: Run, store: Store, folder: Path) -> None:
+    begun(mds, folder, "CD")
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "A.csv").write_text("symbol,ts,close_price\nA,2024-01-15,1\n")
+    (folder / "CD.csv").write_text("symbol,ts,close_price\nC,2024-01-15,1\nD,2024-01-15,1\n")
+    row = (
+        "INSERT INTO store.bars (series_id, ts, close_price)"
+        " SELECT series_id, '2024-01-15Z', 9 FROM store.series WHERE symbol = %s"
+    )
+    with superuser(store.superuser_dsn) as other:
+        # The import waits first, and must look for a deadlock when the other session waits, too.
+        other.execute(f"ALTER DATABASE {other.info.dbname} SET deadlock_timeout = '2s'")
+        other.execute("SET deadlock_timeout = '1min'")
+        with ExitStack() as stack:
+            with other.transaction(force_rollback=True):
+                other.execute(row, ["D"])
+                process = stack.enter_context(started(folder, *OPTIONS, "--jobs", 2))
+                until(lambda: len(store.rows(WAITING)) == 1)
+                other.execute(row, ["C"])
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == [f"{folder}/{name}.csv:" for name in ("A", "CD")]
+    assert store.rows("SELECT count(*) FROM store.bars WHERE close_price = 1 AND ts = '2024-01-15Z'") == [(3,)]
+    until(lambda: store.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(1,)])
 
 
 def workers(store: Store) -> list[int]:
