@@ -84,6 +84,30 @@ def test_numbers_of_lines_are_right_in_every_block_of_a_large_csv(tmp_path: Path
     assert [number for number, _ in rejects] == expected
 
 
+def test_damaged_rows_at_the_end_of_a_csv_are_always_rejected(tmp_path: Path) -> None:
+    path = csv(tmp_path / "b.csv", HEADER, line(1), b"# a comment\n", b"v,S,1m\n", b"v,S,1m,2024-03-08,1,2")
+    # PyArrow's thread is sometimes the faster one, and sometimes the slower one.
+    for _ in range(100):
+        rows, rejects, _lines = read(path, rows=1)
+        assert (len(rows), [number for number, _ in rejects]) == (1, [4, 5])
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.ndjson"])
+def test_a_whole_number_that_a_float_cannot_represent_is_rejected(tmp_path: Path, name: str) -> None:
+    values = ("1.5", str(2**53 + 1))
+    text = (
+        b"".join((b"vendor,symbol,timeframe,ts,volume\n", *(line(at, value) for at, value in enumerate(values, 1))))
+        if name.endswith("csv")
+        else "".join(
+            json.dumps({**BAR, "ts": f"2024-03-0{at}", "volume": 0}).replace('"volume": 0', f'"volume": {value}') + "\n"
+            for at, value in enumerate(values, 1)
+        ).encode()
+    )
+    rows, ((number, reason),), _ = read(csv(tmp_path / name, text))
+    assert ([row.volume for row in rows], number) == ([1.5], 3 if name.endswith("csv") else 2)
+    assert "above 2**53" in reason
+
+
 def test_a_csv_line_that_is_not_utf_8_is_rejected_and_the_others_are_read(tmp_path: Path) -> None:
     rows, rejects, lines = read(csv(tmp_path / "b.csv", HEADER, line(1), b"v,\xff,1m,2024,1\n", line(2)))
     assert (len(rows), lines) == (2, [2, 4])

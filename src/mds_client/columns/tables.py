@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import json
 
 from mds_client.mapping import PLAIN
@@ -97,7 +98,7 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
         table = json.read_json(pa.BufferReader(block), json.ReadOptions(block_size=max(len(block), 1)), parse)
     except (pa.ArrowException, ValueError):
         return None
-    if table.num_rows != lines:
+    if table.num_rows != lines or any(is_inexact(column) for column in table.columns):
         return None
     table = table.select(_given(table, texts))
     if mapping.reads_maps(kind, table.column_names):
@@ -106,6 +107,18 @@ def of_ndjson(kind: Kind, block: bytes, mapping: ColumnMapping = PLAIN) -> "pa.T
     read = mapping.columns_read(kind, tuple(table.column_names))
     # PyArrow makes a time of text that looks like one. The mapping must say what such text means.
     return None if any(pa.types.is_timestamp(table.schema.field(name).type) for name in read) else table
+
+
+_EXACT: Final = 2.0**53
+"""From this number on, a float may be another whole number than the one that was written."""
+
+
+def is_inexact(column: Any) -> bool:
+    """Check whether a column of floats may have been written with whole numbers that a float cannot represent."""
+    if not pa.types.is_floating(column.type):
+        return False
+    least, most = pc.min_max(column).values()
+    return bool(most.is_valid and max(most.as_py(), -least.as_py()) >= _EXACT)
 
 
 def _objects(block: bytes) -> int | None:

@@ -85,9 +85,7 @@ class CsvInput:
         )
         first = 0
         for table in regrouped(reader, reader.schema, rows, TABLE_BYTES):
-            for damaged in self._waiting:
-                reject(*damaged)
-            self._waiting.clear()
+            self._reject(reject)
             same = self._up_to_another_header(names, table)
             if same.num_rows:
                 yield Columns.of(self._kind, same, self._mapping, first, self._line, is_text=True)
@@ -97,6 +95,13 @@ class CsvInput:
                     " make a file of each part. The rows above are written"
                 )
             first += table.num_rows
+        # PyArrow reads ahead: it may find the last damaged rows when all others have been yielded.
+        self._reject(reject)
+
+    def _reject(self, reject: RejectRow) -> None:
+        # PyArrow's thread may add more of them meanwhile.
+        while self._waiting:
+            reject(*self._waiting.pop(0))
 
     def close(self) -> None:
         self._source.close()

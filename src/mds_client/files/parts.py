@@ -192,10 +192,15 @@ def _numbers(kind: Kind, table: Any) -> Any:
     """Convert columns of numbers, if every text is a number: several times faster than one text at a time."""
     import pyarrow as pa
 
+    from mds_client.columns import tables
+
     types = dict(zip(_NUMBERS, (pa.float64(), pa.int64()), strict=True))
     for column in kind.columns:
         if column.type in types and column.name in table.column_names:
             with contextlib.suppress(pa.ArrowInvalid):
                 made = table.column(column.name).cast(types[column.type])
+                if tables.is_inexact(made):
+                    # The model refuses a number that would become another one.
+                    continue
                 table = table.set_column(table.column_names.index(column.name), column.name, made)
     return table
