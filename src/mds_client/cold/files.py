@@ -88,7 +88,7 @@ def _rows_of(
         def read() -> Any:
             dictionaries = list(kind.series)
             file = parquet.ParquetFile(source, metadata=about, read_dictionary=dictionaries, pre_buffer=where.far)
-            return file.read_row_groups(groups, names, use_threads=False)
+            return file.read_row_groups(groups, names, use_threads=len(groups) == 1)
 
         table = _read(path, read).unify_dictionaries()
     ids = _ids(table, kind, series)

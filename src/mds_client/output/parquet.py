@@ -18,7 +18,8 @@ from mds_client.schema import Kind
 import pyarrow as pa  # isort: skip
 from pyarrow import parquet  # isort: skip
 
-ROW_GROUP: Final = 32_768
+ROW_GROUP: Final = 65_536
+"""The rows of a row group: whoever reads a few rows decodes all of it, and small ones compress less well."""
 
 
 class RowGroups:
