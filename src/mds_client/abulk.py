@@ -145,8 +145,9 @@ class AsyncBulk(Pooled, ABC):
         """Return the rows lazily: they are read on use, in bounded memory. A function is called, not awaited.
 
         The columns are those of a file of `export`: names are strings (`polars.String`), not categories. The rows come
-        in the same order. Each time you collect a LazyFrame or query a relation, the rows are read again, all from one
-        snapshot.
+        in the same order. Only a LazyFrame over rows in files has them file after file, and those of the table last:
+        within a series they are oldest first, but the rows of a series are not together. Each time you collect a
+        LazyFrame or query a relation, the rows are read again, all from one snapshot.
 
         A LazyFrame pushes down the columns that are used, conditions on vendor, symbol and timeframe, and comparisons
         of the time with a constant. polars does the rest. A DuckDB relation reads every row of the scan: pass
@@ -178,7 +179,8 @@ class AsyncBulk(Pooled, ABC):
 
         from mds_client.reading import lazy
 
-        return lazy.scanned(partial(self._scanned, number), asked, as_)
+        # polars reads files several times faster, but not in the order of series.
+        return lazy.scanned(partial(self._scanned, number, as_ == "polars"), asked, as_)
 
     async def scan_parts(
         self,
@@ -228,28 +230,41 @@ class AsyncBulk(Pooled, ABC):
         await self._each(parts.selection, scans.connections_of(connections, self.config.pool_max), parts.add)
         return parts.made()
 
-    def _scanned(self, connections: int, selection: scans.Selection) -> Iterator["pyarrow.RecordBatch"]:
-        """Yield the rows of a scan, read through a synchronous client."""
-        with self._blocking() as client, closing(client._batches(selection, connections)) as batches:
-            yield from batches
+    def _scanned(self, connections: int, by_time: bool, selection: scans.Selection) -> Iterator[Any]:
+        """Yield the rows of a scan, read through a synchronous client. By time, also files that polars has to read."""
+        with self._blocking() as client, closing(client._sources(selection, connections, by_time=by_time)) as found:
+            yield from found
 
     async def _each(
         self, selection: scans.Selection, connections: int, take: "Callable[[pyarrow.RecordBatch], None]"
     ) -> None:
         """Pass each batch of rows to `take`, in order."""
-        async with aclosing(self._batches(selection, connections)) as batches:
+        async with aclosing(self._sources(selection, connections, by_time=False)) as batches:
             async for batch in batches:
                 await acompute(True, partial(take, batch))
 
-    async def _batches(self, selection: scans.Selection, connections: int) -> AsyncGenerator["pyarrow.RecordBatch"]:
-        """Yield the rows in order, read over that many connections."""
-        work = scans.Work(selection, connections)
-        streams = [self._reader(work.leading())]
+    async def _sources(self, selection: scans.Selection, connections: int, *, by_time: bool) -> AsyncGenerator[Any]:
+        """Yield the rows in order, in batches, read over that many connections; by time, also files."""
+        work = scans.Work(selection, connections, by_time)
+        leading = self._reader(work.leading())
+        try:
+            while (found := await anext_or_none(leading)) is not None:
+                if isinstance(found, scans.FileRows):
+                    yield found
+                    continue
+                async with aclosing(self._batches(work, leading)) as batches:
+                    async for batch in batches:
+                        yield batch
+        finally:
+            await leading.aclose()
+
+    async def _batches(self, work: scans.Work, leading: AsyncGenerator[Any]) -> AsyncGenerator["pyarrow.RecordBatch"]:
+        """Yield the rows of the current plan in order."""
+        plan, connections = work.plan, work.connections
+        assert plan is not None
+        streams = [leading]
         crew = AsyncCrew(connections)
         try:
-            await anext_or_none(streams[0])
-            plan = work.plan
-            assert plan is not None
             idle = {0}
             while True:
                 while idle and (piece := plan.take()) is not None:
@@ -270,12 +285,12 @@ class AsyncBulk(Pooled, ABC):
                     # Connect only now: a single piece needs no other connection.
                     idle |= set(range(len(streams), connections))
                     streams += [self._reader(work.following(other)) for other in range(len(streams), connections)]
-            for number, stream in enumerate(streams):
-                work.pieces[number] = None
+            work.pieces = dict.fromkeys(range(connections))
+            for stream in streams[1:]:
                 await anext_or_none(stream)
         finally:
             await crew.end()
-            for stream in streams:
+            for stream in streams[1:]:
                 await stream.aclose()
 
     def _reader(self, stream: Stream[Any]) -> AsyncGenerator[Any]:

@@ -5,6 +5,7 @@ The tenant b is that store: what is done to a is done to b, whose rows stay in t
 
 import json
 import pickle
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 import duckdb
+import polars
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -43,7 +45,7 @@ from mds_client import (
     sql,
 )
 from mds_client.models import Row
-from mds_client.reading import packed
+from mds_client.reading import lazy, packed
 from tests.clients.test_columnstore import compress
 from tests.conftest import Store, odd_rows
 from tests.control.cold_faults import Traffic, worked
@@ -72,6 +74,12 @@ def bars(symbols: str = "AB", hours: int = 500, step: int = 7) -> list[Bar]:
 
 def bar(ts: datetime, price: float | None, symbol: str = "A", **more: Any) -> Bar:
     return Bar(vendor="v", symbol=symbol, timeframe="1m", ts=ts, close_price=price, **more)
+
+
+def scanned(client: MDS, kind: str, span: tuple[datetime, ...] = (), **how: Any) -> list[dict[str, Any]]:
+    """The rows of a scan by series. In each series they come by time; the series of two files are not put together."""
+    frame: polars.DataFrame = client.scan(kind, *span, **how).collect()
+    return frame.sort([name for name in KINDS[kind].series if name in frame.columns], maintain_order=True).to_dicts()
 
 
 class Pair:
@@ -145,8 +153,8 @@ class Pair:
             return
         self.same(lambda client: rows_of([row for batch in client.iter_rows("bars") for row in batch]))
         self.same(lambda client: [row for batch in client.iter_rows("bars", as_="arrow") for row in batch.to_pylist()])
-        self.same(lambda client: client.scan("bars").collect().to_dicts())
-        self.same(lambda client: client.scan("bars", *SEAM, symbols=["A"], connections=1).collect().to_dicts())
+        self.same(lambda client: scanned(client, "bars"))
+        self.same(lambda client: scanned(client, "bars", SEAM, symbols=["A"], connections=1))
         self.same(joined)
         self.same(partial(joined, span=SEAM, symbols=["A"], columns=("close_price", "symbol")))
         self.same(lambda client: [row.model_dump() for row in client.coverage("bars")])
@@ -270,6 +278,41 @@ def test_latest_prices_stay_correct_when_their_bars_are_in_files(pair: Pair) -> 
     (newest,) = [row.price_timestamp for row in pair.b.latest_prices(["A"], "v")]
     pair.upsert([bar(newest, 123.5)])
     assert pair.same(lambda client: [row.price for row in client.latest_prices(["A"], "v")]) == [123.5]
+
+
+def test_a_lazy_frame_reads_files_without_late_rows_with_polars(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.upsert(bars())
+    moved = pair.move()
+    late = moved[1].start + timedelta(days=2)
+    pair.upsert([bar(late, 99)])
+    # One row group after the other, and a scan that begins and ends within a file.
+    monkeypatch.setattr(lazy, "TOGETHER", 1)
+    read: list[str] = []
+    by_polars = lazy._frames_of
+
+    def watched(file: Any, *more: Any) -> Iterator[Any]:
+        read.append(file.path)
+        return by_polars(file, *more)
+
+    monkeypatch.setattr(lazy, "_frames_of", watched)
+    col = polars.col
+    for span, files in ((ALL, (0, 2, 3)), ((ALL[0] + timedelta(days=3), moved[2].start + timedelta(days=3)), (0, 2))):
+        for how in ({}, {"vendor": "v"}, {"symbols": ["A"], "timeframe": "1m"}, {"columns": ["close_price", "symbol"]}):
+            read.clear()
+            pair.same(partial(scanned, kind="bars", span=span, **how))
+            assert read == [moved[at].path for at in files]
+    frame = pair.a.scan("bars")
+    by_symbol = frame.group_by("symbol", "timeframe").agg(col("ts").is_sorted()).collect()
+    assert by_symbol["ts"].all()
+    for query in (
+        lambda client: (
+            client.scan("bars").filter(col("symbol") == "B", col("ts") >= late).select("ts").collect().rows()
+        ),
+        lambda client: client.scan("bars").select(polars.len(), col("close_price").sum()).collect().rows(),
+        lambda client: client.scan("bars").filter(col("symbol") == "nobody").collect().rows(),
+        lambda client: client.scan("bars", vendor="v", symbols=["A"]).head(5).collect().rows(),
+    ):
+        assert pair.same(query) is not None
 
 
 @pytest.mark.every_engine
@@ -407,6 +450,9 @@ def test_a_missing_or_replaced_file_is_an_error_rather_than_a_gap(pair: Pair, st
         for _ in range(2):
             with pytest.raises(MDSError):
                 other.bars_window("A", "1m", *ALL, "v")
+            for path, begin in ((first.path, ALL[0]), (second.path, first.end)):
+                with pytest.raises(Exception, match=f"{re.escape(path)} cannot be read"):
+                    other.scan("bars", begin).collect()
 
 
 @pytest.mark.every_engine

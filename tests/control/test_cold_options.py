@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from datastore import load
 from datastore.cli import command_line
 from datastore.cold import keeping
-from mds_client import MDS, OptionSnap, RetryableError, SeriesConflict
+from mds_client import KINDS, MDS, OptionSnap, RetryableError, SeriesConflict
 from mds_client.reading import packed
 from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
-from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of
+from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of, scanned
 
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
@@ -57,9 +57,9 @@ class Options(Pair):
             return
         for span in (ALL, SEAM):
             self.same(partial(streamed, span=span))
-        self.same(lambda client: client.scan("options").collect().to_dicts())
-        self.same(lambda client: client.scan("options", *SEAM, symbols=["A"], connections=1).collect().to_dicts())
-        self.same(lambda client: client.scan("options", columns=["symbol", "iv"]).collect().to_dicts())
+        self.same(lambda client: scanned(client, "options"))
+        self.same(lambda client: scanned(client, "options", SEAM, symbols=["A"], connections=1))
+        self.same(lambda client: scanned(client, "options", columns=[*KINDS["options"].series, "iv"]))
         self.same(partial(joined, kind="options"))
         self.same(partial(joined, span=SEAM, kind="options", symbols=["A"], columns=("iv", "strike")))
         self.same(lambda client: [row.model_dump() for row in client.coverage("options")])

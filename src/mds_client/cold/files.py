@@ -80,7 +80,7 @@ def _rows_of(
 ) -> "tuple[pa.Table, list[int], NDArray[np.bool_]]":
     """Return the rows, the row groups that were read, and which of their rows were requested."""
     about = metadata(url, path)
-    groups = _groups(about, kind, series, span)
+    groups = groups_of(about, kind, series, span)
     names = [*kind.series, *columns]
     where = place(url)
     with where.open(path) as source:
@@ -107,7 +107,16 @@ def micros(moment: datetime) -> int:
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-def _groups(about: Any, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]) -> list[int]:
+def range_of(about: Any, column: str) -> tuple[Any, Any] | None:
+    """Return the least and the greatest value of a column by the statistics, or None if these do not say it."""
+    at = next(at for at in range(about.num_columns) if about.schema.column(at).name == column)
+    found = [about.row_group(number).column(at).statistics for number in range(about.num_row_groups)]
+    if not found or any(one is None or not one.has_min_max for one in found):
+        return None
+    return min(one.min for one in found), max(one.max for one in found)
+
+
+def groups_of(about: Any, kind: Kind, series: Mapping[int, SeriesName], span: tuple[datetime, datetime]) -> list[int]:
     """Return the row groups that may have requested rows."""
     asked = [sorted({name[at] or "" for name in series.values()}) for at in range(len(kind.series))]
     where = {about.schema.column(at).name: at for at in range(about.num_columns)}

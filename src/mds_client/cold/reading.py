@@ -81,6 +81,12 @@ def late_step(session: Session, kind: Kind, ids: Sequence[int], span: tuple[date
     return Execute(sql.late_rows(kind), sql.late_since(ids, span, session.wanted))
 
 
+def late_spans(kind: Kind, late: Sequence[Values]) -> list[tuple[datetime, datetime]]:
+    """Return the time of each late row, and the span of each late deletion."""
+    at = 1 + kind.column_names.index(kind.time)
+    return [(row[at], row[at] + _INSTANT if row[-2] is None else row[-2]) for row in late]
+
+
 def reading(
     session: Session,
     kind: Kind,

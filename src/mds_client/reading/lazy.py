@@ -9,24 +9,31 @@ Needs PyArrow: import this module only for a scan.
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import accumulate
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from mds_client.cold import files
+from mds_client.cold.places import FileMissing, whole
 from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
 from mds_client.errors import ConfigurationError
 from mds_client.protocol.operations import SeriesName
 from mds_client.reading.packed import INSTANT
-from mds_client.reading.scans import Selection, within
+from mds_client.reading.parts import of_series
+from mds_client.reading.scans import FileRows, Selection, within
 
 import pyarrow as pa  # isort: skip
 
 ScanAs: TypeAlias = Literal["polars", "arrow", "duckdb"]
 
-Read: TypeAlias = Callable[[Selection], "Iterator[pa.RecordBatch]"]
-"""A function that reads a selection. Nothing is read before the first batch is requested."""
+Read: TypeAlias = Callable[[Selection], Iterator[Any]]
+"""A function that reads a selection: batches, and for polars also files. Nothing is read before the first request."""
+
+TOGETHER: Final = 64
+"""The most row groups of a file that are read at once: four million rows, some hundred MB with all columns."""
 
 ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -76,18 +83,84 @@ def _lazy_frame(read: Read, selection: Selection) -> Any:
         # Read at least one column, because a frame without columns has no rows.
         fields = tuple(name for name in selection.fields if name in needed) or (selection.kind.time,)
         asked = replace(selection, fields=fields)
-        for batch in read(asked if predicate is None else _narrowed(asked, predicate)):
-            frame = polars.from_arrow(batch)
+        for frame in _frames(read, asked, predicate):
             if rows is not None:
                 frame = frame.head(rows)
                 rows -= len(frame)
-            if predicate is not None:
-                frame = frame.filter(predicate)
             yield frame.select(wanted) if wanted else frame
             if rows == 0:
                 return
 
     return plugins.register_io_source(source, schema=schema, explain_name=f"mds {selection.kind.name}")
+
+
+def _frames(read: Read, asked: Selection, predicate: Any) -> Iterator[Any]:
+    """Yield the rows for which a predicate is true."""
+    polars = importlib.import_module("polars")
+    for found in read(asked if predicate is None else _narrowed(asked, predicate)):
+        if isinstance(found, FileRows):
+            yield from _frames_of(found, asked, predicate)
+            continue
+        frame = polars.from_arrow(found)
+        yield frame if predicate is None else frame.filter(predicate)
+
+
+def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any]:
+    """Read the rows of a file with polars, some row groups at a time.
+
+    Raises FileMissing if the file cannot be read.
+    """
+    polars = importlib.import_module("polars")
+    kind = asked.kind
+    try:
+        about = files.metadata(file.url, file.path)
+        names = None
+        if not _has_only(about, asked, file):
+            names = polars.DataFrame(
+                list(file.series.values()), schema=dict.fromkeys(kind.series, polars.String), orient="row"
+            )
+        for first, count in _stretches(about, files.groups_of(about, kind, file.series, file.span)):
+            # To choose row groups by their numbers is faster here than to let polars find them for each stretch.
+            stored = polars.scan_parquet(whole(file.url, file.path), glob=False, hive_partitioning=False)
+            stored = stored.slice(first, count)
+            if not file.whole:
+                begin, end = file.span
+                stored = stored.filter(polars.col(kind.time) >= begin, polars.col(kind.time) < end)
+            if names is not None:
+                stored = of_series(stored, names)
+            if predicate is not None:
+                stored = stored.filter(predicate)
+            yield stored.select(asked.fields).collect()
+    except (polars.exceptions.PolarsError, OSError) as error:
+        files.metadata.cache_clear()
+        raise FileMissing(f"{file.path} cannot be read: {error}") from error
+
+
+def _has_only(about: Any, asked: Selection, file: FileRows) -> bool:
+    """Check whether the arguments of the scan exclude no series of a file, by the file's statistics."""
+    listed, kind = asked.listed, asked.kind
+    wanted = {"vendor": listed.vendor, "symbol": listed.symbols, "timeframe": listed.timeframe}
+    for at, part in enumerate(kind.series):
+        if wanted.get(part) is None:
+            continue
+        there = files.range_of(about, part)
+        if there is None or there[0] != there[1] or {name[at] for name in file.series.values()} != {there[0]}:
+            return False
+    return True
+
+
+def _stretches(about: Any, groups: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of rows of row groups that follow one another, at most TOGETHER of them."""
+    sizes = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+    begins = [0, *accumulate(sizes)]
+    at = 0
+    while at < len(groups):
+        end = at + 1
+        while end < len(groups) and end - at < TOGETHER and groups[end] == groups[end - 1] + 1:
+            end += 1
+        first = begins[groups[at]]
+        yield first, begins[groups[end - 1] + 1] - first
+        at = end
 
 
 def _narrowed(selection: Selection, predicate: Any) -> Selection:

@@ -74,7 +74,7 @@ class Part:
         if not self.whole:
             stored = stored.filter(pl.col(self.time) >= self.start, pl.col(self.time) < self.end)
         if self.names is not None:
-            stored = _of(stored, pl.from_arrow(self.names))
+            stored = of_series(stored, pl.from_arrow(self.names))
         found = stored.select(self.columns)
         return cast("polars.LazyFrame", pl.concat([found, rows]) if self.rows.num_rows else found)
 
@@ -83,7 +83,7 @@ class Part:
         return f"<Part of {self.kind} from {self.start} to {self.end}: {there}{self.rows.num_rows} rows>"
 
 
-def _of(stored: Any, names: Any) -> Any:
+def of_series(stored: Any, names: Any) -> Any:
     """Keep the rows of these series. Conditions on each name come first, because they leave out row groups."""
     polars = importlib.import_module("polars")
     each = {name: names[name].unique().sort() for name in names.columns}

@@ -1,19 +1,30 @@
 """Reads over several connections at once: the selected rows, and the operation of each connection.
 
 All connections share the snapshot of the first one (`pg_export_snapshot`). Each reads pieces of one plan
-(`mds_client.reading.packed`), which `mds_client.abulk` assigns.
+(`mds_client.reading.packed`), which `mds_client.abulk` assigns. A read by time has a plan for each span between files
+that other programs can read by themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
 from mds_client.models import AnyKind
-from mds_client.protocol.operations import Emit, Execute, Group, Operation, SeriesName, Session, Stream, Talk
+from mds_client.protocol.operations import (
+    Emit,
+    Execute,
+    Group,
+    Operation,
+    SeriesName,
+    Session,
+    Stream,
+    Talk,
+    Values,
+)
 from mds_client.reading.answers import Columns, check_as, shown
 from mds_client.reading.arguments import Sought, Symbols, Time
 from mds_client.reading.listings import Listed, bounds, listed_series, named
@@ -96,12 +107,31 @@ def connections_of(asked: int | None, pool_max: int) -> int:
     return asked
 
 
+Span: TypeAlias = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """Rows of a read that are all in one file, each as it is there."""
+
+    url: str
+    path: str
+    span: Span
+    """The span of time, without its end."""
+    whole: bool
+    """Whether the file has no row outside of the span."""
+    series: dict[int, SeriesName]
+    """The series that are read."""
+
+
 @dataclass(slots=True)
 class Work:
-    """The state of a read: its plan, and the current piece of each connection."""
+    """The state of a read: its current plan, and the current piece of each connection."""
 
     selection: Selection
     connections: int
+    by_time: bool = False
+    """Whether files with all rows of their time are left to the caller, and the rest is read in the order of time."""
     snapshot: str | None = None
     plan: "Plan | None" = None
     pieces: "dict[int, Piece | None]" = field(default_factory=dict)
@@ -112,12 +142,13 @@ class Work:
         assert piece is not None
         return piece
 
-    def leading(self) -> Stream[Any]:
-        """Return the stream of the first connection, which makes the plan and then reads pieces."""
+    def leading(self) -> "Stream[Plan | FileRows]":
+        """Return the stream of the first connection. It yields each plan, and then reads its pieces.
+
+        A read by time also yields files, whose rows come before those of the next plan.
+        """
 
         def talk(session: Session) -> Talk[None]:
-            from mds_client.reading import packed
-
             # List the series first, because the snapshot begins with the first query.
             exported = (Execute(sql.EXPORT_SNAPSHOT),) if self.connections > 1 else ()
             there, *names = yield Group((self.selection.listed.step(session), *exported))
@@ -127,20 +158,47 @@ class Work:
             series = dict(sorted(named(self.selection.kind, there).items(), key=lambda item: item[1]))
             if self.selection.choose is not None:
                 series = self.selection.choose(series)
-            cold = yield from self._cold(session)
-            self.plan = packed.Plan(
-                self.selection.asked(series, cold, self.selection.listed.in_rows(session)),
-                window=2 * self.connections,
-                target=packed.cold_target(cold),
-            )
-            yield Emit(None)
-            yield from self._reading(session, 0)
+            for source in (yield from self._sources(session, series)):
+                if isinstance(source, FileRows):
+                    yield Emit(source)
+                else:
+                    yield from self._planned(session, series, source)
+                    yield from self._reading(session, 0)
 
         return Stream(self._operation(talk, sql.BEGIN_SNAPSHOT))
 
-    def _cold(self, session: Session) -> "Talk[Beside | None]":
-        """Return a reader of the files with rows of the span, or None if the table has all rows."""
+    def _planned(self, session: Session, series: dict[int, SeriesName], span: Span) -> Talk[None]:
+        from mds_client.reading import packed
+
+        cold = yield from self._cold(session, span)
+        self.plan = packed.Plan(
+            replace(self.selection, span=span).asked(series, cold, self.selection.listed.in_rows(session)),
+            window=2 * self.connections,
+            target=packed.cold_target(cold),
+        )
+        yield Emit(self.plan)
+
+    def _sources(self, session: Session, series: dict[int, SeriesName]) -> Talk[Sequence[FileRows | Span]]:
+        """Divide the time of the read into files without late rows, and spans between them."""
         kind, span = self.selection.kind, self.selection.span
+        is_divided = self.by_time and self.selection.listed.in_rows(session) is None
+        if not is_divided or not (yield from is_cold(session, kind, span[0], ask=True)):
+            return [span]
+
+        from mds_client.cold import reading
+        from mds_client.cold.places import place
+
+        url = reading.url_of(session, kind)
+        if place(url).far:
+            return [span]
+        listed, late = yield Group(
+            (reading.listing(session, kind, span), reading.late_step(session, kind, list(series), span))
+        )
+        return list(_divided(span, url, listed, reading.late_spans(kind, late), series))
+
+    def _cold(self, session: Session, span: Span) -> "Talk[Beside | None]":
+        """Return a reader of the files with rows of a span, or None if the table has all rows."""
+        kind = self.selection.kind
         if not (yield from is_cold(session, kind, span[0], ask=True)):
             return None
 
@@ -168,6 +226,23 @@ class Work:
         while (piece := self.pieces[number]) is not None:
             found = yield from packed.reading(session, self.plan.asked, piece)
             yield Emit(found)
+
+
+def _divided(
+    span: Span, url: str, listed: Sequence[Values], late: Sequence[Span], series: dict[int, SeriesName]
+) -> Iterator[FileRows | Span]:
+    """Yield the files that have no late rows, and the spans between them, in the order of time."""
+    done, until = span
+    for path, begin, end, *_ in listed:
+        first, last = max(begin, done), min(end, until)
+        if first >= last or any(since < last and to > first for since, to in late):
+            continue
+        if done < first:
+            yield done, first
+        yield FileRows(url, path, (first, last), (first, last) == (begin, end), series)
+        done = last
+    if done < until:
+        yield done, until
 
 
 def within(selected: Selection, span: tuple[datetime, datetime]) -> Selection:
