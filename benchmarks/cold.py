@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeAlias, TypeVar
@@ -194,7 +195,7 @@ def filled(where: Place, url: str, results: Results, series: int, minutes: int, 
             stack.enter_context(MDS(dsn=where.dsn, tenant_id=str(one), cold_url=url, pool_max=4)) for one in ids
         )
         writer: Any = None
-        for block in (*blocks(series, 0, hot_from), *blocks(series, hot_from, minutes)):
+        for block in chain(blocks(series, 0, hot_from), blocks(series, hot_from, minutes)):
             results.rate(APPEND, len(block), partial(old.upsert_bars, block))
             in_files = block["ts"][0].as_py() < trading_minute(hot_from)
             volume[in_files] += int(pl.Series(block["volume"]).sum())

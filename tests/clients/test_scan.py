@@ -149,6 +149,15 @@ def test_scan_arguments_and_filters_are_combined(client: Any) -> None:
     assert frame.filter(col("ts").dt.date() == date(2024, 1, 2)).collect().height == 20
 
 
+def test_a_condition_after_head_applies_to_these_rows_only(client: Client) -> None:
+    client.upsert("bars", ROWS["bars"])
+    scan, everything = client.scan("bars"), client.scan("bars").collect()
+    last = everything["symbol"][-1]
+    for condition in (polars.col("symbol") == last, polars.col("ts") > everything["ts"].min()):
+        assert scan.head(3).filter(condition).collect().rows() == everything.head(3).filter(condition).rows()
+        assert scan.filter(condition).head(3).collect().rows() == everything.filter(condition).head(3).rows()
+
+
 @pytest.mark.parametrize("as_", ["polars", "arrow"])
 def test_a_scan_of_a_client_that_is_closed_is_an_error(client: MDS, as_: Any) -> None:
     scanned = client.scan("bars", as_=as_)

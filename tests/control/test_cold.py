@@ -311,6 +311,9 @@ def test_a_lazy_frame_reads_files_without_late_rows_with_polars(pair: Pair, monk
         lambda client: client.scan("bars").select(polars.len(), col("close_price").sum()).collect().rows(),
         lambda client: client.scan("bars").filter(col("symbol") == "nobody").collect().rows(),
         lambda client: client.scan("bars", vendor="v", symbols=["A"]).head(5).collect().rows(),
+        lambda client: client.scan("bars").head(5).filter(col("ts") > late).collect().rows(),
+        lambda client: client.scan("bars", moved[0].start, moved[0].end, symbols=["nobody"]).collect().rows(),
+        lambda client: client.scan("bars", late, late).collect().rows(),
     ):
         assert pair.same(query) is not None
 

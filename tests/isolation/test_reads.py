@@ -92,27 +92,37 @@ CORE = (
 TELLING = ("symbol", "id", "last_price")
 
 
-def views(siege: Siege) -> list[tuple[str, str]]:
-    """Every view that shows rows of the second tenant to that tenant, with a column of each of its types.
-
-    A view without rows has nothing to reveal.
-    """
+def views(siege: Siege) -> list[tuple[str, str, str]]:
+    """Every view that an application may read, with each of its columns and their types."""
     found = siege.rows(
-        "SELECT DISTINCT ON (1, a.atttypid) format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname)"
-        " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum > 0"
-        " WHERE n.nspname IN ('mds', 'public') AND has_table_privilege('mds_app', c.oid, 'SELECT')"
-        " ORDER BY 1, a.atttypid, a.attname <> ALL(%s), a.attnum",
-        [*TELLING],
+        "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(a.attname), a.atttypid::text FROM pg_class AS c"
+        " JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum > 0"
+        " WHERE n.nspname IN ('mds', 'public') AND has_table_privilege('mds_app', c.oid, 'SELECT') ORDER BY 1, a.attnum"
     )
+    assert {name for name, *_ in found} >= {*CORE}
+    return found
+
+
+def revealing(siege: Siege, engine: str) -> list[tuple[str, str]]:
+    """Every view that shows rows of the second tenant to that tenant, with its columns.
+
+    A view without rows has nothing to reveal. Where hypertables are planned, it is a column of each type: a planner
+    treats all columns of a type alike.
+    """
+    there = views(siege)
     with siege.from_the_other_side().open("service") as other:
         filled = {
             view
-            for view in {view for view, _ in found}
+            for view in {view for view, *_ in there}
             if other.execute(f"SELECT FROM {view} LIMIT 1".encode()).rowcount
         }
     assert filled >= {*CORE}
-    return [(view, column) for view, column in found if view in filled]
+    columns = [each for each in there if each[0] in filled]
+    if engine != "postgres":
+        # The last one of a key stays in the dictionary.
+        telling_last = sorted(columns, key=lambda each: each[1] in TELLING)
+        columns = sorted({(view, type_): (view, column, type_) for view, column, type_ in telling_last}.values())
+    return [(view, column) for view, column, _ in columns]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +130,10 @@ def views(siege: Siege) -> list[tuple[str, str]]:
     [("service", ""), *(("bound", settings) for settings in SETTINGS)],
     ids=("service", "bound", "bound, parallel", "bound, no index", "bound, row_security off"),
 )
-def test_no_query_makes_a_view_reveal_rows_of_another_tenant(siege: Siege, actor: Actor, settings: str) -> None:
-    columns = views(siege)
+def test_no_query_makes_a_view_reveal_rows_of_another_tenant(
+    siege: Siege, engine: str, actor: Actor, settings: str
+) -> None:
+    columns = revealing(siege, engine)
     if settings:
         columns = [(view, column) for view, column in columns if view in CORE and column in TELLING]
     names = dict.fromkeys(view for view, _ in columns)
@@ -245,7 +257,7 @@ NOBODY = (
 def test_nothing_can_be_read_or_written_without_a_tenant(siege: Siege, options: str) -> None:
     before = siege.rows("SELECT count(*) FROM store.series"), siege.rows("SELECT count(*) FROM store.bars")
     with psycopg.connect(make_conninfo(siege.service_dsn, options=options)) as connection:
-        for view in sorted({view for view, _ in views(siege)}):
+        for view in sorted({view for view, *_ in views(siege)}):
             assert assault(connection, [f"SELECT * FROM {view}"]).rows == []
         for statement in (
             "INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'v', 's', '1m')",
@@ -273,7 +285,7 @@ def test_a_malformed_tenant_in_the_dsn_is_refused_by_the_client(siege: Siege, co
 def test_a_disabled_tenant_reads_nothing_and_writes_nothing(own_siege: Siege, connect: Callable[..., Client]) -> None:
     own_siege.execute("UPDATE store.tenants SET disabled_at = now() WHERE id = %s", own_siege.tenant_a)
     for actor in ACTORS:
-        for view in sorted({view for view, _ in views(own_siege)}):
+        for view in sorted({view for view, *_ in views(own_siege)}):
             assert own_siege.attack(actor, f"SELECT * FROM {view}").rows == []
         seen = own_siege.attack(actor, "INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'v')")
         assert seen.sqlstate == "42501"
@@ -386,7 +398,7 @@ def test_security_definer_functions_run_no_code_of_the_caller(siege: Siege, acto
                 for kind in KINDS.values()
             ),
             f"SELECT mds.rename_series(NULL, ARRAY[{siege.own}], 0, 'x', NULL, NULL, true)",
-            *(f"SELECT * FROM {view}" for view in sorted({view for view, _ in views(siege)})),
+            *(f"SELECT * FROM {view}" for view in sorted({view for view, *_ in views(siege)})),
             "INSERT INTO mds.series (kind, vendor) VALUES ('bars', 'typed') ON CONFLICT DO NOTHING",
         ):
             with connection.transaction(force_rollback=True):
@@ -415,7 +427,7 @@ def test_shadowing_operators_in_a_schema_of_the_attacker_are_not_used(own_siege:
         friends = [own_siege.filled(text.replace("{schema}", "hostile")) for text in FALSE_FRIENDS]
         assert assault(connection, [*friends, "SET search_path = hostile, pg_catalog"]).sqlstate is None
         connection.commit()
-        for view in sorted({view for view, _ in views(own_siege)}):
+        for view in sorted({view for view, *_ in views(own_siege)}):
             seen = assault(connection, [f"SELECT * FROM {view}"])
             connection.rollback()
             assert seen.sqlstate is None

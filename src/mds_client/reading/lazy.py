@@ -83,10 +83,13 @@ def _lazy_frame(read: Read, selection: Selection) -> Any:
         # Read at least one column, because a frame without columns has no rows.
         fields = tuple(name for name in selection.fields if name in needed) or (selection.kind.time,)
         asked = replace(selection, fields=fields)
-        for frame in _frames(read, asked, predicate):
+        # polars counts rows before it applies the predicate: `head(5).filter(…)` filters five rows.
+        for frame in _frames(read, asked, predicate if rows is None else None):
             if rows is not None:
                 frame = frame.head(rows)
                 rows -= len(frame)
+                if predicate is not None:
+                    frame = frame.filter(predicate)
             yield frame.select(wanted) if wanted else frame
             if rows == 0:
                 return
