@@ -3,10 +3,10 @@
 import logging
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -29,6 +29,15 @@ from datastore.service import problems, tokens
 from datastore.service.problems import SORTS, Refusal
 
 logger = logging.getLogger("datastore.service")
+
+
+EVERY: Final = APIRouter(dependencies=[Depends(guard)])
+"""All routes of the console, which are prepared once in a process (see `datastore.service.app`)."""
+
+EVERY.include_router(static.router)
+EVERY.include_router(signing.router)
+for _router, _entry in PAGES:
+    EVERY.include_router(_router, prefix=_entry.path.removesuffix("/"))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -75,7 +84,6 @@ def _console(service: FastAPI) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(guard)],
         middleware=[Middleware(Errors), Middleware(Blanks), Middleware(OneConnection, service.state.service.dsn)],
     )
     for name in ("service", "tokens", "failures"):
@@ -86,10 +94,7 @@ def _console(service: FastAPI) -> FastAPI:
     console.state.queries = sql.places()
     console.state.links = service.state.links
     console.state.entries = [entry for _, entry in PAGES]
-    console.include_router(static.router)
-    console.include_router(signing.router)
-    for router, entry in PAGES:
-        console.include_router(router, prefix=entry.path.removesuffix("/"))
+    console.router.routes.extend(EVERY.routes)
     for kind in (RequestValidationError, HTTPException, SignInNeeded):
         console.add_exception_handler(kind, _told)
     return console
