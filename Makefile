@@ -34,7 +34,7 @@ test: .venv/installed ## every test, on real servers
 check: .venv/installed ## lint, types, import contracts, generated files fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate.py --check

@@ -103,9 +103,11 @@ def test_calendar_names_accept_aliases_and_any_case(given: str, meant: str) -> N
     assert calendars.resolve(given) == meant
 
 
-def test_every_listed_calendar_can_be_built_or_names_the_package_that_cannot() -> None:
+def test_a_listed_calendar_can_be_built_or_names_the_package_that_cannot() -> None:
+    """Each fifth of them, because the library takes a moment for each; and two that fail in different ways."""
     cannot = []
-    for name in sorted({calendars.resolve(name) for name in calendars.names()} - {"24/7", "FX"}):
+    listed = sorted({calendars.resolve(name) for name in calendars.names()} - {"24/7", "FX"})
+    for name in {"ASEX", "XTAE", *listed[::5]}:
         try:
             # A month, where the calendar itself asks for all of its years: what fails there fails here.
             made = exchange_calendars.get_calendar(name, start="2024-05-01", end="2024-05-31")
@@ -113,7 +115,7 @@ def test_every_listed_calendar_can_be_built_or_names_the_package_that_cannot() -
             cannot.append(name)
         else:
             assert made.sessions.size, name
-    assert len(cannot) < 10, cannot
+    assert len(cannot) <= 4, cannot
     for name in cannot:
         with pytest.raises(CalendarError, match="by the exchange-calendars and pandas that are installed: "):
             calendars.sessions(name, at("2024-05-06"), at("2024-05-10"))

@@ -20,7 +20,7 @@ from mds_client import KINDS, MDS, OptionSnap, RetryableError, SeriesConflict
 from mds_client.reading import packed
 from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
-from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, dicts, joined, rows_of, scanned
+from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, joined, rows_of, scanned, tuples
 
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
@@ -74,12 +74,12 @@ class Options(Pair):
 
 def streamed(client: MDS, span: tuple[datetime, datetime]) -> Any:
     batches = client.iter_rows("options", *span, symbols=["A"], vendor="v", as_="arrow")
-    return [row for batch in batches for row in batch.to_pylist()]
+    return tuples(*batches)
 
 
 def chain(client: Any, at: datetime, symbol: Any = ("B", "A"), **how: Any) -> Any:
     found = client.option_chain(symbol, at, "v", missing="ignore", **how)
-    return dicts(found) if "as_" in how else rows_of(found)
+    return tuples(found) if "as_" in how else rows_of(found)
 
 
 @pytest.fixture
