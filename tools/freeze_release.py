@@ -148,6 +148,14 @@ INSERT INTO store.late_options (series_id, ts, mode, until)
   SELECT series_id, '2023-12-07Z', 'delete', '2023-12-08Z' FROM store.series
   WHERE kind = 'options' AND (series_id >> 40) = 3;
 """,
+    "0020": """
+INSERT INTO store.series (series_id, kind, vendor, symbol, last_ts)
+  SELECT (t.no::bigint << 40) + nextval('store.series_n'), 'instruments', 'v', 'AAPL', '2024-02-09 12:00Z'
+  FROM store.tenants AS t ORDER BY t.no;
+INSERT INTO store.instruments (series_id, asof, name, instrument_type, exchange, currency, tick_size, items)
+  SELECT series_id, '2024-02-09 12:00Z', 'Apple Inc.', 'stock', 'XNAS', 'USD', 0.01, '{"min_lot_size": 1}'
+  FROM store.series WHERE kind = 'instruments';
+""",
 }
 
 

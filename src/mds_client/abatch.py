@@ -17,14 +17,16 @@ from mds_client.aclient import AMDS
 from mds_client.batching.core import BatchConfig, BatchStats, Core, Given
 from mds_client.batching.rejects import OnReject, Reject, reject_sink
 from mds_client.errors import InvalidRow
-from mds_client.models import AnyKind, Bar, Fundamentals, News, OptionSnap, Row
+from mds_client.models import AnyKind, Bar, Fundamentals, Instrument, News, OptionSnap, Row
 from mds_client.protocol import forks
 from mds_client.protocol.pauses import ALINGER_S, AsyncCondition, AsyncWriter, NoLock
 from mds_client.schema import KINDS, OnConflict
 
 __all__ = ["AsyncBatchProcessor", "BatchConfig", "BatchStats", "Reject"]
 
-BAR, FUNDAMENTAL, NEWS, OPTION = (KINDS.of(model) for model in (Bar, Fundamentals, News, OptionSnap))
+BAR, FUNDAMENTAL, INSTRUMENT, NEWS, OPTION = (
+    KINDS.of(model) for model in (Bar, Fundamentals, Instrument, News, OptionSnap)
+)
 """The declarations of the kinds, looked up once instead of for every row."""
 
 
@@ -119,6 +121,10 @@ class AsyncBatchProcessor:
     async def add_fundamental(self, row: Fundamentals | Mapping[str, Any], /, *, origin: Any = None) -> None:
         """Add `Fundamentals`, or a mapping with their fields."""
         await self.add(row, FUNDAMENTAL, origin=origin)
+
+    async def add_instrument(self, row: Instrument | Mapping[str, Any], /, *, origin: Any = None) -> None:
+        """Add an `Instrument`, or a mapping with its fields."""
+        await self.add(row, INSTRUMENT, origin=origin)
 
     async def add_news(self, row: News | Mapping[str, Any], /, *, origin: Any = None) -> None:
         """Add `News`, or a mapping with their fields."""

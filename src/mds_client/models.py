@@ -44,6 +44,7 @@ __all__ = [
     "Coverage",
     "DataQualityWarning",
     "Fundamentals",
+    "Instrument",
     "Job",
     "LatestPrice",
     "News",
@@ -314,6 +315,45 @@ class OptionSnap(Row):
             # The model is frozen, so an ordinary assignment would fail.
             object.__setattr__(self, "root", self.symbol)
         return self
+
+
+@kind("instruments", singular="instrument", time="asof", series=("vendor", "symbol"))
+class Instrument(Row):
+    """What a vendor says of an instrument itself, from a time on: its type, exchange, currency and contract terms.
+
+    A row is valid until the next row of the symbol: to know an instrument as of a time, take the last row up to it.
+    `items` are all other numbers of the vendor, by the names that it gives them (`min_lot_size`).
+    """
+
+    symbol: Symbol = Field(description="The instrument, in upper case unless the vendor's symbols are case-sensitive.")
+    asof: Instant = Field(description="From when on the row is valid.")
+    name: Text | None = Field(default=None, description="The instrument's name in words, such as Apple Inc.")
+    instrument_type: Name | None = Field(
+        default=None, description="The type of instrument in lower case, such as stock, future, call, put or bond."
+    )
+    exchange: Name | None = Field(
+        default=None, description="Where the instrument is listed, in the words of the vendor, such as XNAS."
+    )
+    currency: Currency | None = Field(
+        default=None, description="The currency of its prices, as ISO 4217 names it, such as USD."
+    )
+    tick_size: Number | None = Field(default=None, description="The smallest change of its price.")
+    multiplier: Number | None = Field(
+        default=None, description="The number of units of the underlying that one contract stands for."
+    )
+    underlying: Name | None = Field(default=None, description="The symbol of the underlying, for a derivative.")
+    expiration: Instant | None = Field(default=None, description="When a contract expires.")
+    strike: Number | None = Field(default=None, description="The strike of an option, in the underlying's currency.")
+    option_type: OptionType | None = Field(default=None, description="C (call) or P (put), for an option.")
+    id: UuidText | None = Field(default=None, description="The vendor's id of the row, where it has one.")
+    items: Items = Field(
+        default=None,
+        description="Further numbers by the names that the vendor gives them, such as min_lot_size.",
+    )
+
+    def __hash__(self) -> int:
+        # A dictionary has no hash.
+        return hash((self.tenant_id, self.vendor, self.symbol, self.asof))
 
 
 class LatestPrice(BaseModel):

@@ -16,6 +16,7 @@ from mds_client import (
     Coverage,
     Fundamentals,
     IdempotencyConflict,
+    Instrument,
     Kind,
     LatestPrice,
     News,
@@ -46,6 +47,10 @@ def bar(minute: float = 0, close: float | None = 1.0, **fields: Any) -> Bar:
 
 def figures(minute: float = 0, eps: float | None = 1.0, **fields: Any) -> Fundamentals:
     return Fundamentals(**{"vendor": "v", "symbol": "AAPL", "asof": later(minute), "eps": eps, **fields})
+
+
+def instrument(minute: float = 0, **fields: Any) -> Instrument:
+    return Instrument(**{"vendor": "v", "symbol": "ESH4", "asof": later(minute), **fields})
 
 
 def news(minute: float = 0, title: str = "Up", **fields: Any) -> News:
@@ -86,6 +91,25 @@ FULL: Final[dict[str, list[Any]]] = {
         figures(-60 * 24 * 365 * 40, None),
         figures(0, 0.0, symbol="MSFT"),
     ],
+    "instruments": [
+        instrument(
+            0,
+            name="Ünï 'quoted' \"n\"; --",
+            instrument_type="call",
+            exchange="XCME",
+            currency="usd",
+            tick_size=0.05,
+            multiplier=50,
+            underlying="ESH4",
+            expiration=datetime(2024, 3, 15, 13, 30, tzinfo=UTC),
+            strike=-1e300,
+            option_type="call",
+            id=ID,
+            items={"min_lot_size": 1, "gone": None},
+        ),
+        instrument(-60 * 24 * 365 * 40),
+        instrument(0, symbol="MSFT", instrument_type="stock"),
+    ],
     "news": [
         news(
             0, "Ünï 'quoted'; \\x -- 🦆", symbol="aapl", url="https://x.invalid/?a=1&b=%20", sentiment_score=-1, id=ID
@@ -120,6 +144,7 @@ def changed(kind: str, rows: list[Any]) -> list[Any]:
     fields = {
         "bars": {"close_price": 7.5, "volume": None},
         "fundamentals": {"eps": 7.5, "net_income": None, "items": {"free_cash_flow": 2.0, "kept": None, "new": 3.0}},
+        "instruments": {"tick_size": 7.5, "exchange": None, "items": {"min_lot_size": 2.0, "new": None}},
         "news": {"title": "Changed", "url": None},
         "options": {"iv": 7.5, "oi": None},
     }[kind]
@@ -280,6 +305,16 @@ def test_fundamentals_windows_filter_by_asof(client: Client) -> None:
         ("MSFT", 2.0),
     ]
     assert client.fundamentals_window("AAPL", *ALWAYS, "w") == []
+
+
+def test_an_instruments_last_definition_up_to_a_time_is_read(client: Client) -> None:
+    """The terms of a contract change: what was valid at a time is the last row up to it."""
+    client.upsert_instruments([instrument(day * 1440, tick_size=0.25 / (day + 1)) for day in (0, 3, 6)])
+    for day, tick in ((2, 0.25), (3, 0.0625), (5, 0.0625), (6, 0.25 / 7)):
+        *_, last = client.instruments_window("esh4", NOON, later(day * 1440 + 1), "v")
+        assert last.tick_size == tick
+    frame = client.instruments_window("ESH4", *ALWAYS, "v", as_="polars", columns=("asof", "tick_size"))
+    assert frame["tick_size"].to_list() == [0.25, 0.0625, 0.25 / 7]
 
 
 @pytest.mark.parametrize(

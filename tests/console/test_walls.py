@@ -14,7 +14,7 @@ from datastore import backfill, jobs, search, tenants
 from datastore.backfill import BackfillSpec
 from datastore.gaps import calendars
 from datastore.service.tokens import MadeToken
-from mds_client import Bar, Fundamentals, News
+from mds_client import Bar, Fundamentals, Instrument, News
 from tests.console.conftest import CHANGES, HARMLESS, READS, Desk, Route, csrf
 
 pytestmark = [pytest.mark.many_sessions, pytest.mark.engines("postgres")]
@@ -36,6 +36,7 @@ class Vault:
                 [Bar(vendor="VAULT-OF-A", symbol="SECRETA", timeframe="1m", ts=TS, close_price=71234.5, volume=1)]
             )
             client.upsert_news([News(vendor="VAULT-OF-A", symbol="SECRETA", published_at=TS, title="headline-of-a")])
+            client.upsert_instruments([Instrument(vendor="VAULT-OF-A", symbol="SECRETA", asof=TS, tick_size=71234.5)])
             client.upsert_fundamentals([Fundamentals(vendor="VAULT-OF-A", symbol="SECRETA", asof=TS, eps=71234.5)])
             client.enqueue_job(idempotency_key="the-key-of-a", job_type="mine-of-a", payload={"said": "SECRETA"})
         dsn = desk.store.admin_dsn

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datastore import migration, tenants, timescale_policies
 from datastore.embedded import DATABASE, EmbeddedServer, choose_account, find_binaries
-from mds_client import KINDS, MDS, Bar, Fundamentals, News, OptionSnap, RLSDenied
+from mds_client import KINDS, MDS, Bar, Fundamentals, Instrument, News, OptionSnap, RLSDenied
 from mds_client.models import Row
 from tests import warm
 from tests.control.catalog import rows, shape
@@ -121,6 +121,7 @@ def batches(number: int) -> dict[str, list[Row]]:
             for timeframe in ("1m", "1d")
         ],
         "fundamentals": [Fundamentals(**same, asof=ts, eps=number + 0.2) for ts in times],
+        "instruments": [Instrument(**same, asof=ts, tick_size=number + 0.3) for ts in times],
         "news": [News(vendor="v", published_at=ts, title=f"Title {number}") for ts in times],
         "options": [
             OptionSnap(**same, ts=ts, expiry=date(2025, 1, 17), option_type="C", strike=number + 0.5, iv=1)

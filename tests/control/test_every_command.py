@@ -65,7 +65,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "mds": {
         "ping": (), "schema-version": (), "latest-prices": ("--vendor", "v", "--symbols", "S"), "bars": WINDOW,
-        "fundamentals": (), "news": (), "options": (), "series": (), "coverage": (),
+        "fundamentals": (), "instruments": (), "news": (), "options": (), "series": (), "coverage": (),
         "rollup": (*ROW, "--timeframe", "1h"), "option-chain": ROW, "sql": ("SELECT 1",), "plot": ("S",),
         "delete": ("bars", "--vendor", "v", "--dry-run"), "ingest-ndjson": ("bars", "ROWS"), "import": ("bars", "ROWS"),
         "rename": (*ROW, "--to-symbol", "T", "--dry-run"),
@@ -75,6 +75,7 @@ CALLS: dict[str, dict[str, tuple[str, ...]]] = {
         "dump-ndjson": ("bars", "OUT"), "dump-csv": ("bars", "OUT"), "dump-parquet": ("bars", "OUT"),
         "write-bar": (*ROW, "--timeframe", "1m", "--ts", "2024-01-03T14:30Z", "--close-price", "1"),
         "write-fundamental": (*ROW, "--asof", "2024-01-03", "--eps", "1"),
+        "write-instrument": (*ROW, "--asof", "2024-01-03", "--exchange", "XNAS"),
         "write-news": ("--vendor", "v", "--published-at", "2024-01-03", "--title", "t"),
         "write-option": (*ROW, "--ts", "2024-01-03", "--expiry", "2024-02-01", "--option-type", "C", "--strike", "1",
                          "--iv", "1"),

@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from datastore import aggregates, migration, timescale_policies
 from datastore.engines import CHUNKS_AT_ONCE, detect
 from datastore.timescale_policies import PolicyError, PolicyState
-from mds_client import KINDS, Bar, Fundamentals, News, OptionSnap
+from mds_client import KINDS, Bar, Fundamentals, Instrument, News, OptionSnap
 from tests.conftest import Client, Store, plain_postgres
 
 pytestmark = pytest.mark.every_engine
@@ -59,6 +59,7 @@ def write_days(client: Client) -> None:
         ]
     )
     client.upsert_fundamentals([Fundamentals(vendor="v", symbol="AAPL", asof=ts, eps=1) for ts in times])
+    client.upsert_instruments([Instrument(vendor="v", symbol="AAPL", asof=ts, tick_size=1) for ts in times])
     client.upsert_news([News(vendor="v", published_at=ts, title="t") for ts in times])
     client.upsert_options(
         [
@@ -88,6 +89,7 @@ def test_declared_policies_are_in_force_after_a_migration(store: Store) -> None:
         ("options", "columnstore_after", 7 * DAY, columnstore, 7 * DAY if server else None),
         ("options", "retention_after", None, "server" if server else "worker", None),
         ("options", "cold_after", None, "worker", None),
+        ("instruments", "retention_after", None, "worker", None),
         *((name, "refresh_within", None, refresh, None) for name in ROLLUPS),
     ]
     found = timescale_policies.policies(store.admin_dsn)

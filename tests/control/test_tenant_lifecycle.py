@@ -22,7 +22,7 @@ from datastore.errors import ControlError
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord
 from datastore.names import STORE
 from datastore.schema import metadata
-from mds_client import KINDS, MDS, Bar, Fundamentals, News, OptionSnap
+from mds_client import KINDS, MDS, Bar, Fundamentals, Instrument, News, OptionSnap
 from mds_client.errors import RLSDenied
 from tests.conftest import Store, plain_postgres
 from tests.control.job_types import until, work
@@ -51,6 +51,7 @@ def fill(store: Store, tenant: str) -> None:
         client.upsert_fundamentals(
             [Fundamentals(vendor="v", symbol="X", asof=START, total_assets=7.0, items={"n": None, "x": 0.5})]
         )
+        client.upsert_instruments([Instrument(vendor="v", symbol="X", asof=START, tick_size=0.25, items={"x": 0.5})])
         client.upsert_news([News(vendor="v", symbol="X", published_at=START, title="Häußer", id=str(uuid4()))])
         client.upsert_options([
             OptionSnap(vendor="v", symbol="X", expiry=START.date(), option_type="C", strike=1.0, ts=START, iv=2.0)
@@ -123,7 +124,7 @@ def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(store: Store,
         fill(store, tenant)
     tenants.bind_role(store.admin_dsn, "a", role)
     plan = tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a))
-    assert plan.rows == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1}
+    assert plan.rows == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1, "instruments": 1}
     assert (plan.name, plan.series, plan.records["jobs"], plan.roles) == ("a", 6, 1, [role])
     expected = {"bars_5m": 36, "bars_15m": 12, "bars_1h": 6, "bars_1d": 6} if store.engine == "timescale" else {}
     assert plan.rollups == expected
@@ -137,13 +138,17 @@ def test_deleting_a_tenant_removes_all_of_its_rows_and_no_others(store: Store) -
     if store.engine == "timescale":
         store.execute("SELECT compress_chunk(c) FROM show_chunks('store.bars') AS c")
     kept = left_of(store, 2)
-    assert set(left_of(store, 1)) == set(kept) >= {"bars", "fundamentals", "news", "options", "series", "jobs"}
+    assert (
+        set(left_of(store, 1))
+        == set(kept)
+        >= {"bars", "fundamentals", "instruments", "news", "options", "series", "jobs"}
+    )
     job, payload = order(store)
     told: list[tuple[int | None, int | None]] = []
     result = tenants.run_deletion(context(store, job, lambda done, total: told.append((done, total))), payload)
     assert left_of(store, 1) == {}
     assert left_of(store, 2) == kept
-    assert result["rows"] == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1}
+    assert result["rows"] == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1, "instruments": 1}
     assert json.dumps(result)
     steps = [step for step in told if step != (None, None)]
     assert steps == sorted(steps)
@@ -432,7 +437,7 @@ def test_exported_files_can_be_imported_by_another_tenant(store: Store, exports:
         tenants.disable_tenant(store.admin_dsn, UUID(store.tenant_a))
     files = export(store)["files"]
     assert {file["kind"]: file["rows"] for file in files} == {
-        "bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1
+        "bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1, "instruments": 1
     }  # fmt: skip
     tenants.enable_tenant(store.admin_dsn, UUID(store.tenant_a))
     ends = START - timedelta(days=1), START + timedelta(days=30)

@@ -57,6 +57,7 @@ FROZEN: Final = {
     "0017": "9421f7dcb9237c9219efda2fe4964ddbc8cdbc1e90b6e3baded887dfdff9a7e8",
     "0018": "537a5cd1ffd4615eccfaa853f51b7bc6ff9098a3bacc029e67a97da9a239ad0e",
     "0019": "63d38a4f7007968123e2fcab872251dde9f44e03f20e5c1fd411b3fe859343ae",
+    "0020": "4dd930abf74b220b018eae8bd68505526bba3da1c9204a23cc6704eb3abf35a8",
 }
 """What each migration file is, once it is released."""
 

@@ -33,6 +33,7 @@ UNREADABLE = ("infinity", "200000-01-01 00:00Z", "4000-01-01 00:00Z BC")
 KEYS = {
     "bars": "ts",
     "fundamentals": "asof",
+    "instruments": "asof",
     "news": "published_at, id, title",
     "options": "ts, expiry, option_type, strike",
 }
@@ -51,7 +52,8 @@ def attacker(store: Store) -> Iterator[psycopg.Connection[object]]:
     with psycopg.connect(store.dsn, user="attacker", password="x", autocommit=True) as connection:
         connection.execute(
             "INSERT INTO mds.series (kind, vendor, symbol, timeframe) VALUES ('bars', 'v', 'X', '1m'),"
-            " ('fundamentals', 'v', 'X', NULL), ('news', 'v', NULL, NULL), ('options', 'v', 'X', NULL)"
+            " ('fundamentals', 'v', 'X', NULL), ('instruments', 'v', 'X', NULL), ('news', 'v', NULL, NULL),"
+            " ('options', 'v', 'X', NULL)"
         )
         yield connection
     store.execute("DROP OWNED BY attacker; DROP ROLE attacker")

@@ -37,7 +37,7 @@ def read(path: Path, known: Mapping) -> tuple[Any, list[Any]]:
             models = part.sifted(lambda *reject: rejects.append(reject))
             batch = part.batch()
             ids = {name: number for number, name in enumerate(batch.names)}
-            assert batch.narrow(ids).rows() == Rows(BARS, models.rows).narrow(ids).rows()
+            assert batch.narrow(ids).rows() == Rows(models.kind, models.rows).narrow(ids).rows()
             rows += models.rows
     finally:
         source.close()

@@ -21,7 +21,7 @@ HEAVY = (
 NEEDING = (
     "metrics",
     *(f"columns.{name}" for name in ("arrow", "checked", "decoding", "frames", "narrow", "tables")),
-    *(f"files.{name}" for name in ("delimited", "tables")),
+    *(f"files.{name}" for name in ("dbn", "delimited", "tables")),
     *(f"cold.{name}" for name in ("apart", "chains", "files", "merging", "places.folders", "places.objects")),
     *(f"cold.{name}" for name in ("reading", "rolling")),
     *("output.parquet", "reading.lazy", "reading.packed", "reading.unpacking"),

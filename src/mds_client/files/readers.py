@@ -185,8 +185,12 @@ def opened(
             from mds_client.files.delimited import CsvInput
 
             return CsvInput(kind, source or _text(path, stream, mapping), mapping)
+        if form == "dbn":
+            from mds_client.files.dbn import of_dbn
+
+            return of_dbn(kind, path, mapping)
         readers = {"parquet": tables.of_parquet, "arrow": tables.of_arrow, "excel": tables.of_excel}
-        return readers.get(form, tables.of_dbn)(kind, path, mapping)
+        return readers[form](kind, path, mapping)
 
 
 def _text(path: str, stream: BinaryIO | None, mapping: Mapping) -> Source:

@@ -1,8 +1,7 @@
-"""Read Parquet and Arrow files, Arrow streams, workbooks and DBN as tables of a given size."""
+"""Read Parquet and Arrow files, Arrow streams and workbooks as tables of a given size."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -13,10 +12,9 @@ from mds_client.columns.frames import regrouped
 from mds_client.columns.rows import ArrowStream
 from mds_client.errors import ConfigurationError
 from mds_client.files.parts import TABLE_BYTES, Columns, Part, RejectRow
-from mds_client.files.source import Source, SourceError
+from mds_client.files.source import SourceError
 from mds_client.mapping import PLAIN, Mapping
 from mds_client.schema import Kind
-from mds_client.values.times import UNIX
 
 
 class ArrowInput:
@@ -117,78 +115,6 @@ def of_excel(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
     except fastexcel.FastExcelError as error:
         raise SourceError(f"{path}: {str(error).splitlines()[0]}") from error
     return ArrowInput(kind, path, [batch], batch.schema, batch.num_rows, mapping)
-
-
-_DBN_ROWS = 100_000
-"""The number of records in a batch."""
-
-
-def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
-    """Open a Databento Binary Encoding (DBN) file, plain or compressed, with the columns of its CSV and decimal
-    prices."""
-    dbn = package("databento_dbn", "dbn")
-    source = Source(path)
-    decoder = dbn.DBNDecoder(has_metadata=True)
-    symbols: dict[int, list[tuple[Any, Any, str]]] = {}
-    schema = pa.schema([
-        ("ts_event", pa.timestamp("ns", "UTC")), ("rtype", pa.int64()), ("publisher_id", pa.int64()),
-        ("instrument_id", pa.int64()), ("open", pa.float64()), ("high", pa.float64()), ("low", pa.float64()),
-        ("close", pa.float64()), ("volume", pa.int64()), ("symbol", pa.string()),
-    ])  # fmt: skip
-
-    def batches() -> Iterator[Any]:
-        rows: list[tuple[Any, ...]] = []
-        try:
-            while data := source.read1(1 << 20):
-                decoder.write(data)
-                for record in decoder.decode():
-                    if isinstance(record, dbn.Metadata):
-                        symbols.update(_symbols(record))
-                    elif isinstance(record, dbn.OHLCVMsg):
-                        rows.append(_ohlcv(record, symbols))
-                    else:
-                        name = type(record).__name__
-                        raise SourceError(f"{path}: it holds {name}: only the schemas ohlcv-… are bars")
-                    if len(rows) == _DBN_ROWS:
-                        yield _batch(rows, schema)
-                        rows = []
-            if decoder.buffer():
-                raise SourceError(f"{path}: the DBN ends in the middle of a record")
-        except (dbn.DBNError, ValueError) as error:
-            raise SourceError(f"{path}: the DBN is damaged: {error}") from error
-        finally:
-            source.close()
-        if rows:
-            yield _batch(rows, schema)
-
-    return ArrowInput(kind, path, batches(), schema, None, mapping)
-
-
-def _batch(rows: list[tuple[Any, ...]], schema: Any) -> Any:
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _symbols(metadata: Any) -> dict[int, list[tuple[Any, Any, str]]]:
-    """Return the symbols of each instrument id, each with its first day and the day after its last."""
-    found: dict[int, list[tuple[Any, Any, str]]] = {}
-    for symbol, intervals in metadata.mappings.items():
-        for interval in intervals:
-            if str(interval["symbol"]).isdecimal():
-                found.setdefault(int(interval["symbol"]), []).append(
-                    (interval["start_date"], interval["end_date"], symbol)
-                )
-    return found
-
-
-def _ohlcv(record: Any, symbols: dict[int, list[tuple[Any, Any, str]]]) -> tuple[Any, ...]:
-    day = (UNIX + timedelta(seconds=record.ts_event // 1_000_000_000)).date()
-    known = symbols.get(record.instrument_id, [])
-    symbol = next((symbol for start, end, symbol in known if start <= day < end), None)
-    prices = (record.pretty_open, record.pretty_high, record.pretty_low, record.pretty_close)
-    ids = (int(record.rtype), record.publisher_id, record.instrument_id)
-    return (record.ts_event, *ids, *prices, record.volume, symbol)
 
 
 def package(name: str, extra: str) -> Any:

@@ -20,7 +20,7 @@ from mds_client.values import times
 
 Extra: TypeAlias = Literal["error", "ignore", "items"]
 """What to do with columns that do not belong to a field: refuse the rows, leave the columns out, or keep their numbers
-as items, which only fundamentals have."""
+as items, which fundamentals and instruments have."""
 
 OPTIONS: Final = {
     "columns": "--map",
@@ -110,7 +110,7 @@ class MappingParts(BaseModel):
     extra: Extra = Field(
         default="error",
         description="What to do with columns that belong to no field: error rejects the row, ignore leaves them out,"
-        " items keeps their numbers as items of fundamentals.",
+        " items keeps their numbers as items of fundamentals or instruments.",
     )
 
     @field_validator("encoding")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from mds_client import sql
 from mds_client.cold import is_cold
 from mds_client.errors import ConfigurationError
-from mds_client.models import Bar, Fundamentals, LatestPrice, News, OptionSnap, Row
+from mds_client.models import Bar, Fundamentals, Instrument, LatestPrice, News, OptionSnap, Row
 from mds_client.protocol.operations import Execute, Group, Operation, Session, Talk, Values, spelled
 from mds_client.reading.answers import (
     As,
@@ -84,6 +84,22 @@ def fundamentals_window(
 ) -> Operation[Any]:
     """The operation of `MDS.fundamentals_window`."""
     return _window(Fundamentals, symbol, start, end, as_, columns, index, wide, missing, {"vendor": vendor})
+
+
+def instruments_window(
+    symbol: Symbols,
+    start: Time,
+    end: Time,
+    vendor: str,
+    *,
+    as_: As = "models",
+    columns: Columns | None = None,
+    index: Index | None = None,
+    wide: str | None = None,
+    missing: Missing = "warn",
+) -> Operation[Any]:
+    """The operation of `MDS.instruments_window`."""
+    return _window(Instrument, symbol, start, end, as_, columns, index, wide, missing, {"vendor": vendor})
 
 
 def news_window(

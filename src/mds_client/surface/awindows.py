@@ -6,7 +6,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mds_client.models import Bar, Fundamentals, News, OptionSnap
+from mds_client.models import Bar, Fundamentals, Instrument, News, OptionSnap
 from mds_client.reading import reads
 from mds_client.reading.answers import As, Columns, Index
 from mds_client.reading.arguments import Symbols, Time
@@ -202,6 +202,89 @@ class AsyncWindows(AsyncCalls):
         """
         return await self.run(
             reads.fundamentals_window(
+                symbol, start, end, vendor, as_=as_, columns=columns, index=index, wide=wide, missing=missing
+            )
+        )
+
+    @overload
+    async def instruments_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["models"] = "models",
+        missing: Missing = "warn",
+    ) -> list[Instrument]: ...
+    @overload
+    async def instruments_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["arrow"],
+        columns: Columns | None = None,
+        wide: str | None = None,
+        missing: Missing = "warn",
+    ) -> "pyarrow.Table": ...
+    @overload
+    async def instruments_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["pandas"],
+        columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
+        missing: Missing = "warn",
+    ) -> "pandas.DataFrame": ...
+    @overload
+    async def instruments_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: Literal["polars"],
+        columns: Columns | None = None,
+        wide: str | None = None,
+        missing: Missing = "warn",
+    ) -> "polars.DataFrame": ...
+    async def instruments_window(
+        self,
+        symbol: Symbols,
+        start: Time,
+        end: Time,
+        vendor: str,
+        *,
+        as_: As = "models",
+        columns: Columns | None = None,
+        index: Index | None = None,
+        wide: str | None = None,
+        missing: Missing = "warn",
+    ) -> Any:
+        """Return the definitions of instruments with `start <= asof < end`, oldest first.
+
+        Args:
+            symbol: One symbol, or several: then their rows follow one another, ordered by symbol.
+            start: The first time of the window.
+            end: The end of the window, which is not part of it.
+            vendor: The vendor.
+            as_: A list of `Instrument`, or a frame; see `bars_window`.
+            columns: The columns of the frame; see `bars_window`.
+            index: The index of a pandas frame; see `bars_window`.
+            wide: One value, with a column for each symbol; see `bars_window`.
+            missing: What to do if a series does not exist; see `bars_window`.
+        """
+        return await self.run(
+            reads.instruments_window(
                 symbol, start, end, vendor, as_=as_, columns=columns, index=index, wide=wide, missing=missing
             )
         )

@@ -50,7 +50,7 @@ class AsyncWrites(AsyncCalls):
                 RecordBatchReader). Such input is written as it arrives, in bounded memory. After an error, the
                 transactions before it stay written. Input with a length is one transaction.
             extra: What to do with columns that are not fields of the kind: `error` refuses the rows, `ignore` skips the
-                columns, `items` keeps their numbers as items, which only fundamentals have.
+                columns, `items` keeps their numbers as items, which fundamentals and instruments have.
             mapping: Maps columns to fields and describes how values are written; or the name of a vendor's profile.
                 Settings of the file itself, such as a delimiter, are not used. Nothing is detected.
 
@@ -111,6 +111,22 @@ class AsyncWrites(AsyncCalls):
         return await self.run(
             upserts.upsert(
                 "fundamentals", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
+            )
+        )
+
+    async def upsert_instruments(
+        self,
+        rows: Input,
+        *,
+        on_conflict: OnConflict = "replace",
+        chunk_rows: int = CHUNK_ROWS,
+        extra: Extra = "error",
+        mapping: ColumnMapping | str | None = None,
+    ) -> int:
+        """Write definitions of instruments, as `upsert_bars` does. The key is vendor, symbol and `asof`."""
+        return await self.run(
+            upserts.upsert(
+                "instruments", rows, on_conflict=on_conflict, chunk_rows=chunk_rows, extra=extra, mapping=mapping
             )
         )
 
