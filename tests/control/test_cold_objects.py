@@ -167,18 +167,24 @@ def test_object_store_failures_are_reported_and_work_continues_afterwards(
     assert len(pair.move(NOW - timedelta(days=60))) == 2
     recent = (FENCE, ALL[1])
     monkeypatch.setenv("AWS_TIMEOUT", "200ms")
-    with stored.acting_as(operator, monkeypatch), stored.trouble(trouble), caplog.at_level(logging.DEBUG):
-        failures: list[Exception] = []
-        with pytest.raises((MDSError, ControlError), match=f"{prefix}.*{reason}") as failure:
-            pair.move()
-        failures.append(failure.value)
-        with pytest.raises(FileMissing, match=rf"2024-01.*{prefix}.*{reason}") as missing:
-            window(pair.a, ALL)
-        failures.append(missing.value)
-        # What is in the table is read, and corrections of rows in files are taken.
-        assert window(pair.a, recent) == window(pair.b, recent)
-        pair.upsert([bar(ALL[0] + timedelta(days=20), 3.5)])
-        problems = {str(one.problem) for one in keeping.verify(store.admin_dsn, pair.url)}
+    failures: list[Exception] = []
+    with stored.acting_as(operator, monkeypatch), caplog.at_level(logging.DEBUG):
+        # Now the metadata of the files are known, so that polars is the first to meet the failure.
+        pair.a.scan("bars").collect()
+        with stored.trouble(trouble):
+            with pytest.raises(Exception, match=r"2024-01.*cannot be read") as unread:
+                pair.a.scan("bars").collect()
+            failures.append(unread.value)
+            with pytest.raises((MDSError, ControlError), match=f"{prefix}.*{reason}") as failure:
+                pair.move()
+            failures.append(failure.value)
+            with pytest.raises(FileMissing, match=rf"2024-01.*{prefix}.*{reason}") as missing:
+                window(pair.a, ALL)
+            failures.append(missing.value)
+            # What is in the table is read, and corrections of rows in files are taken.
+            assert window(pair.a, recent) == window(pair.b, recent)
+            pair.upsert([bar(ALL[0] + timedelta(days=20), 3.5)])
+            problems = {str(one.problem) for one in keeping.verify(store.admin_dsn, pair.url)}
     said = "\n".join(
         [*map(str, failures), *problems, caplog.text, *map(str, store.rows("SELECT * FROM store.cold_periods"))]
     )

@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mds_client.cold import files
-from mds_client.cold.places import FileMissing, whole
+from mds_client.cold.places import FileMissing, polars_options, whole
 from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
 from mds_client.errors import ConfigurationError
 from mds_client.protocol.operations import SeriesName
@@ -114,7 +114,7 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
     Raises FileMissing if the file cannot be read.
     """
     polars = importlib.import_module("polars")
-    kind = asked.kind
+    kind, name = asked.kind, whole(file.url, file.path)
     try:
         about = files.metadata(file.url, file.path)
         names = None
@@ -124,7 +124,9 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
             )
         for first, count in _stretches(about, files.groups_of(about, kind, file.series, file.span)):
             # To choose row groups by their numbers is faster here than to let polars find them for each stretch.
-            stored = polars.scan_parquet(whole(file.url, file.path), glob=False, hive_partitioning=False)
+            stored = polars.scan_parquet(
+                name, glob=False, hive_partitioning=False, storage_options=polars_options(name)
+            )
             stored = stored.slice(first, count)
             if not file.whole:
                 begin, end = file.span

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from mds_client.cold.places import polars_options
 from mds_client.reading.scans import Selection
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Part:
         if self.file is None:
             return cast("polars.LazyFrame", rows)
         number = NUMBER if len(self.replaced) else None
-        stored = pl.scan_parquet(self.file, row_index_name=number, glob=False, hive_partitioning=False)
+        options = polars_options(self.file)
+        stored = pl.scan_parquet(
+            self.file, row_index_name=number, glob=False, hive_partitioning=False, storage_options=options
+        )
         if number:
             stored = stored.filter(~pl.col(number).is_in(pl.from_arrow(self.replaced).implode()))
         if not self.whole:

@@ -8,10 +8,10 @@ PyArrow, and object stores obstore; the extra `cold` brings both.
 from functools import cache
 from urllib.parse import urlsplit
 
-from mds_client.cold.places.base import PART, FileMissing, Found, Place, PlaceUnavailable, whole
+from mds_client.cold.places.base import PART, FileMissing, Found, Place, PlaceUnavailable, polars_options, whole
 from mds_client.errors import ConfigurationError
 
-__all__ = ["PART", "FileMissing", "Found", "Place", "PlaceUnavailable", "place", "whole"]
+__all__ = ["PART", "FileMissing", "Found", "Place", "PlaceUnavailable", "place", "polars_options", "whole"]
 
 
 @cache

@@ -1,5 +1,6 @@
 """What a place of files can do, whatever keeps them."""
 
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -12,6 +13,13 @@ from mds_client.errors import RetryableError
 
 PART: Final = ".part"
 """The suffix of an incomplete file's name."""
+
+
+MOST_RETRIES: Final = 4
+"""How often a request to an object store is sent again that was answered with a 5xx or not at all."""
+
+RETRIES_S: Final = 60
+"""The seconds after which such a request is not sent again."""
 
 
 class FileMissing(RetryableError):
@@ -31,6 +39,17 @@ class PlaceUnavailable(RetryableError):
 def whole(url: str, path: str) -> str:
     """Return the whole name of a file, as other programs open it."""
     return posixpath.join(url.rstrip("/") if "://" in url else str(Path(url).absolute()), path)
+
+
+def polars_options(name: str) -> dict[str, Any] | None:
+    """Return the options with which polars opens a file by its whole name: the limits of our own requests.
+
+    By default polars waits forever for an object store that does not answer.
+    """
+    if "://" not in name:
+        return None
+    timeout = os.environ.get("AWS_TIMEOUT", "30s")
+    return {"timeout": timeout, "max_retries": MOST_RETRIES, "retry_timeout_ms": RETRIES_S * 1000}
 
 
 @dataclass(frozen=True, slots=True)
