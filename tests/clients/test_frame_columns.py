@@ -25,6 +25,7 @@ READS: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "a rollup that is made": (lambda client, **how: client.rollup("S0", "4h", NOON, END, "v", **how), PRICES),
     "rollups that are made": (lambda client, **how: client.rollup(["S1", "S0"], "1mo", *YEAR, "v", **how), PRICES),
     "fundamentals": (lambda client, **how: client.fundamentals_window("S0", NOON, END, "v", **how), ["eps"]),
+    "instruments": (lambda client, **how: client.instruments_window("S0", NOON, END, "v", **how), ["tick_size"]),
     "news": (lambda client, **how: client.news_window(NOON, END, **how), ["title", "sentiment_score"]),
     "a chain": (lambda client, **how: client.option_chain("S0", NOON, "v", **how), ["option_type", "iv"]),
     "chains": (lambda client, **how: client.option_chain(["S1", "S0"], NOON, "v", **how), ["option_type", "iv"]),
@@ -43,6 +44,7 @@ def filled(client: Client) -> Client:
     for symbol in ("S1", "S0"):
         client.upsert_bars(bars(6, symbol=[symbol] * 6, volume=range(6), id=[str(uuid4()) for _ in range(6)]))
         client.upsert_fundamentals([{"vendor": "v", "symbol": symbol, "asof": NOON, "eps": 1.5}])
+        client.upsert_instruments([{"vendor": "v", "symbol": symbol, "asof": NOON, "tick_size": 0.25}])
         client.upsert_news([{"vendor": "v", "published_at": NOON, "title": symbol, "sentiment_score": 0.5}])
         contract = {"vendor": "v", "symbol": symbol, "ts": NOON, "expiry": NOON.date(), "strike": 1, "iv": 0.25}
         client.upsert_options([{**contract, "option_type": side} for side in "PC"])
@@ -78,6 +80,7 @@ def test_writing_a_frame_back_changes_nothing(filled: Client, store: Store) -> N
     reads: dict[str, Callable[[str], Any]] = {
         "bars": lambda as_: filled.bars_window(both, "1m", NOON, END, "v", as_=as_),
         "fundamentals": lambda as_: filled.fundamentals_window(both, NOON, END, "v", as_=as_),
+        "instruments": lambda as_: filled.instruments_window(both, NOON, END, "v", as_=as_),
         "news": lambda as_: filled.news_window(NOON, END, as_=as_),
         "options": lambda as_: filled.option_chain(both, NOON, "v", as_=as_),
     }

@@ -15,6 +15,8 @@ END_ALL = (
     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
     " WHERE usename = 'mds_service' AND datname = current_database()"
 )
+"""End every connection of clients. The one with which a client begins may just be ending by itself: then there are two,
+and the answer of one can be false."""
 
 
 def test_a_connection_opened_while_others_were_lost_is_not_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +32,7 @@ def test_a_connection_opened_while_others_were_lost_is_not_used(store: Store, mo
     with MDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, max_attempts=1) as mds, ThreadPoolExecutor(1) as one:
         call = one.submit(mds.health)
         assert made.wait(30)
-        assert store.rows(END_ALL) == [(True,)]
+        assert (True,) in store.rows(END_ALL)
         mds._home.drain()
         passed.set()
         assert call.result(30)
@@ -53,7 +55,7 @@ def test_an_asynchronous_connection_opened_while_others_were_lost_is_not_used(
         async with AMDS(dsn=store.dsn, tenant_id=store.tenant_a, pool_max=1, max_attempts=1) as amds:
             call = asyncio.create_task(amds.health())
             await made.wait()
-            assert await asyncio.to_thread(store.rows, END_ALL) == [(True,)]
+            assert (True,) in await asyncio.to_thread(store.rows, END_ALL)
             await amds._home.drain()
             passed.set()
             assert await call

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from datastore import aggregates, jobs, tenants
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.errors import ControlError
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord
 from datastore.names import STORE
@@ -125,7 +125,7 @@ def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(store: Store,
     tenants.bind_role(store.admin_dsn, "a", role)
     plan = tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a))
     assert plan.rows == {"bars": 6 * MINUTES, "fundamentals": 1, "news": 1, "options": 1, "instruments": 1}
-    assert (plan.name, plan.series, plan.records["jobs"], plan.roles) == ("a", 6, 1, [role])
+    assert (plan.name, plan.series, plan.records["jobs"], plan.roles) == ("a", 7, 1, [role])
     expected = {"bars_5m": 36, "bars_15m": 12, "bars_1h": 6, "bars_1d": 6} if store.engine == "timescale" else {}
     assert plan.rollups == expected
     assert tenants.plan_deletion(store.admin_dsn, UUID(store.tenant_a)) == plan
@@ -256,7 +256,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next_run(store: Store) ->
         assert int(child.stdout.readline()) > 0
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert left_of(store, 1)["series"] == 6
+    assert left_of(store, 1)["series"] == 7
     tenants.run_deletion(context(store, job), payload)
     assert left_of(store, 1) == {}
 
@@ -512,7 +512,7 @@ def test_a_repeated_export_writes_the_same_files_and_removes_leftovers(store: St
 
 def test_an_export_needs_a_folder_and_a_known_kind_and_format(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATASTORE_EXPORTS", raising=False)
-    with pytest.raises(ConfigurationError, match="set DATASTORE_EXPORTS"):
+    with pytest.raises(SettingsError, match="set DATASTORE_EXPORTS"):
         export(store)
     with pytest.raises(ControlError, match="no kind 'trades'"):
         export(store, kinds=["trades"])
