@@ -2,9 +2,10 @@
 
 Writes bars of two tenants. One tenant's months are moved into files, but for the newest month. Then everything is
 measured round by round: scans, sums, a day of one series, windows that are in the table, and a dump of the tenant that
-has no files. ArcticDB holds the same bars, a symbol a series, and reads them in the same rounds (warm: it has read them
-before). Every answer is compared with what was written. Prints a table with medians and the targets of each row; a row
-that misses its target is marked.
+has no files. ArcticDB holds the same bars, a symbol a series, and reads them in the same rounds. Both read everything
+twice in a row, and the second time counts: what the first one takes longer, the kernel takes for new memory. Every
+answer is compared with what was written. Prints a table with medians and the targets of each row; a row that misses its
+target is marked.
 """
 
 import json
@@ -46,15 +47,20 @@ CALLS: Final = 20
 
 SPAN: Final = timedelta(days=1)
 
+VALUES: Final = ("open_price", "high_price", "low_price", "close_price", "volume")
+"""What ArcticDB has of a bar, beside its symbol and its time."""
+
 
 Medians: TypeAlias = Mapping[str, float]
 
 APPEND: Final = "append a frame, one writer, M rows/s"
 MOVE: Final = "move months into files, and delete them from the table, M rows/s"
 BYTES: Final = "a bar in a file, bytes"
-SCAN: Final = "scan into polars, all columns, M rows/s"
+FIRST: Final = "scan into polars, all columns, into new memory, M rows/s"
+SCAN: Final = "scan into polars, all columns, again, M rows/s"
+ALIKE: Final = "scan into polars, ArcticDB's columns, again, M rows/s"
 SOME: Final = "scan into polars, four columns, M rows/s"
-ARCTIC: Final = "ArcticDB reads all, M rows/s"
+ARCTIC: Final = "ArcticDB reads all, again, M rows/s"
 SUM: Final = "sum of a column, polars, M rows/s"
 GROUPS: Final = "means and sums of each symbol, polars, M rows/s"
 DUCKDB: Final = "sum of a column, DuckDB, M rows/s"
@@ -67,7 +73,8 @@ DUMP: Final = "dump of the tenant without files into Parquet, M rows/s"
 TARGETS: Final[dict[str, tuple[str, Callable[[Medians], bool]]]] = {
     MOVE: ("half of an append", lambda found: found[MOVE] >= found[APPEND] / 2),
     BYTES: ("10", lambda found: found[BYTES] <= 10),
-    SCAN: ("20, and ArcticDB's", lambda found: found[SCAN] >= max(20, found.get(ARCTIC, 0))),
+    SCAN: ("20", lambda found: found[SCAN] >= 20),
+    ALIKE: ("ArcticDB's", lambda found: found[ALIKE] >= found.get(ARCTIC, 0)),
     SUM: ("50", lambda found: found[SUM] >= 50),
     DAY_IN_FILES: ("15", lambda found: found[DAY_IN_FILES] <= 15),
     WITH: ("1.1 times the tenant without", lambda found: found[WITH] <= 1.1 * found[WITHOUT]),
@@ -76,7 +83,7 @@ TARGETS: Final[dict[str, tuple[str, Callable[[Medians], bool]]]] = {
 """What some of the figures should be, and whether the medians are so."""
 
 ORDER: Final = (
-    *(APPEND, MOVE, BYTES, SCAN, SOME, ARCTIC, SUM, GROUPS, DUCKDB),
+    *(APPEND, MOVE, BYTES, FIRST, SCAN, ALIKE, SOME, ARCTIC, SUM, GROUPS, DUCKDB),
     *(DAY_IN_FILES, ARCTIC_DAY, WITHOUT, WITH, DUMP),
 )
 
@@ -221,7 +228,14 @@ def measure(stores: Stores, results: Results, arctic: ArcticDB | None, folder: P
     rows = stores.in_files
     asked: Any = {"end": trading_minute(stores.hot_from), "vendor": VENDOR, "timeframe": "1m"}
     bars = stores.old.scan("bars", **asked)
-    expect("volume", int(results.rate(SCAN, rows, bars.collect)["volume"].sum()), stores.volume_in_files)
+    # The first scan waits for the kernel, which clears the memory that it has got back since the round before.
+    for name in (FIRST, SCAN):
+        expect("volume", int(results.rate(name, rows, bars.collect)["volume"].sum()), stores.volume_in_files)
+    alike = bars.select("symbol", "ts", *VALUES)
+    # The first time, memory is new.
+    alike.collect()
+    found = results.rate(ALIKE, rows, alike.collect)
+    expect("volume", int(found["volume"].sum()), stores.volume_in_files)
     chosen = bars.select("symbol", "ts", "close_price", "volume")
     expect("rows", len(results.rate(SOME, rows, chosen.collect)), rows)
     total = results.rate(SUM, rows, bars.select(pl.col("volume").sum()).collect)
@@ -233,8 +247,9 @@ def measure(stores: Stores, results: Results, arctic: ArcticDB | None, folder: P
     expect("volume", int(volume), stores.volume_in_files)
     days = [stores.day(number) for number in range(CALLS)]
     if arctic is not None:
-        told = arctic.ask(do="read")
-        expect("volume", told["volume"], stores.volume)
+        for _ in range(2):
+            told = arctic.ask(do="read")
+            expect("volume", told["volume"], stores.volume)
         results.add(ARCTIC, stores.rows / told["seconds"] / 1e6)
         told = arctic.ask(do="days", days=[(name, str(first), str(first + SPAN)) for name, first in days])
         expect("rows", told["rows"], [DAY] * CALLS)
