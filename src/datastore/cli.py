@@ -52,7 +52,7 @@ def command_line() -> click.Group:
     return datastore
 
 
-main = guarded(lambda: datastore, ControlError, UnsupportedServer, config.ConfigurationError)
+main = guarded(lambda: datastore, ControlError, UnsupportedServer, config.SettingsError)
 
 if __name__ == "__main__":
     main()

@@ -27,7 +27,7 @@ VARIABLES: Final = {
 }
 
 
-class ConfigurationError(Exception):
+class SettingsError(Exception):
     """A setting is missing or invalid; the message says which, and what to do."""
 
 
@@ -63,9 +63,9 @@ class Settings:
     trusted_proxies: str = ""
 
     def dsn(self) -> str:
-        """Return the control plane's DSN. Raises ConfigurationError if there is none."""
+        """Return the control plane's DSN. Raises SettingsError if there is none."""
         if not self.database_url:
-            raise ConfigurationError(
+            raise SettingsError(
                 "no database is set: set DATABASE_URL or pass --dsn "
                 '(for the embedded server: datastore up && eval "$(datastore env)")'
             )
@@ -98,12 +98,12 @@ SECRET_PREFIX: Final = "DATASTORE_SECRET_"  # noqa: S105 - the beginning of name
 def secret(name: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return a secret that a source names. Only variables with the prefix can be named, not the whole environment.
 
-    Raises ConfigurationError if it is not set, or if the name lacks the prefix.
+    Raises SettingsError if it is not set, or if the name lacks the prefix.
     """
     if not name.startswith(SECRET_PREFIX):
-        raise ConfigurationError(f"{name!r} does not name a secret of sources: such names begin with {SECRET_PREFIX}")
+        raise SettingsError(f"{name!r} does not name a secret of sources: such names begin with {SECRET_PREFIX}")
     if not (value := environment.get(name)):
-        raise ConfigurationError(f"the secret {name} is not set")
+        raise SettingsError(f"the secret {name} is not set")
     return value
 
 
@@ -119,11 +119,11 @@ def _file(environment: Mapping[str, str], name: str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{name}: {path} cannot be read: {error}") from error
+        raise SettingsError(f"{name}: {path} cannot be read: {error}") from error
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {text!r}")
+        raise SettingsError(f"{name} must be a whole number of at least 1, not {text!r}")
     return int(text)

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from datastore import jobs
 from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type, own_modules
-from datastore.worker import Settings, Worker, runner
+from datastore.worker import Worker, WorkerSettings, runner
 from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,7 +158,7 @@ def work(dsn: str, **settings: Any) -> dict[str, int]:
     """Do what is due, in this process; how many jobs ended in which state."""
     _start_fork_server()
     settings = {"upkeep": False, "until_idle": True, "concurrency": 1, **settings}
-    return dict(Worker(dsn, jobs.load(__name__), Settings(**settings)).run())
+    return dict(Worker(dsn, jobs.load(__name__), WorkerSettings(**settings)).run())
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def working(dsn: str, **settings: Any) -> Iterator[Worker]:
     """A worker in a thread of this process, for as long as the block runs."""
     _start_fork_server()
     settings = {"upkeep": False, "grace": timedelta(0), **settings}
-    worker = Worker(dsn, jobs.load(__name__), Settings(**settings))
+    worker = Worker(dsn, jobs.load(__name__), WorkerSettings(**settings))
     broken: list[BaseException] = []
 
     def run() -> None:

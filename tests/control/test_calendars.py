@@ -10,7 +10,7 @@ import pytest
 
 from datastore import tenants
 from datastore.errors import ControlError
-from datastore.gaps import CalendarError, Session, calendars
+from datastore.gaps import CalendarError, TradingSession, calendars
 from tests.conftest import Store
 
 
@@ -56,7 +56,7 @@ def test_tokyo_has_a_lunch_break_and_closes_later_since_november_2024() -> None:
 
 def test_a_session_east_of_greenwich_keeps_its_local_date() -> None:
     (sydney,) = calendars.sessions("XASX", at("2024-01-14T22:00"), at("2024-01-15T01:00"))
-    assert sydney == Session(date(2024, 1, 15), ((at("2024-01-14T23:00"), at("2024-01-15T05:00")),))
+    assert sydney == TradingSession(date(2024, 1, 15), ((at("2024-01-14T23:00"), at("2024-01-15T05:00")),))
 
 
 def test_a_range_over_new_year_needs_two_years_and_finds_each_session_once() -> None:

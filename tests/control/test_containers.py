@@ -243,7 +243,7 @@ def test_the_dsn_can_be_read_from_a_file(tmp_path: Path) -> None:
     assert (
         config.load({**named, "DATABASE_URL": "postgresql://other/market"}).database_url == "postgresql://other/market"
     )
-    with pytest.raises(config.ConfigurationError, match=r"DATABASE_URL_FILE: .* cannot be read"):
+    with pytest.raises(config.SettingsError, match=r"DATABASE_URL_FILE: .* cannot be read"):
         config.load({"DATABASE_URL_FILE": str(tmp_path / "nowhere")})
 
 

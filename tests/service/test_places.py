@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from datastore.config import ConfigurationError, Settings
+from datastore.config import Settings, SettingsError
 from datastore.service import lines as passing
 from datastore.service import state
 from datastore.service.app import create_app
@@ -173,7 +173,7 @@ def test_a_service_with_a_pool_of_one_connection_does_not_start(
     keys: Keys, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setenv("MDS_POOL_MAX", "1")
-    with pytest.raises(ConfigurationError, match="MDS_POOL_MAX must be at least 2"):
+    with pytest.raises(SettingsError, match="MDS_POOL_MAX must be at least 2"):
         create_app(Settings(database_url=store.admin_dsn, tokens=keys.lines))
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from datastore.config import ConfigurationError, Settings, load
+from datastore.config import Settings, SettingsError, load
 from datastore.service import tokens
 from datastore.service.app import create_app
 from datastore.service.middleware import HEADERS
@@ -46,7 +46,7 @@ def described(api: Api) -> list[tuple[str, str]]:
     "settings", [Settings(database_url="host=/x"), Settings(database_url="host=/x", tokens="# no")]
 )
 def test_a_service_without_a_token_does_not_start(settings: Settings) -> None:
-    with pytest.raises(ConfigurationError, match="no token is set, so nobody could use the service: create one"):
+    with pytest.raises(SettingsError, match="no token is set, so nobody could use the service: create one"):
         create_app(settings)
 
 
@@ -228,7 +228,7 @@ def test_an_invalid_token_line_is_reported_by_number_without_its_text(line: str,
     assert isinstance(bad, Bad)
     assert bad.line == 2
     assert reason in bad.reason
-    with pytest.raises(ConfigurationError, match="DATASTORE_TOKENS, line 2") as caught:
+    with pytest.raises(SettingsError, match="DATASTORE_TOKENS, line 2") as caught:
         Tokens(Settings(tokens=f"\n{line}"))
     assert "mistake" not in str(caught.value)
 
@@ -250,7 +250,7 @@ def test_only_the_token_of_a_line_is_accepted() -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "ümlaut", "a\nb", "x=y"])
 def test_an_invalid_token_name_is_rejected(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="a token's name is"):
+    with pytest.raises(SettingsError, match="a token's name is"):
         tokens.create(name, Scope.read)
 
 
@@ -354,5 +354,5 @@ def test_service_settings_are_read_from_the_environment(tmp_path: Path) -> None:
     assert (found.max_body_bytes, found.max_upload_bytes, found.failed_logins) == (10, 20, 30)
     assert found.trusted_proxies == "10.0.0.1"
     for wrong in ("0", "-1", "many", "1.5"):
-        with pytest.raises(ConfigurationError, match="DATASTORE_MAX_BODY_BYTES must be a whole number"):
+        with pytest.raises(SettingsError, match="DATASTORE_MAX_BODY_BYTES must be a whole number"):
             load({"DATASTORE_MAX_BODY_BYTES": wrong})

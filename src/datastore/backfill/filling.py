@@ -10,7 +10,7 @@ from datastore import aggregates, gaps, sources, vendors
 from datastore.backfill import elsewhere
 from datastore.backfill.records import LISTED, BackfillRecord, of_job
 from datastore.backfill.spec import JOB_TYPE, KIND, Chunk, ChunkJob
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.jobs import JobContext, JobFailed, job_type
@@ -36,7 +36,7 @@ def run(context: JobContext, payload: ChunkJob) -> dict[str, Any]:
         raise JobFailed(f"the tenant has no backfill {payload.backfill} with this job")
     try:
         source = sources.make(found.source)
-    except (ControlError, ConfigurationError) as error:
+    except (ControlError, SettingsError) as error:
         raise JobFailed(str(error)) from error
     with connect(context.dsn) as connection:
         case_sensitive = found.vendor in vendors.spelling(connection).vendors

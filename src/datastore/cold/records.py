@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier, Literal
 
 from datastore import config, timescale_policies
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import as_owner, connect
 from datastore.engines import Driver, Engine, one
 from datastore.errors import ControlError
@@ -74,12 +74,10 @@ class ColdFile:
 
 
 def url() -> str:
-    """Return the place of the files. Raises ConfigurationError if it is not set."""
+    """Return the place of the files. Raises SettingsError if it is not set."""
     found = config.load().cold_url
     if found is None:
-        raise ConfigurationError(
-            "no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix"
-        )
+        raise SettingsError("no place for files of old rows: set DATASTORE_COLD_URL to a folder or s3://bucket/prefix")
     return found
 
 

@@ -29,4 +29,4 @@ def _explained(context: click.Context, error: MDSOperationalError) -> Exception:
     dsn = options.named(context)
     refused = isinstance(error, RLSDenied) and error.sqlstate == errors.InsufficientPrivilege.sqlstate
     said = not_the_operators(dsn) if refused and dsn is not None else None
-    return error if said is None else config.ConfigurationError(said)
+    return error if said is None else config.SettingsError(said)

@@ -16,9 +16,9 @@ from datastore import jobs as outbox
 from datastore.commands import follow, options
 from datastore.commands.listing import show_page
 from datastore.commands.options import database_option
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import connect
-from datastore.worker import Settings, Watch, Worker
+from datastore.worker import Watch, Worker, WorkerSettings
 from mds_client.console import Instant, json_option, plain, show_fields, show_rows
 
 _LISTED = ("id", "tenant", "job_type", "priority", "state", "attempts", "due_at", "done", "total", "error")
@@ -102,7 +102,7 @@ def worker(
     # Log only warnings of other libraries: their other messages may hold secrets, for example in a whole URL.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("datastore").setLevel(logging.DEBUG if verbose else logging.INFO)
-    settings = Settings(
+    settings = WorkerSettings(
         concurrency, lease, poll, grace, until_idle, not no_upkeep, process_jobs, process_memory=process_memory << 20
     )
     types = outbox.load(*modules)
@@ -120,7 +120,7 @@ def _watching(types: Collection[str], host: str, port: int, stack: contextlib.Ex
     try:
         from datastore.metrics import WorkerMetrics
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: install the extra metrics (see Installing)") from error
+        raise SettingsError(f"{error.name} is missing: install the extra metrics (see Installing)") from error
     watch = WorkerMetrics(types)
     try:
         server = watch.serve(port, host)

@@ -43,14 +43,14 @@ def named(context: click.Context) -> str | None:
 
 
 def readable(dsn: str) -> str:
-    """Check that a DSN can be parsed, remember it in the command's context, return it. Raises ConfigurationError."""
+    """Check that a DSN can be parsed, remember it in the command's context, return it. Raises SettingsError."""
     click.get_current_context().meta[_DSN] = dsn
     try:
         conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
         # The driver's message repeats the text that it could not parse, which may hold a password.
         text = "the DSN cannot be read: neither a postgresql:// URL nor key=value text"
-        raise config.ConfigurationError(text) from error
+        raise config.SettingsError(text) from error
     return dsn
 
 
@@ -77,12 +77,12 @@ class Age(click.ParamType[timedelta | None]):
             return self.fail(str(error), param, ctx)
 
 
-def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.ConfigurationError:
+def cannot_listen(option: str, port: int, host: str, error: OSError) -> config.SettingsError:
     """Return the error of a command that cannot listen, with the option for the address."""
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror):
-        return config.ConfigurationError(f"the address {host!r} cannot be listened on: {why}")
-    return config.ConfigurationError(f"{option} {port} on {host} cannot be listened on: {why}")
+        return config.SettingsError(f"the address {host!r} cannot be listened on: {why}")
+    return config.SettingsError(f"{option} {port} on {host} cannot be listened on: {why}")
 
 
 def file_behind_at(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from datastore import config
 from datastore.commands.options import Age, cannot_listen, database_option, readable, tenant_id
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import not_the_operators
 from datastore.service import tokens
 from datastore.service.tokens import Scope
@@ -39,12 +39,12 @@ def serve(host: str, port: int, sign_in_link: bool, dsn: str, as_json: bool) -> 
         from datastore import console
         from datastore.service import server
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: install the extra service (see Installing)") from error
+        raise SettingsError(f"{error.name} is missing: install the extra service (see Installing)") from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     # Do not wait for the database: a service may start before it.
     if (why := not_the_operators(make_conninfo(dsn, connect_timeout=2))) is not None:
-        raise ConfigurationError(why)
+        raise SettingsError(why)
     try:
         settings = replace(config.load(), database_url=dsn)
         app, link = console.with_sign_in_link(settings) if sign_in_link else (console.create_app(settings), None)

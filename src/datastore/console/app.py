@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings: The control plane's settings.
 
     Raises:
-        ConfigurationError: No database is named, or there is no token.
+        SettingsError: No database is named, or there is no token.
     """
     app = api.create_app(settings, unguarded=("/", PREFIX, f"{PREFIX}/"))
     for path in ("/", PREFIX):
@@ -64,7 +64,7 @@ def with_sign_in_link(settings: Settings) -> tuple[FastAPI, str]:
         settings: The control plane's settings. They need no token: the link has one of its own, which nobody is told.
 
     Raises:
-        ConfigurationError: No database is named.
+        SettingsError: No database is named.
     """
     made = tokens.create("sign-in-link", tokens.Scope.admin, expires_in=timedelta(seconds=LONGEST_S))
     app = create_app(replace(settings, tokens=f"{settings.tokens}\n{made.line}"))

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
-from datastore.console.sessions import Session, Sessions, same
+from datastore.console.sessions import BrowserSession, Sessions, same
 from datastore.service.problems import Refusal
 
 PREFIX: Final = "/console"
@@ -70,7 +70,7 @@ def refuse_other_sites(request: Request) -> None:
         raise Refusal("forbidden", "the request comes from another site")
 
 
-async def _check_csrf(request: Request, session: Session) -> None:
+async def _check_csrf(request: Request, session: BrowserSession) -> None:
     given = request.headers.get(CSRF_HEADER)
     if given is None:
         value = (await request.form()).get(CSRF_FIELD)

@@ -21,7 +21,7 @@ from datastore import tenants
 from datastore.connections import sharing
 from datastore.console.guard import COOKIE, EVENTS
 from datastore.console.rendering import HEADERS
-from datastore.console.sessions import Session, Sessions
+from datastore.console.sessions import BrowserSession, Sessions
 from datastore.service.lines import Paced
 from datastore.service.problems import RETRY_AFTER_S, Refusal, refusal_of
 from datastore.service.state import Service
@@ -59,14 +59,14 @@ class Streams:
         self._each = each
         self._held: Counter[bytes] = Counter()
 
-    def take(self, session: Session) -> None:
+    def take(self, session: BrowserSession) -> None:
         """Count one more stream of a session. Raises Refusal at the maximum."""
         if self._held.total() >= self._in_all or self._held[session.key] >= self._each:
             again = {"Retry-After": str(RETRY_AFTER_S)}
             raise Refusal("unavailable", "too many pages are being followed at the moment", headers=again)
         self._held[session.key] += 1
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: BrowserSession) -> None:
         """Count one less."""
         self._held -= Counter((session.key,))
 
@@ -75,7 +75,7 @@ class Events(Paced):
     """A response that is a stream of events. It counts as a stream of its session until its end."""
 
     def __init__(self, request: Request, read: Callable[[], Part]) -> None:
-        self._session: Session = request.state.session
+        self._session: BrowserSession = request.state.session
         self._streams: Streams = request.app.state.streams
         # Without it, a proxy that buffers responses would keep the events back until the end.
         more = {"X-Accel-Buffering": "no"}

@@ -27,7 +27,7 @@ MOST: Final = 10_000
 
 
 @dataclass(eq=False)
-class Session:
+class BrowserSession:
     """A browser that has signed in. `digest` is the token's and `key` the cookie's; `csrf` is what its forms have to
     send along; times are of the process's clock."""
 
@@ -50,7 +50,7 @@ class Sessions:
         self._tokens = tokens
         self._clock = clock
         self._lock = Lock()
-        self._open: OrderedDict[bytes, Session] = OrderedDict()
+        self._open: OrderedDict[bytes, BrowserSession] = OrderedDict()
 
     def begin(self, token: Token) -> str:
         """Start a session for a token, and return the cookie's value."""
@@ -58,12 +58,12 @@ class Sessions:
         key = _key(value)
         now = self._clock()
         with self._lock:
-            self._open[key] = Session(key, token.digest, secrets.token_urlsafe(32), now, now)
+            self._open[key] = BrowserSession(key, token.digest, secrets.token_urlsafe(32), now, now)
             if len(self._open) > MOST:
                 self._open.popitem(last=False)
         return value
 
-    def find(self, value: str, *, active: bool = True) -> tuple[Session, Token] | None:
+    def find(self, value: str, *, active: bool = True) -> tuple[BrowserSession, Token] | None:
         """The session of a cookie and its token; None if there is none any more.
 
         Args:

@@ -3,7 +3,7 @@
 `datastore.backfill` fills them.
 """
 
-from datastore.gaps.calendars import Assignment, CalendarError, Session
+from datastore.gaps.calendars import Assignment, CalendarError, TradingSession
 from datastore.gaps.counts import Counted, count_all, last_counts
 from datastore.gaps.days import DayOfSeries, by_day, by_window
 from datastore.gaps.finding import SERIES_AT_ONCE, Check, Day, Gap, Repeat, check
@@ -21,7 +21,7 @@ __all__ = [
     "Gap",
     "GapError",
     "Repeat",
-    "Session",
+    "TradingSession",
     "Window",
     "by_day",
     "by_window",

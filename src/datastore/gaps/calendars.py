@@ -46,7 +46,7 @@ class CalendarError(ControlError):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TradingSession:
     """One trading session. `day` is its date as the exchange names it. `spans` are its open times (UTC, half-open):
     one, or several if there is a break, for example over lunch."""
 
@@ -97,7 +97,7 @@ def resolve(name: str) -> str:
         raise CalendarError(f"there is no calendar {name!r}{hint}") from None
 
 
-def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
+def sessions(name: str, start: datetime, end: datetime) -> list[TradingSession]:
     """Return the sessions that overlap `start <= time < end`, in order.
 
     Raises CalendarError for an unknown name, a reversed range, or a range that the calendar does not cover.
@@ -111,7 +111,7 @@ def sessions(name: str, start: datetime, end: datetime) -> list[Session]:
     except OverflowError:
         raise CalendarError("the range must be within the years 1 to 9999") from None
     if own == ALWAYS:
-        found: Iterable[Session] = _always(first, last)
+        found: Iterable[TradingSession] = _always(first, last)
     elif own == FX:
         found = _foreign_exchange(first, last)
     else:
@@ -133,18 +133,18 @@ def _zone(name: str) -> tzinfo:
     return found
 
 
-def _always(first: date, last: date) -> Iterator[Session]:
+def _always(first: date, last: date) -> Iterator[TradingSession]:
     for day in _days(first, last):
         midnight = datetime.combine(day, time(), UTC)
-        yield Session(day, ((midnight, midnight + _DAY),))
+        yield TradingSession(day, ((midnight, midnight + _DAY),))
 
 
-def _foreign_exchange(first: date, last: date) -> Iterator[Session]:
+def _foreign_exchange(first: date, last: date) -> Iterator[TradingSession]:
     for day in _days(first, last):
         if day.weekday() < 5:
             # Both ends are in New York's local time: a change of clocks at a weekend changes the week's length, but no
             # day's.
-            yield Session(day, ((_five_in_new_york(day - _DAY), _five_in_new_york(day)),))
+            yield TradingSession(day, ((_five_in_new_york(day - _DAY), _five_in_new_york(day)),))
 
 
 def _five_in_new_york(day: date) -> datetime:
@@ -155,7 +155,7 @@ def _days(first: date, last: date) -> Iterator[date]:
     return (date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1))
 
 
-def _exchange(name: str, first: date, last: date) -> Iterator[Session]:
+def _exchange(name: str, first: date, last: date) -> Iterator[TradingSession]:
     known_from, known_to = _known(name)
     if first + _DAY < known_from or last - _DAY > known_to:
         raise CalendarError(f"calendar {name} is known from {known_from} to {known_to}, and no further")
@@ -196,7 +196,7 @@ def _calendar(name: str, first: date, last: date) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _year(name: str, first: date, last: date) -> tuple[Session, ...]:
+def _year(name: str, first: date, last: date) -> tuple[TradingSession, ...]:
     """Return an exchange's sessions of a year. Cached by the year, so that overlapping ranges share the slow part."""
     import pandas as pd
 
@@ -206,7 +206,7 @@ def _year(name: str, first: date, last: date) -> tuple[Session, ...]:
         return ()
     columns = (schedule[column] for column in ("open", "break_start", "break_end", "close"))
     return tuple(
-        Session(
+        TradingSession(
             day.date(),
             ((opened, closed),) if pd.isna(pause) else ((opened, _utc(pause)), (_utc(resumed), closed)),
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 from datastore.errors import ControlError
 from datastore.gaps import calendars
-from datastore.gaps.calendars import Session
+from datastore.gaps.calendars import TradingSession
 from mds_client.values import timeframes
 from mds_client.values.times import EPOCH, ceiling, floor
 
@@ -89,7 +89,7 @@ def windows(
     return list(_periods(calendar, calendars.sessions(calendar, begin, reach), timeframe, start, end, now))
 
 
-def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until: datetime) -> Iterator[Window]:
+def _intervals(found: Iterable[TradingSession], step: timedelta, start: datetime, until: datetime) -> Iterator[Window]:
     done = ceiling(start, step)
     until = floor(until, step)
     for session in found:
@@ -102,7 +102,7 @@ def _intervals(found: Iterable[Session], step: timedelta, start: datetime, until
 
 
 def _periods(
-    calendar: str, found: list[Session], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
+    calendar: str, found: list[TradingSession], timeframe: Timeframe, start: datetime, end: datetime, now: datetime
 ) -> Iterator[Window]:
     """Yield windows of a day or longer. A bar of a day belongs to the session that it is stamped for.
 

@@ -84,7 +84,7 @@ class JobType:
     The wait doubles with each further failure, up to `MAX_BACKOFF`; up to half of it is taken off at random, so that
     jobs that failed together do not return together. A `store_only` type is for the store's own jobs: a tenant can
     enqueue a job of any type, but one of such a type fails. A job that runs longer than `timeout` is ended and has
-    failed; None means no limit. `ready` raises ConfigurationError if a worker lacks a setting that the type needs.
+    failed; None means no limit. `ready` raises SettingsError if a worker lacks a setting that the type needs.
     """
 
     name: str
@@ -128,7 +128,7 @@ def job_type(
         store_only: Whether tenants' jobs of this type are refused.
         timeout: How long a job may run. After that, `Cancelled` is raised when the function reports or checks; if
             it does neither, its process is killed a second later. The attempt has failed. None means no limit.
-        ready: Called when a worker starts. It raises ConfigurationError if a setting is missing that the function
+        ready: Called when a worker starts. It raises SettingsError if a setting is missing that the function
             needs; that worker then leaves jobs of this type to others.
 
     Raises:

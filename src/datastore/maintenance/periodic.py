@@ -89,7 +89,7 @@ def move_into_files(context: JobContext, _payload: Nothing) -> dict[str, int]:
     """Move old rows into files, fold late rows into them, join small files, publish that, and remove files.
 
     Does nothing if no rows are kept in files. Returns the numbers of moved and folded months, joined years, published
-    tables and removed files, and how many of these files were on no list (`orphans`). Raises ConfigurationError if the
+    tables and removed files, and how many of these files were on no list (`orphans`). Raises SettingsError if the
     worker has no setting for where the files are.
     """
     if not cold.is_used(context.dsn):

@@ -42,7 +42,7 @@ def create_app(settings: Settings, *, unguarded: Collection[str] = ()) -> FastAP
             users itself. A path that ends in `/` stands for all paths that begin with it.
 
     Raises:
-        ConfigurationError: No database is set, or there is no token, because the service is never open to everybody.
+        SettingsError: No database is set, or there is no token, because the service is never open to everybody.
     """
     tokens = Tokens(settings)
     failures = Failures(settings.failed_logins)

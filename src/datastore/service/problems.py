@@ -159,7 +159,7 @@ _BY_CLASS: Final[list[tuple[type[Exception], str]]] = [
     (CalendarError, "invalid"),
     (SourceError, "invalid"),
     (InputError, "invalid"),
-    (config.ConfigurationError, "conflict"),
+    (config.SettingsError, "conflict"),
     (Taken, "conflict"),
     (NotMigrated, "unavailable"),
     (UnsupportedServer, "unavailable"),

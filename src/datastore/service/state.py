@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.requests import Request
 
 from datastore import reads
-from datastore.config import ConfigurationError, Settings
+from datastore.config import Settings, SettingsError
 from datastore.connections import head
 from datastore.metrics import ServiceMetrics
 from datastore.reads import Database
@@ -69,7 +69,7 @@ class Service:
         files: dict[str, Any] = {} if settings.cold_url is None else {"cold_url": settings.cold_url}
         self._config = Config.load(dsn=self.dsn, app_name="datastore-service", pool_min=0, **files)
         if self._config.pool_max < 2:
-            raise ConfigurationError(
+            raise SettingsError(
                 "MDS_POOL_MAX must be at least 2, because a stream keeps a connection while other requests need one"
             )
         self.uploads = Places("uploads", in_all=UPLOADS, each=UPLOADS_OF_A_TENANT, wait_s=WAIT_S)
@@ -170,13 +170,13 @@ class _Pool(Observer):
 def patient(dsn: str) -> str:
     """Return a DSN with timeouts for a silent server and for locks.
 
-    Timeouts in the DSN itself win. Raises ConfigurationError if it cannot be parsed.
+    Timeouts in the DSN itself win. Raises SettingsError if it cannot be parsed.
     """
     try:
         given: dict[str, Any] = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
         # The driver's message repeats the text that it could not parse, which may hold a password.
-        raise ConfigurationError("the DSN cannot be read: neither a postgresql:// URL nor key=value text") from error
+        raise SettingsError("the DSN cannot be read: neither a postgresql:// URL nor key=value text") from error
     given.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
     given.setdefault("application_name", "datastore-service")
     given["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {given.get('options') or ''}".rstrip()

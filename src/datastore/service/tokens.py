@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from datastore.config import ConfigurationError, Settings
+from datastore.config import Settings, SettingsError
 
 logger = logging.getLogger("datastore.service")
 
@@ -70,9 +70,9 @@ class MadeToken:
 
 
 def create(name: str, scope: Scope, *, expires_in: timedelta | None = None, tenant: UUID | None = None) -> MadeToken:
-    """Create a token of 256 random bits. Raises ConfigurationError for a name that a line cannot hold."""
+    """Create a token of 256 random bits. Raises SettingsError for a name that a line cannot hold."""
     if not name or not name.isascii() or not all(char.isalnum() or char in "-_." for char in name):
-        raise ConfigurationError(f"a token's name is letters, digits, '-', '_' and '.', not {name!r}")
+        raise SettingsError(f"a token's name is letters, digits, '-', '_' and '.', not {name!r}")
     token = PREFIX + secrets.token_urlsafe(32)
     parts = [name, scope.name, f"sha256:{sha256(token.encode()).hexdigest()}"]
     if expires_in is not None:
@@ -121,7 +121,7 @@ def _token(name: str, scopes: str, digest: str, *more: str) -> Token:
 class Tokens:
     """The tokens of the settings, and the current ones of their file. Thread-safe.
 
-    Raises ConfigurationError if there is no token or a line is invalid. When the file changes later, an invalid line is
+    Raises SettingsError if there is no token or a line is invalid. When the file changes later, an invalid line is
     ignored, and a missing file has no tokens. Both are in `bad`, and are logged once.
     """
 
@@ -136,9 +136,9 @@ class Tokens:
             try:
                 self._changing = tuple(_good(parse(self._read(self._file)), str(self._file)))
             except OSError as error:
-                raise ConfigurationError(f"{self._file}: {error.strerror}") from error
+                raise SettingsError(f"{self._file}: {error.strerror}") from error
         if not self._fixed and not self._changing:
-            raise ConfigurationError(
+            raise SettingsError(
                 "no token is set, so nobody could use the service: create one with datastore token create, and put the"
                 " line that it prints into DATASTORE_TOKENS or the file that DATASTORE_TOKENS_FILE names"
             )
@@ -208,5 +208,5 @@ def _state(file: Path) -> tuple[int, int, int]:
 def _good(parsed: Iterator[Token | Bad], source: str) -> Iterator[Token]:
     for found in parsed:
         if isinstance(found, Bad):
-            raise ConfigurationError(f"{source}, line {found.line}: {found.reason}")
+            raise SettingsError(f"{source}, line {found.line}: {found.reason}")
         yield found

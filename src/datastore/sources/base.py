@@ -155,7 +155,7 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     """Create a source from a spec: `type` names it, the rest are its own settings.
 
     Raises SourceError, with place and reason, for an unknown type, for invalid settings, and for what the operator does
-    not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`), and ConfigurationError for a secret that is not set.
+    not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`), and SettingsError for a secret that is not set.
     """
     name = spec.get("type")
     found = [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == name]
@@ -212,7 +212,7 @@ def why_not(spec: Mapping[str, Any], offered: Collection[str]) -> str | None:
     """Return why a source cannot be read on a machine with these offers; None if it can."""
     try:
         missing = needs(spec).difference(offered)
-    except (ControlError, config.ConfigurationError) as error:
+    except (ControlError, config.SettingsError) as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - a plug-in's own, whatever it is
         return f"{type(error).__name__}: {error}"

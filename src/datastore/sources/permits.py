@@ -49,7 +49,7 @@ def secret(where: str, held: str) -> str:
         raise ValueError(f"{where}: name a variable that holds a secret: its name begins with {config.SECRET_PREFIX}")
     try:
         return config.secret(held)
-    except config.ConfigurationError as error:
+    except config.SettingsError as error:
         raise ValueError(f"{where}: {error}") from error
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.sql import SQL, Identifier
 
 from datastore import config, jobs
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import as_owner
 from datastore.engines import Driver, one
 from datastore.errors import ControlError
@@ -87,7 +87,7 @@ def export_tenant(
 def _root() -> Path:
     root = config.load().exports
     if root is None:
-        raise ConfigurationError("there is no folder for exports: set DATASTORE_EXPORTS for the worker")
+        raise SettingsError("there is no folder for exports: set DATASTORE_EXPORTS for the worker")
     return root
 
 

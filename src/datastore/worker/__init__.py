@@ -4,12 +4,12 @@
 """
 
 from datastore.worker.scope import unserved
-from datastore.worker.settings import Settings, Watch
+from datastore.worker.settings import Watch, WorkerSettings
 from datastore.worker.worker import Worker
 
 __all__ = [
-    "Settings",
     "Watch",
     "Worker",
+    "WorkerSettings",
     "unserved",
 ]

@@ -14,7 +14,7 @@ from datastore.worker import leases
 from datastore.worker.connections import connect, passing
 from datastore.worker.runner import Ending
 from datastore.worker.running import LAST_CALL, Running
-from datastore.worker.settings import Settings
+from datastore.worker.settings import WorkerSettings
 from mds_client.console import one_line
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Holder(Protocol):
 class Heartbeat:
     """The thread that renews the leases of a worker's jobs. It waits for a statement at most `patience` seconds."""
 
-    def __init__(self, holder: Holder, dsn: str, settings: Settings, patience: float) -> None:
+    def __init__(self, holder: Holder, dsn: str, settings: WorkerSettings, patience: float) -> None:
         self._holder = holder
         self._dsn = dsn
         self._settings = settings

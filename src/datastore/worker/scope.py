@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 
 from datastore import backfill, sources
-from datastore.config import ConfigurationError
+from datastore.config import SettingsError
 from datastore.connections import connect
 from datastore.errors import ControlError
 from datastore.jobs import JobTypes
@@ -47,7 +47,7 @@ class Scope:
                 if kind.ready is not None:
                     kind.ready()
                 self.types.append(name)
-            except ConfigurationError as error:
+            except SettingsError as error:
                 self._unready[name] = str(error)
 
     def _announce(self, connection: psycopg.Connection[Any]) -> None:
@@ -101,7 +101,7 @@ def unserved(dsn: str, source: Mapping[str, Any]) -> str | None:
     """
     try:
         needed = sources.needs(source)
-    except (ControlError, ConfigurationError):
+    except (ControlError, SettingsError):
         return None
     with connect(dsn) as connection:
         running = [set(keys) for (keys,) in connection.execute(_RUNNING, (OFFER_LOCKS, OWNER)).fetchall()]

@@ -1,4 +1,4 @@
-"""Settings of a worker, and the protocol of its observer."""
+"""WorkerSettings of a worker, and the protocol of its observer."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Settings of a worker.
+class WorkerSettings:
+    """WorkerSettings of a worker.
 
     Attributes:
         concurrency: The number of jobs that run at once, each in a separate process.
@@ -31,7 +31,7 @@ class Settings:
     process_memory: int = 512 << 20
 
 
-DEFAULTS: Final = Settings()
+DEFAULTS: Final = WorkerSettings()
 
 
 class Watch(Protocol):

@@ -35,7 +35,7 @@ from datastore.worker.processes import JobProcesses
 from datastore.worker.runner import Ended, Ending, Setup, presentable
 from datastore.worker.running import LAST_CALL, Running
 from datastore.worker.scope import Scope
-from datastore.worker.settings import DEFAULTS, Settings, Watch
+from datastore.worker.settings import DEFAULTS, Watch, WorkerSettings
 from mds_client.config import watchful
 from mds_client.console import one_line
 
@@ -61,7 +61,9 @@ class Worker:
     start; later the worker waits for it.
     """
 
-    def __init__(self, dsn: str, types: JobTypes, settings: Settings = DEFAULTS, watch: Watch | None = None) -> None:
+    def __init__(
+        self, dsn: str, types: JobTypes, settings: WorkerSettings = DEFAULTS, watch: Watch | None = None
+    ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.counts: Counter[str] = Counter()
         self._dsn = dsn

@@ -12,7 +12,7 @@ from mds_client.schema import Kind
 
 
 @dataclass(slots=True)
-class Source:
+class Batches:
     """The batches to write. A batch is kept for a retry until it is committed.
 
     A `whole` source is a single batch, which is always kept.

@@ -35,7 +35,7 @@ from mds_client.protocol.operations import (
     Written,
 )
 from mds_client.schema import KINDS, Kind, OnConflict, check_conflict
-from mds_client.writing.source import Source, mapping_for, of_feed
+from mds_client.writing.source import Batches, mapping_for, of_feed
 
 CHUNK_ROWS: Final = 50_000
 """The default number of a stream's rows in a transaction, which bounds the memory."""
@@ -61,7 +61,7 @@ def upsert(
     if chunk_rows < 1:
         raise ConfigurationError(f"chunk_rows is at least 1, not {chunk_rows}")
     made = batches(declared, rows, chunk_rows, how)
-    source = Source(map(of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
+    source = Batches(map(of_feed, made) if is_feed else made, whole=isinstance(rows, Sized))
     heavy = isinstance(rows, ArrowStream) or not isinstance(rows, Sized) or len(rows) >= HEAVY_ROWS
     if not heavy:
         source.current()
@@ -70,10 +70,10 @@ def upsert(
 
 def upsert_batch(kind: Kind, batch: Batch, *, on_conflict: OnConflict = "replace") -> Operation[int]:
     """Write rows that are already checked: all of them or none."""
-    return _writing(kind, Source(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
+    return _writing(kind, Batches(iter((batch,)), whole=True), on_conflict, heavy=len(batch) >= HEAVY_ROWS)
 
 
-def _writing(declared: Kind, source: Source, on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
+def _writing(declared: Kind, source: Batches, on_conflict: OnConflict, *, heavy: bool) -> Operation[int]:
     def talk(session: Session) -> Talk[int]:
         accepted, replaced = source.written, 0
         try:

@@ -15,7 +15,7 @@ from mds_client import __version__
 router = APIRouter(tags=["health"])
 
 
-class Health(BaseModel):
+class ServiceHealth(BaseModel):
     """The answer of a live process."""
 
     status: str
@@ -23,9 +23,9 @@ class Health(BaseModel):
 
 
 @router.get("/health")
-async def health() -> Health:
+async def health() -> ServiceHealth:
     """Show that the process lives. It asks no database: one that is away is no reason to restart the service."""
-    return Health(status="ok", version=__version__)
+    return ServiceHealth(status="ok", version=__version__)
 
 
 @router.get("/ready", response_model=model_of(Readiness), responses={503: problem(503)})
