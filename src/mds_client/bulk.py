@@ -179,8 +179,7 @@ class Bulk(Pooled, ABC):
 
         from mds_client.reading import lazy
 
-        # polars reads files several times faster, but not in the order of series.
-        return lazy.scanned(partial(self._scanned, number, as_ == "polars"), asked, as_)
+        return lazy.scanned(partial(self._scanned, number, lazy.by_polars(as_)), asked, as_)
 
     def scan_parts(
         self,

@@ -83,6 +83,11 @@ def scanned(client: MDS, kind: str, span: tuple[datetime, ...] = (), **how: Any)
     return tuples(frame.sort([name for name in KINDS[kind].series if name in frame.columns], maintain_order=True))
 
 
+def related(client: MDS, span: tuple[datetime, datetime], **how: Any) -> Any:
+    """The rows of a scan for DuckDB, which come in no particular order."""
+    return sorted(client.scan("bars", *span, as_="duckdb", **how).fetchall(), key=str)
+
+
 class Pair:
     """The tenant whose rows move, and the one whose rows do not."""
 
@@ -304,6 +309,14 @@ def test_a_lazy_frame_reads_files_without_late_rows_with_polars(pair: Pair, monk
             read.clear()
             pair.same(partial(scanned, kind="bars", span=span, **how))
             assert read == [moved[at].path for at in files]
+            read.clear()
+            pair.same(partial(related, span=span, **how))
+            assert read == [moved[at].path for at in files]
+    with monkeypatch.context() as without:
+        without.setattr(lazy, "by_polars", lambda _: False)
+        read.clear()
+        pair.same(partial(related, span=ALL))
+        assert read == []
     frame = pair.a.scan("bars")
     by_symbol = frame.group_by("symbol", "timeframe").agg(col("ts").is_sorted()).collect()
     assert by_symbol["ts"].all()

@@ -7,7 +7,7 @@ only costs time.
 Needs PyArrow: import this module only for a scan.
 """
 
-import importlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -49,13 +49,19 @@ def check(as_: str) -> None:
             raise ConfigurationError(f"{as_} is not installed: pip install {as_}") from error
 
 
+def by_polars(as_: str) -> bool:
+    """Whether polars reads the files of a scan: several times faster than PyArrow, but not in the order of series."""
+    return as_ == "polars" or (as_ == "duckdb" and importlib.util.find_spec("polars") is not None)
+
+
 def scanned(read: Read, selection: Selection, as_: ScanAs) -> Any:
     """Return an object that reads a selection later."""
     check(as_)
     if as_ == "polars":
         return _lazy_frame(read, selection)
-    source = _Source(read, selection)
-    return source.reader() if as_ == "arrow" else importlib.import_module("duckdb").from_arrow(source)
+    if as_ == "arrow":
+        return pa.RecordBatchReader.from_batches(selection.schema, read(selection))
+    return importlib.import_module("duckdb").from_arrow(_Source(read, selection))
 
 
 class _Source:
@@ -65,11 +71,20 @@ class _Source:
         self._read = read
         self._selection = selection
 
-    def reader(self) -> "pa.RecordBatchReader":
-        return pa.RecordBatchReader.from_batches(self._selection.schema, self._read(self._selection))
-
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.reader().__arrow_c_stream__(requested_schema)
+        # Texts are views, as in polars: to copy them takes as long as to read them.
+        fields = [one.with_type(pa.string_view()) if one.type == pa.string() else one for one in self._selection.schema]
+        schema = pa.schema(fields)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema)).__arrow_c_stream__(requested_schema)
+
+    def _batches(self, schema: "pa.Schema") -> Iterator[Any]:
+        for found in self._read(self._selection):
+            if not isinstance(found, FileRows):
+                yield found.cast(schema)
+                continue
+            newest = importlib.import_module("polars").CompatLevel.newest()
+            for frame in _frames_of(found, self._selection, None):
+                yield from frame.to_arrow(compat_level=newest).cast(schema).to_batches()
 
 
 def _lazy_frame(read: Read, selection: Selection) -> Any:
