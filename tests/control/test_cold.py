@@ -334,6 +334,51 @@ def test_a_lazy_frame_reads_files_without_late_rows_with_polars(pair: Pair, monk
         assert pair.same(query) is not None
 
 
+def test_a_scan_merges_only_the_series_that_have_late_rows(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.upsert(bars("ABCDEFGH"))
+    moved = pair.move()
+    begin = moved[1].start + timedelta(days=2)
+    there = next(row.ts for row in bars("A") if row.ts > begin)
+    for mode in ("replace", "fill", "keep"):
+        for number, ts in enumerate((there, begin + timedelta(seconds=1), moved[2].start)):
+            pair.upsert([bar(ts, 99.0 + number, volume=7)], on_conflict=mode)
+    pair.upsert([bar(begin, 5, symbol="NEW"), bar(begin, 6, symbol="Z")])
+    pair.delete("H", moved[3].start + timedelta(days=1), moved[3].start + timedelta(days=9))
+    # Row groups that a series with late rows shares with others, and a scan that begins and ends within a file.
+    monkeypatch.setattr(lazy, "TOGETHER", 2)
+    read: list[Any] = []
+    by_polars = lazy._frames_of
+
+    def watched(file: Any, *more: Any) -> Iterator[Any]:
+        read.append((file.path, sorted(name[1] for name in file.touched.values())))
+        return by_polars(file, *more)
+
+    monkeypatch.setattr(lazy, "_frames_of", watched)
+    late: tuple[list[str], ...] = ([], ["A", "NEW", "Z"], ["A"], ["H"])
+    # Three of ten series in the second file are not few.
+    expected = [(one.path, some) for one, some in zip(moved, late, strict=True) if len(some) < 3]
+    inside = (ALL[0] + timedelta(days=3), moved[3].start + timedelta(days=5))
+    for span in (ALL, inside):
+        for how in ({}, {"vendor": "v"}, {"columns": ["close_price", "symbol"]}):
+            read.clear()
+            pair.same(partial(scanned, kind="bars", span=span, **how))
+            pair.same(partial(related, span=span, **how))
+            assert read == expected * 2
+    col = polars.col
+    by_symbol = pair.a.scan("bars").group_by("symbol", "timeframe").agg(col("ts").is_sorted()).collect()
+    assert by_symbol["ts"].all()
+    for query in (
+        lambda client: client.scan("bars").filter(col("close_price") > 90).sort("symbol", "ts").collect().rows(),
+        lambda client: client.scan("bars").filter(col("symbol") == "A").collect().rows(),
+        lambda client: client.scan("bars", vendor="v").select(polars.len(), col("volume").sum()).collect().rows(),
+    ):
+        assert pair.same(query)
+    pair.fold()
+    read.clear()
+    pair.same(partial(scanned, kind="bars", span=ALL))
+    assert read == [(one, []) for one, *_ in sorted(read)] != []
+
+
 @pytest.mark.every_engine
 def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())

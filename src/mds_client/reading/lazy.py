@@ -16,16 +16,19 @@ from io import BytesIO
 from itertools import accumulate
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from mds_client.cold import files
+from mds_client.cold import files, merging
 from mds_client.cold.places import FileMissing, polars_options, whole
 from mds_client.columns.arrow import ARROW_TYPES as ARROW_TYPES  # says first which package is missing
+from mds_client.columns.arrow import SERIES_ID
 from mds_client.errors import ConfigurationError
 from mds_client.protocol.operations import SeriesName
 from mds_client.reading.packed import INSTANT
 from mds_client.reading.parts import of_series
 from mds_client.reading.scans import FileRows, Selection, within
 
+import numpy as np  # isort: skip
 import pyarrow as pa  # isort: skip
+from numpy.typing import NDArray  # isort: skip
 
 ScanAs: TypeAlias = Literal["polars", "arrow", "duckdb"]
 
@@ -124,7 +127,7 @@ def _frames(read: Read, asked: Selection, predicate: Any) -> Iterator[Any]:
 
 
 def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any]:
-    """Read the rows of a file with polars, some row groups at a time.
+    """Read the rows of a file with polars, some row groups at a time; last the rows of series that have late rows.
 
     Raises FileMissing if the file cannot be read.
     """
@@ -137,7 +140,8 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
             names = polars.DataFrame(
                 list(file.series.values()), schema=dict.fromkeys(kind.series, polars.String), orient="row"
             )
-        for first, count in _stretches(about, files.groups_of(about, kind, file.series, file.span)):
+        merged, apart = _merged(file, asked) if file.late else (None, None)
+        for first, count in _stretches(about, files.groups_of(about, kind, file.series, file.span), apart):
             # To choose row groups by their numbers is faster here than to let polars find them for each stretch.
             stored = polars.scan_parquet(
                 name, glob=False, hive_partitioning=False, storage_options=polars_options(name)
@@ -151,6 +155,8 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
             if predicate is not None:
                 stored = stored.filter(predicate)
             yield stored.select(asked.fields).collect()
+        if merged is not None:
+            yield (merged if predicate is None else merged.filter(predicate)).select(asked.fields)
     except (polars.exceptions.PolarsError, OSError) as error:
         files.metadata.cache_clear()
         raise FileMissing(f"{file.path} cannot be read: {error}") from error
@@ -169,8 +175,42 @@ def _has_only(about: Any, asked: Selection, file: FileRows) -> bool:
     return True
 
 
-def _stretches(about: Any, groups: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the number of rows of row groups that follow one another, at most TOGETHER of them."""
+def _merged(file: FileRows, asked: Selection) -> tuple[Any, "NDArray[np.int64]"]:
+    """Return all rows of the series that have late rows, by series and time, and the numbers of theirs in the file."""
+    polars = importlib.import_module("polars")
+    kind = asked.kind
+    stored = tuple(name for name in kind.column_names if name in (*kind.key, *asked.fields))
+    rows, numbers = files.numbered_rows_of(file.url, file.path, kind, file.touched, file.span, stored)
+    frame = polars.from_arrow(merging.merged(kind, list(file.touched), stored, [rows], file.late))
+    names = polars.DataFrame(
+        [(id_, *name) for id_, name in file.touched.items()],
+        schema={SERIES_ID.name: polars.Int64, **dict.fromkeys(kind.series, polars.String)},
+        orient="row",
+    )
+    schema = polars.from_arrow(asked.schema.empty_table()).schema
+    named = frame.join(names, on=SERIES_ID.name, how="left", maintain_order="left")
+    return named.cast({name: schema[name] for name in asked.fields}), numbers
+
+
+def _stretches(
+    about: Any, groups: Sequence[int], apart: "NDArray[np.int64] | None" = None
+) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the number of rows of row groups that follow one another, at most TOGETHER of them.
+
+    Rows whose numbers are `apart` are left out.
+    """
+    for first, count in _together(about, groups):
+        if apart is None:
+            yield first, count
+            continue
+        left_out = apart[(apart >= first) & (apart < first + count)]
+        # A row that is left out ends a stretch, and begins the next one.
+        edges = np.concatenate([[first - 1], left_out, [first + count]])
+        for at in np.flatnonzero(np.diff(edges) > 1).tolist():
+            yield int(edges[at]) + 1, int(edges[at + 1] - edges[at]) - 1
+
+
+def _together(about: Any, groups: Sequence[int]) -> Iterator[tuple[int, int]]:
     sizes = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
     begins = [0, *accumulate(sizes)]
     at = 0

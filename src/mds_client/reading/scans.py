@@ -122,6 +122,10 @@ class FileRows:
     """Whether the file has no row outside of the span."""
     series: dict[int, SeriesName]
     """The series that are read."""
+    touched: dict[int, SeriesName] = field(default_factory=dict)
+    """Those of them that have late rows in the span."""
+    late: Sequence[Values] = ()
+    """The late rows, in the order of writing."""
 
 
 @dataclass(slots=True)
@@ -131,7 +135,7 @@ class Work:
     selection: Selection
     connections: int
     by_time: bool = False
-    """Whether files with all rows of their time are left to the caller, and the rest is read in the order of time."""
+    """Whether most rows of files are left to the caller, and the rest is read in the order of time."""
     snapshot: str | None = None
     plan: "Plan | None" = None
     pieces: "dict[int, Piece | None]" = field(default_factory=dict)
@@ -179,7 +183,7 @@ class Work:
         yield Emit(self.plan)
 
     def _sources(self, session: Session, series: dict[int, SeriesName]) -> Talk[Sequence[FileRows | Span]]:
-        """Divide the time of the read into files without late rows, and spans between them."""
+        """Divide the time of the read into files that have few late rows or none, and spans between them."""
         kind, span = self.selection.kind, self.selection.span
         is_divided = self.by_time and self.selection.listed.in_rows(session) is None
         if not is_divided or not (yield from is_cold(session, kind, span[0], ask=True)):
@@ -191,7 +195,7 @@ class Work:
         listed, late = yield Group(
             (reading.listing(session, kind, span), reading.late_step(session, kind, list(series), span))
         )
-        return list(_divided(span, url, listed, reading.late_spans(kind, late), series))
+        return list(_divided(kind, span, url, listed, late, series))
 
     def _cold(self, session: Session, span: Span) -> "Talk[Beside | None]":
         """Return a reader of the files with rows of a span, or None if the table has all rows."""
@@ -225,18 +229,32 @@ class Work:
             yield Emit(found)
 
 
+FEW: Final = 4
+"""A file has few late rows if at most one of so many series has any: that one is merged, and the others are read."""
+
+
 def _divided(
-    span: Span, url: str, listed: Sequence[Values], late: Sequence[Span], series: dict[int, SeriesName]
+    kind: Kind,
+    span: Span,
+    url: str,
+    listed: Sequence[Values],
+    late: Sequence[Values],
+    series: dict[int, SeriesName],
 ) -> Iterator[FileRows | Span]:
-    """Yield the files that have no late rows, and the spans between them, in the order of time."""
+    """Yield the files that have few late rows or none, and the spans between them, in the order of time."""
+    from mds_client.cold import reading
+
+    spans = reading.late_spans(kind, late)
     done, until = span
     for path, begin, end, *_ in listed:
         first, last = max(begin, done), min(end, until)
-        if first >= last or any(since < last and to > first for since, to in late):
+        own = [row for row, (since, to) in zip(late, spans, strict=True) if since < last and to > first]
+        touched = {id_: series[id_] for id_, *_ in own}
+        if first >= last or FEW * len(touched) > len(series):
             continue
         if done < first:
             yield done, first
-        yield FileRows(url, path, (first, last), (first, last) == (begin, end), series)
+        yield FileRows(url, path, (first, last), (first, last) == (begin, end), series, touched, own)
         done = last
     if done < until:
         yield done, until
