@@ -199,12 +199,6 @@ FAULTS: Final = (
     # Interrupted calls, silence
     # An interrupted connection is closed at once: without its `interruption` only the error of its next call differs.
     Fault(CONNECTIONS, "elif now > until:", "elif False:", INTERRUPTED),
-    Fault(
-        CONNECTIONS,
-        "self.interruption is None\n            and self.pgconn.transaction_status == pq.TransactionStatus.IDLE",
-        "True",
-        INTERRUPTED,
-    ),
     # Jobs
     Fault(LEASES, "FOR UPDATE OF j SKIP LOCKED\n    ), claimed", "FOR UPDATE OF j\n    ), claimed", WORKER),
     Fault(
