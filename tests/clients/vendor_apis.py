@@ -8,15 +8,17 @@ import io
 import json
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import databento_dbn as dbn
 from aiohttp import WSMsgType, web
+
+from tests.listening import stop_accepting
 
 Candle = tuple[datetime, float, float, float, float, float]
 
@@ -297,6 +299,14 @@ def _app(apis: Apis, ended: asyncio.Event) -> web.Application:
     return app
 
 
+async def _end(runner: web.AppRunner, listening: Sequence[Any]) -> None:
+    """End the server. A library's thread whose request was given up may just be connecting."""
+    await stop_accepting(listening)
+    await runner.cleanup()
+    # A transport closes its socket in the loop's next round.
+    await asyncio.sleep(0)
+
+
 @contextmanager
 def serving(**options: Any) -> Iterator[Apis]:
     """The APIs, for as long as the block runs."""
@@ -305,6 +315,7 @@ def serving(**options: Any) -> Iterator[Apis]:
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
     runner: list[web.AppRunner] = []
+    listening: list[Any] = []
 
     async def start() -> None:
         made = web.AppRunner(_app(apis, ended), access_log=None, shutdown_timeout=0.1)
@@ -312,6 +323,7 @@ def serving(**options: Any) -> Iterator[Apis]:
         site = web.TCPSite(made, "127.0.0.1", 0)
         await site.start()
         runner.append(made)
+        listening.extend(cast("asyncio.Server", site._server).sockets)
         apis.url = f"http://127.0.0.1:{made.addresses[0][1]}"
         started.set()
 
@@ -328,7 +340,7 @@ def serving(**options: Any) -> Iterator[Apis]:
         yield apis
     finally:
         loop.call_soon_threadsafe(ended.set)
-        asyncio.run_coroutine_threadsafe(runner[0].cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(runner[0], listening), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

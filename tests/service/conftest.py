@@ -24,6 +24,7 @@ from datastore.service.app import create_app
 from datastore.service.server import configuration
 from datastore.service.tokens import MadeToken, Scope
 from tests.conftest import Store
+from tests.listening import stop_accepting
 from tests.service.processes import NO_TLS
 
 
@@ -75,6 +76,13 @@ def serving(settings: Settings, make: Callable[[Settings], FastAPI] = create_app
         started.set()
 
     server.startup = starting  # type: ignore[method-assign]
+    shutdown = server.shutdown
+
+    async def ending(sockets: Any = None) -> None:
+        await stop_accepting(socket for one in server.servers for socket in one.sockets)
+        await shutdown(sockets)
+
+    server.shutdown = ending  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run)
     thread.start()
     assert started.wait(10)
