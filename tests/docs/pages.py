@@ -13,10 +13,12 @@ A block with a title (```python title="jobs.py") is a file of that name, which l
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -35,6 +37,11 @@ REASONS: Final = frozenset(
     }
 )
 """Why a block may be left out."""
+
+AT_HAND: Final[dict[str, Callable[[], bool]]] = {
+    "needs Java": lambda: which("java") is not None and find_spec("pyspark") is not None,
+}
+"""Whether a block is run after all, because what it needs is installed."""
 
 RUN: Final = frozenset({"bash", "sh", "python", "sql"})
 """What is executed."""
@@ -66,7 +73,10 @@ class Block:
         """The reason why it is not run."""
         if own_test(self.page):
             return "its own test"
-        return self.comment.removeprefix("not run: ") if self.comment and self.comment.startswith("not run: ") else None
+        if not self.comment or not self.comment.startswith("not run: "):
+            return None
+        reason = self.comment.removeprefix("not run: ")
+        return None if reason in AT_HAND and AT_HAND[reason]() else reason
 
     @property
     def is_output(self) -> bool:
