@@ -145,9 +145,10 @@ class Bulk(Pooled, ABC):
         """Return the rows lazily: they are read on use, in bounded memory.
 
         The columns are those of a file of `export`: names are strings (`polars.String`), not categories. The rows come
-        in the same order. Only a LazyFrame over rows in files has them file after file, and those of the table last:
-        within a series they are oldest first, but the rows of a series are not together. Each time you collect a
-        LazyFrame or query a relation, the rows are read again, all from one snapshot.
+        in the same order, with two exceptions. A LazyFrame over rows in files has them file after file, and those of
+        the table last: within a series they are oldest first, but the rows of a series are not together. A DuckDB
+        relation has them in no particular order. Each time you collect a LazyFrame or query a relation, the rows are
+        read again, all from one snapshot.
 
         A LazyFrame pushes down the columns that are used, conditions on vendor, symbol and timeframe, and comparisons
         of the time with a constant. polars does the rest. A DuckDB relation reads every row of the scan: pass

@@ -379,6 +379,23 @@ def test_a_scan_merges_only_the_series_that_have_late_rows(pair: Pair, monkeypat
     assert read == [(one, []) for one, *_ in sorted(read)] != []
 
 
+def test_a_scan_of_rows_in_files_can_have_the_tenants_column(pair: Pair, store: Store) -> None:
+    pair.upsert(bars("ABCD"))
+    pair.move()
+    pair.upsert([bar(datetime(2024, 1, 3, tzinfo=UTC), 5)])
+    asked: Any = {"columns": ["symbol", "tenant_id", "close_price"]}
+    whole = pair.a.scan("bars", columns=["symbol", "close_price"]).collect()
+    expected = sorted(((symbol, store.tenant_a, price) for symbol, price in whole.rows()), key=str)
+    frame = pair.a.scan("bars", **asked)
+    assert sorted(frame.collect().rows(), key=str) == expected
+    assert sorted(related(pair.a, ALL, **asked), key=str) == expected
+    assert sorted(joined(pair.a, **asked), key=str) == expected
+    mine = polars.col("tenant_id") == store.tenant_a
+    assert frame.filter(mine).select(polars.len()).collect().item() == len(expected)
+    assert frame.filter(~mine).collect().is_empty()
+    assert frame.select("tenant_id").collect().rows() == [(store.tenant_a,)] * len(expected)
+
+
 @pytest.mark.every_engine
 def test_restore_returns_rows_from_files_including_late_rows(pair: Pair, store: Store) -> None:
     pair.upsert(bars())

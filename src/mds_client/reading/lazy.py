@@ -23,7 +23,7 @@ from mds_client.columns.arrow import SERIES_ID
 from mds_client.errors import ConfigurationError
 from mds_client.protocol.operations import SeriesName
 from mds_client.reading.packed import INSTANT
-from mds_client.reading.parts import of_series
+from mds_client.reading.parts import of_series, owned
 from mds_client.reading.scans import FileRows, Selection, within
 
 import numpy as np  # isort: skip
@@ -146,7 +146,7 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
             stored = polars.scan_parquet(
                 name, glob=False, hive_partitioning=False, storage_options=polars_options(name)
             )
-            stored = stored.slice(first, count)
+            stored = owned(stored.slice(first, count), asked.fields, file.tenant)
             if not file.whole:
                 begin, end = file.span
                 stored = stored.filter(polars.col(kind.time) >= begin, polars.col(kind.time) < end)
@@ -157,6 +157,9 @@ def _frames_of(file: FileRows, asked: Selection, predicate: Any) -> Iterator[Any
             yield stored.select(asked.fields).collect()
         if merged is not None:
             yield (merged if predicate is None else merged.filter(predicate)).select(asked.fields)
+    except FileMissing:
+        files.metadata.cache_clear()
+        raise
     except (polars.exceptions.PolarsError, OSError) as error:
         files.metadata.cache_clear()
         raise FileMissing(f"{file.path} cannot be read: {error}") from error
@@ -188,7 +191,7 @@ def _merged(file: FileRows, asked: Selection) -> tuple[Any, "NDArray[np.int64]"]
         orient="row",
     )
     schema = polars.from_arrow(asked.schema.empty_table()).schema
-    named = frame.join(names, on=SERIES_ID.name, how="left", maintain_order="left")
+    named = owned(frame.join(names, on=SERIES_ID.name, how="left", maintain_order="left"), asked.fields, file.tenant)
     return named.cast({name: schema[name] for name in asked.fields}), numbers
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mds_client.cold.places import polars_options
 from mds_client.reading.scans import Selection
+from mds_client.schema import TENANT_COLUMN
 
 if TYPE_CHECKING:
     import polars
@@ -52,6 +53,8 @@ class Part:
     """The name of the column with the time."""
     whole: bool
     """Whether the file has no row outside of the span."""
+    tenant: str | None = None
+    """The tenant of the rows, whom the file does not name."""
 
     def scan(self) -> "polars.LazyFrame":
         """Return the rows lazily, in no particular order. Columns and conditions are pushed down into the file.
@@ -73,6 +76,7 @@ class Part:
         stored = pl.scan_parquet(
             self.file, row_index_name=number, glob=False, hive_partitioning=False, storage_options=options
         )
+        stored = owned(stored, self.columns, self.tenant)
         if number:
             stored = stored.filter(~pl.col(number).is_in(pl.from_arrow(self.replaced).implode()))
         if not self.whole:
@@ -85,6 +89,14 @@ class Part:
     def __repr__(self) -> str:
         there = f"{self.file!r} without {len(self.replaced)} rows, and " if self.file else ""
         return f"<Part of {self.kind} from {self.start} to {self.end}: {there}{self.rows.num_rows} rows>"
+
+
+def owned(stored: Any, columns: Sequence[str], tenant: str | None) -> Any:
+    """Add the tenant to the rows of a file if its column is among these."""
+    if TENANT_COLUMN not in columns:
+        return stored
+    polars = importlib.import_module("polars")
+    return stored.with_columns(polars.lit(tenant, polars.String).alias(TENANT_COLUMN))
 
 
 def of_series(stored: Any, names: Any) -> Any:
@@ -110,6 +122,7 @@ class Parts:
         time = () if asked.kind.time in asked.fields else (asked.kind.time,)
         self.selection: Final = replace(asked, fields=(*asked.fields, *time), beside=self._beside)
         self._apart: Apart | None = None
+        self._tenant: str | None = None
         self._batches: list[pyarrow.RecordBatch] = []
 
     def add(self, batch: "pyarrow.RecordBatch") -> None:
@@ -120,10 +133,10 @@ class Parts:
         """Return the parts in the order of time."""
         return sorted(self._made(), key=lambda part: part.start)
 
-    def _beside(self, cold: "ColdFiles") -> "Apart":
+    def _beside(self, cold: "ColdFiles", tenant: str | None) -> "Apart":
         from mds_client.cold.apart import Apart
 
-        self._apart = Apart(cold)
+        self._apart, self._tenant = Apart(cold), tenant
         return self._apart
 
     def _made(self) -> Iterator[Part]:
@@ -139,7 +152,8 @@ class Parts:
 
         def part(begin: datetime, end: datetime, own: Any, file: str | None, replaced: Any, *, whole: bool) -> Part:
             table = rows.filter(pa.array(own)).select(self._columns).combine_chunks()
-            return Part(kind.name, begin, end, self._columns, file, replaced, table, self._names(), kind.time, whole)
+            names, owner = self._names(), self._tenant
+            return Part(kind.name, begin, end, self._columns, file, replaced, table, names, kind.time, whole, owner)
 
         for begin, end, file, replaced in self._apart.files() if self._apart is not None else ():
             first, last = max(begin, span[0]), min(end, span[1])

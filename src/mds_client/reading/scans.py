@@ -5,6 +5,7 @@ All connections share the snapshot of the first one (`pg_export_snapshot`). Each
 that other programs can read by themselves.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -52,8 +53,8 @@ class Selection:
     plain: bool
     choose: Callable[[dict[int, SeriesName]], dict[int, SeriesName]] | None = None
     """Chooses which of the listed series are read; None reads all."""
-    beside: "Callable[[ColdFiles], Beside] | None" = None
-    """Makes what reads rows of files out of their list; None reads all of their rows."""
+    beside: "Callable[[ColdFiles, str | None], Beside] | None" = None
+    """Makes what reads rows of files out of their list and their tenant; None reads all of their rows."""
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -126,6 +127,8 @@ class FileRows:
     """Those of them that have late rows in the span."""
     late: Sequence[Values] = ()
     """The late rows, in the order of writing."""
+    tenant: str | None = None
+    """The tenant, whom the file does not name."""
 
 
 @dataclass(slots=True)
@@ -195,7 +198,8 @@ class Work:
         listed, late = yield Group(
             (reading.listing(session, kind, span), reading.late_step(session, kind, list(series), span))
         )
-        return list(_divided(kind, span, url, listed, late, series))
+        whole = FileRows(url, "", span, True, series, tenant=session.tenant_id)
+        return list(_divided(kind, whole, listed, late))
 
     def _cold(self, session: Session, span: Span) -> "Talk[Beside | None]":
         """Return a reader of the files with rows of a span, or None if the table has all rows."""
@@ -208,7 +212,7 @@ class Work:
         url = reading.url_of(session, kind)
         (listed,) = yield Group((reading.listing(session, kind, span),))
         found = reading.ColdFiles(kind, url, tuple(listed))
-        return found if self.selection.beside is None else self.selection.beside(found)
+        return found if self.selection.beside is None else self.selection.beside(found, session.tenant_id)
 
     def following(self, number: int) -> Stream[Any]:
         """Return the stream of another connection, for when the plan exists."""
@@ -234,27 +238,36 @@ FEW: Final = 4
 
 
 def _divided(
-    kind: Kind,
-    span: Span,
-    url: str,
-    listed: Sequence[Values],
-    late: Sequence[Values],
-    series: dict[int, SeriesName],
+    kind: Kind, asked: FileRows, listed: Sequence[Values], late: Sequence[Values]
 ) -> Iterator[FileRows | Span]:
-    """Yield the files that have few late rows or none, and the spans between them, in the order of time."""
+    """Yield the files that have few late rows or none, and the spans between them, in the order of time.
+
+    Args:
+        kind: The kind.
+        asked: The rows of the read, as if all of them were in one file.
+        listed: The files, in the order of their periods.
+        late: The late rows.
+    """
     from mds_client.cold import reading
 
-    spans = reading.late_spans(kind, late)
-    done, until = span
-    for path, begin, end, *_ in listed:
+    ends = [end for _, _, end, *_ in listed]
+    own: list[list[Values]] = [[] for _ in listed]
+    for row, (since, to) in zip(late, reading.late_spans(kind, late), strict=True):
+        at = bisect_right(ends, since)
+        # A deletion can concern several files.
+        while at < len(listed) and listed[at][1] < to:
+            own[at].append(row)
+            at += 1
+    done, until = asked.span
+    for (path, begin, end, *_), some in zip(listed, own, strict=True):
         first, last = max(begin, done), min(end, until)
-        own = [row for row, (since, to) in zip(late, spans, strict=True) if since < last and to > first]
-        touched = {id_: series[id_] for id_, *_ in own}
-        if first >= last or FEW * len(touched) > len(series):
+        touched = {id_: asked.series[id_] for id_, *_ in some}
+        if first >= last or FEW * len(touched) > len(asked.series):
             continue
         if done < first:
             yield done, first
-        yield FileRows(url, path, (first, last), (first, last) == (begin, end), series, touched, own)
+        whole = (first, last) == (begin, end)
+        yield replace(asked, path=path, span=(first, last), whole=whole, touched=touched, late=some)
         done = last
     if done < until:
         yield done, until
