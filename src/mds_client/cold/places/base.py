@@ -15,13 +15,6 @@ PART: Final = ".part"
 """The suffix of an incomplete file's name."""
 
 
-MOST_RETRIES: Final = 4
-"""How often a request to an object store is sent again that was answered with a 5xx or not at all."""
-
-RETRIES_S: Final = 60
-"""The seconds after which such a request is not sent again."""
-
-
 class FileMissing(RetryableError):
     """A file that the store lists is missing or cannot be read; the message names it and the reason.
 
@@ -41,15 +34,12 @@ def whole(url: str, path: str) -> str:
     return posixpath.join(url.rstrip("/") if "://" in url else str(Path(url).absolute()), path)
 
 
-def polars_options(name: str) -> dict[str, Any] | None:
-    """Return the options with which polars opens a file by its whole name: the limits of our own requests.
+def polars_options(name: str) -> dict[str, str] | None:
+    """Return the options with which polars opens a file by its whole name.
 
-    By default polars waits forever for an object store that does not answer.
+    By default polars waits forever for an object store that does not answer. Its requests may take as long as ours.
     """
-    if "://" not in name:
-        return None
-    timeout = os.environ.get("AWS_TIMEOUT", "30s")
-    return {"timeout": timeout, "max_retries": MOST_RETRIES, "retry_timeout_ms": RETRIES_S * 1000}
+    return {"timeout": os.environ.get("AWS_TIMEOUT", "30s")} if "://" in name else None
 
 
 @dataclass(frozen=True, slots=True)

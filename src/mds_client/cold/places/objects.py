@@ -15,7 +15,7 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mds_client.cold.places.base import MOST_RETRIES, RETRIES_S, FileMissing, Found, PlaceUnavailable, whole
+from mds_client.cold.places.base import FileMissing, Found, PlaceUnavailable, whole
 from mds_client.errors import ConfigurationError
 
 try:
@@ -28,7 +28,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-RETRIES: "Final[RetryConfig]" = {"max_retries": MOST_RETRIES, "retry_timeout": timedelta(seconds=RETRIES_S)}
+RETRIES: "Final[RetryConfig]" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 """How often a request is sent again that was answered with a 5xx or not at all, with growing pauses from 0.1 s on."""
 
 ONE_REQUEST: Final = 32 << 20
