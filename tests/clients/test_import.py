@@ -192,11 +192,12 @@ def test_the_sample_file_of_every_profile_can_be_imported(mds: Run, store: Store
             expected = sample.with_name(f"{sample.name}.expected.ndjson")
             if not expected.exists():
                 continue
+            table = f"store.{profile(folder.name).kind}"
             with superuser(store.superuser_dsn) as connection:
-                connection.execute("TRUNCATE store.bars, store.instruments")
+                connection.execute(f"TRUNCATE {table}".encode())
             done = mds("import", sample, *told, "--json")
             rows = len(set(expected.read_text(encoding="utf-8").splitlines()))
-            count = store.rows(f"SELECT count(*) FROM store.{profile(folder.name).kind}")
+            count = store.rows(f"SELECT count(*) FROM {table}")
             assert (done.code, count) == (0, [(rows,)]), (sample, done.err)
 
 

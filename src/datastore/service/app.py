@@ -26,10 +26,13 @@ from mds_client import __version__
 UPLOADS: Final = re.compile(r"/tenants/[^/]+/rows/[^/]+")
 """Paths whose body is an upload of rows."""
 
+PARTS: Final = (*ROUTERS, documentation.router)
+"""The routers of all subjects."""
+
 EVERY: Final = APIRouter(dependencies=[Depends(openapi.only_described)])
 """All routes. They are the same in every service of a process: FastAPI takes half a second to prepare them."""
 
-for _router in (*ROUTERS, documentation.router):
+for _router in PARTS:
     EVERY.include_router(_router)
 
 
@@ -72,7 +75,7 @@ def create_app(settings: Settings, *, unguarded: Collection[str] = ()) -> FastAP
     app.state.service = service
     app.state.tokens = tokens
     app.state.failures = failures
-    app.state.routes = [*app.routes, *(route for router in (*ROUTERS, documentation.router) for route in router.routes)]
+    app.state.routes = [*app.routes, *(route for router in PARTS for route in router.routes)]
     problems.install(app)
     app.router.routes.extend(EVERY.routes)
     openapi.install(app)

@@ -18,7 +18,7 @@ SESSION: Final = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-"""WorkerSettings of the worker's own connections; job functions set up theirs themselves."""
+"""Settings of the worker's own connections; job functions set up theirs themselves."""
 
 LONGEST_SILENCE: Final = 10.0
 """The longest time in seconds that a worker waits for an answer from the server, however long its lease is."""

@@ -1,4 +1,4 @@
-"""WorkerSettings of a worker, and the protocol of its observer."""
+"""The settings of a worker, and the protocol of its observer."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """WorkerSettings of a worker.
+    """The settings of a worker.
 
     Attributes:
         concurrency: The number of jobs that run at once, each in a separate process.

@@ -69,7 +69,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     _option(
         "extra",
         "What to do with columns that the kind does not have: refuse the file, leave them out, or keep their numbers as"
-        " items of fundamentals or instruments. [default: error]",
+        " items of a kind that has them. [default: error]",
         type=click.Choice(get_args(Extra)),
     ),
     _option("file_name", "Pattern of the file's name with named groups for fields, such as (?P<symbol>.+)_1d.csv."),

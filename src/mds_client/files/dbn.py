@@ -101,7 +101,6 @@ def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
     dbn = package("databento_dbn", "dbn")
     source = Source(path)
     decoder = dbn.DBNDecoder(has_metadata=True)
-    symbols: Symbols = {}
 
     def decoded() -> Generator[Any]:
         """Yield the metadata, then all records."""
@@ -117,10 +116,11 @@ def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
             source.close()
 
     there = decoded()
+    # The decoder passes on no record before the metadata.
     metadata = next(there, None)
-    if not isinstance(metadata, dbn.Metadata):
-        raise SourceError(f"{path}: the DBN has no metadata")
-    symbols.update(_symbols(metadata))
+    if metadata is None:
+        raise SourceError(f"{path} is empty")
+    symbols = _symbols(metadata)
     wanted = _DEFINITIONS if str(metadata.schema) == "definition" else _BARS
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -128,7 +128,9 @@ def of_dbn(kind: Kind, path: str, mapping: Mapping) -> ArrowInput:
         with closing(there):
             for record in there:
                 if (name := type(record).__name__) != wanted.name:
-                    raise SourceError(f"{path}: it holds {name}: only the schemas ohlcv-… and definition can be read")
+                    raise SourceError(
+                        f"{path}: it holds {name}: only files of one of the schemas ohlcv-… and definition can be read"
+                    )
                 rows.append(wanted.values(record, symbols))
                 if len(rows) == BATCH_ROWS:
                     yield _batch(rows, wanted.columns)

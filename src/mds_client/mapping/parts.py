@@ -20,7 +20,7 @@ from mds_client.values import times
 
 Extra: TypeAlias = Literal["error", "ignore", "items"]
 """What to do with columns that do not belong to a field: refuse the rows, leave the columns out, or keep their numbers
-as items, which fundamentals and instruments have."""
+as items if the kind has them."""
 
 OPTIONS: Final = {
     "columns": "--map",
@@ -110,7 +110,7 @@ class MappingParts(BaseModel):
     extra: Extra = Field(
         default="error",
         description="What to do with columns that belong to no field: error rejects the row, ignore leaves them out,"
-        " items keeps their numbers as items of fundamentals or instruments.",
+        " items keeps their numbers as items of a kind that has them.",
     )
 
     @field_validator("encoding")

@@ -48,7 +48,7 @@ class Writes(Calls):
                 RecordBatchReader). Such input is written as it arrives, in bounded memory. After an error, the
                 transactions before it stay written. Input with a length is one transaction.
             extra: What to do with columns that are not fields of the kind: `error` refuses the rows, `ignore` skips the
-                columns, `items` keeps their numbers as items, which fundamentals and instruments have.
+                columns, `items` keeps their numbers as items of a kind that has them.
             mapping: Maps columns to fields and describes how values are written; or the name of a vendor's profile.
                 Settings of the file itself, such as a delimiter, are not used. Nothing is detected.
 
