@@ -248,6 +248,19 @@ def test_a_damaged_dbn_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.dbn").write_bytes(whole[:-10])
     with pytest.raises(SourceError, match=r"a\.dbn: the DBN ends in the middle of a record"):
         opened_rows(tmp_path / "a.dbn")
+    (tmp_path / "b.dbn").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"b\.dbn is empty"):
+        opened_rows(tmp_path / "b.dbn")
+
+
+def test_a_dbn_file_with_records_of_another_schema_is_reported(tmp_path: Path) -> None:
+    vendors = Path(__file__).resolve().parent.parent / "vendors"
+    bars, definitions = (vendors / name for name in ("databento/aapl.dbn", "databento-definition/day.dbn"))
+    size = 8 + int.from_bytes(definitions.read_bytes()[4:8], "little")
+    # A definition behind bars: the length of the metadata is in the file's second word.
+    (tmp_path / "a.dbn").write_bytes(bars.read_bytes() + definitions.read_bytes()[size:])
+    with pytest.raises(SourceError, match=r"it holds InstrumentDefMsg: only files of one of the schemas ohlcv-…"):
+        opened_rows(tmp_path / "a.dbn")
 
 
 def opened_rows(path: Path) -> list[Any]:
