@@ -22,7 +22,7 @@ _WEIGHED: Final = SQL("SELECT page.*, octet_length(page::text) AS weight FROM ({
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class ListPage(Generic[T]):
     """A page of items, and whether more follow after the last one."""
 
     items: list[T]
@@ -36,7 +36,7 @@ def read_page(
     row: Callable[..., T],
     limit: int,
     loads: Callable[[str | bytes], Any] | None = None,
-) -> Page[T]:
+) -> ListPage[T]:
     """Return up to `limit` of a query's rows, by descending `id`, in a transaction; fewer if they are large.
 
     `row` builds an item from its columns by name; `loads` parses JSON.
@@ -49,7 +49,7 @@ def read_page(
         found: list[T] = []
         while len(found) < limit and size < MOST_BYTES:
             if not (step := cursor.fetchmany(min(STEP, limit - len(found)))):
-                return Page(found, more=False)
+                return ListPage(found, more=False)
             size += sum(values.pop("weight") for values in step)
             found += [row(**values) for values in step]
-        return Page(found, more=cursor.fetchone() is not None)
+        return ListPage(found, more=cursor.fetchone() is not None)

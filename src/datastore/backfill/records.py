@@ -16,7 +16,7 @@ from datastore import gaps, jobs
 from datastore.backfill.spec import UnknownBackfill
 from datastore.connections import connect
 from datastore.jobs import JobRecord
-from datastore.pages import Page, read_page
+from datastore.pages import ListPage, read_page
 from datastore.tenants import find_tenant
 
 LISTED: Final = 100
@@ -88,7 +88,7 @@ def record_by_key(connection: psycopg.Connection[Any], tenant_no: int, key: str)
 
 def list_backfills(
     dsn: str, *, tenant: UUID | None = None, after: int | None = None, limit: int = 100
-) -> Page[BackfillRecord]:
+) -> ListPage[BackfillRecord]:
     """List backfills, newest first, of one tenant or all.
 
     `after` is the id of the last backfill of the page before. Returns at most `limit`, and fewer if they are large.
@@ -100,7 +100,7 @@ def list_backfills(
 
 def page(
     connection: psycopg.Connection[Any], tenant: UUID | None, after: int | None, limit: int
-) -> Page[BackfillRecord]:
+) -> ListPage[BackfillRecord]:
     """Return a page of backfills; reads only the jobs of these."""
     conditions = [
         SQL(condition)
@@ -114,7 +114,7 @@ def page(
         SQL(" AND ").join(conditions) if conditions else SQL("true"), Literal(limit + 1)
     )
     found = read_page(connection, _select("true", source), {"tenant": tenant, "after": after}, _Row, limit)
-    return Page([row.record() for row in found.items], found.more)
+    return ListPage([row.record() for row in found.items], found.more)
 
 
 def get_backfill(dsn: str, id: int, *, tenant: UUID | None = None) -> BackfillRecord:  # noqa: A002

@@ -30,7 +30,7 @@ from datastore.jobs.records import (
     read_records,
 )
 from datastore.names import FULLEST_QUEUE, JOBS_CHANNEL, MAX_ATTEMPTS
-from datastore.pages import Page, read_page
+from datastore.pages import ListPage, read_page
 
 CANCEL: Final = "cancel"
 """The payload of an announcement that a running job is to be cancelled."""
@@ -97,7 +97,7 @@ def list_jobs(
     job_type: str | None = None,
     after: int | None = None,
     limit: int = 100,
-) -> Page[JobRecord]:
+) -> ListPage[JobRecord]:
     """List jobs, newest first, optionally only those of one tenant, state or type.
 
     `after` is the id of the last job of the page before. Returns at most `limit` jobs, and fewer if they are large.
