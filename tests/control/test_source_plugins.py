@@ -1,5 +1,6 @@
 """A source of somebody else's package: found by its entry point, used by a backfill, and named where it is none."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from datastore import backfill, sources
 from datastore.backfill import BackfillSpec, filling
 from datastore.config import Settings
 from datastore.jobs import JobContext, list_jobs
-from datastore.sources import SourceError
+from datastore.sources import SourceError, base
 from mds_client import MDS, vendors
 from tests.conftest import Store
 
@@ -44,8 +45,8 @@ class NoSource(BaseModel):
 
 
 @pytest.fixture(autouse=True)
-def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed distribution with two entry points."""
+def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed distribution with three entry points."""
     (tmp_path / "acme_sources.py").write_text(MODULE)
     about = tmp_path / "acme_sources-1.0.dist-info"
     about.mkdir()
@@ -54,6 +55,9 @@ def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "[datastore.sources]\nacme = acme_sources:Frames\nbad = acme_sources:NoSource\ngone = acme_missing:Frames\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    base._entry_points.cache_clear()
+    yield
+    base._entry_points.cache_clear()
 
 
 def test_sources_of_a_package_are_listed_with_the_built_in_ones() -> None:

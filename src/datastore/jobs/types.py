@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from importlib.metadata import distribution, entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoints, distribution, entry_points
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -179,9 +179,15 @@ def load(*modules: str) -> JobTypes:
     """
     for module in modules:
         _loaded(module, partial(importlib.import_module, module))
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in _entry_points():
         _loaded(f"{entry.value} (entry point {entry.name!r})", entry.load)
     return JobTypes(dict(sorted(_types.items())), modules)
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    # To look for them reads the metadata of every installed package.
+    return entry_points(group=ENTRY_POINTS)
 
 
 def own_modules() -> list[str]:

@@ -6,6 +6,7 @@ from `public`.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from psycopg.sql import SQL, Identifier
@@ -34,7 +35,7 @@ from datastore.schema.views import (
     tenants_view,
 )
 from mds_client import KINDS
-from mds_client.schema import DOORS
+from mds_client.schema import DOORS, Kind
 
 _PRIVATE: Final = (
     *("tenants", "tenant_roles", "policies", "jobs", "backfills", "calendars", "gap_counts"),
@@ -43,9 +44,15 @@ _PRIVATE: Final = (
 """The control plane's own tables, which row security closes in addition."""
 
 
-def objects(engine: Engine) -> list[DatabaseObject]:
+def objects(engine: Engine) -> tuple[DatabaseObject, ...]:
     """Return every object, each after those that it needs."""
-    return [
+    return _objects(engine, tuple(KINDS.values()))
+
+
+@cache
+def _objects(engine: Engine, kinds: tuple[Kind, ...]) -> tuple[DatabaseObject, ...]:
+    # Made once: a migration goes through them twice, and to make them takes longer than to compare them.
+    return (
         *_schemas(),
         *functions(engine),
         *cold_functions(),
@@ -54,14 +61,14 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         tenants_view(),
         case_sensitive_vendors_view(),
         series_view(),
-        *(kind_view(kind) for kind in KINDS.values()),
-        *(door(kind, way) for kind in KINDS.values() for way in DOORS),
+        *(kind_view(kind) for kind in kinds),
+        *(door(kind, way) for kind in kinds for way in DOORS),
         *cold_views(),
-        *(last_values(kind) for kind in KINDS.values()),
-        *(deletion(engine, kind) for kind in KINDS.values()),
-        *(late_deletion(kind) for kind in KINDS.values() if kind.cold),
+        *(last_values(kind) for kind in kinds),
+        *(deletion(engine, kind) for kind in kinds),
+        *(late_deletion(kind) for kind in kinds if kind.cold),
         renaming(),
-        *(public_view(kind) for kind in KINDS.values()),
+        *(public_view(kind) for kind in kinds),
         *(rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         *(public_rollup_view(engine, kind, rollup) for kind, rollup in aggregates.rollups()),
         public_series_view(),
@@ -69,7 +76,7 @@ def objects(engine: Engine) -> list[DatabaseObject]:
         latest_prices_view(),
         jobs_view(),
         public_jobs_view(),
-    ]
+    )
 
 
 def _schemas() -> Iterator[DatabaseObject]:

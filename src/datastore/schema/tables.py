@@ -5,6 +5,7 @@ tables, `migration.check` compares them with a database, and `migration.revision
 Views, functions and grants are in the other modules of `datastore.schema`.
 """
 
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -58,7 +59,12 @@ _NUMBERS_BY_NAME: Final = (
 
 
 def metadata() -> MetaData:
-    """Return every table of a database at head."""
+    """Return every table of a database at head. It is made once: do not change it."""
+    return _metadata(tuple(KINDS.values()))
+
+
+@cache
+def _metadata(kinds: tuple[Kind, ...]) -> MetaData:
     tables = MetaData()
     _tenant_tables(tables)
     _vendors_table(tables)
@@ -72,7 +78,7 @@ def metadata() -> MetaData:
     _lock_tables(tables)
     cold_tables(tables)
     iceberg_tables(tables)
-    for kind in KINDS.values():
+    for kind in kinds:
         kind_table(kind, tables)
         if kind.cold:
             late_table(kind, tables)

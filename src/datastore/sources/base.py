@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Final, Protocol, Self, TypeAlias, cast
 from urllib.parse import quote
 
@@ -148,7 +149,13 @@ class Source(Protocol):
 
 def names() -> list[str]:
     """Return the names of the installed sources."""
-    return sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
+    return sorted({entry.name for entry in _entry_points()})
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    # To look for them reads the metadata of every installed package.
+    return entry_points(group=ENTRY_POINTS)
 
 
 def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
@@ -158,7 +165,7 @@ def make(spec: Mapping[str, Any], settings: Settings | None = None) -> Source:
     not permit (`DATASTORE_SOURCE_ROOT`, `DATASTORE_SOURCE_URLS`), and SettingsError for a secret that is not set.
     """
     name = spec.get("type")
-    found = [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == name]
+    found = [entry for entry in _entry_points() if entry.name == name]
     if not found:
         near = get_close_matches(str(name), names(), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -193,7 +200,7 @@ def offers(settings: Settings | None = None) -> frozenset[str]:
     """
     settings = settings or config.load()
     found: set[str] = set()
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in _entry_points():
         try:
             own = getattr(entry.load(), "offers", None)
             found |= {_installed(entry.name), *(own(settings) if own is not None else ())}
