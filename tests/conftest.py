@@ -2,9 +2,10 @@
 
 A test that asks for a `store`, or for a `client` of one, runs on plain PostgreSQL. With the marker `every_engine` it
 runs on TimescaleDB's two editions, too, and a client's test through PgBouncer, as many as this machine can have (the
-header says which, and why not; with CI set a missing one is an error). `--engine` chooses, and runs every test on the
-engines that it names. A test that asks for the `server` itself runs on plain PostgreSQL. How each test gets an
-empty store to itself in a twentieth of a second is in `tests.engines.databases`.
+header says which, and why not; with CI set a missing one is an error). Plain PostgreSQL runs every case of a test, and
+the others run the first one for each kind, unless the test has the marker `every_case`. `--engine` chooses, and runs
+every case of every test on the engines that it names. A test that asks for the `server` itself runs on plain
+PostgreSQL. How each test gets an empty store to itself in a twentieth of a second is in `tests.engines.databases`.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from datastore import migration
 from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
-from mds_client import AMDS, MDS
+from mds_client import AMDS, KINDS, MDS
 from tests.engines import chromium, must_have, promtool
 from tests.engines.databases import (
     ENGINES,
@@ -120,6 +121,12 @@ EVERY_ENGINE: Final = (
 )
 
 
+EVERY_CASE: Final = (
+    "every_case: every case on every engine, because an engine can change the outcome of one case and not of another."
+    " Without it plain PostgreSQL runs every case, and the others the first one for each kind. Isolation always has it"
+)
+
+
 def _keep_bytecode() -> None:
     """Let this run, its workers and the programs that it starts keep what they compile: it takes a program three times
     as long to start without, and rewriting every assert takes each worker half a minute."""
@@ -131,6 +138,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode()
     config.addinivalue_line("markers", MANY_SESSIONS)
     config.addinivalue_line("markers", EVERY_ENGINE)
+    config.addinivalue_line("markers", EVERY_CASE)
     config.addinivalue_line(
         "markers", "engines(*names): only on these engines: it is about their difference, or knows none"
     )
@@ -205,6 +213,9 @@ nothing_there = pytest.mark.filterwarnings(
 CLIENTS: Final = Path(__file__).parent / "clients"
 """The suite that passes through the pooler, too."""
 
+ISOLATION: Final = Path(__file__).parent / "isolation"
+"""The suite of attacks, each of which is made on every engine."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of the store is one test for each engine that can carry it; none is skipped."""
@@ -249,27 +260,50 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         and not any(item.get_closest_marker(tool) and tool not in tools for tool in TOOLS)
     ]
     if not config.getoption("--every-client"):
-        first = set(_first_cases(kept).values())
+        first = _first_cases([item for item in kept if _is_repeated(item) and _engine_of(item) == "postgres"])
         kept = [item for item in kept if item in first or not _is_repeated(item)]
+    if not config.getoption("--engine"):
+        first = _first_cases([item for item in kept if _is_like_another(item)])
+        kept = [item for item in kept if item in first or not _is_like_another(item)]
     if len(kept) < len(items):
         chosen = set(kept)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = kept
 
 
-def _first_cases(items: list[pytest.Item]) -> dict[str, pytest.Item]:
-    """The first case on plain PostgreSQL of each test that AMDS runs."""
-    first: dict[str, pytest.Item] = {}
+def _first_cases(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The first case of each test on each engine, and for each kind if its cases name kinds and it is not AMDS."""
+    first: dict[tuple[object, ...], pytest.Item] = {}
     for item in items:
-        if _is_repeated(item) and _engine_of(item) == "postgres":
-            first.setdefault(_function_of(item), item)
-    return first
+        kind = "" if _is_repeated(item) else _kind_of(item)
+        first.setdefault((_function_of(item), _engine_of(item), _client_of(item), kind), item)
+    return set(first.values())
 
 
 def _is_repeated(item: pytest.Item) -> bool:
     """Whether it is of AMDS, and the same test of MDS is enough in all cases but one."""
+    return _client_of(item) is AMDS and not item.get_closest_marker("both_clients")
+
+
+def _client_of(item: pytest.Item) -> object:
     call = getattr(item, "callspec", None)
-    return call is not None and call.params.get("connect") is AMDS and not item.get_closest_marker("both_clients")
+    return call.params.get("connect") if call else None
+
+
+def _is_like_another(item: pytest.Item) -> bool:
+    """Whether it is a case on another engine than plain PostgreSQL, where one case is enough."""
+    return (
+        _engine_of(item) not in ("", "postgres")
+        and ISOLATION not in item.path.parents
+        and not item.get_closest_marker("every_case")
+        and not item.get_closest_marker("both_clients")
+    )
+
+
+def _kind_of(item: pytest.Item) -> str:
+    call = getattr(item, "callspec", None)
+    values = (getattr(value, "name", value) for value in (call.params.values() if call else ()))
+    return next((value for value in values if isinstance(value, str) and value in KINDS), "")
 
 
 def _function_of(item: pytest.Item) -> str:
@@ -351,18 +385,16 @@ def _as_behind_a_pooler(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def store(databases: Databases, engine: str) -> Iterator[Store]:
     """A migrated database of the test's own, with the tenants `a` and `b`."""
     with databases.migrated() as place:
-        # As `tenants.seed` does, whose own connection takes longer than all else that a test needs to begin.
-        with superuser(place.superuser_dsn) as session:
-            made = session.execute("INSERT INTO store.tenants (name) VALUES ('a'), ('b') RETURNING id::text").fetchall()
-        (first,), (second,) = made
-        yield Store(
-            dsn=place.dsn,
-            admin_dsn=place.admin_dsn,
-            superuser_dsn=place.superuser_dsn,
-            tenant_a=first,
-            tenant_b=second,
-            engine="postgres" if engine == POOLER else engine,
-        )
+        yield with_tenants(place, "postgres" if engine == POOLER else engine)
+
+
+def with_tenants(place: Place, engine: str) -> Store:
+    """Make the tenants `a` and `b` in a migrated database without any."""
+    # As `tenants.seed` does, whose own connection takes longer than all else that a test needs to begin.
+    with superuser(place.superuser_dsn) as session:
+        made = session.execute("INSERT INTO store.tenants (name) VALUES ('a'), ('b') RETURNING id::text").fetchall()
+    (first,), (second,) = made
+    return Store(place.dsn, place.admin_dsn, place.superuser_dsn, first, second, engine)
 
 
 class Client(Protocol):

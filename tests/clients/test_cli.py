@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import click
-import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
-from datastore import tenants
 from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, __version__
 from mds_client.cli import command_line, main
-from tests.conftest import BEHIND_A_POOLER, Store
+from tests.conftest import BEHIND_A_POOLER, Store, with_tenants
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 MDS_PROGRAM = (sys.executable, "-m", "mds_client.cli")
@@ -78,29 +75,15 @@ def use(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 
 @contextlib.contextmanager
-def database(server: EmbeddedServer) -> Iterator[str]:
-    """The name of a migrated database on plain PostgreSQL: a command line does not know engines apart."""
-    name = f"cli_{uuid4().hex}"
-    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {} TEMPLATE mds OWNER mds_admin").format(Identifier(name)))
-        try:
-            yield name
-        finally:
-            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-
-
-@contextlib.contextmanager
-def two_tenants(server: EmbeddedServer) -> Iterator[Store]:
-    """A store on plain PostgreSQL."""
-    with database(server) as name:
-        admin = server.dsn("mds_admin", name)
-        first, second = (str(tenants.create_tenant(admin, tenant).id) for tenant in ("a", "b"))
-        yield Store(server.dsn("mds_service", name), admin, server.superuser_dsn(name), first, second)
+def two_tenants(running: Running) -> Iterator[Store]:
+    """A store on plain PostgreSQL: a command line does not know engines apart."""
+    with running.databases("postgres").migrated() as place:
+        yield with_tenants(place, "postgres")
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 
@@ -112,10 +95,10 @@ def mds(store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 @pytest.fixture(scope="module")
-def migrated(server: EmbeddedServer) -> Iterator[str]:
+def migrated(running: Running) -> Iterator[str]:
     """A migrated database for all tests that write nothing: its DSN for an application."""
-    with database(server) as name:
-        yield server.dsn("mds_service", name)
+    with running.databases("postgres").migrated() as place:
+        yield place.dsn
 
 
 @pytest.fixture
@@ -147,24 +130,29 @@ def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
             yield from commands(command, (*path, name))
 
 
-@pytest.mark.parametrize("path", list(commands(command_line())), ids=" ".join)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_and_every_option_has_help_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], flag: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flag: str
 ) -> None:
     use(monkeypatch)
-    done = runs(main, capsys, monkeypatch)(*path, flag)
-    assert (done.code, done.err) == (0, "")
-    command: click.Command = command_line()
+    for path in commands(command_line()):
+        command = with_help(command_line(), path, runs(main, capsys, monkeypatch)(*path, flag))
+        assert len(command.help or "") > 40, path
+
+
+def with_help(root: click.Command, path: tuple[str, ...], done: Done) -> click.Command:
+    """The command of this path, whose options all have a help text, and whose own one is what it printed."""
+    assert (done.code, done.err) == (0, ""), path
+    command = root
     for name in path:
         assert isinstance(command, click.Group)
         command = command.commands[name]
-    assert command.help
-    assert len(command.help) > 40
+    assert command.help, path
     assert " ".join(command.help.split("\n\n")[0].split()) in " ".join(done.out.split())
     for option in command.params:
         if isinstance(option, click.Option):
-            assert option.help, f"{option.name} says nothing"
+            assert option.help, f"{' '.join(path)}: {option.name} says nothing"
+    return command
 
 
 def test_the_command_list_shows_complete_descriptions(idle: Run) -> None:

@@ -177,6 +177,7 @@ def settled(kind: Kind, there: list[Any], batch: list[Any], on_conflict: str) ->
     return left
 
 
+@pytest.mark.every_case
 @nothing_there
 @pytest.mark.engines("timescale")  # what they do to tables and to chunks of rows is in test_kinds.py
 @pytest.mark.parametrize(

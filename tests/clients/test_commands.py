@@ -12,19 +12,19 @@ from typing import Any
 import pyarrow
 import pytest
 
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, ConfigurationError
 from mds_client.cli import main
 from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Client, Store, nothing_there, odd_rows
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

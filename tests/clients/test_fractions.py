@@ -175,6 +175,7 @@ def test_an_invalid_amount_is_rejected(client: Client, volume: Any, reason: str)
             client.upsert_bars(pa.Table.from_pylist([row]))
 
 
+@pytest.mark.every_case
 @pytest.mark.every_engine
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
 def test_a_rollup_sum_may_exceed_the_largest_single_volume(client: Client, store: Store, refreshed: bool) -> None:

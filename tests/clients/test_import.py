@@ -16,13 +16,12 @@ import pytest
 from pyarrow import parquet
 
 from datastore import vendors
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS, ConfigurationError, profile
 from mds_client.cli import main
 from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store, odd_rows
-from tests.engines.databases import superuser
+from tests.engines.databases import Running, superuser
 
 OPTIONS: Final = (
     *("--vendor", "stooq", "--timeframe", "1d", "--map", "ts=Date", "--map", "close_price=Close"),
@@ -32,8 +31,8 @@ CSV: Final = "Date,Open,Close,Volume\n2024-01-02,187.0,187.5,100\n2024-01-03,188
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

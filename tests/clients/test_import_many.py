@@ -14,14 +14,13 @@ from typing import Final
 
 import pytest
 
-from datastore.embedded import EmbeddedServer
 from mds_client.cli import main
 from mds_client.commands import crew
 from mds_client.commands.reports import Watch
 from tests import warm
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
-from tests.engines.databases import superuser
+from tests.engines.databases import Running, superuser
 
 OPTIONS: Final = ("--vendor", "v", "--timeframe", "1d")
 EXECUTABLE: Final = sys.executable
@@ -30,8 +29,8 @@ NAMED: Final = (*OPTIONS, "--file-name", r"(?P<symbol>[A-Z]+)\d*\.csv")
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 
@@ -180,11 +179,11 @@ def test_a_file_is_skipped_only_if_path_content_options_and_tenant_are_unchanged
 
 
 def test_an_import_into_another_database_with_the_same_tenant_skips_nothing(
-    mds: Run, store: Store, folder: Path, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    mds: Run, store: Store, folder: Path, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "broken.csv").write_bytes(b"\x1f\x8bnot gzip")
     assert mds("import", "bars", folder, *NAMED).code == 3
-    with two_tenants(server) as other:
+    with two_tenants(running) as other:
         with superuser(other.superuser_dsn) as connection:
             connection.execute("UPDATE store.tenants SET id = %s WHERE id = %s", [store.tenant_a, other.tenant_a])
         monkeypatch.setenv("MDS_DSN", other.dsn)

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("call", storm.CALLS, ids=lambda call: str(call.__name__))
 @nothing_there
 def test_a_call_can_be_cancelled_wherever_it_waits(store: Store, call: storm.Call) -> None:

@@ -4,12 +4,12 @@ import json
 import subprocess
 import sys
 
-from datastore.embedded import EmbeddedServer
 from tests.clients.test_cli import two_tenants
+from tests.engines.databases import Running
 
 
-def test_a_million_rows_from_a_stream_take_less_than_300_megabytes(server: EmbeddedServer) -> None:
-    with two_tenants(server) as store:
+def test_a_million_rows_from_a_stream_take_less_than_300_megabytes(running: Running) -> None:
+    with two_tenants(running) as store:
         command = [sys.executable, "-m", "benchmarks.memory", "--rows", "1000000"]
         where = ["--dsn", store.dsn, "--tenant-id", store.tenant_a]
         done = subprocess.run([*command, *where], capture_output=True, text=True, check=True)

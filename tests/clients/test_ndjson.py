@@ -30,6 +30,7 @@ from mds_client.utils import LONGEST_LINE, RejectFile
 from tests import warm
 from tests.clients.test_cli import Done, Run, runs, two_tenants, use
 from tests.conftest import SETTINGS, Store, odd_rows
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -68,8 +69,8 @@ def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

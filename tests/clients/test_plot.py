@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar
 from mds_client.cli import main
 from mds_client.commands.plots import Canvas, candles, plot_candles, plot_lines
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
+from tests.engines.databases import Running
 
 DAY = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -25,9 +25,9 @@ def bar(symbol: str, day: int, **more: float) -> Bar:
 
 
 @pytest.fixture(scope="module")
-def store(server: EmbeddedServer) -> Iterator[Store]:
+def store(running: Running) -> Iterator[Store]:
     """A store with two symbols that have bars of days, and one that has bars of hours, too."""
-    with two_tenants(server) as made:
+    with two_tenants(running) as made:
         with MDS(dsn=made.dsn, tenant_id=made.tenant_a) as client:
             client.upsert_bars([bar(symbol, day) for symbol in ("AAPL", "MSFT", "BOTH") for day in range(60)])
             client.upsert_bars([Bar(vendor="v", symbol="BOTH", timeframe="1h", ts=DAY, close_price=1)])

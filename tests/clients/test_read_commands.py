@@ -15,11 +15,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from datastore import tenants
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, Fundamentals, News, OptionSnap
 from mds_client.cli import main
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Store
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 FORMATS = ("csv", "ndjson", "parquet")
@@ -39,9 +39,9 @@ READ = {
 
 
 @pytest.fixture(scope="module")
-def store(server: EmbeddedServer) -> Iterator[Store]:
+def store(running: Running) -> Iterator[Store]:
     """A store that all tests here read."""
-    with two_tenants(server) as made:
+    with two_tenants(running) as made:
         with MDS(dsn=made.dsn, tenant_id=made.tenant_a) as client:
             client.upsert_bars(
                 [

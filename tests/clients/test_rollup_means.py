@@ -47,6 +47,7 @@ def expected(minutes: int) -> list[tuple[datetime, float | None]]:
     return answer
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
 def test_the_vwap_of_a_rollup_is_the_volume_weighted_mean_of_its_minutes(
     client: Client, store: Store, refreshed: bool

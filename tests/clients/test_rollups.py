@@ -130,6 +130,7 @@ def series_of(bars: list[Bar]) -> dict[str, list[Bar]]:
     return {symbol: [row for row in bars if row.symbol == symbol] for symbol in sorted({row.symbol for row in bars})}
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 @pytest.mark.parametrize("refreshed", [False, True], ids=["computed", "refreshed"])
 @odd_rows
@@ -226,6 +227,7 @@ def test_a_rollup_of_an_unknown_symbol_is_empty_and_an_unknown_timeframe_is_reje
         client.rollup("AAPL", "7h", *ALWAYS, "v")
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 def test_two_tenants_with_equal_series_names_have_separate_rollups(
     client: Client, store: Store, timeframe: str
@@ -250,6 +252,7 @@ def test_two_tenants_with_equal_series_names_have_separate_rollups(
         assert nobody.execute(f"SELECT count(*) FROM mds.bars_{timeframe}".encode()).fetchone() == (0,)
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 def test_applications_cannot_access_the_internals_of_a_rollup(
     connect: Callable[..., Client], store: Store, timeframe: str

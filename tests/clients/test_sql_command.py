@@ -14,22 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from datastore.embedded import EmbeddedServer
 from mds_client import MDS, Bar, Config
 from mds_client.cli import main
 from mds_client.commands.statements import Statements, psql_settings
 from tests.clients.test_cli import MDS_PROGRAM, Run, runs, two_tenants, use
 from tests.clients.test_read_commands import bound_login
 from tests.conftest import Store
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 SYMBOLS = "SELECT DISTINCT symbol FROM bars ORDER BY 1"
 
 
 @pytest.fixture(scope="module")
-def store(server: EmbeddedServer) -> Iterator[Store]:
+def store(running: Running) -> Iterator[Store]:
     """A store where each tenant has bars of its own symbol."""
-    with two_tenants(server) as made:
+    with two_tenants(running) as made:
         for tenant, symbol in ((made.tenant_a, "OURS"), (made.tenant_b, "THEIRS")):
             with MDS(dsn=made.dsn, tenant_id=tenant) as client:
                 client.upsert_bars(

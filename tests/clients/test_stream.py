@@ -25,6 +25,7 @@ from mds_client.transfer.streams import GRACE, Streamed, Streaming
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.clients.vendor_apis import Apis, Candle, minutes, serving
 from tests.conftest import SETTINGS, Store
+from tests.engines.databases import Running
 from tests.relay import Relay
 
 pytestmark = [
@@ -57,8 +58,8 @@ def apis(running: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
 
 
 @pytest.fixture(scope="module")
-def stores(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def stores(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

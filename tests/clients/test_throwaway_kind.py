@@ -16,7 +16,6 @@ from alembic.operations import Operations
 from pydantic import Field
 
 from datastore import migration
-from datastore.embedded import EmbeddedServer
 from mds_client import KINDS, MDS, RLSDenied, Row
 from mds_client.batch import BatchConfig, BatchProcessor
 from mds_client.cli import command_line, main
@@ -24,14 +23,15 @@ from mds_client.models import Count, Day, Instant, Number, Symbol, Text, UuidTex
 from mds_client.schema import Storage, kind
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.conftest import Client, Store, odd_rows
+from tests.engines.databases import Running
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 TRADE_ID = "0e0bc1a6-5e5b-4b0e-9a6b-0b8f6f3c2d11"
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from datastore.embedded import EmbeddedServer
 from mds_client import Bar, ConfigurationError, vendors
 from mds_client.cli import main
 from mds_client.vendors import Fetched, NoBars, SymbolRefused, VendorRefused, VendorUnavailable, Wanted
 from tests.clients.test_cli import Run, runs, two_tenants, use
 from tests.clients.vendor_apis import Apis, days, minutes, serving
 from tests.conftest import Store
+from tests.engines.databases import Running
 
 pytestmark = [
     # The libraries' own.
@@ -288,8 +288,8 @@ def test_an_unknown_exchange_is_rejected(apis: Apis) -> None:
 
 
 @pytest.fixture
-def store(server: EmbeddedServer) -> Iterator[Store]:
-    with two_tenants(server) as made:
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
         yield made
 
 

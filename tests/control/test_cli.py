@@ -21,7 +21,7 @@ from datastore.cli import command_line, main
 from datastore.connections import head
 from datastore.embedded import EmbeddedServer
 from mds_client import __version__
-from tests.clients.test_cli import Run, commands, runs, use
+from tests.clients.test_cli import Run, commands, runs, use, with_help
 from tests.conftest import SETTINGS
 
 PROGRAM = (sys.executable, "-m", "datastore.cli")
@@ -54,24 +54,14 @@ def database(own: EmbeddedServer) -> Iterator[str]:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-@pytest.mark.parametrize("path", list(commands(command_line())), ids=" ".join)
 def test_every_command_and_every_option_has_help_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch)
-    done = runs(main, capsys, monkeypatch)(*path, "--help")
-    assert (done.code, done.err) == (0, "")
-    command: click.Command = command_line()
-    for name in path:
-        assert isinstance(command, click.Group)
-        command = command.commands[name]
-    assert command.help
-    assert " ".join(command.help.split("\n\n")[0].split()) in " ".join(done.out.split())
-    for option in command.params:
-        if isinstance(option, click.Option):
-            assert option.help, f"{option.name} says nothing"
-    if not isinstance(command, click.Group):
-        assert "as_json" in {option.name for option in command.params}
+    for path in commands(command_line()):
+        command = with_help(command_line(), path, runs(main, capsys, monkeypatch)(*path, "--help"))
+        if not isinstance(command, click.Group):
+            assert "as_json" in {option.name for option in command.params}, path
 
 
 GROUPS = [(), *((name,) for name, command in command_line().commands.items() if isinstance(command, click.Group))]
@@ -363,17 +353,16 @@ LOOK_BEFORE = {"backfill", "load", "serve"}
 NEED_A_DATABASE = list(needing_a_database())
 
 
-@pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
 def test_without_a_database_the_error_says_how_to_set_one(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch)
-    done = runs(main, capsys, monkeypatch)(*command)
-    assert (done.code, done.out) == (1, "")
-    assert re.fullmatch(r"error: no database is set: set DATABASE_URL or pass --dsn .*\n", done.err)
+    for command in NEED_A_DATABASE:
+        done = runs(main, capsys, monkeypatch)(*command)
+        assert (done.code, done.out) == (1, ""), command
+        assert re.fullmatch(r"error: no database is set: set DATABASE_URL or pass --dsn .*\n", done.err), command
 
 
-@pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
 @pytest.mark.parametrize(
     ("dsn", "said"),
     [
@@ -384,14 +373,15 @@ def test_without_a_database_the_error_says_how_to_set_one(
     ids=["refused", "no url", "nonsense"],
 )
 def test_an_unusable_dsn_prints_one_error_line_without_a_secret(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], dsn: str, said: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, dsn: str, said: str
 ) -> None:
     use(monkeypatch, DATABASE_URL=dsn)
-    done = runs(main, capsys, monkeypatch)(*command)
-    assert (done.code, done.out) == (1, "")
-    assert re.fullmatch(rf"error: {'.*' if command[0] in LOOK_BEFORE else said}\n", done.err)
-    assert SECRET not in done.err
-    assert "sqlalche" not in done.err
+    for command in NEED_A_DATABASE:
+        done = runs(main, capsys, monkeypatch)(*command)
+        assert (done.code, done.out) == (1, ""), command
+        assert re.fullmatch(rf"error: {'.*' if command[0] in LOOK_BEFORE else said}\n", done.err), command
+        assert SECRET not in done.err
+        assert "sqlalche" not in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Old snapshots of options in files: what `test_cold` shows of bars, for a kind whose key has more than the time."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,18 @@ from mds_client import KINDS, MDS, OptionSnap, RetryableError, SeriesConflict
 from mds_client.reading import packed
 from mds_client.schema import OnConflict
 from tests.conftest import Store, odd_rows
-from tests.control.test_cold import ALL, FENCE, NOW, SEAM, Pair, joined, rows_of, scanned, tuples
+from tests.control.test_cold import (
+    ALL,
+    FENCE,
+    NOW,
+    SEAM,
+    Pair,
+    joined,
+    rows_of,
+    scanned,
+    tables_and_columnstore,
+    tuples,
+)
 
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
@@ -51,25 +62,33 @@ class Options(Pair):
 
     kind = "options"
 
-    def same_everywhere(self) -> None:
-        found = self.same(lambda client: rows_of([row for batch in client.iter_rows("options") for row in batch]))
-        if not found:
-            return
-        for span in (ALL, SEAM):
-            self.same(partial(streamed, span=span))
-        self.same(lambda client: scanned(client, "options"))
-        self.same(lambda client: scanned(client, "options", SEAM, symbols=["A"], connections=1))
-        self.same(lambda client: scanned(client, "options", columns=[*KINDS["options"].series, "iv"]))
-        self.same(partial(joined, kind="options"))
-        self.same(partial(joined, span=SEAM, kind="options", symbols=["A"], columns=("iv", "strike")))
-        self.same(lambda client: [row.model_dump() for row in client.coverage("options")])
-        for at in (NOW, FENCE + timedelta(days=2), datetime(2024, 3, 12, tzinfo=UTC), BEGIN):
-            self.same(partial(chain, at=at))
-            self.same(partial(chain, at=at, within=timedelta(days=100)))
-        self.same(partial(chain, at=SEAM[0], symbol="A", within=timedelta(days=40)))
-        for as_ in ("arrow", "polars"):
-            for columns in (None, ("iv", "strike")):
-                self.same(partial(chain, at=SEAM[1], as_=as_, columns=columns, within=timedelta(days=30)))
+    def everything(self, client: MDS) -> Any:
+        return rows_of([row for batch in client.iter_rows("options") for row in batch])
+
+    def reads(self) -> list[Callable[[MDS], Any]]:
+        return [
+            *(partial(streamed, span=span) for span in (ALL, SEAM)),
+            lambda client: scanned(client, "options"),
+            lambda client: scanned(client, "options", SEAM, symbols=["A"], connections=1),
+            lambda client: scanned(client, "options", columns=[*KINDS["options"].series, "iv"]),
+            partial(joined, kind="options"),
+            partial(joined, span=SEAM, kind="options", symbols=["A"], columns=("iv", "strike")),
+            lambda client: [row.model_dump() for row in client.coverage("options")],
+            *(
+                partial(chain, at=at, **within)
+                for at in (NOW, FENCE + timedelta(days=2), datetime(2024, 3, 12, tzinfo=UTC), BEGIN)
+                for within in ({}, {"within": timedelta(days=100)})
+            ),
+            partial(chain, at=SEAM[0], symbol="A", within=timedelta(days=40)),
+            *(
+                partial(chain, at=SEAM[1], as_=as_, columns=columns, within=timedelta(days=30))
+                for as_ in ("arrow", "polars")
+                for columns in (None, ("iv", "strike"))
+            ),
+        ]
+
+    def computed(self) -> list[Callable[[MDS], Any]]:
+        return []
 
 
 def streamed(client: MDS, span: tuple[datetime, datetime]) -> Any:
@@ -145,7 +164,7 @@ def test_late_snapshots_change_their_contract_only_in_each_mode_and_are_folded(p
                 on_conflict=mode,
             )
             pair.upsert([option(ts, None, symbol="NEW", bid=number or None)], on_conflict=mode)
-        pair.same_everywhere()
+        pair.same_after(number)
     # Old and new rows in one batch, by each way of writing.
     for way in ("values", "copy", "executemany"):
         for tenant in (store.tenant_a, store.tenant_b):
@@ -275,7 +294,7 @@ STEPS: Final = st.lists(
 )
 
 
-@pytest.mark.every_engine
+@tables_and_columnstore
 @odd_rows
 @given(steps=STEPS)
 @settings(
@@ -291,7 +310,7 @@ def test_any_writes_moves_folds_and_restores_of_snapshots_read_as_a_store_withou
         store.execute(f"DELETE FROM store.{table}")
     fresh = Options(store, pair.url)
     with fresh:
-        for what, how in steps:
+        for number, (what, how) in enumerate(steps):
             if what == "move":
                 fresh.move(datetime(2024, how, 20, tzinfo=UTC))
             elif what == "fold":
@@ -309,7 +328,8 @@ def test_any_writes_moves_folds_and_restores_of_snapshots_read_as_a_store_withou
                 fresh.delete(symbol, *span)
             else:
                 fresh.upsert(written(how), on_conflict=what)
-            fresh.same_everywhere()
+            fresh.same_after(number)
+        fresh.same_everywhere()
 
 
 def written(how: Sequence[Any]) -> list[OptionSnap]:

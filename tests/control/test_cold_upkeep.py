@@ -24,7 +24,7 @@ from mds_client import MDS, Bar, ConfigurationError, RetryableError
 from mds_client.writing import deletes
 from tests.conftest import Store
 from tests.control.job_types import put, work
-from tests.control.test_cold import FENCE, NOW, Pair, bar, bars, pair, url
+from tests.control.test_cold import FENCE, NOW, Pair, bar, bars, pair, tables_and_columnstore, url
 from tests.control.test_metrics import scraped
 
 __all__ = ["pair", "url"]  # fixtures
@@ -94,7 +94,7 @@ def test_deleting_rows_in_files_counts_them_and_hides_them_from_every_read(pair:
     pair.same(prices)
 
 
-@pytest.mark.every_engine
+@tables_and_columnstore
 def test_deletions_across_the_fence_keep_latest_prices_correct(pair: Pair) -> None:
     pair.upsert([*bars(), *(row.model_copy(update={"symbol": "C"}) for row in bars("A"))])
     pair.move()

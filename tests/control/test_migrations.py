@@ -192,6 +192,7 @@ def rounds_by_engine(changes: Iterable[tuple[str, str]], everywhere: int) -> lis
     ]
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("changes", rounds_by_engine(DRIFT, everywhere=2))
 def test_check_finds_manual_changes(store: Store, changes: list[tuple[str, str]]) -> None:
     for change, _ in changes:

@@ -342,6 +342,7 @@ def test_rollups_keep_bars_removed_by_retention_after_a_full_refresh(
     assert rollups(client) == thinned
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("longer", [None, 90 * DAY])
 @pytest.mark.engines("timescale")
 def test_rollups_keep_bars_removed_by_retention_when_it_is_disabled_or_extended(

@@ -284,6 +284,7 @@ def test_migrate_announces_a_table_that_becomes_a_hypertable(databases: Database
         assert "hypertable" not in CliRunner().invoke(command_line(), ["migrate", "--dsn", place.admin_dsn]).stderr
 
 
+@pytest.mark.every_case
 @pytest.mark.engines("timescale")
 @pytest.mark.parametrize("copy", [1, 3])
 def test_a_migration_interrupted_while_copying_a_rollup_can_be_resumed(databases: Databases, copy: int) -> None:

@@ -57,6 +57,7 @@ def test_a_database_with_only_new_rows_is_emptied_and_reused(databases: Database
         assert fill(second) == number
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("change", ["DROP VIEW mds.series CASCADE", "CREATE TABLE public.left_behind (n int)"])
 def test_a_database_with_other_changes_is_recreated(databases: Databases, change: str) -> None:
     with databases.migrated() as first:

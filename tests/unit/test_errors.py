@@ -75,16 +75,15 @@ def test_each_sqlstate_maps_to_one_error_class(their: type[psycopg.Error], our: 
     assert type(mapped(their("said"))) is our
 
 
-@pytest.mark.parametrize("their", THEIRS, ids=lambda their: f"{their.sqlstate} {their.__name__}")
-def test_every_server_error_is_mapped_with_its_text_sqlstate_and_cause(
-    their: type[psycopg.Error],
-) -> None:
-    error = their("what the server said")
-    ours = mapped(error)
-    assert isinstance(ours, MDSOperationalError)
-    assert str(ours).startswith("what the server said")
-    assert (ours.sqlstate, ours.__cause__) == (their.sqlstate, error)
-    assert not isinstance(ours, CommitUnknown | ServerUnreachable)  # only the clients know these
+def test_every_server_error_is_mapped_with_its_text_sqlstate_and_cause() -> None:
+    assert len(THEIRS) > 200
+    for their in THEIRS:
+        error = their("what the server said")
+        ours = mapped(error)
+        assert isinstance(ours, MDSOperationalError), their
+        assert str(ours).startswith("what the server said"), their
+        assert (ours.sqlstate, ours.__cause__) == (their.sqlstate, error)
+        assert not isinstance(ours, CommitUnknown | ServerUnreachable), their  # only the clients know these
 
 
 def test_the_error_table_has_only_sqlstates_that_exist() -> None:

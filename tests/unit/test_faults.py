@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.mutants.faults import FAULTS, Fault
+from tests.mutants.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.file}-{fault.before}")
-def test_every_mutant_changes_the_code_and_names_existing_tests(fault: Fault) -> None:
-    assert fault.before in (ROOT / fault.file).read_text(encoding="utf-8")
-    assert fault.before != fault.after
-    assert [test for test in fault.tests if not (ROOT / test.partition("::")[0]).exists()] == []
+def test_every_mutant_changes_the_code_and_names_existing_tests() -> None:
+    assert len(FAULTS) >= 60
+    for fault in FAULTS:
+        assert fault.before in (ROOT / fault.file).read_text(encoding="utf-8"), fault
+        assert fault.before != fault.after, fault
+        assert [test for test in fault.tests if not (ROOT / test.partition("::")[0]).exists()] == [], fault
