@@ -98,7 +98,8 @@ GROUPS = {
     ("token",),
 }
 PROGRAMS = {"datastore": operators.command_line, "mds": applications.command_line}
-EVERY = [pytest.param(program, name.split(), id=f"{program} {name}") for program, its in CALLS.items() for name in its]
+PATHS = [(program, name.split()) for program, its in CALLS.items() for name in its]
+EVERY = [pytest.param(program, path, id=" ".join([program, *path])) for program, path in PATHS]
 
 
 def of(program: str, path: list[str]) -> click.Command:
@@ -252,7 +253,7 @@ def test_an_application_login_gets_an_error_that_names_the_right_dsn(call: Run, 
 
 def test_a_shell_completes_file_names() -> None:
     checked = 0
-    for program, path in (case.values for case in EVERY):
+    for program, path in PATHS:
         command = of(program, path)
         context = click.Context(command)
         for parameter in command.params:
