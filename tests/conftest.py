@@ -249,6 +249,7 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The same where the marker is on a parameter, and of the tests that need a tool that is missing."""
     tools = config.stash[_ENGINES].there
@@ -268,7 +269,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if len(kept) < len(items):
         chosen = set(kept)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = kept
+    # A process without work takes over what another has at its end. Where one server takes ten seconds to start, its
+    # tests come first, so that only one process starts one.
+    items[:] = sorted(kept, key=lambda item: not shares_session(_engine_of(item)))
 
 
 def _first_cases(items: list[pytest.Item]) -> set[pytest.Item]:

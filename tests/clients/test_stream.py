@@ -38,7 +38,7 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Apis]:
+def serving_apis() -> Iterator[Apis]:
     # It takes seconds to import, which no test waits for.
     vendors.make("ccxt", {"exchange": "kraken"}).library("ccxt.pro")
     with serving() as apis:
@@ -46,28 +46,22 @@ def running() -> Iterator[Apis]:
 
 
 @pytest.fixture
-def apis(running: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
-    running.symbol, running.bars, running.fault, running.page = "BTC/USD", minutes(NOON, 60), None, 700
-    running.snapshot = list
-    running.sockets.clear()
-    running.asked.clear()
-    while not running.subscribed.empty():
-        running.subscribed.get()
-    monkeypatch.setenv("MDS_CCXT_URL", running.url)
-    return running
-
-
-@pytest.fixture(scope="module")
-def stores(running: Running) -> Iterator[Store]:
-    with two_tenants(running) as made:
-        yield made
+def apis(serving_apis: Apis, monkeypatch: pytest.MonkeyPatch) -> Apis:
+    made = serving_apis
+    made.symbol, made.bars, made.fault, made.page = "BTC/USD", minutes(NOON, 60), None, 700
+    made.snapshot = list
+    made.sockets.clear()
+    made.asked.clear()
+    while not made.subscribed.empty():
+        made.subscribed.get()
+    monkeypatch.setenv("MDS_CCXT_URL", made.url)
+    return made
 
 
 @pytest.fixture
-def store(stores: Store) -> Store:
-    stores.execute("DELETE FROM store.bars")
-    stores.execute("DELETE FROM store.series")
-    return stores
+def store(running: Running) -> Iterator[Store]:
+    with two_tenants(running) as made:
+        yield made
 
 
 def stored(store: Store) -> list[tuple[Any, ...]]:

@@ -62,24 +62,24 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Apis]:
+def serving_apis() -> Iterator[Apis]:
     with serving() as apis:
         yield apis
 
 
 @pytest.fixture
-def apis(running: Apis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Apis]:
+def apis(serving_apis: Apis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Apis]:
     fresh = Apis()
     for name in ("symbol", "bars", "page", "fault", "faults", "silent", "spoil"):
-        setattr(running, name, getattr(fresh, name))
-    running.asked.clear()
+        setattr(serving_apis, name, getattr(fresh, name))
+    serving_apis.asked.clear()
     for case in CASES:
-        monkeypatch.setenv(f"MDS_{case.name.upper()}_URL", running.url)
+        monkeypatch.setenv(f"MDS_{case.name.upper()}_URL", serving_apis.url)
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("mds_client.vendors.base.FIRST_WAIT", 0.001)
-    yield running
-    running.silent = False
+    yield serving_apis
+    serving_apis.silent = False
 
 
 @pytest.fixture(params=CASES, ids=lambda case: str(case.name))

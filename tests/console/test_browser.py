@@ -345,6 +345,9 @@ def test_every_page_fits_a_phone_and_is_accessible(browser: Browser, market: Des
         )
     ]
     pages.append(f"/console/fundamentals?tenant={store.tenant_a}")
+    # What axe says of a row it says of each: a page of an hour's bars has as many as it takes.
+    hour = "end=2024-03-12T14:30:00Z"
+    pages = [re.sub("end=[^&]*", hour, path) if path.startswith("/console/rows?") else path for path in pages]
     assert len(pages) >= 11
     with visit(browser, market, size=PHONE) as page:
         for path in pages:

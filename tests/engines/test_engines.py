@@ -157,14 +157,6 @@ class TestApache:
 
 
 class TestCommunity:
-    def test_upserts_into_compressed_chunks_work_through_a_barrier_view(self, community: CommunityServer) -> None:
-        compress(community)
-        with connect(community, user="app") as app:
-            assert app.execute(UPSERT).rowcount == 2
-            assert one(app, "SELECT count(*), sum(close) FILTER (WHERE close < 0) FROM bars") == (5761, -3)
-            with pytest.raises(errors.WithCheckOptionViolation):
-                app.execute("INSERT INTO bars VALUES (101, '2024-01-01 00:00:30Z', 0)")
-
     def test_compressed_rows_are_restored_by_a_reset(self, community: CommunityServer) -> None:
         compress(community)
         community.snapshot()
@@ -174,36 +166,6 @@ class TestCommunity:
         with connect(community, user="app") as app:
             assert one(app, "SELECT count(*), sum(close) FROM bars") == (5760, 8300160)
             assert app.execute(UPSERT).rowcount == 2
-
-    def test_hierarchical_aggregates_refresh_and_include_newer_rows(self, community: CommunityServer) -> None:
-        with connect(community) as admin:
-            admin.execute(BARS)
-            for name, width, below in (("b5", "5 minutes", "store.bars"), ("b60", "1 hour", "store.b5")):
-                ts, close = ("ts", "close") if below == "store.bars" else ("bucket", "high")
-                admin.execute(f"""
-                    CREATE MATERIALIZED VIEW store.{name}
-                    WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
-                    SELECT series_id, time_bucket('{width}', {ts}) AS bucket, max({close}) AS high
-                    FROM {below} GROUP BY 1, 2 WITH NO DATA""")
-                admin.execute(
-                    "CALL refresh_continuous_aggregate(%s::regclass, '2024-01-01Z', '2024-01-02Z')",
-                    [f"store.{name}"],
-                )
-            materialised = one(
-                admin,
-                """SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
-                   FROM timescaledb_information.continuous_aggregates WHERE view_name = 'b60'""",
-            )[0]
-            stored = admin.execute(f"SELECT count(*) FROM {materialised}").fetchone()
-            assert stored == (3 * 24,)
-            assert one(admin, "SELECT count(*), max(high) FROM store.b60 WHERE series_id = 1") == (48, 2880)
-
-    def test_a_retention_policy_runs_when_it_is_called(self, community: CommunityServer) -> None:
-        with connect(community) as admin:
-            admin.execute(BARS)
-            (job,) = one(admin, "SELECT add_retention_policy('store.bars', interval '1 day')")
-            admin.execute("CALL run_job(%s)", [job], prepare=False)
-            assert one(admin, "SELECT count(*) FROM store.bars") == (0,)
 
     def test_a_session_has_the_real_role_of_the_client(self, community: CommunityServer) -> None:
         with connect(community) as admin:
