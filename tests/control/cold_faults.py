@@ -163,7 +163,8 @@ class Traffic:
     def _guarded(self, one: Any) -> None:
         try:
             with MDS(self._settings) as client:
-                while not self._end.is_set():
+                # The processes that are looked at need the cores, too.
+                while not self._end.wait(0.01):
                     one(client)
         except Exception as error:  # noqa: BLE001 - what went wrong is what is looked for
             self.wrong.append(f"{one.__name__}: {type(error).__name__}: {error}")
