@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import load
@@ -26,14 +26,18 @@ from tests.control.test_cold import (
     NOW,
     SEAM,
     Pair,
+    few_examples,
     joined,
+    listed,
     rows_of,
     scanned,
+    streamed,
     tables_and_columnstore,
     tuples,
 )
 
 BEGIN: Final = datetime(2024, 1, 2, 21, tzinfo=UTC)
+A_OF_V: Final[dict[str, Any]] = {"symbols": ["A"], "vendor": "v"}
 EXPIRIES: Final = (date(2024, 3, 15), date(2024, 6, 21))
 
 
@@ -63,11 +67,11 @@ class Options(Pair):
     kind = "options"
 
     def everything(self, client: MDS) -> Any:
-        return rows_of([row for batch in client.iter_rows("options") for row in batch])
+        return listed(client, "options")
 
     def reads(self) -> list[Callable[[MDS], Any]]:
         return [
-            *(partial(streamed, span=span) for span in (ALL, SEAM)),
+            *(lambda client, span=span: streamed(client, "options", *span, **A_OF_V) for span in (ALL, SEAM)),
             lambda client: scanned(client, "options"),
             lambda client: scanned(client, "options", SEAM, symbols=["A"], connections=1),
             lambda client: scanned(client, "options", columns=[*KINDS["options"].series, "iv"]),
@@ -89,11 +93,6 @@ class Options(Pair):
 
     def computed(self) -> list[Callable[[MDS], Any]]:
         return []
-
-
-def streamed(client: MDS, span: tuple[datetime, datetime]) -> Any:
-    batches = client.iter_rows("options", *span, symbols=["A"], vendor="v", as_="arrow")
-    return tuples(*batches)
 
 
 def chain(client: Any, at: datetime, symbol: Any = ("B", "A"), **how: Any) -> Any:
@@ -296,40 +295,41 @@ STEPS: Final = st.lists(
 
 @tables_and_columnstore
 @odd_rows
-@given(steps=STEPS)
-@settings(
-    max_examples=6,
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 def test_any_writes_moves_folds_and_restores_of_snapshots_read_as_a_store_without_files(
-    pair: Options, store: Store, steps: Any
+    pair: Options, store: Store
 ) -> None:
-    for table in ("options", "late_options", "cold_fences", "cold_periods", "series"):
-        store.execute(f"DELETE FROM store.{table}")
-    fresh = Options(store, pair.url)
-    with fresh:
-        for number, (what, how) in enumerate(steps):
-            if what == "move":
-                fresh.move(datetime(2024, how, 20, tzinfo=UTC))
-            elif what == "fold":
-                fresh.fold()
-            elif what == "compact":
-                fresh.move(datetime(2025, 3, 20, tzinfo=UTC))
-                fresh.compact()
-            elif what == "restore":
-                fresh.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
-            elif what == "sweep":
-                keeping.sweep(store.admin_dsn, fresh.url, older_than=timedelta(0))
-            elif what == "delete":
-                symbol, since, months = how
-                span = datetime(2024, 1 + since, 1, tzinfo=UTC), datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC)
-                fresh.delete(symbol, *span)
-            else:
-                fresh.upsert(written(how), on_conflict=what)
-            fresh.same_after(number)
-        fresh.same_everywhere()
+    @few_examples(store)
+    @given(steps=STEPS)
+    def agree(steps: Any) -> None:
+        for table in ("options", "late_options", "cold_fences", "cold_periods", "series"):
+            store.execute(f"DELETE FROM store.{table}")
+        fresh = Options(store, pair.url)
+        with fresh:
+            for number, (what, how) in enumerate(steps):
+                if what == "move":
+                    fresh.move(datetime(2024, how, 20, tzinfo=UTC))
+                elif what == "fold":
+                    fresh.fold()
+                elif what == "compact":
+                    fresh.move(datetime(2025, 3, 20, tzinfo=UTC))
+                    fresh.compact()
+                elif what == "restore":
+                    fresh.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
+                elif what == "sweep":
+                    keeping.sweep(store.admin_dsn, fresh.url, older_than=timedelta(0))
+                elif what == "delete":
+                    symbol, since, months = how
+                    span = (
+                        datetime(2024, 1 + since, 1, tzinfo=UTC),
+                        datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC),
+                    )
+                    fresh.delete(symbol, *span)
+                else:
+                    fresh.upsert(written(how), on_conflict=what)
+                fresh.same_after(number)
+            fresh.same_everywhere()
+
+    agree()
 
 
 def written(how: Sequence[Any]) -> list[OptionSnap]:
