@@ -23,6 +23,7 @@ from uuid import UUID
 
 from mds_client import MDS, Bar, OptionSnap, RetryableError
 from mds_client.models import Row
+from tests import fork_server
 
 EXPORT: Final = ("fenced", "read", "written", "named", "verified", "deleted", "committed")
 FOLD: Final = EXPORT[1:]
@@ -81,14 +82,6 @@ def work(dsn: str, url: str, tenant: str, what: str, stop_at: str | None, kind: 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 
 
-def preloaded() -> None:
-    """Have what takes seconds to import imported once, in the process that the others are copied from."""
-    # PyArrow imports pandas with the first array, if it is there.
-    _CONTEXT.set_forkserver_preload(
-        [*MODULES.values(), "datastore.cold.metadata", "mds_client.cold.places.folders", "pandas"]
-    )
-
-
 def _begun(begins: Any, *arguments: Any) -> None:
     """Work, after what takes long to import is imported and somebody was told."""
     importlib.import_module(MODULES[arguments[3]])
@@ -98,6 +91,7 @@ def _begun(begins: Any, *arguments: Any) -> None:
 
 def worked(*arguments: Any, killed_after: float | None = None) -> int | None:
     """Have a process work, and give how it ended. `killed_after`: how long after it has begun it is killed."""
+    fork_server.start()
     heard, begins = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=_begun, args=(begins, *arguments))
     process.start()
@@ -235,7 +229,6 @@ def main(times: int, at_random: int, kind: str = "bars") -> None:
     from datastore.cold import keeping
     from datastore.embedded import ADMIN_ROLE, SERVICE_ROLE, EmbeddedServer
 
-    preloaded()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as home:
         server = EmbeddedServer(Path(home) / "server")

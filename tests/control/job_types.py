@@ -3,18 +3,14 @@
 What a job does it notes in a file, a line at a time, so that tests see what processes that are gone have done.
 """
 
-import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,9 +19,9 @@ import psycopg
 from pydantic import BaseModel
 
 from datastore import jobs
-from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type, own_modules
-from datastore.worker import Worker, WorkerSettings, runner
-from tests import warm
+from datastore.jobs import Cancelled, JobContext, JobFailed, JobRecord, job_type
+from datastore.worker import Worker, WorkerSettings
+from tests import fork_server, warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -144,19 +140,9 @@ def is_in(dsn: str, id_: int, state: str) -> Callable[[], bool]:
     return lambda: jobs.get_job(dsn, id_).state == state
 
 
-@cache
-def _start_fork_server() -> None:
-    """Have what the processes of jobs are copied from know a calendar, too, once a run: each takes a second for it."""
-    if sys.platform == "linux":
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            [runner.__name__, *own_modules(), "tests.control.known_calendars"]
-        )
-        forkserver.ensure_running()
-
-
 def work(dsn: str, **settings: Any) -> dict[str, int]:
     """Do what is due, in this process; how many jobs ended in which state."""
-    _start_fork_server()
+    fork_server.start()
     settings = {"upkeep": False, "until_idle": True, "concurrency": 1, **settings}
     return dict(Worker(dsn, jobs.load(__name__), WorkerSettings(**settings)).run())
 
@@ -164,7 +150,7 @@ def work(dsn: str, **settings: Any) -> dict[str, int]:
 @contextmanager
 def working(dsn: str, **settings: Any) -> Iterator[Worker]:
     """A worker in a thread of this process, for as long as the block runs."""
-    _start_fork_server()
+    fork_server.start()
     settings = {"upkeep": False, "grace": timedelta(0), **settings}
     worker = Worker(dsn, jobs.load(__name__), WorkerSettings(**settings))
     broken: list[BaseException] = []
