@@ -43,7 +43,6 @@ class Session:
 
     def __init__(self, page: str, environment: Mapping[str, str]) -> None:
         self.page = page
-        self._done: dict[int, BlockFailed | None] = {}
         self._printed = ""
         # Not pytest's own: an embedded server that is another account's has to reach it.
         self._top = Path(tempfile.mkdtemp(prefix="mds-docs-", dir="/tmp"))
@@ -59,18 +58,11 @@ class Session:
         self._shell: _Talker | None = None
         self._python: _Talker | None = None
 
-    def run(self, block: Block) -> None:
-        """Run a block, and what is before it on the page and was not run yet.
-
-        Raises `BlockFailed` for this one's failure and for that of one before it.
-        """
-        for one in blocks(self.page):
-            if one.is_run and one.line <= block.line and one.line not in self._done:
-                self._done[one.line] = self._outcome(one)
-            if failure := self._done.get(one.line):
-                raise failure if one == block else BlockFailed(f"{one.id}, before it, has failed")
-            if one == block:
-                return
+    def read(self) -> None:
+        """Run every block of the page, one after the other. Raises `BlockFailed` for the first that fails."""
+        for block in blocks(self.page):
+            if block.is_run and (failure := self._outcome(block)):
+                raise failure
 
     def close(self) -> None:
         """End every process of the page, and remove what it has made."""

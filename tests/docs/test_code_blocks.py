@@ -1,7 +1,6 @@
 """Every code block of README.md and docs/, run as a reader would run it.
 
-Each page has a database of its own. A test brings its page to its block: it runs the blocks before it that this process
-has not run. So it stands for itself, in whatever order and process tests are run.
+Each page has a database of its own, and its blocks are run one after the other.
 """
 
 import ast
@@ -11,8 +10,6 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,53 +22,23 @@ from tests.engines.databases import Running
 
 TENANT = "research"
 
-
-def _ids(block: Block) -> str:
-    return block.id
-
-
 BLOCKS = [block for page in pages() for block in blocks(page)]
-EXECUTED = [block for block in BLOCKS if block.is_run]
+PAGES = list(dict.fromkeys(block.page for block in BLOCKS if block.is_run))
 
 
-class Reader:
-    """Works through pages, one at a time."""
-
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._open: Session | None = None
-        self._stack = ExitStack()
-
-    def at(self, page: str) -> Session:
-        """The page, as far as it was worked through; from its beginning where another one was in between."""
-        if self._open is None or self._open.page != page:
-            self.close()
-            place = self._stack.enter_context(self._running.databases("postgres").migrated())
-            tenant = tenants.create_tenant(place.admin_dsn, TENANT)
-            environment = {"MDS_DSN": place.dsn, "DATABASE_URL": place.admin_dsn, "MDS_TENANT_ID": str(tenant.id)}
-            self._open = Session(page, environment)
-            self._stack.callback(self._open.close)
-        return self._open
-
-    def close(self) -> None:
-        """End the page that is open."""
-        self._open = None
-        self._stack.close()
-
-
-@pytest.fixture(scope="session")
-def reader(running: Running) -> Iterator[Reader]:
-    reader = Reader(running)
-    yield reader
-    reader.close()
-
-
-@pytest.mark.parametrize("block", EXECUTED, ids=_ids)
-def test_a_code_block_runs_and_prints_what_the_page_says(block: Block, reader: Reader) -> None:
-    try:
-        reader.at(block.page).run(block)
-    except BlockFailed as failure:
-        raise pytest.fail.Exception(str(failure), pytrace=False) from None
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_blocks_of_a_page_run_and_print_what_it_says(page: str, running: Running) -> None:
+    with running.databases("postgres").migrated() as place:
+        tenant = tenants.create_tenant(place.admin_dsn, TENANT)
+        session = Session(
+            page, {"MDS_DSN": place.dsn, "DATABASE_URL": place.admin_dsn, "MDS_TENANT_ID": str(tenant.id)}
+        )
+        try:
+            session.read()
+        except BlockFailed as failure:
+            raise pytest.fail.Exception(str(failure), pytrace=False) from None
+        finally:
+            session.close()
 
 
 def test_every_block_parses() -> None:
