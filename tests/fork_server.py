@@ -15,7 +15,7 @@ from datastore.worker import runner
 IMPORTED = (
     "tests.control.known_calendars",
     "tests.control.cold_faults",
-    *(f"datastore.cold.{name}" for name in ("compacting", "exporting", "folding", "metadata", "publishing")),
+    "datastore.cold.metadata",
     "mds_client.cold.places.folders",
     # PyArrow imports it with the first array, if it is there.
     "pandas",
@@ -26,6 +26,8 @@ IMPORTED = (
 def start() -> None:
     """Start it, unless it runs already. Only Linux has one."""
     if sys.platform == "linux":
+        from tests.control.cold_faults import MODULES  # it imports this module
+
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([runner.__name__, *own_modules(), *IMPORTED])
+        context.set_forkserver_preload([runner.__name__, *own_modules(), *MODULES.values(), *IMPORTED])
         forkserver.ensure_running()

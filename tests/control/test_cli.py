@@ -351,6 +351,7 @@ LOOK_BEFORE = {"backfill", "load", "serve"}
 """These look at files, sources and tokens before they connect."""
 
 NEED_A_DATABASE = list(needing_a_database())
+assert len(NEED_A_DATABASE) > 20
 
 
 def test_without_a_database_the_error_says_how_to_set_one(

@@ -55,6 +55,7 @@ AGE: Final = timedelta(days=30)
 FENCE: Final = datetime(2024, 5, 1, tzinfo=UTC)
 ALL: Final = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
 SEAM: Final = (datetime(2024, 4, 20, tzinfo=UTC), datetime(2024, 5, 10, tzinfo=UTC))
+MODES: Final = ("replace", "keep", "fill")
 ROLLUPS: Final = ("5m", "1h", "4h", "1d", "1w", "1mo")
 
 
@@ -166,6 +167,26 @@ class Pair:
         mine, others = read(self.a), read(self.b)
         assert mine == others
         return mine
+
+    def maintain(self, what: str, how: Any) -> None:
+        """Do one of the random steps that write no rows."""
+        if what == "move":
+            self.move(datetime(2024, how, 20, tzinfo=UTC))
+        elif what == "fold":
+            self.fold()
+        elif what == "compact":
+            self.move(datetime(2025, 3, 20, tzinfo=UTC))
+            assert all(one.files > 1 for one in self.compact())
+        elif what == "restore":
+            self.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
+        elif what == "sweep":
+            keeping.sweep(self.store.admin_dsn, self.url, older_than=timedelta(0))
+        else:
+            assert what == "delete"
+            symbol, since, months = how
+            begin = datetime(2024, 1 + since, 1, tzinfo=UTC)
+            end = datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC)
+            self.delete(symbol, begin, end)
 
     def everything(self, client: MDS) -> Any:
         """All rows, as models."""
@@ -895,21 +916,8 @@ def test_random_writes_moves_folds_and_restores_read_like_a_store_without_files(
     def agree(steps: Any) -> None:
         _emptied(pair, store)
         for number, (what, how) in enumerate(steps):
-            if what == "move":
-                pair.move(datetime(2024, how, 20, tzinfo=UTC))
-            elif what == "fold":
-                pair.fold()
-            elif what == "compact":
-                pair.move(datetime(2025, 3, 20, tzinfo=UTC))
-                assert all(one.files > 1 for one in pair.compact())
-            elif what == "restore":
-                pair.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
-            elif what == "sweep":
-                keeping.sweep(store.admin_dsn, pair.url, older_than=timedelta(0))
-            elif what == "delete":
-                symbol, since, months = how
-                span = datetime(2024, 1 + since, 1, tzinfo=UTC), datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC)
-                pair.delete(symbol, *span)
+            if what not in MODES:
+                pair.maintain(what, how)
             else:
                 rows = {
                     (symbol, month): bar(datetime(2024, 1 + month, 31 if month in (0, 2) else 1, tzinfo=UTC), price,

@@ -23,6 +23,7 @@ from tests.conftest import Store, odd_rows
 from tests.control.test_cold import (
     ALL,
     FENCE,
+    MODES,
     NOW,
     SEAM,
     Pair,
@@ -306,24 +307,8 @@ def test_any_writes_moves_folds_and_restores_of_snapshots_read_as_a_store_withou
         fresh = Options(store, pair.url)
         with fresh:
             for number, (what, how) in enumerate(steps):
-                if what == "move":
-                    fresh.move(datetime(2024, how, 20, tzinfo=UTC))
-                elif what == "fold":
-                    fresh.fold()
-                elif what == "compact":
-                    fresh.move(datetime(2025, 3, 20, tzinfo=UTC))
-                    fresh.compact()
-                elif what == "restore":
-                    fresh.restore(datetime(2024, how - 2, 1, tzinfo=UTC))
-                elif what == "sweep":
-                    keeping.sweep(store.admin_dsn, fresh.url, older_than=timedelta(0))
-                elif what == "delete":
-                    symbol, since, months = how
-                    span = (
-                        datetime(2024, 1 + since, 1, tzinfo=UTC),
-                        datetime(2024, 1 + since + months // 2, 2, tzinfo=UTC),
-                    )
-                    fresh.delete(symbol, *span)
+                if what not in MODES:
+                    fresh.maintain(what, how)
                 else:
                     fresh.upsert(written(how), on_conflict=what)
                 fresh.same_after(number)

@@ -46,7 +46,7 @@ def test_every_block_parses() -> None:
     assert {block.id: why for block in BLOCKS if (why := _unreadable(block))} == {}
 
 
-# These of parsers are no ValueErrors.
+# The errors of parsers that are not ValueErrors.
 PARSERS_ERRORS = (yaml.YAMLError, configparser.Error, csv.Error)
 
 

@@ -104,7 +104,7 @@ def row_by_row(rows: list[Any]) -> Any:
         return str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(FEW)
 @odd_rows
 def test_dictionaries_read_in_columns_give_the_same_rows_as_one_by_one(rows: list[Any]) -> None:
@@ -194,7 +194,7 @@ def outcome(found: Checked) -> Any:
     return found.lines, rejects, None if found.batch is None else content(found.batch)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 10**6))
 @odd_rows
 def test_a_block_read_in_columns_gives_the_same_rows_and_rejects_as_line_by_line(
